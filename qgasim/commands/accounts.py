@@ -1,0 +1,130 @@
+"""Commands about accounts: passwords and ssh keys."""
+
+from msgspec import Struct
+
+from qgasim import base64
+from qgasim.agent import Agent
+from qgasim.errors import CommandError
+from qgasim.guest.accounts import Entry
+from qgasim.registry import command
+
+__all__: list[str] = []
+
+
+@command(since=(2, 3))
+def guest_set_user_password(agent: Agent, username: str, password: str, crypted: bool) -> None:
+    """Set a password by the guest's chpasswd. *password* is base64."""
+    # A C string: the rest after a NUL is not seen.
+    raw = base64.decode(password).split(b"\0", 1)[0]
+    if b"\n" in raw:
+        raise CommandError("forbidden characters in raw password")
+    if "\n" in username or ":" in username:
+        raise CommandError("forbidden characters in username")
+    path = agent.guest.find_in_path("chpasswd")
+    if path is None:
+        # It looks for "chpasswd", and says "passwd".
+        raise CommandError("cannot find 'passwd' program in PATH")
+    line = username.encode("utf-8", "surrogateescape") + b":" + raw + b"\n"
+    ended, _ = agent.run(path, ["chpasswd", "-e"] if crypted else ["chpasswd"], line)
+    if ended.signal is not None:
+        raise CommandError("child process has terminated abnormally")
+    if ended.code:
+        raise CommandError("child process has failed to set user password")
+
+
+# -- ssh keys (qga/commands-posix-ssh.c) -----------------------------------------------------------
+
+
+class AuthorizedKeys(Struct, frozen=True):
+    """QAPI ``GuestAuthorizedKeys``."""
+
+    keys: list[str]
+
+
+def _check_keys(keys: list[str]) -> None:
+    for key in keys:
+        if key.startswith("#") or "\n" in key:
+            raise CommandError(f"invalid OpenSSH public key: '{key}'")
+
+
+def _account(agent: Agent, username: str) -> Entry:
+    account = agent.guest.find_account(username)
+    if account is None:
+        # getpwnam() leaves errno 0 when there is no such user.
+        raise CommandError(f"failed to lookup user '{username}': Success")
+    return account
+
+
+def _path(account: Entry) -> str:
+    return f"{account.home.rstrip('/')}/.ssh/authorized_keys"
+
+
+def _read(agent: Agent, path: str) -> list[str]:
+    try:
+        text = agent.guest.files.read(path).decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise CommandError(
+            f"failed to read '{path}': Failed to open file \u201c{path}\u201d: {error.strerror}"
+        ) from None
+    return text.split("\n") if text else []
+
+
+def _write(agent: Agent, path: str, keys: list[str], account: Entry) -> None:
+    files = agent.guest.files
+    try:
+        files.write(path, "\n".join(keys).encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise CommandError(
+            f"failed to write to '{path}': Failed to create file \u201c{path}\u201d: {error.strerror}"
+        ) from None
+    files.chown(path, account.uid, account.gid)
+    files.chmod(path, 0o600)
+
+
+@command(since=(5, 2))
+def guest_ssh_get_authorized_keys(agent: Agent, username: str) -> AuthorizedKeys:
+    """List a user's public keys, the last in the file first; comments are left out."""
+    lines = _read(agent, _path(_account(agent, username)))
+    keys = [line.strip(" \t\n\v\f\r") for line in lines]
+    return AuthorizedKeys([key for key in reversed(keys) if key and not key.startswith("#")])
+
+
+@command(since=(5, 2))
+def guest_ssh_add_authorized_keys(
+    agent: Agent, username: str, keys: list[str], reset: bool = False
+) -> None:
+    """Append public keys that are not in the file, or with *reset*, replace it."""
+    _check_keys(keys)
+    account = _account(agent, username)
+    files = agent.guest.files
+    path = _path(account)
+    lines: list[str] | None = None
+    if not reset and files.exists(path):
+        lines = _read(agent, path)
+    if lines is None:
+        directory = path.rsplit("/", 1)[0]
+        if not files.is_dir(directory):
+            try:
+                files.mkdir(directory, 0o700)
+            except OSError as error:
+                raise CommandError(
+                    f"failed to create directory '{directory}': {error.strerror}"
+                ) from None
+            files.chown(directory, account.uid, account.gid)
+        lines = []
+    for key in keys:
+        if key not in lines:
+            lines.append(key)
+    _write(agent, path, lines, account)
+
+
+@command(since=(5, 2))
+def guest_ssh_remove_authorized_keys(agent: Agent, username: str, keys: list[str]) -> None:
+    """Remove public keys; no file is no error."""
+    _check_keys(keys)
+    account = _account(agent, username)
+    path = _path(account)
+    if not agent.guest.files.exists(path):
+        return
+    lines = _read(agent, path)
+    _write(agent, path, [line for line in lines if line not in keys], account)

@@ -1,0 +1,219 @@
+"""Commands about processors, memory and network interfaces."""
+
+import errno
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import astuple
+
+from qgasim.agent import Agent
+from qgasim.errors import CommandError
+from qgasim.guest.sysfs import directory_order
+from qgasim.registry import UInt64, command
+
+__all__: list[str] = []
+
+
+class IpAddress(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestIpAddress``."""
+
+    ip_address: str
+    ip_address_type: Literal["ipv4", "ipv6"]
+    prefix: int
+
+
+class NetworkInterfaceStat(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestNetworkInterfaceStat``."""
+
+    rx_bytes: UInt64
+    rx_packets: UInt64
+    rx_errs: UInt64
+    rx_dropped: UInt64
+    tx_bytes: UInt64
+    tx_packets: UInt64
+    tx_errs: UInt64
+    tx_dropped: UInt64
+
+
+class NetworkInterface(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestNetworkInterface``."""
+
+    name: str
+    hardware_address: str | None
+    ip_addresses: list[IpAddress] | None
+    statistics: NetworkInterfaceStat | None
+
+
+@command(since=(1, 1))
+def guest_network_get_interfaces(agent: Agent) -> list[NetworkInterface]:
+    """List the network interfaces with their addresses and counters."""
+    uptime = agent.guest.clock.uptime()
+    result: list[NetworkInterface] = []
+    for nic in agent.guest.nics:
+        addresses = [IpAddress(ip, "ipv4", prefix) for ip, prefix in nic.ipv4()]
+        addresses += [IpAddress(ip, "ipv6", prefix) for ip, prefix in nic.ipv6()]
+        result.append(
+            NetworkInterface(
+                nic.name,
+                nic.mac,
+                addresses or None,
+                NetworkInterfaceStat(*astuple(nic.counters_at(uptime))),
+            )
+        )
+    return result
+
+
+class LogicalProcessor(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestLogicalProcessor``."""
+
+    logical_id: int
+    online: bool
+    can_offline: bool | None = None
+
+
+@command(since=(1, 5))
+def guest_get_vcpus(agent: Agent) -> list[LogicalProcessor]:
+    """List the logical processors, in the order of sysfs."""
+    return [
+        LogicalProcessor(cpu.id, cpu.online, cpu.can_offline)
+        for cpu in directory_order(agent.guest.vcpus, lambda cpu: f"cpu{cpu.id}")
+    ]
+
+
+@command(since=(1, 5))
+def guest_set_vcpus(agent: Agent, vcpus: list[LogicalProcessor]) -> int:
+    """Switch processors on and off; tell how many were done before the first that could not be."""
+    for done, wanted in enumerate(vcpus):
+        try:
+            _set_vcpu(agent, wanted)
+        except CommandError:
+            if done == 0:
+                raise
+            return done
+    return len(vcpus)
+
+
+def _set_vcpu(agent: Agent, wanted: LogicalProcessor) -> None:
+    cpus = agent.guest.vcpus
+    directory = f"/sys/devices/system/cpu/cpu{wanted.logical_id}/"
+    cpu = next((cpu for cpu in cpus if cpu.id == wanted.logical_id), None)
+    if cpu is None:
+        raise CommandError(f'open("{directory}"): No such file or directory')
+    if not cpu.can_offline:
+        # It has no file "online"; to switch it on counts as done.
+        if not wanted.online:
+            raise CommandError(f"logical processor #{cpu.id} can't be offlined")
+        return
+    if not wanted.online and cpu.online and sum(c.online for c in cpus) == 1:
+        raise CommandError(f'pwrite("{directory}/online"): Device or resource busy')
+    cpu.online = wanted.online
+
+
+class MemoryBlock(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestMemoryBlock``."""
+
+    phys_index: UInt64
+    online: bool
+    can_offline: bool | None = None
+
+
+class MemoryBlockResponse(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestMemoryBlockResponse``."""
+
+    phys_index: UInt64
+    response: Literal["success", "not-found", "operation-not-supported", "operation-failed"]
+    error_code: int | None = None
+
+
+class MemoryBlockInfo(Struct, frozen=True):
+    """QAPI ``GuestMemoryBlockInfo``."""
+
+    size: UInt64
+
+
+@command(since=(2, 3))
+def guest_get_memory_blocks(agent: Agent) -> list[MemoryBlock]:
+    """List the memory blocks, in the order of sysfs."""
+    return [
+        MemoryBlock(block.index, block.online, block.can_offline)
+        for block in directory_order(
+            agent.guest.memory.blocks, lambda block: f"memory{block.index}"
+        )
+    ]
+
+
+@command(since=(2, 3))
+def guest_set_memory_blocks(agent: Agent, mem_blks: list[MemoryBlock]) -> list[MemoryBlockResponse]:
+    """Switch memory blocks on and off; tell for each what came of it."""
+    memory = agent.guest.memory
+    result: list[MemoryBlockResponse] = []
+    for wanted in mem_blks:
+        index = wanted.phys_index
+        if not memory.blocks:
+            # No /sys/devices/system/memory at all.
+            response = MemoryBlockResponse(index, "operation-not-supported", errno.ENOENT)
+        else:
+            try:
+                memory.set_online(index, wanted.online)
+            except FileNotFoundError:
+                response = MemoryBlockResponse(index, "not-found", errno.ENOENT)
+            except OSError as error:
+                response = MemoryBlockResponse(index, "operation-failed", error.errno)
+            else:
+                response = MemoryBlockResponse(index, "success")
+        result.append(response)
+    return result
+
+
+@command(since=(2, 3))
+def guest_get_memory_block_info(agent: Agent) -> MemoryBlockInfo:
+    """Tell the size of a memory block."""
+    if not agent.guest.memory.blocks:
+        raise CommandError('open("/sys/devices/system/memory/"): No such file or directory')
+    return MemoryBlockInfo(agent.guest.memory.block_size)
+
+
+class CpuStats(Struct, frozen=True):
+    """QAPI ``GuestCpuStats`` of Linux, in ms."""
+
+    type: Literal["linux"]
+    cpu: int
+    user: UInt64
+    nice: UInt64
+    system: UInt64
+    idle: UInt64
+    iowait: UInt64
+    irq: UInt64
+    softirq: UInt64
+    steal: UInt64
+    guest: UInt64
+    guestnice: UInt64
+
+
+@command(since=(7, 1))
+def guest_get_cpustats(agent: Agent) -> list[CpuStats]:
+    """Tell what each online processor has done, from /proc/stat."""
+    # /proc/stat counts in ticks of 10 ms.
+    idle = agent.guest.clock.uptime() // 10_000_000 * 10
+    result: list[CpuStats] = []
+    for cpu in sorted(agent.guest.vcpus, key=lambda cpu: cpu.id):
+        if not cpu.online:
+            continue
+        times = cpu.times
+        result.append(
+            CpuStats(
+                type="linux",
+                cpu=cpu.id,
+                user=times.user,
+                nice=times.nice,
+                system=times.system,
+                idle=times.idle + idle,
+                iowait=times.iowait,
+                irq=times.irq,
+                softirq=times.softirq,
+                steal=times.steal,
+                guest=times.guest,
+                guestnice=times.guestnice,
+            )
+        )
+    return result

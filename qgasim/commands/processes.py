@@ -1,0 +1,136 @@
+"""Commands that run programs in the guest."""
+
+import os
+from typing import Final
+
+from msgspec import Struct
+
+from qgasim import base64
+from qgasim.agent import Agent, Sink, Source
+from qgasim.errors import CommandError
+from qgasim.guest.nodes import OpenFile
+from qgasim.guest.processes import Process
+from qgasim.registry import Base64, command
+
+__all__: list[str] = []
+
+OUTPUT_LIMIT: Final = 16 << 20
+
+
+class Execution:
+    """A program started by guest-exec, until its end was reported."""
+
+    def __init__(self, process: Process, out: Sink | None, err: Sink | None) -> None:
+        self.process = process
+        self.out = out
+        self.err = err
+        # The agent's child: it stays a zombie until the agent looks.
+        process.on_exit = lambda _: None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it ended, and nobody holds the ends of its pipes any more."""
+        return self.process.exit is not None and all(
+            sink is None or sink.is_closed for sink in (self.out, self.err)
+        )
+
+    def abandon(self) -> None:
+        """Leave it to itself: the agent that started it is gone."""
+        self.process.on_exit = None
+        for sink in (self.out, self.err):
+            if sink is not None:
+                sink.is_closed = True
+
+
+class Exec(Struct, frozen=True):
+    """QAPI ``GuestExec``."""
+
+    pid: int
+
+
+class ExecStatus(Struct, frozen=True, rename="kebab", kw_only=True):
+    """QAPI ``GuestExecStatus``."""
+
+    exited: bool
+    exitcode: int | None = None
+    signal: int | None = None
+    out_data: Base64 | None = None
+    err_data: Base64 | None = None
+    out_truncated: bool | None = None
+    err_truncated: bool | None = None
+
+
+@command(since=(2, 5))
+def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
+    """Tell whether a program has ended, and once, how and what it wrote."""
+    execution: Execution | None = agent.executions.get(pid)
+    if execution is None:
+        raise CommandError("Invalid parameter 'pid'")
+    if not execution.is_finished:
+        return ExecStatus(exited=False)
+    del agent.executions[pid]
+    agent.guest.processes.reap(execution.process)
+    ended = execution.process.exit
+    assert ended is not None
+    out, err = execution.out, execution.err
+    return ExecStatus(
+        exited=True,
+        exitcode=ended.code if ended.signal is None else None,
+        signal=ended.signal,
+        out_data=base64.encode(bytes(out.data)) if out and out.data else None,
+        out_truncated=out.is_truncated if out and out.data else None,
+        err_data=base64.encode(bytes(err.data)) if err and err.data else None,
+        err_truncated=err.is_truncated if err and err.data else None,
+    )
+
+
+@command(since=(2, 5))
+def guest_exec(
+    agent: Agent,
+    path: str,
+    arg: list[str] | None = None,
+    env: list[str] | None = None,
+    input_data: str | None = None,
+    capture_output: bool = False,
+) -> Exec:
+    """Start a program; its output is kept, up to 16 MiB a stream, if *capture-output* is true.
+
+    Nothing runs on the host: the programs are the guest's.
+    """
+    given = None if input_data is None else base64.decode(input_data)
+    guest = agent.guest
+    assert agent.process is not None
+    null = guest.files.open("/dev/null", os.O_RDWR)
+    out = Sink(OUTPUT_LIMIT) if capture_output else None
+    err = Sink(OUTPUT_LIMIT) if capture_output else None
+    ours: list[OpenFile] = [null, *(sink for sink in (out, err) if sink)]
+    files: dict[int, OpenFile] = {
+        0: null if given is None else Source(given),
+        1: out or null,
+        2: err or null,
+    }
+    environment = agent.process.env if env is None else env
+    search = _getenv(environment, "PATH")
+    if search is None:
+        search = _getenv(agent.process.env, "PATH")
+    try:
+        process = guest.processes.spawn(
+            [path, *(arg or [])],
+            env=environment,
+            files=files,
+            parent=agent.process.pid,
+            # glib's, without a PATH at all (gspawn.c).
+            search="/bin:/usr/bin:." if search is None else search,
+        )
+    except OSError as error:
+        text = f"Failed to execute child process \u201c{path}\u201d ({error.strerror})"
+        raise CommandError(agent.dialect.exec_failed_text.format(text)) from None
+    finally:
+        for file in ours:
+            file.close()
+    agent.executions[process.pid] = Execution(process, out, err)
+    return Exec(process.pid)
+
+
+def _getenv(env: list[str], name: str) -> str | None:
+    return next((item[len(name) + 1 :] for item in env if item.startswith(f"{name}=")), None)

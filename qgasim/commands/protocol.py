@@ -1,0 +1,53 @@
+"""Commands about the conversation itself: synchronising, ping, what the agent can do."""
+
+from msgspec import Struct, field
+
+from qgasim.agent import Agent
+from qgasim.registry import command
+
+__all__: list[str] = []
+
+
+@command(since=(1, 1), while_frozen=True)
+def guest_sync_delimited(agent: Agent, id: int) -> int:
+    """Echo *id*, with the byte 0xFF before the reply."""
+    agent.delimits_reply = True
+    return id
+
+
+@command(since=(0, 15), while_frozen=True)
+def guest_sync(agent: Agent, id: int) -> int:
+    """Echo *id*."""
+    return id
+
+
+@command(since=(0, 15), while_frozen=True)
+def guest_ping(agent: Agent) -> None:
+    """Do nothing."""
+
+
+class CommandInfo(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestAgentCommandInfo``."""
+
+    name: str
+    enabled: bool
+    success_response: bool
+
+
+class AgentInfo(Struct, frozen=True):
+    """QAPI ``GuestAgentInfo``."""
+
+    version: str
+    commands: list[CommandInfo] = field(name="supported_commands")
+
+
+@command(since=(0, 15), while_frozen=True)
+def guest_info(agent: Agent) -> AgentInfo:
+    """Tell the agent's version and its commands, the latest in the schema first."""
+    return AgentInfo(
+        agent.version,
+        [
+            CommandInfo(name, entry.disabled is None, entry.command.replies)
+            for name, entry in reversed(agent.table.items())
+        ],
+    )

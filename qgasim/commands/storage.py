@@ -1,0 +1,336 @@
+"""Commands about disks and file systems, freezing and trimming among them."""
+
+import errno
+import os
+from typing import Annotated, Final, Literal
+
+from msgspec import Struct
+
+from qgasim.agent import Agent
+from qgasim.errors import CommandError
+from qgasim.guest.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
+from qgasim.guest.files import Mount
+from qgasim.guest.sysfs import directory_order
+from qgasim.registry import Since, UInt64, command
+
+__all__: list[str] = []
+
+
+class PciAddress(Struct, frozen=True):
+    """QAPI ``GuestPCIAddress``; -1 in each member if the disk is not on PCI."""
+
+    domain: int
+    bus: int
+    slot: int
+    function: int
+
+
+class DiskAddress(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestDiskAddress``."""
+
+    pci_controller: PciAddress
+    bus_type: Bus
+    bus: int
+    target: int
+    unit: int
+    serial: str | None
+    dev: str | None
+
+
+class Smart(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestDiskSmart`` of an NVMe disk."""
+
+    type: Literal["nvme"]
+    critical_warning: int
+    temperature: int
+    available_spare: int
+    available_spare_threshold: int
+    percentage_used: int
+    data_units_read_lo: UInt64
+    data_units_read_hi: UInt64
+    data_units_written_lo: UInt64
+    data_units_written_hi: UInt64
+    host_read_commands_lo: UInt64
+    host_read_commands_hi: UInt64
+    host_write_commands_lo: UInt64
+    host_write_commands_hi: UInt64
+    controller_busy_time_lo: UInt64
+    controller_busy_time_hi: UInt64
+    power_cycles_lo: UInt64
+    power_cycles_hi: UInt64
+    power_on_hours_lo: UInt64
+    power_on_hours_hi: UInt64
+    unsafe_shutdowns_lo: UInt64
+    unsafe_shutdowns_hi: UInt64
+    media_errors_lo: UInt64
+    media_errors_hi: UInt64
+    number_of_error_log_entries_lo: UInt64
+    number_of_error_log_entries_hi: UInt64
+
+
+class DiskInfo(Struct, frozen=True, kw_only=True):
+    """QAPI ``GuestDiskInfo``."""
+
+    name: str
+    partition: bool
+    dependencies: list[str] | None
+    address: DiskAddress | None = None
+    alias: str | None = None
+    smart: Annotated[Smart, Since((7, 1))] | None = None
+
+
+class FilesystemInfo(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestFilesystemInfo``."""
+
+    name: str
+    mountpoint: str
+    type: str
+    used_bytes: UInt64 | None
+    total_bytes: UInt64 | None
+    disk: list[DiskAddress]
+
+
+def _pci(disk: Disk) -> PciAddress:
+    if disk.pci is None:
+        return PciAddress(-1, -1, -1, -1)
+    domain, bus, rest = disk.pci.split(":")
+    slot, function = rest.split(".")
+    return PciAddress(int(domain, 16), int(bus, 16), int(slot, 16), int(function, 16))
+
+
+def _address(disk: Disk, dev: str) -> DiskAddress:
+    return DiskAddress(_pci(disk), disk.bus, disk.channel, disk.target, disk.unit, disk.serial, dev)
+
+
+def _smart(smart: NvmeSmart) -> Smart:
+    return Smart("nvme", *(getattr(smart, name) for name in NvmeSmart.__struct_fields__))
+
+
+@command(since=(5, 2))
+def guest_get_disks(agent: Agent) -> list[DiskInfo]:
+    """List disks and partitions, each disk after its partitions.
+
+    Against the order of sysfs: the real agent puts each one it finds before the others.
+    """
+    result: list[DiskInfo] = []
+    for disk in reversed(directory_order(agent.guest.disks, lambda disk: disk.name)):
+        device = f"/dev/{disk.name}"
+        result += [
+            DiskInfo(name=f"/dev/{part.name}", partition=True, dependencies=[device])
+            for part in reversed(directory_order(disk.partitions, lambda part: part.name))
+        ]
+        result.append(
+            DiskInfo(
+                name=device,
+                partition=False,
+                dependencies=[f"/dev/{name}" for name in disk.depends],
+                address=None if disk.is_virtual else _address(disk, device),
+                alias=disk.alias,
+                smart=_smart(disk.smart) if disk.smart else None,
+            )
+        )
+    return result
+
+
+def _block_mounts(agent: Agent) -> list[Mount]:
+    """Give the mounted file systems that have a device, in the order of mounting."""
+    return [m for m in agent.guest.files.mounts if m.volume.device.startswith("/dev/")]
+
+
+def _disks_of(agent: Agent, device: str) -> list[DiskAddress]:
+    """Give the disks that *device* is on, through what it depends on."""
+    name = device.removeprefix("/dev/").removeprefix("mapper/")
+    for disk in agent.guest.disks:
+        if name in (disk.name, disk.alias):
+            if disk.depends:
+                return [a for part in disk.depends for a in _disks_of(agent, part)]
+            return [] if disk.is_virtual else [_address(disk, f"/dev/{name}")]
+        if any(part.name == name for part in disk.partitions):
+            return [_address(disk, f"/dev/{name}")]
+    return []
+
+
+@command(since=(2, 2))
+def guest_get_fsinfo(agent: Agent) -> list[FilesystemInfo]:
+    """List mounted file systems that have a device, the latest mount first."""
+    return [
+        FilesystemInfo(
+            mount.volume.device.rsplit("/", 1)[-1],
+            mount.path,
+            mount.volume.kind,
+            mount.volume.used,
+            mount.volume.size,
+            _disks_of(agent, mount.volume.device),
+        )
+        for mount in reversed(_block_mounts(agent))
+    ]
+
+
+class DiskStatsRow(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestDiskStats``."""
+
+    read_ios: UInt64
+    read_merges: UInt64
+    read_sectors: UInt64
+    read_ticks: UInt64
+    write_ios: UInt64
+    write_merges: UInt64
+    write_sectors: UInt64
+    write_ticks: UInt64
+    ios_pgr: UInt64
+    total_ticks: UInt64
+    weight_ticks: UInt64
+    discard_ios: UInt64
+    discard_merges: UInt64
+    discard_sectors: UInt64
+    discard_ticks: UInt64
+    flush_ios: UInt64
+    flush_ticks: UInt64
+
+
+class DiskStatsInfo(Struct, frozen=True):
+    """QAPI ``GuestDiskStatsInfo``."""
+
+    name: str
+    major: UInt64
+    minor: UInt64
+    stats: DiskStatsRow
+
+
+def _row(stats: DiskStats) -> DiskStatsRow:
+    return DiskStatsRow(*(getattr(stats, name) for name in DiskStats.__struct_fields__))
+
+
+@command(since=(7, 1))
+def guest_get_diskstats(agent: Agent) -> list[DiskStatsInfo]:
+    """Tell what has been read and written, as in /proc/diskstats."""
+    result: list[DiskStatsInfo] = []
+    for disk in agent.guest.disks:
+        result.append(DiskStatsInfo(disk.name, disk.major, disk.minor, _row(disk.stats)))
+        parts: list[Partition] = sorted(disk.partitions, key=lambda part: part.name)
+        result += [
+            DiskStatsInfo(part.name, disk.major, disk.minor + number, _row(part.stats))
+            for number, part in enumerate(parts, 1)
+        ]
+    return result
+
+
+# -- freezing ------------------------------------------------------------------------------------
+
+
+@command(since=(0, 15), while_frozen=True)
+def guest_fsfreeze_status(agent: Agent) -> Literal["thawed", "frozen"]:
+    """Tell whether the agent holds file systems frozen."""
+    return "frozen" if agent.is_frozen else "thawed"
+
+
+def _run_hook(agent: Agent, argument: Literal["freeze", "thaw"]) -> None:
+    hook = agent.options.fsfreeze_hook
+    if hook is None:
+        return
+    try:
+        agent.guest.files.get(hook)
+        if not agent.guest.files.can_execute(hook):
+            raise PermissionError(errno.EACCES, "Permission denied")
+    except OSError as error:
+        raise CommandError(f"can't access fsfreeze hook '{hook}': {error.strerror}") from None
+    ended, _ = agent.run(hook, [hook, argument])
+    if ended.signal is not None:
+        raise CommandError("fsfreeze hook has terminated abnormally")
+    if ended.code:
+        raise CommandError(f"fsfreeze hook has failed with status {ended.code}")
+
+
+@command(since=(0, 15))
+def guest_fsfreeze_freeze(agent: Agent) -> int:
+    """Freeze all file systems that have a device; tell how many."""
+    return _freeze(agent, None)
+
+
+@command(since=(2, 2))
+def guest_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = None) -> int:
+    """Freeze the file systems mounted at exactly *mountpoints*; tell how many.
+
+    One that is frozen already is not counted; names of no mount point are ignored.
+    """
+    return _freeze(agent, mountpoints)
+
+
+def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
+    _run_hook(agent, "freeze")
+    count = 0
+    for mount in reversed(_block_mounts(agent)):
+        if mountpoints is not None and mount.path not in mountpoints:
+            continue
+        if mount.volume.freeze_error == errno.EOPNOTSUPP:
+            # As a boot partition's FAT: it is left out (commands-posix.c).
+            continue
+        if mount.volume.freeze_error:
+            _thaw(agent)
+            reason = os.strerror(mount.volume.freeze_error)
+            raise CommandError(f"failed to freeze {mount.path}: {reason}")
+        if not mount.volume.is_frozen:
+            mount.volume.is_frozen = True
+            count += 1
+    if count:
+        agent.freeze()
+    return count
+
+
+def _thaw(agent: Agent) -> int:
+    count = 0
+    for mount in _block_mounts(agent):
+        count += mount.volume.is_frozen
+        mount.volume.is_frozen = False
+    agent.guest.is_busy = True
+    agent.thaw()
+    return count
+
+
+@command(since=(0, 15), while_frozen=True)
+def guest_fsfreeze_thaw(agent: Agent) -> int:
+    """Thaw all file systems, whoever froze them; tell how many were frozen.
+
+    A failing hook is an error, but thawed they are.
+    """
+    count = _thaw(agent)
+    _run_hook(agent, "thaw")
+    return count
+
+
+# -- trimming ------------------------------------------------------------------------------------
+
+
+class TrimResult(Struct, frozen=True, kw_only=True):
+    """QAPI ``GuestFilesystemTrimResult``."""
+
+    path: str
+    trimmed: int | None = None
+    minimum: int | None = None
+    error: str | None = None
+
+
+class TrimResponse(Struct, frozen=True):
+    """QAPI ``GuestFilesystemTrimResponse``."""
+
+    paths: list[TrimResult]
+
+
+@command(since=(1, 2))
+def guest_fstrim(agent: Agent, minimum: int = 0) -> TrimResponse:
+    """Discard free blocks; tell for each file system how many bytes were not yet discarded."""
+    return TrimResponse([_trim(agent, m, minimum) for m in reversed(_block_mounts(agent))])
+
+
+#: ext4 takes no minimum larger than a block group: 8 x block size blocks.
+_GROUP_BLOCKS: Final = 8
+
+
+def _trim(agent: Agent, mount: Mount, minimum: int) -> TrimResult:
+    volume = mount.volume
+    if not volume.can_trim:
+        return TrimResult(path=mount.path, error="trim not supported")
+    group = _GROUP_BLOCKS * volume.block_size * volume.block_size
+    if minimum < 0 or minimum > group:
+        return TrimResult(path=mount.path, error="failed to trim: Invalid argument")
+    return TrimResult(path=mount.path, minimum=minimum, trimmed=volume.trim())

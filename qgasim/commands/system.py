@@ -1,0 +1,285 @@
+"""Commands about the system as a whole: identity, time, power."""
+
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from qgasim.agent import Agent
+from qgasim.errors import CommandError
+from qgasim.registry import command
+
+__all__: list[str] = []
+
+SECOND: Final = 1_000_000_000
+
+
+class HostName(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestHostName``."""
+
+    host_name: str
+
+
+@command(since=(2, 10))
+def guest_get_host_name(agent: Agent) -> HostName:
+    """Tell the host name that the kernel has at present."""
+    return HostName(agent.guest.hostname)
+
+
+class OsInfo(Struct, frozen=True, rename="kebab", kw_only=True):
+    """QAPI ``GuestOSInfo``."""
+
+    kernel_release: str | None = None
+    kernel_version: str | None = None
+    machine: str | None = None
+    id: str | None = None
+    name: str | None = None
+    pretty_name: str | None = None
+    version: str | None = None
+    version_id: str | None = None
+    variant: str | None = None
+    variant_id: str | None = None
+
+
+_OS_RELEASE: Final = ("/etc/os-release", "/usr/lib/os-release")
+_OS_FIELDS: Final = ("id", "name", "pretty_name", "version", "version_id", "variant", "variant_id")
+
+
+@command(since=(2, 10))
+def guest_get_osinfo(agent: Agent) -> OsInfo:
+    """Tell what system it is: kernel, and os-release as it is in the guest's files now."""
+    system = agent.guest.settings.os
+    fields: dict[str, str] = {}
+    for path in _OS_RELEASE:
+        try:
+            fields = _parse_key_file(agent.guest.files.read(path))
+        except (OSError, ValueError):
+            continue
+        break
+    return OsInfo(
+        kernel_release=system.kernel_release,
+        kernel_version=system.kernel_version,
+        machine=system.machine,
+        **{name: _unquote(fields[name.upper()]) for name in _OS_FIELDS if name.upper() in fields},
+    )
+
+
+def _parse_key_file(raw: bytes) -> dict[str, str]:
+    """Read ``KEY=value`` lines as glib's GKeyFile does; ValueError for any other line."""
+    fields: dict[str, str] = {}
+    for line in raw.decode("utf-8").replace("\r\n", "\n").split("\n"):
+        if not line.strip() or line.startswith("#"):
+            continue
+        key, equals, value = line.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(line)
+        fields[key.strip()] = value.lstrip()
+    return fields
+
+
+def _unquote(value: str) -> str:
+    """Do what ga_osrelease_replace_special() does: only double quotes count."""
+    if not value.startswith('"'):
+        return value.split(" ", maxsplit=1)[0].split(";", maxsplit=1)[0]
+    result = ""
+    position = 1
+    while position < len(value):
+        if value[position] == "\\" and value[position + 1 : position + 2] in tuple("$'\"\\`"):
+            position += 1
+        elif value[position] == '"':
+            return result
+        result += value[position]
+        position += 1
+    # Without a closing quote, what C had moved over is left at the end.
+    return result + value[len(result) :]
+
+
+class Timezone(Struct, frozen=True):
+    """QAPI ``GuestTimezone``."""
+
+    zone: str | None
+    offset: int
+
+
+def _local(agent: Agent, now: int) -> datetime:
+    moment = datetime.fromtimestamp(now // SECOND, UTC)
+    zone = agent.guest.time_zone()
+    return moment if zone is None else moment.astimezone(zone)
+
+
+@command(since=(2, 10))
+def guest_get_timezone(agent: Agent) -> Timezone:
+    """Tell the time zone of /etc/localtime at present, and its seconds east of Greenwich."""
+    local = _local(agent, agent.guest.clock.now())
+    offset = local.utcoffset()
+    assert offset is not None
+    return Timezone(local.tzname(), int(offset.total_seconds()))
+
+
+class User(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestUser``."""
+
+    user: str
+    login_time: float
+
+
+@command(since=(2, 10))
+def guest_get_users(agent: Agent) -> list[User]:
+    """List who is logged in, each once with the earliest login."""
+    earliest: dict[str, float] = {}
+    for login in agent.guest.logins:
+        if login.kind != "user":
+            continue
+        # A name that fills the 32 bytes of ut_user runs on into ut_host, which follows it.
+        raw = login.user.encode()[:32]
+        name = login.user if len(raw) < 32 else (raw + login.host.encode()[:256]).decode()
+        seconds, fraction = divmod(login.time // 1000, 1_000_000)
+        when = float(seconds) + fraction / 1_000_000
+        earliest[name] = min(earliest.get(name, when), when)
+    return [User(name, when) for name, when in earliest.items()]
+
+
+# -- time ----------------------------------------------------------------------------------------
+
+
+@command(since=(1, 5))
+def guest_get_time(agent: Agent) -> int:
+    """Tell the guest's time in ns since 1970, exact to the microsecond."""
+    return agent.guest.clock.now() // 1000 * 1000
+
+
+HWCLOCK: Final = "/sbin/hwclock"
+
+
+@command(since=(1, 5))
+def guest_set_time(agent: Agent, time: int | None = None) -> None:
+    """Set the time, and the real-time clock by it; without *time*, the other way round."""
+    if agent.known.setdefault("hwclock", agent.guest.files.can_execute(HWCLOCK)) is False:
+        raise CommandError("this feature or command is not currently supported")
+    if time is not None:
+        _set_time(agent, time)
+    ended, _ = agent.run(HWCLOCK, ["hwclock", "-s" if time is None else "-w"])
+    if ended.signal is not None:
+        raise CommandError("child process has terminated abnormally")
+    if ended.code:
+        raise CommandError("hwclock failed to set hardware clock to system time")
+
+
+def _set_time(agent: Agent, time: int) -> None:
+    # C's division: towards zero, with the sign left in the rest.
+    seconds, rest = divmod(abs(time), SECOND)
+    microseconds = rest // 1000
+    if time < 0:
+        seconds, microseconds = -seconds, -microseconds
+    if not 1970 <= _local(agent, seconds * SECOND).year < 2070:
+        raise CommandError("Invalid time")
+    wanted = seconds * SECOND + microseconds * 1000
+    # The kernel refuses times before its own start (settimeofday: EINVAL).
+    if microseconds < 0 or wanted < agent.guest.clock.uptime():
+        raise CommandError("Failed to set time to guest: Invalid argument")
+    agent.guest.clock.set(wanted)
+
+
+# -- power ---------------------------------------------------------------------------------------
+
+Mode = Literal["halt", "powerdown", "reboot"]
+_SHUTDOWN_FLAGS: Final = {"powerdown": "-P", "halt": "-H", "reboot": "-r"}
+
+
+@command(since=(0, 15), replies=False)
+def guest_shutdown(agent: Agent, mode: str = "powerdown") -> None:
+    """Run the guest's shutdown program. Success is not answered."""
+    flag = _SHUTDOWN_FLAGS.get(mode)
+    if flag is None:
+        # The parenthesis is never closed.
+        raise CommandError("mode is invalid (valid values are: halt|powerdown|reboot")
+    argv = ["shutdown", "-h", flag, "+0", "hypervisor initiated shutdown"]
+    ended, _ = agent.run("/sbin/shutdown", argv)
+    if ended.signal is not None:
+        raise CommandError("child process has terminated abnormally")
+    if ended.code:
+        raise CommandError("child process has failed to shutdown")
+
+
+Sleep = Literal["disk", "mem", "hybrid"]
+_SYSTEMD: Final[dict[Sleep, str]] = {
+    "disk": "hibernate",
+    "mem": "suspend",
+    "hybrid": "hybrid-sleep",
+}
+_PM_UTILS: Final[dict[Sleep, tuple[str, str]]] = {
+    "disk": ("--hibernate", "pm-hibernate"),
+    "mem": ("--suspend", "pm-suspend"),
+    "hybrid": ("--suspend-hybrid", "pm-suspend-hybrid"),
+}
+SYS_STATE: Final = "/sys/power/state"
+
+
+def _status(agent: Agent, *argv: str) -> int:
+    """Run a helper found by PATH; its status, -1 if it is not there or was killed."""
+    path = agent.guest.find_in_path(argv[0])
+    if path is None:
+        return -1
+    ended, _ = agent.run(path, argv)
+    return -1 if ended.signal is not None else ended.code
+
+
+def _suspend(agent: Agent, mode: Sleep) -> None:
+    """Try systemd, then pm-utils, then the kernel (commands-posix.c, guest_suspend())."""
+    verb = _SYSTEMD[mode]
+    is_supported = False
+    # Exit status 3 says "not running", 4 "no such service".
+    if 0 < _status(agent, "systemctl", "status", f"systemd-{verb}") < 4:
+        is_supported = True
+        if _status(agent, "systemctl", verb) == 0:
+            return
+    option, program = _PM_UTILS[mode]
+    if _status(agent, "pm-is-supported", option) == 0:
+        is_supported = True
+        if _status(agent, program) == 0:
+            return
+    try:
+        states = agent.guest.files.read(SYS_STATE).decode()
+    except OSError:
+        states = ""
+    if mode != "hybrid" and mode in states:
+        try:
+            agent.guest.files.write(SYS_STATE, mode.encode())
+        except OSError:
+            raise CommandError("child process has failed to suspend") from None
+        return
+    if not is_supported:
+        raise CommandError("the requested suspend mode is not supported by the guest")
+    if mode == "hybrid":
+        raise CommandError("unknown guest suspend mode")
+    # UNVERIFIED: systemd refused, and the kernel cannot. The real agent answers nothing.
+
+
+@command(since=(1, 1), replies=False)
+def guest_suspend_disk(agent: Agent) -> None:
+    """Suspend to disk. Success is not answered."""
+    _suspend(agent, "disk")
+
+
+@command(since=(1, 1), replies=False)
+def guest_suspend_ram(agent: Agent) -> None:
+    """Suspend to memory. Success is not answered."""
+    _suspend(agent, "mem")
+
+
+@command(since=(1, 1), replies=False)
+def guest_suspend_hybrid(agent: Agent) -> None:
+    """Suspend to memory and disk. Success is not answered."""
+    _suspend(agent, "hybrid")
+
+
+class Device(Struct, frozen=True, rename="kebab"):
+    """QAPI ``GuestDeviceInfo``."""
+
+    driver_name: str
+
+
+@command(since=(5, 2), is_supported=False)
+def guest_get_devices(agent: Agent) -> list[Device]:
+    """List devices and their drivers. Windows guests only."""
+    raise CommandError("this feature or command is not currently supported")

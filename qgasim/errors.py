@@ -1,0 +1,56 @@
+"""Every exception of qgasim.
+
+QgaSimError
+ ├── ScenarioError          the scenario is wrong; says file, line, column and how to mend it
+ ├── ListenError            a socket cannot be served; says which and why
+ ├── ClientError            `qgasim.client`: no agent, no answer in time, or an error reply
+ ├── CommandError           becomes {"error": {"class": "GenericError", "desc": ...}}
+ │    └── CommandNotFound   class "CommandNotFound"
+ └── GuestError             raised by the model; never reaches the wire untranslated
+
+What the guest's kernel refuses is a plain `OSError` with the kernel's errno.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "ClientError",
+    "CommandError",
+    "CommandNotFound",
+    "GuestError",
+    "ListenError",
+    "QgaSimError",
+    "ScenarioError",
+]
+
+
+class QgaSimError(Exception):
+    """Whatever qgasim raises on purpose."""
+
+
+class ScenarioError(QgaSimError):
+    """A scenario cannot be loaded; the text holds one line per fault found."""
+
+
+class ListenError(QgaSimError):
+    """A socket cannot be listened on."""
+
+
+class ClientError(QgaSimError):
+    """A request of `qgasim.client` was not answered, or answered by an error."""
+
+
+class CommandError(QgaSimError):
+    """An error reply, in QEMU's words."""
+
+    error_class: ClassVar[str] = "GenericError"
+
+
+class CommandNotFound(CommandError):
+    """The agent has no such command, or will not run it now."""
+
+    error_class = "CommandNotFound"
+
+
+class GuestError(QgaSimError):
+    """The virtual guest cannot do what it was asked."""

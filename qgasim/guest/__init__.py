@@ -1,0 +1,213 @@
+"""The virtual guest: a machine with files, processes, clocks and devices, all made up.
+
+It speaks Python: paths, bytes, exceptions. It knows neither JSON nor sockets nor releases of
+qemu-ga, and never looks at the host.
+"""
+
+import copy
+import io
+import random
+from collections.abc import Callable
+from zoneinfo import ZoneInfo
+
+from qgasim.guest.accounts import Entry, Login, find_entry
+from qgasim.guest.clock import Clock, host_clock
+from qgasim.guest.devices import Disk, Memory, Vcpu
+from qgasim.guest.files import Files
+from qgasim.guest.network import Nic
+from qgasim.guest.nodes import Budget, Volume
+from qgasim.guest.power import Power
+from qgasim.guest.processes import Processes, Program, wait_for_ever
+from qgasim.guest.programs import find_builtin
+from qgasim.guest.settings import GuestSettings, MountSettings
+from qgasim.guest.setup import KERNEL_FILES, furnish
+
+__all__ = ["Guest", "GuestSettings"]
+
+
+class Guest:
+    """A virtual machine, built from its settings.
+
+    Things that happen by themselves (processes, power) are worked out when `settle` is called;
+    *is_busy* says whether that can change anything.
+    """
+
+    def __init__(
+        self,
+        settings: GuestSettings,
+        *,
+        seed: int = 0,
+        source: Callable[[], int] = host_clock,
+    ) -> None:
+        self.settings = settings
+        self.random = random.Random(seed)
+        self.clock = Clock(settings.clock.start, settings.clock.rate, source)
+        self.is_busy = False
+        self._calls: list[tuple[int, Callable[[], None]]] = []
+        #: What the contents of its files may take of the host's memory.
+        self.budget = Budget()
+        self.volumes: dict[str, Volume] = {}
+        root = settings.mounts[0]
+        self.files = Files(self._volume(root), self.clock.now, root.options)
+        self.processes = Processes(self)
+        self.power = Power(
+            self,
+            boot_time=settings.power.boot_time,
+            wake_after=settings.power.wake_after,
+        )
+        self.hostname = settings.hostname or "localhost"
+        self.vcpus: list[Vcpu] = (
+            [Vcpu(id=i, can_offline=i > 0) for i in range(settings.vcpus)]
+            if isinstance(settings.vcpus, int)
+            else copy.deepcopy(settings.vcpus)
+        )
+        self.memory: Memory = copy.deepcopy(settings.memory)
+        self.disks: list[Disk] = copy.deepcopy(settings.disks)
+        self.nics: list[Nic] = copy.deepcopy(settings.nics)
+        self.logins: list[Login] = copy.deepcopy(settings.logins or [])
+        self.has_swap = settings.power.swap
+        #: What its qemu-ga calls itself; the agent says so when it starts.
+        self.agent_version = ""
+        #: Called when the guest has booted again.
+        self.on_boot: Callable[[], None] = lambda: None
+        furnish(self)
+        self._start_init()
+
+    def _volume(self, mount: MountSettings) -> Volume:
+        volume = Volume(
+            mount.device,
+            mount.type,
+            mount.size,
+            reserved=mount.reserved,
+            used=mount.used,
+            block_size=mount.block_size,
+            now=self.clock.now(),
+            budget=self.budget,
+        )
+        self.volumes[mount.device] = volume
+        return volume
+
+    def mount(self, settings: MountSettings) -> None:
+        """Mount what *settings* describe, making the mount point."""
+        self.files.makedirs(settings.path)
+        if settings.bind is not None:
+            self.files.bind(settings.bind, settings.path)
+        else:
+            self.files.mount(self._volume(settings), settings.path, settings.options)
+
+    def find_program(self, head: bytes, argv: list[str]) -> Program | None:
+        """Find what an executable file that begins with *head* runs."""
+        return find_builtin(self, head, argv)
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Let everything happen that was due until now, in the order of time."""
+        now = self.clock.uptime()
+        while True:
+            at = self.next_call()
+            until = now if at is None else min(at, now)
+            if self.power.is_running:
+                self.processes.settle(until)
+            # A process may have planned something earlier.
+            at = self.next_call()
+            if at is None or at > until:
+                if until == now:
+                    break
+                continue
+            call = min(self._calls, key=lambda call: call[0])
+            self._calls.remove(call)
+            with self.clock.at(call[0]):
+                call[1]()
+        self.is_busy = bool(self._calls) or self.processes.is_active
+
+    def next_call(self) -> int | None:
+        """Give when the next function of `call_at` is due."""
+        return min((at for at, _ in self._calls), default=None)
+
+    def call_at(self, uptime: int, function: Callable[[], None]) -> None:
+        """Have *function* called when the guest's uptime is *uptime*."""
+        self._calls.append((uptime, function))
+        self.is_busy = True
+
+    def next_event(self) -> int | None:
+        """Give the uptime at which something next happens by itself; None if nothing does."""
+        times = [self.next_call()]
+        if self.power.is_running:
+            times.append(self.processes.next_event())
+        return min((at for at in times if at is not None), default=None)
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def find_account(self, name: str) -> Entry | None:
+        """Find an account in /etc/passwd."""
+        try:
+            return find_entry(self.files.read("/etc/passwd"), name)
+        except OSError:
+            return None
+
+    def parse_owner(self, owner: str) -> tuple[int, int]:
+        """Read ``user``, ``user:group`` or ``uid:gid``."""
+        user, _, group = owner.partition(":")
+        account = self.find_account(user)
+        uid = account.uid if account else int(user)
+        if group:
+            named = self.find_account(group)
+            return uid, named.gid if named else int(group)
+        return uid, account.gid if account else uid
+
+    def find_in_path(self, name: str) -> str | None:
+        """Find a program by the PATH that the agent was started with."""
+        search = self.settings.environment.get("PATH", "/bin:/usr/bin:.")
+        for directory in search.split(":"):
+            path = f"{directory}/{name}"
+            if self.files.can_execute(path):
+                return path
+        return None
+
+    def time_zone(self) -> ZoneInfo | None:
+        """Give the time zone of /etc/localtime; None for UTC."""
+        try:
+            return ZoneInfo.from_file(io.BytesIO(self.files.read("/etc/localtime")))
+        except (OSError, ValueError):
+            return None
+
+    # -- power ---------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Let go of everything that needs power."""
+        self.processes.clear()
+
+    def boot(self) -> None:
+        """Come up again: processes gone, file systems thawed and mounted as at first."""
+        for volume in self.volumes.values():
+            volume.is_frozen = False
+        for mount in reversed(self.files.mounts[1:]):
+            if mount.volume.kind not in KERNEL_FILES:
+                self.files.unmount(mount)
+        for settings in self.settings.mounts[1:]:
+            volume = self.volumes[settings.device]
+            if settings.bind is not None:
+                self.files.bind(settings.bind, settings.path)
+            else:
+                self.files.mount(volume, settings.path, settings.options)
+        self.hostname = self.settings.hostname or "localhost"
+        self.logins = []
+        self._start_init()
+        self.on_boot()
+
+    def _start_init(self) -> None:
+        """Have process 1, and let the next ids be as after a boot."""
+        is_busybox = self.settings.os.userland == "busybox"
+        path = "/usr/bin/busybox" if is_busybox else "/usr/lib/systemd/systemd"
+        self.processes.last_pid = 0
+        self.processes.start(
+            wait_for_ever,
+            argv=["init" if is_busybox else "/sbin/init"],
+            env=[],
+            cwd="/",
+            files={},
+            parent=0,
+            path=path,
+        )
+        self.processes.last_pid = 200 + self.random.randrange(100)

@@ -1,0 +1,92 @@
+"""The guest's clocks: functions of the host's monotonic clock.
+
+The only module of qgasim that reads a clock of the host. All times are nanoseconds.
+"""
+
+import re
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from importlib import resources
+
+__all__ = ["Clock", "find_zone", "host_clock"]
+
+
+def find_zone(name: str) -> bytes | None:
+    """Give the TZif file of a time zone from the package tzdata; None if there is no such zone.
+
+    Not `ZoneInfo(name)`: that prefers the host's files.
+    """
+    parts = name.split("/")
+    if not all(re.fullmatch(r"[A-Za-z0-9_+-]+", part) for part in parts):
+        return None
+    source = resources.files("tzdata.zoneinfo").joinpath(*parts)
+    return source.read_bytes() if source.is_file() else None
+
+
+def host_clock() -> int:
+    """Give the host's monotonic time."""
+    return time.monotonic_ns()
+
+
+class Clock:
+    """Uptime, wall-clock time and real-time clock of a guest.
+
+    *start* is the wall-clock time at power-on, *rate* how many guest seconds pass in a host second.
+    """
+
+    def __init__(
+        self,
+        start: int,
+        rate: float = 1.0,
+        source: Callable[[], int] = host_clock,
+    ) -> None:
+        self.rate = rate
+        self._source = source
+        self._origin = source()
+        self._boot = start
+        #: What was added to the wall-clock time by setting it.
+        self.offset = 0
+        #: What the real-time clock is ahead of the wall-clock time at power-on plus uptime.
+        self.rtc_offset = 0
+        self._pinned: int | None = None
+
+    def uptime(self) -> int:
+        """Time since power-on: never stepped."""
+        if self._pinned is not None:
+            return self._pinned
+        passed = self._source() - self._origin
+        return passed if self.rate == 1.0 else int(passed * self.rate)
+
+    def now(self) -> int:
+        """Wall-clock time since 1970."""
+        return self._boot + self.offset + self.uptime()
+
+    def rtc(self) -> int:
+        """What the battery-backed clock shows, as wall-clock time since 1970."""
+        return self._boot + self.rtc_offset + self.uptime()
+
+    def set(self, now: int) -> None:
+        """Step the wall-clock time."""
+        self.offset += now - self.now()
+
+    def set_rtc(self) -> None:
+        """Set the battery-backed clock by the wall-clock time, to the second."""
+        self.rtc_offset = self.offset
+
+    def set_from_rtc(self) -> None:
+        """Set the wall-clock time by the battery-backed clock."""
+        self.offset = self.rtc_offset
+
+    @contextmanager
+    def at(self, uptime: int) -> Generator[None]:
+        """Let the guest see *uptime* for a while: what happened then is worked out now."""
+        before, self._pinned = self._pinned, uptime
+        try:
+            yield
+        finally:
+            self._pinned = before
+
+    def host_delay(self, uptime: int) -> float:
+        """Seconds of the host until the guest's uptime is *uptime*."""
+        return max(0, uptime - self.uptime()) / (1e9 * self.rate)

@@ -1,0 +1,526 @@
+"""The guest's files: mounted volumes and the paths through them.
+
+Paths are walked here as the kernel walks them (component by component, over mounts, links and
+``..``), because pyfakefs resolves ``..`` in the text; every refusal is an `OSError` with the
+kernel's errno. All callers are root: permission bits decide only what may be executed.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from msgspec import Struct
+from pyfakefs.fake_file import FakeDirectory, FakeFile
+
+from qgasim.guest.nodes import (
+    Device,
+    Fifo,
+    Link,
+    OpenFile,
+    PipeEnd,
+    Regular,
+    Volume,
+    WouldBlock,
+    count_link,
+    encode_name,
+    os_error,
+    touch,
+)
+
+__all__ = ["Files", "Mount", "Place"]
+
+NAME_MAX: Final = 255
+PATH_MAX: Final = 4096
+MAX_LINKS: Final = 40
+
+
+class Mount(Struct, eq=False):
+    """A volume, or a directory of one, at a place in the tree."""
+
+    volume: Volume
+    path: str
+    root: FakeDirectory
+    options: str = "rw,relatime"
+    #: The directory that it covers; None for ``/``.
+    covers: FakeDirectory | None = None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the kernel refuses writes here with EROFS."""
+        return "ro" in self.options.split(",")
+
+
+class Place(Struct):
+    """Where a path leads: the directory, the name in it, and what is there now, if anything."""
+
+    mount: Mount
+    directory: FakeDirectory
+    name: str
+    node: FakeFile | None
+    path: str
+
+
+class Files:
+    """The tree of mounted volumes, and what processes do with paths in it."""
+
+    def __init__(self, root: Volume, clock: Callable[[], int], options: str) -> None:
+        self._now = clock
+        #: In the order of mounting, as in /proc/self/mounts.
+        self.mounts: list[Mount] = [Mount(root, "/", root.root, options)]
+        self._covered: dict[int, Mount] = {}
+        #: Whether a running program's file must not be written (ETXTBSY); set by `Processes`.
+        self.is_running: Callable[[str], bool] = lambda _path: False
+
+    # -- paths ---------------------------------------------------------------------------
+
+    def locate(
+        self, path: str, cwd: str = "/", *, follow: bool = True, parent: bool = False
+    ) -> Place:
+        """Walk *path*; the last component may be missing, all others must be there.
+
+        *follow* says whether a link as last component is followed; *parent* asks for a place in
+        which an entry can be made, so that ``..`` and ``/`` are refused with EEXIST.
+        """
+        if not path:
+            raise os_error(errno.ENOENT, path)
+        if len(encode_name(path)) >= PATH_MAX:
+            raise os_error(errno.ENAMETOOLONG, path)
+        root = self.mounts[0]
+        # What has been walked: name, mount and directory, from / on.
+        trail: list[tuple[str, Mount, FakeDirectory]] = [("", root, root.root)]
+        todo = self._components(path)
+        if not path.startswith("/"):
+            todo = self._components(cwd) + todo
+        todo.reverse()
+        links = 0
+        must_be_directory = path.endswith("/")
+        while todo:
+            name = todo.pop()
+            _, mount, directory = trail[-1]
+            if name == "..":
+                if len(trail) > 1:
+                    trail.pop()
+                continue
+            if len(encode_name(name)) > NAME_MAX:
+                raise os_error(errno.ENAMETOOLONG, path)
+            node: FakeFile | None = directory.entries.get(name)
+            is_last = not todo
+            if node is None:
+                if is_last:
+                    return Place(mount, directory, name, None, self._join(trail, name))
+                raise os_error(errno.ENOENT, path)
+            if isinstance(node, Link) and (follow or not is_last or must_be_directory):
+                links += 1
+                if links > MAX_LINKS:
+                    raise os_error(errno.ELOOP, path)
+                target = node.target
+                if target.startswith("/"):
+                    del trail[1:]
+                todo += reversed(self._components(target))
+                continue
+            if isinstance(node, FakeDirectory):
+                over = self._covered.get(id(node))
+                if over is not None:
+                    mount, node = over, over.root
+                if is_last and not parent:
+                    return Place(mount, directory, name, node, self._join(trail, name))
+                trail.append((name, mount, node))
+                if is_last:
+                    break
+                continue
+            if not is_last or must_be_directory:
+                raise os_error(errno.ENOTDIR, path)
+            return Place(mount, directory, name, node, self._join(trail, name))
+        name, mount, directory = trail[-1]
+        if parent:
+            raise os_error(errno.EEXIST, path)
+        above = trail[-2][2] if len(trail) > 1 else directory
+        return Place(mount, above, name, directory, self._join(trail[:-1], name))
+
+    @staticmethod
+    def _components(path: str) -> list[str]:
+        return [name for name in path.split("/") if name not in ("", ".")]
+
+    @staticmethod
+    def _join(trail: list[tuple[str, Mount, FakeDirectory]], name: str) -> str:
+        return "/".join([part for part, _, _ in trail] + [name]) or "/"
+
+    def get(self, path: str, cwd: str = "/", *, follow: bool = True) -> FakeFile:
+        """Give what is at *path*; ENOENT if nothing is."""
+        node = self.locate(path, cwd, follow=follow).node
+        if node is None:
+            raise os_error(errno.ENOENT, path)
+        return node
+
+    def find(self, path: str, cwd: str = "/", *, follow: bool = True) -> FakeFile | None:
+        """Give what is at *path*, None if that is nothing for whatever reason."""
+        try:
+            return self.locate(path, cwd, follow=follow).node
+        except OSError:
+            return None
+
+    def exists(self, path: str, cwd: str = "/") -> bool:
+        """Whether *path* leads to anything."""
+        return self.find(path, cwd) is not None
+
+    def is_dir(self, path: str, cwd: str = "/") -> bool:
+        """Whether *path* leads to a directory."""
+        return isinstance(self.find(path, cwd), FakeDirectory)
+
+    def can_execute(self, path: str, cwd: str = "/") -> bool:
+        """Whether root may execute *path*: a regular file with an x bit."""
+        node = self.find(path, cwd)
+        return node is not None and stat.S_ISREG(node.st_mode) and bool(node.st_mode & 0o111)
+
+    # -- whole files -----------------------------------------------------------------------
+
+    def read(self, path: str, cwd: str = "/") -> bytes:
+        """Give all that *path* holds."""
+        file = self.open(path, os.O_RDONLY, cwd=cwd)
+        try:
+            parts: list[bytes] = []
+            while part := file.read(1 << 20):
+                parts.append(part)
+            return b"".join(parts)
+        finally:
+            file.close()
+
+    def write(self, path: str, data: bytes, mode: int = 0o644, cwd: str = "/") -> None:
+        """Make *path* hold *data*; *mode* is for a new file."""
+        file = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode, cwd)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+        finally:
+            file.close()
+
+    # -- system calls ------------------------------------------------------------------------
+
+    def open(self, path: str, flags: int, mode: int = 0o666, cwd: str = "/") -> OpenFile:
+        """Open a file as the kernel does, without a umask."""
+        creates = bool(flags & os.O_CREAT)
+        exclusive = creates and bool(flags & os.O_EXCL)
+        writes = flags & os.O_ACCMODE != os.O_RDONLY
+        place = self.locate(path, cwd, follow=not exclusive)
+        node = place.node
+        if node is None:
+            if not creates:
+                raise os_error(errno.ENOENT, path)
+            if path.endswith("/"):
+                raise os_error(errno.EISDIR, path)
+            node = self._add(place, Regular(place.name, mode & 0o7777, place.mount.volume))
+        elif exclusive:
+            raise os_error(errno.EEXIST, path)
+        elif isinstance(node, FakeDirectory) and (writes or creates):
+            raise os_error(errno.EISDIR, path)
+        elif writes and isinstance(node, Regular):
+            self._check_writable(place.mount)
+            if self.is_running(place.path):
+                raise os_error(errno.ETXTBSY, path)
+            if flags & os.O_TRUNC:
+                node.truncate(0)
+                node.st_mtime_ns = node.st_ctime_ns = self._now()
+        if isinstance(node, Fifo):
+            return self._open_fifo(node, flags, place.path)
+        return OpenFile(node, place.mount.volume, flags, self._now, place.path)
+
+    def _open_fifo(self, node: Fifo, flags: int, path: str) -> PipeEnd:
+        pipe = node.pipe
+        access = flags & os.O_ACCMODE
+        if access == os.O_WRONLY and not pipe.meet_reader():
+            if flags & os.O_NONBLOCK:
+                raise os_error(errno.ENXIO, path)
+            raise WouldBlock(pipe.has_met_reader)
+        if access == os.O_RDONLY and not flags & os.O_NONBLOCK and not pipe.meet_writer():
+            raise WouldBlock(pipe.has_met_writer)
+        return PipeEnd(pipe, flags, self._now, node, path)
+
+    def _check_writable(self, mount: Mount) -> None:
+        if mount.is_read_only:
+            raise os_error(errno.EROFS)
+        volume = mount.volume
+        if volume.is_frozen:
+            raise WouldBlock(lambda: not volume.is_frozen)
+
+    def _add(self, place: Place, node: FakeFile) -> FakeFile:
+        """Put a new *node* at an empty *place*."""
+        self._check_writable(place.mount)
+        place.mount.volume.adopt(node, self._now())
+        self._link(place.directory, place.name, node)
+        return node
+
+    def _link(self, directory: FakeDirectory, name: str, node: FakeFile) -> None:
+        # Not FakeDirectory.add_entry(): it asks which user runs this program on the host.
+        node.name = name  # type: ignore[assignment]
+        directory.entries[name] = node
+        count_link(directory if isinstance(node, FakeDirectory) else node, 1)
+        directory.st_mtime_ns = directory.st_ctime_ns = self._now()
+
+    def _unlink(self, directory: FakeDirectory, name: str) -> None:
+        node: FakeFile = directory.entries.pop(name)
+        if isinstance(node, FakeDirectory):
+            count_link(directory, -1)
+        else:
+            left = count_link(node, -1)
+            if isinstance(node, Regular) and left == 0 and node.open_count == 0:
+                node.forget()
+        directory.st_mtime_ns = directory.st_ctime_ns = self._now()
+
+    def _new_place(self, path: str, cwd: str) -> Place:
+        place = self.locate(path, cwd, follow=False, parent=True)
+        if place.node is not None:
+            raise os_error(errno.EEXIST, path)
+        return place
+
+    def mkdir(self, path: str, mode: int = 0o755, cwd: str = "/") -> None:
+        """Make a directory; EEXIST if anything is there."""
+        place = self._new_place(path, cwd)
+        directory = FakeDirectory(place.name, mode, filesystem=place.mount.volume.fakefs)
+        self._add(place, directory)
+
+    def makedirs(self, path: str, mode: int = 0o755) -> None:
+        """Make a directory and those above it that are missing."""
+        made = ""
+        for name in self._components(path):
+            made += "/" + name
+            if not self.exists(made):
+                self.mkdir(made, mode)
+
+    def symlink(self, target: str, path: str, cwd: str = "/") -> None:
+        """Make a symbolic link at *path*."""
+        place = self._new_place(path, cwd)
+        self._add(place, Link(place.name, target, place.mount.volume))
+
+    def mknod(self, path: str, node: Callable[[str, Volume], FakeFile], cwd: str = "/") -> None:
+        """Make what *node* builds of a name and a volume."""
+        place = self._new_place(path.rstrip("/"), cwd)
+        self._add(place, node(place.name, place.mount.volume))
+
+    def mkfifo(self, path: str, mode: int = 0o644, cwd: str = "/") -> None:
+        """Make a named pipe."""
+        self.mknod(path, lambda name, volume: Fifo(name, mode, volume), cwd)
+
+    def link(self, source: str, path: str, cwd: str = "/") -> None:
+        """Give the file *source* one more name."""
+        old = self.locate(source, cwd, follow=False)
+        if old.node is None:
+            raise os_error(errno.ENOENT, source)
+        if isinstance(old.node, FakeDirectory):
+            raise os_error(errno.EPERM, source)
+        place = self._new_place(path, cwd)
+        if place.mount is not old.mount:
+            raise os_error(errno.EXDEV, path)
+        self._check_writable(place.mount)
+        self._link(place.directory, place.name, old.node)
+
+    def unlink(self, path: str, cwd: str = "/") -> None:
+        """Remove a name that is not a directory's."""
+        place = self.locate(path, cwd, follow=False)
+        if place.node is None:
+            raise os_error(errno.ENOENT, path)
+        if isinstance(place.node, FakeDirectory):
+            raise os_error(errno.EISDIR, path)
+        self._check_writable(place.mount)
+        self._unlink(place.directory, place.name)
+
+    def rmdir(self, path: str, cwd: str = "/") -> None:
+        """Remove an empty directory."""
+        place = self.locate(path, cwd, follow=False)
+        node = place.node
+        if node is None:
+            raise os_error(errno.ENOENT, path)
+        if not isinstance(node, FakeDirectory):
+            raise os_error(errno.ENOTDIR, path)
+        if any(mount.root is node for mount in self.mounts):
+            raise os_error(errno.EBUSY, path)
+        if node.entries:
+            raise os_error(errno.ENOTEMPTY, path)
+        self._check_writable(place.mount)
+        self._unlink(place.directory, place.name)
+
+    def rename(self, source: str, target: str, cwd: str = "/") -> None:
+        """Move *source* to *target*, in place of what is there."""
+        old = self.locate(source, cwd, follow=False)
+        if old.node is None:
+            raise os_error(errno.ENOENT, source)
+        new = self.locate(target, cwd, follow=False)
+        if old.mount is not new.mount:
+            raise os_error(errno.EXDEV, target)
+        self._check_writable(old.mount)
+        if new.node is old.node:
+            return
+        if isinstance(old.node, FakeDirectory) and f"{new.path}/".startswith(f"{old.path}/"):
+            raise os_error(errno.EINVAL, target)
+        if isinstance(new.node, FakeDirectory):
+            if not isinstance(old.node, FakeDirectory):
+                raise os_error(errno.EISDIR, target)
+            if new.node.entries:
+                raise os_error(errno.ENOTEMPTY, target)
+        elif new.node is not None and isinstance(old.node, FakeDirectory):
+            raise os_error(errno.ENOTDIR, target)
+        node = old.node
+        if new.node is not None:
+            self._unlink(new.directory, new.name)
+        del old.directory.entries[old.name]
+        count_link(old.directory if isinstance(node, FakeDirectory) else node, -1)
+        self._link(new.directory, new.name, node)
+
+    def readlink(self, path: str, cwd: str = "/") -> str:
+        """Give the target of the symbolic link *path*."""
+        node = self.get(path, cwd, follow=False)
+        if not isinstance(node, Link):
+            raise os_error(errno.EINVAL, path)
+        return node.target
+
+    def listdir(self, path: str, cwd: str = "/") -> list[str]:
+        """Give the names in a directory, in the order of their making."""
+        node = self.get(path, cwd)
+        if not isinstance(node, FakeDirectory):
+            raise os_error(errno.ENOTDIR, path)
+        return list(node.entries)
+
+    def chmod(self, path: str, mode: int, cwd: str = "/") -> None:
+        """Set the permission bits."""
+        place = self.locate(path, cwd)
+        if place.node is None:
+            raise os_error(errno.ENOENT, path)
+        self._check_writable(place.mount)
+        place.node.st_mode = stat.S_IFMT(place.node.st_mode) | mode & 0o7777
+        place.node.st_ctime_ns = self._now()
+
+    def chown(self, path: str, uid: int, gid: int, cwd: str = "/", *, follow: bool = True) -> None:
+        """Set the owner; -1 leaves one as it is."""
+        place = self.locate(path, cwd, follow=follow)
+        if place.node is None:
+            raise os_error(errno.ENOENT, path)
+        self._check_writable(place.mount)
+        if uid >= 0:
+            place.node.st_uid = uid
+        if gid >= 0:
+            place.node.st_gid = gid
+        place.node.st_ctime_ns = self._now()
+
+    def utime(self, path: str, when: int, cwd: str = "/") -> None:
+        """Set the times of access and modification (ns)."""
+        place = self.locate(path, cwd)
+        if place.node is None:
+            raise os_error(errno.ENOENT, path)
+        self._check_writable(place.mount)
+        touch(place.node, when)
+
+    def set_times(
+        self,
+        path: str,
+        accessed: int | None,
+        modified: int | None,
+        cwd: str = "/",
+        *,
+        follow: bool = True,
+    ) -> None:
+        """Do what utimensat(2) does; None leaves a time as it is."""
+        place = self.locate(path, cwd, follow=follow)
+        if place.node is None:
+            raise os_error(errno.ENOENT, path)
+        self._check_writable(place.mount)
+        if accessed is not None:
+            place.node.st_atime_ns = accessed
+        if modified is not None:
+            place.node.st_mtime_ns = modified
+        place.node.st_ctime_ns = self._now()
+
+    def truncate(self, path: str, length: int, cwd: str = "/") -> None:
+        """Cut or lengthen a file to *length* bytes."""
+        place = self.locate(path, cwd)
+        node = place.node
+        if node is None:
+            raise os_error(errno.ENOENT, path)
+        if isinstance(node, FakeDirectory):
+            raise os_error(errno.EISDIR, path)
+        if not isinstance(node, Regular):
+            raise os_error(errno.EINVAL, path)
+        self._check_writable(place.mount)
+        if length > node.volume.max_file_size:
+            raise os_error(errno.EFBIG, path)
+        node.truncate(length)
+        node.st_mtime_ns = node.st_ctime_ns = self._now()
+
+    def remove_tree(self, path: str, cwd: str = "/") -> None:
+        """Remove *path* and all below it."""
+        place = self.locate(path, cwd, follow=False)
+        if isinstance(place.node, FakeDirectory):
+            for name in list(place.node.entries):
+                self.remove_tree(f"{place.path}/{name}")
+            self.rmdir(place.path)
+        else:
+            self.unlink(path, cwd)
+
+    def remove_if_there(self, path: str) -> None:
+        """Remove *path* and all below it; nothing there is fine."""
+        if self.find(path, follow=False) is not None:
+            self.remove_tree(path)
+
+    # -- mounts ------------------------------------------------------------------------------
+
+    def mount(self, volume: Volume, path: str, options: str = "rw,relatime") -> Mount:
+        """Mount *volume* on the directory *path*."""
+        return self._mount(Mount(volume, "", volume.root, options), path)
+
+    def bind(self, source: str, path: str) -> Mount:
+        """Make the directory *source* appear at *path*, too."""
+        place = self.locate(source)
+        if not isinstance(place.node, FakeDirectory):
+            raise os_error(errno.ENOTDIR, source)
+        return self._mount(Mount(place.mount.volume, "", place.node, place.mount.options), path)
+
+    def _mount(self, mount: Mount, path: str) -> Mount:
+        place = self.locate(path)
+        if place.node is None:
+            raise os_error(errno.ENOENT, path)
+        if not isinstance(place.node, FakeDirectory):
+            raise os_error(errno.ENOTDIR, path)
+        mount.path = place.path
+        mount.covers = place.node
+        self._covered[id(place.node)] = mount
+        self.mounts.append(mount)
+        return mount
+
+    def find_mount(self, path: str) -> Mount | None:
+        """Give the topmost mount at exactly *path*."""
+        for mount in reversed(self.mounts):
+            if mount.path == path:
+                return mount
+        return None
+
+    def unmount(self, mount: Mount) -> None:
+        """Take *mount* away; EBUSY if something is mounted in it or open on it."""
+        below = "/" if mount.path == "/" else mount.path + "/"
+        if any(m is not mount and m.path.startswith(below) for m in self.mounts):
+            raise os_error(errno.EBUSY, mount.path)
+        if mount.root is mount.volume.root and any(
+            node.open_count for node in self._regulars(mount.root)
+        ):
+            raise os_error(errno.EBUSY, mount.path)
+        self.mounts.remove(mount)
+        del self._covered[id(mount.covers)]
+
+    def detach(self, mount: Mount) -> None:
+        """Take *mount* away with what is mounted in it, busy or not, as a lazy unmount does."""
+        below = mount.path.rstrip("/") + "/"
+        for gone in [m for m in self.mounts if m is mount or m.path.startswith(below)]:
+            self.mounts.remove(gone)
+            self._covered.pop(id(gone.covers), None)
+
+    def _regulars(self, directory: FakeDirectory) -> Iterator[Regular]:
+        for node in directory.entries.values():
+            if isinstance(node, Regular):
+                yield node
+            elif isinstance(node, FakeDirectory):
+                yield from self._regulars(node)
+
+    def add_device(self, path: str, major: int, minor: int, *, block: bool = False) -> None:
+        """Make a device node."""
+        mode = (stat.S_IFBLK | 0o660) if block else (stat.S_IFCHR | 0o666)
+        self.mknod(path, lambda name, volume: Device(name, mode, volume, major, minor))

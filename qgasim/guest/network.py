@@ -1,0 +1,65 @@
+"""The guest's network interfaces."""
+
+from functools import lru_cache
+from ipaddress import ip_interface
+
+from msgspec import Struct, field
+from msgspec.structs import astuple
+
+__all__ = ["Counters", "Nic"]
+
+
+@lru_cache(maxsize=4096)
+def _parse(address: str) -> tuple[int, str, int]:
+    """Give the IP version, the address and the prefix length."""
+    interface = ip_interface(address)
+    return interface.version, str(interface.ip), interface.network.prefixlen
+
+
+class Counters(Struct):
+    """What an interface has carried (/proc/net/dev)."""
+
+    rx_bytes: int = 0
+    rx_packets: int = 0
+    rx_errs: int = 0
+    rx_dropped: int = 0
+    tx_bytes: int = 0
+    tx_packets: int = 0
+    tx_errs: int = 0
+    tx_dropped: int = 0
+
+
+class Nic(Struct, kw_only=True):
+    """A network interface. *addresses* are in CIDR form: ``192.0.2.7/24``, ``fe80::1/64``."""
+
+    name: str
+    #: None if it has no hardware address at all (tunnels).
+    mac: str | None = None
+    addresses: list[str] = field(default_factory=list[str])
+    up: bool = True
+    mtu: int = 1500
+    #: At the scenario's start; *growth* is added each second of guest time.
+    counters: Counters = field(default_factory=Counters)
+    growth: Counters = field(default_factory=Counters)
+
+    def ipv4(self) -> list[tuple[str, int]]:
+        """Give the IPv4 addresses with their prefix lengths."""
+        return self._addresses(4)
+
+    def ipv6(self) -> list[tuple[str, int]]:
+        """Give the IPv6 addresses with their prefix lengths."""
+        return self._addresses(6)
+
+    def _addresses(self, version: int) -> list[tuple[str, int]]:
+        parsed = [_parse(address) for address in self.addresses]
+        return [(ip, prefix) for family, ip, prefix in parsed if family == version]
+
+    def counters_at(self, uptime: int) -> Counters:
+        """Give the counters after *uptime* ns."""
+        seconds = uptime / 1_000_000_000
+        return Counters(
+            *[
+                start + int(each * seconds)
+                for start, each in zip(astuple(self.counters), astuple(self.growth), strict=True)
+            ]
+        )

@@ -1,0 +1,107 @@
+"""The guest's power: running, suspended, off.
+
+States change at guest times that are known in advance, or from outside (`wake`).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from qgasim.guest import Guest
+
+__all__ = ["Power", "PowerState", "SleepState"]
+
+PowerState = Literal["running", "suspended", "halted", "off", "rebooting"]
+SleepState = Literal["mem", "disk", "hybrid"]
+SECOND: Final = 1_000_000_000
+
+
+class Power:
+    """What state the virtual machine is in. Times are uptime, in ns."""
+
+    def __init__(
+        self, guest: "Guest", *, boot_time: int = 2 * SECOND, wake_after: int | None = None
+    ) -> None:
+        self.guest = guest
+        #: How long a boot takes until the agent answers.
+        self.boot_time = boot_time
+        #: After how long somebody outside wakes a suspended guest; None: never.
+        self.wake_after = wake_after
+        self.state: PowerState = "running"
+        #: QMP events that the hypervisor would have emitted, in order.
+        self.events: list[str] = []
+        # Only the latest plan counts: a wake-up from outside makes the planned one void.
+        self._plans = 0
+        self._slept_at = 0
+        #: Called when the machine goes off, comes up again, sleeps or wakes.
+        self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether programs, the agent among them, get to run."""
+        return self.state == "running"
+
+    def _plan(self, delay: int, change: Callable[[], None]) -> None:
+        self._plans += 1
+        number = self._plans
+
+        def do_if_latest() -> None:
+            if number == self._plans:
+                change()
+
+        self.guest.call_at(self.guest.clock.uptime() + delay, do_if_latest)
+
+    def _enter(self, state: PowerState, *events: str) -> None:
+        self.state = state
+        self.events += events
+        self.on_change()
+
+    def shut_down(self, how: Literal["powerdown", "halt", "reboot"], delay: int) -> None:
+        """Begin to go down; it is done after *delay* ns."""
+        self._plan(delay, {"powerdown": self._off, "halt": self._halt, "reboot": self._reset}[how])
+
+    def cancel(self) -> None:
+        """Forget a change that is planned, as ``shutdown -c`` does."""
+        self._plans += 1
+
+    def _off(self) -> None:
+        self.guest.stop()
+        self._enter("off", "SHUTDOWN")
+
+    def _halt(self) -> None:
+        self.guest.stop()
+        self._enter("halted")
+
+    def _reset(self) -> None:
+        self.guest.stop()
+        self._enter("rebooting", "RESET")
+        self._plan(self.boot_time, self._up)
+
+    def _up(self) -> None:
+        self.guest.boot()
+        self._enter("running")
+
+    def sleep(self, state: SleepState, delay: int = 0) -> None:
+        """Suspend after *delay* ns: to memory, to disk (the machine goes off), or both."""
+        if state == "disk":
+            self._plan(delay, self._hibernate)
+        else:
+            self._plan(delay, self._suspend)
+
+    def _suspend(self) -> None:
+        self._slept_at = self.guest.clock.uptime()
+        self._enter("suspended", "SUSPEND")
+        if self.wake_after is not None:
+            self._plan(self.wake_after, self.wake)
+
+    def _hibernate(self) -> None:
+        self.guest.stop()
+        self._enter("off", "SUSPEND_DISK", "SHUTDOWN")
+
+    def wake(self) -> None:
+        """Wake a suspended guest, as QEMU's system_wakeup does; nothing if it is not suspended."""
+        if self.state != "suspended":
+            return
+        self._plans += 1
+        self.guest.processes.postpone(self.guest.clock.uptime() - self._slept_at)
+        self._enter("running", "WAKEUP")

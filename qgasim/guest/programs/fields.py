@@ -1,0 +1,290 @@
+"""Programs that work on fields of lines: cut, sort, uniq."""
+
+import functools
+import re
+from collections.abc import Callable
+from itertools import groupby, pairwise
+from os import O_CREAT, O_TRUNC, O_WRONLY
+from typing import Any
+
+from msgspec import Struct
+
+from qgasim.guest.nodes import encode_name
+from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.programs import program
+from qgasim.guest.programs.inputs import Source, read_input
+from qgasim.guest.programs.messages import complain, explain, fail, pick, quote
+from qgasim.guest.programs.options import parse, to_number, usage_error
+
+__all__: list[str] = []
+
+_CUT_LONG = {
+    "bytes": "b", "characters": "c", "fields": "f", "delimiter": "d", "only-delimited": "s",
+    "output-delimiter": "o", "complement": "C",
+}  # fmt: skip
+
+
+@program("cut")
+def cut(p: Process) -> Steps:
+    """Print parts of lines."""
+    options = yield from parse(p, "b:c:f:d:snO:C", _CUT_LONG | {"output-delimiter": "O"})
+    unit = options.last("bcf")
+    if not unit:
+        needed = " a list of bytes, characters, or fields"
+        wrong = pick(p, "expected" + needed, "you must specify" + needed)
+        yield from (fail(p, wrong) if pick(p, 1, 0) else usage_error(p, wrong))
+    ranges = yield from _ranges(p, options.get(unit) or "")
+    delimiter = encode_name(options.get("d") or "\t")
+    if len(delimiter.decode("utf-8", "replace")) != 1:
+        yield from usage_error(p, "the delimiter must be a single character")
+    joiner = encode_name(options.get("O") or "")
+    outside = "C" in options
+    if unit == "f":
+        joiner = joiner or delimiter
+    source = Source(p, options.operands)
+    while lines := (yield from source.lines()):
+        out: list[bytes] = []
+        for raw in lines:
+            line = raw.removesuffix(b"\n")
+            if unit == "f":
+                parts = line.split(delimiter)
+                if len(parts) == 1:
+                    if "s" not in options:
+                        out.append(line)
+                    continue
+            elif unit == "c" and not line.isascii():
+                text = line.decode("utf-8", "surrogateescape")
+                parts = [char.encode("utf-8", "surrogateescape") for char in text]
+            else:
+                parts = [line[i : i + 1] for i in range(len(line))]
+            chosen = [x for i, x in enumerate(parts, 1) if _contains(ranges, i) != outside]
+            out.append(joiner.join(chosen))
+        yield from p.write(1, b"".join(line + b"\n" for line in out))
+    return int(source.has_failed)
+
+
+def _contains(ranges: list[tuple[int, int]], number: int) -> bool:
+    return any(first <= number <= last for first, last in ranges)
+
+
+def _ranges(p: Process, text: str) -> Waiting[list[tuple[int, int]]]:
+    ranges: list[tuple[int, int]] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d*)(-?)(\d*)", part)
+        if not found or not (found[1] or found[3]):
+            wrong = f"invalid field value {quote(part)}"
+            yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
+        else:
+            first = int(found[1] or 1)
+            last = int(found[3]) if found[3] else (1 << 62 if found[2] else first)
+            ranges.append((first, last))
+            if not first:
+                wrong = "fields are numbered from 1"
+                yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
+    return ranges
+
+
+class _Key(Struct):
+    """A part of the line that is compared, with how."""
+
+    start: tuple[int, int] = (1, 1)
+    end: tuple[int, int] | None = None
+    flags: str = ""
+
+
+_SORT_LONG = {
+    "numeric-sort": "n", "reverse": "r", "unique": "u", "key": "k", "field-separator": "t",
+    "ignore-case": "f", "ignore-leading-blanks": "b", "stable": "s", "output": "o", "check": "c",
+    "human-numeric-sort": "h", "version-sort": "V", "general-numeric-sort": "g",
+    "dictionary-order": "d", "month-sort": "M", "zero-terminated": "z",
+}  # fmt: skip
+
+
+@program("sort")
+def sort(p: Process) -> Steps:
+    """Sort lines by their bytes."""
+    options = yield from parse(p, "nrufbk:t:so:chVgdMizS:T:", _SORT_LONG, code=2)
+    lines: list[bytes] = []
+    end = b"\0" if "z" in options else b"\n"
+    for path in options.operands or ["-"]:
+        data = yield from read_input(p, path)
+        if data is None:
+            return 2
+        lines += data.removesuffix(end).split(end) if data else []
+    flags = "".join(name for name, _ in options if name in "nrfbhVgdM")
+    keys: list[_Key] = []
+    for text in options.all("k"):
+        key = yield from _key(p, text)
+        keys.append(key)
+    keys = keys or [_Key()]
+    for key in keys:
+        key.flags = key.flags or flags
+    separator = encode_name(options.get("t") or "")
+    separator = b"\0" if separator == b"\\0" else separator
+
+    def compare(one: bytes, other: bytes) -> int:
+        for key in keys:
+            a, b = (_sort_value(_extract(line, key, separator), key.flags) for line in (one, other))
+            if a != b:
+                return (1 if a > b else -1) * (-1 if "r" in key.flags else 1)
+        return 0
+
+    def compare_all(one: bytes, other: bytes) -> int:
+        order = compare(one, other)
+        if order or "s" in options or "u" in options:
+            return order
+        return (int(one > other) - int(one < other)) * (-1 if "r" in options else 1)
+
+    is_plain = not options.all("k") and set(flags) <= {"r"}
+    if "c" in options:
+        for number, (one, other) in enumerate(pairwise(lines), 2):
+            if compare_all(one, other) > 0 or ("u" in options and compare(one, other) == 0):
+                where = (options.operands or ["-"])[0]
+                text = other.decode("utf-8", "surrogateescape")
+                yield from complain(p, f"{where}:{number}: disorder: {text}")
+                return 1
+        return 0
+    if is_plain:
+        lines.sort(reverse="r" in options)
+    else:
+        lines.sort(key=functools.cmp_to_key(compare_all))
+    if "u" in options:
+        same = functools.cmp_to_key(compare)
+        lines = [next(group) for _, group in groupby(lines, key=same)]
+    result = b"".join(line + end for line in lines)
+    target = options.get("o")
+    if target is None:
+        yield from p.write(1, result)
+        return 0
+    try:
+        file = yield from p.open(target, O_WRONLY | O_CREAT | O_TRUNC)
+    except OSError as error:
+        yield from fail(p, f"{pick(p, '', 'open failed: ')}{target}: {explain(error)}", 2)
+        return 2
+    view = memoryview(result)
+    while view:
+        view = view[(yield from p.call(file.write, view)) :]
+    file.close()
+    return 0
+
+
+def _key(p: Process, text: str) -> Waiting[_Key]:
+    place = r"(\d+)(?:\.(\d+))?([a-zA-Z]*)"
+    found = re.fullmatch(f"{place}(?:,{place})?", text)
+    if not found:
+        wrong = pick(p, "bad field specification", f"invalid number at field start: {quote(text)}")
+        yield from fail(p, wrong, 2)
+        return _Key()
+    if found[1] == "0":
+        yield from fail(p, f"field number is zero: invalid field specification {quote(text)}", 2)
+    end = (int(found[4]), int(found[5] or 0)) if found[4] else None
+    start = (int(found[1]), int(found[2] or 1))
+    return _Key(start=start, end=end, flags=found[3] + (found[6] or ""))
+
+
+def _extract(line: bytes, key: _Key, separator: bytes) -> bytes:
+    if key.start == (1, 1) and key.end is None:
+        return line
+    if separator:
+        fields = line.split(separator)
+        starts = [0]
+        for part in fields:
+            starts.append(starts[-1] + len(part) + 1)
+        ends = [start - 1 for start in starts[1:]]
+    else:
+        spans = [found.span() for found in re.finditer(rb"[ \t]*[^ \t]+", line)]
+        starts, ends = [a for a, _ in spans], [b for _, b in spans]
+    field, char = key.start
+    begin = starts[field - 1] if field <= len(ends) else len(line)
+    if "b" in key.flags:
+        begin += len(line[begin:]) - len(line[begin:].lstrip(b" \t"))
+    begin += char - 1
+    if key.end is None:
+        return line[begin:]
+    field, char = key.end
+    if field > len(ends):
+        return line[begin:]
+    return line[begin : ends[field - 1] if char == 0 else starts[field - 1] + char]
+
+
+def _sort_value(text: bytes, flags: str) -> Any:
+    if "h" in flags or "n" in flags or "g" in flags:
+        number = rb"\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)" if "g" in flags else rb"\s*(-?\d*\.?\d+)"
+        found = re.match(number, text)
+        value = float(found[1]) if found else 0.0
+        if "h" in flags and found:
+            unit = text[found.end() : found.end() + 1].upper()
+            return (b" KMGTPE".find(unit) if unit else 0, value)
+        return (0, value) if "h" in flags else value
+    if "b" in flags:
+        text = text.lstrip(b" \t")
+    if "V" in flags:
+        parts = re.split(rb"(\d+)", text)
+        return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+    if "M" in flags:
+        return b"JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC".find(text.strip()[:3].upper())
+    if "d" in flags:
+        text = re.sub(rb"[^A-Za-z0-9 \t]", b"", text)
+    return text.upper() if "f" in flags else text
+
+
+_UNIQ_LONG = {
+    "count": "c", "repeated": "d", "unique": "u", "ignore-case": "i", "skip-fields": "f",
+    "skip-chars": "s", "check-chars": "w",
+}  # fmt: skip
+
+
+@program("uniq")
+def uniq(p: Process) -> Steps:
+    """Drop lines that are like the one before."""
+    options = yield from parse(p, "cdDuif:s:w:z", _UNIQ_LONG)
+    skip_fields = skip_chars = 0
+    width: int | None = None
+    if (text := options.get("f")) is not None:
+        skip_fields = yield from to_number(p, text, "invalid number of fields to skip")
+    if (text := options.get("s")) is not None:
+        skip_chars = yield from to_number(p, text, "invalid number of bytes to skip")
+    if (text := options.get("w")) is not None:
+        width = yield from to_number(p, text, "invalid number of bytes to compare")
+
+    def key(line: bytes) -> bytes:
+        for _ in range(skip_fields):
+            line = re.sub(rb"^[ \t]*[^ \t]*", b"", line)
+        part = line[skip_chars:] if width is None else line[skip_chars : skip_chars + width]
+        return part.lower() if "i" in options else part
+
+    if len(options.operands) > 2:
+        yield from usage_error(p, f"extra operand {quote(options.operands[2])}")
+    out = 1
+    file = None
+    if len(options.operands) == 2:
+        file = yield from p.open(options.operands[1], O_WRONLY | O_CREAT | O_TRUNC)
+        out = max(p.files, default=2) + 1
+        p.files[out] = file
+    source = Source(p, options.operands[:1])
+    pending: bytes | None = None
+    repeats = 0
+    show = _uniq_format("c" in options, "d" in options, "u" in options)
+    while lines := (yield from source.lines()):
+        parts: list[bytes] = []
+        for raw in lines:
+            line = raw.removesuffix(b"\n")
+            if pending is not None and key(line) == key(pending):
+                repeats += 1
+                continue
+            if pending is not None:
+                parts.append(show(pending, repeats))
+            pending, repeats = line, 1
+        yield from p.write(out, b"".join(parts))
+    if pending is not None:
+        yield from p.write(out, show(pending, repeats))
+    return int(source.has_failed)
+
+
+def _uniq_format(counts: bool, repeated: bool, unique: bool) -> Callable[[bytes, int], bytes]:
+    def show(line: bytes, count: int) -> bytes:
+        if (repeated and count < 2) or (unique and count > 1):
+            return b""
+        return (b"%7d " % count if counts else b"") + line + b"\n"
+
+    return show

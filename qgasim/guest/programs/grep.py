@@ -1,0 +1,227 @@
+"""The programs grep, egrep and fgrep."""
+
+import re
+from collections import deque
+
+from qgasim.guest.nodes import decode_name
+from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.programs import program
+from qgasim.guest.programs.inputs import Source
+from qgasim.guest.programs.messages import fail, is_busybox
+from qgasim.guest.programs.options import Options, parse, to_number, usage_error
+from qgasim.guest.programs.regex import RegexError, compile_regex
+
+__all__: list[str] = []
+
+_LONG = {
+    "ignore-case": "i", "invert-match": "v", "count": "c", "files-with-matches": "l",
+    "files-without-match": "L", "line-number": "n", "quiet": "q", "silent": "q",
+    "only-matching": "o", "extended-regexp": "E", "fixed-strings": "F", "basic-regexp": "G",
+    "perl-regexp": "P", "word-regexp": "w", "line-regexp": "x", "recursive": "r",
+    "dereference-recursive": "R", "regexp": "e", "file": "f", "no-messages": "s",
+    "no-filename": "h", "with-filename": "H", "max-count": "m", "after-context": "A",
+    "before-context": "B", "context": "C", "text": "a", "color": "color",
+}  # fmt: skip
+
+
+@program("grep", "egrep", "fgrep")
+def grep(p: Process) -> Steps:
+    """Print lines that match."""
+    letters = "ivclLnqoEFGPwxrRe:f:shHm:A:B:C:abzZ"
+    options = yield from parse(p, letters, _LONG, code=pick_code(p))
+    operands = options.operands
+    patterns = "\n".join(options.all("e")).split("\n") if "e" in options else []
+    for path in options.all("f"):
+        patterns += decode_name((yield from p.read_file(path))).removesuffix("\n").split("\n")
+    if "e" not in options and "f" not in options:
+        if not operands:
+            if not is_busybox(p):
+                yield from p.write(2, "Usage: grep [OPTION]... PATTERNS [FILE]...\n")
+            yield from usage_error(p, code=pick_code(p))
+        patterns = operands.pop(0).split("\n")
+    matchers = yield from _compile(p, options, patterns)
+    is_recursive = "r" in options or "R" in options
+    paths = operands or (["."] if is_recursive else ["-"])
+    shows_name = len(paths) > 1 or is_recursive
+    if is_recursive:
+        paths = _expand(p, paths, strip=not operands and not is_busybox(p))
+    search = yield from _search(p, options, matchers, shows_name=shows_name)
+    for path in paths:
+        if is_recursive and path != "-" and p.guest.files.is_dir(path, p.cwd):
+            continue
+        yield from search.file(path)
+        if search.has_matched and "q" in options:
+            return 0
+    if search.has_failed:
+        return 2 if not is_busybox(p) or not search.has_matched else 0
+    return 0 if search.has_matched else 1
+
+
+def pick_code(p: Process) -> int:
+    """Give the status for a wrong option."""
+    return 1 if is_busybox(p) else 2
+
+
+def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[re.Pattern[str]]]:
+    fixed = "F" in options or p.name == "fgrep"
+    extended = "E" in options or "P" in options or p.name == "egrep"
+    try:
+        return [
+            compile_regex(pattern, extended=extended, fixed=fixed, ignore_case="i" in options)
+            for pattern in patterns
+        ]
+    except RegexError as error:
+        if is_busybox(p):
+            yield from fail(p, f"bad regex '{patterns[0]}': {error}", 2)
+        yield from fail(p, str(error), 2)
+        raise
+
+
+def _expand(p: Process, paths: list[str], *, strip: bool) -> list[str]:
+    """Give the files below *paths*."""
+    found: list[str] = []
+    for path in paths:
+        if not p.guest.files.is_dir(path, p.cwd):
+            found.append(path)
+            continue
+        for name in p.guest.files.listdir(path, p.cwd):
+            below = name if strip and path == "." else f"{path.rstrip('/')}/{name}"
+            node = p.guest.files.find(below, p.cwd, follow=False)
+            if node is not None and node.st_mode & 0o170000 in (0o040000, 0o100000):
+                found += _expand(p, [below], strip=False)
+    return found
+
+
+def _search(
+    p: Process, options: Options, matchers: list[re.Pattern[str]], *, shows_name: bool
+) -> "Waiting[_Search]":
+    limit = options.get("m")
+    after = options.get("A") or options.get("C")
+    before = options.get("B") or options.get("C")
+    search = _Search(p, options, matchers)
+    last = options.last("hH")
+    search.shows_name = last == "H" if last else shows_name
+    search.limit = (yield from to_number(p, limit, "invalid max count", 2)) if limit else None
+    invalid = "invalid context length argument"
+    search.after = (yield from to_number(p, after, invalid, 2)) if after else 0
+    search.before = (yield from to_number(p, before, invalid, 2)) if before else 0
+    return search
+
+
+class _Search:
+    """A search through several files."""
+
+    def __init__(self, p: Process, options: Options, matchers: list[re.Pattern[str]]) -> None:
+        self.p = p
+        self.options = options
+        self.matchers = matchers
+        self.shows_name = False
+        self.limit: int | None = None
+        self.after = self.before = 0
+        self.has_matched = False
+        self.has_failed = False
+        self._has_printed = False
+
+    def _spans(self, line: str) -> list[tuple[int, int]]:
+        """Give where *line* matches, from left to right, without overlaps."""
+        spans: list[tuple[int, int]] = []
+        at = 0
+        while at <= len(line):
+            found = [m for x in self.matchers if (m := self._match(x, line, at))]
+            if not found:
+                break
+            best = min(found, key=lambda m: (m.start(), -m.end()))
+            spans.append(best.span())
+            at = best.end() if best.end() > best.start() else best.end() + 1
+            if "o" not in self.options:
+                break
+        return spans
+
+    def _match(self, matcher: re.Pattern[str], line: str, at: int) -> re.Match[str] | None:
+        if "x" in self.options:
+            return matcher.fullmatch(line) if at == 0 else None
+        while (found := matcher.search(line, at)) and "w" in self.options:
+            start, end = found.span()
+            before = line[start - 1 : start] if start else ""
+            after = line[end : end + 1]
+            if not (_is_word(before) or _is_word(after)):
+                return found
+            at = start + 1
+        return found
+
+    def file(self, path: str) -> Waiting[None]:
+        """Search one file."""
+        options = self.options
+        source = Source(self.p, [path])
+        source.is_quiet = "s" in options
+        name = "(standard input)" if path == "-" else path
+        prefix = name if self.shows_name else ""
+        wants_lines = not any(o in options for o in "clLq")
+        count = number = shown_to = 0
+        recent: deque[tuple[int, str]] = deque(maxlen=self.before)
+        trailing = 0
+        while lines := (yield from source.lines()):
+            out: list[str] = []
+            if "a" not in options and wants_lines and any(b"\0" in line for line in lines):
+                wants_lines = False
+                name_ = f"grep: {name}: binary file matches\n"
+            else:
+                name_ = ""
+            for raw in lines:
+                number += 1
+                line = decode_name(raw.removesuffix(b"\n"))
+                spans = self._spans(line)
+                if bool(spans) == ("v" in options):
+                    if trailing and wants_lines:
+                        trailing -= 1
+                        shown_to = number
+                        out.append(self._format(prefix, "-", number, line))
+                    else:
+                        recent.append((number, line))
+                    continue
+                count += 1
+                self.has_matched = True
+                if not wants_lines:
+                    if name_:
+                        yield from self.p.write(1, name_)
+                    if "c" not in options:
+                        break
+                elif "o" in options:
+                    parts = [line[a:b] for a, b in spans if b > a and "v" not in options]
+                    out += [self._format(prefix, ":", number, part) for part in parts]
+                else:
+                    first = number - len(recent)
+                    gap = self._has_printed and (self.before or self.after)
+                    if gap and first > shown_to + 1:
+                        out.append("--\n")
+                    out += [self._format(prefix, "-", n, text) for n, text in recent]
+                    recent.clear()
+                    out.append(self._format(prefix, ":", number, line))
+                    self._has_printed = True
+                    shown_to, trailing = number, self.after
+                if count == self.limit:
+                    break
+            yield from self.p.write(1, "".join(out))
+            if count == self.limit or (count and not wants_lines and "c" not in options):
+                break
+        source.skip()
+        self.has_failed = self.has_failed or source.has_failed
+        if not source.has_failed:
+            yield from self._summary(name, count)
+
+    def _format(self, prefix: str, mark: str, number: int, line: str) -> str:
+        where = f"{number}{mark}" if "n" in self.options else ""
+        return (prefix + mark if self.shows_name else "") + where + line + "\n"
+
+    def _summary(self, name: str, count: int) -> Waiting[None]:
+        options = self.options
+        if "q" in options:
+            return
+        if "c" in options:
+            yield from self.p.write(1, f"{name}:{count}\n" if self.shows_name else f"{count}\n")
+        if ("l" in options and count) or ("L" in options and not count):
+            yield from self.p.write(1, f"{name}\n")
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"

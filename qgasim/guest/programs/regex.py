@@ -1,0 +1,188 @@
+"""POSIX regular expressions, translated to Python's.
+
+An alternation takes its first match here, where POSIX takes the longest.
+"""
+
+import re
+from typing import Final
+
+__all__ = ["RegexError", "compile_regex"]
+
+CLASSES: Final = {
+    "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z",
+    "space": r" \t\n\r\f\v", "blank": r" \t", "punct": r"!-/:-@\[-`{-~", "print": " -~",
+    "graph": "!-~", "cntrl": r"\x00-\x1f\x7f", "xdigit": "0-9A-Fa-f",
+}  # fmt: skip
+ESCAPES: Final = {
+    "w": r"\w", "W": r"\W", "s": r"\s", "S": r"\S", "b": r"\b", "B": r"\B",
+    "<": r"\b(?=\w)", ">": r"\b(?<=\w)", "`": r"\A", "'": r"\Z",
+}  # fmt: skip
+
+
+class RegexError(ValueError):
+    """A regular expression is wrong; the text is regerror(3)'s."""
+
+
+class _Translator:
+    def __init__(self, pattern: str, *, extended: bool) -> None:
+        self.text = pattern
+        self.at = 0
+        self.extended = extended
+        self.groups = 0
+        self.depth = 0
+
+    def _looking_at(self, plain: str) -> bool:
+        """Whether the operator *plain* is next: as it is in ERE, after a backslash in BRE."""
+        token = plain if self.extended else "\\" + plain
+        return self.text.startswith(token, self.at)
+
+    def _skip(self) -> None:
+        self.at += 1 if self.extended else 2
+
+    def whole(self) -> str:
+        out = self.alternatives()
+        if self.at < len(self.text):
+            raise RegexError("Unmatched ) or \\)")
+        return out
+
+    def alternatives(self) -> str:
+        branches = [self.branch()]
+        while self._looking_at("|"):
+            self._skip()
+            branches.append(self.branch())
+        return "|".join(branches)
+
+    def branch(self) -> str:
+        pieces: list[str] = []
+        # Whether something is there that a repetition can repeat.
+        has_atom = False
+        while self.at < len(self.text) and not self._looking_at("|"):
+            if self._looking_at(")") and (self.depth or not self.extended):
+                break
+            repeat = self._repetition(has_atom=has_atom)
+            if repeat is not None:
+                if has_atom:
+                    pieces[-1] = f"(?:{pieces[-1]}){repeat}"
+                continue
+            has_atom = not self._is_start_anchor(first=not pieces)
+            pieces.append(self._atom(first=not pieces))
+        return "".join(pieces)
+
+    def _is_start_anchor(self, *, first: bool) -> bool:
+        return self.text[self.at] == "^" and (self.extended or first)
+
+    def _repetition(self, *, has_atom: bool) -> str | None:
+        char = self.text[self.at]
+        if char == "*":
+            if not has_atom and not self.extended:
+                return None
+            self.at += 1
+            return "*"
+        for sign in "+?":
+            if self._looking_at(sign) and (has_atom or self.extended):
+                self._skip()
+                return sign
+        if self._looking_at("{"):
+            start = self.at + (1 if self.extended else 2)
+            end = "}" if self.extended else "\\}"
+            found = re.compile(r"(\d*)(,?)(\d*)" + re.escape(end)).match(self.text, start)
+            if found and (found[1] or found[2]):
+                if not has_atom:
+                    raise RegexError("Invalid preceding regular expression")
+                self.at = found.end()
+                return "{" + (found[1] or "0") + found[2] + found[3] + "}"
+            if not self.extended:
+                closed = end in self.text[start:]
+                raise RegexError("Invalid content of \\{\\}" if closed else "Unmatched \\{")
+        return None
+
+    def _atom(self, *, first: bool) -> str:
+        if self._looking_at("("):
+            return self._group()
+        char = self.text[self.at]
+        self.at += 1
+        if char == ".":
+            return "."
+        if char == "[":
+            return self._bracket()
+        if char == "\\":
+            return self._escape()
+        if char == "^" and (self.extended or first):
+            return r"\A"
+        if char == "$" and (self.extended or self._at_end()):
+            return r"\Z"
+        return re.escape(char)
+
+    def _at_end(self) -> bool:
+        return self.at == len(self.text) or self._looking_at(")") or self._looking_at("|")
+
+    def _group(self) -> str:
+        self._skip()
+        self.depth += 1
+        inner = self.alternatives()
+        if not self._looking_at(")"):
+            raise RegexError("Unmatched ( or \\(")
+        self._skip()
+        self.depth -= 1
+        self.groups += 1
+        return f"({inner})"
+
+    def _escape(self) -> str:
+        if self.at == len(self.text):
+            raise RegexError("Trailing backslash")
+        char = self.text[self.at]
+        self.at += 1
+        if char in ESCAPES:
+            return ESCAPES[char]
+        if char in "123456789":
+            if int(char) > self.groups:
+                raise RegexError("Invalid back reference")
+            return f"(?:\\{char})"
+        if char == "n":
+            return "\\n"
+        if char == ")" and not self.extended:
+            raise RegexError("Unmatched ) or \\)")
+        return re.escape(char)
+
+    def _bracket(self) -> str:
+        unmatched = "Unmatched [, [^, [:, [., or [="
+        out = "["
+        if self.text.startswith("^", self.at):
+            out += "^"
+            self.at += 1
+        is_first = True
+        while True:
+            if self.at >= len(self.text):
+                raise RegexError(unmatched)
+            char = self.text[self.at]
+            kind = self.text[self.at + 1 : self.at + 2]
+            if char == "]" and not is_first:
+                self.at += 1
+                return out + "]"
+            is_first = False
+            if char == "[" and kind and kind in ":.=":
+                end = self.text.find(kind + "]", self.at + 2)
+                if end < 0:
+                    raise RegexError(unmatched)
+                name = self.text[self.at + 2 : end]
+                if kind == ":" and name not in CLASSES:
+                    raise RegexError("Invalid character class name")
+                out += CLASSES[name] if kind == ":" else re.escape(name)
+                self.at = end + 2
+            elif kind == "-" and self.text[self.at + 2 : self.at + 3] not in ("", "]"):
+                last = self.text[self.at + 2]
+                if last < char:
+                    raise RegexError("Invalid range end")
+                out += f"{re.escape(char)}-{re.escape(last)}"
+                self.at += 3
+            else:
+                out += re.escape(char)
+                self.at += 1
+
+
+def compile_regex(
+    pattern: str, *, extended: bool = False, fixed: bool = False, ignore_case: bool = False
+) -> re.Pattern[str]:
+    """Compile a basic or *extended* regular expression, or a *fixed* string."""
+    text = re.escape(pattern) if fixed else _Translator(pattern, extended=extended).whole()
+    return re.compile(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))

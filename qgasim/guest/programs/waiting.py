@@ -1,0 +1,52 @@
+"""Waiting: the program sleep, and durations."""
+
+import re
+
+from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.programs import program
+from qgasim.guest.programs.messages import fail, is_busybox, quote
+from qgasim.guest.programs.options import missing_operand, parse, usage_error
+
+__all__ = ["to_duration"]
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+#: "inf", as far as anybody will look.
+_FOREVER = 1 << 62
+
+
+def to_duration(p: Process, text: str, code: int = 1) -> Waiting[int]:
+    """Read ``1.5h`` as nanoseconds; end if it is no duration."""
+    if text.lower() in ("inf", "infinity"):
+        return _FOREVER
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([smhd]?)", text)
+    if found is None:
+        if is_busybox(p):
+            yield from fail(p, f"invalid number '{text}'", code)
+        yield from usage_error(p, f"invalid time interval {quote(text)}", code)
+        return 0
+    whole, _, part = found[1].partition(".")
+    seconds = int(whole or 0) * 1_000_000_000 + int(part[:9].ljust(9, "0"))
+    return min(seconds * _UNITS[found[2]], _FOREVER)
+
+
+@program("sleep")
+def sleep(p: Process) -> Steps:
+    """Wait as long as the arguments say, together."""
+    options = yield from parse(p, "")
+    if not options.operands:
+        yield from missing_operand(p)
+    duration = 0
+    for text in options.operands:
+        duration += yield from to_duration(p, text)
+    yield from p.sleep(min(duration, _FOREVER))
+    return 0
+
+
+@program("usleep")
+def usleep(p: Process) -> Steps:
+    """Wait a number of microseconds."""
+    options = yield from parse(p, "")
+    if not options.operands or not options.operands[0].isdecimal():
+        yield from usage_error(p)
+    yield from p.sleep(int(options.operands[0]) * 1000)
+    return 0

@@ -1,0 +1,174 @@
+"""What a scenario says about a guest: its keys, their defaults and meaning.
+
+A `Guest` is built from a `GuestSettings`, as often as one likes; nothing here changes afterwards.
+The ``#:`` comments become the reference page and the descriptions in the JSON Schema.
+"""
+
+from typing import Final, Literal
+
+from msgspec import Struct, field
+
+from qgasim.guest.accounts import Account, Login
+from qgasim.guest.devices import Disk, Memory, Vcpu
+from qgasim.guest.network import Nic
+from qgasim.guest.units import Duration, Size, Time
+
+__all__ = [
+    "ClockSettings",
+    "FileSettings",
+    "GuestSettings",
+    "MountSettings",
+    "OsSettings",
+    "PowerSettings",
+    "ProgramSettings",
+]
+
+#: 2025-01-01T00:00:00Z: any fixed time will do, so that runs repeat.
+DEFAULT_START: Final = 1_735_689_600_000_000_000
+
+
+class OsSettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The guest's operating system."""
+
+    #: Fields of /etc/os-release (``NAME``, ``VERSION_ID``, ...); null: there is no such file.
+    release: dict[str, str] | None = field(default_factory=dict[str, str])
+    #: What ``uname -r`` prints.
+    kernel_release: str = "6.1.0-18-amd64"
+    #: What ``uname -v`` prints.
+    kernel_version: str = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)"
+    #: What ``uname -m`` prints.
+    machine: str = "x86_64"
+    #: Whose programs are installed, and so how their messages read.
+    userland: Literal["busybox", "gnu"] = "gnu"
+
+
+class ClockSettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The guest's clocks."""
+
+    #: Wall-clock time at power-on.
+    start: Time = DEFAULT_START
+    #: Guest seconds in a second of the host.
+    rate: float = 1.0
+    #: Time zone of /etc/localtime, as in ``Europe/Prague``; null: there is no such file.
+    zone: str | None = "Etc/UTC"
+
+
+class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A mounted file system. The first one of a guest is ``/``."""
+
+    #: The device it is on, as in ``/dev/vda1``, or a name as ``tmpfs``.
+    device: str
+    #: The mount point.
+    path: str
+    #: The type of the file system.
+    type: str = "ext4"
+    #: Mount options, as in /proc/mounts.
+    options: str = "rw,relatime"
+    #: Bytes that users can have in it (guest-get-fsinfo's ``total-bytes``).
+    size: Size = 8 << 30
+    #: Bytes beyond *size* that only root can have.
+    reserved: Size = 0
+    #: Bytes in use before any file that the scenario names.
+    used: Size = 0
+    #: Bytes in a block.
+    block_size: Size = 4096
+    #: Show the directory *bind* of another file system here instead.
+    bind: str | None = None
+
+
+class FileSettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A file, directory, link or pipe of the guest. Give one of text, base64, size, symlink, kind."""
+
+    #: The contents, as text (UTF-8).
+    text: str | None = None
+    #: The contents, in base64.
+    base64: str | None = None
+    #: The length, if the contents are *fill* repeated.
+    size: Size | None = None
+    #: What fills *size*; zeros if not given.
+    fill: str | None = None
+    #: The same, in base64.
+    fill_base64: str | None = None
+    #: The target of a symbolic link.
+    symlink: str | None = None
+    #: A directory, an empty file, or a named pipe.
+    kind: Literal["directory", "file", "fifo"] | None = None
+    #: Permission bits in octal, as in ``"0644"``.
+    mode: str | None = None
+    #: Owner, as in ``alice`` or ``1000:1000``.
+    owner: str | None = None
+    #: Time of the last change.
+    mtime: Time | None = None
+
+
+class ProgramSettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a program does when it is run with certain arguments."""
+
+    #: The program's file, made if it is not there.
+    path: str
+    #: Patterns (``*``, ``?``) that the arguments must match, one each; absent: any arguments.
+    args: list[str] | None = None
+    #: What it writes to its standard output.
+    stdout: str = ""
+    #: What it writes to its standard error.
+    stderr: str = ""
+    #: Its exit code.
+    exit_code: int = 0
+    #: The signal that ends it, instead of an exit code.
+    signal: int | None = None
+    #: How long it runs, in guest time.
+    duration: Duration = 0
+
+
+class PowerSettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Booting, sleeping and waking."""
+
+    #: From a reset until the agent answers.
+    boot_time: Duration = 2_000_000_000
+    #: After how long the hypervisor wakes a suspended guest; absent: never.
+    wake_after: Duration | None = None
+    #: From a shutdown command to the end of power.
+    shutdown_time: Duration = 500_000_000
+    #: What ``systemctl suspend`` takes.
+    suspend_time: Duration = 300_000_000
+    #: Whether there is swap to suspend to.
+    swap: bool = True
+
+
+def _root_mount() -> list[MountSettings]:
+    return [MountSettings(device="/dev/vda1", path="/")]
+
+
+class GuestSettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Everything that a scenario can say about the guest."""
+
+    #: The host name; made up if not given.
+    hostname: str | None = None
+    #: The operating system.
+    os: OsSettings = field(default_factory=OsSettings)
+    #: The clocks.
+    clock: ClockSettings = field(default_factory=ClockSettings)
+    #: The logical processors: how many, or a list.
+    vcpus: int | list[Vcpu] = 2
+    #: The memory blocks.
+    memory: Memory = field(default_factory=Memory)
+    #: The disks, in the order in which the kernel found them.
+    disks: list[Disk] = field(default_factory=list[Disk])
+    #: The file systems, in the order of mounting.
+    mounts: list[MountSettings] = field(default_factory=_root_mount)
+    #: The network interfaces.
+    nics: list[Nic] = field(default_factory=list[Nic])
+    #: The accounts, by name.
+    users: dict[str, Account] = field(default_factory=dict[str, Account])
+    #: The entries of utmp, in order; null: there is no utmp.
+    logins: list[Login] | None = field(default_factory=list[Login])
+    #: Files by path: a text, or more about it; null removes what was there.
+    files: dict[str, str | FileSettings | None] = field(
+        default_factory=dict[str, "str | FileSettings | None"]
+    )
+    #: Programs whose results are given here; the first entry that matches is run.
+    programs: list[ProgramSettings] = field(default_factory=list[ProgramSettings])
+    #: Environment of the agent and of what it runs.
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    #: Booting, sleeping and waking.
+    power: PowerSettings = field(default_factory=PowerSettings)

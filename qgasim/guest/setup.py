@@ -1,0 +1,288 @@
+"""Furnish a guest: the files, programs and devices that its settings imply."""
+
+import base64
+import errno
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from qgasim.guest.clock import find_zone
+from qgasim.guest.devices import MemoryBlock
+from qgasim.guest.network import Nic
+from qgasim.guest.nodes import Generated, Regular, Volume, os_error
+from qgasim.guest.programs import SCRIPTED, builtin_image
+from qgasim.guest.programs.catalogue import install
+
+if TYPE_CHECKING:
+    from qgasim.guest import Guest
+    from qgasim.guest.settings import FileSettings
+
+__all__ = ["KERNEL_FILES", "furnish"]
+
+#: File systems that the kernel makes: they are there after every boot.
+KERNEL_FILES: Final = {"proc": "/proc", "sysfs": "/sys"}
+
+_DIRECTORIES: Final = (
+    "/dev", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp",
+    "/usr/bin", "/usr/lib", "/usr/sbin", "/usr/share/zoneinfo", "/var/log", "/var/tmp",
+)  # fmt: skip
+_DEVICES: Final = (
+    ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
+    ("tty", 5, 0), ("console", 5, 1),
+)  # fmt: skip
+_GROUPS: Final = {"root": 0, "daemon": 1, "adm": 4, "tty": 5, "sudo": 27, "shadow": 42}
+
+
+def furnish(guest: "Guest") -> None:
+    """Mount the file systems and make all files of a new guest."""
+    files = guest.files
+    for path in _DIRECTORIES:
+        files.makedirs(path)
+    for path in ("/tmp", "/var/tmp"):
+        files.chmod(path, 0o1777)
+    for link in ("bin", "sbin", "lib"):
+        files.symlink(f"usr/{link}", f"/{link}")
+    _mount_kernel_files(guest)
+    for mount in guest.settings.mounts[1:]:
+        guest.mount(mount)
+    _make_devices(guest)
+    _make_etc(guest)
+    install(guest)
+    files.write("/usr/sbin/qemu-ga", builtin_image("qemu-ga"), 0o755)
+    for path, settings in guest.settings.files.items():
+        make_file(guest, path, settings)
+    for program in guest.settings.programs:
+        _make_parents(guest, program.path)
+        files.remove_if_there(program.path)
+        files.write(program.path, builtin_image(SCRIPTED), 0o755)
+
+
+def _make_parents(guest: "Guest", path: str) -> None:
+    parent = path.rstrip("/").rsplit("/", 1)[0]
+    if parent and not guest.files.exists(parent):
+        guest.files.makedirs(parent)
+
+
+def make_file(guest: "Guest", path: str, settings: "str | FileSettings | None") -> None:
+    """Make what a scenario says of *path*, in place of what is there."""
+    files = guest.files
+    if settings is None:
+        files.remove_if_there(path)
+        return
+    _make_parents(guest, path)
+    if isinstance(settings, str):
+        files.write(path, settings.encode("utf-8", "surrogateescape"))
+        return
+    if settings.kind == "directory":
+        if not files.is_dir(path):
+            files.mkdir(path)
+    else:
+        files.remove_if_there(path)
+        if settings.symlink is not None:
+            files.symlink(settings.symlink, path)
+            return
+        if settings.kind == "fifo":
+            files.mkfifo(path)
+        elif settings.size is not None:
+            files.write(path, b"")
+            node = files.get(path)
+            assert isinstance(node, Regular)
+            node.fill = (
+                base64.b64decode(settings.fill_base64)
+                if settings.fill_base64 is not None
+                else (settings.fill or "\0").encode()
+            )
+            node.truncate(settings.size)
+        elif settings.base64 is not None:
+            files.write(path, base64.b64decode(settings.base64))
+        else:
+            files.write(path, (settings.text or "").encode("utf-8", "surrogateescape"))
+    if settings.mode is not None:
+        files.chmod(path, int(settings.mode, 8))
+    if settings.owner is not None:
+        uid, gid = guest.parse_owner(settings.owner)
+        files.chown(path, uid, gid)
+    if settings.mtime is not None:
+        files.utime(path, settings.mtime)
+
+
+def _make_devices(guest: "Guest") -> None:
+    files = guest.files
+    for name, major, minor in _DEVICES:
+        files.add_device(f"/dev/{name}", major, minor)
+    for disk in guest.disks:
+        files.add_device(f"/dev/{disk.name}", disk.major, disk.minor, block=True)
+        for number, part in enumerate(sorted(disk.partitions, key=lambda p: p.name), 1):
+            files.add_device(f"/dev/{part.name}", disk.major, disk.minor + number, block=True)
+
+
+def _make_etc(guest: "Guest") -> None:
+    files, settings = guest.files, guest.settings
+    files.write("/etc/hostname", f"{guest.hostname}\n".encode())
+    if settings.os.release is not None:
+        files.write(
+            "/etc/os-release",
+            "".join(
+                f"{key}={_quote(value)}\n" for key, value in settings.os.release.items()
+            ).encode(),
+        )
+    _make_accounts(guest)
+    files.write(
+        "/etc/fstab",
+        "".join(
+            f"{m.device} {_octal(m.path)} {m.type} {m.options} 0 0\n" for m in settings.mounts
+        ).encode(),
+    )
+    zone = settings.clock.zone
+    if zone is not None:
+        path = f"/usr/share/zoneinfo/{zone}"
+        data = find_zone(zone)
+        if data is None:
+            raise os_error(errno.ENOENT, path)
+        _make_parents(guest, path)
+        files.write(path, data)
+        files.symlink(path, "/etc/localtime")
+        files.write("/etc/timezone", f"{zone}\n".encode())
+
+
+def _quote(value: str) -> str:
+    if value and all(c.isalnum() or c in "_-." for c in value) and not value[0].isdigit():
+        return value
+    escaped = "".join("\\" + c if c in '"\\$`' else c for c in value)
+    return f'"{escaped}"'
+
+
+def _octal(path: str) -> str:
+    """Write a path as /proc/mounts does."""
+    return "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in path)
+
+
+def _make_accounts(guest: "Guest") -> None:
+    files = guest.files
+    passwd, shadow = "", ""
+    groups = dict(_GROUPS)
+    day = guest.clock.now() // 86_400_000_000_000
+    for name, account in guest.settings.users.items():
+        passwd += f"{name}:x:{account.uid}:{account.gid}:{account.comment}:{account.home}:{account.shell}\n"
+        shadow += f"{name}:{account.password}:{day}:0:99999:7:::\n"
+        if account.gid not in groups.values():
+            groups.setdefault(name, account.gid)
+    files.write("/etc/passwd", passwd.encode())
+    files.write("/etc/shadow", shadow.encode(), 0o640)
+    files.write("/etc/group", "".join(f"{g}:x:{n}:\n" for g, n in groups.items()).encode())
+    for account in guest.settings.users.values():
+        if not account.has_home:
+            continue
+        if not files.exists(account.home):
+            files.makedirs(account.home)
+            files.chown(account.home, account.uid, account.gid)
+        if account.authorized_keys is not None:
+            directory = f"{account.home}/.ssh"
+            files.mkdir(directory, 0o700)
+            files.write(f"{directory}/authorized_keys", account.authorized_keys.encode(), 0o600)
+            for path in (directory, f"{directory}/authorized_keys"):
+                files.chown(path, account.uid, account.gid)
+
+
+# -- /proc and /sys ----------------------------------------------------------------------------
+
+
+def _mount_kernel_files(guest: "Guest") -> None:
+    """Mount /proc and /sys: a few files of each, made from the guest's state when read."""
+    files = guest.files
+    for kind, path in KERNEL_FILES.items():
+        files.mount(Volume(kind, kind, 1 << 20), path, "rw,nosuid,nodev,noexec,relatime")
+    shown: dict[str, Callable[[], bytes]] = {
+        "/proc/mounts": partial(_show_mounts, guest),
+        "/proc/uptime": partial(_show_uptime, guest),
+        "/proc/version": partial(_show_version, guest),
+        "/proc/loadavg": lambda: b"0.00 0.00 0.00 1/50 1\n",
+        "/proc/cmdline": lambda: b"root=/dev/vda1 ro quiet\n",
+        "/proc/meminfo": partial(_show_meminfo, guest),
+        "/proc/cpuinfo": partial(_show_cpuinfo, guest),
+        "/proc/sys/kernel/hostname": partial(_show_text, guest, "hostname"),
+        "/proc/sys/kernel/osrelease": partial(_show_text, guest.settings.os, "kernel_release"),
+        "/sys/power/wakeup_count": lambda: b"0\n",
+    }
+    for path, show in shown.items():
+        _add(guest, path, show)
+    _add(guest, "/sys/power/state", lambda: b"freeze mem disk\n", partial(_store_state, guest))
+    for cpu in guest.vcpus:
+        directory = f"/sys/devices/system/cpu/cpu{cpu.id}"
+        files.makedirs(directory)
+        if cpu.can_offline:
+            _add(guest, f"{directory}/online", partial(_show_flag, cpu, "online"))
+    for block in guest.memory.blocks:
+        directory = f"/sys/devices/system/memory/memory{block.index}"
+        _add(guest, f"{directory}/state", partial(_show_state, block))
+        _add(guest, f"{directory}/removable", partial(_show_flag, block, "can_offline"))
+    for nic in guest.nics:
+        directory = f"/sys/class/net/{nic.name}"
+        _add(guest, f"{directory}/address", partial(_show_text, nic, "mac"))
+        _add(guest, f"{directory}/operstate", partial(_show_operstate, nic))
+
+
+def _show_flag(thing: object, name: str) -> bytes:
+    return b"%d\n" % getattr(thing, name)
+
+
+def _show_text(thing: object, name: str) -> bytes:
+    return f"{getattr(thing, name) or ''}\n".encode()
+
+
+def _show_state(block: MemoryBlock) -> bytes:
+    return b"online\n" if block.online else b"offline\n"
+
+
+def _show_operstate(nic: Nic) -> bytes:
+    return b"up\n" if nic.up else b"down\n"
+
+
+def _add(
+    guest: "Guest",
+    path: str,
+    show: Callable[[], bytes],
+    store: Callable[[bytes], None] | None = None,
+) -> None:
+    _make_parents(guest, path)
+    mode = 0o644 if store else 0o444
+    guest.files.mknod(path, lambda name, volume: Generated(name, mode, volume, show, store))
+
+
+def _show_mounts(guest: "Guest") -> bytes:
+    return "".join(
+        f"{m.volume.device} {_octal(m.path)} {m.volume.kind} {m.options} 0 0\n"
+        for m in guest.files.mounts
+    ).encode()
+
+
+def _show_uptime(guest: "Guest") -> bytes:
+    return f"{guest.clock.uptime() / 1e9:.2f} 0.00\n".encode()
+
+
+def _show_version(guest: "Guest") -> bytes:
+    system = guest.settings.os
+    return f"Linux version {system.kernel_release} {system.kernel_version}\n".encode()
+
+
+def _show_meminfo(guest: "Guest") -> bytes:
+    memory = guest.memory
+    online = sum(block.online for block in memory.blocks) * memory.block_size // 1024
+    return f"MemTotal:       {online:8d} kB\nMemFree:        {online // 2:8d} kB\n".encode()
+
+
+def _show_cpuinfo(guest: "Guest") -> bytes:
+    return "".join(f"processor\t: {cpu.id}\n\n" for cpu in guest.vcpus if cpu.online).encode()
+
+
+def _store_state(guest: "Guest", data: bytes) -> None:
+    """Do what a write to /sys/power/state does."""
+    state = data.strip()
+    if state == b"disk":
+        if not guest.has_swap:
+            raise os_error(errno.ENOMEM)
+        guest.power.sleep("disk")
+    elif state in (b"mem", b"freeze"):
+        guest.power.sleep("mem")
+    else:
+        raise os_error(errno.EINVAL)

@@ -1,0 +1,12 @@
+"""Quantities: plain integers whose unit a scenario may write out."""
+
+from typing import Annotated
+
+__all__ = ["Duration", "Size", "Time"]
+
+Size = Annotated[int, "size"]
+"""Bytes; a scenario may write ``16MiB``."""
+Duration = Annotated[int, "duration"]
+"""Nanoseconds; a scenario writes ``250ms``, ``1h`` or a number of seconds."""
+Time = Annotated[int, "time"]
+"""Nanoseconds since 1970; a scenario writes RFC 3339 or a number of seconds."""

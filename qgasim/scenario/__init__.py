@@ -1,0 +1,183 @@
+"""Scenarios: what a user writes, and the agent that it makes.
+
+A `Scenario` is a Struct whose fields are the keys of the YAML file; `load` reads one from a file, by
+path or by the name of one that comes with qgasim.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+from msgspec import Struct, field
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from qgasim.agent import Agent, AgentOptions
+from qgasim.channel import Channel, ChannelKind, make_channel
+from qgasim.commands import ALL_COMMANDS
+from qgasim.dialect import RELEASES, find_dialect
+from qgasim.errors import ScenarioError
+from qgasim.guest import Guest, GuestSettings
+from qgasim.guest.clock import host_clock
+from qgasim.guest.units import Duration
+from qgasim.scenario.decode import Decoder
+from qgasim.scenario.document import Fault, compose, merge, place_of
+from qgasim.scenario.fill import fill
+
+__all__ = ["AgentSettings", "Scenario", "find_scenario", "library", "load", "loads"]
+
+
+class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The simulated agent: its release and how it was started."""
+
+    #: The release of qemu-ga: ``7.2``, or a full version such as ``7.2.22``.
+    release: str = "7.2"
+    #: What lies between client and agent.
+    channel: ChannelKind = "virtio-serial"
+    #: Commands that the agent refuses.
+    block_rpcs: list[str] = field(default_factory=list[str])
+    #: If there are any, the only commands that the agent does not refuse.
+    allow_rpcs: list[str] = field(default_factory=list[str])
+    #: The guest's script of ``--fsfreeze-hook``.
+    fsfreeze_hook: str | None = None
+    #: How long after its end the agent is started again.
+    respawn: Duration | Literal["never"] = 100_000_000
+
+
+class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A guest and its agent."""
+
+    #: Version of the scenario language.
+    qgasim: Literal[1] = 1
+    #: What this scenario is about, in a line or more.
+    description: str = ""
+    #: Where the behaviour was seen.
+    origin: str = ""
+    #: The scenario that this one changes: a name or a path relative to this file.
+    extends: str | None = None
+    #: Everything that is made up or left to chance follows from it.
+    seed: int = 0
+    #: The agent.
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    #: The virtual machine.
+    guest: GuestSettings = field(default_factory=GuestSettings)
+
+    def build(self, source: Callable[[], int] = host_clock) -> Channel:
+        """Make the guest, its agent and the way to it.
+
+        Args:
+            source: a monotonic clock in ns that the guest's clocks follow.
+
+        Raises:
+            ScenarioError: the scenario cannot be built.
+        """
+        dialect = find_dialect(self.agent.release)
+        if dialect is None:
+            known = ", ".join(f"{a}.{b}" for a, b in RELEASES)
+            raise ScenarioError(
+                f"agent.release: no such release: '{self.agent.release}' (known: {known})"
+            )
+        release = self.agent.release
+        options = AgentOptions(
+            version=release if release.count(".") > 1 else None,
+            block_rpcs=tuple(self.agent.block_rpcs),
+            allow_rpcs=tuple(self.agent.allow_rpcs),
+            fsfreeze_hook=self.agent.fsfreeze_hook,
+            respawn=None if self.agent.respawn == "never" else self.agent.respawn,
+        )
+        try:
+            guest = Guest(fill(self.guest, self.seed), seed=self.seed, source=source)
+        except (OSError, ValueError) as error:
+            raise ScenarioError(f"guest: {error}") from None
+        return make_channel(self.agent.channel, Agent(guest, dialect, ALL_COMMANDS, options))
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+_SHIPPED: Final = (
+    Path(__file__).parent.parent / "scenarios",
+    Path(__file__).parent.parent.parent / "scenarios",
+)
+
+
+def library() -> dict[str, Path]:
+    """Give the scenarios that come with qgasim, by name."""
+    for directory in _SHIPPED:
+        if directory.is_dir():
+            return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
+    return {}
+
+
+def find_scenario(name: str, beside: Path | None = None) -> Path:
+    """Find a scenario by name or path, a path being relative to the file *beside*.
+
+    Raises:
+        ScenarioError: there is none.
+    """
+    if "/" not in name and not name.endswith((".yaml", ".yml")):
+        known = library()
+        if name in known:
+            return known[name]
+    path = Path(name) if beside is None else beside.parent / name
+    if path.is_file():
+        return path
+    raise ScenarioError(f"{name}: no such scenario, neither a file nor one of `qgasim scenarios`")
+
+
+def load(name: str | Path) -> Scenario:
+    """Load a scenario.
+
+    Args:
+        name: a path, or the name of a scenario that comes with qgasim.
+
+    Raises:
+        ScenarioError: with a line ``file:line:column: what is wrong`` for each fault.
+    """
+    path = find_scenario(str(name))
+    return _decode(_compose_file(path, ()), str(path))
+
+
+def loads(text: str, name: str = "<text>") -> Scenario:
+    """Load a scenario from a text; `load` says what can go wrong."""
+    node = compose(text, name)
+    return _decode(_extend(node, None, ()) if node else None, name)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{path}: not UTF-8") from None
+
+
+def _compose_file(path: Path, above: tuple[Path, ...]) -> Node | None:
+    if path.resolve() in above:
+        raise ScenarioError(f"{path}: extends itself")
+    node = compose(_read(path), str(path))
+    return None if node is None else _extend(node, path, (*above, path.resolve()))
+
+
+def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
+    """Lay a document on the one that it extends."""
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if key.value == "extends" and isinstance(value, ScalarNode):
+                try:
+                    base = _compose_file(find_scenario(value.value, path), above)
+                except ScenarioError as error:
+                    raise ScenarioError(f"{place_of(value)}: extends: {error}") from None
+                return merge(base, node) if base is not None else node
+    return node
+
+
+def _decode(node: Node | None, name: str) -> Scenario:
+    if node is None:
+        raise ScenarioError(f"{name}: the file is empty (begin with `qgasim: 1`)")
+    decoder = Decoder()
+    scenario = decoder.decode(node, Scenario, "")
+    faults: list[Fault] = list(decoder.faults)
+    if faults:
+        raise ScenarioError("\n".join(map(str, faults)))
+    assert isinstance(scenario, Scenario)
+    return scenario

@@ -1,0 +1,227 @@
+"""Nodes to typed values: one reader for every Struct that a scenario can name.
+
+All faults of a document are collected; each says where it is, what is wrong and what would be right.
+"""
+
+import difflib
+import re
+import types
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from qgasim.scenario.document import Fault, kind_of, plain_value
+
+__all__ = ["Decoder", "hints_of"]
+
+_SIZES: Final = {
+    "": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30,
+    "GiB": 1 << 30, "T": 1 << 40, "TiB": 1 << 40, "kB": 10**3, "KB": 10**3, "MB": 10**6,
+    "GB": 10**9, "TB": 10**12,
+}  # fmt: skip
+_DURATIONS: Final = {
+    "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "": 10**9, "m": 60 * 10**9,
+    "min": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9,
+}  # fmt: skip
+_QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ]*)")
+_MISSING: Final = object()
+
+
+def _parse_quantity(text: str, units: dict[str, int]) -> int | None:
+    match = _QUANTITY.fullmatch(text)
+    if not match or match[2] not in units:
+        return None
+    return int(Decimal(match[1]) * units[match[2]])
+
+
+def parse_size(text: str) -> int | None:
+    """Read ``16MiB``, ``1.5G`` or bytes; None if it is none of these."""
+    return _parse_quantity(text, _SIZES)
+
+
+def parse_duration(text: str) -> int | None:
+    """Read ``250ms``, ``1h`` or seconds, as ns; None if it is none of these."""
+    return _parse_quantity(text, _DURATIONS)
+
+
+def parse_time(text: str) -> int | None:
+    """Read an RFC 3339 time or seconds since 1970, as ns; None if it is neither."""
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return _parse_quantity(text, {"": 10**9})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    passed = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (passed.days * 86400 + passed.seconds) * 10**9 + passed.microseconds * 1000
+
+
+_UNITS: Final[dict[str, tuple[Callable[[str], int | None], str]]] = {
+    "size": (parse_size, "a size, as in 16MiB"),
+    "duration": (parse_duration, "a duration, as in 250ms or 1h"),
+    "time": (parse_time, "a time, as in 2024-06-15T12:00:00Z"),
+}
+_NAMES: Final = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+
+
+def hints_of(cls: type[Struct]) -> dict[str, Any]:
+    """Give a Struct's annotations, ``Annotated`` kept."""
+    return get_type_hints(cls, include_extras=True)
+
+
+class Decoder:
+    """Reads nodes as values of a type; faults go to *faults*."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        #: The nodes that were read, by path: for checks that come afterwards.
+        self.nodes: dict[str, Node] = {}
+
+    def decode(self, node: Node, wanted: Any, path: str) -> Any:
+        """Read *node* as a *wanted*; on a fault, note it and give `None`."""
+        self.nodes[path] = node
+        try:
+            return self._decode(node, wanted, path)
+        except Fault as fault:
+            self.faults.append(fault)
+            return None
+
+    def _decode(self, node: Node, wanted: Any, path: str) -> Any:
+        origin = get_origin(wanted)
+        if origin is Annotated:
+            inner, *marks = get_args(wanted)
+            for mark in marks:
+                if mark in _UNITS:
+                    return self._unit(node, mark, path)
+            return self._decode(node, inner, path)
+        if origin in (Union, types.UnionType):
+            return self._union(node, get_args(wanted), path)
+        if origin is Literal:
+            return self._literal(node, get_args(wanted), path)
+        if origin is list:
+            if not isinstance(node, SequenceNode):
+                raise Fault(node, path, f"expected a list, found {kind_of(node)}")
+            item = get_args(wanted)[0]
+            return [self.decode(n, item, f"{path}[{i}]") for i, n in enumerate(node.value)]
+        if origin is dict:
+            values = self._mapping(node, path)
+            item = get_args(wanted)[1]
+            return {k: self.decode(n, item, f"{path}.{k}") for k, (_, n) in values.items()}
+        if isinstance(wanted, type) and issubclass(wanted, Struct):
+            return self._struct(node, wanted, path)
+        return self._scalar(node, cast(type, wanted), path)
+
+    def _unit(self, node: Node, mark: str, path: str) -> int:
+        parse, expected = _UNITS[mark]
+        value = parse(node.value) if isinstance(node, ScalarNode) else None
+        if value is None:
+            raise Fault(node, path, f"expected {expected}, found {kind_of(node)}")
+        return value
+
+    def _scalar(self, node: Node, wanted: type, path: str) -> Any:
+        if isinstance(node, ScalarNode):
+            value = plain_value(node)
+            if wanted is str and value is not None:
+                return node.value
+            if wanted is float and type(value) is int:
+                return float(value)
+            if type(value) is wanted:
+                return value
+        raise Fault(node, path, f"expected {_NAMES[wanted]}, found {kind_of(node)}")
+
+    def _literal(self, node: Node, values: tuple[Any, ...], path: str) -> Any:
+        found = plain_value(node) if isinstance(node, ScalarNode) else _MISSING
+        for value in values:
+            if found == value and type(found) is type(value):
+                return value
+            if isinstance(value, str) and isinstance(node, ScalarNode) and node.value == value:
+                return value
+        known = ", ".join(str(value) for value in values)
+        hint = _did_you_mean(str(found), [str(v) for v in values])
+        raise Fault(node, path, f"expected one of {known}, found {kind_of(node)}{hint}")
+
+    def _union(self, node: Node, members: tuple[Any, ...], path: str) -> Any:
+        is_null = isinstance(node, ScalarNode) and plain_value(node) is None
+        if is_null and type(None) in members:
+            return None
+        rest = [m for m in members if m is not type(None)]
+        if len(rest) == 1:
+            return self._decode(node, rest[0], path)
+        for member in rest:
+            if self._fits(node, member):
+                return self._decode(node, member, path)
+        expected = " or ".join(_describe(member) for member in rest)
+        raise Fault(node, path, f"expected {expected}, found {kind_of(node)}")
+
+    @staticmethod
+    def _fits(node: Node, wanted: Any) -> bool:
+        origin = get_origin(wanted)
+        if origin is list:
+            return isinstance(node, SequenceNode)
+        if origin is dict or (isinstance(wanted, type) and issubclass(wanted, Struct)):
+            return isinstance(node, MappingNode)
+        if not isinstance(node, ScalarNode):
+            return False
+        if origin is Annotated:
+            mark = get_args(wanted)[1]
+            return mark not in _UNITS or _UNITS[mark][0](node.value) is not None
+        if origin is Literal:
+            return node.value in [str(v) for v in get_args(wanted)]
+        return wanted is str or type(plain_value(node)) is wanted
+
+    def _mapping(self, node: Node, path: str) -> dict[str, tuple[Node, Node]]:
+        if not isinstance(node, MappingNode):
+            raise Fault(node, path, f"expected a mapping, found {kind_of(node)}")
+        result: dict[str, tuple[Node, Node]] = {}
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                self.faults.append(Fault(key, path, "a key must be a text"))
+            elif key.value in result:
+                self.faults.append(Fault(key, path, f"duplicate key '{key.value}'"))
+            else:
+                result[key.value] = (key, value)
+        return result
+
+    def _struct(self, node: Node, cls: type[Struct], path: str) -> Any:
+        values = self._mapping(node, path)
+        hints = hints_of(cls)
+        arguments: dict[str, Any] = {}
+        failed = False
+        for name, (key, value) in values.items():
+            inner = f"{path}.{name}" if path else name
+            if name not in hints:
+                text = f"unknown key '{name}'{_did_you_mean(name, list(hints))}"
+                self.faults.append(Fault(key, path, text))
+                continue
+            before = len(self.faults)
+            arguments[name] = self.decode(value, hints[name], inner)
+            failed = failed or len(self.faults) > before
+        for field in msgspec.structs.fields(cls):
+            if field.required and field.name not in arguments:
+                self.faults.append(Fault(node, path, f"'{field.name}' is missing"))
+                failed = True
+        return None if failed else cls(**arguments)
+
+
+def _describe(wanted: Any) -> str:
+    origin = get_origin(wanted)
+    if origin is list:
+        return "a list"
+    if origin is Literal:
+        return "one of " + ", ".join(str(v) for v in get_args(wanted))
+    if origin is Annotated:
+        mark = get_args(wanted)[1]
+        return _UNITS[mark][1] if mark in _UNITS else _describe(get_args(wanted)[0])
+    return _NAMES.get(wanted, "a mapping")
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""

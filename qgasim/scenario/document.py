@@ -1,0 +1,141 @@
+"""YAML documents by the rules of YAML 1.2, with the place of everything.
+
+PyYAML reads the syntax; what a plain scalar means is decided here and in `decode`, by the type that
+is wanted, so that ``no``, ``0123`` and ``52:54:00:12:34:56`` stay the texts they look like.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from qgasim.errors import ScenarioError
+
+__all__ = ["Fault", "Node", "compose", "kind_of", "merge", "place_of", "plain_value"]
+
+_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+#: Nodes that one document may expand to: aliases of aliases grow without end.
+NODE_LIMIT: Final = 200_000
+
+
+class Fault(Exception):
+    """Something wrong at a node: where, and what."""
+
+    def __init__(self, node: Node, path: str, text: str) -> None:
+        super().__init__(text)
+        self.node = node
+        self.path = path
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        return f"{place_of(self.node)}: {where}{self.args[0]}"
+
+
+def place_of(node: Node) -> str:
+    """Say where a node is: ``file:line:column``."""
+    mark = node.start_mark
+    return f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
+
+
+def compose(text: str, name: str) -> Node | None:
+    """Read a document into nodes; None if it is empty. *name* is what errors call the file."""
+    loader = _Loader(text)
+    loader.name = name
+    try:
+        node: Node | None = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise ScenarioError(f"{where}: {error.problem or error.context}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = str(error).split("\n")[0] or "nested too deeply"
+        raise ScenarioError(f"{name}: not YAML: {reason}") from None
+    finally:
+        loader.dispose()
+    if node is not None:
+        _name(node, name)
+    return node
+
+
+def _name(root: Node, name: str) -> None:
+    """Write *name* into the marks (the C loader calls all files alike); refuse endless aliases."""
+    todo: list[tuple[Node, tuple[int, ...]]] = [(root, ())]
+    count = 0
+    while todo:
+        node, above = todo.pop()
+        count += 1
+        if count > NODE_LIMIT or id(node) in above:
+            raise ScenarioError(f"{place_of(node)}: too many nodes, or an alias of itself")
+        mark = node.start_mark
+        node.start_mark = yaml.Mark(name, mark.index, mark.line, mark.column, None, 0)
+        inner = (*above, id(node))
+        if isinstance(node, MappingNode):
+            for key, value in node.value:
+                todo += [(key, inner), (value, inner)]
+        elif isinstance(node, SequenceNode):
+            todo += [(item, inner) for item in node.value]
+
+
+_PLAIN: Final[tuple[tuple[re.Pattern[str], Callable[[str], int | float | bool | None]], ...]] = (
+    (re.compile(r"null|Null|NULL|~|"), lambda _: None),
+    (re.compile(r"true|True|TRUE"), lambda _: True),
+    (re.compile(r"false|False|FALSE"), lambda _: False),
+    (re.compile(r"[-+]?[0-9]{1,40}"), int),
+    (re.compile(r"0o[0-7]{1,40}"), lambda text: int(text, 8)),
+    (re.compile(r"0x[0-9a-fA-F]{1,40}"), lambda text: int(text, 16)),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)"), lambda text: float(text.replace(".", ""))),
+    (re.compile(r"\.(nan|NaN|NAN)"), lambda _: float("nan")),
+)
+
+
+def plain_value(node: ScalarNode) -> str | int | float | bool | None:
+    """Give what a scalar means in YAML 1.2's core schema."""
+    if not node.style:
+        for pattern, convert in _PLAIN:
+            if pattern.fullmatch(node.value):
+                return convert(node.value)
+    return str(node.value)
+
+
+def kind_of(node: Node) -> str:
+    """Say what a node is, for an error message."""
+    if isinstance(node, MappingNode):
+        return "a mapping"
+    if isinstance(node, SequenceNode):
+        return "a list"
+    assert isinstance(node, ScalarNode)
+    value = plain_value(node)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return f"a boolean ({node.value})"
+    if isinstance(value, int | float):
+        return f"a number ({node.value})"
+    text = node.value if len(node.value) <= 40 else node.value[:37] + "..."
+    return repr(text)
+
+
+def merge(base: Node, over: Node) -> Node:
+    """Lay *over* on *base*: mappings are merged key by key, ``+key`` appends to a list."""
+    if not isinstance(base, MappingNode) or not isinstance(over, MappingNode):
+        return over
+    result: dict[str, tuple[Node, Node]] = {key.value: (key, value) for key, value in base.value}
+    for key, value in over.value:
+        name = key.value
+        if name.startswith("+") and isinstance(value, SequenceNode):
+            old = result.get(name[1:])
+            if old is not None and isinstance(old[1], SequenceNode):
+                joined = SequenceNode(
+                    value.tag, [*old[1].value, *value.value], value.start_mark, value.end_mark
+                )
+                result[name[1:]] = (old[0], joined)
+                continue
+            result[name[1:]] = (ScalarNode(key.tag, name[1:], key.start_mark), value)
+        elif name in result:
+            result[name] = (key, merge(result[name][1], value))
+        else:
+            result[name] = (key, value)
+    return MappingNode(over.tag, list(result.values()), over.start_mark, over.end_mark)

@@ -1,0 +1,89 @@
+"""What a scenario leaves open, made up by Faker: always the same for the same seed."""
+
+import copy
+import random
+from typing import TYPE_CHECKING
+
+from qgasim.guest.accounts import Account
+from qgasim.guest.settings import GuestSettings
+
+if TYPE_CHECKING:
+    from faker import Faker
+
+__all__ = ["AUTO", "fill"]
+
+AUTO = "auto"
+#: RFC 5737: addresses for documentation.
+_NETWORKS = ("192.0.2", "198.51.100", "203.0.113")
+
+
+class _Maker:
+    """Makes things up; Faker is imported only if something is to be made up."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self._seed = seed
+        self._faker: Faker | None = None
+
+    @property
+    def faker(self) -> "Faker":
+        if self._faker is None:
+            from faker import Faker  # noqa: PLC0415
+
+            self._faker = Faker("en_US", use_weighting=False)
+            self._faker.seed_instance(self._seed)
+        return self._faker
+
+    def mac(self) -> str:
+        """Make a hardware address with QEMU's prefix."""
+        return "52:54:00:" + ":".join(f"{self.random.randrange(256):02x}" for _ in range(3))
+
+    def address(self) -> str:
+        """Make an IPv4 address with its prefix length."""
+        network = self.random.choice(_NETWORKS)
+        return f"{network}.{self.random.randrange(10, 250)}/24"
+
+
+def link_local(mac: str) -> str:
+    """Give the IPv6 address that an interface makes of its hardware address (EUI-64)."""
+    octets = [int(part, 16) for part in mac.split(":")]
+    octets = [octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]]
+    groups = [f"{octets[i] << 8 | octets[i + 1]:x}" for i in range(0, 8, 2)]
+    return f"fe80::{':'.join(groups)}/64"
+
+
+def fill(settings: GuestSettings, seed: int) -> GuestSettings:
+    """Give *settings* with everything decided. The same object twice gives the same guest."""
+    maker = _Maker(seed)
+    filled = copy.deepcopy(settings)
+    if filled.hostname is None:
+        filled.hostname = f"{maker.faker.word()}-{maker.random.randrange(100):02d}"
+    if not filled.users:
+        filled.users = _users(maker)
+    for nic in filled.nics:
+        if nic.mac == AUTO:
+            nic.mac = maker.mac()
+        if AUTO in nic.addresses:
+            made = [maker.address()]
+            if nic.mac:
+                made.append(link_local(nic.mac))
+            nic.addresses = [a for a in nic.addresses if a != AUTO] + made
+    for disk in filled.disks:
+        if disk.serial == AUTO:
+            disk.serial = maker.faker.bothify("QM########", letters="ABCDEF")
+    return filled
+
+
+def _users(maker: _Maker) -> dict[str, Account]:
+    first = maker.faker.first_name()
+    name = first.lower()
+    return {
+        "root": Account(uid=0, gid=0, home="/root", comment="root"),
+        "daemon": Account(uid=1, gid=1, home="/usr/sbin", shell="/usr/sbin/nologin"),
+        "nobody": Account(
+            uid=65534, gid=65534, home="/nonexistent", shell="/usr/sbin/nologin", has_home=False
+        ),
+        name: Account(
+            uid=1000, gid=1000, home=f"/home/{name}", comment=f"{first} {maker.faker.last_name()}"
+        ),
+    }

@@ -1,0 +1,356 @@
+"""The trio driver: sockets, waiting, signals. What is served is the channel's business.
+
+One client is served at a time, as the real agent and QEMU's character devices do; others wait in
+the kernel's backlog. Per request there is no task, no cancel scope and no clock: only the slow
+paths (a busy guest, a stopped agent) have deadlines.
+"""
+
+import contextlib
+import errno
+import math
+import os
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import trio
+
+from qgasim.channel import Channel
+from qgasim.effects import Effect, Wait
+from qgasim.errors import ListenError
+
+__all__ = ["Server", "ServerThread", "run", "serve"]
+
+T = TypeVar("T")
+#: Replies are joined up to this size before they are sent.
+SEND_SIZE: Final = 1 << 16
+RECEIVE_SIZE: Final = 1 << 16
+#: The real agent's (qga/channel-posix.c): the third client waits, the fourth is not let in.
+BACKLOG: Final = 1
+#: sun_path of Linux, less the closing NUL.
+PATH_LIMIT: Final = 107
+
+
+class Server:
+    """Serves a channel on a unix socket.
+
+    *path* must be free, or hold the socket of a server that is gone.
+    """
+
+    def __init__(self, channel: Channel, path: str) -> None:
+        self.channel = channel
+        self.path = path
+        self._connection: trio.socket.SocketType | None = None
+        self._listener: trio.socket.SocketType | None = None
+        self._waiting_on: trio.socket.SocketType | None = None
+        self._is_poked = False
+        self._inode: int | None = None
+
+    def listen(self) -> None:
+        """Let clients connect.
+
+        Raises:
+            ListenError: the path cannot be listened on.
+        """
+        self._listener = _listen(self.path)
+        self._inode = os.stat(self.path, follow_symlinks=False).st_ino
+
+    async def serve(self) -> None:
+        """Serve until cancelled; the socket's file is removed at the end."""
+        try:
+            while True:
+                await self._accept_one()
+        finally:
+            for sock in (self._connection, self._listener):
+                if sock is not None:
+                    sock.close()
+            _remove(self.path, self._inode)
+
+    def poke(self) -> None:
+        """Let the driver look at the channel again: something in the guest was changed."""
+        self._is_poked = True
+        if self._waiting_on is not None:
+            trio.lowlevel.notify_closing(self._waiting_on)
+
+    async def _accept_one(self) -> None:
+        self._close_if_gone()
+        if not self.channel.is_open:
+            await self._wait(None, trio.sleep_forever)
+        elif self._listener is None:
+            _remove(self.path, None)
+            self.listen()
+        else:
+            accepted = await self._wait(self._listener, self._listener.accept)
+            if accepted is not None:
+                self._connection = accepted[0]
+                await self._converse(accepted[0])
+                return
+        for effect in self.channel.wake():
+            assert effect is not None
+
+    def _close_if_gone(self) -> None:
+        """Let connects be refused if the agent was the server, and has ended."""
+        if self._listener is not None and not self.channel.is_open:
+            self._listener.close()
+            self._listener = None
+
+    async def _wait(
+        self, sock: trio.socket.SocketType | None, wait: Callable[[], Awaitable[T]]
+    ) -> T | None:
+        """Await *wait*; None when it is time to look at the channel again."""
+        if self._is_poked:
+            self._is_poked = False
+            await trio.lowlevel.checkpoint()
+            return None
+        deadline = math.inf
+        if self.channel.needs_attention:
+            deadline = self._next_deadline()
+        self._waiting_on = sock
+        result: T | None = None
+        with trio.CancelScope(deadline=deadline):
+            try:
+                result = await wait()
+            except trio.ClosedResourceError:
+                self._is_poked = False
+        self._waiting_on = None
+        return result
+
+    def _next_deadline(self) -> float:
+        guest = self.channel.agent.guest
+        event = guest.next_event()
+        if event is None:
+            return math.inf
+        return trio.current_time() + guest.clock.host_delay(event)
+
+    async def _converse(self, sock: trio.socket.SocketType) -> None:
+        """Serve one client until it leaves or is hung up on."""
+        channel = self.channel
+        receive = channel.receive
+        unread = False
+        try:
+            while True:
+                if channel.needs_attention or self._is_poked:
+                    if channel.is_full:
+                        await self._wait(None, trio.sleep_forever)
+                        data: bytes | None = None
+                    else:
+                        data = await self._wait(sock, lambda: sock.recv(RECEIVE_SIZE))
+                    effects = channel.wake() if data is None else receive(data)
+                else:
+                    self._waiting_on = sock
+                    try:
+                        data = await sock.recv(RECEIVE_SIZE)
+                    except trio.ClosedResourceError:
+                        continue
+                    self._waiting_on = None
+                    effects = receive(data)
+                if data == b"" or not await self._perform(sock, effects):
+                    break
+        except ConnectionResetError:
+            unread = True
+        except OSError:
+            # A failed send does not say whether replies were left unread; a read does.
+            try:
+                await sock.recv(1)
+            except ConnectionResetError:
+                unread = True
+        finally:
+            self._waiting_on = None
+            channel.lose_client(unread=unread)
+            # An agent that is gone refuses connects by the time its client sees the end.
+            self._close_if_gone()
+            sock.close()
+            self._connection = None
+
+    async def _perform(self, sock: trio.socket.SocketType, effects: Iterator[Effect]) -> bool:
+        """Do *effects* in order; whether the connection goes on."""
+        out = b""
+        try:
+            for effect in effects:
+                if type(effect) is bytes:
+                    out = out + effect if out else effect
+                    if len(out) >= SEND_SIZE:
+                        await _send(sock, out)
+                        out = b""
+                    continue
+                if out:
+                    await _send(sock, out)
+                    out = b""
+                if not isinstance(effect, Wait):
+                    return False
+                await trio.sleep(self.channel.agent.guest.clock.host_delay(effect.until))
+            if out:
+                await _send(sock, out)
+        except OSError:
+            # The client is gone: what it asked for is done all the same.
+            for _ in effects:
+                await trio.lowlevel.checkpoint()
+            raise
+        return True
+
+
+async def _send(sock: trio.socket.SocketType, data: bytes) -> None:
+    sent = await sock.send(data)
+    if sent < len(data):
+        view = memoryview(data)
+        while sent < len(data):
+            sent += await sock.send(view[sent : sent + (1 << 20)])
+
+
+# -- sockets ---------------------------------------------------------------------------------------
+
+
+def _listen(path: str) -> trio.socket.SocketType:
+    if len(os.fsencode(path)) > PATH_LIMIT:
+        raise ListenError(f"{path}: too long for a unix socket ({PATH_LIMIT} bytes at most)")
+    _replace_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # On Linux the file gets the mode that the socket has before it is bound.
+        os.fchmod(sock.fileno(), 0o600)
+        sock.bind(path)
+        os.chmod(path, 0o600)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"{path}: cannot listen: {error.strerror}") from None
+    return trio.socket.from_stdlib_socket(sock)
+
+
+def _replace_stale(path: str) -> None:
+    """Remove the socket of a server that is gone; refuse anything else that is there."""
+    try:
+        mode = os.stat(path, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ListenError(f"{path}: {error.strerror}") from None
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(f"{path}: there is a file that is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) != errno.ECONNREFUSED:
+            raise ListenError(f"{path}: another server is listening there")
+    _remove(path, None)
+
+
+def _remove(path: str, inode: int | None) -> None:
+    """Remove the socket's file, if it is still the one with this inode."""
+    try:
+        if inode is None or os.stat(path, follow_symlinks=False).st_ino == inode:
+            os.unlink(path)
+    except OSError:
+        pass
+
+
+# -- ways to run it --------------------------------------------------------------------------------
+
+
+async def serve(
+    channel: Channel,
+    path: str,
+    *,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve *channel* on the unix socket *path* until cancelled.
+
+    Args:
+        channel: what `Scenario.build` made.
+        path: the socket; its file is made with mode 0600 and removed at the end.
+        task_status: for `nursery.start`, which then gives the `Server`.
+
+    Raises:
+        ListenError: the path cannot be listened on.
+    """
+    server = Server(channel, path)
+    server.listen()
+    task_status.started(server)
+    await server.serve()
+
+
+def run(channel: Channel, path: str, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM. *on_ready* is called when clients can connect."""
+    server = Server(channel, path)
+    server.listen()
+
+    async def main() -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.serve)
+                on_ready()
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+    try:
+        trio.run(main)
+    except KeyboardInterrupt:  # before the receiver was there
+        return
+
+
+class ServerThread:
+    """A server in a thread of its own: for clients that do not use trio.
+
+    A context manager; what goes wrong in the server is raised at its end.
+    """
+
+    def __init__(self, channel: Channel, path: str) -> None:
+        self.channel = channel
+        self.path = path
+        self._server = Server(channel, path)
+        self._ready = threading.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._scope = trio.CancelScope()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="qgasim", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._scope.cancel)
+        self._thread.join()
+        if self._error is not None and error is None:
+            raise self._error
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call *function* in the server's thread, between two requests."""
+        assert self._token is not None
+
+        def call_and_poke() -> T:
+            result = function()
+            self._server.poke()
+            return result
+
+        return trio.from_thread.run_sync(call_and_poke, trio_token=self._token)
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as error:  # noqa: BLE001
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        with self._scope:
+            self._server.listen()
+            self._token = trio.lowlevel.current_trio_token()
+            self._ready.set()
+            await self._server.serve()

@@ -1,0 +1,237 @@
+"""Measure qgasim beside the real agent and a bare echo server.
+
+The same blocking client asks them in turn, and the ratio of medians counts: the machine is shared and
+noisy. Without qemu-ga only qgasim and the echo server are measured. Nothing here passes or fails.
+"""
+
+import argparse
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PING = b'{"execute":"guest-ping"}\n'
+INTERFACES = b'{"execute":"guest-network-get-interfaces"}\n'
+#: Whatever would change the machine that qemu-ga runs on.
+BLOCKED = (
+    "guest-shutdown,guest-set-time,guest-suspend-disk,guest-suspend-ram,guest-suspend-hybrid,"
+    "guest-fsfreeze-freeze,guest-fsfreeze-freeze-list,guest-fstrim,guest-set-vcpus,"
+    "guest-set-memory-blocks,guest-set-user-password,guest-ssh-get-authorized-keys,"
+    "guest-ssh-add-authorized-keys,guest-ssh-remove-authorized-keys"
+)
+MIB = 1 << 20
+
+
+class Peer:
+    """A server process and a connection to it."""
+
+    def __init__(self, name: str, command: list[str], path: str, directory: str) -> None:
+        self.name = name
+        self.directory = directory
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 10
+        while True:
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                self.socket.connect(path)
+                break
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.005)
+
+    def cpu(self) -> float:
+        """Seconds of CPU that the server has used."""
+        return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[0]) / 1e9
+
+    def resident(self) -> float:
+        """MiB of memory that the server has."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+    def ask(self, request: bytes) -> bytes:
+        self.socket.sendall(request)
+        parts = []
+        while True:
+            data = self.socket.recv(1 << 20)
+            if not data:
+                raise ConnectionError(self.name)
+            parts.append(data)
+            if data.endswith(b"\n"):
+                return b"".join(parts)
+
+    def call(self, command: str, **arguments: object) -> object:
+        named = {key.replace("_", "-"): value for key, value in arguments.items()}
+        request = json.dumps({"execute": command, "arguments": named}).encode() + b"\n"
+        reply = json.loads(self.ask(request))
+        assert "return" in reply, reply
+        return reply["return"]
+
+    def stop(self) -> None:
+        self.socket.close()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+
+# Each gives how many things were done.
+
+
+def pings(peer: Peer, count: int) -> int:
+    for _ in range(count):
+        peer.ask(PING)
+    return count
+
+
+def batches(peer: Peer, count: int) -> int:
+    for _ in range(count):
+        peer.socket.sendall(PING * 100)
+        left = 100
+        while left > 0:
+            left -= peer.socket.recv(65536).count(b"\n")
+    return count * 100
+
+
+def interfaces(peer: Peer, count: int) -> int:
+    for _ in range(count):
+        peer.ask(INTERFACES)
+    return count
+
+
+def _path(peer: Peer) -> str:
+    return f"{peer.directory}/file"
+
+
+def write_blocks(peer: Peer, size: int, block: int) -> int:
+    data = base64.b64encode(os.urandom(block))
+    handle = peer.call("guest-file-open", path=_path(peer), mode="w")
+    # Made once: the client's own work is not what is measured.
+    request = b'{"execute":"guest-file-write","arguments":{"handle":%d,"buf-b64":"%s"}}\n'
+    written = request % (handle, data)
+    for _ in range(size // block):
+        assert b'"return"' in peer.ask(written)
+    peer.call("guest-file-close", handle=handle)
+    return size // block
+
+
+def read_blocks(peer: Peer, size: int, block: int) -> int:
+    handle = peer.call("guest-file-open", path=_path(peer), mode="r")
+    request = b'{"execute":"guest-file-read","arguments":{"handle":%d,"count":%d}}\n'
+    for _ in range(size // block):
+        peer.ask(request % (handle, block))
+    peer.call("guest-file-close", handle=handle)
+    return size // block
+
+
+def compare(
+    peers: list[Peer], rounds: int, work: Callable[[Peer], int]
+) -> dict[str, tuple[float, float]]:
+    """Do *work* in turn; give each peer's median rate (a second) and least CPU (µs each)."""
+    rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    costs: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    for peer in peers:
+        work(peer)
+    for _ in range(rounds):
+        for peer in peers:
+            cpu, start = peer.cpu(), time.perf_counter()
+            done = work(peer)
+            rates[peer.name].append(done / (time.perf_counter() - start))
+            costs[peer.name].append((peer.cpu() - cpu) / done * 1e6)
+    return {name: (statistics.median(rates[name]), min(costs[name])) for name in rates}
+
+
+def main() -> None:
+    # The servers start as they do for everybody: from compiled modules.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="less of everything")
+    short = parser.parse_args().short
+    scale, rounds = (1, 3) if short else (5, 5)
+    with tempfile.TemporaryDirectory(prefix="qgasim-bench-") as top:
+        _bench(top, scale, rounds)
+
+
+def _start(top: str) -> dict[str, Peer]:
+    peers: dict[str, Peer] = {}
+    commands = {
+        "qgasim": [
+            sys.executable, "-m", "qgasim", "--scenario", str(HERE / "four-nics.yaml"),
+            "--listen", f"unix:{top}/qgasim.sock",
+        ],
+        "echo": [sys.executable, str(HERE / "echo_server.py"), f"{top}/echo.sock"],
+    }  # fmt: skip
+    real = shutil.which("qemu-ga") or shutil.which("qemu-ga", path="/usr/sbin")
+    if real:
+        os.mkdir(f"{top}/state")
+        commands["real"] = [
+            real, "-m", "unix-listen", "-t", f"{top}/state", "-p", f"{top}/real.sock",
+            "-b", BLOCKED,
+        ]  # fmt: skip
+    for name, command in commands.items():
+        directory = "/tmp" if name == "qgasim" else top
+        peers[name] = Peer(name, command, f"{top}/{name}.sock", directory)
+    return peers
+
+
+def _bench(top: str, scale: int, rounds: int) -> None:
+    start = time.process_time()
+    peers = _start(top)
+    ours = peers["qgasim"]
+    ours.ask(PING)
+    started, idle = ours.cpu(), ours.resident()
+    both = [peer for name, peer in peers.items() if name != "echo"]
+    everyone = list(peers.values())
+    size = 64 * MIB
+    rows: list[tuple[str, str, list[Peer], Callable[[Peer], int], float]] = [
+        ("guest-ping", "/s", everyone, lambda p: pings(p, 1000 * scale), 2.0),
+        ("100 pings per write", "/s", everyone, lambda p: batches(p, 50 * scale), 8.0),
+        ("guest-network-get-interfaces", "/s", both, lambda p: interfaces(p, 200 * scale), 3.0),
+        ("file write, 4 MiB blocks", "/s", both, lambda p: write_blocks(p, size, 4 * MIB), 5.0),
+        ("file read, 4 MiB blocks", "/s", both, lambda p: read_blocks(p, size, 4 * MIB), 5.0),
+        ("64 MiB written in 48 KiB", "/s", both, lambda p: write_blocks(p, size, 48 << 10), 3.0),
+    ]
+    try:
+        print(f"{'':30} {'qgasim':>10} {'real':>10} {'echo':>10} {'ratio':>7}  at least")
+        for name, unit, who, work, least in rows:
+            result = compare(who, rounds, work)
+            rate = {key: value[0] for key, value in result.items()}
+            real = rate.get("real")
+            ratio = f"{rate['qgasim'] / real:7.2f}" if real else f"{'-':>7}"
+            cells = [
+                f"{rate[n]:10.1f}" if n in rate else f"{'-':>10}"
+                for n in ("qgasim", "real", "echo")
+            ]
+            print(f"{name + ' ' + unit:30} {' '.join(cells)} {ratio}  {least:.1f}")
+            if name == "guest-ping":
+                costs = {key: value[1] for key, value in result.items()}
+                cells = [
+                    f"{costs[n]:10.1f}" if n in costs else f"{'-':>10}"
+                    for n in ("qgasim", "real", "echo")
+                ]
+                against = costs["qgasim"] / costs["echo"]
+                print(
+                    f"{'  CPU per ping, µs':30} {' '.join(cells)} {against:7.2f}  (to echo) at most 1.2"
+                )
+        print(f"{'CPU until the first ping, s':30} {started:10.2f}{'':31}  at most 0.5")
+        print(f"{'memory of an idle guest, MiB':30} {idle:10.1f}{'':31}  at most 80")
+    finally:
+        for peer in peers.values():
+            peer.stop()
+    print(f"(client: {time.process_time() - start:.1f} s of CPU; {os.cpu_count()} processors)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Guests for tests: asked directly, or served on a socket."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qgasim.channel import Channel
+from qgasim.effects import Effect
+from qgasim.scenario import load, loads
+from qgasim.server import ServerThread
+
+SECOND = 1_000_000_000
+#: How long a test waits for what never happens if the test passes.
+PATIENCE = 20.0
+
+
+class HandClock:
+    """Stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class Course:
+    """A guest and its agent on a clock that is advanced by hand: no sockets, no waiting."""
+
+    def __init__(self, scenario: str = "qgasim: 1") -> None:
+        self.clock = HandClock()
+        self.channel: Channel = loads(scenario).build(self.clock)
+        self.agent = self.channel.agent
+        self.guest = self.agent.guest
+        self.clock.now = 12 * SECOND
+
+    def effects(self, data: bytes) -> list[Effect]:
+        """Send *data*; give all effects."""
+        return list(self.channel.receive(data))
+
+    def send(self, data: bytes) -> bytes:
+        """Send *data*; give the replies."""
+        return b"".join(effect for effect in self.effects(data) if type(effect) is bytes)
+
+    def say(self, command: str, **arguments: Any) -> Any:
+        """Execute *command* (``_`` in arguments' names means ``-``); give the reply as a value."""
+        reply = self.send(request(command, **arguments))
+        return json.loads(reply) if reply else None
+
+    def advance(self, seconds: float) -> bytes:
+        """Let guest time pass; give what the agent sends by itself."""
+        self.clock.now += int(seconds * SECOND)
+        return b"".join(effect for effect in self.channel.wake() if type(effect) is bytes)
+
+
+def request(command: str, **arguments: Any) -> bytes:
+    """Write a request."""
+    message: dict[str, Any] = {"execute": command}
+    if arguments:
+        message["arguments"] = {name.replace("_", "-"): v for name, v in arguments.items()}
+    return json.dumps(message).encode()
+
+
+@contextmanager
+def serving(directory: Path, scenario: str = "debian-12") -> Iterator[ServerThread]:
+    """Serve a shipped scenario, or the text of one, on a socket in *directory*."""
+    loaded = loads(scenario) if ":" in scenario else load(scenario)
+    with ServerThread(loaded.build(), str(directory / "s")) as thread:
+        yield thread
+
+
+def connect(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(PATIENCE)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def read_line(sock: socket.socket) -> bytes:
+    """Read a line, not one byte more; what there was if the connection ended before."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = sock.recv(1)
+        if not byte:
+            break
+        line += byte
+    return bytes(line)

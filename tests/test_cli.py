@@ -1,0 +1,505 @@
+"""The command line, called as a function and started as a program."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from qgasim import __version__
+from qgasim.cli import main
+from tests.serving import PATIENCE, connect, read_line, serving
+
+ROOT = Path(__file__).parent.parent
+
+#: What is typed, and the one line that is the answer ({} is a directory of the test's own).
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "an unknown option": (["--nope"], "qgasim: unrecognized arguments: --nope (try qgasim --help)"),
+    "a word": (["nope"], "qgasim: unrecognized arguments: nope (try qgasim --help)"),
+    "a value that is missing": (
+        ["--scenario"],
+        "qgasim: argument --scenario: expected one argument (try qgasim --help)",
+    ),
+    "a seed that is no number": (
+        ["--seed", "x"],
+        "qgasim: argument --seed: invalid int value: 'x' (try qgasim --help)",
+    ),
+    "an unknown scenario": (
+        ["--scenario", "nosuch"],
+        "qgasim: nosuch: no such scenario, neither a file nor one of `qgasim scenarios`",
+    ),
+    "a scenario file that is not there": (
+        ["--scenario", "{}/a.yaml"],
+        "qgasim: {}/a.yaml: no such scenario, neither a file nor one of `qgasim scenarios`",
+    ),
+    "an unknown release": (
+        ["--agent", "1.0"],
+        "qgasim: agent.release: no such release: '1.0' (known: 7.2)",
+    ),
+    "TCP": (
+        ["--listen", "tcp:127.0.0.1:4444"],
+        "qgasim: --listen: expected unix:PATH, found 'tcp:127.0.0.1:4444' (try qgasim --help)",
+    ),
+    "no path": (
+        ["--listen", "unix:"],
+        "qgasim: --listen: expected unix:PATH, found 'unix:' (try qgasim --help)",
+    ),
+    "a directory that is not there": (
+        ["--listen", "unix:{}/no/s"],
+        "qgasim: {}/no/s: cannot listen: No such file or directory",
+    ),
+    "a log that cannot be written": (
+        ["--log", "{}/no/log"],
+        "qgasim: {}/no/log: No such file or directory",
+    ),
+    "call without a command": (
+        ["call", "s"],
+        "qgasim call: the following arguments are required: COMMAND (try qgasim call --help)",
+    ),
+    "call with a bare word": (
+        ["call", "s", "guest-ping", "word"],
+        "qgasim call: expected key=value, found 'word' (try qgasim call --help)",
+    ),
+    "call with a value but no name": (
+        ["call", "s", "guest-ping", "=1"],
+        "qgasim call: expected key=value, found '=1' (try qgasim call --help)",
+    ),
+    "call with broken JSON": (
+        ["call", "s", "guest-ping", "{1"],
+        (
+            "qgasim call: not JSON: '{1' (Expecting property name enclosed in double quotes: "
+            "line 1 column 2 (char 1)) (try qgasim call --help)"
+        ),
+    ),
+    "call with a time-out below zero": (
+        ["call", "s", "guest-ping", "--timeout=-1"],
+        (
+            "qgasim call: argument --timeout: expected a number of seconds above 0, found '-1' "
+            "(try qgasim call --help)"
+        ),
+    ),
+    "call with a time-out that is no number": (
+        ["call", "s", "guest-ping", "--timeout=nan"],
+        (
+            "qgasim call: argument --timeout: expected a number of seconds above 0, found 'nan' "
+            "(try qgasim call --help)"
+        ),
+    ),
+    "scenarios with a word": (
+        ["scenarios", "x"],
+        "qgasim scenarios: unrecognized arguments: x (try qgasim scenarios --help)",
+    ),
+}
+
+BROKEN = """\
+qgasim: 1
+guest:
+  hostnmae: web1
+  vcpus: many
+"""
+
+#: Arguments of `qgasim call`, and what the request then has.
+CALLS: dict[str, tuple[list[str], str]] = {
+    "no arguments": (["guest-ping"], "{}\n"),
+    "a number": (["guest-sync", "id=7"], "7\n"),
+    "JSON": (["guest-sync", '{"id": -8}'], "-8\n"),
+    # The order of the members is the agent's (behaviour.md, section 1).
+    "an empty object": (["guest-get-timezone", "{}"], '{\n  "zone": "UTC",\n  "offset": 0\n}\n'),
+    "a text": (["guest-file-open", "path=/etc/hostname", "mode=r"], "1000\n"),
+    "a list": (["guest-fsfreeze-freeze-list", 'mountpoints=["/nowhere"]'], "0\n"),
+    "a truth": (
+        ["guest-ssh-add-authorized-keys", "username=debian", 'keys=["a"]', "reset=true"],
+        "{}\n",
+    ),
+}
+
+#: Calls that the agent refuses (behaviour.md, sections 3 and 4).
+CALLS_REFUSED: dict[str, tuple[list[str], str]] = {
+    "an unknown command": (
+        ["guest-nope"],
+        "CommandNotFound: The command guest-nope has not been found\n",
+    ),
+    "a missing argument": (["guest-sync"], "GenericError: Parameter 'id' is missing\n"),
+    "a text for a number": (
+        ["guest-sync", "id=x"],
+        "GenericError: Invalid parameter type for 'id', expected: integer\n",
+    ),
+}
+
+
+def run(arguments: list[str]) -> int | str | None:
+    """Give the exit status, however it is given."""
+    try:
+        return main(arguments)
+    except SystemExit as end:
+        return end.code
+
+
+def only_line(text: str) -> str:
+    assert text.endswith("\n")
+    assert text.count("\n") == 1
+    return text[:-1]
+
+
+# -- what is wrong is said in one line -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_wrong_is_said_in_one_line(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments, answer = REFUSED[name]
+    # A server that started after all must not run for ever: the scenario is read before.
+    assert run([word.replace("{}", str(tmp_path)) for word in arguments]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert only_line(err) == answer.replace("{}", str(tmp_path))
+
+
+def test_an_unknown_channel_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--channel", "tcp"]) == 2
+    # The rest of the line is worded differently by each release of Python.
+    assert only_line(capfd.readouterr().err).startswith(
+        "qgasim: argument --channel: invalid choice: 'tcp'"
+    )
+
+
+def test_each_fault_of_a_scenario_gets_a_line_with_its_place(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(BROKEN)
+    assert run(["--scenario", str(path)]) == 2
+    assert capfd.readouterr().err.splitlines() == [
+        f"qgasim: {path}:3:3: guest: unknown key 'hostnmae' (did you mean 'hostname'?)",
+        f"qgasim: {path}:4:10: guest.vcpus: expected an integer or a list, found 'many'",
+    ]
+
+
+def test_a_socket_path_that_is_too_long_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = f"{tmp_path}/{'s' * 108}"
+    assert run(["--listen", f"unix:{path}"]) == 2
+    # sun_path has 108 bytes, one of them for the closing NUL (unix(7)).
+    assert (
+        only_line(capfd.readouterr().err)
+        == f"qgasim: {path}: too long for a unix socket (107 bytes at most)"
+    )
+
+
+def test_a_second_server_on_the_same_socket_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(tmp_path) as thread:
+        assert run(["--listen", f"unix:{thread.path}"]) == 2
+        assert (
+            only_line(capfd.readouterr().err)
+            == f"qgasim: {thread.path}: another server is listening there"
+        )
+        with connect(thread.path) as sock:
+            sock.sendall(b'{"execute":"guest-ping"}')
+            assert read_line(sock) == b'{"return": {}}\n'
+
+
+def test_a_file_that_is_not_a_socket_is_left_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("precious")
+    assert run(["serve", "--listen", f"unix:{path}"]) == 2
+    assert (
+        only_line(capfd.readouterr().err) == f"qgasim: {path}: there is a file that is not a socket"
+    )
+    assert path.read_text() == "precious"
+
+
+def test_the_version_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out == f"qgasim {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["call"], ["scenarios"], ["serve"]])
+def test_there_is_help(command: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, "--help"]) == 0
+    assert capfd.readouterr().out.startswith("usage: qgasim")
+
+
+def test_the_shipped_scenarios_are_listed_with_a_line_each(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["scenarios"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(
+        path.stem for path in (ROOT / "scenarios").glob("*.yaml")
+    )
+    assert "debian-12                A Debian 12 server, fresh from its cloud image." in lines
+
+
+# -- call ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_prints_what_is_returned(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words, answer = CALLS[name]
+    with serving(tmp_path) as thread:
+        assert run(["call", thread.path, *words]) == 0
+    assert capfd.readouterr() == (answer, "")
+
+
+@pytest.mark.parametrize("name", CALLS_REFUSED)
+def test_a_call_that_is_refused_has_status_1(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words, answer = CALLS_REFUSED[name]
+    with serving(tmp_path) as thread:
+        assert run(["call", thread.path, *words]) == 1
+    assert capfd.readouterr() == ("", answer)
+
+
+def test_a_call_need_not_wait_for_a_reply(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(tmp_path) as thread:
+        assert run(["call", "--no-reply", thread.path, "guest-shutdown", "mode=halt"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_call_to_nobody_has_status_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "s"
+    assert run(["call", str(path), "guest-ping"]) == 1
+    assert capfd.readouterr() == ("", f"qgasim call: {path}: No such file or directory\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
+        gone.bind(str(path))
+    assert run(["call", str(path), "guest-ping"]) == 1
+    assert capfd.readouterr() == ("", f"qgasim call: {path}: Connection refused\n")
+
+
+def test_a_call_by_a_path_that_is_too_long_has_status_1(capfd: pytest.CaptureFixture[str]) -> None:
+    path = "/" + "s" * 200
+    assert run(["call", path, "guest-ping"]) == 1
+    assert capfd.readouterr() == ("", f"qgasim call: {path}: AF_UNIX path too long\n")
+
+
+def test_a_call_gives_up_after_the_time_out(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mute:
+        mute.bind(str(path))
+        mute.listen()
+        assert run(["call", "--timeout=0.05", str(path), "guest-ping"]) == 1
+    assert capfd.readouterr() == ("", f"qgasim call: {path}: no answer within 0.05 s\n")
+
+
+# -- the program -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def closed_pipe() -> Iterator[int]:
+    """Give the end of a pipe for writing that has no end for reading."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+
+
+@contextmanager
+def started(*arguments: str, stdout: int = subprocess.PIPE) -> Iterator["subprocess.Popen[str]"]:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "qgasim", *arguments],
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Each line is written by itself, as to a terminal.
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        yield program
+    finally:
+        if program.poll() is None:
+            program.kill()
+        program.communicate(timeout=PATIENCE)
+
+
+def ready_lines(program: "subprocess.Popen[str]") -> list[str]:
+    assert program.stdout is not None
+    return [program.stdout.readline() for _ in range(4)]
+
+
+def end(program: "subprocess.Popen[str]", number: int) -> tuple[int, str]:
+    """Send a signal; give the exit status and what was written to stderr."""
+    program.send_signal(number)
+    _, err = program.communicate(timeout=PATIENCE)
+    return program.returncode, err
+
+
+def test_the_ready_lines_say_what_is_served_where_and_what_to_try(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with started("--listen", f"unix:{path}", "--seed", "7") as program:
+        assert ready_lines(program) == [
+            "qemu-ga 7.2.22 in guest 'debian', seed 7\n",
+            f"listening on {path}\n",
+            f"try: qgasim call {path} guest-info\n",
+            f"""or:  echo '{{"execute":"guest-ping"}}' | socat -t1 - unix-connect:{path}\n""",
+        ]
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with connect(str(path)) as sock:
+            sock.sendall(b'{"execute":"guest-ping"}\n')
+            assert read_line(sock) == b'{"return": {}}\n'
+        assert end(program, signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+def test_a_signal_ends_it_and_removes_the_socket(number: signal.Signals, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with started("--listen", f"unix:{path}") as program:
+        ready_lines(program)
+        assert path.is_socket()
+        assert end(program, number) == (0, "")
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+def test_a_signal_ends_it_in_the_middle_of_a_long_reply(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    path = tmp_path / "s"
+    with started("--listen", f"unix:{path}") as program:
+        ready_lines(program)
+        with connect(str(path)) as sock:
+            sock.sendall(b'{"execute":"guest-file-open","arguments":{"path":"/dev/zero"}}')
+            assert read_line(sock) == b'{"return": 1000}\n'
+            sock.sendall(
+                b'{"execute":"guest-file-read","arguments":{"handle":1000,"count":50331648}}'
+            )
+            assert sock.recv(1) == b"{"
+            status, err = end(program, number)
+        assert status == 0
+        assert "Traceback" not in err
+        assert not path.exists()
+
+
+def test_without_a_path_the_socket_is_in_a_directory_of_its_own_that_goes_with_it() -> None:
+    with started() as program:
+        line = ready_lines(program)[1]
+        path = Path(line.removeprefix("listening on ").rstrip("\n"))
+        assert path.is_socket()
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert end(program, signal.SIGTERM) == (0, "")
+        assert not path.parent.exists()
+
+
+def test_requests_and_replies_are_shown_as_they_come_and_appended_to_a_log(tmp_path: Path) -> None:
+    path, log = tmp_path / "s", tmp_path / "log"
+    log.write_text("before\n")
+    text = "x" * 200
+    with started("--listen", f"unix:{path}", "--log", str(log)) as program:
+        ready_lines(program)
+        with connect(str(path)) as sock:
+            sock.sendall(b"{'execute':'guest-ping'}\n")
+            assert read_line(sock) == b'{"return": {}}\n'
+            sock.sendall(b"nonsense\n")
+            read_line(sock)
+            sock.sendall(b'{"execute":"guest-ping","id":"%s"}' % text.encode())
+            read_line(sock)
+            assert program.stderr is not None
+            shown = [program.stderr.readline() for _ in range(6)]
+        assert end(program, signal.SIGTERM) == (0, "")
+    assert shown == [
+        '> {"execute": "guest-ping"}\n',
+        '< {"return": {}}\n',
+        "> (no request)\n",
+        (
+            '< {"error": {"class": "GenericError", "desc": '
+            "\"JSON parse error, invalid keyword 'nonsense'\"}}\n"
+        ),
+        # 160 characters, then how many there are: 35 around the 200 in the request, 24 in the reply.
+        '> {"execute": "guest-ping", "id": "' + "x" * 127 + "... (235 bytes)\n",
+        '< {"return": {}, "id": "' + "x" * 138 + "... (224 bytes)\n",
+    ]
+    assert log.read_text() == "before\n" + "".join(shown)
+
+
+def test_verbose_shows_them_in_full(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    text = "x" * 200
+    with started("-v", "--listen", f"unix:{path}") as program:
+        ready_lines(program)
+        with connect(str(path)) as sock:
+            sock.sendall(b'{"execute":"guest-ping","id":"%s"}' % text.encode())
+            read_line(sock)
+            assert program.stderr is not None
+            assert program.stderr.readline() == f'> {{"execute": "guest-ping", "id": "{text}"}}\n'
+            assert program.stderr.readline() == f'< {{"return": {{}}, "id": "{text}"}}\n'
+
+
+def test_it_serves_even_if_nobody_reads_the_ready_lines(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with closed_pipe() as output, started("--listen", f"unix:{path}", stdout=output) as program:
+        sock = None
+        while sock is None and program.poll() is None:
+            # Nothing tells when it is ready.
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                sock = connect(path)
+        assert sock is not None
+        with sock:
+            sock.sendall(b'{"execute":"guest-ping"}')
+            assert read_line(sock) == b'{"return": {}}\n'
+        status, err = end(program, signal.SIGTERM)
+    assert status == 0
+    assert err == '> {"execute": "guest-ping"}\n< {"return": {}}\n'
+
+
+def test_a_list_that_nobody_reads_gives_no_traceback() -> None:
+    with closed_pipe() as output, started("scenarios", stdout=output) as program:
+        _, err = program.communicate(timeout=PATIENCE)
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        (
+            ["--block-rpcs=guest-ping"],
+            {"class": "CommandNotFound", "desc": "Command guest-ping has been disabled"},
+        ),
+        (
+            ["--allow-rpcs=guest-info"],
+            {"class": "CommandNotFound", "desc": "Command guest-ping has been disabled"},
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_options_change_the_agent(
+    options: list[str], answer: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "s"
+    with started("--listen", f"unix:{path}", *options) as program:
+        ready_lines(program)
+        with connect(str(path)) as sock:
+            sock.sendall(b'{"execute":"guest-ping"}')
+            assert json.loads(read_line(sock)) == {"error": answer}
+
+
+def test_a_fault_of_a_scenario_gives_no_traceback_and_status_2(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(BROKEN)
+    with started("--scenario", str(path)) as program:
+        _, err = program.communicate(timeout=PATIENCE)
+    assert program.returncode == 2
+    assert err.startswith(f"qgasim: {path}:3:3: ")
+    assert "Traceback" not in err

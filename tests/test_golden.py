@@ -1,0 +1,315 @@
+"""Every recorded exchange of a real agent, replayed over a real socket."""
+
+import fcntl
+import fnmatch
+import json
+import re
+import socket
+import struct
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qgasim.channel import Channel
+from qgasim.cli import serve_parser, with_options
+from qgasim.scenario import load
+from qgasim.server import ServerThread
+from tests.golden_cases import (
+    EXCEPTIONS,
+    GOLDEN,
+    ROOT,
+    VARIANTS,
+    Step,
+    families,
+    mask,
+    read_family,
+    unpack,
+    variant_of,
+)
+
+RELEASE = "7.2"
+BASELINE = b'{"error": {"class": "GenericError", "desc": "JSON parse error, stray \'\\uFFFD\'"}}\n'
+RESYNC_ID = 987_654_321
+RESYNC = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' % RESYNC_ID
+MARK = b'\xff{"return": %d}\n' % RESYNC_ID
+SECOND = 1_000_000_000
+CASES = {
+    name: steps
+    for family in families(RELEASE)
+    for name, steps in read_family(RELEASE, family).items()
+}
+
+
+class HandClock:
+    """Stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class Replay:
+    """One case: a fresh guest, its clock, and the values it named."""
+
+    def __init__(self, thread: ServerThread, clock: HandClock) -> None:
+        self.thread = thread
+        self.clock = clock
+        self.channel: Channel = thread.channel
+        self.guest = thread.channel.agent.guest
+        self.names: dict[str, int] = {}
+
+    def advance(self, seconds: float) -> None:
+        """Let guest time pass, and see to what happens in it."""
+
+        def step() -> None:
+            self.clock.now += int(seconds * SECOND)
+            self.guest.settle()
+
+        self.thread.call(step)
+
+    def wake(self) -> None:
+        self.thread.call(self.guest.power.wake)
+
+
+@contextmanager
+def replaying(case: str, tmp_path: Path) -> Iterator[Replay]:
+    path, options = variant_of(case)
+    scenario = with_options(load(path), serve_parser().parse_args(options))
+    clock = HandClock()
+    channel = scenario.build(clock)
+    # The agent had been up for a while.
+    clock.now = 12 * SECOND
+    with ServerThread(channel, str(tmp_path / "s")) as thread:
+        yield Replay(thread, clock)
+
+
+def connect(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(20)
+    sock.connect(path)
+    return sock
+
+
+def receive(sock: socket.socket, count: int) -> bytes:
+    """Receive until there are *count* bytes, or the end."""
+    parts: list[bytes] = []
+    while count > 0:
+        data = sock.recv(min(count, 1 << 20))
+        if not data:
+            break
+        parts.append(data)
+        count -= len(data)
+    return b"".join(parts)
+
+
+def receive_lines(sock: socket.socket, expected: bytes) -> bytes:
+    """Receive as many lines as *expected* has."""
+    if len(expected) > 1 << 20:
+        return receive(sock, len(expected))
+    data = b""
+    while data.count(b"\n") < expected.count(b"\n"):
+        more = sock.recv(1 << 16)
+        if not more:
+            break
+        data += more
+    return data
+
+
+def wait_until_read(sock: socket.socket) -> None:
+    """Wait until the server has taken what was sent to it."""
+    for _ in range(10_000):
+        left = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+        if left == 0:
+            return
+        time.sleep(0.001)
+    raise AssertionError("the server does not read")
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not c.startswith("conn-")])
+def test_a_recorded_case_is_answered_as_recorded(case: str, tmp_path: Path) -> None:
+    if case in EXCEPTIONS:
+        pytest.skip(EXCEPTIONS[case])
+    steps = CASES[case]
+    with replaying(case, tmp_path) as replay, connect(replay.thread.path) as sock:
+        for step in steps:
+            if "action" in step:
+                act(replay, step["action"], step)
+            elif not step.get("resync"):
+                exchange(replay, sock, step)
+        if replay.channel.agent.is_up:
+            resynchronise(sock, next((s for s in steps if s.get("resync")), None))
+
+
+def exchange(replay: Replay, sock: socket.socket, step: Step) -> None:
+    replay.advance(step.get("pause_before_ms", 0) / 1000)
+    request, expected = unpack(step["send"]), unpack(step["recv"])
+    for name, recorded in step.get("uses", {}).items():
+        if recorded == 999_999:
+            continue
+        ours = b"%d" % replay.names[name]
+        request = re.sub(rb"\b%d\b" % recorded, ours, request)
+        expected = re.sub(rb"\b%d\b" % recorded, ours, expected)
+    sock.sendall(request)
+    found = receive_lines(sock, expected)
+    if not expected:
+        wait_until_read(sock)
+    assert mask(request, found) == mask(request, expected)
+    for name in step.get("bind", {}):
+        number = re.search(rb'"(?:return|pid)": (\d+)', found)
+        assert number
+        replay.names[name] = int(number[1])
+    replay.advance((step.get("quiet_ms", 0) + step.get("elapsed_ms", 0)) / 1000)
+
+
+def act(replay: Replay, action: str, step: Step) -> None:
+    """Do what the hypervisor did, and look at what it saw."""
+    power = replay.guest.power
+    if action.startswith("wait for "):
+        replay.advance(1)
+        for event in step["qmp_events"] or re.findall(r'"([A-Z_]+)", ', step.get("note", "")):
+            assert event in power.events
+    elif action == "qmp system_wakeup":
+        replay.wake()
+        assert ("WAKEUP" in power.events) == ("WAKEUP" in step["qmp_events"])
+    elif action == "qmp query-status":
+        is_suspended = '"suspended"' in step["note"]
+        assert (power.state == "suspended") == is_suspended
+    elif waited := re.fullmatch(r"wait ([\d.]+) s", action):
+        replay.advance(float(waited[1]))
+    else:
+        assert action == "which helper programs the agent has run so far", action
+        assert [" ".join(argv) for argv in replay.channel.agent.helpers] == eval_list(step["note"])
+
+
+def eval_list(text: str) -> list[str]:
+    return [entry.removeprefix("/sbin/") for entry in json.loads(text)]
+
+
+def resynchronise(sock: socket.socket, recorded: Step | None) -> None:
+    """Do what the recorder did after each case: nothing may be left over."""
+    sock.sendall(RESYNC)
+    data = b""
+    while MARK not in data:
+        more = sock.recv(1 << 16)
+        assert more, data
+        data += more
+    before = data.removesuffix(MARK)
+    if recorded is None:
+        assert before == BASELINE
+    else:
+        assert before == unpack(recorded["recv"]).rpartition(b"\xff")[0]
+
+
+# -- conn-unix -------------------------------------------------------------------------------------
+
+
+def outcome(function: Any, *arguments: Any) -> str:
+    """Say what the operating system said."""
+    try:
+        function(*arguments)
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def read_silence(sock: socket.socket, expected: bytes) -> tuple[bytes, str | None]:
+    """Read what is expected, and a moment longer; tell how the connection ended, if it did."""
+    data = b""
+    while True:
+        sock.settimeout(10 if len(data) < len(expected) else 0.15)
+        try:
+            more = sock.recv(1 << 16)
+        except TimeoutError:
+            return data, None
+        except OSError as error:
+            return data, f"{type(error).__name__}: {error}"
+        if not more:
+            return data, "EOF"
+        data += more
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.startswith("conn-unix/")])
+def test_a_recorded_connection_is_treated_as_recorded(case: str, tmp_path: Path) -> None:
+    sockets: dict[int, socket.socket] = {}
+    pids: dict[int, int] = {}
+    with replaying(case, tmp_path) as replay:
+        try:
+            for step in CASES[case]:
+                conn_step(replay, sockets, step, pids)
+        finally:
+            for sock in sockets.values():
+                sock.close()
+
+
+def conn_step(
+    replay: Replay, sockets: dict[int, socket.socket], step: Step, pids: dict[int, int]
+) -> None:
+    action = step["action"]
+    number = step.get("conn", 0)
+    if action == "connect":
+        sock = sockets[number] = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        assert (outcome(sock.connect, replay.thread.path) or "connected") == step["result"]
+    elif action == "send":
+        request = re.sub(
+            rb'"pid":(\d+)', lambda m: b'"pid":%d' % pids[int(m[1])], unpack(step["send"])
+        )
+        sockets[number].setblocking(True)
+        assert (outcome(sockets[number].sendall, request) or "sent") == step["result"]
+    elif action == "read":
+        expected = unpack(step["recv"])
+        found, end = read_silence(sockets[number], expected)
+        assert mask(b"", found) == mask(b"", expected)
+        if recorded := re.search(rb'"pid": (\d+)', expected):
+            ours = re.search(rb'"pid": (\d+)', found)
+            assert ours
+            pids[int(recorded[1])] = int(ours[1])
+        assert end == step.get("end")
+    elif action == "close":
+        sockets[number].close()
+        settle(replay, 0)
+    elif action == "shut down the sending side":
+        sockets[number].shutdown(socket.SHUT_WR)
+    elif action == "SIGTERM to the agent":
+        replay.thread.call(replay.channel.agent.terminate)
+    elif action == "look at the socket file":
+        assert Path(replay.thread.path).exists()
+    elif action == "the agent process ended":
+        assert replay.channel.agent.process is None
+    else:
+        waited = re.fullmatch(r"wait ([\d.]+) s", action)
+        assert waited, action
+        settle(replay, float(waited[1]))
+
+
+def settle(replay: Replay, seconds: float) -> None:
+    """Let guest time pass, and the host's a moment: what was sent must have been read."""
+    time.sleep(0.1)
+    replay.advance(seconds)
+
+
+# -- the recordings themselves ---------------------------------------------------------------------
+
+
+def test_every_variant_named_in_a_recording_is_described() -> None:
+    for path in (GOLDEN / RELEASE).glob("*.jsonl"):
+        meta = json.loads(path.read_text().split("\n", 1)[0])["meta"]
+        scenario = meta["scenario"]
+        for glob in scenario.get("variants", {}) if isinstance(scenario, dict) else {}:
+            name = f"{path.stem}/{glob}"
+            assert any(fnmatch.fnmatchcase(name, ours) for ours in VARIANTS), name
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_every_variant_can_be_served(variant: dict[str, Any]) -> None:
+    options = serve_parser().parse_args(variant["options"])
+    channel = with_options(load(ROOT / variant["scenario"]), options).build()
+    reply = b"".join(e for e in channel.receive(b'{"execute":"guest-info"}') if type(e) is bytes)
+    assert reply.startswith(b'{"return": {"version": "7.2.22"')

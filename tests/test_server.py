@@ -1,0 +1,311 @@
+"""The driver on real unix sockets: files, clients that come and go, back-pressure, threads."""
+
+import contextlib
+import os
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from qgasim.client import SyncClient
+from qgasim.errors import ClientError, ListenError
+from qgasim.scenario import loads
+from qgasim.server import ServerThread, serve
+from tests.serving import PATIENCE, connect, read_line, serving
+
+PING = b'{"execute":"guest-ping"}\n'
+PONG = b'{"return": {}}\n'
+OPEN_ZERO = b'{"execute":"guest-file-open","arguments":{"path":"/dev/zero"}}\n'
+#: As much as a read may ask for (behaviour.md, section 5); the reply has 64 MiB.
+READ_ZERO = b'{"execute":"guest-file-read","arguments":{"handle":1000,"count":50331648}}\n'
+UNIX_LISTEN = "qgasim: 1\nagent: {channel: unix-listen}"
+SLOW_HWCLOCK = """\
+qgasim: 1
+guest:
+  programs:
+    - {path: /sbin/hwclock, duration: 60ms}
+"""
+
+
+def thread_at(path: str) -> ServerThread:
+    return ServerThread(loads("qgasim: 1").build(), path)
+
+
+# -- the socket's file -----------------------------------------------------------------------------
+
+
+def test_only_the_owner_may_connect(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread:
+        assert stat.S_IMODE(os.stat(thread.path).st_mode) == 0o600
+
+
+def test_the_socket_is_removed_at_the_end(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread, connect(thread.path) as sock:
+        sock.sendall(PING)
+        assert read_line(sock) == PONG
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_socket_of_another_server_is_not_removed_at_the_end(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread:
+        os.rename(thread.path, thread.path + ".old")
+        with serving(tmp_path) as second:
+            pass
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            other.bind(second.path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "s.old"]
+
+
+def test_the_socket_of_a_server_that_is_gone_is_replaced(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
+        gone.bind(str(tmp_path / "s"))
+        gone.listen()
+    with serving(tmp_path) as thread, connect(thread.path) as sock:
+        sock.sendall(PING)
+        assert read_line(sock) == PONG
+
+
+def test_the_socket_of_a_live_server_is_not_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread:
+        with pytest.raises(ListenError) as caught, thread_at(thread.path):
+            pass
+        assert str(caught.value) == f"{thread.path}: another server is listening there"
+        with connect(thread.path) as sock:
+            sock.sendall(PING)
+            assert read_line(sock) == PONG
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link to a socket", "dangling link"])
+def test_what_is_not_a_socket_is_not_replaced(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "t")
+        if kind == "link to a socket":
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
+                gone.bind(str(tmp_path / "t"))
+    before = path.lstat()
+    with pytest.raises(ListenError) as caught, thread_at(str(path)):
+        pass
+    assert str(caught.value) == f"{path}: there is a file that is not a socket"
+    assert path.lstat() == before
+
+
+def test_a_path_may_have_107_bytes_and_no_more(tmp_path: Path) -> None:
+    # sun_path has 108 bytes, one of them for the closing NUL (unix(7)).
+    path = f"{tmp_path}/".ljust(107, "s")
+    with thread_at(path):
+        assert os.path.exists(path)
+    with pytest.raises(ListenError) as caught, thread_at(path + "s"):
+        pass
+    assert str(caught.value) == f"{path}s: too long for a unix socket (107 bytes at most)"
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "no" / "s"
+    with pytest.raises(ListenError) as caught, thread_at(str(path)):
+        pass
+    assert str(caught.value) == f"{path}: cannot listen: No such file or directory"
+
+
+# -- clients ---------------------------------------------------------------------------------------
+
+
+def test_clients_are_served_one_at_a_time_in_the_order_of_coming(tmp_path: Path) -> None:
+    order: list[Any] = []
+    with serving(tmp_path) as thread:
+        thread.channel.agent.on_exchange = lambda message, _: order.append(
+            message["id"] if isinstance(message, dict) else None
+        )
+        with connect(thread.path) as first:
+            first.sendall(b'{"execute":"guest-ping","id":1}')
+            read_line(first)
+            with connect(thread.path) as second, connect(thread.path) as third:
+                third.sendall(b'{"execute":"guest-ping","id":3}')
+                second.sendall(b'{"execute":"guest-ping","id":2}')
+                first.sendall(b'{"execute":"guest-ping","id":11}')
+                read_line(first)
+                assert order == [1, 11]
+                first.close()
+                assert read_line(second) == b'{"return": {}, "id": 2}\n'
+                assert order == [1, 11, 2]
+                second.close()
+                assert read_line(third) == b'{"return": {}, "id": 3}\n'
+    assert order == [1, 11, 2, 3]
+
+
+def test_several_requests_in_one_write_are_answered_in_order(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread, connect(thread.path) as sock:
+        sock.sendall(
+            b"".join(b'{"execute":"guest-sync","arguments":{"id":%d}}' % i for i in range(99))
+        )
+        assert [read_line(sock) for _ in range(99)] == [b'{"return": %d}\n' % i for i in range(99)]
+
+
+def test_a_request_may_come_byte_by_byte(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread, connect(thread.path) as sock:
+        for byte in PING:
+            sock.send(bytes([byte]))
+        assert read_line(sock) == PONG
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_request_harms_nobody(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(b'{"execute":"guest-')
+        with SyncClient(thread.path, timeout=PATIENCE) as client:
+            assert client.call("guest-ping") == {}
+
+
+@pytest.mark.parametrize("scenario", ["debian-12", UNIX_LISTEN], ids=["virtio", "unix-listen"])
+def test_a_client_that_leaves_in_the_middle_of_a_reply_harms_nobody(
+    scenario: str, tmp_path: Path
+) -> None:
+    with serving(tmp_path, scenario) as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(OPEN_ZERO)
+            assert read_line(sock) == b'{"return": 1000}\n'
+            sock.sendall(READ_ZERO)
+            assert sock.recv(1) == b"{"
+        # An agent that is itself the server ends when a reply is left unread (behaviour.md,
+        # section 12), and is started again after 100 ms.
+        deadline = time.monotonic() + PATIENCE
+        answer = None
+        while answer is None and time.monotonic() < deadline:
+            with (
+                contextlib.suppress(ClientError),
+                SyncClient(thread.path, timeout=PATIENCE) as client,
+            ):
+                answer = client.call("guest-ping")
+        assert answer == {}
+
+
+def test_a_client_that_closes_its_sending_side_is_hung_up_on(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread:
+        with connect(thread.path) as sock:
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b""
+        with connect(thread.path) as sock:
+            sock.sendall(PING)
+            assert read_line(sock) == PONG
+
+
+def test_handles_survive_a_reconnect(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(OPEN_ZERO)
+            assert read_line(sock) == b'{"return": 1000}\n'
+        with connect(thread.path) as sock:
+            sock.sendall(b'{"execute":"guest-file-read","arguments":{"handle":1000,"count":3}}')
+            assert read_line(sock) == (
+                b'{"return": {"count": 3, "buf-b64": "AAAA", "eof": false}}\n'
+            )
+
+
+def test_a_client_that_does_not_read_is_not_served_ahead(tmp_path: Path) -> None:
+    executed: list[int] = []
+    with serving(tmp_path) as thread, connect(thread.path) as sock:
+        sock.sendall(OPEN_ZERO)
+        assert read_line(sock) == b'{"return": 1000}\n'
+        thread.channel.agent.on_exchange = lambda _, reply: executed.append(len(reply))
+        sock.setblocking(False)
+        requests = READ_ZERO * 1000
+        sent = sock.send(requests)
+        # There is room for more than one request in the buffers of the kernel.
+        assert sent > 100 * len(READ_ZERO)
+        sock.settimeout(PATIENCE)
+        assert sock.recv(1) == b"{"
+        assert 1 <= thread.call(lambda: len(executed)) <= 2
+        sock.recv(1 << 20)
+        assert 1 <= thread.call(lambda: len(executed)) <= 2
+
+
+def test_a_reply_waits_as_long_as_the_program_that_the_agent_runs(tmp_path: Path) -> None:
+    with serving(tmp_path, SLOW_HWCLOCK) as thread, connect(thread.path) as sock:
+        before = time.monotonic()
+        sock.sendall(PING + b'{"execute":"guest-set-time","id":1}' + PING)
+        assert read_line(sock) == PONG
+        assert read_line(sock) == b'{"return": {}, "id": 1}\n'
+        assert time.monotonic() - before >= 0.06
+        assert read_line(sock) == PONG
+
+
+def test_a_guest_that_went_off_hangs_up(tmp_path: Path) -> None:
+    scenario = "qgasim: 1\nguest: {power: {shutdown_time: 10ms}}"
+    with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
+        sock.sendall(b'{"execute":"guest-shutdown"}')
+        assert sock.recv(1) == b""
+        assert thread.call(lambda: thread.channel.agent.guest.power.events) == ["SHUTDOWN"]
+
+
+# -- threads and tasks -----------------------------------------------------------------------------
+
+
+def test_call_runs_in_the_thread_of_the_server(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread:
+        name = thread.call(lambda: threading.current_thread().name)
+    assert name == "qgasim"
+    assert threading.current_thread().name != "qgasim"
+
+
+def test_call_gives_back_what_is_raised_and_the_server_goes_on(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise LookupError("no")
+
+    with serving(tmp_path) as thread:
+        with pytest.raises(LookupError, match="no"):
+            thread.call(fail)
+        with connect(thread.path) as sock:
+            sock.sendall(PING)
+            assert read_line(sock) == PONG
+
+
+def test_what_call_changes_is_seen_by_a_waiting_client_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread, connect(thread.path) as sock:
+        sock.sendall(PING)
+        assert read_line(sock) == PONG
+        thread.call(lambda: thread.channel.agent.guest.power.shut_down("powerdown", 0))
+        assert sock.recv(1) == b""
+
+
+def test_what_goes_wrong_in_the_server_is_raised_at_its_end(tmp_path: Path) -> None:
+    def fail(_: object, __: bytes) -> None:
+        raise LookupError("no")
+
+    def provoke() -> None:
+        with ServerThread(channel, path), connect(path) as sock:
+            sock.sendall(PING)
+            sock.recv(1)
+
+    channel = loads("qgasim: 1").build()
+    channel.agent.on_exchange = fail
+    path = str(tmp_path / "s")
+    with pytest.raises(LookupError, match="no"):
+        provoke()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_can_be_a_task_of_ones_own(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+
+    async def main() -> bytes:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(serve, loads("qgasim: 1").build(), path)
+            assert server.path == path
+            async with await trio.open_unix_socket(path) as stream:
+                await stream.send_all(PING)
+                with trio.fail_after(PATIENCE):
+                    reply = await stream.receive_some()
+            nursery.cancel_scope.cancel()
+        return bytes(reply)
+
+    assert trio.run(main) == PONG
+    assert not os.path.exists(path)

@@ -1,0 +1,129 @@
+"""The JSON dialect: properties that hold for any bytes, and cases that no recording has."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qgasim.errors import CommandError
+from qgasim.wire import JsonValue, Message, MessageReader, encode, encode_string, hash_order
+
+ATOMS = [
+    b"{", b"}", b"[", b"]", b":", b",", b'"execute"', b"'guest-ping'", b'"id"', b"1", b"-0", b"0e1",
+    b"1.5e-3", b"1.", b"-", b"true", b"nul", b'"\\u00e9"', b'"\\ud83d\\ude00"', b'"\\ud800"',
+    "\u00e9".encode(), b'"\xff"', b"\xff", b"\xfe", b"\x00", b" ", b"\n", b"\r\n", b"\t", b'"\x80"',
+    b'"\\x"', b'{"execute":"guest-ping"}', b'{"execute":"guest-ping","id":', b'"half', b"%d", b"Z",
+]  # fmt: skip
+TEXTS = st.lists(st.one_of(st.sampled_from(ATOMS), st.binary(max_size=3)), max_size=12).map(
+    b"".join
+)
+
+
+def read(reader: MessageReader, data: bytes) -> list[str]:
+    return [show(message) for message in reader.feed(data)]
+
+
+def show(message: Message) -> str:
+    return f"error: {message}" if isinstance(message, CommandError) else encode(message)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts=st.lists(TEXTS, max_size=4), cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_how_the_bytes_are_cut_does_not_matter(texts: list[bytes], cuts: list[int]) -> None:
+    data = b"\n".join(texts)
+    whole = read(MessageReader(), data)
+    bytewise, cut = MessageReader(), MessageReader()
+    assert [m for i in range(len(data)) for m in read(bytewise, data[i : i + 1])] == whole
+    edges = sorted({0, len(data), *(min(c, len(data)) for c in cuts)})
+    pieces = [data[a:b] for a, b in itertools.pairwise(edges)]
+    assert [m for piece in pieces for m in read(cut, piece)] == whole
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(TEXTS, max_size=6))
+def test_what_was_read_before_does_not_change_what_a_line_means(texts: list[bytes]) -> None:
+    reader = MessageReader()
+    for text in texts * 2:
+        fresh = MessageReader()
+        if not reader.is_between_messages:
+            # An error leaves the lexer skipping; the newline ends that.
+            read(reader, b"\xff\n")
+        assert reader.is_between_messages
+        assert read(reader, text) == read(fresh, text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(garbage=st.one_of(TEXTS, st.binary(max_size=40)))
+def test_a_good_request_after_garbage_and_ff_is_always_read(garbage: bytes) -> None:
+    reader = MessageReader()
+    read(reader, garbage)
+    assert read(reader, b'\xff{"execute":"guest-ping"}')[-1] == '{"execute": "guest-ping"}'
+
+
+# U+0000 is read back as the two bytes that QEMU keeps for it.
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=VALUES)
+def test_what_is_written_is_read_back(value: JsonValue) -> None:
+    text = encode(value)
+    assert text.isascii()
+    (again,) = MessageReader().feed(text.encode() + b" ")
+    if isinstance(again, CommandError):
+        # Text that QEMU does not take: non-characters.
+        assert "Unicode" in str(again)
+    else:
+        assert again == value
+
+
+def test_keys_come_out_in_the_order_of_the_hash() -> None:
+    # Recorded; digested in the research notes: ten keys one..ten.
+    names = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    assert hash_order(names) == [
+        "ten",
+        "four",
+        "one",
+        "three",
+        "two",
+        "six",
+        "nine",
+        "eight",
+        "five",
+        "seven",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("\x7f", '"\\u007F"'),
+        ("\U0001f600", '"\\uD83D\\uDE00"'),
+        ("\udcc0\udc80", '"\\u0000"'),
+        # An invalid sequence is one U+FFFD, however long (util/unicode.c).
+        ("\udce2\udc98", '"\\uFFFD"'),
+        ("\udced\udca0\udc80", '"\\uFFFD"'),
+        ("\udcfca", '"\\uFFFDa"'),
+    ],
+)
+def test_strings_are_written_as_qemu_writes_them(text: str, written: str) -> None:
+    assert encode_string(text) == written
+
+
+def test_a_long_parse_error_is_cut_at_1023_bytes() -> None:
+    # json-parser.c, parse_error(): char message[1024].
+    (message,) = MessageReader().feed(b"a" * 5000 + b"\n")
+    assert str(message) == "JSON parse error, invalid keyword '" + "a" * 1006
+
+
+def test_more_than_two_million_tokens_are_refused() -> None:
+    # json-streamer.c: MAX_TOKEN_COUNT. Each token is one byte; with QEMU's accounting the size is fine.
+    reader = MessageReader()
+    messages = read(reader, b"[" + b"1," * (1 << 20))
+    assert messages[0] == "error: JSON token count limit exceeded"
