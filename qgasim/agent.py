@@ -15,7 +15,7 @@ from qgasim.dialect import Dialect
 from qgasim.effects import Effect, Wait
 from qgasim.errors import CommandError, CommandNotFound
 from qgasim.guest import Guest
-from qgasim.guest.nodes import OpenFile
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Exit, Process, wait_for_ever
 from qgasim.guest.stdio import Stream
 from qgasim.registry import Command, Entry, Table, compile_table

@@ -29,6 +29,10 @@ class Dialect(Struct, frozen=True, kw_only=True):
     #: Wording of guest-exec's refusal; ``{}`` is glib's text.
     exec_failed_text: str
 
+    def has(self, since: Version) -> bool:
+        """Whether the release has what came with *since*."""
+        return since <= self.version
+
 
 RELEASES: Final[dict[Version, Dialect]] = {
     dialect.version: dialect

@@ -31,8 +31,10 @@ class Course:
     """A guest and its agent on a clock that is advanced by hand: no sockets, no waiting."""
 
     def __init__(self, scenario: str = "qgasim: 1") -> None:
+        """Build a scenario: the text of one, or the name or path of one."""
         self.clock = HandClock()
-        self.channel: Channel = loads(scenario).build(self.clock)
+        loaded = loads(scenario) if ":" in scenario else load(scenario)
+        self.channel: Channel = loaded.build(self.clock)
         self.agent = self.channel.agent
         self.guest = self.agent.guest
         self.clock.now = 12 * SECOND

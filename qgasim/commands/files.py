@@ -9,9 +9,11 @@ from msgspec import Struct
 from qgasim import base64
 from qgasim.agent import Agent, FileHandle
 from qgasim.errors import CommandError
-from qgasim.guest.nodes import OpenFile, WouldBlock, os_error
+from qgasim.guest.nodes import WouldBlock, os_error
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.stdio import Stream
-from qgasim.registry import Alternate, Base64, command
+from qgasim.registry import command
+from qgasim.schema import Alternate, Base64
 
 __all__: list[str] = []
 

@@ -9,7 +9,8 @@ from msgspec.structs import astuple
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
 from qgasim.guest.sysfs import directory_order
-from qgasim.registry import UInt64, command
+from qgasim.registry import command
+from qgasim.schema import UInt64
 
 __all__: list[str] = []
 

@@ -8,9 +8,10 @@ from msgspec import Struct
 from qgasim import base64
 from qgasim.agent import Agent, Sink, Source
 from qgasim.errors import CommandError
-from qgasim.guest.nodes import OpenFile
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process
-from qgasim.registry import Base64, command
+from qgasim.registry import command
+from qgasim.schema import Base64
 
 __all__: list[str] = []
 

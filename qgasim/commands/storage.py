@@ -11,7 +11,8 @@ from qgasim.errors import CommandError
 from qgasim.guest.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
 from qgasim.guest.files import Mount
 from qgasim.guest.sysfs import directory_order
-from qgasim.registry import Since, UInt64, command
+from qgasim.registry import command
+from qgasim.schema import Since, UInt64
 
 __all__: list[str] = []
 

@@ -1,7 +1,8 @@
 """The guest's hardware: processors, memory blocks, disks."""
 
 import errno
-from typing import Literal
+import re
+from typing import Final, Literal
 
 from msgspec import Struct, field
 
@@ -25,6 +26,11 @@ Bus = Literal[
     "ieee1394", "ssa", "fibre", "raid", "iscsi", "sas", "mmc", "virtual",
     "file-backed-virtual", "nvme",
 ]  # fmt: skip
+
+
+#: Memory blocks: 8 TiB in blocks of 128 MiB.
+BLOCK_LIMIT: Final = 1 << 16
+_PCI: Final = re.compile(r"[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,2}:[0-9a-fA-F]{1,2}\.[0-7]")
 
 
 class CpuTimes(Struct, kw_only=True):
@@ -72,6 +78,8 @@ class Memory(Struct, kw_only=True):
     blocks: list[MemoryBlock] = field(default_factory=list[MemoryBlock])
 
     def __post_init__(self) -> None:
+        if self.block_size <= 0 or self.size // self.block_size > BLOCK_LIMIT:
+            raise ValueError(f"block_size must be at least 1/{BLOCK_LIMIT} of size")
         if not self.blocks:
             self.blocks = [
                 MemoryBlock(index=i, offline_error=0 if i else errno.EINVAL)
@@ -177,3 +185,7 @@ class Disk(Struct, kw_only=True):
     is_virtual: bool = False
     #: The health log of an NVMe disk.
     smart: NvmeSmart | None = None
+
+    def __post_init__(self) -> None:
+        if self.pci is not None and not _PCI.fullmatch(self.pci):
+            raise ValueError(f"pci must be as in 0000:00:06.0, not {self.pci!r}")

@@ -18,8 +18,6 @@ from qgasim.guest.nodes import (
     Device,
     Fifo,
     Link,
-    OpenFile,
-    PipeEnd,
     Regular,
     Volume,
     WouldBlock,
@@ -28,6 +26,7 @@ from qgasim.guest.nodes import (
     os_error,
     touch,
 )
+from qgasim.guest.openfiles import OpenFile, PipeEnd
 
 __all__ = ["Files", "Mount", "Place"]
 

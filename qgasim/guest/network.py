@@ -42,6 +42,12 @@ class Nic(Struct, kw_only=True):
     counters: Counters = field(default_factory=Counters)
     growth: Counters = field(default_factory=Counters)
 
+    def __post_init__(self) -> None:
+        for address in self.addresses:
+            # What is made up later (`qgasim.scenario.fill`).
+            if address != "auto":
+                _parse(address)
+
     def ipv4(self) -> list[tuple[str, int]]:
         """Give the IPv4 addresses with their prefix lengths."""
         return self._addresses(4)

@@ -8,7 +8,6 @@ nothing), devices, pipes, and files whose contents the guest's state gives.
 
 import errno
 import os
-import random
 import stat
 from collections.abc import Callable
 from typing import Final
@@ -17,6 +16,7 @@ from pyfakefs.fake_file import FakeDirectory, FakeFile
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from qgasim.errors import GuestError
+from qgasim.guest.pipes import Pipe
 
 __all__ = [
     "Budget",
@@ -24,9 +24,6 @@ __all__ = [
     "Fifo",
     "Generated",
     "Link",
-    "OpenFile",
-    "Pipe",
-    "PipeEnd",
     "Regular",
     "Volume",
     "WouldBlock",
@@ -38,7 +35,6 @@ __all__ = [
 ]
 
 PAGE_SIZE: Final = 256 * 1024
-PIPE_SIZE: Final = 64 * 1024
 MAX_LFS_FILESIZE: Final = (1 << 63) - 1
 
 
@@ -323,244 +319,3 @@ class Device(FakeFile):
         super().__init__(name, mode, "", filesystem=volume.fakefs)
         self.kind = name
         self.major, self.minor = major, minor
-
-
-class Pipe:
-    """Bytes between processes: at most 64 KiB wait."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.readers = 0
-        self.writers = 0
-        # Who opens one side of a FIFO and waits for the other is counted by whoever comes there, so
-        # that it finds its peer even if that has gone again.
-        self._awaits_reader = self._awaits_writer = False
-        self._met_reader = self._met_writer = False
-
-    def meet_reader(self) -> bool:
-        """Whether the side to write to can be opened; if not, its opener waits."""
-        if self._met_reader:
-            self._met_reader = False
-            self.writers -= 1
-        elif self._awaits_writer:
-            self._awaits_writer, self._met_writer = False, True
-            self.readers += 1
-        elif not self.readers:
-            self._awaits_reader = True
-            return False
-        return True
-
-    def meet_writer(self) -> bool:
-        """Whether the side to read from can be opened; if not, its opener waits."""
-        if self._met_writer:
-            self._met_writer = False
-            self.readers -= 1
-        elif self._awaits_reader:
-            self._awaits_reader, self._met_reader = False, True
-            self.writers += 1
-        elif not self.writers:
-            self._awaits_writer = True
-            return False
-        return True
-
-    def has_met_reader(self) -> bool:
-        """Whether an opener that waits for a reader can go on."""
-        return self._met_reader or self.readers > 0
-
-    def has_met_writer(self) -> bool:
-        """Whether an opener that waits for a writer can go on."""
-        return self._met_writer or self.writers > 0
-
-    def can_read(self) -> bool:
-        """Whether a read would not wait."""
-        return bool(self.data) or not self.writers
-
-    def can_write(self) -> bool:
-        """Whether a write would not wait."""
-        return len(self.data) < PIPE_SIZE or not self.readers
-
-
-class OpenFile:
-    """An open file description: an inode, a position and how it may be used.
-
-    ``read`` and ``write`` raise `OSError` as the kernel would, and `WouldBlock`.
-    """
-
-    def __init__(
-        self,
-        node: FakeFile | None,
-        volume: Volume | None,
-        flags: int,
-        clock: Callable[[], int],
-        path: str = "",
-    ) -> None:
-        self.node = node
-        self.volume = volume
-        self.flags = flags
-        self.path = path
-        self.position = 0
-        self.users = 1
-        self._clock = clock
-        access = flags & os.O_ACCMODE
-        self.can_read = access != os.O_WRONLY
-        self.can_write = access != os.O_RDONLY
-        if isinstance(node, Regular):
-            node.open_count += 1
-        self._shown: bytes | None = None
-
-    @property
-    def block_size(self) -> int:
-        """``st_blksize``: how much C's stdio reads and writes at a time."""
-        return self.volume.block_size if self.volume else 4096
-
-    @property
-    def is_regular(self) -> bool:
-        """Whether ``S_ISREG`` holds."""
-        return self.node is not None and stat.S_ISREG(self.node.st_mode)
-
-    @property
-    def size(self) -> int:
-        """``st_size``."""
-        node = self.node
-        return node.length if isinstance(node, Regular) else 0
-
-    def read(self, count: int) -> bytes:
-        """Read up to *count* bytes; none at the end."""
-        if not self.can_read:
-            raise os_error(errno.EBADF)
-        node = self.node
-        if isinstance(node, Regular):
-            data = node.read(self.position, count)
-            self.position += len(data)
-            return data
-        if isinstance(node, FakeDirectory):
-            raise os_error(errno.EISDIR)
-        if isinstance(node, Generated):
-            if self._shown is None or self.position == 0:
-                self._shown = node.show()
-            data = self._shown[self.position : self.position + count]
-            self.position += len(data)
-            return data
-        if isinstance(node, Device):
-            return self._read_device(node.kind, count)
-        return b""
-
-    def _read_device(self, name: str, count: int) -> bytes:
-        if name in ("zero", "full"):
-            return bytes(count)
-        if name in ("random", "urandom"):
-            source = random.Random(self.position)
-            self.position += count
-            return source.randbytes(count)
-        return b""
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Write *data*, or as much of it as goes in."""
-        if not self.can_write:
-            raise os_error(errno.EBADF)
-        node = self.node
-        if isinstance(node, Regular):
-            volume = node.volume
-            if volume.is_frozen:
-                raise WouldBlock(lambda: not volume.is_frozen)
-            if self.flags & os.O_APPEND:
-                self.position = node.length
-            done = node.write(self.position, data)
-            self.position += done
-            node.st_mtime_ns = node.st_ctime_ns = self._clock()
-            return done
-        if isinstance(node, Generated):
-            if node.store is None:
-                raise os_error(errno.EIO)
-            node.store(bytes(data))
-            return len(data)
-        if isinstance(node, Device) and node.kind == "full":
-            raise os_error(errno.ENOSPC)
-        return len(data)
-
-    def seek(self, offset: int, whence: int) -> int:
-        """Move to *offset* from the start (0), the position (1) or the end (2)."""
-        node = self.node
-        if isinstance(node, Device):
-            # null, zero and full answer any seek with 0 (drivers/char/mem.c, null_lseek).
-            self.position = 0
-            return 0
-        limit = self.volume.max_file_size if self.volume else MAX_LFS_FILESIZE
-        if whence == os.SEEK_CUR:
-            offset += self.position
-        elif whence == os.SEEK_END:
-            if isinstance(node, FakeDirectory):
-                # ext4's hashed directories end at the largest hash (recorded: file/seek-dir).
-                self.position = MAX_LFS_FILESIZE
-                return self.position
-            offset += self.size
-        if not 0 <= offset <= (MAX_LFS_FILESIZE if isinstance(node, FakeDirectory) else limit):
-            raise os_error(errno.EINVAL)
-        self.position = offset
-        return offset
-
-    def retain(self) -> None:
-        """Count one more descriptor (after ``fork`` or ``dup``)."""
-        self.users += 1
-
-    def close(self) -> None:
-        """Count one descriptor less; the last one closes."""
-        self.users -= 1
-        if self.users == 0:
-            self._release()
-
-    def _release(self) -> None:
-        node = self.node
-        if isinstance(node, Regular):
-            node.open_count -= 1
-            if node.st_nlink == 0 and node.open_count == 0:
-                node.forget()
-
-
-class PipeEnd(OpenFile):
-    """One end of a `Pipe` or FIFO."""
-
-    def __init__(
-        self,
-        pipe: Pipe,
-        flags: int,
-        clock: Callable[[], int],
-        node: FakeFile | None = None,
-        path: str = "",
-    ) -> None:
-        super().__init__(node, None, flags, clock, path)
-        self.pipe = pipe
-        pipe.readers += self.can_read
-        pipe.writers += self.can_write
-
-    def read(self, count: int) -> bytes:
-        """Read what is there; wait while there is a writer but nothing to read."""
-        if not self.can_read:
-            raise os_error(errno.EBADF)
-        pipe = self.pipe
-        if not pipe.data and pipe.writers and count:
-            raise WouldBlock(pipe.can_read)
-        data = bytes(pipe.data[:count])
-        del pipe.data[:count]
-        return data
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Write what fits; EPIPE if nobody will ever read it."""
-        if not self.can_write:
-            raise os_error(errno.EBADF)
-        pipe = self.pipe
-        if not pipe.readers:
-            raise os_error(errno.EPIPE)
-        room = PIPE_SIZE - len(pipe.data)
-        if room <= 0:
-            raise WouldBlock(pipe.can_write)
-        pipe.data += data[:room]
-        return min(room, len(data))
-
-    def seek(self, offset: int, whence: int) -> int:  # noqa: ARG002
-        """Fail: a pipe has no positions."""
-        raise os_error(errno.ESPIPE)
-
-    def _release(self) -> None:
-        self.pipe.readers -= self.can_read
-        self.pipe.writers -= self.can_write

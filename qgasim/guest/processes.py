@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from msgspec import Struct
 
 from qgasim.errors import GuestError
-from qgasim.guest.nodes import OpenFile, Pipe, PipeEnd, WouldBlock, encode_name, os_error
+from qgasim.guest.nodes import WouldBlock, encode_name, os_error
+from qgasim.guest.openfiles import OpenFile, PipeEnd
+from qgasim.guest.pipes import Pipe
 
 if TYPE_CHECKING:
     from qgasim.guest import Guest

@@ -27,6 +27,12 @@ __all__ = [
 DEFAULT_START: Final = 1_735_689_600_000_000_000
 
 
+#: More than Linux can have.
+VCPU_LIMIT: Final = 8192
+#: A year in half a minute.
+RATE_LIMIT: Final = 1_000_000
+
+
 class OsSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     """The guest's operating system."""
 
@@ -51,6 +57,10 @@ class ClockSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     rate: float = 1.0
     #: Time zone of /etc/localtime, as in ``Europe/Prague``; null: there is no such file.
     zone: str | None = "Etc/UTC"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= RATE_LIMIT:
+            raise ValueError(f"rate must be above 0 and at most {RATE_LIMIT}, not {self.rate}")
 
 
 class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -172,3 +182,9 @@ class GuestSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     environment: dict[str, str] = field(default_factory=dict[str, str])
     #: Booting, sleeping and waking.
     power: PowerSettings = field(default_factory=PowerSettings)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.vcpus, int) and not 1 <= self.vcpus <= VCPU_LIMIT:
+            raise ValueError(f"vcpus must be from 1 to {VCPU_LIMIT}, not {self.vcpus}")
+        if not self.mounts or self.mounts[0].path != "/":
+            raise ValueError("the first of mounts must have the path /")

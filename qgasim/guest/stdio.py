@@ -10,7 +10,8 @@ import errno
 import os
 from typing import Final
 
-from qgasim.guest.nodes import OpenFile, WouldBlock, os_error
+from qgasim.guest.nodes import WouldBlock, os_error
+from qgasim.guest.openfiles import OpenFile
 
 __all__ = ["Stream"]
 

@@ -5,6 +5,7 @@ path or by the name of one that comes with qgasim.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,7 +21,7 @@ from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.clock import host_clock
 from qgasim.guest.units import Duration
 from qgasim.scenario.decode import Decoder
-from qgasim.scenario.document import Fault, compose, merge, place_of
+from qgasim.scenario.document import Fault, compose, merge, place_of, plain_value
 from qgasim.scenario.fill import fill
 
 __all__ = ["AgentSettings", "Scenario", "find_scenario", "library", "load", "loads"]
@@ -118,8 +119,10 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
         if name in known:
             return known[name]
     path = Path(name) if beside is None else beside.parent / name
-    if path.is_file():
-        return path
+    # An OSError: a name that cannot be one, or a directory that must not be read.
+    with suppress(OSError):
+        if path.is_file():
+            return path
     raise ScenarioError(f"{name}: no such scenario, neither a file nor one of `qgasim scenarios`")
 
 
@@ -162,7 +165,8 @@ def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
     """Lay a document on the one that it extends."""
     if isinstance(node, MappingNode):
         for key, value in node.value:
-            if key.value == "extends" and isinstance(value, ScalarNode):
+            names_one = isinstance(value, ScalarNode) and plain_value(value) is not None
+            if key.value == "extends" and names_one:
                 try:
                     base = _compose_file(find_scenario(value.value, path), above)
                 except ScenarioError as error:

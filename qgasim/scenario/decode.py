@@ -30,6 +30,8 @@ _DURATIONS: Final = {
 }  # fmt: skip
 _QUANTITY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ]*)")
 _MISSING: Final = object()
+#: The year 10000, in ns since 1970.
+_LATEST: Final = 253_402_300_800 * 10**9
 
 
 def _parse_quantity(text: str, units: dict[str, int]) -> int | None:
@@ -52,7 +54,8 @@ def parse_duration(text: str) -> int | None:
 def parse_time(text: str) -> int | None:
     """Read an RFC 3339 time or seconds since 1970, as ns; None if it is neither."""
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        return _parse_quantity(text, {"": 10**9})
+        seconds = _parse_quantity(text, {"": 10**9})
+        return seconds if seconds is not None and seconds < _LATEST else None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -207,7 +210,12 @@ class Decoder:
             if field.required and field.name not in arguments:
                 self.faults.append(Fault(node, path, f"'{field.name}' is missing"))
                 failed = True
-        return None if failed else cls(**arguments)
+        if failed:
+            return None
+        try:
+            return cls(**arguments)
+        except ValueError as error:
+            raise Fault(node, path, str(error)) from None
 
 
 def _describe(wanted: Any) -> str:

@@ -41,7 +41,12 @@ def place_of(node: Node) -> str:
 
 def compose(text: str, name: str) -> Node | None:
     """Read a document into nodes; None if it is empty. *name* is what errors call the file."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except UnicodeEncodeError:
+        raise ScenarioError(f"{name}: not Unicode: there is half a surrogate pair") from None
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"{name}: not YAML: {_first_line(error)}") from None
     loader.name = name
     try:
         node: Node | None = loader.get_single_node()
@@ -50,13 +55,16 @@ def compose(text: str, name: str) -> Node | None:
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         raise ScenarioError(f"{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = str(error).split("\n")[0] or "nested too deeply"
-        raise ScenarioError(f"{name}: not YAML: {reason}") from None
+        raise ScenarioError(f"{name}: not YAML: {_first_line(error)}") from None
     finally:
         loader.dispose()
     if node is not None:
         _name(node, name)
     return node
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0] or "nested too deeply"
 
 
 def _name(root: Node, name: str) -> None:
@@ -122,9 +130,22 @@ def merge(base: Node, over: Node) -> Node:
     """Lay *over* on *base*: mappings are merged key by key, ``+key`` appends to a list."""
     if not isinstance(base, MappingNode) or not isinstance(over, MappingNode):
         return over
-    result: dict[str, tuple[Node, Node]] = {key.value: (key, value) for key, value in base.value}
+    result: dict[str, tuple[Node, Node]] = {}
+    # What is wrong is left as it is: keys that are no texts, and second ones.
+    wrong: list[tuple[Node, Node]] = []
+    for key, value in base.value:
+        is_wrong = not isinstance(key, ScalarNode) or key.value in result
+        if is_wrong:
+            wrong.append((key, value))
+        else:
+            result[key.value] = (key, value)
+    seen: set[str] = set()
     for key, value in over.value:
         name = key.value
+        if not isinstance(key, ScalarNode) or name in seen:
+            wrong.append((key, value))
+            continue
+        seen.add(name)
         if name.startswith("+") and isinstance(value, SequenceNode):
             old = result.get(name[1:])
             if old is not None and isinstance(old[1], SequenceNode):
@@ -138,4 +159,4 @@ def merge(base: Node, over: Node) -> Node:
             result[name] = (key, merge(result[name][1], value))
         else:
             result[name] = (key, value)
-    return MappingNode(over.tag, list(result.values()), over.start_mark, over.end_mark)
+    return MappingNode(over.tag, [*result.values(), *wrong], over.start_mark, over.end_mark)

@@ -3,7 +3,8 @@
 import os
 from typing import Final
 
-from qgasim.guest.nodes import OpenFile, Regular
+from qgasim.guest.nodes import Regular
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs import program
 from qgasim.guest.programs.listing import human_busybox

@@ -8,7 +8,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from qgasim.guest.nodes import PAGE_SIZE, Device, Fifo, OpenFile, Regular, Volume
+from qgasim.guest.nodes import PAGE_SIZE, Device, Fifo, Regular, Volume
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Blocked, Process, Steps, Waiting
 from qgasim.guest.programs import program
 from qgasim.guest.programs.inodes import Inode, base_name, find_path, join, look

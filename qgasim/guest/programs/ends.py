@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from qgasim.guest.nodes import OpenFile
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import CHUNK, cannot_read, open_input

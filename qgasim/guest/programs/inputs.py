@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from qgasim.guest.nodes import OpenFile
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process, Waiting
 from qgasim.guest.programs.messages import complain, explain, is_busybox, quote
 

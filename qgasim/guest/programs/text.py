@@ -2,7 +2,7 @@
 
 from os import O_APPEND, O_CREAT, O_TRUNC, O_WRONLY
 
-from qgasim.guest.nodes import OpenFile
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import (

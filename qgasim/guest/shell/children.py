@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
-from qgasim.guest.nodes import OpenFile, decode_name
+from qgasim.guest.nodes import decode_name
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Exit, Process, Steps, Waiting, make_pipe
 from qgasim.guest.shell.expansion import Expander
 from qgasim.guest.shell.parser import BadSyntax

@@ -4,7 +4,8 @@ import os
 import stat
 from typing import Final
 
-from qgasim.guest.nodes import OpenFile, encode_name
+from qgasim.guest.nodes import encode_name
+from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Waiting, make_pipe
 from qgasim.guest.shell.expansion import Expander, Host
 from qgasim.guest.shell.state import ShellError

@@ -1,0 +1,243 @@
+"""The commands of 7.2 are those of QEMU's schema: names, arguments, results, replies.
+
+tests/spec/schema-7.2.json is qga/qapi-schema.json of QEMU 7.2, written as JSON.
+"""
+
+import json
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from qgasim.commands import ALL_COMMANDS
+from qgasim.dialect import RELEASES
+from qgasim.registry import compile_table
+from qgasim.schema import Alternate, Since
+from qgasim.wire import hash_order
+from tests.serving import Course, request
+
+ROOT = Path(__file__).parent
+SCHEMA: dict[str, dict[str, Any]] = json.loads((ROOT / "spec" / "schema-7.2.json").read_text())
+COMMANDS = SCHEMA["commands"]
+VERSION = (7, 2)
+TABLE = compile_table(ALL_COMMANDS, RELEASES[VERSION])
+
+#: A type of the schema: a name, or a list of one.
+Type: TypeAlias = str | list[str] | None
+
+#: Members of results that no Linux guest on PCI has (qga/commands-posix.c never sets them).
+LEFT_OUT: dict[str, set[str]] = {
+    "GuestDiskAddress": {"ccw-address"},
+    "GuestUser": {"domain"},
+    "GuestDeviceInfo": {"driver-date", "driver-version", "id"},
+}
+
+GUESTS = {
+    "debian-12": "debian-12",
+    "lab-vm": "lab-vm",
+    "nvme": str(ROOT / "golden" / "scenarios" / "nvme.yaml"),
+}
+
+#: What a command is asked; ``RESULT`` is what the command before it returned.
+RESULT = "RESULT"
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "guest-sync-delimited": {"id": 1},
+    "guest-sync": {"id": 1},
+    "guest-set-time": {"time": 1_750_000_000_000_000_000},
+    "guest-shutdown": {"mode": "powerdown"},
+    "guest-file-open": {"path": "/etc/hostname", "mode": "r"},
+    "guest-file-close": {"handle": RESULT},
+    "guest-file-read": {"handle": RESULT, "count": 10},
+    "guest-file-write": {"handle": RESULT, "buf-b64": "", "count": 0},
+    "guest-file-seek": {"handle": RESULT, "offset": 0, "whence": "cur"},
+    "guest-file-flush": {"handle": RESULT},
+    "guest-fsfreeze-freeze-list": {"mountpoints": ["/"]},
+    "guest-fstrim": {"minimum": 0},
+    "guest-set-vcpus": {"vcpus": [{"logical-id": 1, "online": False}]},
+    "guest-set-user-password": {"username": "root", "password": "YQ==", "crypted": False},
+    "guest-set-memory-blocks": {"mem-blks": [{"phys-index": 1, "online": False}]},
+    "guest-exec-status": {"pid": RESULT},
+    "guest-exec": {"path": "/bin/echo", "arg": ["a"], "env": [], "capture-output": True},
+    "guest-ssh-get-authorized-keys": {"username": "root"},
+    "guest-ssh-add-authorized-keys": {"username": "root", "keys": ["a"], "reset": False},
+    "guest-ssh-remove-authorized-keys": {"username": "root", "keys": ["a"]},
+}
+BEFORE: dict[str, str] = {
+    **dict.fromkeys(
+        [f"guest-file-{what}" for what in ("close", "read", "write", "seek", "flush")],
+        "guest-file-open",
+    ),
+    "guest-exec-status": "guest-exec",
+    "guest-ssh-get-authorized-keys": "guest-ssh-add-authorized-keys",
+}
+#: Listed and disabled: Windows only (behaviour.md, section 9).
+DISABLED = {"guest-get-devices"}
+
+
+# -- the schema and the registry -------------------------------------------------------------------
+
+
+def bare(annotation: Any) -> tuple[Any, list[Any]]:
+    """Take an annotation apart: without ``None``, and with its marks."""
+    marks: list[Any] = []
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation, *more = get_args(annotation)
+            marks += more
+        elif get_origin(annotation) in (Union, UnionType) and type(None) in get_args(annotation):
+            rest = [a for a in get_args(annotation) if a is not type(None)]
+            annotation = Union[tuple(rest)]  # noqa: UP007
+        else:
+            return annotation, marks
+
+
+def is_new(annotation: Any) -> bool:
+    return any(isinstance(m, Since) and m.version > VERSION for m in bare(annotation)[1])
+
+
+def members_of(kind: str) -> dict[str, Any] | None:
+    """Give the members of a struct or union of the schema."""
+    if kind in SCHEMA["unions"]:
+        union = SCHEMA["unions"][kind]
+        (variant,) = union["data"].values()
+        return {union["discriminator"]: {"type": union["base"]["type"]}, **members_of(variant)}  # type: ignore[dict-item]
+    if kind in SCHEMA["structs"]:
+        found: dict[str, Any] = SCHEMA["structs"][kind]["members"]
+        return found
+    return None
+
+
+def check_type(annotation: Any, kind: Type, where: str) -> None:
+    """Check that an annotation says the same as the schema."""
+    found, marks = bare(annotation)
+    if kind is None:
+        assert found in (None, type(None)), where
+    elif isinstance(kind, list):
+        assert get_origin(found) is list, where
+        check_type(get_args(found)[0], kind[0], where + "[]")
+    elif kind in SCHEMA["alternates"]:
+        assert [m.name for m in marks if isinstance(m, Alternate)] == [kind], where
+    elif kind in SCHEMA["enums"]:
+        assert get_origin(found) is Literal, where
+        # The type of a union is the one value that there is.
+        assert set(get_args(found)) <= set(SCHEMA["enums"][kind]), where
+    elif (members := members_of(kind)) is not None:
+        check_struct(found, kind, members, where)
+    else:
+        expected = {"int": int, "uint64": int, "str": str, "bool": bool, "number": float}[kind]
+        assert found is expected, where
+        assert ("uint64" in marks) == (kind == "uint64"), where
+
+
+def check_struct(cls: Any, kind: str, members: dict[str, Any], where: str) -> None:
+    assert isinstance(cls, type), where
+    assert issubclass(cls, Struct), where
+    fields = {f.encode_name: f for f in msgspec.structs.fields(cls) if not is_new(f.type)}
+    assert set(fields) == set(members) - LEFT_OUT.get(kind, set()), where
+    for name, field in fields.items():
+        check_type(field.type, members[name]["type"], f"{where}.{name}")
+        may_be_absent = type(None) in get_args(field.type) or not field.required
+        assert members[name].get("optional") or not may_be_absent, f"{where}.{name}"
+
+
+def test_the_table_has_the_commands_of_the_schema_in_its_order() -> None:
+    assert list(TABLE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_has_the_arguments_of_the_schema(name: str) -> None:
+    arguments = COMMANDS[name]["arguments"]
+    parameters = [p for p in TABLE[name].command.parameters if not is_new(p[1])]
+    assert [p[0] for p in parameters] == list(arguments)
+    for argument, annotation, _, is_optional in parameters:
+        assert is_optional == arguments[argument].get("optional", False)
+        check_type(annotation, arguments[argument]["type"], f"{name}: {argument}")
+
+
+@pytest.mark.parametrize("kind", ["GuestLogicalProcessor", "GuestMemoryBlock"])
+def test_a_struct_that_is_an_argument_is_read_in_the_order_of_the_schema(kind: str) -> None:
+    commands = {
+        "GuestLogicalProcessor": "guest-set-vcpus",
+        "GuestMemoryBlock": "guest-set-memory-blocks",
+    }
+    ((_, annotation, _, _),) = TABLE[commands[kind]].command.parameters
+    cls = get_args(bare(annotation)[0])[0]
+    names = [field.encode_name for field in msgspec.structs.fields(cls)]
+    assert names == list(SCHEMA["structs"][kind]["members"])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_returns_what_the_schema_says(name: str) -> None:
+    check_type(TABLE[name].command.returns, COMMANDS[name]["returns"], name)
+    assert TABLE[name].command.replies == COMMANDS[name].get("success-response", True)
+
+
+# -- the replies -----------------------------------------------------------------------------------
+
+
+def check_value(value: Any, kind: Type, where: str) -> None:
+    """Check that a value of a reply is of a type of the schema."""
+    if kind is None:
+        assert value == {}, where
+    elif isinstance(kind, list):
+        assert type(value) is list, where
+        for number, item in enumerate(value):
+            check_value(item, kind[0], f"{where}[{number}]")
+    elif kind in SCHEMA["enums"]:
+        assert value in SCHEMA["enums"][kind], where
+    elif (members := members_of(kind)) is not None:
+        assert type(value) is dict, where
+        assert set(value) <= set(members), where
+        assert {n for n, m in members.items() if not m.get("optional")} <= set(value), where
+        assert list(value) == hash_order([name for name in members if name in value]), where
+        for name, member in value.items():
+            check_value(member, members[name]["type"], f"{where}.{name}")
+    elif kind == "number":
+        assert type(value) in (int, float), where
+    else:
+        assert type(value) is {"int": int, "uint64": int, "str": str, "bool": bool}[kind], where
+        if type(value) is int:
+            lowest, highest = (0, 1 << 64) if kind == "uint64" else (-(1 << 63), 1 << 63)
+            assert lowest <= value < highest, where
+
+
+def ask(course: Course, name: str, result: Any) -> bytes:
+    arguments = {
+        key: result if value == RESULT else value for key, value in ARGUMENTS.get(name, {}).items()
+    }
+    return course.send(request(name, **arguments))
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_reply_has_the_members_and_types_of_the_schema(name: str, guest: str) -> None:
+    course = Course(GUESTS[guest])
+    result: Any = None
+    if name in BEFORE:
+        result = json.loads(ask(course, BEFORE[name], None))["return"]
+        result = result["pid"] if name == "guest-exec-status" else result
+        course.advance(1)
+    reply = ask(course, name, result)
+    if name in DISABLED:
+        text = f"Command {name} has been disabled"
+        assert json.loads(reply) == {"error": {"class": "CommandNotFound", "desc": text}}
+    elif COMMANDS[name].get("success-response", True):
+        value = json.loads(reply.removeprefix(b"\xff"))
+        assert list(value) == ["return"], value
+        check_value(value["return"], COMMANDS[name]["returns"], name)
+    else:
+        assert reply == b""
+
+
+def test_every_argument_is_given_at_least_once() -> None:
+    given = {name: set(arguments) for name, arguments in ARGUMENTS.items()}
+    left = {
+        (name, argument)
+        for name, entry in COMMANDS.items()
+        for argument in entry["arguments"]
+        if argument not in given.get(name, set())
+    }
+    assert left == {("guest-exec", "input-data")}
