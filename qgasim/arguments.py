@@ -144,13 +144,14 @@ class _GHashTable:
         self.count = 0
         self.occupied = 0
 
-    def _find(self, key: str) -> int:
+    def _home(self, key: str) -> int:
         value = 5381
         for byte in key.encode("utf-8", "surrogateescape"):
             value = value * 33 + (byte - 256 if byte > 127 else byte) & 0xFFFFFFFF
-        index = max(value, 2) * 11 % (1 << 32) % self.PRIMES[self.shift]
-        step = 0
-        removed = -1
+        return (max(value, 2) * 11 & 0xFFFFFFFF) % self.PRIMES[self.shift]
+
+    def _find(self, key: str) -> int:
+        index, step, removed = self._home(key), 0, -1
         while (slot := self.slots[index]) is not None:
             if slot == key:
                 return index
@@ -175,14 +176,28 @@ class _GHashTable:
     def _maybe_resize(self) -> None:
         size = len(self.slots)
         if (size > 8 and size > self.count * 4) or size <= self.occupied + self.occupied // 16:
-            keys = [slot for slot in self.slots if isinstance(slot, str)]
-            self.shift = max(3, int(self.count * 1.333).bit_length())
-            self.slots = [None] * (1 << self.shift)
-            self.occupied = 0
-            for key in keys:
-                index = self._find(key)
-                self.slots[index] = key
-                self.occupied += 1
+            self._resize()
+
+    def _resize(self) -> None:
+        """Move each key to its new place, in the order of the slots; who is in the way moves next."""
+        self.shift = max(3, int(self.count * 1.333).bit_length())
+        slots, size = self.slots, 1 << self.shift
+        old_size = len(slots)
+        slots += [None] * (size - old_size)
+        settled: set[int] = set()
+        for start in range(old_size):
+            if start in settled:
+                continue
+            moving, slots[start] = slots[start], None
+            while isinstance(moving, str):
+                index, step = self._home(moving), 0
+                while index in settled:
+                    step += 1
+                    index = (index + step) & (size - 1)
+                settled.add(index)
+                moving, slots[index] = slots[index], moving
+        del slots[size:]
+        self.occupied = self.count
 
 
 def _visit_struct(cls: type[Struct], dialect: Dialect) -> Visit:

@@ -110,6 +110,9 @@ def serve_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="show requests and replies in full"
     )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="do not show requests and replies"
+    )
     parser.add_argument("--version", action="version", version=f"qgasim {__version__}")
     return parser
 
@@ -140,8 +143,9 @@ def _serve_at(options: argparse.Namespace, path: str) -> int:
 
     scenario = with_options(load(options.scenario), options)
     channel = scenario.build()
-    log = _Log(options.log, in_full=options.verbose)
-    channel.agent.on_exchange = log.write
+    log = _Log(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    if log.outputs:
+        channel.agent.on_exchange = log.write
 
     def on_ready() -> None:
         agent = channel.agent
@@ -179,7 +183,7 @@ class _Log:
 
     WIDTH: Final = 160
 
-    def __init__(self, path: str | None, *, in_full: bool) -> None:
+    def __init__(self, path: str | None, *, in_full: bool, is_quiet: bool) -> None:
         from qgasim.errors import QgaSimError  # noqa: PLC0415
 
         self._in_full = in_full
@@ -189,7 +193,9 @@ class _Log:
                 self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
             except OSError as error:
                 raise QgaSimError(f"{path}: {error.strerror}") from None
-        self._outputs = [sys.stderr.fileno(), *([self._file.fileno()] if self._file else [])]
+        self.outputs = [] if is_quiet else [sys.stderr.fileno()]
+        if self._file:
+            self.outputs.append(self._file.fileno())
         # Clients repeat themselves, and the agent then gives the same object again.
         self._last: Any = None
         self._last_text = b""
@@ -206,11 +212,11 @@ class _Log:
         if request is not self._last:
             self._last, self._last_text = request, self._cut(_show(request))
         text = b"> %b\n< %b\n" % (self._last_text, self._cut(reply.strip() or b"(no reply)"))
-        for output in self._outputs:
+        for output in self.outputs:
             try:
                 os.write(output, text)
             except OSError:
-                self._outputs.remove(output)
+                self.outputs.remove(output)
                 return
 
     def _cut(self, text: bytes) -> bytes:

@@ -415,3 +415,16 @@ def test_a_function_is_a_command_by_its_name() -> None:
     assert made.name == "guest-do-this"
     assert [(p[0], p[3]) for p in made.parameters] == [("one-thing", False), ("other", True)]
     assert (made.replies, made.while_frozen, made.is_supported) == (False, True, True)
+
+
+def test_of_many_unexpected_members_the_one_that_glib_finds_first_is_named() -> None:
+    # Asked of Debian's qemu-ga 7.2 (glib 2.74): eight members make its hash table grow.
+    extra = '"q3": 1, "path": 1, "a-b": 1, "zz": 1, "q2": 1'
+    request = (
+        '{"execute": "guest-file-seek", "arguments": {"handle": 7, "offset": 1, "whence": 0, '
+        f"{extra}}}}}"
+    )
+    (reply,) = Course().effects(request.encode())
+    assert reply == (
+        b'{"error": {"class": "GenericError", "desc": "Parameter \'a-b\' is unexpected"}}\n'
+    )

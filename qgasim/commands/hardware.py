@@ -1,7 +1,10 @@
 """Commands about processors, memory and network interfaces."""
 
 import errno
-from typing import Literal
+from functools import lru_cache
+from ipaddress import ip_interface
+from operator import attrgetter
+from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import astuple
@@ -51,8 +54,9 @@ def guest_network_get_interfaces(agent: Agent) -> list[NetworkInterface]:
     uptime = agent.guest.clock.uptime()
     result: list[NetworkInterface] = []
     for nic in agent.guest.nics:
-        addresses = [IpAddress(ip, "ipv4", prefix) for ip, prefix in nic.ipv4()]
-        addresses += [IpAddress(ip, "ipv6", prefix) for ip, prefix in nic.ipv6()]
+        addresses = [_ip_address(address) for address in nic.addresses]
+        # getifaddrs() lists all IPv4 addresses before those of IPv6.
+        addresses.sort(key=_ADDRESS_TYPE)
         result.append(
             NetworkInterface(
                 nic.name,
@@ -62,6 +66,16 @@ def guest_network_get_interfaces(agent: Agent) -> list[NetworkInterface]:
             )
         )
     return result
+
+
+_ADDRESS_TYPE: Final = attrgetter("ip_address_type")
+
+
+@lru_cache(maxsize=4096)
+def _ip_address(address: str) -> IpAddress:
+    interface = ip_interface(address)
+    kind: Literal["ipv4", "ipv6"] = "ipv4" if interface.version == 4 else "ipv6"
+    return IpAddress(str(interface.ip), kind, interface.network.prefixlen)
 
 
 class LogicalProcessor(Struct, frozen=True, rename="kebab"):

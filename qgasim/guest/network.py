@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from ipaddress import ip_interface
+from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import astuple
@@ -27,6 +28,9 @@ class Counters(Struct):
     tx_packets: int = 0
     tx_errs: int = 0
     tx_dropped: int = 0
+
+
+_NO_GROWTH: Final = Counters()
 
 
 class Nic(Struct, kw_only=True):
@@ -62,6 +66,8 @@ class Nic(Struct, kw_only=True):
 
     def counters_at(self, uptime: int) -> Counters:
         """Give the counters after *uptime* ns."""
+        if self.growth == _NO_GROWTH:
+            return self.counters
         seconds = uptime / 1_000_000_000
         return Counters(
             *[

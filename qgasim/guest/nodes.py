@@ -123,8 +123,9 @@ class Volume:
     @property
     def used(self) -> int:
         """Bytes in use, the file system's own included."""
-        total, _, free = self.fakefs.get_disk_usage("/")
-        return self.overhead + total - free
+        # Not get_disk_usage(): that defines a class at each call.
+        used: int = self.fakefs.mount_points["/"]["used_size"]
+        return self.overhead + used
 
     @property
     def free(self) -> int:

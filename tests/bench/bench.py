@@ -169,7 +169,7 @@ def _start(top: str) -> dict[str, Peer]:
     commands = {
         "qgasim": [
             sys.executable, "-m", "qgasim", "--scenario", str(HERE / "four-nics.yaml"),
-            "--listen", f"unix:{top}/qgasim.sock",
+            "--listen", f"unix:{top}/qgasim.sock", "--quiet",
         ],
         "echo": [sys.executable, str(HERE / "echo_server.py"), f"{top}/echo.sock"],
     }  # fmt: skip
