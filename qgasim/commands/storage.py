@@ -138,13 +138,16 @@ def _block_mounts(agent: Agent) -> list[Mount]:
     return [m for m in agent.guest.files.mounts if m.volume.device.startswith("/dev/")]
 
 
-def _disks_of(agent: Agent, device: str) -> list[DiskAddress]:
+def _disks_of(agent: Agent, device: str, depth: int = 0) -> list[DiskAddress]:
     """Give the disks that *device* is on, through what it depends on."""
+    if depth > 8:
+        # A circle: the kernel allows none.
+        return []
     name = device.removeprefix("/dev/").removeprefix("mapper/")
     for disk in agent.guest.disks:
         if name in (disk.name, disk.alias):
             if disk.depends:
-                return [a for part in disk.depends for a in _disks_of(agent, part)]
+                return [a for part in disk.depends for a in _disks_of(agent, part, depth + 1)]
             return [] if disk.is_virtual else [_address(disk, f"/dev/{name}")]
         if any(part.name == name for part in disk.partitions):
             return [_address(disk, f"/dev/{name}")]

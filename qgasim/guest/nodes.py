@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 from pyfakefs.fake_filesystem import FakeFilesystem
@@ -124,8 +124,8 @@ class Volume:
     def used(self) -> int:
         """Bytes in use, the file system's own included."""
         # Not get_disk_usage(): that defines a class at each call.
-        used: int = self.fakefs.mount_points["/"]["used_size"]
-        return self.overhead + used
+        points = cast("dict[str, dict[str, int]]", self.fakefs.mount_points)  # pyright: ignore[reportUnknownMemberType]
+        return self.overhead + points["/"]["used_size"]
 
     @property
     def free(self) -> int:

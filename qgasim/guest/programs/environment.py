@@ -8,6 +8,7 @@ from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import missing_operand, parse, to_number, usage_error
 from qgasim.guest.programs.waiting import to_duration
+from qgasim.guest.signals import find_signal
 
 __all__: list[str] = []
 
@@ -109,14 +110,6 @@ def timeout(p: Process) -> Steps:
     if is_late and "P" not in options:
         return pick(p, 128 + (how.signal or 0), 124)
     return how.code if how.signal is None else 128 + how.signal
-
-
-def find_signal(text: str) -> int | None:
-    """Give the number of a signal by its number or name; None if there is none."""
-    if text.isdecimal():
-        return int(text) if int(text) <= 64 else None
-    name = "SIG" + text.upper().removeprefix("SIG")
-    return signal.Signals[name].value if name in signal.Signals.__members__ else None
 
 
 @program("nohup", "nice", "ionice", "setsid")

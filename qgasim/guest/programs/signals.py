@@ -1,29 +1,14 @@
-"""Signals by name and number."""
+"""What `kill` and its like have in common."""
 
 import signal
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from qgasim.guest.processes import Blocked, NoSuchProcess, Process, Waiting
 from qgasim.guest.programs.messages import fail, is_busybox, pick
+from qgasim.guest.signals import SIGNALS, find_signal
 
-__all__ = ["SIGNALS", "find_signal", "list_signals", "send", "take_signal"]
-
-#: Linux's names by number (not the host's: that may be another system).
-_NAMES: Final = (
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT "
-    "STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH POLL PWR SYS"
-)
-SIGNALS: Final = dict(enumerate(_NAMES.split(), 1))
-NUMBERS: Final = {name: number for number, name in SIGNALS.items()} | {"EXIT": 0, "IO": 29}
-MAX_SIGNAL: Final = 64
-
-
-def find_signal(text: str) -> int | None:
-    """Give the number of a signal by its number or name; None if there is none."""
-    if text.isdecimal():
-        return int(text) if len(text) < 4 and int(text) <= MAX_SIGNAL else None
-    return NUMBERS.get(text.upper().removeprefix("SIG"))
+__all__ = ["list_signals", "send", "take_signal"]
 
 
 def take_signal(p: Process, arguments: Sequence[str]) -> Waiting[tuple[int, list[str]]]:

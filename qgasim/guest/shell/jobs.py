@@ -3,7 +3,7 @@
 import re
 import signal
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from qgasim.guest.processes import Blocked, NoSuchProcess, Process, Steps
 from qgasim.guest.shell.builtins import parse_options, show, to_number
@@ -12,23 +12,9 @@ from qgasim.guest.shell.interpreter import Shell
 from qgasim.guest.shell.registry import builtin, immediate_builtin
 from qgasim.guest.shell.simple import quote_always
 from qgasim.guest.shell.state import Job, ShellError
+from qgasim.guest.signals import SIGNALS, find_signal
 
 __all__: list[str] = []
-
-SIGNAL_NAMES: Final = (
-    "EXIT HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT "
-    "STOP TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH POLL PWR SYS"
-)
-#: Linux's names by number (not the host's: that may be another system).
-SIGNALS: Final = dict(enumerate(SIGNAL_NAMES.split()))
-NUMBERS: Final = {name: number for number, name in SIGNALS.items()}
-MAX_SIGNAL: Final = 64
-
-
-def _find_signal(text: str) -> int | None:
-    if text.isdecimal():
-        return int(text) if len(text) < 4 and int(text) <= MAX_SIGNAL else None
-    return NUMBERS.get(text.upper().removeprefix("SIG"))
 
 
 @builtin("kill")
@@ -43,7 +29,7 @@ def kill(shell: Shell, argv: list[str]) -> Steps:
         name = rest.pop(0)[1:]
         if name == "s" and rest:
             name = rest.pop(0)
-        named = _find_signal(name)
+        named = find_signal(name)
         if named is None:
             yield from shell.write_error(f"{shell.applet}: bad signal name '{name}'\n")
             return 1
@@ -81,14 +67,14 @@ def kill(shell: Shell, argv: list[str]) -> Steps:
 
 def _list_signals(shell: Shell, arguments: list[str]) -> Steps:
     if not arguments:
-        yield from show(shell, [f"{n:2}) {name}" for n, name in SIGNALS.items() if n])
+        yield from show(shell, [f"{n:2}) {name}" for n, name in SIGNALS.items()])
         return 0
     status = 0
     for text in arguments:
         if text.isdecimal() and len(text) < 9:
             number = int(text) & 0x7F
-            yield from shell.write(f"{SIGNALS.get(number, number)}\n")
-        elif (found := _find_signal(text)) is not None:
+            yield from shell.write(f"{SIGNALS.get(number, number or 'EXIT')}\n")
+        elif (found := find_signal(text)) is not None:
             yield from shell.write(f"{found}\n")
         else:
             yield from shell.write_error(f"{shell.applet}: unknown signal '{text}'\n")
@@ -204,7 +190,7 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
     _, rest = parse_options(argv, "")
     if not rest:
         lines = [
-            f"trap -- {quote_always(action)} {SIGNALS.get(number, number)}"
+            f"trap -- {quote_always(action)} {SIGNALS.get(number, number or 'EXIT')}"
             for number, action in sorted(state.traps.items())
         ]
         yield from show(shell, lines)
@@ -214,7 +200,7 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
         action = rest.pop(0)
     status = 0
     for name in rest:
-        number = _find_signal(name)
+        number = find_signal(name)
         if number is None:
             yield from shell.complain(f"{name}: invalid signal specification")
             status = 1
