@@ -211,7 +211,9 @@ class _Log:
         """Write an exchange."""
         if request is not self._last:
             self._last, self._last_text = request, self._cut(_show(request))
-        text = b"> %b\n< %b\n" % (self._last_text, self._cut(reply.strip() or b"(no reply)"))
+        # The delimiter of guest-sync-delimited is no character: a log must stay text.
+        shown = self._cut(reply.strip() or b"(no reply)").replace(b"\xff", b"\\xff")
+        text = b"> %b\n< %b\n" % (self._last_text, shown)
         for output in self.outputs:
             try:
                 os.write(output, text)

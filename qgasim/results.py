@@ -1,6 +1,7 @@
 """Writing results as QEMU writes a QDict: composed once from a type, then only formatted."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
@@ -54,7 +55,8 @@ def _write_struct(cls: type[Struct], dialect: Dialect) -> Write:
         ]
         return f"{{{', '.join(written)}}}"
 
-    return write
+    # A struct that keeps its hash is one that comes back: what was written is kept as well.
+    return lru_cache(maxsize=4096)(write) if cls.__struct_config__.cache_hash else write
 
 
 def _write_long_struct(

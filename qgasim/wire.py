@@ -146,7 +146,7 @@ _PLAIN_BYTES: Final = bytes(byte for byte in range(0x20, 0xFE) if byte not in b'
 _WHOLE_TOKEN: Final = re.compile(
     rb"[ \t\r\n]*+(?:"
     rb"([{}\[\]:,])"
-    rb'|("(?:[^\x00-\x1f"\\\xfe\xff]{1,512}+|\\[\x20-\xfd]){0,32}+")'
+    rb'|("(?:[^\x00-\x1f"\\\xfe\xff]{1,256}+|\\[\x20-\xfd]){0,8}+")'
     rb"|(-?(?:0(?=[^0-9.])|[1-9][0-9]*+(?=[^0-9.eE])))"
     rb"|([a-z]++(?=[^a-z]))"
     rb"|\Z)"
@@ -186,7 +186,8 @@ class MessageReader:
         until there is none.
         """
         memo = self._memo
-        if self._state != START or self._tokens:
+        is_long = len(data) > 256 and data.find(b"\n", 0, 256) < 0
+        if self._state != START or self._tokens or is_long:
             yield from self._read(data)
             return
         for line in data.splitlines(keepends=True):

@@ -434,6 +434,17 @@ def test_requests_and_replies_are_shown_as_they_come_and_appended_to_a_log(tmp_p
     assert log.read_text() == "before\n" + "".join(shown)
 
 
+def test_the_delimiter_before_a_reply_is_shown_as_text(tmp_path: Path) -> None:
+    path, log = tmp_path / "s", tmp_path / "log"
+    with started("--listen", f"unix:{path}", "--log", str(log), "--quiet") as program:
+        ready_lines(program)
+        with connect(str(path)) as sock:
+            sock.sendall(b'{"execute":"guest-sync-delimited","arguments":{"id":7}}\n')
+            assert read_line(sock) == b'\xff{"return": 7}\n'
+        assert end(program, signal.SIGTERM) == (0, "")
+    assert log.read_text().splitlines()[1] == '< \\xff{"return": 7}'
+
+
 def test_verbose_shows_them_in_full(tmp_path: Path) -> None:
     path = tmp_path / "s"
     text = "x" * 200

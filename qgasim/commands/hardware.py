@@ -18,7 +18,7 @@ from qgasim.schema import UInt64
 __all__: list[str] = []
 
 
-class IpAddress(Struct, frozen=True, rename="kebab"):
+class IpAddress(Struct, frozen=True, cache_hash=True, rename="kebab"):
     """QAPI ``GuestIpAddress``."""
 
     ip_address: str

@@ -224,7 +224,7 @@ class Regular(FakeFile):
                         break
                     raise os_error(errno.ENOSPC)
                 piece = piece[:room]
-                self._grow(index, start + len(piece))
+                self._grow(index, start, start + len(piece))
             self.pages[index][start : start + len(piece)] = piece
             done += len(piece)
         self.length = max(self.length, position + done)
@@ -237,8 +237,8 @@ class Regular(FakeFile):
         room = -(-have // block) * block + self.volume.free // block * block
         return min(room, have + self.volume.budget.left)
 
-    def _grow(self, index: int, length: int) -> None:
-        """Make a page at least *length* long, which must not be more than its `_room`."""
+    def _grow(self, index: int, start: int, length: int) -> None:
+        """Take what a page of *length* bytes needs, at most its `_room`; fill it up to *start*."""
         page = self.pages.get(index)
         block = self.volume.block_size
         have = len(page) if page is not None else 0
@@ -251,7 +251,8 @@ class Regular(FakeFile):
         if page is None:
             page = self.pages[index] = bytearray()
         base = index * PAGE_SIZE
-        page += self._unwritten(base + have, base + length)
+        if have < start:
+            page += self._unwritten(base + have, base + start)
 
     def truncate(self, length: int) -> None:
         """Cut or lengthen to *length* bytes."""

@@ -9,7 +9,6 @@ import base64
 import json
 import os
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -83,8 +82,13 @@ class Peer:
 
     def stop(self) -> None:
         self.socket.close()
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            # qemu-ga may miss a SIGTERM that comes while it changes clients.
+            self.process.kill()
+            self.process.wait()
 
 
 # Each gives how many things were done.
