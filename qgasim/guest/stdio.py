@@ -141,10 +141,10 @@ class Stream:
                 self._do_write(view[:whole])
             view = view[whole:]
             while view:
-                # The buffer may be half full of what was read ahead.
-                if self._write == self._write_end:
+                # Up to the buffer's end, not `_write_end`: a long read may have left that at 0.
+                if self._write == self._buffer_size:
                     self._do_flush()
-                view = view[self._put(view[: self._write_end - self._write]) :]
+                view = view[self._put(view[: self._buffer_size - self._write]) :]
         return len(data)
 
     def _put(self, data: memoryview) -> int:
