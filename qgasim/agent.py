@@ -242,7 +242,10 @@ class Agent:
                 end = "}\n"
                 if request_id is not _NO_ID:
                     end = f', "id": {encode(request_id)}}}\n'  # type: ignore[arg-type]
-                text = f'{{"return": {entry.write(result)}{end}'
+                written = entry.write(result)
+                if type(written) is list:
+                    return b"".join([b'{"return": ', *written, end.encode("ascii")])
+                text = f'{{"return": {written}{end}'
             elif isinstance(message, CommandError):
                 text = _write_error(message, _NO_ID)
             else:

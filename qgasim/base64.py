@@ -1,8 +1,9 @@
 """Base64 as qemu-ga takes it: util/base64.c in front of glib's decoder, which never fails."""
 
-import binascii
 import re
 from typing import Final
+
+import pybase64
 
 from qgasim.errors import CommandError
 
@@ -11,9 +12,9 @@ __all__ = ["decode", "encode"]
 _VALID: Final = re.compile(r"[A-Za-z0-9+/=\n]*+")
 
 
-def encode(data: bytes) -> str:
+def encode(data: bytes) -> bytes:
     """Write *data* in base64, in one line."""
-    return binascii.b2a_base64(data, newline=False).decode("ascii")
+    return pybase64.b64encode(data)
 
 
 def decode(text: str) -> bytes:
@@ -23,14 +24,14 @@ def decode(text: str) -> bytes:
     """
     if len(text) % 4 == 0:
         try:
-            return binascii.a2b_base64(text, strict_mode=True)
+            return pybase64.b64decode(text, validate=True)
         except ValueError:
             pass
     if not _VALID.fullmatch(text):
         raise CommandError("Base64 data contains invalid characters")
     groups = text.replace("\n", "")
     groups = groups[: len(groups) // 4 * 4]
-    result = bytearray(binascii.a2b_base64(groups.replace("=", "A")))
+    result = bytearray(pybase64.b64decode(groups.replace("=", "A"), validate=True))
     for at in reversed([m.start() for m in re.finditer("=", groups)]):
         # The third character of a group decides over the second byte, the fourth over the third.
         byte = at // 4 * 3 + at % 4 - 1

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from qgasim.arguments import Member, make_visit, read_members
 from qgasim.dialect import Dialect, Version
-from qgasim.results import Write, make_write
+from qgasim.results import WriteResult, make_write
 from qgasim.schema import is_in
 from qgasim.wire import JsonValue
 
@@ -96,7 +96,7 @@ class Entry:
     def __init__(self, command: Command, dialect: Dialect) -> None:
         self.command = command
         self.call = _make_call(command, dialect)
-        self.write: Write = make_write(command.returns, dialect)
+        self.write: WriteResult = make_write(command.returns, dialect)
         #: Why the command is refused at present; None if it is not.
         self.disabled: str | None = None
         #: Whether it is refused for good.

@@ -8,13 +8,17 @@ from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
+from qgasim import base64
 from qgasim.dialect import Dialect
 from qgasim.schema import is_in, strip
 from qgasim.wire import bucket, encode_string
 
-__all__ = ["Write", "make_write"]
+__all__ = ["Pieces", "WriteResult", "make_write"]
 
 Write: TypeAlias = Callable[[Any], str]
+Pieces: TypeAlias = list[bytes]
+"""The text of a long result, to be joined."""
+WriteResult: TypeAlias = Callable[[Any], str | Pieces]
 
 
 def _write_float(value: float) -> str:
@@ -29,20 +33,25 @@ def _write_list(write: Write) -> Write:
     return lambda value: f"[{', '.join(map(write, value))}]"
 
 
-def _write_struct(cls: type[Struct], dialect: Dialect) -> Write:
-    """Write the members that are not None, in the order of a QDict."""
+def _members(
+    cls: type[Struct], dialect: Dialect
+) -> tuple[list[str], list[Write], Callable[[Any], tuple[Any, ...]]]:
+    """Give the keys of *cls*, what writes their values and what gets these, in a QDict's order."""
     fields = [f for f in msgspec.structs.fields(cls) if is_in(f.type, dialect)]
     # In a bucket, the latest first, as in `hash_order`.
     fields.reverse()
     fields.sort(key=lambda field: bucket(field.encode_name))
     keys = [f"{encode_string(f.encode_name)}: " for f in fields]
-    writers = [make_write(f.type, dialect) for f in fields]
+    writers = [_make_write(f.type, dialect) for f in fields]
     # The first name twice, so that there is a tuple for a single member, too.
-    get = attrgetter(*[f.name for f in fields], fields[0].name)
-    is_long = ["base64" in strip(f.type)[1] for f in fields]
-    if any(is_long):
-        return _write_long_struct(get, keys, writers, is_long)
-    if all(write is str for write in writers) and all(f.required for f in fields):
+    return keys, writers, attrgetter(*[f.name for f in fields], fields[0].name)
+
+
+def _write_struct(cls: type[Struct], dialect: Dialect) -> Write:
+    """Write the members that are not None."""
+    keys, writers, get = _members(cls, dialect)
+    is_total = all(f.required for f in msgspec.structs.fields(cls))
+    if is_total and all(write is str for write in writers):
         # Statistics: integers that are always there are written in one go.
         template = f"{{{', '.join(f'{key}%d' for key in keys)}}}"
         return lambda value: template % get(value)[:-1]
@@ -59,25 +68,20 @@ def _write_struct(cls: type[Struct], dialect: Dialect) -> Write:
     return lru_cache(maxsize=4096)(write) if cls.__struct_config__.cache_hash else write
 
 
-def _write_long_struct(
-    get: Callable[[Any], tuple[Any, ...]],
-    keys: list[str],
-    writers: list[Write],
-    is_long: list[bool],
-) -> Write:
-    """Write a struct with members of megabytes: copy these only once."""
+def _write_long_struct(cls: type[Struct], dialect: Dialect) -> Callable[[Any], Pieces]:
+    """Write a struct with members of megabytes: what is joined only once is copied only once."""
+    keys, writers, get = _members(cls, dialect)
 
-    def write(value: Any) -> str:
-        parts: list[str] = []
-        for key, write_member, long, member in zip(
-            keys, writers, is_long, get(value), strict=False
-        ):
-            if member is not None:
-                quote = '"' if long else ""
-                parts += (", ", key, quote, write_member(member), quote)
-        parts[0] = "{"
-        parts.append("}")
-        return "".join(parts)
+    def write(value: Any) -> Pieces:
+        pieces: Pieces = []
+        for key, write_member, member in zip(keys, writers, get(value), strict=False):
+            if type(member) is bytes:
+                pieces += (b", ", key.encode(), b'"', base64.encode(member), b'"')
+            elif member is not None:
+                pieces += (b", ", key.encode(), write_member(member).encode())
+        pieces[0] = b"{"
+        pieces.append(b"}")
+        return pieces
 
     return write
 
@@ -86,21 +90,34 @@ _WRITERS: Final[dict[Any, Write]] = {
     int: str,
     str: encode_string,
     bool: _write_bool,
+    bytes: lambda data: f'"{base64.encode(data).decode()}"',
     float: _write_float,
     type(None): lambda _: "{}",
 }
 
 
-def make_write(annotation: Any, dialect: Dialect) -> Write:
-    bare, marks = strip(annotation)
-    if "base64" in marks:
-        return str
+def make_write(annotation: Any, dialect: Dialect) -> WriteResult:
+    """Make what writes a command's result of this type; bytes are written in base64.
+
+    Raises:
+        TypeError: there is no way to write it.
+    """
+    bare, _ = strip(annotation)
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        types = [strip(f.type)[0] for f in msgspec.structs.fields(bare)]
+        if bytes in types:
+            return _write_long_struct(bare, dialect)
+    return _make_write(annotation, dialect)
+
+
+def _make_write(annotation: Any, dialect: Dialect) -> Write:
+    bare, _ = strip(annotation)
     if bare in _WRITERS:
         return _WRITERS[bare]
     if get_origin(bare) is Literal:
         return encode_string
-    if get_origin(bare) is list:
-        return _write_list(make_write(get_args(bare)[0], dialect))
+    if get_origin(bare) in {list, tuple}:
+        return _write_list(_make_write(get_args(bare)[0], dialect))
     if isinstance(bare, type) and issubclass(bare, Struct):
         return _write_struct(bare, dialect)
     raise TypeError(f"no way to write {annotation!r} in a reply")

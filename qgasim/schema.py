@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from qgasim.dialect import Dialect, Version
 
-__all__ = ["Alternate", "Base64", "Since", "Size", "UInt64", "is_in", "strip"]
+__all__ = ["Alternate", "Since", "Size", "UInt64", "is_in", "strip"]
 
 
 class Since(Struct, frozen=True):
@@ -25,8 +25,6 @@ class Alternate(Struct, frozen=True):
 UInt64 = Annotated[int, "uint64"]
 """QAPI's ``uint64`` and ``size``: negative integers are taken modulo 2^64."""
 Size = UInt64
-Base64 = Annotated[str, "base64"]
-"""A string that needs no escapes."""
 
 
 def strip(annotation: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -402,6 +402,19 @@ def test_an_unknown_mode_of_shutdown_is_refused() -> None:
     )
 
 
+# -- disks ------------------------------------------------------------------------------------------
+
+
+def test_disks_that_depend_on_each_other_end_nowhere() -> None:
+    course = Course("debian-12")
+    disk = course.guest.disks[0]
+    root = course.guest.files.mounts[0].volume
+    root.device = f"/dev/{disk.name}"
+    disk.depends = [disk.name]
+    systems = {s["mountpoint"]: s["disk"] for s in course.say("guest-get-fsinfo")["return"]}
+    assert systems["/"] == []
+
+
 # -- base64 ----------------------------------------------------------------------------------------
 
 

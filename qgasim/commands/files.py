@@ -13,7 +13,7 @@ from qgasim.guest.nodes import WouldBlock, os_error
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.stdio import Stream
 from qgasim.registry import command
-from qgasim.schema import Alternate, Base64
+from qgasim.schema import Alternate
 
 __all__: list[str] = []
 
@@ -40,7 +40,7 @@ class FileRead(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestFileRead``."""
 
     count: int
-    buf_b64: Base64
+    buf_b64: bytes
     eof: bool
 
 
@@ -136,7 +136,7 @@ def guest_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
         raise _failed("failed to read file", error) from None
     else:
         file.last = "read"
-        return FileRead(len(data), base64.encode(data), stream.at_end)
+        return FileRead(len(data), data, stream.at_end)
     finally:
         stream.at_end = False
 

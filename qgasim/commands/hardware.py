@@ -2,15 +2,15 @@
 
 import errno
 from functools import lru_cache
-from ipaddress import ip_interface
-from operator import attrgetter
-from typing import Final, Literal
+from operator import itemgetter
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import astuple
 
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
+from qgasim.guest.network import parse_address
 from qgasim.guest.sysfs import directory_order
 from qgasim.registry import command
 from qgasim.schema import UInt64
@@ -39,12 +39,12 @@ class NetworkInterfaceStat(Struct, frozen=True, rename="kebab"):
     tx_dropped: UInt64
 
 
-class NetworkInterface(Struct, frozen=True, rename="kebab"):
+class NetworkInterface(Struct, frozen=True, cache_hash=True, rename="kebab"):
     """QAPI ``GuestNetworkInterface``."""
 
     name: str
     hardware_address: str | None
-    ip_addresses: list[IpAddress] | None
+    ip_addresses: tuple[IpAddress, ...] | None
     statistics: NetworkInterfaceStat | None
 
 
@@ -52,30 +52,25 @@ class NetworkInterface(Struct, frozen=True, rename="kebab"):
 def guest_network_get_interfaces(agent: Agent) -> list[NetworkInterface]:
     """List the network interfaces with their addresses and counters."""
     uptime = agent.guest.clock.uptime()
-    result: list[NetworkInterface] = []
-    for nic in agent.guest.nics:
-        addresses = [_ip_address(address) for address in nic.addresses]
-        # getifaddrs() lists all IPv4 addresses before those of IPv6.
-        addresses.sort(key=_ADDRESS_TYPE)
-        result.append(
-            NetworkInterface(
-                nic.name,
-                nic.mac,
-                addresses or None,
-                NetworkInterfaceStat(*astuple(nic.counters_at(uptime))),
-            )
+    return [
+        NetworkInterface(
+            nic.name,
+            nic.mac,
+            _ip_addresses(tuple(nic.addresses)) or None,
+            NetworkInterfaceStat(*astuple(nic.counters_at(uptime))),
         )
-    return result
-
-
-_ADDRESS_TYPE: Final = attrgetter("ip_address_type")
+        for nic in agent.guest.nics
+    ]
 
 
 @lru_cache(maxsize=4096)
-def _ip_address(address: str) -> IpAddress:
-    interface = ip_interface(address)
-    kind: Literal["ipv4", "ipv6"] = "ipv4" if interface.version == 4 else "ipv6"
-    return IpAddress(str(interface.ip), kind, interface.network.prefixlen)
+def _ip_addresses(addresses: tuple[str, ...]) -> tuple[IpAddress, ...]:
+    parsed = map(parse_address, addresses)
+    # getifaddrs() lists all IPv4 addresses before those of IPv6.
+    return tuple(
+        IpAddress(ip, "ipv4" if version == 4 else "ipv6", prefix)
+        for version, ip, prefix in sorted(parsed, key=itemgetter(0))
+    )
 
 
 class LogicalProcessor(Struct, frozen=True, rename="kebab"):

@@ -11,7 +11,6 @@ from qgasim.errors import CommandError
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process
 from qgasim.registry import command
-from qgasim.schema import Base64
 
 __all__: list[str] = []
 
@@ -55,8 +54,8 @@ class ExecStatus(Struct, frozen=True, rename="kebab", kw_only=True):
     exited: bool
     exitcode: int | None = None
     signal: int | None = None
-    out_data: Base64 | None = None
-    err_data: Base64 | None = None
+    out_data: bytes | None = None
+    err_data: bytes | None = None
     out_truncated: bool | None = None
     err_truncated: bool | None = None
 
@@ -78,9 +77,9 @@ def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
         exited=True,
         exitcode=ended.code if ended.signal is None else None,
         signal=ended.signal,
-        out_data=base64.encode(bytes(out.data)) if out and out.data else None,
+        out_data=bytes(out.data) if out and out.data else None,
         out_truncated=out.is_truncated if out and out.data else None,
-        err_data=base64.encode(bytes(err.data)) if err and err.data else None,
+        err_data=bytes(err.data) if err and err.data else None,
         err_truncated=err.is_truncated if err and err.data else None,
     )
 

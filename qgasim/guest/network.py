@@ -7,11 +7,11 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import astuple
 
-__all__ = ["Counters", "Nic"]
+__all__ = ["Counters", "Nic", "parse_address"]
 
 
 @lru_cache(maxsize=4096)
-def _parse(address: str) -> tuple[int, str, int]:
+def parse_address(address: str) -> tuple[int, str, int]:
     """Give the IP version, the address and the prefix length."""
     interface = ip_interface(address)
     return interface.version, str(interface.ip), interface.network.prefixlen
@@ -50,7 +50,7 @@ class Nic(Struct, kw_only=True):
         for address in self.addresses:
             # What is made up later (`qgasim.scenario.fill`).
             if address != "auto":
-                _parse(address)
+                parse_address(address)
 
     def ipv4(self) -> list[tuple[str, int]]:
         """Give the IPv4 addresses with their prefix lengths."""
@@ -61,7 +61,7 @@ class Nic(Struct, kw_only=True):
         return self._addresses(6)
 
     def _addresses(self, version: int) -> list[tuple[str, int]]:
-        parsed = [_parse(address) for address in self.addresses]
+        parsed = [parse_address(address) for address in self.addresses]
         return [(ip, prefix) for family, ip, prefix in parsed if family == version]
 
     def counters_at(self, uptime: int) -> Counters:

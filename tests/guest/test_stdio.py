@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qgasim.guest.files import Files
@@ -138,6 +138,8 @@ STEPS = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
+# A failed read of a block or more leaves the stream putting, its write end at 0: this once looped.
+@example(mode="w", size=0, steps=[("write", 1), ("read", 4096), ("flush",), ("write", 1)])
 @given(mode=st.sampled_from(list(FLAGS)), size=SIZES, steps=STEPS)
 def test_a_stream_does_what_the_c_library_does(
     mode: str, size: int, steps: list[tuple[Any, ...]]

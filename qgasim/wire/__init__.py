@@ -1,0 +1,21 @@
+"""QEMU's JSON dialect: bytes to messages, and values to text.
+
+Nothing here knows a command.
+"""
+
+from qgasim.wire.reader import MessageReader
+from qgasim.wire.text import from_bytes, to_bytes
+from qgasim.wire.values import JsonValue, Message
+from qgasim.wire.writer import bucket, encode, encode_string, hash_order
+
+__all__ = [
+    "JsonValue",
+    "Message",
+    "MessageReader",
+    "bucket",
+    "encode",
+    "encode_string",
+    "from_bytes",
+    "hash_order",
+    "to_bytes",
+]

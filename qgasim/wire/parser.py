@@ -1,0 +1,177 @@
+"""Tokens to values: qobject/json-parser.c."""
+
+import re
+from typing import Final, TypeAlias, cast
+
+from qgasim.errors import CommandError
+from qgasim.wire.text import codepoint_at, from_bytes, is_valid, to_bytes
+from qgasim.wire.values import JsonValue
+
+__all__ = [
+    "COLON",
+    "COMMA",
+    "LCURLY",
+    "LSQUARE",
+    "RCURLY",
+    "RSQUARE",
+    "T_FLOAT",
+    "T_INTEGER",
+    "T_KEYWORD",
+    "T_STRING",
+    "Token",
+    "parse",
+]
+
+(LCURLY, RCURLY, LSQUARE, RSQUARE, COLON, COMMA) = range(100, 106)
+(T_INTEGER, T_FLOAT, T_KEYWORD, T_STRING) = range(106, 110)
+Token: TypeAlias = tuple[int, bytes]
+# json-parser.c, parse_error(): char message[1024].
+MAX_PARSE_ERROR: Final = 1023
+
+
+def _parse_error(text: str) -> CommandError:
+    return CommandError("JSON parse error, " + from_bytes(to_bytes(text)[:MAX_PARSE_ERROR]))
+
+
+def parse(tokens: list[Token]) -> JsonValue:
+    """Parse balanced *tokens*, or such that close more than they open.
+
+    Raises the first error that QEMU's recursive descent meets. A loop, because 1024 levels are
+    more than Python's stack is sure to hold.
+    """
+    # A frame per open container; in an object, the key whose value is being read.
+    frames: list[tuple[list[JsonValue] | dict[str, JsonValue], str | None]] = []
+    stream = iter(tokens)
+    kind, token = next(stream)
+    while True:
+        # A value begins here.
+        value: JsonValue
+        if kind == T_STRING:
+            value = _parse_string(token)
+        elif kind in (LCURLY, LSQUARE):
+            opened: list[JsonValue] | dict[str, JsonValue] = {} if kind == LCURLY else []
+            closing = RCURLY if kind == LCURLY else RSQUARE
+            kind, token = next(stream)
+            if kind != closing:
+                frames.append((opened, None))
+                continue
+            value = opened
+        elif kind in (T_INTEGER, T_FLOAT):
+            value = _parse_number(kind, token)
+        elif kind == T_KEYWORD:
+            if token not in _KEYWORDS:
+                raise _parse_error(f"invalid keyword '{token.decode()}'")
+            value = _KEYWORDS[token]
+        else:
+            raise _parse_error("expecting value")
+        # A value is complete: hand it to its container, close what closes.
+        while True:
+            if not frames:
+                return value
+            # pyright loses itself in a recursive alias and a loop.
+            container, key = frames[-1]  # pyright: ignore[reportUnknownVariableType]
+            kind, token = next(stream)
+            if isinstance(container, list):
+                container.append(value)  # pyright: ignore[reportUnknownMemberType]
+                closing, name = RSQUARE, "list"
+            else:
+                if key is None:
+                    if not isinstance(value, str):
+                        raise _parse_error("key is not a string in object")
+                    if kind != COLON:
+                        raise _parse_error("missing : in object pair")
+                    frames[-1] = (container, value)
+                    break
+                if key in container:
+                    raise _parse_error("duplicate key")
+                container[key] = value
+                frames[-1] = (container, None)
+                closing, name = RCURLY, "dict"
+            if kind == COMMA:
+                break
+            if kind != closing:
+                raise _parse_error(f"expected separator in {name}")
+            value = cast("JsonValue", container)
+            frames.pop()
+        kind, token = next(stream)
+
+
+_KEYWORDS: Final[dict[bytes, bool | None]] = {b"true": True, b"false": False, b"null": None}
+
+
+def _parse_number(kind: int, token: bytes) -> int | float:
+    # An integer that fits neither int64_t nor uint64_t becomes a double.
+    if kind == T_INTEGER and len(token) <= 20:
+        number = int(token)
+        if -(1 << 63) <= number < 1 << 64:
+            return number
+    return float(token)
+
+
+_ESCAPES: Final = {
+    b'\\"': '"',
+    b"\\'": "'",
+    b"\\\\": "\\",
+    b"\\/": "/",
+    b"\\b": "\b",
+    b"\\f": "\f",
+    b"\\n": "\n",
+    b"\\r": "\r",
+    b"\\t": "\t",
+}
+_STRING_PART: Final = re.compile(
+    rb"[\x20-\x5b\x5d-\x7f]++"  # plain ASCII
+    rb"|\\u(?s:.{0,4})|\\(?s:.)"
+    rb"|[\x80-\xff]"  # the start of a longer sequence
+)
+_LOW_SURROGATE: Final = re.compile(rb"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_HEX4: Final = re.compile(rb"[0-9a-fA-F]{4}")
+_NUL: Final = "\udcc0\udc80"
+
+
+def _parse_string(token: bytes) -> str:
+    if b"\\" not in token and token.isascii():
+        return str(memoryview(token)[1:-1], "ascii")
+    parts: list[str] = []
+    position, end = 1, len(token) - 1
+    while position < end:
+        match = _STRING_PART.match(token, position)
+        assert match, "the lexer lets nothing else into a string"
+        part = match[0]
+        if part in _ESCAPES:
+            parts.append(_ESCAPES[part])
+            position = match.end()
+        elif part.startswith(b"\\u"):
+            character, position = _parse_unicode_escape(token, position)
+            parts.append(character)
+        elif part[0] == 0x5C:
+            raise _parse_error("invalid escape sequence in string")
+        elif part[0] < 0x80:
+            # A run of plain bytes may reach over the closing quote.
+            position = min(match.end(), end)
+            parts.append(token[match.start() : position].decode("ascii"))
+        else:
+            codepoint, after = codepoint_at(token, position)
+            if codepoint < 0:
+                raise _parse_error("invalid UTF-8 sequence in string")
+            parts.append(chr(codepoint) if codepoint else _NUL)
+            position = after
+    return "".join(parts)
+
+
+def _parse_unicode_escape(token: bytes, position: int) -> tuple[str, int]:
+    after = position + 6
+    match = _HEX4.match(token, position + 2)
+    codepoint = int(match[0], 16) if match else -1
+    if 0xD800 <= codepoint <= 0xDBFF and token[after : after + 2] == b"\\u":
+        low = _LOW_SURROGATE.match(token, after)
+        if low:
+            codepoint = 0x10000 + ((codepoint & 0x3FF) << 10)
+            codepoint |= int(low[1], 16) & 0x3FF
+            after = low.end()
+        else:
+            codepoint = -1
+    if not is_valid(codepoint):
+        text = from_bytes(token[position:after])
+        raise _parse_error(f"{text} is not a valid Unicode character")
+    return chr(codepoint) if codepoint else _NUL, after
