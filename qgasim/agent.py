@@ -19,6 +19,8 @@ from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Exit, Process, wait_for_ever
 from qgasim.guest.stdio import Stream
 from qgasim.registry import Command, Entry, Table, compile_table
+from qgasim.results import Pieces
+from qgasim.stubs import LiveStub, Reply, Stub
 from qgasim.wire import JsonValue, Message, MessageReader, encode, encode_string, hash_order
 
 __all__ = ["Agent", "AgentOptions", "FileHandle"]
@@ -41,6 +43,8 @@ class AgentOptions(Struct, kw_only=True, frozen=True):
     fsfreeze_hook: str | None = None
     #: How long after its end the service manager starts it again (ns); None: never.
     respawn: int | None = 100_000_000
+    #: What answers in place of the guest, first match first.
+    stubs: tuple[Stub, ...] = ()
 
 
 class FileHandle(Struct):
@@ -72,6 +76,7 @@ class Agent:
         self.options = options or AgentOptions()
         self.version = self.options.version or dialect.full_version
         self.table: Table = compile_table(commands, dialect)
+        self._place_stubs()
         #: The next handle's number: kept in a state file, so that it survives the process.
         self.next_handle = FIRST_HANDLE
         #: A marker file: an agent killed while frozen starts frozen.
@@ -96,11 +101,14 @@ class Agent:
         self.executions: dict[int, Any] = {}
         #: What a command has found out and keeps for good, by name (C's static variables).
         self.known: dict[str, bool] = {}
-        #: Whether the next reply is preceded by the byte 0xFF.
-        self.delimits_reply = False
         self._reader = MessageReader()
         self._busy_until = 0
         self._held: list[Message] = []
+
+    def _place_stubs(self) -> None:
+        stubs = [LiveStub(stub) for stub in self.options.stubs]
+        for name, entry in self.table.items():
+            entry.stubs = tuple(stub for stub in stubs if stub.matches_command(name))
 
     # -- the process -----------------------------------------------------------------------------
 
@@ -236,26 +244,17 @@ class Agent:
             if type(message) is dict:
                 request_id = message.get("id", _NO_ID)
                 entry, arguments = self._resolve(message)
+                if entry.stubs and (stubbed := _find_answer(entry, arguments)) is not None:
+                    return _write_stubbed(stubbed, entry, request_id)
                 result = entry.call(self, arguments)
-                if not entry.command.replies:
-                    return b""
-                end = "}\n"
-                if request_id is not _NO_ID:
-                    end = f', "id": {encode(request_id)}}}\n'  # type: ignore[arg-type]
-                written = entry.write(result)
-                if type(written) is list:
-                    return b"".join([b'{"return": ', *written, end.encode("ascii")])
-                text = f'{{"return": {written}{end}'
-            elif isinstance(message, CommandError):
-                text = _write_error(message, _NO_ID)
-            else:
-                raise CommandError("QMP input must be a JSON object")  # noqa: TRY301
+                if entry.command.replies:
+                    return _write_return(entry.write(result), entry, request_id)
+                return b""
+            if isinstance(message, CommandError):
+                return _write_error(message, _NO_ID)
+            raise CommandError("QMP input must be a JSON object")  # noqa: TRY301
         except CommandError as error:
-            text = _write_error(error, request_id)
-        if self.delimits_reply:
-            self.delimits_reply = False
-            return b"\xff" + text.encode("ascii")
-        return text.encode("ascii")
+            return _write_error(error, request_id)
 
     def _resolve(self, request: dict[str, JsonValue]) -> tuple[Entry, dict[str, JsonValue]]:
         """Check a request as qapi/qmp-dispatch.c does; find its command."""
@@ -341,11 +340,37 @@ class Source(OpenFile):
         return bytes(part)
 
 
-def _write_error(error: CommandError, request_id: object) -> str:
-    text = f'"error": {{"class": "{error.error_class}", "desc": {encode_string(str(error))}}}}}\n'
-    if request_id is _NO_ID:
-        return "{" + text
-    return f'{{"id": {encode(request_id)}, {text}'  # type: ignore[arg-type]
+def _find_answer(entry: Entry, arguments: dict[str, JsonValue]) -> Reply | None:
+    entry.check(arguments)
+    for stub in entry.stubs:
+        reply = stub.answer(arguments)
+        if reply is not None:
+            return reply
+    return None
+
+
+def _write_return(written: str | Pieces, entry: Entry, request_id: object) -> bytes:
+    end = "}\n"
+    if request_id is not _NO_ID:
+        end = f', "id": {encode(request_id)}}}\n'  # type: ignore[arg-type]
+    if type(written) is list:
+        return b"".join([b'{"return": ', *written, end.encode("ascii")])
+    reply = f'{{"return": {written}{end}'.encode("ascii")
+    return b"\xff" + reply if entry.command.is_delimited else reply
+
+
+def _write_error(error: CommandError, request_id: object) -> bytes:
+    shown = f'"class": {encode_string(error.error_class)}, "desc": {encode_string(str(error))}'
+    start = "" if request_id is _NO_ID else f'"id": {encode(request_id)}, '  # type: ignore[arg-type]
+    return f'{{{start}"error": {{{shown}}}}}\n'.encode("ascii")
+
+
+def _write_stubbed(reply: Reply, entry: Entry, request_id: object) -> bytes:
+    if reply.raw is not None:
+        return reply.raw.encode("latin-1")
+    if reply.error is not None:
+        raise reply.error.to_raise()
+    return _write_return(encode(reply.reply), entry, request_id)
 
 
 def _check_envelope(request: dict[str, JsonValue]) -> None:

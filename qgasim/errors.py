@@ -11,8 +11,6 @@ QgaSimError
 What the guest's kernel refuses is a plain `OSError` with the kernel's errno.
 """
 
-from typing import ClassVar
-
 __all__ = [
     "ClientError",
     "CommandError",
@@ -43,7 +41,7 @@ class ClientError(QgaSimError):
 class CommandError(QgaSimError):
     """An error reply, in QEMU's words."""
 
-    error_class: ClassVar[str] = "GenericError"
+    error_class: str = "GenericError"
 
 
 class CommandNotFound(CommandError):

@@ -15,6 +15,7 @@ from qgasim.arguments import Member, make_visit, read_members
 from qgasim.dialect import Dialect, Version
 from qgasim.results import WriteResult, make_write
 from qgasim.schema import is_in
+from qgasim.stubs import LiveStub
 from qgasim.wire import JsonValue
 
 if TYPE_CHECKING:
@@ -36,9 +37,16 @@ class Command(Struct, frozen=True, kw_only=True):
     while_frozen: bool
     #: Whether this kind of guest can do it; else it is listed, and disabled.
     is_supported: bool
-    #: A constant reply needs no writing.
+    #: Whether its reply is preceded by the byte 0xFF.
+    is_delimited: bool
+    #: Name, annotation, default and whether it may be left out, of each argument.
     parameters: tuple[tuple[str, Any, Any, bool], ...]
     returns: Any
+
+    def is_in(self, dialect: Dialect) -> bool:
+        """Whether a release has it."""
+        version = dialect.version
+        return self.since <= version and (self.until is None or version < self.until)
 
 
 COMMANDS: Final[list[Command]] = []
@@ -53,6 +61,7 @@ def command(
     replies: bool = True,
     while_frozen: bool = False,
     is_supported: bool = True,
+    is_delimited: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a command.
 
@@ -71,6 +80,7 @@ def command(
                 replies=replies,
                 while_frozen=while_frozen,
                 is_supported=is_supported,
+                is_delimited=is_delimited,
                 parameters=tuple(
                     (
                         p.name.replace("_", "-"),
@@ -91,40 +101,50 @@ def command(
 class Entry:
     """A command as one agent has it: everything decided that can be decided beforehand."""
 
-    __slots__ = ("call", "command", "disabled", "is_blocked", "write")
+    __slots__ = ("call", "check", "command", "disabled", "is_blocked", "stubs", "write")
 
     def __init__(self, command: Command, dialect: Dialect) -> None:
         self.command = command
-        self.call = _make_call(command, dialect)
+        self.check, self.call = _make_call(command, dialect)
         self.write: WriteResult = make_write(command.returns, dialect)
         #: Why the command is refused at present; None if it is not.
         self.disabled: str | None = None
         #: Whether it is refused for good.
         self.is_blocked = False
+        #: What answers in place of the guest, first match first.
+        self.stubs: tuple[LiveStub, ...] = ()
+
+
+Arguments: TypeAlias = dict[str, JsonValue]
 
 
 def _make_call(
     command: Command, dialect: Dialect
-) -> "Callable[[Agent, dict[str, JsonValue]], Any]":
+) -> "tuple[Callable[[Arguments], object], Callable[[Agent, Arguments], Any]]":
+    """Make what refuses wrong arguments, and what does so and then executes the command."""
     function = command.function
     members = tuple(
         Member(name, make_visit(annotation, dialect), is_optional, default)
         for name, annotation, default, is_optional in command.parameters
         if is_in(annotation, dialect)
     )
+
+    def check(arguments: Arguments) -> object:
+        return read_members(members, arguments, "")
+
     if not members:
 
-        def call_bare(agent: "Agent", arguments: dict[str, JsonValue]) -> Any:
+        def call_bare(agent: "Agent", arguments: Arguments) -> Any:
             if arguments:
                 read_members((), arguments, "")
             return function(agent)
 
-        return call_bare
+        return check, call_bare
 
-    def call(agent: "Agent", arguments: dict[str, JsonValue]) -> Any:
+    def call(agent: "Agent", arguments: Arguments) -> Any:
         return function(agent, *read_members(members, arguments, ""))
 
-    return call
+    return check, call
 
 
 Table: TypeAlias = dict[str, Entry]
@@ -132,9 +152,4 @@ Table: TypeAlias = dict[str, Entry]
 
 def compile_table(commands: list[Command], dialect: Dialect) -> Table:
     """Make the table of one release, in the order of its schema."""
-    version = dialect.version
-    return {
-        command.name: Entry(command, dialect)
-        for command in commands
-        if command.since <= version and (command.until is None or version < command.until)
-    }
+    return {c.name: Entry(c, dialect) for c in commands if c.is_in(dialect)}

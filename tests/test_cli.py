@@ -1,8 +1,10 @@
 """The command line, called as a function and started as a program."""
 
 import contextlib
+import io
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -16,6 +18,7 @@ import pytest
 
 from qgasim import __version__
 from qgasim.cli import main
+from qgasim.scenario import load
 from tests.serving import PATIENCE, connect, read_line, serving
 
 ROOT = Path(__file__).parent.parent
@@ -238,10 +241,72 @@ def test_the_shipped_scenarios_are_listed_with_a_line_each(
 ) -> None:
     assert run(["scenarios"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == sorted(
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == sorted(
         path.stem for path in (ROOT / "scenarios").glob("*.yaml")
     )
-    assert "debian-12                A Debian 12 server, fresh from its cloud image." in lines
+    at = lines.index("debian-12                A Debian 12 server, fresh from its cloud image.")
+    assert lines[at + 1].strip().startswith("Debian 12.5 genericcloud image")
+
+
+def test_scenarios_are_searched_in_all_that_they_say_of_themselves(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["scenarios", "--search", "GENERICCLOUD"]) == 0
+    assert capfd.readouterr().out.startswith("debian-12 ")
+    assert run(["scenarios", "--search", "no such word"]) == 0
+    assert capfd.readouterr().out == ""
+
+
+# -- check, show, init -----------------------------------------------------------------------------
+
+
+def test_check_says_all_that_is_wrong_with_all_files(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text("sed: 1\nguest: {vcpus: 0}\n")
+    (tmp_path / "b.yml").write_text("extends: debian-12\n")
+    (tmp_path / "c.txt").write_text("not: looked at\n")
+    assert run(["check", str(tmp_path), "nosuch", "debian-12"]) == 1
+    assert capfd.readouterr().err.splitlines() == [
+        f"{tmp_path}/a.yaml:1:1: unknown key 'sed' (did you mean 'seed'?)",
+        f"{tmp_path}/a.yaml:2:16: guest.vcpus: expected from 1 to 8192, found 0",
+        "nosuch: no such scenario, neither a file nor one of `qgasim scenarios`",
+    ]
+
+
+def test_check_is_silent_about_what_is_right(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(ROOT / "scenarios")]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_shown_can_be_checked(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["show", "debian-12"]) == 0
+    shown = capfd.readouterr().out
+    assert shown.startswith("qgasim: 1\ndescription: A Debian 12 server")
+    monkeypatch.setattr("sys.stdin", io.StringIO(shown))
+    assert run(["check", "-"]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO(shown))
+    assert run(["show", "-"]) == 0
+    assert capfd.readouterr().out == shown
+
+
+def test_init_writes_a_scenario_that_can_be_served(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    assert run(["init", str(path)]) == 0
+    assert capfd.readouterr().out == f"wrote {path}; try: qgasim --scenario {path}\n"
+    assert run(["check", str(path)]) == 0
+    # What it offers in comments is right, too.
+    (tmp_path / "app").mkdir()
+    offered = re.sub(r"(?m)^( *)# (?=(replies:|  |block_rpcs|/|- \{path))", r"\1", path.read_text())
+    path.write_text(offered)
+    assert len(load(path).replies) == 2
+    assert run(["check", str(path)]) == 0
+    assert run(["init", str(path)]) == 2
+    assert capfd.readouterr().err == f"qgasim: {path}: File exists\n"
 
 
 # -- call ------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from qgasim.channel import Channel
-from qgasim.cli import serve_parser, with_options
+from qgasim.cli.serve import serve_parser, with_options
 from qgasim.scenario import load
 from qgasim.server import ServerThread
 from tests.golden_cases import (

@@ -8,10 +8,9 @@ from qgasim.registry import command
 __all__: list[str] = []
 
 
-@command(since=(1, 1), while_frozen=True)
+@command(since=(1, 1), while_frozen=True, is_delimited=True)
 def guest_sync_delimited(agent: Agent, id: int) -> int:
     """Echo *id*, with the byte 0xFF before the reply."""
-    agent.delimits_reply = True
     return id
 
 

@@ -41,7 +41,8 @@ class Guest:
     ) -> None:
         self.settings = settings
         self.random = random.Random(seed)
-        self.clock = Clock(settings.clock.start, settings.clock.rate, source)
+        clock = settings.clock
+        self.clock = Clock(clock.start, clock.rate, source, drift=clock.drift, rtc=clock.rtc)
         self.is_busy = False
         self._calls: list[tuple[int, Callable[[], None]]] = []
         #: What the contents of its files may take of the host's memory.
@@ -61,7 +62,8 @@ class Guest:
             if isinstance(settings.vcpus, int)
             else copy.deepcopy(settings.vcpus)
         )
-        self.memory: Memory = copy.deepcopy(settings.memory)
+        memory = settings.memory
+        self.memory = (Memory(size=memory) if isinstance(memory, int) else memory).with_blocks()
         self.disks: list[Disk] = copy.deepcopy(settings.disks)
         self.nics: list[Nic] = copy.deepcopy(settings.nics)
         self.logins: list[Login] = copy.deepcopy(settings.logins or [])
@@ -84,6 +86,8 @@ class Guest:
             now=self.clock.now(),
             budget=self.budget,
         )
+        if mount.freeze_error is not None:
+            volume.freeze_error = mount.freeze_error
         self.volumes[mount.device] = volume
         return volume
 

@@ -6,18 +6,23 @@ from msgspec import Struct
 
 from qgasim.guest.units import Time
 
-__all__ = ["Account", "Entry", "Login", "find_entry"]
+__all__ = ["Account", "Entry", "Login", "find_entry", "make_entries"]
 
 
 class Account(Struct, kw_only=True):
     """A line of /etc/passwd and /etc/shadow."""
 
-    uid: int
-    gid: int
-    home: str
+    #: The user's number; absent: 0 for root, 1000 and more for others, in their order.
+    uid: int | None = None
+    #: The group's number; absent: the same as *uid*.
+    gid: int | None = None
+    #: The home directory; absent: /root, or /home and the name.
+    home: str | None = None
+    #: The login shell.
     shell: str = "/bin/sh"
     #: The hash in /etc/shadow.
     password: str = "*"
+    #: The name in full.
     comment: str = ""
     #: Whether the home directory exists.
     has_home: bool = True
@@ -28,11 +33,15 @@ class Account(Struct, kw_only=True):
 class Login(Struct, kw_only=True):
     """An entry of utmp."""
 
+    #: The user's name.
     user: str
     #: When; utmp is exact to the microsecond.
     time: Time
+    #: The terminal, as in ``pts/0``.
     line: str = ""
+    #: Where from.
     host: str = ""
+    #: Only entries of the kind ``user`` are logins.
     kind: Literal["user", "dead", "boot", "init", "login"] = "user"
 
 
@@ -44,6 +53,21 @@ class Entry(Struct, frozen=True):
     gid: int
     home: str
     shell: str
+
+
+def make_entries(users: dict[str, Account]) -> list[Entry]:
+    """Give the entries of *users*, with everything decided that was left open."""
+    taken = {account.uid for account in users.values()}
+    free = (uid for uid in range(1000, 60000) if uid not in taken)
+    result: list[Entry] = []
+    for name, account in users.items():
+        uid = account.uid
+        if uid is None:
+            uid = 0 if name == "root" else next(free)
+        gid = uid if account.gid is None else account.gid
+        home = account.home or ("/root" if name == "root" else f"/home/{name}")
+        result.append(Entry(name, uid, gid, home, account.shell))
+    return result
 
 
 def find_entry(passwd: bytes, name: str) -> Entry | None:

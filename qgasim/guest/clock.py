@@ -32,7 +32,8 @@ def host_clock() -> int:
 class Clock:
     """Uptime, wall-clock time and real-time clock of a guest.
 
-    *start* is the wall-clock time at power-on, *rate* how many guest seconds pass in a host second.
+    *start* is the wall-clock time at power-on, *rate* how many guest seconds pass in a host second,
+    *drift* how many seconds the wall-clock time gains in a million.
     """
 
     def __init__(
@@ -40,15 +41,19 @@ class Clock:
         start: int,
         rate: float = 1.0,
         source: Callable[[], int] = host_clock,
+        *,
+        drift: float = 0.0,
+        rtc: int | None = None,
     ) -> None:
         self.rate = rate
+        self.drift = drift
         self._source = source
         self._origin = source()
         self._boot = start
         #: What was added to the wall-clock time by setting it.
         self.offset = 0
         #: What the real-time clock is ahead of the wall-clock time at power-on plus uptime.
-        self.rtc_offset = 0
+        self.rtc_offset = 0 if rtc is None else rtc - start
         self._pinned: int | None = None
 
     def uptime(self) -> int:
@@ -60,7 +65,9 @@ class Clock:
 
     def now(self) -> int:
         """Wall-clock time since 1970."""
-        return self._boot + self.offset + self.uptime()
+        uptime = self.uptime()
+        gained = int(uptime * self.drift / 1_000_000) if self.drift else 0
+        return self._boot + self.offset + uptime + gained
 
     def rtc(self) -> int:
         """What the battery-backed clock shows, as wall-clock time since 1970."""
@@ -72,11 +79,11 @@ class Clock:
 
     def set_rtc(self) -> None:
         """Set the battery-backed clock by the wall-clock time, to the second."""
-        self.rtc_offset = self.offset
+        self.rtc_offset += self.now() - self.rtc()
 
     def set_from_rtc(self) -> None:
         """Set the wall-clock time by the battery-backed clock."""
-        self.offset = self.rtc_offset
+        self.set(self.rtc())
 
     @contextmanager
     def at(self, uptime: int) -> Generator[None]:

@@ -1,15 +1,16 @@
 """The guest's hardware: processors, memory blocks, disks."""
 
+import copy
 import errno
-import re
 from typing import Final, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from qgasim.guest.nodes import os_error
 from qgasim.guest.units import Size
 
 __all__ = [
+    "BLOCK_LIMIT",
     "Bus",
     "CpuTimes",
     "Disk",
@@ -30,7 +31,6 @@ Bus = Literal[
 
 #: Memory blocks: 8 TiB in blocks of 128 MiB.
 BLOCK_LIMIT: Final = 1 << 16
-_PCI: Final = re.compile(r"[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,2}:[0-9a-fA-F]{1,2}\.[0-7]")
 
 
 class CpuTimes(Struct, kw_only=True):
@@ -77,14 +77,13 @@ class Memory(Struct, kw_only=True):
     size: Size = 0
     blocks: list[MemoryBlock] = field(default_factory=list[MemoryBlock])
 
-    def __post_init__(self) -> None:
-        if self.block_size <= 0 or self.size // self.block_size > BLOCK_LIMIT:
-            raise ValueError(f"block_size must be at least 1/{BLOCK_LIMIT} of size")
-        if not self.blocks:
-            self.blocks = [
-                MemoryBlock(index=i, offline_error=0 if i else errno.EINVAL)
-                for i in range(self.size // self.block_size)
-            ]
+    def with_blocks(self) -> "Memory":
+        """Give a copy in which all blocks are listed."""
+        blocks = copy.deepcopy(self.blocks) or [
+            MemoryBlock(index=i, offline_error=0 if i else errno.EINVAL)
+            for i in range(self.size // self.block_size)
+        ]
+        return structs.replace(self, blocks=blocks)
 
     def set_online(self, index: int, online: bool) -> None:
         """Switch a block; OSError as writing its ``state`` in sysfs gives it."""
@@ -185,7 +184,3 @@ class Disk(Struct, kw_only=True):
     is_virtual: bool = False
     #: The health log of an NVMe disk.
     smart: NvmeSmart | None = None
-
-    def __post_init__(self) -> None:
-        if self.pci is not None and not _PCI.fullmatch(self.pci):
-            raise ValueError(f"pci must be as in 0000:00:06.0, not {self.pci!r}")

@@ -36,21 +36,23 @@ _NO_GROWTH: Final = Counters()
 class Nic(Struct, kw_only=True):
     """A network interface. *addresses* are in CIDR form: ``192.0.2.7/24``, ``fe80::1/64``."""
 
+    #: The name; of several, it holds ``{i}``.
     name: str
-    #: None if it has no hardware address at all (tunnels).
+    #: The hardware address; ``auto``: made up; absent: it has none (tunnels).
     mac: str | None = None
+    #: Addresses with their prefix lengths; ``auto``: made up.
     addresses: list[str] = field(default_factory=list[str])
+    #: Whether the link is up.
     up: bool = True
+    #: The largest packet, in bytes.
     mtu: int = 1500
-    #: At the scenario's start; *growth* is added each second of guest time.
+    #: What it had carried at power-on.
     counters: Counters = field(default_factory=Counters)
+    #: What it carries in each second of guest time.
     growth: Counters = field(default_factory=Counters)
-
-    def __post_init__(self) -> None:
-        for address in self.addresses:
-            # What is made up later (`qgasim.scenario.fill`).
-            if address != "auto":
-                parse_address(address)
+    #: How many such interfaces there are. ``{i}`` in *name*, *mac* and *addresses* counts them from
+    #: 0, ``{i:02x}`` in another format.
+    count: int = 1
 
     def ipv4(self) -> list[tuple[str, int]]:
         """Give the IPv4 addresses with their prefix lengths."""

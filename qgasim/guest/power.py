@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Power", "PowerState", "SleepState"]
 
 PowerState = Literal["running", "suspended", "halted", "off", "rebooting"]
-SleepState = Literal["mem", "disk", "hybrid"]
+SleepState = Literal["ram", "disk", "hybrid"]
 SECOND: Final = 1_000_000_000
 
 

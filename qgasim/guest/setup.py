@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from qgasim.guest.accounts import make_entries
 from qgasim.guest.clock import find_zone
 from qgasim.guest.devices import MemoryBlock
 from qgasim.guest.network import Nic
@@ -73,9 +74,11 @@ def make_file(guest: "Guest", path: str, settings: "str | FileSettings | None") 
     if isinstance(settings, str):
         files.write(path, settings.encode("utf-8", "surrogateescape"))
         return
-    if settings.kind == "directory":
+    if settings.kind == "directory" or settings.entries is not None:
         if not files.is_dir(path):
             files.mkdir(path)
+        for name, entry in (settings.entries or {}).items():
+            make_file(guest, f"{path}/{name}", entry)
     else:
         files.remove_if_there(path)
         if settings.symlink is not None:
@@ -162,26 +165,31 @@ def _make_accounts(guest: "Guest") -> None:
     passwd, shadow = "", ""
     groups = dict(_GROUPS)
     day = guest.clock.now() // 86_400_000_000_000
-    for name, account in guest.settings.users.items():
-        passwd += f"{name}:x:{account.uid}:{account.gid}:{account.comment}:{account.home}:{account.shell}\n"
-        shadow += f"{name}:{account.password}:{day}:0:99999:7:::\n"
-        if account.gid not in groups.values():
-            groups.setdefault(name, account.gid)
+    entries = make_entries(guest.settings.users)
+    for entry in entries:
+        account = guest.settings.users[entry.name]
+        passwd += (
+            f"{entry.name}:x:{entry.uid}:{entry.gid}:{account.comment}:{entry.home}:{entry.shell}\n"
+        )
+        shadow += f"{entry.name}:{account.password}:{day}:0:99999:7:::\n"
+        if entry.gid not in groups.values():
+            groups.setdefault(entry.name, entry.gid)
     files.write("/etc/passwd", passwd.encode())
     files.write("/etc/shadow", shadow.encode(), 0o640)
     files.write("/etc/group", "".join(f"{g}:x:{n}:\n" for g, n in groups.items()).encode())
-    for account in guest.settings.users.values():
+    for entry in entries:
+        account = guest.settings.users[entry.name]
         if not account.has_home:
             continue
-        if not files.exists(account.home):
-            files.makedirs(account.home)
-            files.chown(account.home, account.uid, account.gid)
+        if not files.exists(entry.home):
+            files.makedirs(entry.home)
+            files.chown(entry.home, entry.uid, entry.gid)
         if account.authorized_keys is not None:
-            directory = f"{account.home}/.ssh"
+            directory = f"{entry.home}/.ssh"
             files.mkdir(directory, 0o700)
             files.write(f"{directory}/authorized_keys", account.authorized_keys.encode(), 0o600)
             for path in (directory, f"{directory}/authorized_keys"):
-                files.chown(path, account.uid, account.gid)
+                files.chown(path, entry.uid, entry.gid)
 
 
 # -- /proc and /sys ----------------------------------------------------------------------------
@@ -206,7 +214,7 @@ def _mount_kernel_files(guest: "Guest") -> None:
     }
     for path, show in shown.items():
         _add(guest, path, show)
-    _add(guest, "/sys/power/state", lambda: b"freeze mem disk\n", partial(_store_state, guest))
+    _add(guest, "/sys/power/state", partial(_show_states, guest), partial(_store_state, guest))
     for cpu in guest.vcpus:
         directory = f"/sys/devices/system/cpu/cpu{cpu.id}"
         files.makedirs(directory)
@@ -275,14 +283,20 @@ def _show_cpuinfo(guest: "Guest") -> bytes:
     return "".join(f"processor\t: {cpu.id}\n\n" for cpu in guest.vcpus if cpu.online).encode()
 
 
+def _show_states(guest: "Guest") -> bytes:
+    modes = guest.settings.power.suspend
+    states = ["freeze", *(["mem"] * ("ram" in modes)), *(["disk"] * ("disk" in modes))]
+    return f"{' '.join(states)}\n".encode()
+
+
 def _store_state(guest: "Guest", data: bytes) -> None:
     """Do what a write to /sys/power/state does."""
     state = data.strip()
+    if state not in _show_states(guest).split():
+        raise os_error(errno.EINVAL)
     if state == b"disk":
         if not guest.has_swap:
             raise os_error(errno.ENOMEM)
         guest.power.sleep("disk")
-    elif state in (b"mem", b"freeze"):
-        guest.power.sleep("mem")
     else:
-        raise os_error(errno.EINVAL)
+        guest.power.sleep("ram")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-__all__ = ["Duration", "Size", "Time"]
+__all__ = ["Duration", "Errno", "Size", "Time"]
 
 Size = Annotated[int, "size"]
 """Bytes; a scenario may write ``16MiB``."""
@@ -10,3 +10,5 @@ Duration = Annotated[int, "duration"]
 """Nanoseconds; a scenario writes ``250ms``, ``1h`` or a number of seconds."""
 Time = Annotated[int, "time"]
 """Nanoseconds since 1970; a scenario writes RFC 3339 or a number of seconds."""
+Errno = Annotated[int, "errno"]
+"""An error of the kernel; a scenario writes ``EIO`` or its number."""

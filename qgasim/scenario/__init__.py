@@ -4,12 +4,14 @@ A `Scenario` is a Struct whose fields are the keys of the YAML file; `load` read
 path or by the name of one that comes with qgasim.
 """
 
+import fnmatch
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from qgasim.agent import Agent, AgentOptions
@@ -20,9 +22,13 @@ from qgasim.errors import ScenarioError
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.clock import host_clock
 from qgasim.guest.units import Duration
+from qgasim.matching import Match
+from qgasim.scenario.checks import Wrong, check, checks, did_you_mean, join
 from qgasim.scenario.decode import Decoder
-from qgasim.scenario.document import Fault, compose, merge, place_of, plain_value
+from qgasim.scenario.document import compose, merge, place_of, plain_value
 from qgasim.scenario.fill import fill
+from qgasim.scenario.sources import embed
+from qgasim.stubs import Stub
 
 __all__ = ["AgentSettings", "Scenario", "find_scenario", "library", "load", "loads"]
 
@@ -61,6 +67,8 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
     agent: AgentSettings = field(default_factory=AgentSettings)
     #: The virtual machine.
     guest: GuestSettings = field(default_factory=GuestSettings)
+    #: What is answered without asking the guest; the first stub that matches a request answers it.
+    replies: list[Stub] = field(default_factory=list[Stub])
 
     def build(self, source: Callable[[], int] = host_clock) -> Channel:
         """Make the guest, its agent and the way to it.
@@ -71,12 +79,14 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
         Raises:
             ScenarioError: the scenario cannot be built.
         """
-        dialect = find_dialect(self.agent.release)
-        if dialect is None:
-            known = ", ".join(f"{a}.{b}" for a, b in RELEASES)
+        wrong = list(check(self))
+        wrong += embed(self.guest.files, lambda _: "")
+        if wrong:
             raise ScenarioError(
-                f"agent.release: no such release: '{self.agent.release}' (known: {known})"
+                "\n".join(f"{path}: {text}" if path else text for path, text in wrong)
             )
+        dialect = find_dialect(self.agent.release)
+        assert dialect, "it was checked"
         release = self.agent.release
         options = AgentOptions(
             version=release if release.count(".") > 1 else None,
@@ -84,12 +94,34 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
             allow_rpcs=tuple(self.agent.allow_rpcs),
             fsfreeze_hook=self.agent.fsfreeze_hook,
             respawn=None if self.agent.respawn == "never" else self.agent.respawn,
+            stubs=tuple(self.replies),
         )
         try:
-            guest = Guest(fill(self.guest, self.seed), seed=self.seed, source=source)
+            guest = Guest(self.filled().guest, seed=self.seed, source=source)
         except (OSError, ValueError) as error:
+            # What depends on the files: no check can tell it beforehand.
             raise ScenarioError(f"guest: {error}") from None
         return make_channel(self.agent.channel, Agent(guest, dialect, ALL_COMMANDS, options))
+
+    def filled(self) -> "Scenario":
+        """Give the scenario with everything decided that it leaves open."""
+        return structs.replace(self, guest=fill(self.guest, self.seed))
+
+
+@checks(Scenario)
+def _check_scenario(scenario: Scenario) -> Wrong:
+    dialect = find_dialect(scenario.agent.release)
+    if dialect is None:
+        known = ", ".join(f"{a}.{b}" for a, b in RELEASES)
+        text = f"no such release: '{scenario.agent.release}' (known: {known})"
+        yield "agent.release", text
+        return
+    names = [command.name for command in ALL_COMMANDS if command.is_in(dialect)]
+    for index, stub in enumerate(scenario.replies):
+        name = stub.on.command if isinstance(stub.on, Match) else stub.on
+        if not fnmatch.filter(names, name):
+            text = f"qemu-ga {scenario.agent.release} has no command '{name}'"
+            yield f"replies[{index}].on", text + did_you_mean(name, names)
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -180,8 +212,14 @@ def _decode(node: Node | None, name: str) -> Scenario:
         raise ScenarioError(f"{name}: the file is empty (begin with `qgasim: 1`)")
     decoder = Decoder()
     scenario = decoder.decode(node, Scenario, "")
-    faults: list[Fault] = list(decoder.faults)
-    if faults:
-        raise ScenarioError("\n".join(map(str, faults)))
+    if isinstance(scenario, Scenario):
+
+        def directory_of(path: str) -> str:
+            return os.path.dirname(decoder.nodes[join("guest.files", path)].start_mark.name)
+
+        for path, text in embed(scenario.guest.files, directory_of):
+            decoder.note(path, text, "guest.files")
+    if decoder.faults:
+        raise ScenarioError("\n".join(map(str, decoder.faults)))
     assert isinstance(scenario, Scenario)
     return scenario

@@ -3,21 +3,23 @@
 All faults of a document are collected; each says where it is, what is wrong and what would be right.
 """
 
-import difflib
+import errno
 import re
 import types
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from qgasim.scenario.checks import check_struct, did_you_mean, join
 from qgasim.scenario.document import Fault, kind_of, plain_value
 
-__all__ = ["Decoder", "hints_of"]
+__all__ = ["UNIT_NAMES", "Decoder", "hints_of"]
 
 _SIZES: Final = {
     "": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30,
@@ -66,14 +68,24 @@ def parse_time(text: str) -> int | None:
     return (passed.days * 86400 + passed.seconds) * 10**9 + passed.microseconds * 1000
 
 
+def parse_errno(text: str) -> int | None:
+    """Read ``EIO`` or its number; None if it is neither."""
+    if text.isdecimal():
+        return int(text) if int(text) in errno.errorcode else None
+    return next((number for number, name in errno.errorcode.items() if name == text), None)
+
+
 _UNITS: Final[dict[str, tuple[Callable[[str], int | None], str]]] = {
     "size": (parse_size, "a size, as in 16MiB"),
     "duration": (parse_duration, "a duration, as in 250ms or 1h"),
+    "errno": (parse_errno, "an error's name, as in EIO"),
     "time": (parse_time, "a time, as in 2024-06-15T12:00:00Z"),
 }
+UNIT_NAMES: Final = frozenset(_UNITS)
 _NAMES: Final = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
 
 
+@lru_cache(maxsize=256)
 def hints_of(cls: type[Struct]) -> dict[str, Any]:
     """Give a Struct's annotations, ``Annotated`` kept."""
     return get_type_hints(cls, include_extras=True)
@@ -108,18 +120,31 @@ class Decoder:
             return self._union(node, get_args(wanted), path)
         if origin is Literal:
             return self._literal(node, get_args(wanted), path)
-        if origin is list:
+        if origin in (list, tuple):
             if not isinstance(node, SequenceNode):
                 raise Fault(node, path, f"expected a list, found {kind_of(node)}")
             item = get_args(wanted)[0]
-            return [self.decode(n, item, f"{path}[{i}]") for i, n in enumerate(node.value)]
+            items = [self.decode(n, item, f"{path}[{i}]") for i, n in enumerate(node.value)]
+            return items if origin is list else tuple(items)
         if origin is dict:
             values = self._mapping(node, path)
             item = get_args(wanted)[1]
             return {k: self.decode(n, item, f"{path}.{k}") for k, (_, n) in values.items()}
+        if wanted is Any:
+            return self._anything(node, path)
         if isinstance(wanted, type) and issubclass(wanted, Struct):
             return self._struct(node, wanted, path)
         return self._scalar(node, cast(type, wanted), path)
+
+    def _anything(self, node: Node, path: str) -> Any:
+        """Read any JSON value."""
+        if isinstance(node, MappingNode):
+            values = self._mapping(node, path)
+            return {k: self.decode(n, Any, f"{path}.{k}") for k, (_, n) in values.items()}
+        if isinstance(node, SequenceNode):
+            return [self.decode(n, Any, f"{path}[{i}]") for i, n in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)
+        return plain_value(node)
 
     def _unit(self, node: Node, mark: str, path: str) -> int:
         parse, expected = _UNITS[mark]
@@ -147,7 +172,7 @@ class Decoder:
             if isinstance(value, str) and isinstance(node, ScalarNode) and node.value == value:
                 return value
         known = ", ".join(str(value) for value in values)
-        hint = _did_you_mean(str(found), [str(v) for v in values])
+        hint = did_you_mean(str(found), [str(v) for v in values])
         raise Fault(node, path, f"expected one of {known}, found {kind_of(node)}{hint}")
 
     def _union(self, node: Node, members: tuple[Any, ...], path: str) -> Any:
@@ -166,7 +191,7 @@ class Decoder:
     @staticmethod
     def _fits(node: Node, wanted: Any) -> bool:
         origin = get_origin(wanted)
-        if origin is list:
+        if origin in (list, tuple):
             return isinstance(node, SequenceNode)
         if origin is dict or (isinstance(wanted, type) and issubclass(wanted, Struct)):
             return isinstance(node, MappingNode)
@@ -195,32 +220,40 @@ class Decoder:
     def _struct(self, node: Node, cls: type[Struct], path: str) -> Any:
         values = self._mapping(node, path)
         hints = hints_of(cls)
+        fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
         arguments: dict[str, Any] = {}
-        failed = False
+        before = len(self.faults)
         for name, (key, value) in values.items():
             inner = f"{path}.{name}" if path else name
-            if name not in hints:
-                text = f"unknown key '{name}'{_did_you_mean(name, list(hints))}"
+            if name not in fields:
+                # Noted, but the rest can still be looked at.
+                text = f"unknown key '{name}'{did_you_mean(name, fields)}"
                 self.faults.append(Fault(key, path, text))
+                before += 1
                 continue
-            before = len(self.faults)
-            arguments[name] = self.decode(value, hints[name], inner)
-            failed = failed or len(self.faults) > before
-        for field in msgspec.structs.fields(cls):
+            arguments[fields[name].name] = self.decode(value, hints[fields[name].name], inner)
+        for name, field in fields.items():
             if field.required and field.name not in arguments:
-                self.faults.append(Fault(node, path, f"'{field.name}' is missing"))
-                failed = True
-        if failed:
+                self.faults.append(Fault(node, path, f"'{name}' is missing"))
+        if len(self.faults) > before:
             return None
-        try:
-            return cls(**arguments)
-        except ValueError as error:
-            raise Fault(node, path, str(error)) from None
+        made = cls(**arguments)
+        for inner, text in check_struct(made):
+            self.note(inner, text, path)
+        return made
+
+    def note(self, inner: str, text: str, path: str = "") -> None:
+        """Note that something is wrong at *inner*, a path below *path*, or the nearest above it."""
+        whole = join(path, inner)
+        at = whole
+        while at and at not in self.nodes:
+            at = at[: max(at.rfind("."), at.rfind("["), 0)]
+        self.faults.append(Fault(self.nodes[at], whole, text))
 
 
 def _describe(wanted: Any) -> str:
     origin = get_origin(wanted)
-    if origin is list:
+    if origin in (list, tuple):
         return "a list"
     if origin is Literal:
         return "one of " + ", ".join(str(v) for v in get_args(wanted))
@@ -228,8 +261,3 @@ def _describe(wanted: Any) -> str:
         mark = get_args(wanted)[1]
         return _UNITS[mark][1] if mark in _UNITS else _describe(get_args(wanted)[0])
     return _NAMES.get(wanted, "a mapping")
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""

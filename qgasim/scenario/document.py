@@ -6,6 +6,7 @@ is wanted, so that ``no``, ``0123`` and ``52:54:00:12:34:56`` stay the texts the
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import yaml
@@ -13,7 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from qgasim.errors import ScenarioError
 
-__all__ = ["Fault", "Node", "compose", "kind_of", "merge", "place_of", "plain_value"]
+__all__ = ["Fault", "Node", "compose", "core_value", "kind_of", "merge", "place_of", "plain_value"]
 
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 #: Nodes that one document may expand to: aliases of aliases grow without end.
@@ -39,8 +40,12 @@ def place_of(node: Node) -> str:
     return f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
 
 
+@lru_cache(maxsize=64)
 def compose(text: str, name: str) -> Node | None:
-    """Read a document into nodes; None if it is empty. *name* is what errors call the file."""
+    """Read a document into nodes; None if it is empty. *name* is what errors call the file.
+
+    The same text of the same file gives the same nodes again: nobody changes them.
+    """
     try:
         loader = _Loader(text)
     except UnicodeEncodeError:
@@ -101,11 +106,15 @@ _PLAIN: Final[tuple[tuple[re.Pattern[str], Callable[[str], int | float | bool | 
 
 def plain_value(node: ScalarNode) -> str | int | float | bool | None:
     """Give what a scalar means in YAML 1.2's core schema."""
-    if not node.style:
-        for pattern, convert in _PLAIN:
-            if pattern.fullmatch(node.value):
-                return convert(node.value)
-    return str(node.value)
+    return str(node.value) if node.style else core_value(node.value)
+
+
+def core_value(text: str) -> str | int | float | bool | None:
+    """Give what an unquoted text means in YAML 1.2's core schema."""
+    for pattern, convert in _PLAIN:
+        if pattern.fullmatch(text):
+            return convert(text)
+    return text
 
 
 def kind_of(node: Node) -> str:

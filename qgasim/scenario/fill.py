@@ -4,8 +4,12 @@ import copy
 import random
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from qgasim.guest.accounts import Account
+from qgasim.guest.network import Nic
 from qgasim.guest.settings import GuestSettings
+from qgasim.scenario.checks import count_up
 
 if TYPE_CHECKING:
     from faker import Faker
@@ -60,6 +64,7 @@ def fill(settings: GuestSettings, seed: int) -> GuestSettings:
         filled.hostname = f"{maker.faker.word()}-{maker.random.randrange(100):02d}"
     if not filled.users:
         filled.users = _users(maker)
+    filled.nics = [one for nic in filled.nics for one in _expand(nic)]
     for nic in filled.nics:
         if nic.mac == AUTO:
             nic.mac = maker.mac()
@@ -72,6 +77,24 @@ def fill(settings: GuestSettings, seed: int) -> GuestSettings:
         if disk.serial == AUTO:
             disk.serial = maker.faker.bothify("QM########", letters="ABCDEF")
     return filled
+
+
+def _expand(nic: Nic) -> list[Nic]:
+    """Give the interfaces that *nic* stands for."""
+    if nic.count == 1:
+        return [nic]
+    return [
+        structs.replace(
+            nic,
+            name=count_up(nic.name, i),
+            mac=nic.mac and count_up(nic.mac, i),
+            addresses=[count_up(address, i) for address in nic.addresses],
+            counters=copy.copy(nic.counters),
+            growth=copy.copy(nic.growth),
+            count=1,
+        )
+        for i in range(nic.count)
+    ]
 
 
 def _users(maker: _Maker) -> dict[str, Account]:

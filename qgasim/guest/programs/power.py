@@ -3,6 +3,7 @@
 import re
 from typing import Final, Literal
 
+from qgasim.guest.power import SleepState
 from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import fail, is_busybox, pick
@@ -12,8 +13,8 @@ from qgasim.guest.programs.timestamps import SECOND, local_zone, to_datetime
 __all__: list[str] = []
 
 Way = Literal["powerdown", "halt", "reboot"]
-SLEEPS: Final[dict[str, Literal["mem", "disk", "hybrid"]]] = {
-    "suspend": "mem",
+SLEEPS: Final[dict[str, SleepState]] = {
+    "suspend": "ram",
     "hibernate": "disk",
     "hybrid-sleep": "hybrid",
 }
@@ -130,8 +131,8 @@ def _status(p: Process, units: list[str]) -> Steps:
     """Tell how units do: those for sleeping are not running (recorded: status 3, no output)."""
     for unit in units:
         name = unit.removesuffix(".service")
-        if name.removeprefix("systemd-") in SLEEPS:
-            return 3
+        if sleep := SLEEPS.get(name.removeprefix("systemd-")):
+            return 3 if sleep in p.guest.settings.power.suspend else 4
         text = f"* {name}.service - {name}\n     Loaded: loaded\n     Active: active (running)\n"
         yield from p.write(1, text)
     return 0

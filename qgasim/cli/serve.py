@@ -1,70 +1,28 @@
-"""The command line: reads options, says what is wrong in one line, and calls the library."""
+"""``qgasim``, without a command's name: serve a guest."""
 
 import argparse
-import json
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from qgasim.scenario import Scenario
 
 from qgasim import __version__
+from qgasim.cli.parser import Parser, mute
 
-__all__ = ["main", "serve_parser", "with_options"]
+__all__ = ["serve", "serve_parser", "with_options"]
 
 DEFAULT_SCENARIO: Final = "debian-12"
-#: What a socket's time-out can hold, and nobody waits for: a year.
-_LONGEST: Final = 365 * 86400
-_COMMANDS: Final = ("call", "scenarios", "serve")
 _EPILOG: Final = """\
-other commands:
+other commands (--help tells more of each):
   qgasim call SOCKET COMMAND [key=value ... | JSON]   ask an agent, simulated or real
-  qgasim scenarios                                    list the scenarios that come with qgasim
+  qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
+  qgasim init [FILE]                                  write a scenario to start from
+  qgasim check FILE...                                say all that is wrong with scenarios
+  qgasim show FILE-or-NAME                            print a scenario with nothing left open
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (try {self.prog} --help)\n")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; give the exit status."""
-    from qgasim.errors import QgaSimError  # noqa: PLC0415
-
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
-    try:
-        if command == "call":
-            return _call(arguments[1:])
-        if command == "scenarios":
-            return _scenarios(arguments[1:])
-        return _serve(arguments[1:] if command == "serve" else arguments)
-    except QgaSimError as error:
-        for line in str(error).splitlines():
-            print(f"qgasim: {line}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        _mute()
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-
-
-def _mute() -> None:
-    """Say nothing more: who read our output has gone."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
-# -- serve -----------------------------------------------------------------------------------------
 
 
 def _names(text: str) -> list[str]:
@@ -73,7 +31,7 @@ def _names(text: str) -> list[str]:
 
 def serve_parser() -> argparse.ArgumentParser:
     """Make the parser of the options with which a guest is served."""
-    parser = _Parser(
+    parser = Parser(
         prog="qgasim",
         description="Serve a simulated QEMU guest agent on a unix socket.",
         epilog=_EPILOG,
@@ -117,7 +75,7 @@ def serve_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(arguments: list[str]) -> int:
+def serve(arguments: list[str]) -> int:
     parser = serve_parser()
     options = parser.parse_args(arguments)
     path = _socket_path(parser, options.listen)
@@ -158,7 +116,7 @@ def _serve_at(options: argparse.Namespace, path: str) -> int:
         try:
             print("\n".join(lines), flush=True)
         except OSError:
-            _mute()
+            mute()
 
     with log:
         run(channel, path, on_ready)
@@ -232,97 +190,3 @@ def _show(request: Any) -> bytes:
     from qgasim.wire import encode  # noqa: PLC0415
 
     return b"(no request)" if isinstance(request, CommandError) else encode(request).encode("ascii")
-
-
-# -- call ------------------------------------------------------------------------------------------
-
-
-def _call(arguments: list[str]) -> int:
-    parser = _Parser(
-        prog="qgasim call",
-        description="Ask an agent, simulated or real, and print what it returns as JSON.",
-    )
-    parser.add_argument("socket", metavar="SOCKET", help="the agent's unix socket")
-    parser.add_argument("command", metavar="COMMAND", help="as in guest-ping")
-    parser.add_argument(
-        "arguments",
-        metavar="key=value|JSON",
-        nargs="*",
-        default=[],
-        help="arguments; a value is taken as JSON if it is any, else as a string",
-    )
-    parser.add_argument(
-        "--timeout", type=_seconds, default=5.0, metavar="S", help="seconds to wait (default: 5)"
-    )
-    parser.add_argument(
-        "--no-reply", action="store_true", help="do not wait: guest-shutdown answers nothing"
-    )
-    options = parser.parse_args(arguments)
-    return _call_agent(options, _command_arguments(parser, options.arguments))
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, found {text!r}")
-    return seconds
-
-
-def _command_arguments(parser: _Parser, words: list[str]) -> dict[str, Any]:
-    if len(words) == 1 and words[0].startswith("{"):
-        try:
-            return dict(json.loads(words[0]))
-        except ValueError as error:
-            parser.error(f"not JSON: {words[0]!r} ({error})")
-    result: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            parser.error(f"expected key=value, found {word!r}")
-        try:
-            result[key] = json.loads(value)
-        except ValueError:
-            result[key] = value
-    return result
-
-
-def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
-    from qgasim.client import SyncClient  # noqa: PLC0415
-    from qgasim.errors import ClientError  # noqa: PLC0415
-
-    message: dict[str, Any] = {"execute": options.command}
-    if arguments:
-        message["arguments"] = arguments
-    try:
-        with SyncClient(options.socket, options.timeout) as client:
-            if options.no_reply:
-                client.send(message)
-                return 0
-            reply = client.request(message)
-    except ClientError as error:
-        print(f"qgasim call: {error}", file=sys.stderr)
-        return 1
-    if "error" in reply:
-        refused = reply["error"]
-        print(f"{refused.get('class')}: {refused.get('desc')}", file=sys.stderr)
-        return 1
-    print(json.dumps(reply.get("return"), indent=2, ensure_ascii=False))
-    return 0
-
-
-# -- scenarios -------------------------------------------------------------------------------------
-
-
-def _scenarios(arguments: list[str]) -> int:
-    parser = _Parser(
-        prog="qgasim scenarios", description="List the scenarios that come with qgasim."
-    )
-    parser.parse_args(arguments)
-    from qgasim.scenario import library, load  # noqa: PLC0415
-
-    for name, path in library().items():
-        print(f"{name:24} {load(path).description.splitlines()[0]}")
-    return 0

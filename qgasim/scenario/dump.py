@@ -1,0 +1,140 @@
+"""A scenario as YAML: what `qgasim show` prints, and what loads to the same guest again."""
+
+import errno
+import types
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Union, cast, get_args, get_origin
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from qgasim.scenario.decode import UNIT_NAMES, hints_of
+from qgasim.scenario.document import core_value
+
+__all__ = ["to_yaml"]
+
+
+def to_yaml(scenario: Struct) -> str:
+    """Write a scenario; what is as it would be anyway is left out."""
+    plain = {"qgasim": 1} | _struct(scenario)
+    # What it extends is in it already.
+    plain.pop("extends", None)
+    text: str = yaml.dump(
+        plain,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=100,
+    )
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.2 would not read as a text; writes long texts in lines; no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Write what is there twice twice."""
+        return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = None
+        if not isinstance(core_value(text), str):
+            style = "'"
+        elif "\n" in text:
+            style = "|" if "\n" in text[:-1] else '"'
+        return self.represent_scalar(  # pyright: ignore[reportUnknownMemberType]
+            "tag:yaml.org,2002:str", text, style
+        )
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def _struct(value: Struct) -> dict[str, Any]:
+    hints = hints_of(type(value))
+    result: dict[str, Any] = {}
+    for field in msgspec.structs.fields(value):
+        member = getattr(value, field.name)
+        default = field.default
+        if field.default_factory is not msgspec.NODEFAULT:
+            default = field.default_factory()
+        if member is not msgspec.UNSET and (field.required or member != default):
+            result[field.encode_name] = _plain(member, hints[field.name])
+    return result
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    """Give *value*, of type *hint*, as YAML says it."""
+    if isinstance(value, Struct):
+        return _struct(value)
+    if isinstance(value, list | tuple):
+        items = cast("list[Any]", value)
+        item = _item_of(hint, tuple if isinstance(value, tuple) else list)
+        return [_plain(each, item) for each in items]
+    if isinstance(value, dict):
+        item = _item_of(hint, dict)
+        return {key: _plain(each, item) for key, each in cast("dict[str, Any]", value).items()}
+    unit = _unit_of(hint)
+    if unit and type(value) is int:
+        return _SHOWN[unit](value)
+    return value
+
+
+def _members_of(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _item_of(hint: Any, container: type) -> Any:
+    """Give the type of the items of the *container* that *hint* allows."""
+    for member in _members_of(hint):
+        if get_origin(member) is container:
+            return get_args(member)[1 if container is dict else 0]
+    return Any
+
+
+def _unit_of(hint: Any) -> str | None:
+    for member in _members_of(hint):
+        if get_origin(member) is Annotated:
+            return next((mark for mark in get_args(member)[1:] if mark in UNIT_NAMES), None)
+    return None
+
+
+def _show(value: int, units: dict[str, int]) -> str:
+    """Write *value* in the largest unit of which it is a multiple."""
+    name = next(name for name, size in units.items() if value % size == 0)
+    return f"{value // units[name]}{name}"
+
+
+def _show_size(value: int) -> int | str:
+    if not value or value % 1024:
+        return value
+    return _show(value, {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10})
+
+
+def _show_duration(value: int) -> str:
+    units = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
+    return _show(value, units) if value else "0s"
+
+
+def _show_time(value: int) -> str:
+    seconds, nanoseconds = divmod(value, 10**9)
+    if nanoseconds % 1000:
+        return f"{seconds}.{nanoseconds:09}"
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    fraction = f".{nanoseconds // 1000:06}" if nanoseconds else ""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def _show_errno(value: int) -> int | str:
+    return errno.errorcode.get(value, value)
+
+
+_SHOWN: Final[dict[str, Callable[[int], int | str]]] = {
+    "size": _show_size,
+    "duration": _show_duration,
+    "time": _show_time,
+    "errno": _show_errno,
+}

@@ -1,0 +1,314 @@
+"""What is said of a scenario that is wrong: every check, with its place and how to mend it."""
+
+import pytest
+
+from qgasim.errors import ScenarioError
+from qgasim.scenario import loads
+
+#: A text, and all that is wrong with it.
+WRONG: dict[str, tuple[str, list[str]]] = {
+    "everything at once": (
+        """\
+qgasim: 1
+sed: 7
+agent:
+  chanel: unix-listen
+  respawn: often
+guest:
+  vcpus: many
+  nics:
+    - mac: 1
+      adresses: []
+    - {name: a, up: maybe}
+  files:
+    /a: {kind: dir}
+    /a: x
+""",
+        [
+            "f:2:1: unknown key 'sed' (did you mean 'seed'?)",
+            "f:4:3: agent: unknown key 'chanel' (did you mean 'channel'?)",
+            (
+                "f:5:12: agent.respawn: expected a duration, as in 250ms or 1h or one of never, "
+                "found 'often'"
+            ),
+            "f:7:10: guest.vcpus: expected an integer or a list, found 'many'",
+            "f:10:7: guest.nics[0]: unknown key 'adresses' (did you mean 'addresses'?)",
+            "f:9:7: guest.nics[0]: 'name' is missing",
+            "f:11:21: guest.nics[1].up: expected true or false, found 'maybe'",
+            "f:14:5: guest.files: duplicate key '/a'",
+            "f:13:16: guest.files./a.kind: expected one of directory, file, fifo, found 'dir'",
+        ],
+    ),
+    "an unknown key that resembles none": ("zzz: 1", ["f:1:1: unknown key 'zzz'"]),
+    "a duplicate key": ("seed: 1\nseed: 2", ["f:2:1: duplicate key 'seed'"]),
+    "a duplicate key with a base": (
+        "extends: debian-12\nseed: 1\nseed: 2",
+        ["f:3:1: duplicate key 'seed'"],
+    ),
+    "a key that is no text": ("[a]: 1", ["f:1:1: a key must be a text"]),
+    "a key that is no text, with a base": (
+        "extends: debian-12\n[a]: 1",
+        ["f:2:1: a key must be a text"],
+    ),
+    "another version": ("qgasim: 2", ["f:1:9: qgasim: expected one of 1, found a number (2)"]),
+    "a wrong choice": (
+        "agent: {channel: virtio}",
+        [
+            (
+                "f:1:18: agent.channel: expected one of virtio-serial, unix-listen, found 'virtio' "
+                "(did you mean 'virtio-serial'?)"
+            )
+        ],
+    ),
+    "no mapping": ("- a", ["f:1:1: expected a mapping, found a list"]),
+    "a text": ("guest", ["f:1:1: expected a mapping, found 'guest'"]),
+    "nothing": ("", ["f: the file is empty (begin with `qgasim: 1`)"]),
+    "a comment": ("# a\n", ["f: the file is empty (begin with `qgasim: 1`)"]),
+    "two documents": ("---\nseed: 1\n---\nseed: 2\n", ["f:3:1: but found another document"]),
+    "NUL": (
+        "a: \0",
+        ["f: not YAML: unacceptable character #x0000: control characters are not allowed"],
+    ),
+    "half a surrogate pair": (
+        "description: \ud800",
+        ["f: not Unicode: there is half a surrogate pair"],
+    ),
+    "an unknown alias": ("guest: *a", ["f:1:8: found undefined alias"]),
+    "a wrong type behind an alias": (
+        "description: &a [1]\nseed: *a\n",
+        [
+            "f:1:14: description: expected a text, found a list",
+            "f:1:14: seed: expected an integer, found a list",
+        ],
+    ),
+    "an alias of itself": ("a: &a [*a]", ["f:1:4: too many nodes, or an alias of itself"]),
+    "a base that is not there": (
+        "extends: nosuch",
+        [
+            (
+                "f:1:10: extends: nosuch: no such scenario, neither a file nor one of "
+                "`qgasim scenarios`"
+            )
+        ],
+    ),
+    "a release that there is not": (
+        "agent: {release: '1.0'}",
+        ["f:1:18: agent.release: no such release: '1.0' (known: 7.2)"],
+    ),
+    "a rate of nothing": (
+        "guest: {clock: {rate: 0}}",
+        ["f:1:23: guest.clock.rate: expected above 0 and at most 1000000, found 0.0"],
+    ),
+    "a drift that stops the clock": (
+        "guest: {clock: {drift: -1e6}}",
+        ["f:1:24: guest.clock.drift: expected less than a million either way, found -1000000.0"],
+    ),
+    "a zone that there is not": (
+        "guest: {clock: {zone: Europe/Prag}}",
+        [
+            (
+                "f:1:23: guest.clock.zone: no such time zone: 'Europe/Prag' "
+                "(expected a name as in Europe/Prague)"
+            )
+        ],
+    ),
+    "a hardware address that is none": (
+        "guest: {nics: [{name: e, mac: 52:54:00}]}",
+        [("f:1:31: guest.nics[0].mac: not a MAC address: '52:54:00' (expected six hex pairs)")],
+    ),
+    "an address that is none": (
+        "guest: {nics: [{name: e, addresses: [192.0.2.1/24, 192.0.2.300/24]}]}",
+        [
+            (
+                "f:1:52: guest.nics[0].addresses[1]: not an address: '192.0.2.300/24' "
+                "(expected one as in 192.0.2.7/24 or fe80::1/64)"
+            )
+        ],
+    ),
+    "an address twice": (
+        "guest: {nics: [{name: a, addresses: [192.0.2.1/24]}, {name: b, addresses: [192.0.2.1/32]}]}",
+        ["f:1:76: guest.nics[1].addresses[0]: a has 192.0.2.1 already"],
+    ),
+    "an interface's name twice": (
+        "guest: {nics: [{name: a}, {name: a}]}",
+        ["f:1:34: guest.nics[1].name: the name 'a' twice (first in entry 0)"],
+    ),
+    "many interfaces of one name": (
+        "guest: {nics: [{name: a, count: 3}]}",
+        ["f:1:23: guest.nics[0].name: expected {i} in the name of 3 interfaces, found 'a'"],
+    ),
+    "no interfaces at all": (
+        "guest: {nics: [{name: a, count: 0}]}",
+        ["f:1:33: guest.nics[0].count: expected from 1 to 10000, found 0"],
+    ),
+    "a controller that is none": (
+        "guest: {disks: [{name: vda, pci: 4}]}",
+        ["f:1:34: guest.disks[0].pci: not a PCI address: '4' (expected one as in 0000:00:06.0)"],
+    ),
+    "a disk's name twice": (
+        "guest: {disks: [{name: vda}, {name: vda}]}",
+        ["f:1:37: guest.disks[1].name: the name 'vda' twice (first in entry 0)"],
+    ),
+    "a mount without its disk": (
+        "guest: {disks: [{name: vda}], mounts: [{device: /dev/vdb, path: /}]}",
+        [
+            (
+                "f:1:49: guest.mounts[0].device: no disk or partition is called 'vdb' "
+                "(did you mean 'vda'?)"
+            )
+        ],
+    ),
+    "a disk upon none": (
+        "guest: {disks: [{name: dm-0, depends: [vda3]}], mounts: [{device: /dev/dm-0, path: /}]}",
+        ["f:1:40: guest.disks[0].depends[0]: no disk or partition is called 'vda3'"],
+    ),
+    "a mount point that is relative": (
+        "guest: {mounts: [{device: rootfs, path: /}, {device: tmpfs, path: tmp}]}",
+        ["f:1:67: guest.mounts[1].path: expected an absolute path, found 'tmp'"],
+    ),
+    "blocks of odd sizes": (
+        "guest: {mounts: [{device: rootfs, path: /, block_size: 1000}]}",
+        ["f:1:56: guest.mounts[0].block_size: expected a power of two from 512, found 1000"],
+    ),
+    "more in use than there is": (
+        "guest: {mounts: [{device: rootfs, path: /, size: 1M, used: 2M}]}",
+        ["f:1:60: guest.mounts[0].used: expected at most the size, 1048576, found 2097152"],
+    ),
+    "no root": (
+        "guest: {mounts: []}",
+        ["f:1:17: guest.mounts: expected the first to have the path /"],
+    ),
+    "no processor": (
+        "guest: {vcpus: 0}",
+        ["f:1:16: guest.vcpus: expected from 1 to 8192, found 0"],
+    ),
+    "a processor twice": (
+        "guest: {vcpus: [{id: 0}, {id: 0}]}",
+        ["f:1:31: guest.vcpus[1].id: the id '0' twice (first in entry 0)"],
+    ),
+    "memory in blocks of nothing": (
+        "guest: {memory: {size: 1GiB, block_size: 0}}",
+        ["f:1:42: guest.memory.block_size: expected at least 1/65536 of size"],
+    ),
+    "a memory block twice": (
+        "guest: {memory: {blocks: [{index: 1}, {index: 1}]}}",
+        ["f:1:47: guest.memory.blocks[1].index: the index '1' twice (first in entry 0)"],
+    ),
+    "a file with two contents": (
+        "guest: {files: {/a: {text: a, size: 1M}}}",
+        ["f:1:37: guest.files./a.size: there is 'text' already (expected one of the two)"],
+    ),
+    "a file that is not base64": (
+        "guest: {files: {/a: {base64: '!'}}}",
+        ["f:1:30: guest.files./a.base64: not base64"],
+    ),
+    "a filling of nothing": (
+        "guest: {files: {/a: {text: a, fill: b}, /b: {size: 1, fill: ''}}}",
+        [
+            "f:1:37: guest.files./a.fill: nobody reads this without 'size'",
+            "f:1:61: guest.files./b.fill: expected a byte or more",
+        ],
+    ),
+    "two fillings": (
+        "guest: {files: {/a: {size: 1, fill: a, fill_base64: YQ==}}}",
+        ["f:1:53: guest.files./a.fill_base64: there is 'fill' already (expected one of the two)"],
+    ),
+    "a mode that is none": (
+        "guest: {files: {/a: {text: '', mode: rw}}}",
+        [("f:1:38: guest.files./a.mode: not a mode: 'rw' (expected octal digits as in \"0644\")")],
+    ),
+    "a link's mode": (
+        "guest: {files: {/a: {symlink: b, mode: '0777'}}}",
+        ["f:1:40: guest.files./a.mode: nobody reads this of a symbolic link"],
+    ),
+    "an owner who is none": (
+        "guest: {users: {alice: {}}, files: {/a: {text: '', owner: alise}}}",
+        ["f:1:59: guest.files./a.owner: there is no user 'alise' (did you mean 'alice'?)"],
+    ),
+    "an owner who cannot be one": (
+        "guest: {files: {/a: {entries: {b: {text: '', owner: 'a:b:c'}}}}}",
+        [
+            (
+                "f:1:53: guest.files./a.entries.b.owner: not an owner: 'a:b:c' "
+                "(expected one as in alice or 1000:1000)"
+            )
+        ],
+    ),
+    "a file that is relative": (
+        "guest: {files: {a: b}}",
+        ["f:1:20: guest.files.a: expected an absolute path, found 'a'"],
+    ),
+    "a source that is not there": (
+        "guest: {files: {/a: {source: no/such}}}",
+        ["f:1:30: guest.files./a.source: no/such: No such file or directory"],
+    ),
+    "a program that is relative": (
+        "guest: {programs: [{path: ls}]}",
+        ["f:1:27: guest.programs[0].path: expected an absolute path, found 'ls'"],
+    ),
+    "a signal that is none": (
+        "guest: {programs: [{path: /a, signal: 65, exit_code: 1}]}",
+        [
+            "f:1:39: guest.programs[0].signal: expected from 1 to 64, found 65",
+            "f:1:54: guest.programs[0].exit_code: nobody reads this of a program that a signal ends",
+        ],
+    ),
+    "an error of the kernel that is none": (
+        "guest: {mounts: [{device: rootfs, path: /, freeze_error: EWHAT}]}",
+        [
+            "f:1:58: guest.mounts[0].freeze_error: expected an error's name, as in EIO, found 'EWHAT'"
+        ],
+    ),
+    "a stub for a command that there is not": (
+        "replies: [{on: guest-pong, reply: {}}, {on: {command: host-*}, reply: {}}]",
+        [
+            (
+                "f:1:16: replies[0].on: qemu-ga 7.2 has no command 'guest-pong' "
+                "(did you mean 'guest-ping'?)"
+            ),
+            "f:1:45: replies[1].on: qemu-ga 7.2 has no command 'host-*'",
+        ],
+    ),
+    "a stub without an answer": (
+        "replies: [{on: guest-ping}]",
+        ["f:1:11: replies[0]: no answer is given (expected reply, error, raw or in_turn)"],
+    ),
+    "a stub with two answers": (
+        "replies: [{on: guest-ping, reply: null, raw: ''}]",
+        ["f:1:46: replies[0].raw: there is 'reply' already (expected one of the two)"],
+    ),
+    "an answer that is no bytes": (
+        "replies: [{on: guest-ping, raw: €}]",
+        ["f:1:33: replies[0].raw: a character above U+00FF is not a byte"],
+    ),
+    "an answer never": (
+        "replies: [{on: guest-ping, in_turn: [{reply: 1, times: 0}, {}]}]",
+        [
+            "f:1:56: replies[0].in_turn[0].times: expected 1 or more, found 0",
+            "f:1:60: replies[0].in_turn[1]: no answer is given (expected reply, error or raw)",
+        ],
+    ),
+    "a count that nobody reads": (
+        "replies: [{on: guest-ping, in_turn: [{reply: 1}], times: 2}]",
+        [
+            "f:1:58: replies[0].times: nobody reads this beside 'in_turn' (its entries have their own)",
+        ],
+    ),
+    "a pattern that is none": (
+        "replies: [{on: {command: guest-exec, arguments: {path: {regex: '('}}}, reply: 1}]",
+        [
+            (
+                "f:1:16: replies[0].on: not a regular expression: '(' "
+                "(missing ), unterminated subpattern at position 0)"
+            )
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_all_that_is_wrong_is_said_with_its_place(name: str) -> None:
+    text, expected = WRONG[name]
+    with pytest.raises(ScenarioError) as caught:
+        loads(text, "f")
+    assert str(caught.value).splitlines() == expected

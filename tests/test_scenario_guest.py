@@ -1,0 +1,198 @@
+"""What a scenario's keys mean for the guest: generators, defaults, clocks, files of the host."""
+
+import os
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from qgasim.errors import ScenarioError
+from qgasim.guest.settings import FileSettings, GuestSettings
+from qgasim.scenario import Scenario, library, load, loads
+from qgasim.scenario.dump import to_yaml
+from tests.serving import SECOND, Course, HandClock
+
+# -- short forms and generators --------------------------------------------------------------------
+
+
+def test_many_interfaces_are_written_once() -> None:
+    course = Course(
+        "guest: {nics: [{name: 'cali{i}', mac: 'ee:ee:ee:ee:00:{i:02x}', count: 300,"
+        " addresses: ['10.0.{i}.1/32']}]}".replace("300", "20")
+    )
+    nics = course.say("guest-network-get-interfaces")["return"]
+    assert [nic["name"] for nic in nics] == [f"cali{i}" for i in range(20)]
+    assert nics[19]["hardware-address"] == "ee:ee:ee:ee:00:13"
+    assert nics[19]["ip-addresses"][0]["ip-address"] == "10.0.19.1"
+
+
+def test_made_up_interfaces_differ() -> None:
+    course = Course("guest: {nics: [{name: 'e{i}', mac: auto, addresses: [auto], count: 50}]}")
+    assert len({nic.mac for nic in course.guest.nics}) == 50
+
+
+def test_memory_may_be_a_size() -> None:
+    course = Course("guest: {memory: 512MiB}")
+    assert len(course.say("guest-get-memory-blocks")["return"]) == 4
+
+
+def test_a_user_needs_only_a_name() -> None:
+    course = Course("guest: {users: {root: {}, alice: {}, bob: {uid: 1001}, carol: {}}}")
+    lines = course.guest.files.read("/etc/passwd").decode().splitlines()
+    assert lines == [
+        "root:x:0:0::/root:/bin/sh",
+        "alice:x:1000:1000::/home/alice:/bin/sh",
+        "bob:x:1001:1001::/home/bob:/bin/sh",
+        "carol:x:1002:1002::/home/carol:/bin/sh",
+    ]
+
+
+def test_a_directory_is_a_tree() -> None:
+    course = Course(
+        "guest: {files: {/srv: {mode: '0750', entries: {a: x, b: {entries: {c: {symlink: ../a}}}}}}}"
+    )
+    files = course.guest.files
+    assert files.read("/srv/b/c") == b"x"
+    assert files.get("/srv").st_mode & 0o7777 == 0o750
+
+
+# -- clocks ----------------------------------------------------------------------------------------
+
+CLOCK = "guest: {clock: {start: 2025-01-01T00:00:00Z, KEY}, users: {root: {}}}"
+
+
+def test_a_clock_that_drifts_gains_seconds_in_a_million() -> None:
+    course = Course(CLOCK.replace("KEY", "drift: 1000"))
+    start = course.guest.clock.now() - course.guest.clock.uptime()
+    course.clock.now = 1000 * SECOND
+    gained = course.guest.clock.now() - course.guest.clock.uptime() - 1_735_689_600 * SECOND
+    assert start > 1_735_689_600 * SECOND
+    assert gained == SECOND
+
+
+def test_the_battery_backed_clock_may_show_another_time() -> None:
+    course = Course(CLOCK.replace("KEY", "rtc: 2025-01-01T01:00:00Z"))
+    before = course.say("guest-get-time")["return"]
+    # Without a time, the guest's clock is set by the battery-backed one (guest-set-time's text).
+    assert course.say("guest-set-time") == {"return": {}}
+    assert course.say("guest-get-time")["return"] - before == 3600 * SECOND
+
+
+# -- freezing and sleeping -------------------------------------------------------------------------
+
+
+def test_a_file_system_may_refuse_to_be_frozen() -> None:
+    course = Course(
+        "guest: {mounts: [{device: rootfs, path: /}, {device: /dev/vdb, path: /srv,"
+        " freeze_error: EIO}], disks: [{name: vdb}]}"
+    )
+    reply = course.say("guest-fsfreeze-freeze")
+    # Recorded for another error: fsfreeze/freeze-fails.
+    assert reply["error"]["desc"] == "failed to freeze /srv: Input/output error"
+    assert course.say("guest-fsfreeze-status") == {"return": "thawed"}
+
+
+@pytest.mark.parametrize("mode", ["ram", "disk", "hybrid"])
+def test_a_way_to_sleep_that_is_not_supported_is_refused(mode: str) -> None:
+    others = [m for m in ("ram", "disk", "hybrid") if m != mode]
+    course = Course(f"guest: {{power: {{suspend: [{', '.join(others)}]}}}}")
+    reply = course.say(f"guest-suspend-{mode}")
+    # Recorded: suspend/*-unsupported.
+    text = "the requested suspend mode is not supported by the guest"
+    assert reply["error"]["desc"] == text
+    assert course.guest.power.state == "running"
+
+
+# -- files of the host -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    tree = tmp_path / "app"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "bin" / "run").write_text("#!/bin/sh\necho run\n")
+    (tree / "bin" / "run").chmod(0o755)
+    (tree / "data").write_bytes(b"\xff\x00")
+    (tree / "link").symlink_to("/etc/hostname")
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "guest: {files: {/opt/app: {source: app}, /d: {source: app/data, mode: '0600'}}}"
+    )
+    return path
+
+
+def test_a_directory_of_the_host_is_copied_when_the_scenario_is_loaded(beside: Path) -> None:
+    scenario = load(beside)
+    (beside.parent / "app" / "data").write_bytes(b"changed")
+    guest = scenario.build(HandClock()).agent.guest
+    assert guest.files.read("/opt/app/data") == b"\xff\x00"
+    assert guest.files.read("/opt/app/bin/run") == b"#!/bin/sh\necho run\n"
+    assert guest.files.get("/opt/app/bin/run").st_mode & 0o7777 == 0o755
+    assert guest.files.get("/d").st_mode & 0o7777 == 0o600
+    # A link is a link of the guest: it leads to the guest's file, never to the host's.
+    assert guest.files.read("/opt/app/link") == f"{guest.hostname}\n".encode()
+
+
+def test_a_source_is_relative_to_the_file_that_names_it(beside: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "over.yaml").write_text("extends: ../s.yaml\n")
+    guest = load(other / "over.yaml").build(HandClock()).agent.guest
+    assert guest.files.read("/d") == b"\xff\x00"
+
+
+def test_python_may_name_files_of_the_host(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(beside.parent)
+    scenario = Scenario(guest=GuestSettings(files={"/d": FileSettings(source="app/data")}))
+    assert scenario.build(HandClock()).agent.guest.files.read("/d") == b"\xff\x00"
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "s.yaml"
+    path.write_text("guest:\n  files:\n    /p: {source: pipe}\n")
+    with pytest.raises(ScenarioError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path}:3:18: guest.files./p.source: {tmp_path}/pipe: neither a file nor a directory nor"
+        " a link"
+    )
+
+
+def test_too_much_is_refused(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qgasim.scenario.sources.SIZE_LIMIT", 10)
+    with pytest.raises(ScenarioError, match="more than 0 MiB in all"):
+        load(beside)
+
+
+# -- written again ---------------------------------------------------------------------------------
+
+ODD = """\
+qgasim: 1
+description: "no"
+seed: 5
+agent: {respawn: 1500us, block_rpcs: [guest-exec]}
+guest:
+  hostname: "0x10"
+  clock: {start: 1735689600.123456789, zone: null}
+  mounts: [{device: rootfs, path: /, size: 1000, freeze_error: EIO}]
+  files:
+    /a: "\\0\\u20ac\\n"
+    /b: "one\\ntwo\\n"
+    /c: null
+    /d: {entries: {e: {base64: /w==}}}
+  environment: {A: "", B: "~", C: " x"}
+  logins: null
+replies:
+  - on: {command: guest-exec, arguments: {arg: [{glob: "1e5"}, "null", 1.5, true]}}
+    in_turn: [{reply: "1e5"}, {error: {class: X, desc: "0o7"}}, {raw: "\\xff", times: 2}]
+"""
+
+
+@pytest.mark.parametrize("name", [*library(), "odd"])
+def test_a_scenario_that_is_written_loads_to_the_same_guest(name: str) -> None:
+    scenario = loads(ODD) if name == "odd" else load(name)
+    filled = structs.replace(scenario.filled(), extends=None)
+    again = loads(to_yaml(filled))
+    assert again == filled
+    assert again.filled() == filled
