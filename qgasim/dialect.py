@@ -12,7 +12,7 @@ __all__ = ["RELEASES", "Dialect", "Version", "find_dialect"]
 Version: TypeAlias = tuple[int, int]
 
 
-class Dialect(Struct, frozen=True, kw_only=True):
+class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     """What one release of qemu-ga does differently from others."""
 
     #: Major and minor number.

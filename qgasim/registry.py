@@ -7,6 +7,7 @@ release has.
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
 
 from msgspec import Struct
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "Command", "Entry", "Table", "command", "compile_table"]
 
 
-class Command(Struct, frozen=True, kw_only=True):
+class Command(Struct, frozen=True, kw_only=True, eq=False):
     """A command of the agent's schema and the function that answers it."""
 
     name: str
@@ -105,8 +106,7 @@ class Entry:
 
     def __init__(self, command: Command, dialect: Dialect) -> None:
         self.command = command
-        self.check, self.call = _make_call(command, dialect)
-        self.write: WriteResult = make_write(command.returns, dialect)
+        self.check, self.call, self.write = _compile(command, dialect)
         #: Why the command is refused at present; None if it is not.
         self.disabled: str | None = None
         #: Whether it is refused for good.
@@ -118,10 +118,12 @@ class Entry:
 Arguments: TypeAlias = dict[str, JsonValue]
 
 
-def _make_call(
+@lru_cache(maxsize=1024)
+def _compile(
     command: Command, dialect: Dialect
-) -> "tuple[Callable[[Arguments], object], Callable[[Agent, Arguments], Any]]":
-    """Make what refuses wrong arguments, and what does so and then executes the command."""
+) -> "tuple[Callable[[Arguments], object], Callable[[Agent, Arguments], Any], WriteResult]":
+    """Make what refuses wrong arguments, what does so and executes, and what writes the result."""
+    write = make_write(command.returns, dialect)
     function = command.function
     members = tuple(
         Member(name, make_visit(annotation, dialect), is_optional, default)
@@ -139,12 +141,12 @@ def _make_call(
                 read_members((), arguments, "")
             return function(agent)
 
-        return check, call_bare
+        return check, call_bare, write
 
     def call(agent: "Agent", arguments: Arguments) -> Any:
         return function(agent, *read_members(members, arguments, ""))
 
-    return check, call
+    return check, call, write
 
 
 Table: TypeAlias = dict[str, Entry]

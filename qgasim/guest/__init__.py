@@ -4,7 +4,6 @@ It speaks Python: paths, bytes, exceptions. It knows neither JSON nor sockets no
 qemu-ga, and never looks at the host.
 """
 
-import copy
 import io
 import random
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from qgasim.guest.accounts import Entry, Login, find_entry
 from qgasim.guest.clock import Clock, host_clock
+from qgasim.guest.clone import clone
 from qgasim.guest.devices import Disk, Memory, Vcpu
 from qgasim.guest.files import Files
 from qgasim.guest.network import Nic
@@ -60,13 +60,13 @@ class Guest:
         self.vcpus: list[Vcpu] = (
             [Vcpu(id=i, can_offline=i > 0) for i in range(settings.vcpus)]
             if isinstance(settings.vcpus, int)
-            else copy.deepcopy(settings.vcpus)
+            else clone(settings.vcpus)
         )
         memory = settings.memory
         self.memory = (Memory(size=memory) if isinstance(memory, int) else memory).with_blocks()
-        self.disks: list[Disk] = copy.deepcopy(settings.disks)
-        self.nics: list[Nic] = copy.deepcopy(settings.nics)
-        self.logins: list[Login] = copy.deepcopy(settings.logins or [])
+        self.disks: list[Disk] = clone(settings.disks)
+        self.nics: list[Nic] = clone(settings.nics)
+        self.logins: list[Login] = clone(settings.logins or [])
         self.has_swap = settings.power.swap
         #: What its qemu-ga calls itself; the agent says so when it starts.
         self.agent_version = ""

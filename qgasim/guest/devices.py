@@ -1,11 +1,11 @@
 """The guest's hardware: processors, memory blocks, disks."""
 
-import copy
 import errno
 from typing import Final, Literal
 
 from msgspec import Struct, field, structs
 
+from qgasim.guest.clone import clone
 from qgasim.guest.nodes import os_error
 from qgasim.guest.units import Size
 
@@ -79,7 +79,7 @@ class Memory(Struct, kw_only=True):
 
     def with_blocks(self) -> "Memory":
         """Give a copy in which all blocks are listed."""
-        blocks = copy.deepcopy(self.blocks) or [
+        blocks = clone(self.blocks) or [
             MemoryBlock(index=i, offline_error=0 if i else errno.EINVAL)
             for i in range(self.size // self.block_size)
         ]

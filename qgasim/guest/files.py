@@ -123,6 +123,9 @@ class Files:
                 over = self._covered.get(id(node))
                 if over is not None:
                     mount, node = over, over.root
+                    if mount.volume.populate is not None:
+                        populate, mount.volume.populate = mount.volume.populate, None
+                        populate()
                 if is_last and not parent:
                     return Place(mount, directory, name, node, self._join(trail, name))
                 trail.append((name, mount, node))
@@ -195,6 +198,16 @@ class Files:
                 view = view[file.write(view) :]
         finally:
             file.close()
+
+    def write_all(self, path: str, contents: dict[str, bytes], mode: int) -> None:
+        """Make new files in the directory *path*, by name; an old one of a name goes."""
+        place = self.locate(path)
+        directory = place.node
+        assert isinstance(directory, FakeDirectory)
+        for name, data in contents.items():
+            node = Regular(name, mode, place.mount.volume)
+            node.write(0, data)
+            self._add(Place(place.mount, directory, name, None, f"{path}/{name}"), node)
 
     # -- system calls ------------------------------------------------------------------------
 

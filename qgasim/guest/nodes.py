@@ -114,6 +114,8 @@ class Volume:
         self.fakefs = FakeFilesystem(path_separator="/", total_size=size - used)
         self.root: FakeDirectory = self.fakefs.root
         self.root.st_mode = stat.S_IFDIR | 0o755
+        #: Makes its files when it is first looked into; None: they are there.
+        self.populate: Callable[[], None] | None = None
         #: Free bytes that a trim would report; what was trimmed is not reported again.
         self.untrimmed = size + reserved - used
         self.adopt(self.root, now)

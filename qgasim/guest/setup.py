@@ -196,10 +196,16 @@ def _make_accounts(guest: "Guest") -> None:
 
 
 def _mount_kernel_files(guest: "Guest") -> None:
-    """Mount /proc and /sys: a few files of each, made from the guest's state when read."""
-    files = guest.files
+    """Mount /proc and /sys; their files are made when somebody first looks."""
+    makers = {"proc": _make_proc, "sysfs": _make_sys}
     for kind, path in KERNEL_FILES.items():
-        files.mount(Volume(kind, kind, 1 << 20), path, "rw,nosuid,nodev,noexec,relatime")
+        volume = Volume(kind, kind, 1 << 20)
+        volume.populate = partial(makers[kind], guest)
+        guest.files.mount(volume, path, "rw,nosuid,nodev,noexec,relatime")
+
+
+def _make_proc(guest: "Guest") -> None:
+    """Make a few files of /proc, that show the guest's state when read."""
     shown: dict[str, Callable[[], bytes]] = {
         "/proc/mounts": partial(_show_mounts, guest),
         "/proc/uptime": partial(_show_uptime, guest),
@@ -210,14 +216,18 @@ def _mount_kernel_files(guest: "Guest") -> None:
         "/proc/cpuinfo": partial(_show_cpuinfo, guest),
         "/proc/sys/kernel/hostname": partial(_show_text, guest, "hostname"),
         "/proc/sys/kernel/osrelease": partial(_show_text, guest.settings.os, "kernel_release"),
-        "/sys/power/wakeup_count": lambda: b"0\n",
     }
     for path, show in shown.items():
         _add(guest, path, show)
+
+
+def _make_sys(guest: "Guest") -> None:
+    """Make a few files of /sys, that show the guest's state when read."""
+    _add(guest, "/sys/power/wakeup_count", lambda: b"0\n")
     _add(guest, "/sys/power/state", partial(_show_states, guest), partial(_store_state, guest))
     for cpu in guest.vcpus:
         directory = f"/sys/devices/system/cpu/cpu{cpu.id}"
-        files.makedirs(directory)
+        guest.files.makedirs(directory)
         if cpu.can_offline:
             _add(guest, f"{directory}/online", partial(_show_flag, cpu, "online"))
     for block in guest.memory.blocks:

@@ -9,6 +9,7 @@ import binascii
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias, cast
 
@@ -28,7 +29,16 @@ from qgasim.guest.settings import (
 from qgasim.matching import compile_match
 from qgasim.stubs import Reply, Stub
 
-__all__ = ["Wrong", "check", "check_struct", "checks", "count_up", "did_you_mean", "join"]
+__all__ = [
+    "Wrong",
+    "check",
+    "check_struct",
+    "checks",
+    "count_up",
+    "did_you_mean",
+    "fields_of",
+    "join",
+]
 
 Wrong: TypeAlias = Iterator[tuple[str, str]]
 
@@ -78,7 +88,7 @@ def check(value: Any, path: str = "") -> Wrong:
     if isinstance(value, Struct):
         for inner, text in check_struct(value):
             yield join(path, inner), text
-        for field in msgspec.structs.fields(value):
+        for field in fields_of(type(value)):
             yield from check(getattr(value, field.name), join(path, field.encode_name))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(cast("list[Any]", value)):
@@ -86,6 +96,12 @@ def check(value: Any, path: str = "") -> Wrong:
     elif isinstance(value, dict):
         for key, item in cast("dict[str, Any]", value).items():
             yield from check(item, join(path, key))
+
+
+@lru_cache(maxsize=256)
+def fields_of(cls: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Give the fields of a Struct."""
+    return msgspec.structs.fields(cls)
 
 
 def _given(value: Struct, *names: str) -> list[str]:

@@ -12,11 +12,10 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-import msgspec
 from msgspec import Struct
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from qgasim.scenario.checks import check_struct, did_you_mean, join
+from qgasim.scenario.checks import check_struct, did_you_mean, fields_of, join
 from qgasim.scenario.document import Fault, kind_of, plain_value
 
 __all__ = ["UNIT_NAMES", "Decoder", "hints_of"]
@@ -220,7 +219,7 @@ class Decoder:
     def _struct(self, node: Node, cls: type[Struct], path: str) -> Any:
         values = self._mapping(node, path)
         hints = hints_of(cls)
-        fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+        fields = {field.encode_name: field for field in fields_of(cls)}
         arguments: dict[str, Any] = {}
         before = len(self.faults)
         for name, (key, value) in values.items():

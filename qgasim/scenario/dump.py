@@ -10,6 +10,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
+from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import UNIT_NAMES, hints_of
 from qgasim.scenario.document import core_value
 
@@ -56,7 +57,7 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 def _struct(value: Struct) -> dict[str, Any]:
     hints = hints_of(type(value))
     result: dict[str, Any] = {}
-    for field in msgspec.structs.fields(value):
+    for field in fields_of(type(value)):
         member = getattr(value, field.name)
         default = field.default
         if field.default_factory is not msgspec.NODEFAULT:

@@ -1,12 +1,12 @@
 """What a scenario leaves open, made up by Faker: always the same for the same seed."""
 
-import copy
 import random
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
 from qgasim.guest.accounts import Account
+from qgasim.guest.clone import clone
 from qgasim.guest.network import Nic
 from qgasim.guest.settings import GuestSettings
 from qgasim.scenario.checks import count_up
@@ -59,7 +59,7 @@ def link_local(mac: str) -> str:
 def fill(settings: GuestSettings, seed: int) -> GuestSettings:
     """Give *settings* with everything decided. The same object twice gives the same guest."""
     maker = _Maker(seed)
-    filled = copy.deepcopy(settings)
+    filled = clone(settings)
     if filled.hostname is None:
         filled.hostname = f"{maker.faker.word()}-{maker.random.randrange(100):02d}"
     if not filled.users:
@@ -89,8 +89,6 @@ def _expand(nic: Nic) -> list[Nic]:
             name=count_up(nic.name, i),
             mac=nic.mac and count_up(nic.mac, i),
             addresses=[count_up(address, i) for address in nic.addresses],
-            counters=copy.copy(nic.counters),
-            growth=copy.copy(nic.growth),
             count=1,
         )
         for i in range(nic.count)

@@ -32,16 +32,14 @@ def install(guest: "Guest") -> None:
     files.makedirs("/usr/bin")
     files.makedirs("/usr/sbin")
     is_busybox = guest.settings.os.userland == "busybox"
-    if is_busybox:
-        files.write("/usr/bin/busybox", builtin_image(BUSYBOX), 0o755)
+    own: dict[str, dict[str, bytes]] = {"/usr/bin": {}, "/usr/sbin": {}}
     for name in PROGRAMS:
-        path = path_of(name)
-        if name == BUSYBOX:
-            continue
-        if not is_busybox or name in NO_APPLETS:
-            files.write(path, builtin_image(name), 0o755)
-        elif files.find(path, follow=False) is None:
-            files.symlink("/usr/bin/busybox", path)
+        if name in NO_APPLETS or (name == BUSYBOX) is is_busybox:
+            own[path_of(name).rpartition("/")[0]][name] = builtin_image(name)
+        elif is_busybox:
+            files.symlink("/usr/bin/busybox", path_of(name))
+    for directory, images in own.items():
+        files.write_all(directory, images, 0o755)
     if not is_busybox:
         # Debian's iproute2 is found by both names.
         files.symlink("../bin/ip", "/usr/sbin/ip")
