@@ -221,8 +221,10 @@ class Agent:
                     continue
             reply = self._execute(message)
             if self._busy_until:
-                yield Wait(self._busy_until)
-                self._busy_until = 0
+                until, self._busy_until = self._busy_until, 0
+                yield Wait(until)
+                if reader is not self._reader:
+                    return
             if reply:
                 yield reply
 

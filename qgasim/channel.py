@@ -1,28 +1,45 @@
 """What lies between a client on the host and the agent in the guest. No I/O.
 
-`Channel` knows when bytes reach the agent and what a connection's end does to it. The driver tells
-it what happens to the connection, and does the effects.
+`Channel` knows when bytes reach the agent, what becomes of its replies and what a connection's end
+does to it. The driver tells it what happens to the connection, and does the effects.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final, Literal, TypeAlias
 
 from qgasim.agent import Agent
-from qgasim.effects import Close, Effect
+from qgasim.effects import Close, Effect, Wait
 
-__all__ = ["Channel", "ChannelKind", "UnixListen", "VirtioSerial", "make_channel"]
+__all__ = [
+    "Channel",
+    "ChannelKind",
+    "IsaSerial",
+    "UnixListen",
+    "VirtioSerial",
+    "make_channel",
+]
 
-ChannelKind: TypeAlias = Literal["virtio-serial", "unix-listen"]
+ChannelKind: TypeAlias = Literal["virtio-serial", "isa-serial", "unix-listen", "vsock-listen"]
 #: How much waits in front of an agent that does not read, before the driver stops reading.
 QUEUE_LIMIT: Final = 1 << 20
+#: How much an agent writes for nobody before it has to wait (the virtio queue's 128 buffers of 4 KiB).
+KEPT_LIMIT: Final = 128 * 4096
 
 
 class Channel:
     """The way to an agent: one client at a time."""
 
+    #: Whether a client that only stops sending has left.
+    ends_when_sending_ends: bool = False
+    #: Whether replies that a client left unread go to the next one.
+    keeps_unread: bool = False
+
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self._queue = bytearray()
+        #: What is to go on at a time: a reply that waits, and all that comes after it.
+        self._held: tuple[int, Iterator[Effect]] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -35,13 +52,36 @@ class Channel:
         return len(self._queue) >= QUEUE_LIMIT
 
     @property
+    def is_pending(self) -> bool:
+        """Whether something that was asked is not yet answered, and can be."""
+        return self._held is not None or (bool(self._queue) and self.agent.is_up)
+
+    @property
     def needs_attention(self) -> bool:
         """Whether `wake` may have effects now or by itself later."""
-        return self.agent.guest.is_busy or not self.agent.is_up
+        agent = self.agent
+        held = self._held is not None
+        return held or agent.guest.is_busy or bool(self._queue) or not agent.is_up
+
+    def next_event(self) -> int | None:
+        """Give the uptime at which `wake` should next be called; None: only when told."""
+        if self._held is None and self._queue and self.agent.is_up:
+            return 0
+        event = self.agent.guest.next_event()
+        if self._held is None:
+            return event
+        return self._held[0] if event is None else min(event, self._held[0])
+
+    def connect(self) -> Iterator[Effect]:
+        """Take a client; give what it finds in the channel."""
+        return iter(())
 
     def receive(self, data: bytes) -> Iterator[Effect]:
-        """Take bytes from the client; give their effects, which must be taken to the end."""
-        if self.needs_attention or self._queue:
+        """Take bytes from the client; give their effects.
+
+        These must be taken to the end, unless they are given back by `hold` or `return_unsent`.
+        """
+        if self.needs_attention:
             self._queue += data
             return self.wake()
         return self.agent.receive(data)
@@ -49,6 +89,15 @@ class Channel:
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up with time, and the agent read what waits for it."""
         self.agent.guest.settle()
+        if self._held is not None:
+            until, effects = self._held
+            if self.agent.guest.clock.uptime() < until:
+                return iter(())
+            self._held = None
+            return effects
+        return self._go_on()
+
+    def _go_on(self) -> Iterator[Effect]:
         if self.agent.is_up:
             yield from self.agent.resume()
             data = bytes(self._queue)
@@ -58,12 +107,100 @@ class Channel:
         if self.agent.guest.power.state == "off":
             yield Close()
 
-    def lose_client(self, *, unread: bool) -> None:
-        """Note that the client has gone; *unread* if it left a reply unread (ECONNRESET)."""
+    def hold(self, until: int, effects: Iterator[Effect]) -> None:
+        """Go on with *effects* when the guest's uptime is *until*."""
+        self._held = (until, effects)
+
+    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> None:  # noqa: ARG002
+        """Take back what could not be sent: *data*, and then *effects*."""
+        for _ in effects:
+            pass
+
+    def wake_alone(self) -> None:
+        """Do as `wake` while there is no client."""
+        for _ in self.wake():
+            pass
+
+    def lose_client(self, *, unread: bytes | None) -> None:
+        """Note that the client has gone.
+
+        *unread* is what it got since it last sent anything, if it left some of that unread
+        (ECONNRESET); else None.
+        """
 
 
 class VirtioSerial(Channel):
-    """A virtio-serial port: the agent sees no connections; bytes outlive them."""
+    """A virtio-serial port behind a socket of QEMU: bytes outlive connections (behaviour.md, 12).
+
+    The agent sees no connections. What it writes while nobody is connected goes to whoever
+    connects next; what was written to a client is lost with it, read or not.
+    """
+
+    ends_when_sending_ends = True
+
+    def __init__(
+        self, agent: Agent, *, stale_bytes: bytes = b"", keeps_unread: bool = False
+    ) -> None:
+        super().__init__(agent)
+        self.keeps_unread = keeps_unread
+        self._kept = bytearray(stale_bytes)
+
+    def connect(self) -> Iterator[Effect]:
+        """Take a client; give what was written for nobody."""
+        kept = bytes(self._kept)
+        self._kept.clear()
+        if kept:
+            yield kept
+
+    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> None:
+        """Keep what could not be sent for the next client."""
+        self._kept += data
+        self._keep(effects)
+
+    def wake_alone(self) -> None:
+        """Let the agent write for nobody, as much as the port holds."""
+        self._keep(self.wake())
+
+    def _keep(self, effects: Iterator[Effect]) -> None:
+        while len(self._kept) < KEPT_LIMIT:
+            effect = next(effects, None)
+            if effect is None:
+                return
+            if isinstance(effect, Wait):
+                self.hold(effect.until, effects)
+                return
+            if type(effect) is bytes:
+                self._kept += effect
+        self.hold(0, effects)
+
+    def next_event(self) -> int | None:
+        """Give the uptime at which `wake` should next be called; None: only when told."""
+        return None if len(self._kept) >= KEPT_LIMIT else super().next_event()
+
+    def lose_client(self, *, unread: bytes | None) -> None:
+        """Keep what the client left unread, if this channel does."""
+        if unread and self.keeps_unread:
+            self._kept += unread
+
+
+class IsaSerial(VirtioSerial):
+    """A serial port: as virtio-serial, but slow.
+
+    UNVERIFIED: how slow; taken are the 11520 bytes a second of 115200 baud.
+    """
+
+    BYTES_PER_SECOND: Final = 11_520
+
+    def receive(self, data: bytes) -> Iterator[Effect]:
+        """Take bytes from the client; give their effects, as fast as the line is."""
+        return self._slow(super().receive(data))
+
+    def _slow(self, effects: Iterator[Effect]) -> Iterator[Effect]:
+        for effect in effects:
+            if type(effect) is bytes:
+                took = len(effect) * 1_000_000_000 // self.BYTES_PER_SECOND
+                yield Wait(self.agent.guest.clock.uptime() + took)
+            yield effect
 
 
 class UnixListen(Channel):
@@ -74,20 +211,34 @@ class UnixListen(Channel):
         """Whether there is an agent to listen."""
         return self.agent.process is not None
 
-    def wake(self) -> Iterator[Effect]:
-        """Let the guest catch up; hang up if the agent that had the connection is gone."""
-        process = self.agent.process
-        yield from super().wake()
-        if self.agent.process is not process or process is None:
-            yield Close()
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(agent)
+        self._process = agent.process
 
-    def lose_client(self, *, unread: bool) -> None:
+    def connect(self) -> Iterator[Effect]:
+        """Take a client: it is served by the process that there is now."""
+        self._process = self.agent.process
+        return super().connect()
+
+    def wake(self) -> Iterator[Effect]:
+        """Let the guest catch up; hang up if the process that had the connection is gone."""
+        effects = super().wake()
+        is_gone = self.agent.process is not self._process or self._process is None
+        return chain(effects, [Close()]) if is_gone else effects
+
+    def lose_client(self, *, unread: bytes | None) -> None:
         """End the agent if the client left a reply unread: its read fails, and it stops."""
         self._queue.clear()
-        if unread:
+        self._held = None
+        if unread is not None:
             self.agent.stop()
 
 
-def make_channel(kind: ChannelKind, agent: Agent) -> Channel:
-    """Make a channel of *kind*."""
-    return UnixListen(agent) if kind == "unix-listen" else VirtioSerial(agent)
+def make_channel(
+    kind: ChannelKind, agent: Agent, *, stale_bytes: bytes = b"", keeps_unread: bool = False
+) -> Channel:
+    """Make a channel of *kind*; the other arguments are for those that QEMU provides."""
+    if kind in ("unix-listen", "vsock-listen"):
+        return UnixListen(agent)
+    channel = IsaSerial if kind == "isa-serial" else VirtioSerial
+    return channel(agent, stale_bytes=stale_bytes, keeps_unread=keeps_unread)

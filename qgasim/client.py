@@ -33,7 +33,7 @@ class SyncClient:
     def __init__(self, path: str, timeout: float = 5.0) -> None:
         self.path = path
         self.timeout = timeout
-        self._buffer = b""
+        self._buffer = bytearray()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
         try:
@@ -78,15 +78,19 @@ class SyncClient:
                 return
 
     def _read_line(self, deadline: float) -> bytes:
-        while b"\n" not in self._buffer:
+        buffer = self._buffer
+        searched = 0
+        while (end := buffer.find(b"\n", searched)) < 0:
+            searched = len(buffer)
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
                 raise TimeoutError
             data = self._socket.recv(1 << 16)
             if not data:
                 raise ClientError(f"{self.path}: the agent hung up")
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
+            buffer += data
+        line = bytes(buffer[:end])
+        del buffer[: end + 1]
         return line
 
     def send(self, message: dict[str, Any]) -> None:

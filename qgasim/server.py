@@ -53,6 +53,10 @@ class Server:
         self._waiting_on: socket.socket | None = None
         self._is_poked = False
         self._inode: int | None = None
+        #: What the client got since it last sent something.
+        self._sent = b""
+        #: What could not be sent.
+        self._unsent = b""
 
     def listen(self) -> None:
         """Let clients connect.
@@ -93,8 +97,7 @@ class Server:
                 self._connection = accepted
                 await self._converse(accepted)
                 return
-        for effect in self.channel.wake():
-            assert effect is not None
+        self.channel.wake_alone()
 
     def _close_if_gone(self) -> None:
         """Let connects be refused if the agent was the server, and has ended."""
@@ -110,7 +113,9 @@ class Server:
             return None
         deadline = math.inf
         if self.channel.needs_attention:
-            deadline = self._next_deadline()
+            event = self.channel.next_event()
+            if event is not None:
+                deadline = trio.current_time() + self.channel.agent.guest.clock.host_delay(event)
         self._waiting_on = sock
         result: T | None = None
         with trio.CancelScope(deadline=deadline):
@@ -121,27 +126,27 @@ class Server:
         self._waiting_on = None
         return result
 
-    def _next_deadline(self) -> float:
-        guest = self.channel.agent.guest
-        event = guest.next_event()
-        if event is None:
-            return math.inf
-        return trio.current_time() + guest.clock.host_delay(event)
-
     async def _converse(self, sock: socket.socket) -> None:
         """Serve one client until it leaves or is hung up on."""
         channel = self.channel
         receive = channel.receive
-        unread = False
+        ends_early = channel.ends_when_sending_ends
+        keeps = channel.keeps_unread
+        unread: bytes | None = None
+        self._sent = b""
+        has_ended = False
         try:
-            while True:
+            effects = channel.connect()
+            while await self._perform(sock, effects):
+                if has_ended and not channel.is_pending:
+                    break
                 if channel.needs_attention or self._is_poked:
-                    if channel.is_full:
-                        await self._wait(None, trio.sleep_forever)
-                        data: bytes | None = None
-                    else:
-                        data = await self._wait(sock, partial(_receive, sock))
-                    effects = channel.wake() if data is None else receive(data)
+                    is_deaf = has_ended or channel.is_full
+                    wait = trio.sleep_forever if is_deaf else partial(_receive, sock)
+                    data = await self._wait(None if is_deaf else sock, wait)
+                    if data is None:
+                        effects = channel.wake()
+                        continue
                 else:
                     self._waiting_on = sock
                     try:
@@ -149,17 +154,26 @@ class Server:
                     except trio.ClosedResourceError:
                         continue
                     self._waiting_on = None
-                    effects = receive(data)
-                if data == b"" or not await self._perform(sock, effects):
+                if not data:
+                    if ends_early:
+                        break
+                    has_ended = True
+                    effects = iter(())
+                    continue
+                if keeps:
+                    self._sent = b""
+                effects = receive(data)
+                if ends_early and _has_ended(sock):
+                    channel.return_unsent(b"", effects)
                     break
         except ConnectionResetError:
-            unread = True
+            unread = self._sent
         except OSError:
             # A failed send does not say whether replies were left unread; a read does.
             try:
                 sock.recv(1)
             except ConnectionResetError:
-                unread = True
+                unread = self._sent
             except OSError:
                 pass
         finally:
@@ -178,23 +192,36 @@ class Server:
                 if type(effect) is bytes:
                     out = out + effect if out else effect
                     if len(out) >= SEND_SIZE:
-                        await _send(sock, out)
+                        await self._send(sock, out)
                         out = b""
                     continue
                 if out:
-                    await _send(sock, out)
+                    await self._send(sock, out)
                     out = b""
                 if not isinstance(effect, Wait):
                     return False
-                await trio.sleep(self.channel.agent.guest.clock.host_delay(effect.until))
+                self.channel.hold(effect.until, effects)
+                return True
             if out:
-                await _send(sock, out)
+                await self._send(sock, out)
         except OSError:
             # The client is gone: what it asked for is done all the same.
-            for _ in effects:
-                await trio.lowlevel.checkpoint()
+            self.channel.return_unsent(self._unsent, effects)
             raise
         return True
+
+    async def _send(self, sock: socket.socket, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[sock.send(view) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(sock)
+            except OSError:
+                self._unsent = bytes(view)
+                raise
+        if self.channel.keeps_unread:
+            self._sent += data
 
 
 async def _accept(listener: socket.socket) -> socket.socket:
@@ -223,13 +250,12 @@ async def _receive(sock: socket.socket) -> bytes:
             continue
 
 
-async def _send(sock: socket.socket, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[sock.send(view) :]
-        except BlockingIOError:
-            await trio.lowlevel.wait_writable(sock)
+def _has_ended(sock: socket.socket) -> bool:
+    """Whether the client has left, or has said that it will send nothing more."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
 
 
 # -- sockets ---------------------------------------------------------------------------------------

@@ -303,9 +303,9 @@ def test_a_stopped_process_answers_when_it_goes_on() -> None:
 
 def test_an_agent_that_is_the_server_is_not_there_until_it_is_started_again() -> None:
     course = Course("qgasim: 1\nagent: {channel: unix-listen, respawn: 1s}")
-    course.channel.lose_client(unread=False)
+    course.channel.lose_client(unread=None)
     assert course.send(PING) == PONG
-    course.channel.lose_client(unread=True)
+    course.channel.lose_client(unread=b"")
     assert not course.channel.is_open
     course.advance(2)
     assert course.send(PING) == PONG

@@ -47,20 +47,20 @@ CASES = {
 }
 
 
-class HandClock:
-    """Stands still until it is advanced."""
+class HastyClock:
+    """Runs as the host's, and can be advanced."""
 
     def __init__(self) -> None:
-        self.now = 0
+        self.ahead = -time.monotonic_ns()
 
     def __call__(self) -> int:
-        return self.now
+        return time.monotonic_ns() + self.ahead
 
 
 class Replay:
     """One case: a fresh guest, its clock, and the values it named."""
 
-    def __init__(self, thread: ServerThread, clock: HandClock) -> None:
+    def __init__(self, thread: ServerThread, clock: HastyClock) -> None:
         self.thread = thread
         self.clock = clock
         self.channel: Channel = thread.channel
@@ -71,7 +71,7 @@ class Replay:
         """Let guest time pass, and see to what happens in it."""
 
         def step() -> None:
-            self.clock.now += int(seconds * SECOND)
+            self.clock.ahead += int(seconds * SECOND)
             self.guest.settle()
 
         self.thread.call(step)
@@ -84,10 +84,10 @@ class Replay:
 def replaying(case: str, tmp_path: Path) -> Iterator[Replay]:
     path, options = variant_of(case)
     scenario = with_options(load(path), serve_parser().parse_args(options))
-    clock = HandClock()
+    clock = HastyClock()
     channel = scenario.build(clock)
     # The agent had been up for a while.
-    clock.now = 12 * SECOND
+    clock.ahead += 12 * SECOND
     with ServerThread(channel, str(tmp_path / "s")) as thread:
         yield Replay(thread, clock)
 
@@ -317,6 +317,44 @@ def settle(replay: Replay, seconds: float) -> None:
     """Let guest time pass, and the host's a moment: what was sent must have been read."""
     time.sleep(0.1)
     replay.advance(seconds)
+
+
+# -- a client of the hypervisor's socket -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.startswith("conn-virtio/")])
+def test_a_recorded_reconnection_is_treated_as_recorded(case: str, tmp_path: Path) -> None:
+    with replaying(case, tmp_path) as replay:
+        sock = connect(replay.thread.path)
+        try:
+            for step in CASES[case]:
+                if "action" in step:
+                    sock = virtio_step(replay, sock, step)
+                elif not step["send"]:
+                    assert read_silence(sock, unpack(step["recv"])) == (unpack(step["recv"]), None)
+                elif not step.get("resync"):
+                    exchange(replay, sock, step)
+            resynchronise(sock, next((s for s in CASES[case] if s.get("resync")), None))
+        finally:
+            sock.close()
+
+
+def virtio_step(replay: Replay, sock: socket.socket, step: Step) -> socket.socket:
+    """Do what the client did; give its connection, a new one perhaps."""
+    action = step["action"]
+    if waited := re.fullmatch(r"wait ([\d.]+) s", action):
+        settle(replay, float(waited[1]))
+        return sock
+    sent = re.fullmatch(
+        r"send (?s:.*), pause ([\d.]+) s without reading, close, connect again", action
+    )
+    if sent:
+        sock.sendall(unpack(json.loads(step["note"])))
+        settle(replay, float(sent[1]))
+    else:
+        assert action == "close, then connect again"
+    sock.close()
+    return connect(replay.thread.path)
 
 
 # -- the recordings themselves ---------------------------------------------------------------------

@@ -55,9 +55,20 @@ guest:
         "agent: {channel: virtio}",
         [
             (
-                "f:1:18: agent.channel: expected one of virtio-serial, unix-listen, found 'virtio' "
+                "f:1:18: agent.channel: expected one of virtio-serial, isa-serial, unix-listen, vsock-listen, found 'virtio' "
                 "(did you mean 'virtio-serial'?)"
             )
+        ],
+    ),
+    "bytes that are none": (
+        "agent: {stale_bytes: €}",
+        ["f:1:22: agent.stale_bytes: a character above U+00FF is not a byte"],
+    ),
+    "stale bytes of an agent that listens itself": (
+        "agent: {channel: unix-listen, stale_bytes: x, keep_unread: true}",
+        [
+            "f:1:44: agent.stale_bytes: nobody reads this on the channel unix-listen",
+            "f:1:60: agent.keep_unread: nobody reads this on the channel unix-listen",
         ],
     ),
     "no mapping": ("- a", ["f:1:1: expected a mapping, found a list"]),

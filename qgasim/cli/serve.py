@@ -51,7 +51,7 @@ def serve_parser() -> argparse.ArgumentParser:
     parser.add_argument("--agent", metavar="RELEASE", help="release of qemu-ga, as in 7.2")
     parser.add_argument(
         "--channel",
-        choices=["virtio-serial", "unix-listen"],
+        choices=["virtio-serial", "isa-serial", "unix-listen", "vsock-listen"],
         help="what lies between client and agent",
     )
     parser.add_argument(

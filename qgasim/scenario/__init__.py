@@ -40,6 +40,12 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     release: str = "7.2"
     #: What lies between client and agent.
     channel: ChannelKind = "virtio-serial"
+    #: What lies in a serial channel when the first client connects: a character from U+0000 to U+00FF
+    #: is a byte.
+    stale_bytes: str = ""
+    #: Whether a serial channel gives what one client left unread to the next, as the buffers of some
+    #: hypervisors do.
+    keep_unread: bool = False
     #: Commands that the agent refuses.
     block_rpcs: list[str] = field(default_factory=list[str])
     #: If there are any, the only commands that the agent does not refuse.
@@ -101,7 +107,12 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
         except (OSError, ValueError) as error:
             # What depends on the files: no check can tell it beforehand.
             raise ScenarioError(f"guest: {error}") from None
-        return make_channel(self.agent.channel, Agent(guest, dialect, ALL_COMMANDS, options))
+        return make_channel(
+            self.agent.channel,
+            Agent(guest, dialect, ALL_COMMANDS, options),
+            stale_bytes=self.agent.stale_bytes.encode("latin-1"),
+            keeps_unread=self.agent.keep_unread,
+        )
 
     def filled(self) -> "Scenario":
         """Give the scenario with everything decided that it leaves open."""
@@ -116,6 +127,12 @@ def _check_scenario(scenario: Scenario) -> Wrong:
         text = f"no such release: '{scenario.agent.release}' (known: {known})"
         yield "agent.release", text
         return
+    if any(ord(character) > 0xFF for character in scenario.agent.stale_bytes):
+        yield "agent.stale_bytes", "a character above U+00FF is not a byte"
+    if scenario.agent.channel in ("unix-listen", "vsock-listen"):
+        for name in ("stale_bytes", "keep_unread"):
+            if getattr(scenario.agent, name):
+                yield f"agent.{name}", f"nobody reads this on the channel {scenario.agent.channel}"
     names = [command.name for command in ALL_COMMANDS if command.is_in(dialect)]
     for index, stub in enumerate(scenario.replies):
         name = stub.on.command if isinstance(stub.on, Match) else stub.on

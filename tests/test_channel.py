@@ -1,0 +1,199 @@
+"""What a channel keeps, loses and gives to whom (behaviour.md, section 12)."""
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from qgasim.channel import KEPT_LIMIT
+from qgasim.effects import Wait
+from tests.serving import PATIENCE, SECOND, Course, connect, read_line, serving
+
+PING = b'{"execute":"guest-ping"}\n'
+PONG = b'{"return": {}}\n'
+SYNC = b'{"execute":"guest-sync","arguments":{"id":%d}}\n'
+#: The reply waits for a program that takes 60 ms.
+SLOW = b'{"execute":"guest-set-time"}\n'
+HWCLOCK = "guest: {programs: [{path: /sbin/hwclock, duration: 60ms}]}"
+
+
+def connected(course: Course) -> bytes:
+    return b"".join(effect for effect in course.channel.connect() if type(effect) is bytes)
+
+
+def hold(course: Course, data: bytes) -> None:
+    """Send *data*, and do as a driver does with the first reply that has to wait."""
+    effects = course.channel.receive(data)
+    wait = next(effects)
+    assert isinstance(wait, Wait)
+    course.channel.hold(wait.until, effects)
+
+
+# -- virtio-serial ---------------------------------------------------------------------------------
+
+
+def test_the_first_client_finds_what_lies_in_the_channel() -> None:
+    course = Course('agent: {stale_bytes: "\\xff{\\"ret"}')
+    assert connected(course) == b'\xff{"ret'
+    assert connected(course) == b""
+
+
+def test_a_reply_that_could_not_be_sent_goes_to_the_next_client() -> None:
+    course = Course()
+    course.channel.return_unsent(b"lf a reply\n", course.channel.receive(SYNC % 7))
+    course.channel.lose_client(unread=None)
+    assert connected(course) == b'lf a reply\n{"return": 7}\n'
+
+
+def test_a_reply_that_was_sent_is_lost_with_its_client() -> None:
+    course = Course()
+    assert course.send(PING) == PONG
+    course.channel.lose_client(unread=PONG)
+    assert connected(course) == b""
+
+
+def test_a_channel_that_keeps_what_was_unread_gives_it_to_the_next_client() -> None:
+    course = Course("agent: {keep_unread: true}")
+    assert course.send(PING) == PONG
+    course.channel.lose_client(unread=PONG)
+    assert connected(course) == PONG
+
+
+def test_a_reply_that_is_ready_later_goes_to_whoever_is_connected_then() -> None:
+    course = Course(HWCLOCK)
+    hold(course, SLOW + PING)
+    course.channel.lose_client(unread=None)
+    assert connected(course) == b""
+    assert list(course.channel.wake()) == []
+    assert course.advance(0.07) == PONG * 2
+
+
+def test_a_reply_that_is_ready_while_nobody_is_connected_is_kept() -> None:
+    course = Course(HWCLOCK)
+    hold(course, SLOW + PING)
+    course.channel.lose_client(unread=None)
+    course.clock.now += SECOND
+    course.channel.wake_alone()
+    assert connected(course) == PONG * 2
+
+
+def test_what_comes_while_a_reply_waits_is_answered_after_it() -> None:
+    course = Course(HWCLOCK)
+    hold(course, SLOW)
+    assert course.send(SYNC % 1) == b""
+    assert course.channel.is_pending
+    assert course.advance(0.07) == PONG
+    assert course.advance(0) == b'{"return": 1}\n'
+    assert not course.channel.is_pending
+
+
+def test_an_agent_that_writes_for_nobody_stops_when_the_channel_is_full() -> None:
+    course = Course()
+    many = SYNC % 1234567890 * (2 * KEPT_LIMIT // 23)
+    course.channel.return_unsent(b"", course.channel.receive(many))
+    course.channel.lose_client(unread=None)
+    executed: list[bytes] = []
+    course.agent.on_exchange = lambda _, reply: executed.append(reply)
+    course.channel.wake_alone()
+    assert executed == []
+    assert course.channel.next_event() is None
+    kept = connected(course)
+    assert KEPT_LIMIT <= len(kept) < KEPT_LIMIT + 100
+    rest = course.advance(0)
+    assert (kept + rest).count(b"\n") == many.count(b"\n")
+
+
+def test_the_reply_of_an_agent_that_has_died_does_not_come() -> None:
+    course = Course(HWCLOCK)
+    hold(course, SLOW + PING)
+    assert course.agent.process is not None
+    course.guest.processes.kill(course.agent.process.pid, 9)
+    assert course.advance(1) == b""
+    assert course.send(PING) == PONG
+
+
+# -- isa-serial, unix-listen -----------------------------------------------------------------------
+
+
+def test_a_serial_line_is_slow() -> None:
+    course = Course("agent: {channel: isa-serial}")
+    wait, reply = course.effects(PING)
+    assert isinstance(wait, Wait)
+    assert reply == PONG
+    # 15 bytes at 11520 a second.
+    assert wait.until - course.guest.clock.uptime() == 15 * SECOND // 11520
+
+
+@pytest.mark.parametrize("kind", ["unix-listen", "vsock-listen"])
+def test_an_agent_that_listens_itself_keeps_nothing_for_the_next_client(kind: str) -> None:
+    course = Course(f"{{agent: {{channel: {kind}}}, {HWCLOCK}}}")
+    hold(course, SLOW + PING)
+    course.channel.lose_client(unread=None)
+    assert connected(course) == b""
+    assert course.advance(1) == b""
+    assert course.send(PING) == PONG
+
+
+# -- on a socket -----------------------------------------------------------------------------------
+
+
+def test_a_client_that_ends_its_sending_side_gets_no_reply_and_the_next_one_does(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path) as thread:
+        with connect(thread.path) as sock:
+
+            def send_and_end() -> None:
+                sock.sendall(SYNC % 5)
+                sock.shutdown(socket.SHUT_WR)
+
+            # Both before the server looks.
+            thread.call(send_and_end)
+            assert sock.recv(100) == b""
+        with connect(thread.path) as sock:
+            assert read_line(sock) == b'{"return": 5}\n'
+
+
+def test_the_bytes_of_a_waiting_client_are_executed_even_if_it_has_left(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread:
+        with connect(thread.path) as first:
+            first.sendall(PING)
+            assert read_line(first) == PONG
+            with connect(thread.path) as second:
+                second.sendall(SYNC % 6)
+        with connect(thread.path) as third:
+            assert read_line(third) == b'{"return": 6}\n'
+
+
+def test_an_agent_that_listens_itself_answers_before_it_hangs_up(tmp_path: Path) -> None:
+    scenario = f"{{agent: {{channel: unix-listen}}, {HWCLOCK}}}"
+    with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
+        sock.sendall(SLOW + PING)
+        sock.shutdown(socket.SHUT_WR)
+        assert [read_line(sock) for _ in range(3)] == [PONG, PONG, b""]
+
+
+def test_what_was_left_unread_goes_to_the_next_client_if_the_channel_keeps_it(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, "agent: {keep_unread: true}") as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(SYNC % 1 + SYNC % 2)
+            assert sock.recv(1, socket.MSG_PEEK) == b"{"
+            time.sleep(0.05)
+        with connect(thread.path) as sock:
+            assert [read_line(sock), read_line(sock)] == [b'{"return": 1}\n', b'{"return": 2}\n']
+
+
+def test_a_client_may_come_and_go_while_a_reply_waits(tmp_path: Path) -> None:
+    scenario = "guest: {programs: [{path: /sbin/hwclock, duration: 300ms}]}"
+    with serving(tmp_path, scenario) as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(SLOW)
+            time.sleep(0.05)
+        with connect(thread.path):
+            time.sleep(0.05)
+        with connect(thread.path) as sock:
+            sock.settimeout(PATIENCE)
+            assert read_line(sock) == PONG
