@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test check format bench clean
+.PHONY: run test check format docs bench clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -20,6 +20,10 @@ check: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: .venv/ready
+	$(BIN)/python docs/generate_faults.py > docs/faults.md.new
+	mv docs/faults.md.new docs/faults.md
 
 bench: .venv/ready
 	$(BIN)/python tests/bench/bench.py $(ARGS)

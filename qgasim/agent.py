@@ -14,6 +14,7 @@ from msgspec import Struct
 from qgasim.dialect import Dialect
 from qgasim.effects import Effect, Wait
 from qgasim.errors import CommandError, CommandNotFound
+from qgasim.faults import Disturber, Fault
 from qgasim.guest import Guest
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Exit, Process, wait_for_ever
@@ -45,6 +46,10 @@ class AgentOptions(Struct, kw_only=True, frozen=True):
     respawn: int | None = 100_000_000
     #: What answers in place of the guest, first match first.
     stubs: tuple[Stub, ...] = ()
+    #: What goes wrong, in this order.
+    faults: tuple[Fault, ...] = ()
+    #: What is left to chance in faults follows from it.
+    seed: int = 0
 
 
 class FileHandle(Struct):
@@ -77,6 +82,8 @@ class Agent:
         self.version = self.options.version or dialect.full_version
         self.table: Table = compile_table(commands, dialect)
         self._place_stubs()
+        self.disturber = Disturber(self.options.faults, self, self.options.seed)
+        self._respawn_after: int | None = None
         #: The next handle's number: kept in a state file, so that it survives the process.
         self.next_handle = FIRST_HANDLE
         #: A marker file: an agent killed while frozen starts frozen.
@@ -162,6 +169,16 @@ class Agent:
         self.handles.clear()
         self.guest.processes.kill(self.process.pid, 9)
 
+    def crash(self, respawn: int | None = None) -> None:
+        """Die at once: what is buffered in open files is lost.
+
+        *respawn* is after how many ns it is started again; None: as the options say.
+        """
+        if self.process is not None:
+            self._respawn_after = respawn
+            self.guest.processes.kill(self.process.pid, 9)
+            self.guest.settle()
+
     def _ended(self, _: Exit) -> None:
         assert self.process is not None
         self.guest.processes.reap(self.process)
@@ -171,7 +188,9 @@ class Agent:
         for execution in self.executions.values():
             execution.abandon()
         self._reset()
-        respawn = self.options.respawn
+        respawn, self._respawn_after = self._respawn_after, None
+        if respawn is None:
+            respawn = self.options.respawn
         if respawn is not None and self.guest.power.is_running:
             self.respawn_at = self.guest.clock.uptime() + respawn
             self.guest.call_at(self.respawn_at, self._respawn)
@@ -211,6 +230,7 @@ class Agent:
         does not read is not served ahead of its reading. The effects must be taken to the end.
         """
         reader = self._reader
+        disturber = self.disturber
         for message in reader.feed(data):
             if self.guest.is_busy:
                 self.guest.settle()
@@ -219,6 +239,12 @@ class Agent:
                 if not self.is_up:
                     self._held.append(message)
                     continue
+            if disturber.concerns(message):
+                for effect in disturber.disturb(message, self._effects):
+                    yield effect
+                    if reader is not self._reader:
+                        return
+                continue
             reply = self._execute(message)
             if self._busy_until:
                 until, self._busy_until = self._busy_until, 0
@@ -227,6 +253,15 @@ class Agent:
                     return
             if reply:
                 yield reply
+        if not disturber.is_idle:
+            yield from disturber.finish()
+
+    def _effects(self, message: Message) -> list[Effect]:
+        """Execute a request; give the effects all at once."""
+        reply = self._execute(message)
+        until, self._busy_until = self._busy_until, 0
+        waits: list[Effect] = [Wait(until)] if until else []
+        return [*waits, reply] if reply else waits
 
     def resume(self) -> Iterator[Effect]:
         """Execute what was read before the machine fell asleep."""

@@ -40,6 +40,8 @@ class Channel:
         self._queue = bytearray()
         #: What is to go on at a time: a reply that waits, and all that comes after it.
         self._held: tuple[int, Iterator[Effect]] | None = None
+        #: The process whose effects are held.
+        self._holder = agent.process
 
     @property
     def is_open(self) -> bool:
@@ -74,13 +76,15 @@ class Channel:
 
     def connect(self) -> Iterator[Effect]:
         """Take a client; give what it finds in the channel."""
-        return iter(())
+        return self.agent.disturber.connect()
 
     def receive(self, data: bytes) -> Iterator[Effect]:
         """Take bytes from the client; give their effects.
 
         These must be taken to the end, unless they are given back by `hold` or `return_unsent`.
         """
+        if self.agent.disturber.is_deaf:
+            return iter(())
         if self.needs_attention:
             self._queue += data
             return self.wake()
@@ -89,6 +93,9 @@ class Channel:
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up with time, and the agent read what waits for it."""
         self.agent.guest.settle()
+        if self._held is not None and self._holder is not self.agent.process:
+            # A process that has died says nothing more.
+            self._held = None
         if self._held is not None:
             until, effects = self._held
             if self.agent.guest.clock.uptime() < until:
@@ -110,6 +117,7 @@ class Channel:
     def hold(self, until: int, effects: Iterator[Effect]) -> None:
         """Go on with *effects* when the guest's uptime is *until*."""
         self._held = (until, effects)
+        self._holder = self.agent.process
 
     def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> None:  # noqa: ARG002
         """Take back what could not be sent: *data*, and then *effects*."""
@@ -147,6 +155,7 @@ class VirtioSerial(Channel):
 
     def connect(self) -> Iterator[Effect]:
         """Take a client; give what was written for nobody."""
+        yield from super().connect()
         kept = bytes(self._kept)
         self._kept.clear()
         if kept:

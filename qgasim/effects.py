@@ -4,11 +4,14 @@ A driver knows these three and nothing else. Plain bytes are to be sent; a memor
 join those that follow each other.
 """
 
-from typing import TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["Close", "Effect", "Wait"]
+__all__ = ["FOR_EVER", "Close", "Effect", "Wait"]
+
+#: An uptime that does not come.
+FOR_EVER: Final = 1 << 62
 
 
 class Wait(Struct, frozen=True):
@@ -18,7 +21,9 @@ class Wait(Struct, frozen=True):
 
 
 class Close(Struct, frozen=True):
-    """Hang up."""
+    """Hang up: in good order, by a reset, or only for sending."""
+
+    how: Literal["end", "reset", "half"] = "end"
 
 
 Effect: TypeAlias = bytes | Wait | Close

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import stat
+import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -23,7 +24,7 @@ from typing import Final, Self, TypeVar
 import trio
 
 from qgasim.channel import Channel
-from qgasim.effects import Effect, Wait
+from qgasim.effects import Close, Effect, Wait
 from qgasim.errors import ListenError
 
 __all__ = ["Server", "ServerThread", "run", "serve"]
@@ -198,10 +199,17 @@ class Server:
                 if out:
                     await self._send(sock, out)
                     out = b""
-                if not isinstance(effect, Wait):
-                    return False
-                self.channel.hold(effect.until, effects)
-                return True
+                if isinstance(effect, Wait):
+                    self.channel.hold(effect.until, effects)
+                    return True
+                assert isinstance(effect, Close)
+                if effect.how == "half":
+                    sock.shutdown(socket.SHUT_WR)
+                    continue
+                if effect.how == "reset" and sock.family != socket.AF_UNIX:
+                    # Close without a handshake.
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return False
             if out:
                 await self._send(sock, out)
         except OSError:

@@ -22,9 +22,20 @@ LAYERS: dict[str, set[str]] = {
     "results": {"base64", "dialect", "schema", "wire"},
     "matching": set(),
     "stubs": {"errors", "matching"},
+    "faults": {"effects", "guest", "matching", "wire"},
     "registry": {"stubs", "arguments", "dialect", "results", "schema", "wire"},
     "guest": {"errors"},
-    "agent": {"errors", "effects", "dialect", "wire", "registry", "results", "stubs", "guest"},
+    "agent": {
+        "errors",
+        "effects",
+        "dialect",
+        "wire",
+        "registry",
+        "results",
+        "stubs",
+        "guest",
+        "faults",
+    },
     "channel": {"effects", "agent"},
     "commands": {"errors", "base64", "schema", "registry", "agent", "guest"},
     "scenario": {
@@ -33,6 +44,7 @@ LAYERS: dict[str, set[str]] = {
         "agent",
         "channel",
         "commands",
+        "faults",
         "guest",
         "matching",
         "stubs",
@@ -42,7 +54,7 @@ LAYERS: dict[str, set[str]] = {
     "cli": {"__init__", "errors", "wire", "scenario", "server", "client"},
 }
 #: What a layer may import besides for its annotations only (``if TYPE_CHECKING``).
-TYPES_ONLY: dict[str, set[str]] = {"registry": {"agent"}}
+TYPES_ONLY: dict[str, set[str]] = {"registry": {"agent"}, "faults": {"agent"}}
 #: Who may import what does I/O, waits, or is somebody else's.
 RESTRICTED: dict[str, set[str]] = {
     "trio": {"server"},
@@ -60,7 +72,7 @@ RESTRICTED: dict[str, set[str]] = {
     "tempfile": {"cli.serve"},
     "argparse": {"cli"},
     "pathlib": {"scenario.__init__"},
-    "json": {"client", "cli"},
+    "json": {"client", "cli", "faults.base"},
     "logging": set(),
     "attr": set(),
     "dataclasses": set(),

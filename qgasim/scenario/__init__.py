@@ -19,13 +19,15 @@ from qgasim.channel import Channel, ChannelKind, make_channel
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import RELEASES, find_dialect
 from qgasim.errors import ScenarioError
+from qgasim.faults import AnyFault
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.clock import host_clock
 from qgasim.guest.units import Duration
 from qgasim.matching import Match
-from qgasim.scenario.checks import Wrong, check, checks, did_you_mean, join
+from qgasim.scenario.checks import CHECKS, Wrong, check, checks, did_you_mean, join
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import compose, merge, place_of, plain_value
+from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import fill
 from qgasim.scenario.sources import embed
 from qgasim.stubs import Stub
@@ -75,6 +77,8 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
     guest: GuestSettings = field(default_factory=GuestSettings)
     #: What is answered without asking the guest; the first stub that matches a request answers it.
     replies: list[Stub] = field(default_factory=list[Stub])
+    #: What goes wrong; faults that strike together do so in this order.
+    faults: list[AnyFault] = field(default_factory=list[AnyFault])
 
     def build(self, source: Callable[[], int] = host_clock) -> Channel:
         """Make the guest, its agent and the way to it.
@@ -101,6 +105,8 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
             fsfreeze_hook=self.agent.fsfreeze_hook,
             respawn=None if self.agent.respawn == "never" else self.agent.respawn,
             stubs=tuple(self.replies),
+            faults=tuple(self.faults),
+            seed=self.seed,
         )
         try:
             guest = Guest(self.filled().guest, seed=self.seed, source=source)
@@ -119,6 +125,9 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
         return structs.replace(self, guest=fill(self.guest, self.seed))
 
 
+CHECKS.update(FAULT_CHECKS)
+
+
 @checks(Scenario)
 def _check_scenario(scenario: Scenario) -> Wrong:
     dialect = find_dialect(scenario.agent.release)
@@ -134,11 +143,13 @@ def _check_scenario(scenario: Scenario) -> Wrong:
             if getattr(scenario.agent, name):
                 yield f"agent.{name}", f"nobody reads this on the channel {scenario.agent.channel}"
     names = [command.name for command in ALL_COMMANDS if command.is_in(dialect)]
-    for index, stub in enumerate(scenario.replies):
-        name = stub.on.command if isinstance(stub.on, Match) else stub.on
+    requests = [(f"replies[{i}].on", stub.on) for i, stub in enumerate(scenario.replies)]
+    requests += [(f"faults[{i}].on", fault.on) for i, fault in enumerate(scenario.faults)]
+    for path, on in requests:
+        name = on.command if isinstance(on, Match) else on
         if not fnmatch.filter(names, name):
             text = f"qemu-ga {scenario.agent.release} has no command '{name}'"
-            yield f"replies[{index}].on", text + did_you_mean(name, names)
+            yield path, text + did_you_mean(name, names)
 
 
 # -- files -----------------------------------------------------------------------------------------

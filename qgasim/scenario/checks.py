@@ -30,6 +30,7 @@ from qgasim.matching import compile_match
 from qgasim.stubs import Reply, Stub
 
 __all__ = [
+    "CHECKS",
     "Wrong",
     "check",
     "check_struct",
@@ -52,14 +53,14 @@ _PCI: Final = re.compile(r"[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,2}:[0-9a-fA-F]{1,2}\.[
 _COUNTED: Final = re.compile(r"\{i(:[0-9]*[dxX])?\}")
 
 
-_CHECKS: Final[dict[type, Callable[[Any], Wrong]]] = {}
+CHECKS: Final[dict[type, Callable[[Any], Wrong]]] = {}
 
 
 def checks(cls: type) -> Callable[[Callable[[Any], Wrong]], Callable[[Any], Wrong]]:
     """Register a function as the check of the Struct *cls*."""
 
     def register(function: Callable[[Any], Wrong]) -> Callable[[Any], Wrong]:
-        _CHECKS[cls] = function
+        CHECKS[cls] = function
         return function
 
     return register
@@ -79,8 +80,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def check_struct(value: Struct) -> Wrong:
     """Check one Struct; those inside it are not looked at again."""
     for cls in type(value).__mro__:
-        if cls in _CHECKS:
-            yield from _CHECKS[cls](value)
+        if cls in CHECKS:
+            yield from CHECKS[cls](value)
 
 
 def check(value: Any, path: str = "") -> Wrong:

@@ -18,7 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from qgasim.scenario.checks import check_struct, did_you_mean, fields_of, join
 from qgasim.scenario.document import Fault, kind_of, plain_value
 
-__all__ = ["UNIT_NAMES", "Decoder", "hints_of"]
+__all__ = ["UNIT_NAMES", "Decoder", "hints_of", "tag_of"]
 
 _SIZES: Final = {
     "": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30,
@@ -88,6 +88,14 @@ _NAMES: Final = {int: "an integer", float: "a number", bool: "true or false", st
 def hints_of(cls: type[Struct]) -> dict[str, Any]:
     """Give a Struct's annotations, ``Annotated`` kept."""
     return get_type_hints(cls, include_extras=True)
+
+
+def tag_of(cls: Any) -> str | None:
+    """Give what ``kind`` says for a Struct of a tagged union; None for other types."""
+    if not (isinstance(cls, type) and issubclass(cls, Struct)):
+        return None
+    tag = cls.__struct_config__.tag
+    return tag if isinstance(tag, str) else None
 
 
 class Decoder:
@@ -181,11 +189,22 @@ class Decoder:
         rest = [m for m in members if m is not type(None)]
         if len(rest) == 1:
             return self._decode(node, rest[0], path)
+        tagged = {tag: member for member in rest if (tag := tag_of(member))}
+        if len(tagged) == len(rest):
+            return self._tagged(node, tagged, path)
         for member in rest:
             if self._fits(node, member):
                 return self._decode(node, member, path)
         expected = " or ".join(_describe(member) for member in rest)
         raise Fault(node, path, f"expected {expected}, found {kind_of(node)}")
+
+    def _tagged(self, node: Node, members: dict[str, type[Struct]], path: str) -> Any:
+        """Read a mapping whose ``kind`` says of which type it is."""
+        kind = self._mapping(node, path).get("kind")
+        if kind is None:
+            raise Fault(node, path, f"'kind' is missing (one of {', '.join(members)})")
+        tag = self._literal(kind[1], tuple(members), join(path, "kind"))
+        return self._decode(node, members[tag], path)
 
     @staticmethod
     def _fits(node: Node, wanted: Any) -> bool:
@@ -224,6 +243,8 @@ class Decoder:
         before = len(self.faults)
         for name, (key, value) in values.items():
             inner = f"{path}.{name}" if path else name
+            if name == "kind" and tag_of(cls):
+                continue
             if name not in fields:
                 # Noted, but the rest can still be looked at.
                 text = f"unknown key '{name}'{did_you_mean(name, fields)}"

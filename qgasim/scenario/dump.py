@@ -11,7 +11,7 @@ import yaml
 from msgspec import Struct
 
 from qgasim.scenario.checks import fields_of
-from qgasim.scenario.decode import UNIT_NAMES, hints_of
+from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_of
 from qgasim.scenario.document import core_value
 
 __all__ = ["to_yaml"]
@@ -56,7 +56,8 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 def _struct(value: Struct) -> dict[str, Any]:
     hints = hints_of(type(value))
-    result: dict[str, Any] = {}
+    tag = tag_of(type(value))
+    result: dict[str, Any] = {"kind": tag} if tag else {}
     for field in fields_of(type(value)):
         member = getattr(value, field.name)
         default = field.default

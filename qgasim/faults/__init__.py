@@ -1,0 +1,227 @@
+"""What goes wrong, on demand and the same way every time.
+
+A fault is a frozen Struct: its fields are its settings in a scenario, `Fault.before` may answer in the
+command's place, `Fault.apply` is a function from effects to effects. What changes while the agent
+runs (how often each has struck, replies that were put aside) is in a `Disturber`.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from qgasim.effects import Close, Effect
+from qgasim.faults.base import Exchange, Fault, FromUptime
+from qgasim.faults.connection import (
+    AcceptThenSilence,
+    CloseConnection,
+    Crash,
+    HalfClose,
+    KillOn,
+    Refuse,
+    Reset,
+)
+from qgasim.faults.content import Edit, Empty, Huge, InjectedError, Stale
+from qgasim.faults.stream import (
+    Bandwidth,
+    Bom,
+    Corrupt,
+    Crlf,
+    Duplicate,
+    ExtraSentinel,
+    Garbage,
+    InvalidUtf8,
+    MissingSentinel,
+    NoNewline,
+    Reorder,
+    Split,
+    Truncate,
+    WrongId,
+)
+from qgasim.faults.timing import Delay, Drop, Hang, Ignore, Late, Leak
+from qgasim.matching import compile_match
+from qgasim.wire import Message, encode
+
+if TYPE_CHECKING:
+    from qgasim.agent import Agent
+
+__all__ = ["AnyFault", "Disturber", "Exchange", "Fault", "FromUptime"]
+
+AnyFault: TypeAlias = (
+    AcceptThenSilence | Bandwidth | Bom | CloseConnection | Corrupt | Crash | Crlf | Delay | Drop
+    | Duplicate | Edit | Empty | ExtraSentinel | Garbage | HalfClose | Hang | Huge | Ignore
+    | InjectedError | InvalidUtf8 | KillOn | Late | Leak | MissingSentinel | NoNewline | Refuse
+    | Reorder | Reset | Split | Stale | Truncate | WrongId
+)  # fmt: skip
+#: Earlier replies that are kept for `Stale`, for each command.
+HISTORY: Final = 64
+_OF_CONNECTIONS: Final = (Refuse, AcceptThenSilence)
+
+
+class _LiveFault:
+    """A fault as one agent has it: it counts."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.matches_command, self.matches_arguments = compile_match(fault.on)
+        self.seen = 0
+        self.struck = 0
+        self.is_on = True
+
+    def strikes(self, arguments: dict[str, Any], agent: "Agent", chance: random.Random) -> bool:
+        """Tell whether it strikes now, and count."""
+        fault = self.fault
+        if not (self.is_on and self.matches_arguments(arguments) and _holds(fault, agent)):
+            return False
+        self.seen += 1
+        turn = self.seen - fault.after
+        if (
+            turn <= 0
+            or turn % fault.every
+            or (fault.times is not None and self.struck >= fault.times)
+        ):
+            return False
+        if fault.probability < 1 and chance.random() >= fault.probability:
+            return False
+        self.struck += 1
+        return True
+
+
+def _holds(fault: Fault, agent: "Agent") -> bool:
+    """Whether the guest is in the state of which the fault speaks."""
+    when = fault.when
+    if when is None:
+        return True
+    if isinstance(when, FromUptime):
+        return agent.guest.clock.uptime() >= when.uptime
+    return agent.is_frozen == (when == "frozen")
+
+
+class Disturber:
+    """The faults of one agent, at work."""
+
+    def __init__(self, faults: "tuple[Fault, ...]", agent: "Agent", seed: int) -> None:
+        self.agent = agent
+        self.random = random.Random(f"faults {seed}")
+        self._faults = [_LiveFault(fault) for fault in faults]
+        self._by_command: dict[str, tuple[_LiveFault, ...]] = {}
+        self._history: dict[str, deque[tuple[int, bytes]]] = {}
+        self._late: list[bytes] = []
+        self._reordered: list[bytes] = []
+        self._is_deaf = False
+        #: Whether nothing can ever go wrong, so that nobody need ask.
+        self.is_idle = not faults
+
+    # -- switching -------------------------------------------------------------------------------
+
+    def inject(self, fault: Fault) -> None:
+        """Add a fault, after those that there are."""
+        self._faults.append(_LiveFault(fault))
+        self._by_command.clear()
+        self.is_idle = False
+
+    def switch(self, name: str, *, on: bool) -> None:
+        """Switch all faults called *name* on or off; KeyError if there is none."""
+        named = [live for live in self._faults if live.fault.name == name]
+        if not named:
+            raise KeyError(name)
+        for live in named:
+            live.is_on = on
+
+    # -- connections -----------------------------------------------------------------------------
+
+    def connect(self) -> Iterator[Effect]:
+        """Take a client; give what it meets with."""
+        striking = [
+            live.fault
+            for live in self._faults
+            if isinstance(live.fault, _OF_CONNECTIONS) and live.strikes({}, self.agent, self.random)
+        ]
+        self._is_deaf = any(isinstance(fault, AcceptThenSilence) for fault in striking)
+        if any(isinstance(fault, Refuse) for fault in striking):
+            yield Close()
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the client that is connected is not listened to."""
+        return self._is_deaf
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def find(self, command: str) -> tuple[_LiveFault, ...]:
+        """Give the faults that may disturb a command."""
+        found = self._by_command.get(command)
+        if found is None:
+            found = tuple(
+                live
+                for live in self._faults
+                if live.matches_command(command) and not isinstance(live.fault, _OF_CONNECTIONS)
+            )
+            if len(self._by_command) >= 512:
+                self._by_command.clear()
+            self._by_command[command] = found
+        return found
+
+    def concerns(self, message: Message) -> bool:
+        """Whether a request may be disturbed, or something is to be sent after its reply."""
+        if self.is_idle:
+            return False
+        command = message.get("execute") if type(message) is dict else None
+        return bool(self._late or self.find(command if isinstance(command, str) else ""))
+
+    def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
+        """Give what becomes of a request, which *execute* executes."""
+        command, arguments = _parts(message)
+        concerned = self.find(command)
+        agent = self.agent
+        striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]
+        history = self._history.setdefault(command, deque(maxlen=HISTORY))
+        late, self._late = self._late, []
+        exchange = Exchange(
+            command=command,
+            arguments=arguments,
+            id_text=_id_text(message),
+            now=agent.guest.clock.uptime(),
+            random=self.random,
+            count=0,
+            history=list(history),
+            late=self._late,
+            reordered=self._reordered,
+            crash=agent.crash,
+        )
+        effects: list[Effect] | None = None
+        for live in striking:
+            reply = live.fault.before(exchange)
+            if reply is not None:
+                effects = [reply] if reply else []
+                break
+        if effects is None:
+            effects = execute(message)
+            if any(isinstance(live.fault, Stale) for live in concerned):
+                history.extend((exchange.now, e) for e in effects if isinstance(e, bytes))
+        for live in striking:
+            exchange.count = live.struck - 1
+            effects = live.fault.apply(exchange, effects)
+        return [*effects, *late]
+
+    def finish(self) -> list[bytes]:
+        """Give the replies that were put aside until all that came together is answered."""
+        replies = self._reordered[::-1]
+        self._reordered.clear()
+        return replies
+
+
+def _id_text(message: Message) -> str:
+    has_id = isinstance(message, dict) and "id" in message
+    return f'"id": {encode(message["id"])}, ' if has_id else ""  # type: ignore[index,call-overload]
+
+
+def _parts(message: Message) -> tuple[str, dict[str, Any]]:
+    """Give the command and the arguments of a request; of another message, nothing."""
+    if not isinstance(message, dict):
+        return "", {}
+    command, arguments = message.get("execute"), message.get("arguments")
+    return (
+        command if isinstance(command, str) else "",
+        cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {},
+    )

@@ -1,0 +1,120 @@
+"""What all faults have in common: which requests they disturb, and when."""
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct, field
+
+from qgasim.effects import Effect
+from qgasim.guest.units import Duration
+from qgasim.matching import Match
+from qgasim.wire import encode
+
+__all__ = [
+    "Exchange",
+    "Fault",
+    "FromUptime",
+    "GuestState",
+    "join_bytes",
+    "rewrite",
+    "rewrite_value",
+]
+
+GuestState: TypeAlias = Literal["up", "frozen"]
+
+
+class FromUptime(Struct, frozen=True, kw_only=True):
+    """A time from which on something holds."""
+
+    #: The guest's uptime.
+    uptime: Duration
+
+
+class Exchange(Struct, kw_only=True):
+    """A request that is being disturbed, as a fault sees it."""
+
+    #: The command's name; empty if the request is none.
+    command: str
+    #: Its arguments.
+    arguments: dict[str, Any]
+    #: The member ``id`` of its reply, with a comma, if there is one.
+    id_text: str
+    #: The guest's uptime, in ns.
+    now: int
+    #: Chance: the same for the same seed.
+    random: random.Random
+    #: How often the fault has struck before.
+    count: int
+    #: Earlier replies to this command, with the uptime of each, the latest last.
+    history: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
+    #: Replies to be sent after the next one.
+    late: list[bytes] = field(default_factory=list[bytes])
+    #: Replies to be sent in the reverse order, when all that came together is answered.
+    reordered: list[bytes] = field(default_factory=list[bytes])
+    #: Ends the agent's process; after so many ns it starts again, None: as the agent's options say.
+    crash: Callable[[int | None], None] = lambda _: None
+
+
+class Fault(Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """Something that goes wrong. Faults compose in the order in which they are written."""
+
+    #: A command (``*`` and ``?`` are wildcards), or a command with patterns of its arguments.
+    on: str | Match = "*"
+    #: How many of these requests go well before.
+    after: int = 0
+    #: How often it strikes; absent: for ever.
+    times: int | None = None
+    #: It strikes at each so many'th of these requests.
+    every: int = 1
+    #: The chance that it strikes when it could.
+    probability: float = 1.0
+    #: The state of the guest in which it strikes, or the uptime from which on it does.
+    when: GuestState | FromUptime | None = None
+    #: What it is called, to be switched on and off.
+    name: str = ""
+
+    def before(self, exchange: Exchange) -> bytes | None:  # noqa: ARG002
+        """Give the reply that stands in for the command's; None: let the command run."""
+        return None
+
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+        """Give what becomes of the effects of the request."""
+        return effects
+
+
+def join_bytes(effects: list[Effect]) -> bytes:
+    """Give all bytes of *effects*."""
+    return b"".join(effect for effect in effects if isinstance(effect, bytes))
+
+
+def rewrite(effects: list[Effect], change: Callable[[bytes], bytes]) -> list[Effect]:
+    """Change the reply as a whole; it is sent where its first piece was."""
+    reply = join_bytes(effects)
+    if not reply:
+        return effects
+    changed: list[Effect] = []
+    is_done = False
+    for effect in effects:
+        if not isinstance(effect, bytes):
+            changed.append(effect)
+        elif not is_done:
+            changed.append(change(reply))
+            is_done = True
+    return changed
+
+
+def rewrite_value(effects: list[Effect], change: Callable[[Any], Any]) -> list[Effect]:
+    """Change the value that is returned; an error, or what is no reply, stays as it is."""
+
+    def change_reply(reply: bytes) -> bytes:
+        start = b"\xff" if reply.startswith(b"\xff") else b""
+        try:
+            message = json.loads(reply.removeprefix(b"\xff"))
+            message["return"] = change(message["return"])
+        except (ValueError, KeyError, TypeError):
+            return reply
+        return start + encode(message).encode("ascii") + b"\n"
+
+    return rewrite(effects, change_reply)

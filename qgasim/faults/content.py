@@ -1,0 +1,115 @@
+"""Faults in what a reply says."""
+
+from typing import Any, cast
+
+from msgspec import field
+
+from qgasim.effects import Effect
+from qgasim.faults.base import Exchange, Fault, rewrite, rewrite_value
+from qgasim.guest.units import Duration, Size
+from qgasim.wire import encode_string
+
+__all__ = ["Edit", "Empty", "Huge", "InjectedError", "Stale", "parse_pointer"]
+
+
+class InjectedError(Fault, frozen=True, kw_only=True, tag="error"):
+    """The command fails; the guest is untouched."""
+
+    #: The error's text.
+    desc: str
+    #: The error's class.
+    error_class: str = field(default="GenericError", name="class")
+
+    def before(self, exchange: Exchange) -> bytes | None:
+        """Answer by the error."""
+        shown = f'"class": {encode_string(self.error_class)}, "desc": {encode_string(self.desc)}'
+        return f'{{{exchange.id_text}"error": {{{shown}}}}}\n'.encode("ascii")
+
+
+class Stale(Fault, frozen=True, kw_only=True, tag="stale"):
+    """The reply is an earlier one to the same command; the command does not run."""
+
+    #: The latest that is at least so old; the first request of all is answered as ever.
+    age: Duration = 0
+
+    def before(self, exchange: Exchange) -> bytes | None:
+        """Answer as then."""
+        old = [reply for at, reply in exchange.history if at <= exchange.now - self.age]
+        return old[-1] if old else None
+
+
+def parse_pointer(pointer: str) -> list[str]:
+    """Take a JSON Pointer (RFC 6901) apart.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if pointer and not pointer.startswith("/"):
+        raise ValueError(f"not a JSON Pointer: {pointer!r} (expected one as in /0/ip-addresses)")
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+
+
+class Edit(Fault, frozen=True, kw_only=True, tag="edit"):
+    """The value that is returned is changed at some places, named by JSON Pointers."""
+
+    #: What is there instead, by place. Where nothing is, a member is added.
+    set: dict[str, Any] = field(default_factory=dict[str, Any])
+    #: Places at which nothing is any more.
+    remove: tuple[str, ...] = ()
+
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+        """Change it; places that there are not are passed over."""
+        return rewrite_value(effects, self._edited)
+
+    def _edited(self, value: Any) -> Any:
+        holder: list[Any] = [value]
+        for pointer, new in self.set.items():
+            _change(holder, ["0", *parse_pointer(pointer)], [new])
+        for pointer in self.remove:
+            _change(holder, ["0", *parse_pointer(pointer)], [])
+        return holder[0] if holder else {}
+
+
+def _change(container: Any, path: list[str], new: list[Any]) -> None:
+    """Put the one item of *new* at *path*, or nothing."""
+    name, *rest = path
+    if isinstance(container, list):
+        items = cast("list[object]", container)
+        if not name.isdecimal() or int(name) >= len(items):
+            return
+        if rest:
+            _change(items[int(name)], rest, new)
+        else:
+            items[int(name) : int(name) + 1] = new
+    elif isinstance(container, dict):
+        members = cast("dict[str, object]", container)
+        if rest:
+            _change(members.get(name), rest, new)
+        elif new:
+            members[name] = new[0]
+        else:
+            members.pop(name, None)
+
+
+class Empty(Fault, frozen=True, kw_only=True, tag="empty"):
+    """The value that is returned is empty: an object without members, a list without items."""
+
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+        """Empty it; a number becomes zero."""
+        return rewrite_value(effects, lambda value: type(value)())
+
+
+class Huge(Fault, frozen=True, kw_only=True, tag="huge"):
+    """The reply is padded with spaces, which mean nothing in JSON."""
+
+    #: How many bytes it has then.
+    size: Size
+
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+        """Pad it."""
+
+        def pad(reply: bytes) -> bytes:
+            start, brace, end = reply.rpartition(b"}")
+            return start + b" " * (self.size - len(reply)) + brace + end
+
+        return rewrite(effects, pad)

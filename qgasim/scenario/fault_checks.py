@@ -1,0 +1,98 @@
+"""What must hold of faults besides types."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from qgasim.faults.base import Fault
+from qgasim.faults.content import Edit, parse_pointer
+from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split
+from qgasim.faults.timing import Delay, Uniform
+from qgasim.matching import compile_match
+from qgasim.scenario.checks import Wrong
+
+__all__ = ["FAULT_CHECKS"]
+
+
+def _check_fault(fault: Fault) -> Wrong:
+    try:
+        compile_match(fault.on)
+    except ValueError as error:
+        yield "on", str(error)
+    for name, least in (("after", 0), ("times", 1), ("every", 1)):
+        value = getattr(fault, name)
+        if value is not None and value < least:
+            yield name, f"expected {least} or more, found {value}"
+    if not 0 < fault.probability <= 1:
+        yield "probability", f"expected above 0 and at most 1, found {fault.probability}"
+
+
+def _check_delay(fault: Delay) -> Wrong:
+    given = [n for n in ("by", "uniform", "normal", "lognormal") if getattr(fault, n) is not None]
+    if not given:
+        yield "", "no delay is given (expected by, uniform, normal or lognormal)"
+    elif len(given) > 1:
+        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+
+
+def _check_uniform(uniform: Uniform) -> Wrong:
+    if uniform.least > uniform.most:
+        yield "most", "expected at least as much as 'least'"
+
+
+def _check_split(fault: Split) -> Wrong:
+    if not fault.sizes:
+        yield "sizes", "expected one size or more"
+    for index, size in enumerate(fault.sizes):
+        if size < 1:
+            yield f"sizes[{index}]", f"expected 1 or more, found {size}"
+
+
+def _check_bandwidth(fault: Bandwidth) -> Wrong:
+    for name in ("bytes_per_second", "ticks"):
+        if getattr(fault, name) < 1:
+            yield name, f"expected 1 or more, found {getattr(fault, name)}"
+
+
+def _check_garbage(fault: Garbage) -> Wrong:
+    given = [name for name in ("text", "hex", "random") if getattr(fault, name)]
+    if not given:
+        yield "", "no bytes are given (expected text, hex or random)"
+    elif len(given) > 1:
+        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+    if any(ord(character) > 0xFF for character in fault.text):
+        yield "text", "a character above U+00FF is not a byte"
+    try:
+        bytes.fromhex(fault.hex)
+    except ValueError:
+        yield "hex", f"not hexadecimal: '{fault.hex}'"
+    if fault.random > 1 << 20:
+        yield "random", f"expected at most 1 MiB, found {fault.random}"
+
+
+def _check_corrupt(fault: Corrupt) -> Wrong:
+    if not fault.at and fault.bits < 1:
+        yield "", "nothing to corrupt (expected at or bits)"
+
+
+def _check_edit(fault: Edit) -> Wrong:
+    if not fault.set and not fault.remove:
+        yield "", "nothing to edit (expected set or remove)"
+    places = [(f"set.{pointer}", pointer) for pointer in fault.set]
+    places += [(f"remove[{index}]", pointer) for index, pointer in enumerate(fault.remove)]
+    for path, pointer in places:
+        try:
+            parse_pointer(pointer)
+        except ValueError as error:
+            yield path, str(error)
+
+
+FAULT_CHECKS: Final[dict[type, Callable[[Any], Wrong]]] = {
+    Bandwidth: _check_bandwidth,
+    Corrupt: _check_corrupt,
+    Delay: _check_delay,
+    Edit: _check_edit,
+    Fault: _check_fault,
+    Garbage: _check_garbage,
+    Split: _check_split,
+    Uniform: _check_uniform,
+}

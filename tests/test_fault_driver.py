@@ -1,0 +1,137 @@
+"""Faults on a socket: what a client meets with, and that nobody hangs."""
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from qgasim.client import SyncClient
+from qgasim.errors import ClientError
+from tests.serving import PATIENCE, connect, read_line, serving
+
+PING = b'{"execute":"guest-ping"}\n'
+PONG = b'{"return": {}}\n'
+
+
+def with_fault(text: str, more: str = "") -> str:
+    return f"{{extends: debian-12, faults: [{text}]{more}}}"
+
+
+def read_all(sock: socket.socket) -> bytes:
+    sock.settimeout(PATIENCE)
+    parts: list[bytes] = []
+    while data := sock.recv(1 << 16):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def flood(sock: socket.socket) -> None:
+    while True:
+        sock.sendall(PING * 1000)
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [
+        ("{kind: close, on: guest-ping, at: before}", b""),
+        ("{kind: close, on: guest-ping, at: middle}", b'{"retur'),
+        ("{kind: close, on: guest-ping, at: after}", PONG),
+        ("{kind: reset, on: guest-ping, at: after}", PONG),
+        ("{kind: half_close, on: guest-ping, at: after}", PONG),
+        ("{kind: refuse}", b""),
+    ],
+)
+def test_a_connection_ends_as_it_is_told_to(fault: str, seen: bytes, tmp_path: Path) -> None:
+    with serving(tmp_path, with_fault(fault)) as thread, connect(thread.path) as sock:
+        if "refuse" not in fault:
+            sock.sendall(PING)
+        assert read_all(sock) == seen
+
+
+def test_after_a_half_close_requests_are_still_executed(tmp_path: Path) -> None:
+    scenario = with_fault("{kind: half_close, on: guest-ping, at: after, times: 1}")
+    with serving(tmp_path, scenario) as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(PING)
+            assert read_all(sock) == PONG
+            sock.sendall(b'{"execute":"guest-fsfreeze-freeze"}')
+            time.sleep(0.1)
+        assert thread.call(lambda: thread.channel.agent.is_frozen)
+
+
+def test_the_next_client_is_served_when_the_fault_is_over(tmp_path: Path) -> None:
+    for number, fault in enumerate(
+        ["{kind: refuse, times: 1}", "{kind: accept_then_silence, times: 1}"]
+    ):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        with serving(directory, with_fault(fault)) as thread:
+            with pytest.raises(ClientError):
+                SyncClient(thread.path, timeout=0.3)
+            with SyncClient(thread.path, timeout=PATIENCE) as client:
+                assert client.call("guest-ping") == {}
+
+
+def test_a_reply_that_is_late_goes_to_the_client_that_is_there_then(tmp_path: Path) -> None:
+    scenario = with_fault("{kind: delay, on: guest-ping, by: 300ms, times: 1}")
+    with serving(tmp_path, scenario) as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(PING)
+            time.sleep(0.05)
+        with connect(thread.path) as sock:
+            assert read_line(sock) == PONG
+
+
+def test_a_hanging_agent_takes_no_more_than_it_can_hold(tmp_path: Path) -> None:
+    with serving(tmp_path, with_fault("{kind: hang, on: guest-ping}")) as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(PING)
+            sock.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                flood(sock)
+            assert thread.call(lambda: len(thread.channel._queue)) < 2 << 20
+        # The agent is dead to the next client, too; the server ends all the same.
+        with pytest.raises(ClientError):
+            SyncClient(thread.path, timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "{kind: hang}",
+        "{kind: delay, by: 1h}",
+        "{kind: split, sizes: [1], pause: 1h}",
+        "{kind: accept_then_silence}",
+        "{kind: kill_on, respawn: 1h}",
+    ],
+)
+@pytest.mark.parametrize("channel", ["virtio-serial", "unix-listen"])
+def test_the_server_ends_at_once_whatever_it_is_waiting_for(
+    fault: str, channel: str, tmp_path: Path
+) -> None:
+    scenario = with_fault(fault, f", agent: {{channel: {channel}}}")
+    start = time.monotonic()
+    with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
+        sock.sendall(PING)
+        time.sleep(0.05)
+    assert time.monotonic() - start < PATIENCE
+    assert not [t for t in threading.enumerate() if t.name == "qgasim"]
+
+
+def test_two_clients_that_fight_are_served_one_after_the_other(tmp_path: Path) -> None:
+    with serving(tmp_path, with_fault("{kind: delay, on: guest-ping, by: 20ms}")) as thread:
+        answers: list[object] = []
+
+        def ask() -> None:
+            for _ in range(5):
+                with SyncClient(thread.path, timeout=PATIENCE) as client:
+                    answers.append(client.call("guest-ping"))
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert answers == [{}] * 10
