@@ -22,8 +22,7 @@ format: .venv/ready
 	$(BIN)/ruff format
 
 docs: .venv/ready
-	$(BIN)/python docs/generate_faults.py > docs/faults.md.new
-	mv docs/faults.md.new docs/faults.md
+	$(BIN)/python docs/generate.py
 
 bench: .venv/ready
 	$(BIN)/python tests/bench/bench.py $(ARGS)

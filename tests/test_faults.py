@@ -1,8 +1,5 @@
 """Faults: each kind by its documented example, and the laws that all obey."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -17,26 +14,14 @@ from qgasim.faults.timing import Delay, Drop, LogNormal, Normal, Uniform
 from qgasim.matching import Match
 from qgasim.scenario import loads
 from qgasim.scenario.decode import parse_duration
+from tests.generated import load_generator
 from tests.serving import SECOND, Course, HandClock, request
 
-ROOT = Path(__file__).parent.parent
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
 
 
-def generator() -> Any:
-    spec = importlib.util.spec_from_file_location(
-        "generate_faults", ROOT / "docs" / "generate_faults.py"
-    )
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-GENERATOR = generator()
+GENERATOR = load_generator()
 EXAMPLES: dict[str, dict[str, Any]] = GENERATOR.EXAMPLES
 
 
@@ -57,11 +42,6 @@ def course(*faults: Fault, seed: int = 0) -> Course:
 
 def test_every_kind_has_an_example() -> None:
     assert set(EXAMPLES) == {cls.__struct_config__.tag for cls in get_args(AnyFault)}
-
-
-def test_the_page_is_fresh() -> None:
-    page = (ROOT / "docs" / "faults.md").read_text()
-    assert page == GENERATOR.make_page(), "run `make docs`"
 
 
 def see(course: Course, effects: list[Effect]) -> list[Any]:

@@ -103,6 +103,18 @@ def test_a_way_to_sleep_that_is_not_supported_is_refused(mode: str) -> None:
     assert course.guest.power.state == "running"
 
 
+def test_the_root_may_be_read_only_and_full() -> None:
+    course = Course(
+        "guest: {disks: [{name: vda}], mounts: [{device: /dev/vda, path: /, type: erofs,"
+        " options: 'ro,relatime', size: 64MiB, used: 64MiB}]}"
+    )
+    (system,) = course.say("guest-get-fsinfo")["return"]
+    assert system["used-bytes"] == system["total-bytes"] == 64 << 20
+    reply = course.say("guest-file-open", path="/etc/new", mode="w")
+    # EROFS, as recorded for a read-only mount (file/open-readonly-fs).
+    assert reply["error"]["desc"].endswith("Read-only file system")
+
+
 # -- files of the host -----------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "check": "scenarios",
     "init": "scenarios",
     "scenarios": "scenarios",
+    "schema": "scenarios",
     "serve": "serve",
     "show": "scenarios",
 }

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib import resources
 from typing import Final
 
 from qgasim.cli.parser import Parser
@@ -9,7 +10,7 @@ from qgasim.errors import QgaSimError, ScenarioError
 from qgasim.scenario import Scenario, library, load, loads
 from qgasim.scenario.dump import to_yaml
 
-__all__ = ["check", "init", "scenarios", "show"]
+__all__ = ["check", "init", "scenarios", "schema", "show"]
 
 _STARTER: Final = """\
 qgasim: 1
@@ -98,6 +99,16 @@ def show(arguments: list[str]) -> int:
     parser.add_argument("scenario", metavar="FILE-or-NAME", help="a file, a name, or -")
     scenario = _read(parser.parse_args(arguments).scenario)
     print(to_yaml(scenario.filled()), end="")
+    return 0
+
+
+def schema(arguments: list[str]) -> int:
+    """Print the JSON Schema of scenarios."""
+    Parser(
+        prog="qgasim schema",
+        description="Print the JSON Schema (draft-07) of scenarios, for editors.",
+    ).parse_args(arguments)
+    print(resources.files("qgasim").joinpath("scenario.schema.json").read_text("utf-8"), end="")
     return 0
 
 

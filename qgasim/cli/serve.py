@@ -22,6 +22,7 @@ other commands (--help tells more of each):
   qgasim init [FILE]                                  write a scenario to start from
   qgasim check FILE...                                say all that is wrong with scenarios
   qgasim show FILE-or-NAME                            print a scenario with nothing left open
+  qgasim schema                                       print the JSON Schema of scenarios
 """
 
 

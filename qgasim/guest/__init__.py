@@ -48,8 +48,7 @@ class Guest:
         #: What the contents of its files may take of the host's memory.
         self.budget = Budget()
         self.volumes: dict[str, Volume] = {}
-        root = settings.mounts[0]
-        self.files = Files(self._volume(root), self.clock.now, root.options)
+        self.files = Files(self._volume(settings.mounts[0]), self.clock.now, "rw")
         self.processes = Processes(self)
         self.power = Power(
             self,
@@ -73,7 +72,22 @@ class Guest:
         #: Called when the guest has booted again.
         self.on_boot: Callable[[], None] = lambda: None
         furnish(self)
+        self._apply_options()
         self._start_init()
+
+    def _apply_options(self) -> None:
+        """Mount as the settings say, now that all files are made.
+
+        What is read-only from now on has *used* bytes in use, its files included.
+        """
+        for mount, wanted in zip(
+            [m for m in self.files.mounts if m.volume.kind not in KERNEL_FILES],
+            self.settings.mounts,
+            strict=True,
+        ):
+            mount.options = wanted.options
+            if mount.is_read_only and wanted.bind is None:
+                mount.volume.overhead = max(0, wanted.used - mount.volume.file_bytes)
 
     def _volume(self, mount: MountSettings) -> Volume:
         volume = Volume(
@@ -81,7 +95,7 @@ class Guest:
             mount.type,
             mount.size,
             reserved=mount.reserved,
-            used=mount.used,
+            used=0 if "ro" in mount.options.split(",") else mount.used,
             block_size=mount.block_size,
             now=self.clock.now(),
             budget=self.budget,
@@ -97,7 +111,7 @@ class Guest:
         if settings.bind is not None:
             self.files.bind(settings.bind, settings.path)
         else:
-            self.files.mount(self._volume(settings), settings.path, settings.options)
+            self.files.mount(self._volume(settings), settings.path, "rw")
 
     def find_program(self, head: bytes, argv: list[str]) -> Program | None:
         """Find what an executable file that begins with *head* runs."""

@@ -20,13 +20,21 @@ def parse_address(address: str) -> tuple[int, str, int]:
 class Counters(Struct):
     """What an interface has carried (/proc/net/dev)."""
 
+    #: Bytes received.
     rx_bytes: int = 0
+    #: Packets received.
     rx_packets: int = 0
+    #: Packets received that were damaged.
     rx_errs: int = 0
+    #: Packets received that were dropped.
     rx_dropped: int = 0
+    #: Bytes sent.
     tx_bytes: int = 0
+    #: Packets sent.
     tx_packets: int = 0
+    #: Packets that could not be sent.
     tx_errs: int = 0
+    #: Packets to be sent that were dropped.
     tx_dropped: int = 0
 
 

@@ -123,11 +123,16 @@ class Volume:
         self.max_file_size = MAX_LFS_FILESIZE if kind == "tmpfs" else block_size * 0xFFFFFFFF
 
     @property
-    def used(self) -> int:
-        """Bytes in use, the file system's own included."""
+    def file_bytes(self) -> int:
+        """Bytes in use by files."""
         # Not get_disk_usage(): that defines a class at each call.
         points = cast("dict[str, dict[str, int]]", self.fakefs.mount_points)  # pyright: ignore[reportUnknownMemberType]
-        return self.overhead + points["/"]["used_size"]
+        return points["/"]["used_size"]
+
+    @property
+    def used(self) -> int:
+        """Bytes in use, the file system's own included."""
+        return self.overhead + self.file_bytes
 
     @property
     def free(self) -> int:

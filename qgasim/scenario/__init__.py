@@ -231,8 +231,8 @@ def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
                     base = _compose_file(find_scenario(value.value, path), above)
                 except ScenarioError as error:
                     raise ScenarioError(f"{place_of(value)}: extends: {error}") from None
-                return merge(base, node) if base is not None else node
-    return node
+                return merge(base, node)
+    return merge(None, node)
 
 
 def _decode(node: Node | None, name: str) -> Scenario:

@@ -135,10 +135,16 @@ def kind_of(node: Node) -> str:
     return repr(text)
 
 
-def merge(base: Node, over: Node) -> Node:
+def _nothing(node: Node) -> MappingNode:
+    return MappingNode("tag:yaml.org,2002:map", [], node.start_mark, node.end_mark)
+
+
+def merge(base: Node | None, over: Node) -> Node:
     """Lay *over* on *base*: mappings are merged key by key, ``+key`` appends to a list."""
-    if not isinstance(base, MappingNode) or not isinstance(over, MappingNode):
+    if not isinstance(over, MappingNode):
         return over
+    if not isinstance(base, MappingNode):
+        base = _nothing(over)
     result: dict[str, tuple[Node, Node]] = {}
     # What is wrong is left as it is: keys that are no texts, and second ones.
     wrong: list[tuple[Node, Node]] = []
@@ -167,5 +173,5 @@ def merge(base: Node, over: Node) -> Node:
         elif name in result:
             result[name] = (key, merge(result[name][1], value))
         else:
-            result[name] = (key, value)
+            result[name] = (key, merge(_nothing(value), value))
     return MappingNode(over.tag, [*result.values(), *wrong], over.start_mark, over.end_mark)

@@ -1,0 +1,167 @@
+"""Write what is made of the code: docs/faults.md, the reference in docs/scenario.md, the JSON Schema.
+
+`make docs` calls it; tests/test_docs.py fails when something is stale.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+from msgspec import NODEFAULT, Struct, structs
+
+from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
+from qgasim.scenario import Scenario
+from qgasim.scenario.decode import Decoder
+from qgasim.scenario.document import compose
+from qgasim.scenario.schema import comments_of, describe, make_schema, structs_of
+
+__all__ = ["EXAMPLES", "FAULTS", "MADE"]
+
+HERE = Path(__file__).parent
+TEXT = (HERE / "examples" / "faults.yaml").read_text()
+_NODE = compose(TEXT, "faults.yaml")
+assert _NODE
+EXAMPLES: dict[str, dict[str, Any]] = Decoder().decode(_NODE, Any, "")
+#: Each example's fault as it is written.
+FAULTS: dict[str, str] = dict(re.findall(r"^(\w+):\n  fault: (.*)", TEXT, re.MULTILINE))
+CHAPTERS = {
+    "In time": timing,
+    "In bytes": stream,
+    "In content": content,
+    "In the connection and the agent": connection,
+}
+INTRODUCTION = """\
+# Faults
+
+<!-- Made by docs/generate.py (`make docs`); do not edit. -->
+
+What goes wrong, on demand and the same way every time. Faults stand in a scenario under `faults`, and strike in the
+order in which they are written; each changes what the one before has left.
+
+```yaml
+qgasim: 1
+extends: debian-12
+faults:
+  - {kind: delay, on: guest-get-fsinfo, by: 30s, after: 2, times: 1}
+  - {kind: error, on: {command: guest-exec, arguments: {path: {glob: "/opt/*"}}}, desc: "out of memory"}
+  - {kind: truncate, on: "guest-file-*", keep: 100, probability: 0.01}
+```
+
+Of several faults that would answer in the command's place, the first does. In the examples `wait` says how long
+nothing comes.
+
+## Settings that all have
+"""
+
+
+def table(cls: type[Struct], leave_out: set[str]) -> str:
+    comments = comments_of(cls)
+    rows = [
+        f"| `{field.encode_name}` | {'required' if field.required else show(field.default)} "
+        f"| {comments[field.name]} |"
+        for field in structs.fields(cls)
+        if field.name not in leave_out
+    ]
+    return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *rows]) if rows else ""
+
+
+def show(default: Any) -> str:
+    return "" if default in (None, "", ()) or default is NODEFAULT else f"`{default!r}`"
+
+
+def make_faults_page() -> str:
+    common = {field.name for field in structs.fields(Fault)}
+    parts = [INTRODUCTION, table(Fault, set()), ""]
+    kinds = {cls.__struct_config__.tag: cls for cls in get_args(AnyFault)}
+    for title, module in CHAPTERS.items():
+        parts += [f"## {title}", ""]
+        for kind, cls in sorted(kinds.items()):
+            if cls.__module__ != module.__name__:
+                continue
+            example = EXAMPLES[kind]
+            parts += [f"### `{kind}`", "", describe(cls), ""]
+            if settings := table(cls, common):
+                parts += [settings, ""]
+            parts += ["```yaml", f"faults:\n  - {FAULTS[kind]}", "```", ""]
+            sent = [f"    > {text.strip()!s}" for text in example["send"]]
+            seen = [f"    < {show_seen(item)}" for item in example["see"]]
+            parts += [*sent, *seen, ""] if sent or seen else []
+    return "\n".join(parts)
+
+
+def show_seen(item: Any) -> str:
+    if isinstance(item, dict):
+        return f"(wait {item['wait']})"
+    is_bytes = item.startswith(("{", "\xff", "\xef", "z", "D", "t", " "))
+    return repr(item.encode("latin-1"))[2:-1] if is_bytes else f"({item})"
+
+
+MARKER = "## All keys\n"
+
+
+def make_scenario_page() -> str:
+    """Give docs/scenario.md: what is written by hand up to the marker, then a table per Struct."""
+    written, _, _ = (HERE / "scenario.md").read_text().partition(MARKER)
+    kinds = set(get_args(AnyFault))
+    parts = [
+        f"{written}{MARKER}",
+        "<!-- Made by docs/generate.py (`make docs`) from here on; do not edit. -->",
+        "",
+        "A list may also be given under `+key`: it is appended to that of the base. The kinds of",
+        "faults are in [faults.md](faults.md).",
+        "",
+    ]
+    for cls in structs_of(Scenario):
+        if cls not in kinds:
+            parts += [f"### {PLACES.get(cls.__name__, cls.__name__)}", "", describe(cls), ""]
+            parts += [table(cls, set()), ""]
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+#: Where a Struct stands in a scenario, where its name does not say it.
+PLACES = {
+    "Scenario": "The file",
+    "AgentSettings": "`agent`",
+    "GuestSettings": "`guest`",
+    "OsSettings": "`guest.os`",
+    "ClockSettings": "`guest.clock`",
+    "PowerSettings": "`guest.power`",
+    "MountSettings": "`guest.mounts[]`",
+    "FileSettings": "`guest.files.PATH`",
+    "ProgramSettings": "`guest.programs[]`",
+    "Account": "`guest.users.NAME`",
+    "Login": "`guest.logins[]`",
+    "Memory": "`guest.memory`",
+    "MemoryBlock": "`guest.memory.blocks[]`",
+    "Vcpu": "`guest.vcpus[]`",
+    "CpuTimes": "`guest.vcpus[].times`",
+    "Disk": "`guest.disks[]`",
+    "DiskStats": "`guest.disks[].stats`",
+    "Partition": "`guest.disks[].partitions[]`",
+    "NvmeSmart": "`guest.disks[].smart`",
+    "Nic": "`guest.nics[]`",
+    "Counters": "`guest.nics[].counters` and `growth`",
+    "Stub": "`replies[]`",
+    "Match": "`replies[].on` and `faults[].on`",
+    "Reply": "`replies[].in_turn[]`",
+    "ErrorReply": "`replies[].error`",
+    "FromUptime": "`faults[].when`",
+}
+
+
+def make_schema_file() -> str:
+    return json.dumps(make_schema(), indent=1) + "\n"
+
+
+#: What is made, and how.
+MADE: dict[Path, Callable[[], str]] = {
+    HERE / "faults.md": make_faults_page,
+    HERE / "scenario.md": make_scenario_page,
+    HERE.parent / "qgasim" / "scenario.schema.json": make_schema_file,
+}
+
+if __name__ == "__main__":
+    for path, make in MADE.items():
+        path.write_text(make())

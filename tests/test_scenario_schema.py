@@ -1,0 +1,126 @@
+"""The JSON Schema of scenarios: it takes what the loader takes, and refuses what it refuses."""
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from qgasim.cli import main
+from qgasim.errors import ScenarioError
+from qgasim.scenario import library, load, loads
+from qgasim.scenario.document import compose, plain_value
+from qgasim.scenario.schema import make_schema, structs_of
+from tests.generated import ROOT, load_generator
+
+SCHEMA = make_schema()
+VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
+
+#: Wrong by its types alone: both must refuse it.
+WRONG = [
+    "qgasim: 2",
+    "sed: 7",
+    "seed: x",
+    "guest: {vcpus: many}",
+    "guest: {hostname: [a]}",
+    "guest: {hostnam: a}",
+    "guest: {clock: {rate: fast}}",
+    "guest: {clock: {start: yesterday}}",
+    "guest: {memory: 1 stone}",
+    "guest: {memory: -1}",
+    "guest: {mounts: [{path: /}]}",
+    "guest: {mounts: [{device: a, path: /, freeze_error: eio}]}",
+    "guest: {nics: [{mac: auto}]}",
+    "guest: {nics: {name: a}}",
+    "guest: {nics: [{name: a, up: maybe}]}",
+    "guest: {disks: [{name: a, bus: parallel}]}",
+    "guest: {files: {/a: [b]}}",
+    "guest: {files: {/a: {kind: socket}}}",
+    "guest: {power: {boot_time: soon}}",
+    "guest: {power: {suspend: [standby]}}",
+    "guest: {users: {alice: 7}}",
+    "agent: {channel: pigeon}",
+    "agent: {respawn: often}",
+    "agent: {block_rpcs: guest-exec}",
+    "replies: [{reply: 1}]",
+    "replies: [{on: guest-ping, error: {class: X}}]",
+    "replies: [{on: {comand: guest-ping}, reply: 1}]",
+    "faults: [{kind: delai}]",
+    "faults: [{keep: 3}]",
+    "faults: [{kind: truncate}]",
+    "faults: [{kind: delay, by: never}]",
+    "faults: [{kind: truncate, keep: 3, when: thawed}]",
+]
+#: Unusual, and right.
+RIGHT = [
+    "guest: {hostname: no, environment: {A: 0123, B: 1.5}}",
+    "guest: {hostname: null, clock: {start: 12, zone: null}, logins: null, os: {release: null}}",
+    "guest: {+nics: [{name: a}], vcpus: [{id: 0}], memory: {size: 1G, block_size: 128 MiB}}",
+    "guest: {files: {/a: null, /b: {entries: {c: d}}}}",
+    "agent: {respawn: never, +block_rpcs: [guest-exec]}",
+    "replies: [{on: {command: guest-sync, arguments: {id: {any: true}}}, reply: null}]",
+    "faults: [{kind: edit, set: {/a: [1, {b: null}]}, when: {uptime: 1h}}]",
+]
+
+
+def plain(node: Node | None) -> Any:
+    """Read a document as an editor does: without knowing what type is wanted."""
+    if isinstance(node, MappingNode):
+        return {key.value: plain(value) for key, value in node.value}
+    if isinstance(node, SequenceNode):
+        return [plain(item) for item in node.value]
+    assert isinstance(node, ScalarNode)
+    return plain_value(node)
+
+
+def faults(text: str) -> list[str]:
+    return [error.message for error in VALIDATOR.iter_errors(plain(compose(text, "f")))]
+
+
+def test_it_is_a_schema_of_draft_07() -> None:
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("name", library())
+def test_it_takes_every_scenario_that_comes_with_qgasim(name: str) -> None:
+    assert faults(library()[name].read_text()) == []
+
+
+@pytest.mark.parametrize("text", [*RIGHT, *load_generator().FAULTS.values()])
+def test_it_takes_what_the_loader_takes(text: str) -> None:
+    text = f"faults: [{text}]" if text.startswith("{kind") else text
+    loads(text)
+    assert faults(text) == []
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_it_refuses_what_the_loader_refuses(text: str) -> None:
+    with pytest.raises(ScenarioError):
+        loads(text)
+    assert faults(text) != []
+
+
+def test_every_key_has_a_description() -> None:
+    missing = [
+        (name, key)
+        for name, schema in {"Scenario": SCHEMA, **SCHEMA["definitions"]}.items()
+        for key, value in schema["properties"].items()
+        if not value.get("description")
+    ]
+    assert missing == []
+    assert {cls.__name__ for cls in structs_of(type(load("debian-12")))} == {
+        "Scenario",
+        *SCHEMA["definitions"],
+    }
+
+
+def test_every_scenario_names_the_schema_for_editors() -> None:
+    line = "# yaml-language-server: $schema=../qgasim/scenario.schema.json"
+    assert [n for n, p in library().items() if not p.read_text().startswith(f"{line}\n")] == []
+    assert (ROOT / "scenarios" / line.rpartition("=")[2]).is_file()
+
+
+def test_the_schema_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capfd.readouterr().out) == SCHEMA
