@@ -8,12 +8,10 @@ checkpoint (trio's own sockets pass the scheduler twice per request).
 """
 
 import contextlib
-import errno
 import math
 import os
 import signal
 import socket
-import stat
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,7 +23,7 @@ import trio
 
 from qgasim.channel import Channel
 from qgasim.effects import Close, Effect, Wait
-from qgasim.errors import ListenError
+from qgasim.listen import Address, Stdio, TcpAddress, UnixAddress
 
 __all__ = ["Server", "ServerThread", "run", "serve"]
 
@@ -34,21 +32,14 @@ T = TypeVar("T")
 SEND_SIZE: Final = 1 << 16
 RECEIVE_SIZE: Final = 1 << 16
 EAGER_PASSES: Final = 6
-#: The real agent's (qga/channel-posix.c): the third client waits, the fourth is not let in.
-BACKLOG: Final = 1
-#: sun_path of Linux, less the closing NUL.
-PATH_LIMIT: Final = 107
 
 
 class Server:
-    """Serves a channel on a unix socket.
+    """Serves a channel at an address; a text is the path of a unix socket."""
 
-    *path* must be free, or hold the socket of a server that is gone.
-    """
-
-    def __init__(self, channel: Channel, path: str) -> None:
+    def __init__(self, channel: Channel, address: Address | str) -> None:
         self.channel = channel
-        self.path = path
+        self.address = UnixAddress(address) if isinstance(address, str) else address
         self._connection: socket.socket | None = None
         self._listener: socket.socket | None = None
         self._waiting_on: socket.socket | None = None
@@ -63,21 +54,44 @@ class Server:
         """Let clients connect.
 
         Raises:
-            ListenError: the path cannot be listened on.
+            ListenError: the address cannot be listened on.
         """
-        self._listener = _listen(self.path)
-        self._inode = os.stat(self.path, follow_symlinks=False).st_ino
+        address = self.address
+        if isinstance(address, Stdio):
+            return
+        self._listener = address.listen()
+        if isinstance(address, UnixAddress):
+            self._inode = os.stat(address.path, follow_symlinks=False).st_ino
+        elif isinstance(address, TcpAddress):
+            # Which port it became, if any would do.
+            self.address = TcpAddress(address.host, self._listener.getsockname()[1])
 
     async def serve(self) -> None:
         """Serve until cancelled; the socket's file is removed at the end."""
         try:
-            while True:
-                await self._accept_one()
+            if isinstance(self.address, Stdio):
+                await self._serve_stdio()
+            else:
+                while True:
+                    await self._accept_one()
         finally:
             for sock in (self._connection, self._listener):
                 if sock is not None:
                     sock.close()
-            _remove(self.path, self._inode)
+            if isinstance(self.address, UnixAddress):
+                _remove(self.address.path, self._inode)
+
+    async def _serve_stdio(self) -> None:
+        """Serve what is on the standard input, until it ends."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        other_end = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        async with other_end, trio.open_nursery() as nursery:
+            nursery.start_soon(_copy_output, other_end)
+            async with trio.open_nursery() as reading:
+                reading.start_soon(_copy_input, other_end)
+                await self._converse(ours, ends_early=False)
+                reading.cancel_scope.cancel()
 
     def poke(self) -> None:
         """Let the driver look at the channel again: something in the guest was changed."""
@@ -90,13 +104,14 @@ class Server:
         if not self.channel.is_open:
             await self._wait(None, trio.sleep_forever)
         elif self._listener is None:
-            _remove(self.path, None)
+            if isinstance(self.address, UnixAddress):
+                _remove(self.address.path, None)
             self.listen()
         else:
             accepted = await self._wait(self._listener, partial(_accept, self._listener))
             if accepted is not None:
                 self._connection = accepted
-                await self._converse(accepted)
+                await self._converse(accepted, ends_early=self.channel.ends_when_sending_ends)
                 return
         self.channel.wake_alone()
 
@@ -127,11 +142,13 @@ class Server:
         self._waiting_on = None
         return result
 
-    async def _converse(self, sock: socket.socket) -> None:
-        """Serve one client until it leaves or is hung up on."""
+    async def _converse(self, sock: socket.socket, *, ends_early: bool) -> None:
+        """Serve one client until it leaves or is hung up on.
+
+        *ends_early*: it has left when it stops sending.
+        """
         channel = self.channel
         receive = channel.receive
-        ends_early = channel.ends_when_sending_ends
         keeps = channel.keeps_unread
         unread: bytes | None = None
         self._sent = b""
@@ -143,7 +160,7 @@ class Server:
                     break
                 if channel.needs_attention or self._is_poked:
                     is_deaf = has_ended or channel.is_full
-                    wait = trio.sleep_forever if is_deaf else partial(_receive, sock)
+                    wait = trio.sleep_forever if is_deaf else partial(self._receive, sock)
                     data = await self._wait(None if is_deaf else sock, wait)
                     if data is None:
                         effects = channel.wake()
@@ -151,7 +168,7 @@ class Server:
                 else:
                     self._waiting_on = sock
                     try:
-                        data = await _receive(sock)
+                        data = await self._receive(sock)
                     except trio.ClosedResourceError:
                         continue
                     self._waiting_on = None
@@ -218,6 +235,24 @@ class Server:
             raise
         return True
 
+    async def _receive(self, sock: socket.socket) -> bytes:
+        """Receive something; `trio.ClosedResourceError` if `poke` was called meanwhile."""
+        # Who has just been answered often asks again at once: to look a few times, letting other
+        # tasks run, costs less than to fall asleep and be woken.
+        for _ in range(EAGER_PASSES):
+            await trio.lowlevel.checkpoint()
+            try:
+                return sock.recv(RECEIVE_SIZE)
+            except BlockingIOError:
+                continue
+        while not self._is_poked:
+            await trio.lowlevel.wait_readable(sock)
+            try:
+                return sock.recv(RECEIVE_SIZE)
+            except BlockingIOError:
+                continue
+        raise trio.ClosedResourceError
+
     async def _send(self, sock: socket.socket, data: bytes) -> None:
         view = memoryview(data)
         while view:
@@ -241,21 +276,18 @@ async def _accept(listener: socket.socket) -> socket.socket:
             return sock
 
 
-async def _receive(sock: socket.socket) -> bytes:
-    # Who has just been answered often asks again at once: to look a few times, letting other tasks
-    # run, costs less than to fall asleep and be woken.
-    for _ in range(EAGER_PASSES):
-        await trio.lowlevel.checkpoint()
-        try:
-            return sock.recv(RECEIVE_SIZE)
-        except BlockingIOError:
-            continue
-    while True:
-        await trio.lowlevel.wait_readable(sock)
-        try:
-            return sock.recv(RECEIVE_SIZE)
-        except BlockingIOError:
-            continue
+async def _copy_input(stream: trio.SocketStream) -> None:
+    # In a thread: the standard input may be a file, or shared with who cannot bear it non-blocking.
+    while data := await trio.to_thread.run_sync(os.read, 0, RECEIVE_SIZE, abandon_on_cancel=True):
+        await stream.send_all(data)
+    await stream.send_eof()
+
+
+async def _copy_output(stream: trio.SocketStream) -> None:
+    async for data in stream:
+        view = memoryview(data)
+        while view:
+            view = view[await trio.to_thread.run_sync(os.write, 1, view, abandon_on_cancel=True) :]
 
 
 def _has_ended(sock: socket.socket) -> bool:
@@ -264,44 +296,6 @@ def _has_ended(sock: socket.socket) -> bool:
         return not sock.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return False
-
-
-# -- sockets ---------------------------------------------------------------------------------------
-
-
-def _listen(path: str) -> socket.socket:
-    if len(os.fsencode(path)) > PATH_LIMIT:
-        raise ListenError(f"{path}: too long for a unix socket ({PATH_LIMIT} bytes at most)")
-    _replace_stale(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        # On Linux the file gets the mode that the socket has before it is bound.
-        os.fchmod(sock.fileno(), 0o600)
-        sock.bind(path)
-        os.chmod(path, 0o600)
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        raise ListenError(f"{path}: cannot listen: {error.strerror}") from None
-    return sock
-
-
-def _replace_stale(path: str) -> None:
-    """Remove the socket of a server that is gone; refuse anything else that is there."""
-    try:
-        mode = os.stat(path, follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ListenError(f"{path}: {error.strerror}") from None
-    if not stat.S_ISSOCK(mode):
-        raise ListenError(f"{path}: there is a file that is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        if probe.connect_ex(path) != errno.ECONNREFUSED:
-            raise ListenError(f"{path}: another server is listening there")
-    _remove(path, None)
 
 
 def _remove(path: str, inode: int | None) -> None:
@@ -318,21 +312,22 @@ def _remove(path: str, inode: int | None) -> None:
 
 async def serve(
     channel: Channel,
-    path: str,
+    address: Address | str,
     *,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve *channel* on the unix socket *path* until cancelled.
+    """Serve *channel* until cancelled.
 
     Args:
         channel: what `Scenario.build` made.
-        path: the socket; its file is made with mode 0600 and removed at the end.
+        address: where; a text is the path of a unix socket, whose file is made with mode 0600 and
+            removed at the end.
         task_status: for `nursery.start`, which then gives the `Server`.
 
     Raises:
-        ListenError: the path cannot be listened on.
+        ListenError: the address cannot be listened on.
     """
-    server = Server(channel, path)
+    server = Server(channel, address)
     server.listen()
     task_status.started(server)
     await server.serve()
@@ -348,17 +343,22 @@ def _keep_freed_memory() -> None:
     bytes(31 << 20)
 
 
-def run(channel: Channel, path: str, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM. *on_ready* is called when clients can connect."""
-    server = Server(channel, path)
+def run(channel: Channel, address: Address, on_ready: Callable[[Address], None]) -> None:
+    """Serve until SIGINT or SIGTERM. *on_ready* is called when clients can connect, with where."""
+    server = Server(channel, address)
     server.listen()
     _keep_freed_memory()
 
     async def main() -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(server.serve)
-                on_ready()
+
+                async def serve_and_end() -> None:
+                    await server.serve()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(serve_and_end)
+                on_ready(server.address)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
 
@@ -374,10 +374,9 @@ class ServerThread:
     A context manager; what goes wrong in the server is raised at its end.
     """
 
-    def __init__(self, channel: Channel, path: str) -> None:
+    def __init__(self, channel: Channel, address: Address | str) -> None:
         self.channel = channel
-        self.path = path
-        self._server = Server(channel, path)
+        self._server = Server(channel, address)
         self._ready = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope = trio.CancelScope()
@@ -404,6 +403,17 @@ class ServerThread:
         self._thread.join()
         if self._error is not None and error is None:
             raise self._error
+
+    @property
+    def address(self) -> Address:
+        """Where clients connect."""
+        return self._server.address
+
+    @property
+    def path(self) -> str:
+        """The path of the unix socket."""
+        assert isinstance(self.address, UnixAddress)
+        return self.address.path
 
     def call(self, function: Callable[[], T]) -> T:
         """Call *function* in the server's thread, between two requests."""

@@ -23,6 +23,10 @@ from tests.serving import PATIENCE, connect, read_line, serving
 
 ROOT = Path(__file__).parent.parent
 
+NO_ADDRESS = (
+    "qgasim: --listen: expected unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio, found '{}' "
+    "(try qgasim --help)"
+)
 #: What is typed, and the one line that is the answer ({} is a directory of the test's own).
 REFUSED: dict[str, tuple[list[str], str]] = {
     "an unknown option": (["--nope"], "qgasim: unrecognized arguments: --nope (try qgasim --help)"),
@@ -47,13 +51,17 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["--agent", "1.0"],
         "qgasim: agent.release: no such release: '1.0' (known: 7.2)",
     ),
-    "TCP": (
-        ["--listen", "tcp:127.0.0.1:4444"],
-        "qgasim: --listen: expected unix:PATH, found 'tcp:127.0.0.1:4444' (try qgasim --help)",
+    "UDP": (
+        ["--listen", "udp:4444"],
+        NO_ADDRESS.format("udp:4444"),
+    ),
+    "a port that is none": (
+        ["--listen", "tcp:127.0.0.1:99999"],
+        NO_ADDRESS.format("tcp:127.0.0.1:99999"),
     ),
     "no path": (
         ["--listen", "unix:"],
-        "qgasim: --listen: expected unix:PATH, found 'unix:' (try qgasim --help)",
+        NO_ADDRESS.format("unix:"),
     ),
     "a directory that is not there": (
         ["--listen", "unix:{}/no/s"],

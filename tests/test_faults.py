@@ -3,7 +3,7 @@
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qgasim.effects import FOR_EVER, Close, Effect, Wait
@@ -222,6 +222,7 @@ def test_the_same_seed_gives_the_same_bytes(data: bytes, faults: list[Fault]) ->
 
 
 @settings(max_examples=30, deadline=None)
+@example(data=PING, faults=[Split(pause=1), Bandwidth(bytes_per_second=1, ticks=1)])
 @given(data=REQUESTS, faults=st.lists(st.one_of(DELAYS, SPLITS, BYTES), max_size=4))
 def test_waits_never_go_back(data: bytes, faults: list[Fault]) -> None:
     waits: list[int] = []

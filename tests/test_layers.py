@@ -49,16 +49,17 @@ LAYERS: dict[str, set[str]] = {
         "matching",
         "stubs",
     },
-    "server": {"errors", "effects", "channel"},
+    "listen": {"errors"},
+    "server": {"effects", "channel", "listen"},
     "client": {"errors"},
-    "cli": {"__init__", "errors", "wire", "scenario", "server", "client"},
+    "cli": {"__init__", "errors", "wire", "listen", "scenario", "server", "client"},
 }
 #: What a layer may import besides for its annotations only (``if TYPE_CHECKING``).
 TYPES_ONLY: dict[str, set[str]] = {"registry": {"agent"}, "faults": {"agent"}}
 #: Who may import what does I/O, waits, or is somebody else's.
 RESTRICTED: dict[str, set[str]] = {
     "trio": {"server"},
-    "socket": {"server", "client"},
+    "socket": {"listen", "server", "client"},
     "select": {"client"},
     "threading": {"server"},
     "subprocess": set(),

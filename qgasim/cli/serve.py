@@ -7,6 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
+    from qgasim.listen import Address
     from qgasim.scenario import Scenario
 
 from qgasim import __version__
@@ -46,8 +47,9 @@ def serve_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--listen",
-        metavar="unix:PATH",
-        help="where to listen (default: a socket in a new temporary directory)",
+        metavar="ADDRESS",
+        help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
+        "(default: a unix socket in a new temporary directory)",
     )
     parser.add_argument("--agent", metavar="RELEASE", help="release of qemu-ga, as in 7.2")
     parser.add_argument(
@@ -77,26 +79,24 @@ def serve_parser() -> argparse.ArgumentParser:
 
 
 def serve(arguments: list[str]) -> int:
+    """Serve a guest until SIGINT or SIGTERM."""
+    from qgasim.listen import UnixAddress, parse_address  # noqa: PLC0415
+
     parser = serve_parser()
     options = parser.parse_args(arguments)
-    path = _socket_path(parser, options.listen)
-    if path is not None:
-        return _serve_at(options, path)
-    with tempfile.TemporaryDirectory(prefix="qgasim-") as directory:
-        return _serve_at(options, f"{directory}/qga.sock")
+    if options.listen is None:
+        with tempfile.TemporaryDirectory(prefix="qgasim-") as directory:
+            return _serve_at(options, UnixAddress(f"{directory}/qga.sock"))
+    try:
+        address = parse_address(options.listen)
+    except ValueError as error:
+        parser.error(f"--listen: {error}")
+    return _serve_at(options, address)
 
 
-def _socket_path(parser: argparse.ArgumentParser, listen: str | None) -> str | None:
-    if listen is None:
-        return None
-    kind, colon, path = listen.partition(":")
-    if kind != "unix" or not colon or not path:
-        parser.error(f"--listen: expected unix:PATH, found {listen!r}")
-    return path
-
-
-def _serve_at(options: argparse.Namespace, path: str) -> int:
+def _serve_at(options: argparse.Namespace, address: "Address") -> int:
     # Only now: `qgasim --help` should not wait for these.
+    from qgasim.listen import UnixAddress  # noqa: PLC0415
     from qgasim.scenario import load  # noqa: PLC0415
     from qgasim.server import run  # noqa: PLC0415
 
@@ -106,21 +106,27 @@ def _serve_at(options: argparse.Namespace, path: str) -> int:
     if log.outputs:
         channel.agent.on_exchange = log.write
 
-    def on_ready() -> None:
+    def on_ready(address: "Address") -> None:
         agent = channel.agent
         lines = [
             f"qemu-ga {agent.version} in guest {agent.guest.hostname!r}, seed {scenario.seed}",
-            f"listening on {path}",
-            f"try: qgasim call {path} guest-info",
-            f"""or:  echo '{{"execute":"guest-ping"}}' | socat -t1 - unix-connect:{path}""",
+            f"listening on {address}",
         ]
+        if isinstance(address, UnixAddress):
+            lines += [
+                f"try: qgasim call {address} guest-info",
+                f"""or:  echo '{{"execute":"guest-ping"}}' | socat -t1 - unix-connect:{address}""",
+            ]
         try:
-            print("\n".join(lines), flush=True)
+            # The standard output may be the client's.
+            print(
+                "\n".join(lines), flush=True, file=sys.stderr if options.listen == "stdio" else None
+            )
         except OSError:
             mute()
 
     with log:
-        run(channel, path, on_ready)
+        run(channel, address, on_ready)
     return 0
 
 

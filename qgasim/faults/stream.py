@@ -55,24 +55,27 @@ class Split(Fault, frozen=True, kw_only=True, tag="split"):
 
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Take apart."""
-        now = exchange.now
+        now, added = exchange.now, 0
         pieces: list[Effect] = []
         number = 0
         for effect in effects:
             if isinstance(effect, Wait):
-                now = max(now, effect.until)
-            if not isinstance(effect, bytes):
+                # What was to come then comes so much later as the pieces before it took.
+                now = effect.until + added
+                pieces.append(Wait(now))
+            elif not isinstance(effect, bytes):
                 pieces.append(effect)
-                continue
-            rest = effect
-            while rest:
-                size = self.sizes[min(number, len(self.sizes) - 1)]
-                if number and self.pause:
-                    now += self.pause
-                    pieces.append(Wait(now))
-                pieces.append(rest[:size])
-                rest = rest[size:]
-                number += 1
+            else:
+                rest = effect
+                while rest:
+                    size = self.sizes[min(number, len(self.sizes) - 1)]
+                    if number and self.pause:
+                        now += self.pause
+                        added += self.pause
+                        pieces.append(Wait(now))
+                    pieces.append(rest[:size])
+                    rest = rest[size:]
+                    number += 1
         return pieces
 
 
