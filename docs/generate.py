@@ -13,7 +13,7 @@ from msgspec import NODEFAULT, Struct, structs
 
 from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
 from qgasim.scenario import Scenario
-from qgasim.scenario.decode import Decoder
+from qgasim.scenario.decode import Decoder, tag_field_of, tag_of
 from qgasim.scenario.document import compose
 from qgasim.scenario.schema import comments_of, describe, make_schema, structs_of
 
@@ -115,7 +115,10 @@ def make_scenario_page() -> str:
     ]
     for cls in structs_of(Scenario):
         if cls not in kinds:
-            parts += [f"### {PLACES.get(cls.__name__, cls.__name__)}", "", describe(cls), ""]
+            title = PLACES.get(cls.__name__, cls.__name__)
+            if tag := tag_of(cls):
+                title = f"`timeline[]`, `{tag_field_of(cls)}: {tag}`"
+            parts += [f"### {title}", "", describe(cls), ""]
             parts += [table(cls, set()), ""]
     return "\n".join(parts).rstrip("\n") + "\n"
 

@@ -28,6 +28,7 @@ __all__ = ["Agent", "AgentOptions", "FileHandle"]
 
 FIRST_HANDLE: Final = 1000
 HELPER_LIMIT: Final = 3_600_000_000_000
+NEVER: Final = -1
 _NO_ID: Final = object()
 
 
@@ -80,6 +81,7 @@ class Agent:
         self.dialect = dialect
         self.options = options or AgentOptions()
         self.version = self.options.version or dialect.full_version
+        self._commands = commands
         self.table: Table = compile_table(commands, dialect)
         self._place_stubs()
         self.disturber = Disturber(self.options.faults, self, self.options.seed)
@@ -90,7 +92,9 @@ class Agent:
         self.is_frozen = False
         #: Called with each request and its reply (b"" for none).
         self.on_exchange: Callable[[Message, bytes], None] | None = None
-        #: Called when the process ends and when it starts.
+        #: Called with the command and the arguments of each request that was executed.
+        self.on_command: Callable[[str, dict[str, JsonValue]], None] | None = None
+        #: Called when the process ends and when it starts, when it freezes and when it thaws.
         self.on_change: Callable[[], None] = lambda: None
         #: The helper programs that were run, latest last.
         self.helpers: deque[list[str]] = deque(maxlen=100)
@@ -152,15 +156,30 @@ class Agent:
             self._disable_unsafe()
         self.on_change()
 
+    def upgrade(self, dialect: Dialect, version: str | None = None) -> None:
+        """Be another release from now on: the process ends, and the new one is started at once."""
+        self.stop(respawn=False)
+        self.guest.settle()
+        self.dialect = dialect
+        self.version = self.guest.agent_version = version or dialect.full_version
+        self.table = compile_table(self._commands, dialect)
+        self._place_stubs()
+        self.start()
+
     def terminate(self) -> None:
         """Take SIGTERM: end, but not while frozen (qga/main.c, quit_handler())."""
         if not self.is_frozen:
             self.stop()
 
-    def stop(self) -> None:
-        """End in good order: what is buffered in open files gets written."""
+    def stop(self, *, respawn: bool = True) -> None:
+        """End in good order: what is buffered in open files gets written.
+
+        *respawn*: it may be started again as the options say.
+        """
         if self.process is None:
             return
+        if not respawn:
+            self._respawn_after = NEVER
         for handle in self.handles.values():
             try:
                 handle.stream.close()
@@ -191,7 +210,7 @@ class Agent:
         respawn, self._respawn_after = self._respawn_after, None
         if respawn is None:
             respawn = self.options.respawn
-        if respawn is not None and self.guest.power.is_running:
+        if respawn is not None and respawn != NEVER and self.guest.power.is_running:
             self.respawn_at = self.guest.clock.uptime() + respawn
             self.guest.call_at(self.respawn_at, self._respawn)
         self.on_change()
@@ -206,6 +225,7 @@ class Agent:
         """Refuse from now on what may not be done while file systems are frozen."""
         self.is_frozen = True
         self._disable_unsafe()
+        self.on_change()
 
     def _disable_unsafe(self) -> None:
         for name, entry in self.table.items():
@@ -220,6 +240,7 @@ class Agent:
                 entry.disabled = None
             elif not self.dialect.keeps_frozen_text:
                 entry.disabled = self.dialect.blocked_text.format(name)
+        self.on_change()
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -273,6 +294,10 @@ class Agent:
         reply = self._answer(message)
         if self.on_exchange is not None:
             self.on_exchange(message, reply)
+        if self.on_command is not None and isinstance(message, dict):
+            command, arguments = message.get("execute"), message.get("arguments")
+            if isinstance(command, str):
+                self.on_command(command, arguments if isinstance(arguments, dict) else {})
         return reply
 
     def _answer(self, message: Message) -> bytes:

@@ -36,6 +36,7 @@ LAYERS: dict[str, set[str]] = {
         "guest",
         "faults",
     },
+    "timeline": {"dialect", "guest", "matching"},
     "channel": {"effects", "agent"},
     "commands": {"errors", "base64", "schema", "registry", "agent", "guest"},
     "scenario": {
@@ -48,6 +49,7 @@ LAYERS: dict[str, set[str]] = {
         "guest",
         "matching",
         "stubs",
+        "timeline",
     },
     "listen": {"errors"},
     "server": {"effects", "channel", "listen"},
@@ -55,7 +57,11 @@ LAYERS: dict[str, set[str]] = {
     "cli": {"__init__", "errors", "wire", "listen", "scenario", "server", "client"},
 }
 #: What a layer may import besides for its annotations only (``if TYPE_CHECKING``).
-TYPES_ONLY: dict[str, set[str]] = {"registry": {"agent"}, "faults": {"agent"}}
+TYPES_ONLY: dict[str, set[str]] = {
+    "registry": {"agent"},
+    "faults": {"agent"},
+    "timeline": {"agent"},
+}
 #: Who may import what does I/O, waits, or is somebody else's.
 RESTRICTED: dict[str, set[str]] = {
     "trio": {"server"},

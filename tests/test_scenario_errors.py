@@ -60,6 +60,29 @@ guest:
             )
         ],
     ),
+    "an event that does not say when": (
+        "timeline: [{do: reboot}, {do: reboot, at: 1s, on: up}, {do: wake, at: 1s, count: 2}]",
+        [
+            "f:1:12: timeline[0]: it does not say when (expected at, after or on)",
+            "f:1:51: timeline[1].on: there is 'at' already (expected one of the two)",
+            "f:1:82: timeline[2].count: nobody reads this without 'after'",
+        ],
+    ),
+    "an event about a fault that there is not": (
+        "{faults: [{kind: hang, name: stuck}], timeline: [{do: fault_off, fault: stock, at: 1s}]}",
+        [("f:1:73: timeline[0].fault: no fault is called 'stock' (did you mean 'stuck'?)")],
+    ),
+    "an event about what there is not": (
+        "timeline: [{do: addresses, nic: eth0, at: 1s}, {do: disk_fills, path: /srv, used: 1, at: 1s}]",
+        [
+            "f:1:33: timeline[0].nic: there is no interface 'eth0'",
+            "f:1:71: timeline[1].path: nothing is mounted at '/srv'",
+        ],
+    ),
+    "an upgrade to a release that there is not": (
+        "timeline: [{do: agent_upgrades, release: 1.0, at: 1s}]",
+        ["f:1:42: timeline[0].release: no such release: '1.0'"],
+    ),
     "bytes that are none": (
         "agent: {stale_bytes: €}",
         ["f:1:22: agent.stale_bytes: a character above U+00FF is not a byte"],

@@ -93,7 +93,8 @@ def _holds(fault: Fault, agent: "Agent") -> bool:
     if when is None:
         return True
     if isinstance(when, FromUptime):
-        return agent.guest.clock.uptime() >= when.uptime
+        uptime = agent.guest.clock.uptime()
+        return when.uptime <= uptime and (when.until is None or uptime < when.until)
     return agent.is_frozen == (when == "frozen")
 
 

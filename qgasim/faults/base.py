@@ -26,10 +26,12 @@ GuestState: TypeAlias = Literal["up", "frozen"]
 
 
 class FromUptime(Struct, frozen=True, kw_only=True):
-    """A time from which on something holds."""
+    """A time from which on something holds, or until which."""
 
     #: The guest's uptime.
-    uptime: Duration
+    uptime: Duration = 0
+    #: The guest's uptime at which it ends; absent: never.
+    until: Duration | None = None
 
 
 class Exchange(Struct, kw_only=True):

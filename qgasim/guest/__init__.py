@@ -121,6 +121,8 @@ class Guest:
 
     def settle(self) -> None:
         """Let everything happen that was due until now, in the order of time."""
+        if self.clock.is_stopped:
+            return
         now = self.clock.uptime()
         while True:
             at = self.next_call()
@@ -150,7 +152,7 @@ class Guest:
 
     def next_event(self) -> int | None:
         """Give the uptime at which something next happens by itself; None if nothing does."""
-        times = [self.next_call()]
+        times = [self.next_call(), self.clock.next_start()]
         if self.power.is_running:
             times.append(self.processes.next_event())
         return min((at for at in times if at is not None), default=None)

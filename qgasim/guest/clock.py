@@ -8,8 +8,13 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import resources
+from typing import Final
 
 __all__ = ["Clock", "find_zone", "host_clock"]
+
+
+#: Longer than anybody waits, in ns.
+FOR_EVER: Final = 1 << 62
 
 
 def find_zone(name: str) -> bytes | None:
@@ -50,16 +55,52 @@ class Clock:
         self._source = source
         self._origin = source()
         self._boot = start
+        self._catches_up = False
         #: What was added to the wall-clock time by setting it.
         self.offset = 0
         #: What the real-time clock is ahead of the wall-clock time at power-on plus uptime.
         self.rtc_offset = 0 if rtc is None else rtc - start
         self._pinned: int | None = None
+        #: Since when it has stood still and until when it does, by the host's clock.
+        self._stopped: tuple[int, int] | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the guest's time stands still."""
+        self._go_on_if_due()
+        return self._stopped is not None
+
+    def stop(self, lasts: int | None, *, wall_clock_runs: bool) -> None:
+        """Let the guest's time stand still for *lasts* ns of the host, None: until `go_on`.
+
+        *wall_clock_runs*: the wall-clock time then jumps by as much as it stood still.
+        """
+        if not self.is_stopped:
+            now = self._source()
+            self._stopped = now, now + (FOR_EVER if lasts is None else lasts)
+            self._catches_up = wall_clock_runs
+
+    def go_on(self) -> None:
+        """Let the guest's time go on."""
+        if self.is_stopped:
+            assert self._stopped
+            self._stopped = self._stopped[0], self._source()
+            self._go_on_if_due()
+
+    def _go_on_if_due(self) -> None:
+        if self._stopped is not None and self._source() >= self._stopped[1]:
+            start, end = self._stopped
+            self._stopped = None
+            self._origin += end - start
+            if self._catches_up:
+                self.offset += int((end - start) * self.rate)
 
     def uptime(self) -> int:
         """Time since power-on: never stepped."""
         if self._pinned is not None:
             return self._pinned
+        if self._stopped is not None and self.is_stopped:
+            return int((self._stopped[0] - self._origin) * self.rate)
         passed = self._source() - self._origin
         return passed if self.rate == 1.0 else int(passed * self.rate)
 
@@ -96,4 +137,13 @@ class Clock:
 
     def host_delay(self, uptime: int) -> float:
         """Seconds of the host until the guest's uptime is *uptime*."""
-        return max(0, uptime - self.uptime()) / (1e9 * self.rate)
+        delay = max(0, uptime - self.uptime()) / (1e9 * self.rate)
+        if self._stopped is not None:
+            delay += (self._stopped[1] - self._source()) / 1e9
+        return delay
+
+    def next_start(self) -> int | None:
+        """Give the uptime at which the guest's time goes on by itself; None if it does not."""
+        if not self.is_stopped or self._stopped is None or self._stopped[1] >= FOR_EVER:
+            return None
+        return self.uptime()

@@ -39,7 +39,27 @@ class Power:
     @property
     def is_running(self) -> bool:
         """Whether programs, the agent among them, get to run."""
-        return self.state == "running"
+        return self.state == "running" and not self.is_paused
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the hypervisor has stopped the guest's processors."""
+        return self.guest.clock.is_stopped
+
+    def pause(self, lasts: int | None, *, clock_runs: bool = False) -> None:
+        """Stop the guest's processors, and so its time, for *lasts* ns of the host; None: for good.
+
+        *clock_runs*: the wall-clock time is right again afterwards.
+        """
+        self.guest.clock.stop(lasts, wall_clock_runs=clock_runs)
+        self.events.append("STOP")
+        self.on_change()
+
+    def resume(self) -> None:
+        """Let the guest's processors go on."""
+        self.guest.clock.go_on()
+        self.events.append("RESUME")
+        self.on_change()
 
     def _plan(self, delay: int, change: Callable[[], None]) -> None:
         self._plans += 1

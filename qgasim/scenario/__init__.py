@@ -24,13 +24,25 @@ from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.clock import host_clock
 from qgasim.guest.units import Duration
 from qgasim.matching import Match
-from qgasim.scenario.checks import CHECKS, Wrong, check, checks, did_you_mean, join
+from qgasim.scenario.checks import CHECKS, Wrong, check, checks, count_up, did_you_mean, join
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import compose, merge, place_of, plain_value
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import fill
 from qgasim.scenario.sources import embed
 from qgasim.stubs import Stub
+from qgasim.timeline import (
+    Addresses,
+    AgentUpgrades,
+    AnyEvent,
+    DiskFills,
+    Event,
+    FaultOff,
+    FaultOn,
+    NicAppears,
+    NicDisappears,
+    Timeline,
+)
 
 __all__ = ["AgentSettings", "Scenario", "find_scenario", "library", "load", "loads"]
 
@@ -79,6 +91,8 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
     replies: list[Stub] = field(default_factory=list[Stub])
     #: What goes wrong; faults that strike together do so in this order.
     faults: list[AnyFault] = field(default_factory=list[AnyFault])
+    #: What happens, and when.
+    timeline: list[AnyEvent] = field(default_factory=list[AnyEvent])
 
     def build(self, source: Callable[[], int] = host_clock) -> Channel:
         """Make the guest, its agent and the way to it.
@@ -113,9 +127,12 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
         except (OSError, ValueError) as error:
             # What depends on the files: no check can tell it beforehand.
             raise ScenarioError(f"guest: {error}") from None
+        agent = Agent(guest, dialect, ALL_COMMANDS, options)
+        if self.timeline:
+            Timeline(self.timeline, agent)
         return make_channel(
             self.agent.channel,
-            Agent(guest, dialect, ALL_COMMANDS, options),
+            agent,
             stale_bytes=self.agent.stale_bytes.encode("latin-1"),
             keeps_unread=self.agent.keep_unread,
         )
@@ -126,6 +143,19 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 CHECKS.update(FAULT_CHECKS)
+
+
+@checks(Event)
+def _check_event(event: Event) -> Wrong:
+    given = [name for name in ("at", "after", "on") if getattr(event, name) is not None]
+    if not given:
+        yield "", "it does not say when (expected at, after or on)"
+    elif len(given) > 1:
+        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+    if event.count != 1 and event.after is None:
+        yield "count", "nobody reads this without 'after'"
+    elif event.count < 1:
+        yield "count", f"expected 1 or more, found {event.count}"
 
 
 @checks(Scenario)
@@ -145,11 +175,37 @@ def _check_scenario(scenario: Scenario) -> Wrong:
     names = [command.name for command in ALL_COMMANDS if command.is_in(dialect)]
     requests = [(f"replies[{i}].on", stub.on) for i, stub in enumerate(scenario.replies)]
     requests += [(f"faults[{i}].on", fault.on) for i, fault in enumerate(scenario.faults)]
+    requests += [
+        (f"timeline[{i}].after", e.after) for i, e in enumerate(scenario.timeline) if e.after
+    ]
     for path, on in requests:
         name = on.command if isinstance(on, Match) else on
         if not fnmatch.filter(names, name):
             text = f"qemu-ga {scenario.agent.release} has no command '{name}'"
             yield path, text + did_you_mean(name, names)
+    yield from _check_timeline(scenario)
+
+
+def _check_timeline(scenario: Scenario) -> Wrong:
+    faults = {fault.name for fault in scenario.faults if fault.name}
+    mounts = {mount.path for mount in scenario.guest.mounts}
+    if not scenario.timeline:
+        return
+    nics = {count_up(nic.name, i) for nic in scenario.guest.nics for i in range(nic.count)}
+    nics |= {event.nic.name for event in scenario.timeline if isinstance(event, NicAppears)}
+    for index, event in enumerate(scenario.timeline):
+        path = f"timeline[{index}]"
+        if isinstance(event, FaultOn | FaultOff) and event.fault not in faults:
+            text = f"no fault is called '{event.fault}'{did_you_mean(event.fault, faults)}"
+            yield f"{path}.fault", text
+        elif isinstance(event, AgentUpgrades) and find_dialect(event.release) is None:
+            yield f"{path}.release", f"no such release: '{event.release}'"
+        elif isinstance(event, Addresses | NicDisappears) and event.nic not in nics:
+            text = f"there is no interface '{event.nic}'{did_you_mean(event.nic, nics)}"
+            yield f"{path}.nic", text
+        elif isinstance(event, DiskFills) and event.path not in mounts:
+            text = f"nothing is mounted at '{event.path}'{did_you_mean(event.path, mounts)}"
+            yield f"{path}.path", text
 
 
 # -- files -----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from qgasim.scenario.checks import check_struct, did_you_mean, fields_of, join
 from qgasim.scenario.document import Fault, kind_of, plain_value
 
-__all__ = ["UNIT_NAMES", "Decoder", "hints_of", "tag_of"]
+__all__ = ["UNIT_NAMES", "Decoder", "hints_of", "tag_field_of", "tag_of"]
 
 _SIZES: Final = {
     "": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30,
@@ -91,11 +91,16 @@ def hints_of(cls: type[Struct]) -> dict[str, Any]:
 
 
 def tag_of(cls: Any) -> str | None:
-    """Give what ``kind`` says for a Struct of a tagged union; None for other types."""
+    """Give what the tag says for a Struct of a tagged union; None for other types."""
     if not (isinstance(cls, type) and issubclass(cls, Struct)):
         return None
     tag = cls.__struct_config__.tag
     return tag if isinstance(tag, str) else None
+
+
+def tag_field_of(cls: type[Struct]) -> str:
+    """Give the key that holds the tag of a Struct of a tagged union."""
+    return cls.__struct_config__.tag_field or ""
 
 
 class Decoder:
@@ -199,11 +204,12 @@ class Decoder:
         raise Fault(node, path, f"expected {expected}, found {kind_of(node)}")
 
     def _tagged(self, node: Node, members: dict[str, type[Struct]], path: str) -> Any:
-        """Read a mapping whose ``kind`` says of which type it is."""
-        kind = self._mapping(node, path).get("kind")
+        """Read a mapping that has a key, as ``kind``, which says of which type it is."""
+        name = tag_field_of(next(iter(members.values())))
+        kind = self._mapping(node, path).get(name)
         if kind is None:
-            raise Fault(node, path, f"'kind' is missing (one of {', '.join(members)})")
-        tag = self._literal(kind[1], tuple(members), join(path, "kind"))
+            raise Fault(node, path, f"'{name}' is missing (one of {', '.join(members)})")
+        tag = self._literal(kind[1], tuple(members), join(path, name))
         return self._decode(node, members[tag], path)
 
     @staticmethod
@@ -243,7 +249,7 @@ class Decoder:
         before = len(self.faults)
         for name, (key, value) in values.items():
             inner = f"{path}.{name}" if path else name
-            if name == "kind" and tag_of(cls):
+            if tag_of(cls) and name == tag_field_of(cls):
                 continue
             if name not in fields:
                 # Noted, but the rest can still be looked at.

@@ -11,7 +11,7 @@ import yaml
 from msgspec import Struct
 
 from qgasim.scenario.checks import fields_of
-from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_of
+from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_field_of, tag_of
 from qgasim.scenario.document import core_value
 
 __all__ = ["to_yaml"]
@@ -57,7 +57,7 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 def _struct(value: Struct) -> dict[str, Any]:
     hints = hints_of(type(value))
     tag = tag_of(type(value))
-    result: dict[str, Any] = {"kind": tag} if tag else {}
+    result: dict[str, Any] = {tag_field_of(type(value)): tag} if tag else {}
     for field in fields_of(type(value)):
         member = getattr(value, field.name)
         default = field.default

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from qgasim.scenario import Scenario
 from qgasim.scenario.checks import fields_of
-from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_of
+from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_field_of, tag_of
 
 __all__ = ["comments_of", "describe", "make_schema", "structs_of"]
 
@@ -101,8 +101,8 @@ def _struct(cls: type[Struct]) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     required: list[str] = []
     if tag := tag_of(cls):
-        properties["kind"] = {"const": tag, "description": describe(cls)}
-        required.append("kind")
+        properties[tag_field_of(cls)] = {"const": tag, "description": describe(cls)}
+        required.append(tag_field_of(cls))
     for field in fields_of(cls):
         schema = {**_type(hints[field.name]), "description": comments.get(field.name, "")}
         default = field.default

@@ -1,0 +1,268 @@
+"""Events: what happens, when, and what a client sees of it."""
+
+from typing import Any
+
+import pytest
+
+from qgasim.effects import Close
+from qgasim.scenario import loads
+from qgasim.scenario.dump import to_yaml
+from qgasim.timeline import AgentUpgrades, DiskFills, NicDisappears, Reboot, Resume, state_of
+from tests.serving import SECOND, Course
+
+PING = b'{"execute":"guest-ping"}\n'
+PONG = b'{"return": {}}\n'
+
+
+def course(*events: str, more: str = "") -> Course:
+    """Give a guest that has been up for 12 s, with events."""
+    return Course(f"{{extends: debian-12, timeline: [{', '.join(events)}]{more}}}")
+
+
+def addresses(guest: Course, name: str) -> list[str]:
+    nics = guest.say("guest-network-get-interfaces")["return"]
+    found = [nic for nic in nics if nic["name"] == name]
+    return [a["ip-address"] for nic in found for a in nic.get("ip-addresses", [])]
+
+
+def users(guest: Course) -> list[str]:
+    return [user["user"] for user in guest.say("guest-get-users")["return"]]
+
+
+def disks(guest: Course) -> list[str]:
+    return [disk["name"] for disk in guest.say("guest-get-disks")["return"]]
+
+
+def used(guest: Course) -> int:
+    systems = guest.say("guest-get-fsinfo")["return"]
+    return int(next(s["used-bytes"] for s in systems if s["mountpoint"] == "/"))
+
+
+def time_passed(guest: Course) -> float:
+    """Tell what the guest's clock is ahead of one that was right at power-on."""
+    start = 1_735_689_600 * SECOND
+    return (int(guest.say("guest-get-time")["return"]) - start - guest.clock.now) / SECOND
+
+
+#: An event at 20 s, how to look, and what is seen before and after.
+SEEN: dict[str, tuple[str, Any, Any, Any]] = {
+    "the agent stops": ("do: agent_stops", lambda c: c.send(PING), PONG, b""),
+    "the agent crashes": ("do: agent_crashes, respawn: 1h", lambda c: c.send(PING), PONG, b""),
+    "a panic": ("do: panic", lambda c: c.send(PING), PONG, b""),
+    "a sleep": ("do: suspend", lambda c: c.send(PING), PONG, b""),
+    "a step forward": ("do: step_clock, forward: 1h", time_passed, 0.0, 3600.0),
+    "a step back": ("do: step_clock, back: 90s", time_passed, 0.0, -90.0),
+    "a new interface": (
+        "do: nic_appears, nic: {name: eth9, addresses: [203.0.113.9/24]}",
+        lambda c: addresses(c, "eth9"),
+        [],
+        ["203.0.113.9"],
+    ),
+    "an interface less": (
+        "do: nic_disappears, nic: enp1s0",
+        lambda c: bool(addresses(c, "enp1s0")),
+        True,
+        False,
+    ),
+    "an address more and one less": (
+        'do: addresses, nic: lo, add: [10.0.0.1/8], remove: ["::1/128"]',
+        lambda c: addresses(c, "lo"),
+        ["127.0.0.1", "::1"],
+        ["127.0.0.1", "10.0.0.1"],
+    ),
+    "a new disk": (
+        "do: disk_appears, disk: {name: vdb, size: 1GiB}",
+        lambda c: "/dev/vdb" in disks(c),
+        False,
+        True,
+    ),
+    "a full disk": (
+        "do: disk_fills, path: /, used: 9GiB",
+        lambda c: used(c) == 9 << 30,
+        False,
+        True,
+    ),
+    "a user who comes": (
+        "do: logs_on, user: root",
+        users,
+        ["debian"],
+        ["debian", "root"],
+    ),
+    "a user who goes": ("do: logs_off, user: debian", users, ["debian"], []),
+    "a file that changes": (
+        'do: file_changes, path: /etc/motd, file: "new"',
+        lambda c: c.guest.files.exists("/etc/motd"),
+        False,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_an_event_is_seen_from_its_time_on(name: str) -> None:
+    event, look, before, after = SEEN[name]
+    guest = course(f"{{{event}, at: 20s}}")
+    assert look(guest) == before
+    guest.advance(7.9)
+    assert look(guest) == before
+    guest.advance(0.2)
+    assert look(guest) == after
+
+
+def test_an_event_happens_after_so_many_requests() -> None:
+    guest = course("{do: logs_off, user: debian, after: guest-get-users, count: 2, delay: 1s}")
+    assert users(guest) == users(guest) == users(guest) == ["debian"]
+    guest.advance(1)
+    assert users(guest) == []
+
+
+def test_an_event_may_wait_for_certain_arguments() -> None:
+    guest = course("{do: agent_crashes, after: {command: guest-sync, arguments: {id: 7}}}")
+    for number in (6, 7):
+        assert guest.say("guest-sync", id=number) == {"return": number}
+    guest.advance(0)
+    assert guest.send(PING) == b""
+    # Kept by the channel, as recorded for what comes while no agent runs; answered by the next one.
+    assert guest.advance(0.2) == PONG
+
+
+def test_an_event_happens_on_entering_a_state() -> None:
+    guest = course("{do: step_clock, forward: 1h, on: frozen}")
+    assert time_passed(guest) == 0
+    guest.say("guest-fsfreeze-freeze")
+    guest.advance(0)
+    guest.say("guest-fsfreeze-thaw")
+    assert time_passed(guest) == 3600
+
+
+def test_a_fault_is_switched_on_and_off() -> None:
+    guest = course(
+        "{do: fault_off, fault: down, at: 20s}",
+        "{do: fault_on, fault: down, at: 30s}",
+        more=", faults: [{kind: error, desc: x, name: down}]",
+    )
+    seen = []
+    for _ in range(3):
+        seen.append(guest.send(PING) == PONG)
+        guest.advance(10)
+    assert seen == [False, True, False]
+
+
+def test_an_agent_that_was_stopped_is_started() -> None:
+    guest = course("{do: agent_stops, at: 0s}", "{do: agent_starts, at: 1m}")
+    guest.advance(0)
+    assert guest.send(PING) == b""
+    assert guest.advance(60) == PONG
+
+
+def test_an_upgraded_agent_says_so_and_has_forgotten_its_handles() -> None:
+    guest = course()
+    guest.say("guest-file-open", path="/etc/hostname")
+    AgentUpgrades(at=0, release="7.2.9").happen(guest.agent)
+    assert guest.say("guest-info")["return"]["version"] == "7.2.9"
+    assert "error" in guest.say("guest-file-close", handle=1000)
+
+
+# -- states ----------------------------------------------------------------------------------------
+
+
+def test_states_are_named() -> None:
+    guest = course(
+        "{do: reboot, at: 20s}",
+        "{do: suspend, at: 40s}",
+        "{do: wake, at: 50s}",
+        "{do: power_off, at: 1m}",
+    )
+    seen = [state_of(guest.agent)]
+    guest.say("guest-fsfreeze-freeze")
+    seen.append(state_of(guest.agent))
+    for seconds in (8.5, 10, 10, 10, 10):
+        guest.advance(seconds)
+        seen.append(state_of(guest.agent))
+    assert seen == ["up", "frozen", "rebooting", "frozen", "suspended", "frozen", "off"]
+
+
+def test_a_panic_is_a_crash_and_an_agent_that_is_gone_is_booting() -> None:
+    guest = course("{do: agent_stops, at: 0s}", "{do: panic, at: 20s}")
+    guest.advance(0)
+    assert state_of(guest.agent) == "booting"
+    guest.advance(10)
+    assert state_of(guest.agent) == "crashed"
+
+
+def test_a_paused_guest_answers_nothing_and_its_time_stands_still() -> None:
+    guest = course("{do: pause, lasts: 30s, at: 12s}")
+    guest.advance(0)
+    uptime = guest.guest.clock.uptime()
+    assert guest.send(PING) == b""
+    assert guest.advance(29) == b""
+    assert state_of(guest.agent) == "paused"
+    assert guest.guest.clock.uptime() == uptime
+    assert guest.advance(1) == PONG
+    assert state_of(guest.agent) == "up"
+    # Its clock is behind by as much as it stood still.
+    assert time_passed(guest) == -30
+
+
+def test_a_paused_guest_may_have_the_right_time_afterwards() -> None:
+    guest = course("{do: pause, lasts: 30s, clock_runs: true, at: 12s}")
+    guest.advance(0)
+    guest.advance(31)
+    assert time_passed(guest) == 0
+
+
+def test_a_guest_that_is_paused_for_good_is_resumed() -> None:
+    guest = course("{do: pause, at: 12s}")
+    guest.advance(0)
+    guest.advance(1000)
+    assert guest.send(PING) == b""
+    Resume(at=0).happen(guest.agent)
+    assert guest.advance(0) == PONG
+
+
+def test_what_runs_in_a_paused_guest_goes_on_where_it_was() -> None:
+    guest = course("{do: pause, lasts: 1h, at: 13s}")
+    pid = guest.say("guest-exec", path="sleep", arg=["10"])["return"]["pid"]
+    guest.advance(1)
+    guest.advance(3605)
+    assert guest.say("guest-exec-status", pid=pid) == {"return": {"exited": False}}
+    guest.advance(5)
+    assert guest.say("guest-exec-status", pid=pid)["return"]["exited"]
+
+
+def test_after_a_migration_the_clock_is_behind() -> None:
+    guest = course("{do: migrate, blackout: 800ms, at: 12s}")
+    guest.advance(0)
+    assert guest.send(PING) == b""
+    assert guest.advance(0.8) == PONG
+    assert time_passed(guest) == pytest.approx(-0.8)
+
+
+def test_a_guest_that_is_off_hangs_up() -> None:
+    guest = course("{do: power_off, at: 20s}")
+    guest.clock.now += 10 * SECOND
+    assert list(guest.channel.wake()) == [Close()]
+
+
+# -- from Python, and what is wrong ----------------------------------------------------------------
+
+
+def test_an_event_may_happen_at_once() -> None:
+    guest = course()
+    Reboot(at=0).happen(guest.agent)
+    guest.advance(0)
+    assert guest.guest.power.events == ["RESET"]
+
+
+def test_what_is_not_there_cannot_change() -> None:
+    guest = course()
+    with pytest.raises(LookupError, match="there is no interface eth9"):
+        NicDisappears(at=0, nic="eth9").happen(guest.agent)
+    with pytest.raises(LookupError, match="nothing is mounted at /nope"):
+        DiskFills(at=0, path="/nope", used=1).happen(guest.agent)
+
+
+def test_a_scenario_with_events_can_be_written_again() -> None:
+    text = ", ".join(f"{{{event}, at: 20s}}" for event, *_ in SEEN.values())
+    scenario = loads(f"{{extends: debian-12, timeline: [{text}]}}")
+    assert loads(to_yaml(scenario)).timeline == scenario.timeline
