@@ -12,7 +12,7 @@ from typing import Any, get_args
 from msgspec import NODEFAULT, Struct, structs
 
 from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
-from qgasim.scenario import Scenario
+from qgasim.scenario import Scenario, library, load
 from qgasim.scenario.decode import Decoder, tag_field_of, tag_of
 from qgasim.scenario.document import compose
 from qgasim.scenario.schema import comments_of, describe, make_schema, structs_of
@@ -20,10 +20,17 @@ from qgasim.scenario.schema import comments_of, describe, make_schema, structs_o
 __all__ = ["EXAMPLES", "FAULTS", "MADE"]
 
 HERE = Path(__file__).parent
+
+
+def read_yaml(name: str) -> Any:
+    """Read a file beside this one, by the rules of YAML 1.2."""
+    node = compose((HERE / name).read_text(), name)
+    assert node
+    return Decoder().decode(node, Any, "")
+
+
 TEXT = (HERE / "examples" / "faults.yaml").read_text()
-_NODE = compose(TEXT, "faults.yaml")
-assert _NODE
-EXAMPLES: dict[str, dict[str, Any]] = Decoder().decode(_NODE, Any, "")
+EXAMPLES: dict[str, dict[str, Any]] = read_yaml("examples/faults.yaml")
 #: Each example's fault as it is written.
 FAULTS: dict[str, str] = dict(re.findall(r"^(\w+):\n  fault: (.*)", TEXT, re.MULTILINE))
 CHAPTERS = {
@@ -154,6 +161,50 @@ PLACES = {
 }
 
 
+LIBRARY_INTRODUCTION = """\
+# The library of scenarios
+
+<!-- Made by docs/generate.py (`make docs`) from docs/library.yaml and scenarios/; do not edit. -->
+
+Each is served by its name, as in `qgasim --scenario nic-without-ip`, and can be extended. `qgasim scenarios` lists them,
+`qgasim show NAME` prints one with all that it takes from its base.
+"""
+
+
+def make_library_page() -> str:
+    """Give docs/library.md: the guests, and what went wrong with clients, with its scenarios."""
+    shipped = {name: load(path) for name, path in library().items()}
+    rows: list[dict[str, Any]] = read_yaml("library.yaml")["rows"]
+    told = {name for row in rows for name in row["names"]}
+    parts = [LIBRARY_INTRODUCTION, "## Guests", "", "| name | what it is |", "| --- | --- |"]
+    parts += [
+        f"| `{name}` | {scenario.description.splitlines()[0]} |"
+        for name, scenario in shipped.items()
+        if name not in told
+    ]
+    names = [name for row in rows for name in row["names"]]
+    count = len(set(names) & set(shipped))
+    parts += ["", "## What went wrong with clients in the field", ""]
+    parts += [f"{len(rows)} reports; {count} of their {len(set(names))} scenarios are there."]
+    chapter = ""
+    for row in rows:
+        if row["chapter"] != chapter:
+            chapter = row["chapter"]
+            parts += ["", f"### {chapter}", "", "| | what went wrong | evidence | scenarios |"]
+            parts += ["| --- | --- | --- | --- |"]
+        scenarios = ", ".join(
+            f"`{name}`" if name in shipped else f"{name} (to come)" for name in row["names"]
+        )
+        cells = [
+            str(row["row"]),
+            row["wrong"],
+            row["evidence"],
+            scenarios or "(a check of the client)",
+        ]
+        parts.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join(parts) + "\n"
+
+
 def make_schema_file() -> str:
     return json.dumps(make_schema(), indent=1) + "\n"
 
@@ -161,6 +212,7 @@ def make_schema_file() -> str:
 #: What is made, and how.
 MADE: dict[Path, Callable[[], str]] = {
     HERE / "faults.md": make_faults_page,
+    HERE / "library.md": make_library_page,
     HERE / "scenario.md": make_scenario_page,
     HERE.parent / "qgasim" / "scenario.schema.json": make_schema_file,
 }

@@ -157,14 +157,16 @@ class Agent:
         self.on_change()
 
     def upgrade(self, dialect: Dialect, version: str | None = None) -> None:
-        """Be another release from now on: the process ends, and the new one is started at once."""
+        """Be another release from now on; a process that runs ends, and the new one is started."""
+        was_running = self.process is not None
         self.stop(respawn=False)
         self.guest.settle()
         self.dialect = dialect
         self.version = self.guest.agent_version = version or dialect.full_version
         self.table = compile_table(self._commands, dialect)
         self._place_stubs()
-        self.start()
+        if was_running:
+            self.start()
 
     def terminate(self) -> None:
         """Take SIGTERM: end, but not while frozen (qga/main.c, quit_handler())."""

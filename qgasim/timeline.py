@@ -96,7 +96,7 @@ class AgentStarts(Event, frozen=True, kw_only=True, tag="agent_starts"):
 
 
 class AgentUpgrades(Event, frozen=True, kw_only=True, tag="agent_upgrades"):
-    """The agent is replaced by another release, and started again at once."""
+    """The agent is replaced by another release, and started again if it runs."""
 
     #: The release, as in ``agent.release``.
     release: str
@@ -347,6 +347,7 @@ class Timeline:
         self._by_command: list[_Count] = []
         self._by_state: list[Event] = []
         self._state = state_of(agent)
+        self._happening: Event | None = None
         for event in events:
             if event.at is not None:
                 self._plan(event, event.at)
@@ -362,8 +363,10 @@ class Timeline:
     def _plan(self, event: Event, uptime: int) -> None:
         def happen() -> None:
             # What it names may have gone in the meantime; then nothing happens.
+            self._happening = event
             with suppress(LookupError, OSError):
                 event.happen(self.agent)
+            self._happening = None
 
         self.agent.guest.call_at(uptime + event.delay, happen)
 
@@ -377,7 +380,8 @@ class Timeline:
         if state != self._state:
             self._state = state
             for event in self._by_state:
-                if event.on == state:
+                # An event that brings the guest back into its own state would go on for ever.
+                if event.on == state and event is not self._happening:
                     self._plan(event, self.agent.guest.clock.uptime())
 
 

@@ -421,5 +421,5 @@ def test_a_shipped_scenario_can_be_built_and_describes_itself(name: str) -> None
     scenario = load(name)
     assert scenario.description
     assert scenario.origin
-    channel = scenario.build(HandClock())
-    assert list(channel.receive(b'{"execute":"guest-ping"}')) == [b'{"return": {}}\n']
+    # What each answers is asked in test_library.py.
+    assert scenario.build(HandClock()).agent.guest.hostname

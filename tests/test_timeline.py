@@ -266,3 +266,11 @@ def test_a_scenario_with_events_can_be_written_again() -> None:
     text = ", ".join(f"{{{event}, at: 20s}}" for event, *_ in SEEN.values())
     scenario = loads(f"{{extends: debian-12, timeline: [{text}]}}")
     assert loads(to_yaml(scenario)).timeline == scenario.timeline
+
+
+def test_an_event_that_leads_back_into_its_own_state_happens_once() -> None:
+    guest = course(
+        "{do: agent_upgrades, release: 7.2.9, on: up}", "{do: agent_crashes, at: 13s, respawn: 1s}"
+    )
+    guest.advance(5)
+    assert guest.say("guest-info")["return"]["version"] == "7.2.9"

@@ -121,10 +121,8 @@ class Guest:
 
     def settle(self) -> None:
         """Let everything happen that was due until now, in the order of time."""
-        if self.clock.is_stopped:
-            return
         now = self.clock.uptime()
-        while True:
+        while not self.clock.is_stopped:
             at = self.next_call()
             until = now if at is None else min(at, now)
             if self.power.is_running:
@@ -139,6 +137,8 @@ class Guest:
             self._calls.remove(call)
             with self.clock.at(call[0]):
                 call[1]()
+            # Time that stood still, and goes on already, is not the guest's.
+            now = self.clock.uptime()
         self.is_busy = bool(self._calls) or self.processes.is_active
 
     def next_call(self) -> int | None:

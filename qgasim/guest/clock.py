@@ -76,7 +76,8 @@ class Clock:
         *wall_clock_runs*: the wall-clock time then jumps by as much as it stood still.
         """
         if not self.is_stopped:
-            now = self._source()
+            pinned = self._pinned
+            now = self._source() if pinned is None else self._origin + int(pinned / self.rate)
             self._stopped = now, now + (FOR_EVER if lasts is None else lasts)
             self._catches_up = wall_clock_runs
 
