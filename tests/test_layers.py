@@ -66,7 +66,7 @@ TYPES_ONLY: dict[str, set[str]] = {
 RESTRICTED: dict[str, set[str]] = {
     "trio": {"server"},
     "socket": {"listen", "server", "client"},
-    "select": {"client"},
+    "select": {"client", "server"},
     "threading": {"server"},
     "subprocess": set(),
     "asyncio": set(),

@@ -109,7 +109,8 @@ class Disturber:
         self._history: dict[str, deque[tuple[int, bytes]]] = {}
         self._late: list[bytes] = []
         self._reordered: list[bytes] = []
-        self._is_deaf = False
+        #: Whether the client that is connected is not listened to.
+        self.is_deaf = False
         #: Whether nothing can ever go wrong, so that nobody need ask.
         self.is_idle = not faults
 
@@ -138,14 +139,9 @@ class Disturber:
             for live in self._faults
             if isinstance(live.fault, _OF_CONNECTIONS) and live.strikes({}, self.agent, self.random)
         ]
-        self._is_deaf = any(isinstance(fault, AcceptThenSilence) for fault in striking)
+        self.is_deaf = any(isinstance(fault, AcceptThenSilence) for fault in striking)
         if any(isinstance(fault, Refuse) for fault in striking):
             yield Close()
-
-    @property
-    def is_deaf(self) -> bool:
-        """Whether the client that is connected is not listened to."""
-        return self._is_deaf
 
     # -- requests --------------------------------------------------------------------------------
 
