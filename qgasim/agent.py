@@ -19,7 +19,8 @@ from qgasim.guest import Guest
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Exit, Process, wait_for_ever
 from qgasim.guest.stdio import Stream
-from qgasim.registry import Command, Entry, Table, compile_table
+from qgasim.matching import Match
+from qgasim.registry import Command, Entry, Table, compile_table, make_added
 from qgasim.results import Pieces
 from qgasim.stubs import LiveStub, Reply, Stub
 from qgasim.wire import JsonValue, Message, MessageReader, encode, encode_string, hash_order
@@ -118,6 +119,10 @@ class Agent:
 
     def _place_stubs(self) -> None:
         stubs = [LiveStub(stub) for stub in self.options.stubs]
+        for stub in self.options.stubs:
+            if stub.adds:
+                name = stub.on.command if isinstance(stub.on, Match) else stub.on
+                self.table[name] = make_added(name, self.dialect)
         for name, entry in self.table.items():
             entry.stubs = tuple(stub for stub in stubs if stub.matches_command(name))
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from qgasim.arguments import Member, make_visit, read_members
 from qgasim.dialect import Dialect, Version
+from qgasim.errors import CommandNotFound
 from qgasim.results import WriteResult, make_write
 from qgasim.schema import is_in
 from qgasim.stubs import LiveStub
@@ -22,7 +23,7 @@ from qgasim.wire import JsonValue
 if TYPE_CHECKING:
     from qgasim.agent import Agent
 
-__all__ = ["COMMANDS", "Command", "Entry", "Table", "command", "compile_table"]
+__all__ = ["COMMANDS", "Command", "Entry", "Table", "command", "compile_table", "make_added"]
 
 
 class Command(Struct, frozen=True, kw_only=True, eq=False):
@@ -116,6 +117,32 @@ class Entry:
 
 
 Arguments: TypeAlias = dict[str, JsonValue]
+
+
+def make_added(name: str, dialect: Dialect) -> Entry:
+    """Make the entry of a command that only stubs answer: it takes any arguments."""
+
+    def take(arguments: Arguments) -> None:
+        """Take any arguments."""
+
+    def refuse(agent: "Agent", arguments: Arguments) -> None:
+        raise CommandNotFound(f"The command {name} has not been found")
+
+    added = Command(
+        name=name,
+        function=refuse,
+        since=(0, 0),
+        until=None,
+        replies=True,
+        while_frozen=False,
+        is_supported=True,
+        is_delimited=False,
+        parameters=(),
+        returns=type(None),
+    )
+    entry = Entry(added, dialect)
+    entry.check, entry.call = take, refuse
+    return entry
 
 
 @lru_cache(maxsize=1024)

@@ -55,6 +55,9 @@ class Stub(Reply, kw_only=True, frozen=True):
     on: str | Match
     #: Several answers, used in turn.
     in_turn: tuple[Reply, ...] = ()
+    #: Whether the command is one that the release does not have, or not on this kind of guest: it is
+    #: there then, takes any arguments, and is not found where no stub answers.
+    adds: bool = False
 
 
 class LiveStub:

@@ -8,6 +8,7 @@ from typing import Any
 SPEC = Path(__file__).parent / "spec"
 _SCALARS: dict[str, tuple[type, ...]] = {
     "int": (int,),
+    "uint16": (int,),
     "uint64": (int,),
     "str": (str,),
     "bool": (bool,),
@@ -42,8 +43,8 @@ def _check(schema: dict[str, Any], kind: Any, value: Any, where: str) -> list[st
         ]
     if kind in _SCALARS:
         is_right = isinstance(value, _SCALARS[kind]) and isinstance(value, bool) == (kind == "bool")
-        if kind == "uint64":
-            is_right = is_right and 0 <= value < 1 << 64
+        if kind.startswith("uint"):
+            is_right = is_right and 0 <= value < 1 << int(kind.removeprefix("uint"))
         return [] if is_right else [f"{where}: expected {kind}, found {value!r}"]
     if kind in schema["enums"]:
         return [] if value in schema["enums"][kind] else [f"{where}: no {kind}: {value!r}"]

@@ -106,6 +106,7 @@ def test_every_command_is_asked() -> None:
 @pytest.mark.parametrize("name", library())
 def test_a_scenario_answers_every_command_as_its_releases_schema_says(name: str) -> None:
     course = Course(name)
+    is_report = load(name).origin.startswith("client bug")
     names: dict[str, int] = {"$h": 1000, "$p": 1}
     wrong: list[str] = []
     asked = 0
@@ -117,7 +118,8 @@ def test_a_scenario_answers_every_command_as_its_releases_schema_says(name: str)
         # A reply that waits for a program is waited for.
         reply = course.send(request(command, **given))
         asked += 1
-        if is_tampered(course, command) or not course.agent.is_up:
+        # What a report is about may be invalid; a guest's own stubs may not.
+        if not course.agent.is_up or (is_report and is_tampered(course, command)):
             continue
         wrong += check(course, command, reply)
         value = json.loads(reply.removeprefix(b"\xff")).get("return")

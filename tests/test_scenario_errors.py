@@ -328,6 +328,10 @@ guest:
             "f:1:58: replies[0].times: nobody reads this beside 'in_turn' (its entries have their own)",
         ],
     ),
+    "a command that cannot be added": (
+        "replies: [{on: 'guest-*', reply: 1, adds: true}]",
+        ["f:1:16: replies[0].on: not the name of a command that could be added: 'guest-*'"],
+    ),
     "a pattern that is none": (
         "replies: [{on: {command: guest-exec, arguments: {path: {regex: '('}}}, reply: 1}]",
         [

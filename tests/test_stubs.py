@@ -164,3 +164,22 @@ def test_a_stub_counts_on_when_the_agent_is_started_again() -> None:
     agent.channel.agent.guest.processes.kill(process.pid, 9)
     agent.channel.agent.start()
     assert agent.say("guest-ping")["return"] == 2
+
+
+def test_a_stub_may_add_a_command_that_the_release_does_not_have() -> None:
+    added = Match(command="guest-get-load", arguments={"x": 1})
+    agent = course(Stub(on=added, reply={"load1m": 0.5}, adds=True))
+    assert agent.say("guest-get-load", x=1, y=2) == {"return": {"load1m": 0.5}}
+    assert agent.say("guest-get-load")["error"] == {
+        "class": "CommandNotFound",
+        "desc": "The command guest-get-load has not been found",
+    }
+    names = [c["name"] for c in agent.say("guest-info")["return"]["supported_commands"]]
+    assert "guest-get-load" in names
+    # Other agents do not have it.
+    assert "error" in Course().say("guest-get-load", x=1)
+
+
+def test_a_stub_may_add_a_command_of_another_kind_of_guest() -> None:
+    agent = course(Stub(on="guest-get-devices", reply=[], adds=True))
+    assert agent.say("guest-get-devices") == {"return": []}

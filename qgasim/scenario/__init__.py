@@ -173,7 +173,10 @@ def _check_scenario(scenario: Scenario) -> Wrong:
             if getattr(scenario.agent, name):
                 yield f"agent.{name}", f"nobody reads this on the channel {scenario.agent.channel}"
     names = [command.name for command in ALL_COMMANDS if command.is_in(dialect)]
-    requests = [(f"replies[{i}].on", stub.on) for i, stub in enumerate(scenario.replies)]
+    requests = [
+        (f"replies[{i}].on", stub.on) for i, stub in enumerate(scenario.replies) if not stub.adds
+    ]
+    names += [stub.on for stub in scenario.replies if stub.adds and isinstance(stub.on, str)]
     requests += [(f"faults[{i}].on", fault.on) for i, fault in enumerate(scenario.faults)]
     requests += [
         (f"timeline[{i}].after", e.after) for i, e in enumerate(scenario.timeline) if e.after

@@ -26,7 +26,7 @@ from qgasim.guest.settings import (
     MountSettings,
     ProgramSettings,
 )
-from qgasim.matching import compile_match
+from qgasim.matching import Match, compile_match
 from qgasim.stubs import Reply, Stub
 
 __all__ = [
@@ -250,6 +250,9 @@ def _check_stub(stub: Stub) -> Wrong:
         compile_match(stub.on)
     except ValueError as error:
         yield "on", str(error)
+    name = stub.on.command if isinstance(stub.on, Match) else stub.on
+    if stub.adds and not re.fullmatch("[A-Za-z0-9_.-]+", name):
+        yield "on", f"not the name of a command that could be added: '{name}'"
     if stub.in_turn and stub.times is not None:
         yield "times", "nobody reads this beside 'in_turn' (its entries have their own)"
     for index, reply in enumerate(stub.in_turn[:-1]):

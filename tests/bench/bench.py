@@ -184,6 +184,7 @@ def compare(
 #: Prints the CPU (ms) that a scenario takes: the first time, and the least of the times after it.
 LOADING = """
 import sys, time
+import pyfakefs.fake_pathlib  # which pyfakefs imports when it is first used
 from qgasim.scenario import load
 times = []
 for _ in range(12):
