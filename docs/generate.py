@@ -7,15 +7,23 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from msgspec import NODEFAULT, Struct, structs
+from msgspec import Struct, UnsetType, structs
 
 from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
 from qgasim.scenario import Scenario, library, load
-from qgasim.scenario.decode import Decoder, tag_field_of, tag_of
-from qgasim.scenario.document import compose
-from qgasim.scenario.schema import comments_of, describe, make_schema, structs_of
+from qgasim.scenario.decode import Decoder, hints_of, tag_field_of, tag_of
+from qgasim.scenario.document import compose, core_value
+from qgasim.scenario.dump import members_of
+from qgasim.scenario.schema import (
+    comments_of,
+    default_of,
+    describe,
+    make_schema,
+    structs_of,
+    unit_of,
+)
 
 __all__ = ["EXAMPLES", "FAULTS", "MADE"]
 
@@ -64,18 +72,60 @@ nothing comes.
 
 
 def table(cls: type[Struct], leave_out: set[str]) -> str:
-    comments = comments_of(cls)
+    comments, hints = comments_of(cls), hints_of(cls)
     rows = [
-        f"| `{field.encode_name}` | {'required' if field.required else show(field.default)} "
-        f"| {comments[field.name]} |"
+        f"| `{field.encode_name}` | {say_type(hints[field.name])} "
+        f"| {show_default(field, hints[field.name])} | {comments[field.name]} |"
         for field in structs.fields(cls)
         if field.name not in leave_out
     ]
-    return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *rows]) if rows else ""
+    head = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows]) if rows else ""
 
 
-def show(default: Any) -> str:
-    return "" if default in (None, "", ()) or default is NODEFAULT else f"`{default!r}`"
+NAMES = {
+    str: "text", int: "integer", float: "number", bool: "boolean", Any: "any value",
+    type(None): "null",
+}  # fmt: skip
+#: What needs no quotes.
+BARE = re.compile(r"[\w./-]+")
+
+
+def say_type(hint: Any) -> str:
+    """Say what may be written, with links to the tables of mappings."""
+    origin = get_origin(hint)
+    if unit := unit_of(hint):
+        return unit
+    if origin is Annotated:
+        return say_type(get_args(hint)[0])
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(hint))
+    if origin in (list, tuple):
+        return f"list of {say_type(get_args(hint)[0])}"
+    if origin is dict:
+        return f"mapping to {say_type(get_args(hint)[1])}"
+    if tag_of(hint):
+        return f"mapping with `{tag_field_of(hint)}`"
+    if hint in TITLES:
+        anchor = re.sub(r"[^\w -]", "", TITLES[hint].lower()).replace(" ", "-")
+        return f"[mapping](scenario.md#{anchor})"
+    members = [member for member in members_of(hint) if member is not UnsetType]
+    # A union of kinds is named by its tag, once.
+    said = dict.fromkeys(
+        say_type(member) if member is not hint else NAMES[hint] for member in members
+    )
+    return " or ".join(said)
+
+
+def show_default(field: structs.FieldInfo, hint: Any) -> str:
+    if field.required:
+        return "required"
+    default = default_of(field, hint)
+    if default in (None, ""):
+        return ""
+    if isinstance(default, str) and core_value(default) == default and BARE.fullmatch(default):
+        return f"`{default}`"
+    return f"`{json.dumps(default, ensure_ascii=False)}`"
 
 
 def make_faults_page() -> str:
@@ -111,54 +161,27 @@ MARKER = "## All keys\n"
 def make_scenario_page() -> str:
     """Give docs/scenario.md: what is written by hand up to the marker, then a table per Struct."""
     written, _, _ = (HERE / "scenario.md").read_text().partition(MARKER)
-    kinds = set(get_args(AnyFault))
     parts = [
         f"{written}{MARKER}",
         "<!-- Made by docs/generate.py (`make docs`) from here on; do not edit. -->",
         "",
-        "A list may also be given under `+key`: it is appended to that of the base. The kinds of",
-        "faults are in [faults.md](faults.md).",
+        "Where mappings are merged, which is outside lists, a list may also be given under `+key`:",
+        "it is appended to that of the base. The kinds of faults are in [faults.md](faults.md).",
         "",
     ]
-    for cls in structs_of(Scenario):
-        if cls not in kinds:
-            title = PLACES.get(cls.__name__, cls.__name__)
-            if tag := tag_of(cls):
-                title = f"`timeline[]`, `{tag_field_of(cls)}: {tag}`"
-            parts += [f"### {title}", "", describe(cls), ""]
-            parts += [table(cls, set()), ""]
+    for cls, title in TITLES.items():
+        if cls not in get_args(AnyFault):
+            parts += [f"### {title}", "", describe(cls), "", table(cls, set()), ""]
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-#: Where a Struct stands in a scenario, where its name does not say it.
-PLACES = {
-    "Scenario": "The file",
-    "AgentSettings": "`agent`",
-    "GuestSettings": "`guest`",
-    "OsSettings": "`guest.os`",
-    "ClockSettings": "`guest.clock`",
-    "PowerSettings": "`guest.power`",
-    "MountSettings": "`guest.mounts[]`",
-    "FileSettings": "`guest.files.PATH`",
-    "ProgramSettings": "`guest.programs[]`",
-    "Account": "`guest.users.NAME`",
-    "Login": "`guest.logins[]`",
-    "Memory": "`guest.memory`",
-    "MemoryBlock": "`guest.memory.blocks[]`",
-    "Vcpu": "`guest.vcpus[]`",
-    "CpuTimes": "`guest.vcpus[].times`",
-    "Disk": "`guest.disks[]`",
-    "DiskStats": "`guest.disks[].stats`",
-    "Partition": "`guest.disks[].partitions[]`",
-    "NvmeSmart": "`guest.disks[].smart`",
-    "Nic": "`guest.nics[]`",
-    "Counters": "`guest.nics[].counters` and `growth`",
-    "Stub": "`replies[]`",
-    "Match": "`replies[].on` and `faults[].on`",
-    "Reply": "`replies[].in_turn[]`",
-    "ErrorReply": "`replies[].error`",
-    "FromUptime": "`faults[].when`",
-}
+def title_of(cls: type[Struct], place: str) -> str:
+    """Say where a Struct stands in a scenario, ``*`` being any key."""
+    title = f"`{place}`" if place else "The file"
+    return f"{title}, `{tag_field_of(cls)}: {tag}`" if (tag := tag_of(cls)) else title
+
+
+TITLES = {cls: title_of(cls, place) for cls, place in structs_of(Scenario).items()}
 
 
 LIBRARY_INTRODUCTION = """\

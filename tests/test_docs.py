@@ -30,5 +30,14 @@ def test_a_scenario_in_the_documentation_can_be_built(
     loads(text, f"{name}, block {number}").build(HandClock())
 
 
+def test_every_link_to_a_section_leads_to_one() -> None:
+    # github.com: a heading's letters, digits, hyphens and underscores in lower case, a space a hyphen.
+    titles = re.findall(r"^#+ (.*)", (ROOT / "docs" / "scenario.md").read_text(), re.MULTILINE)
+    anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+    assert len(set(anchors)) == len(anchors)
+    for path in (ROOT / "docs").glob("*.md"):
+        assert set(re.findall(r"\(scenario\.md#(.*?)\)", path.read_text())) <= set(anchors)
+
+
 def test_there_are_scenarios_in_the_documentation() -> None:
     assert len(SCENARIOS) > 30

@@ -5,10 +5,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from msgspec import Struct, defstruct, field
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from qgasim.cli import main
 from qgasim.errors import ScenarioError
+from qgasim.guest.units import Duration, Size
 from qgasim.scenario import library, load, loads
 from qgasim.scenario.document import compose, plain_value
 from qgasim.scenario.schema import make_schema, structs_of
@@ -27,11 +29,21 @@ WRONG = [
     "guest: {hostnam: a}",
     "guest: {clock: {rate: fast}}",
     "guest: {clock: {start: yesterday}}",
+    "guest: {clock: {start: 2024-13-01}}",
+    "guest: {clock: {start: 2024-06-15 or so}}",
+    "guest: {clock: {start: 253402300800}}",
     "guest: {memory: 1 stone}",
     "guest: {memory: -1}",
     "guest: {mounts: [{path: /}]}",
     "guest: {mounts: [{device: a, path: /, freeze_error: eio}]}",
+    "guest: {mounts: [{device: a, path: /, freeze_error: 0}]}",
     "guest: {nics: [{mac: auto}]}",
+    "guest: {+nics: [{nam: a}]}",
+    "guest: {+nics: [7]}",
+    "guest: {+vcpus: 7}",
+    "guest: {+hostname: a}",
+    "guest: {nics: [{name: a, +addresses: [auto]}]}",
+    "replies: [{on: guest-ping, +in_turn: [{reply: 1}]}]",
     "guest: {nics: {name: a}}",
     "guest: {nics: [{name: a, up: maybe}]}",
     "guest: {disks: [{name: a, bus: parallel}]}",
@@ -58,6 +70,9 @@ RIGHT = [
     "guest: {hostname: null, clock: {start: 12, zone: null}, logins: null, os: {release: null}}",
     "guest: {+nics: [{name: a}], vcpus: [{id: 0}], memory: {size: 1G, block_size: 128 MiB}}",
     "guest: {files: {/a: null, /b: {entries: {c: d}}}}",
+    "guest: {clock: {start: 2024-06-15 12:00, rtc: 2024-06-15T14:00:00.5+02:00}}",
+    "guest: {clock: {start: 20240615T120000Z, rtc: 2024-W24-6}}",
+    "extends: debian-12\nguest: {+vcpus: [{id: 7}], +disks: [{name: a}], users: {root: {uid: 0}}}",
     "agent: {respawn: never, +block_rpcs: [guest-exec]}",
     "replies: [{on: {command: guest-sync, arguments: {id: {any: true}}}, reply: null}]",
     "faults: [{kind: edit, set: {/a: [1, {b: null}]}, when: {uptime: 1h}}]",
@@ -113,6 +128,67 @@ def test_every_key_has_a_description() -> None:
         "Scenario",
         *SCHEMA["definitions"],
     }
+
+
+class Leaf(Struct, forbid_unknown_fields=True):
+    """A Struct that names itself."""
+
+    #: What must be given.
+    name: str
+    #: More of the same.
+    leaves: "dict[str, Leaf]" = field(default_factory=dict[str, "Leaf"])
+
+
+class Tree(Struct, forbid_unknown_fields=True):
+    """A Struct with another, merged and in a list."""
+
+    #: Merged with that of a base.
+    merged: Leaf | None = None
+    #: One, or several.
+    listed: "Twig | list[Twig]" = field(default_factory=list["Twig"])
+    #: A size.
+    size: Size = 3 << 20
+    #: How long.
+    waits: list[Duration] = field(default_factory=lambda: [1500 * 10**6])
+
+
+class Twig(Struct, forbid_unknown_fields=True):
+    """A Struct in lists."""
+
+    #: What must be given.
+    name: str
+
+
+class Bough(Struct, forbid_unknown_fields=True):
+    """A Struct in lists only."""
+
+    #: Of these.
+    twigs: list[Twig]
+
+
+def test_what_a_base_may_give_is_not_required() -> None:
+    validator = jsonschema.Draft7Validator(make_schema(Tree))
+    assert validator.is_valid({"merged": {"leaves": {"a": {"leaves": {}}}}})
+    assert not validator.is_valid({"merged": {"nam": "a"}})
+    assert validator.is_valid({"listed": {}, "+listed": [{"name": "a"}]})
+    assert not validator.is_valid({"+listed": [7]})
+    validator = jsonschema.Draft7Validator(make_schema(Bough))
+    assert validator.is_valid({"twigs": [{"name": "a"}], "+twigs": [{"name": "b"}]})
+    assert not validator.is_valid({"twigs": [{}]})
+
+
+def test_a_default_is_what_one_would_write() -> None:
+    properties = make_schema(Tree)["properties"]
+    assert properties["size"]["default"] == "3MiB"
+    assert properties["waits"]["default"] == ["1500ms"]
+    assert "default" not in properties["merged"]
+
+
+def test_two_structs_of_one_name_are_refused() -> None:
+    other = defstruct("Twig", [("leaf", Leaf)])
+    both = defstruct("Both", [("one", Twig), ("two", other)])
+    with pytest.raises(AssertionError, match="same name"):
+        make_schema(both)
 
 
 def test_every_scenario_names_the_schema_for_editors() -> None:

@@ -26,7 +26,7 @@ class Account(Struct, kw_only=True):
     comment: str = ""
     #: Whether the home directory exists.
     has_home: bool = True
-    #: The text of ``~/.ssh/authorized_keys``; None if there is no such file.
+    #: The text of ``~/.ssh/authorized_keys``; absent: there is no such file.
     authorized_keys: str | None = None
 
 

@@ -232,7 +232,7 @@ class Disk(Struct, kw_only=True):
     size: Size = 0
     #: Its serial number; ``auto``: made up.
     serial: str | None = None
-    #: ``domain:bus:slot.function`` of the controller, hexadecimal; None if it is not on PCI.
+    #: ``domain:bus:slot.function`` of the controller, hexadecimal; absent: it is not on PCI.
     pci: str | None = None
     #: SCSI or IDE channel.
     channel: int = 0

@@ -14,7 +14,7 @@ from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_field_of, tag_of
 from qgasim.scenario.document import core_value
 
-__all__ = ["to_yaml"]
+__all__ = ["members_of", "to_yaml", "written"]
 
 
 def to_yaml(scenario: Struct) -> str:
@@ -64,41 +64,42 @@ def _struct(value: Struct) -> dict[str, Any]:
         if field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
         if member is not msgspec.UNSET and (field.required or member != default):
-            result[field.encode_name] = _plain(member, hints[field.name])
+            result[field.encode_name] = written(member, hints[field.name])
     return result
 
 
-def _plain(value: Any, hint: Any) -> Any:
+def written(value: Any, hint: Any) -> Any:
     """Give *value*, of type *hint*, as YAML says it."""
     if isinstance(value, Struct):
         return _struct(value)
     if isinstance(value, list | tuple):
         items = cast("list[Any]", value)
         item = _item_of(hint, tuple if isinstance(value, tuple) else list)
-        return [_plain(each, item) for each in items]
+        return [written(each, item) for each in items]
     if isinstance(value, dict):
         item = _item_of(hint, dict)
-        return {key: _plain(each, item) for key, each in cast("dict[str, Any]", value).items()}
+        return {key: written(each, item) for key, each in cast("dict[str, Any]", value).items()}
     unit = _unit_of(hint)
     if unit and type(value) is int:
         return _SHOWN[unit](value)
     return value
 
 
-def _members_of(hint: Any) -> tuple[Any, ...]:
+def members_of(hint: Any) -> tuple[Any, ...]:
+    """Give the members of a union; of another type, itself."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def _item_of(hint: Any, container: type) -> Any:
     """Give the type of the items of the *container* that *hint* allows."""
-    for member in _members_of(hint):
+    for member in members_of(hint):
         if get_origin(member) is container:
             return get_args(member)[1 if container is dict else 0]
     return Any
 
 
 def _unit_of(hint: Any) -> str | None:
-    for member in _members_of(hint):
+    for member in members_of(hint):
         if get_origin(member) is Annotated:
             return next((mark for mark in get_args(member)[1:] if mark in UNIT_NAMES), None)
     return None

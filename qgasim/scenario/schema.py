@@ -10,13 +10,15 @@ import types
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from msgspec import Struct
+from msgspec import NODEFAULT, UNSET, Struct
+from msgspec.structs import FieldInfo
 
 from qgasim.scenario import Scenario
 from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_field_of, tag_of
+from qgasim.scenario.dump import members_of, written
 
-__all__ = ["comments_of", "describe", "make_schema", "structs_of"]
+__all__ = ["comments_of", "default_of", "describe", "make_schema", "structs_of", "unit_of"]
 
 #: A text that YAML may take for something else, as ``no`` and ``0123``, is a text all the same.
 _TEXT: Final = {"type": ["string", "number", "boolean"]}
@@ -28,6 +30,12 @@ _SCALARS: Final[dict[Any, dict[str, Any]]] = {
     type(None): {"type": "null"},
     Any: {},
 }
+#: What `datetime.fromisoformat` reads: RFC 3339, and the other forms of ISO 8601.
+_DATE: Final = (
+    "[0-9]{4}(-(0[1-9]|1[0-2])-[0-3][0-9]|(0[1-9]|1[0-2])[0-3][0-9]|-W[0-5][0-9](-[1-7])?"
+    "|W[0-5][0-9][1-7]?)"
+)
+_CLOCK: Final = "[0-9]{2}(:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?|[0-9]{2}([0-9]{2}([.,][0-9]+)?)?)?"
 _UNITS: Final[dict[str, dict[str, Any]]] = {
     "size": {
         "anyOf": [
@@ -43,11 +51,15 @@ _UNITS: Final[dict[str, dict[str, Any]]] = {
     },
     "time": {
         "anyOf": [
-            {"type": "number", "minimum": 0},
-            {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}|^[0-9]+(\.[0-9]+)?$"},
+            # The year 10000 is too late.
+            {"type": "number", "minimum": 0, "exclusiveMaximum": 253_402_300_800},
+            {
+                "type": "string",
+                "pattern": rf"^({_DATE}(.{_CLOCK}(Z|[-+]{_CLOCK})?)?|[0-9]+(\.[0-9]+)?)$",
+            },
         ]
     },
-    "errno": {"type": ["string", "integer"], "pattern": "^(E[A-Z0-9]+|[0-9]+)$"},
+    "errno": {"type": ["string", "integer"], "pattern": "^(E[A-Z0-9]+|[0-9]+)$", "minimum": 1},
 }
 
 
@@ -68,10 +80,13 @@ def describe(cls: type) -> str:
     return " ".join(inspect.cleandoc(cls.__doc__ or "").split())
 
 
-def make_schema() -> dict[str, Any]:
-    """Make the schema of a scenario's file."""
-    definitions = {cls.__name__: _struct(cls) for cls in structs_of(Scenario)}
-    top = definitions.pop("Scenario")
+def make_schema(root: type[Struct] = Scenario) -> dict[str, Any]:
+    """Make the schema of a scenario's file: of *root*, and of all Structs in it."""
+    merged = structs_of(root, in_lists=False)
+    structs = structs_of(root)
+    assert len({cls.__name__ for cls in structs}) == len(structs), "two Structs have the same name"
+    definitions = {cls.__name__: _struct(cls, is_merged=cls in merged) for cls in structs}
+    top = definitions.pop(root.__name__)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A scenario of qgasim",
@@ -80,23 +95,54 @@ def make_schema() -> dict[str, Any]:
     }
 
 
-def structs_of(cls: type[Struct]) -> list[type[Struct]]:
-    """Give *cls* and all Structs in it, in the order in which they are met."""
-    found: list[type[Struct]] = []
-    todo: list[Any] = [cls]
+def structs_of(cls: type[Struct], *, in_lists: bool = True) -> dict[type[Struct], str]:
+    """Give *cls* and all Structs in it, in the order in which they are met, and where that is.
+
+    Args:
+        cls: where to begin.
+        in_lists: whether to look into lists. What is in none is merged with what a base says.
+    """
+    found: dict[type[Struct], str] = {}
+    todo: list[tuple[Any, str]] = [(cls, "")]
     while todo:
-        hint = todo.pop(0)
+        hint, place = todo.pop(0)
+        origin = get_origin(hint)
         if isinstance(hint, type) and issubclass(hint, Struct):
             if hint not in found:
-                found.append(hint)
+                found[hint] = place
                 hints = hints_of(hint)
-                todo += [hints[field.name] for field in fields_of(hint)]
+                start = f"{place}." if place else ""
+                todo += [(hints[f.name], start + f.encode_name) for f in fields_of(hint)]
+        elif origin in (list, tuple):
+            if in_lists:
+                todo.append((get_args(hint)[0], f"{place}[]"))
+        elif origin is dict:
+            todo.append((get_args(hint)[1], f"{place}.*"))
+        elif origin is Annotated:
+            todo.append((get_args(hint)[0], place))
         else:
-            todo += [argument for argument in get_args(hint) if not isinstance(argument, str)]
+            todo += [(member, place) for member in members_of(hint) if member is not hint]
     return found
 
 
-def _struct(cls: type[Struct]) -> dict[str, Any]:
+def unit_of(hint: Any) -> str | None:
+    """Give the unit in which a number is written, if it has one."""
+    if get_origin(hint) is Annotated:
+        return next((mark for mark in get_args(hint)[1:] if mark in UNIT_NAMES), None)
+    return None
+
+
+def default_of(field: FieldInfo, hint: Any) -> Any:
+    """Give what holds if a key is absent, as a scenario says it; None if that says nothing."""
+    default = field.default
+    if field.default_factory is not NODEFAULT:
+        default = field.default_factory()
+    if default in (NODEFAULT, UNSET, None, (), [], {}) or isinstance(default, Struct):
+        return None
+    return written(default, hint)
+
+
+def _struct(cls: type[Struct], *, is_merged: bool) -> dict[str, Any]:
     hints, comments = hints_of(cls), comments_of(cls)
     properties: dict[str, Any] = {}
     required: list[str] = []
@@ -104,41 +150,29 @@ def _struct(cls: type[Struct]) -> dict[str, Any]:
         properties[tag_field_of(cls)] = {"const": tag, "description": describe(cls)}
         required.append(tag_field_of(cls))
     for field in fields_of(cls):
-        schema = {**_type(hints[field.name]), "description": comments.get(field.name, "")}
-        default = field.default
-        if isinstance(default, str | int | float) and not _unit(hints[field.name]):
-            schema["default"] = default
-        properties[field.encode_name] = schema
+        name, hint = field.encode_name, hints[field.name]
+        properties[name] = {**_type(hint), "description": comments.get(field.name, "")}
+        default = default_of(field, hint)
+        if default is not None:
+            properties[name]["default"] = default
         if field.required:
-            required.append(field.encode_name)
-        if _takes_list(hints[field.name]):
-            text = f"More of {field.encode_name}, after those of the base."
-            properties[f"+{field.encode_name}"] = {"type": "array", "description": text}
+            required.append(name)
+        for member in members_of(hint):
+            if is_merged and get_origin(member) in (list, tuple):
+                text = f"More of {name}, after those of the base."
+                properties[f"+{name}"] = {**_type(member), "description": text}
     result = {
         "type": "object",
         "description": describe(cls),
         "properties": properties,
         "additionalProperties": False,
     }
-    return result | {"required": required} if required else result
-
-
-def _takes_list(hint: Any) -> bool:
-    return any(get_origin(member) in (list, tuple) for member in _members(hint))
-
-
-def _members(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-
-
-def _unit(hint: Any) -> str | None:
-    if get_origin(hint) is Annotated:
-        return next((mark for mark in get_args(hint)[1:] if mark in UNIT_NAMES), None)
-    return None
+    # What is merged may have it from the base.
+    return result if is_merged or not required else result | {"required": required}
 
 
 def _type(hint: Any) -> dict[str, Any]:
-    if unit := _unit(hint):
+    if unit := unit_of(hint):
         return dict(_UNITS[unit])
     origin = get_origin(hint)
     if origin is Annotated:
