@@ -60,6 +60,103 @@ guest:
             )
         ],
     ),
+    "a fault that never strikes": (
+        "faults: [{kind: drop, after: -1, times: 0, every: 0, probability: 0}]",
+        [
+            "f:1:30: faults[0].after: expected 0 or more, found -1",
+            "f:1:41: faults[0].times: expected 1 or more, found 0",
+            "f:1:51: faults[0].every: expected 1 or more, found 0",
+            "f:1:67: faults[0].probability: expected above 0 and at most 1, found 0.0",
+        ],
+    ),
+    "a fault for a command that there is not": (
+        "faults: [{kind: drop, on: guest-pong}]",
+        [
+            (
+                "f:1:27: faults[0].on: qemu-ga 7.2 has no command 'guest-pong' "
+                "(did you mean 'guest-ping'?)"
+            )
+        ],
+    ),
+    "a fault with a pattern that is none": (
+        "faults: [{kind: drop, on: {command: guest-exec, arguments: {path: {glob: 1}}}}]",
+        ["f:1:27: faults[0].on: glob takes a text, not 1"],
+    ),
+    "a fault of no kind": (
+        "faults: [{keep: 3}]",
+        [
+            (
+                "f:1:10: faults[0]: 'kind' is missing (one of accept_then_silence, bandwidth, bom, "
+                "close, corrupt, crash, crlf, delay, drop, duplicate, edit, empty, extra_sentinel, "
+                "garbage, half_close, hang, huge, ignore, error, invalid_utf8, kill_on, late, leak, "
+                "missing_sentinel, no_newline, refuse, reorder, reset, split, stale, truncate, "
+                "wrong_id)"
+            )
+        ],
+    ),
+    "no delay, and two": (
+        "faults: [{kind: delay}, {kind: delay, by: 1s, uniform: {most: 1s}}]",
+        [
+            "f:1:10: faults[0]: no delay is given (expected by, uniform, normal or lognormal)",
+            "f:1:56: faults[1].uniform: there is 'by' already (expected one of the two)",
+        ],
+    ),
+    "a longest delay below the shortest": (
+        "faults: [{kind: delay, uniform: {least: 2s, most: 1s}}]",
+        ["f:1:51: faults[0].uniform.most: expected at least as much as 'least'"],
+    ),
+    "a reply split into nothing": (
+        "faults: [{kind: split, sizes: []}, {kind: split, sizes: [4, 0]}]",
+        [
+            "f:1:31: faults[0].sizes: expected one size or more",
+            "f:1:61: faults[1].sizes[1]: expected 1 or more, found 0",
+        ],
+    ),
+    "no bandwidth": (
+        "faults: [{kind: bandwidth, bytes_per_second: 0, ticks: 0}]",
+        [
+            "f:1:46: faults[0].bytes_per_second: expected 1 or more, found 0",
+            "f:1:56: faults[0].ticks: expected 1 or more, found 0",
+        ],
+    ),
+    "no garbage, and two, and what is none": (
+        "faults: [{kind: garbage}, {kind: garbage, text: €, hex: g}, {kind: garbage, random: 2MiB}]",
+        [
+            "f:1:10: faults[0]: no bytes are given (expected text, hex or random)",
+            "f:1:57: faults[1].hex: there is 'text' already (expected one of the two)",
+            "f:1:49: faults[1].text: a character above U+00FF is not a byte",
+            "f:1:57: faults[1].hex: not hexadecimal: 'g'",
+            "f:1:85: faults[2].random: expected at most 1 MiB, found 2097152",
+        ],
+    ),
+    "nothing to corrupt or to edit": (
+        "faults: [{kind: corrupt}, {kind: edit}]",
+        [
+            "f:1:10: faults[0]: nothing to corrupt (expected at or bits)",
+            "f:1:27: faults[1]: nothing to edit (expected set or remove)",
+        ],
+    ),
+    "a place that is none": (
+        "faults: [{kind: edit, set: {a: 1}, remove: [b]}]",
+        [
+            (
+                "f:1:32: faults[0].set.a: not a JSON Pointer: 'a' "
+                "(expected one as in /0/ip-addresses)"
+            ),
+            (
+                "f:1:45: faults[0].remove[0]: not a JSON Pointer: 'b' "
+                "(expected one as in /0/ip-addresses)"
+            ),
+        ],
+    ),
+    "an answer too often": (
+        "replies: [{on: guest-ping, in_turn: [{reply: 1, times: 1000001}, {reply: 2}]}]",
+        ["f:1:56: replies[0].in_turn[0].times: expected at most 1000000, found 1000001"],
+    ),
+    "an event never": (
+        "timeline: [{do: wake, after: guest-ping, count: 0}]",
+        ["f:1:49: timeline[0].count: expected 1 or more, found 0"],
+    ),
     "an event that does not say when": (
         "timeline: [{do: reboot}, {do: reboot, at: 1s, on: up}, {do: wake, at: 1s, count: 2}]",
         [
