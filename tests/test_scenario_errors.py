@@ -153,6 +153,13 @@ guest:
         "replies: [{on: guest-ping, in_turn: [{reply: 1, times: 1000001}, {reply: 2}]}]",
         ["f:1:56: replies[0].in_turn[0].times: expected at most 1000000, found 1000001"],
     ),
+    "a nemesis without rest or without kinds": (
+        "nemesis: {rate: 1e9, kinds: []}",
+        [
+            "f:1:17: nemesis.rate: expected above 0 and at most 6000, found 1000000000.0",
+            "f:1:29: nemesis.kinds: expected one kind or more",
+        ],
+    ),
     "an event never": (
         "timeline: [{do: wake, after: guest-ping, count: 0}]",
         ["f:1:49: timeline[0].count: expected 1 or more, found 0"],

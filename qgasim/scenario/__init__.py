@@ -29,6 +29,7 @@ from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import compose, merge, place_of, plain_value
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import fill
+from qgasim.scenario.nemesis import Nemesis, draw
 from qgasim.scenario.sources import embed
 from qgasim.stubs import Stub
 from qgasim.timeline import (
@@ -91,6 +92,8 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
     replies: list[Stub] = field(default_factory=list[Stub])
     #: What goes wrong; faults that strike together do so in this order.
     faults: list[AnyFault] = field(default_factory=list[AnyFault])
+    #: Faults drawn by chance, besides.
+    nemesis: Nemesis | None = None
     #: What happens, and when.
     timeline: list[AnyEvent] = field(default_factory=list[AnyEvent])
 
@@ -112,6 +115,7 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
         dialect = find_dialect(self.agent.release)
         assert dialect, "it was checked"
         release = self.agent.release
+        filled = self.filled()
         options = AgentOptions(
             version=release if release.count(".") > 1 else None,
             block_rpcs=tuple(self.agent.block_rpcs),
@@ -119,11 +123,11 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
             fsfreeze_hook=self.agent.fsfreeze_hook,
             respawn=None if self.agent.respawn == "never" else self.agent.respawn,
             stubs=tuple(self.replies),
-            faults=tuple(self.faults),
+            faults=tuple(filled.faults),
             seed=self.seed,
         )
         try:
-            guest = Guest(self.filled().guest, seed=self.seed, source=source)
+            guest = Guest(filled.guest, seed=self.seed, source=source)
         except (OSError, ValueError) as error:
             # What depends on the files: no check can tell it beforehand.
             raise ScenarioError(f"guest: {error}") from None
@@ -139,10 +143,24 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
 
     def filled(self) -> "Scenario":
         """Give the scenario with everything decided that it leaves open."""
-        return structs.replace(self, guest=fill(self.guest, self.seed))
+        drawn = draw(self.nemesis, self.seed) if self.nemesis else []
+        return structs.replace(
+            self,
+            guest=fill(self.guest, self.seed),
+            faults=[*self.faults, *drawn],
+            nemesis=None,
+        )
 
 
 CHECKS.update(FAULT_CHECKS)
+
+
+@checks(Nemesis)
+def _check_nemesis(nemesis: Nemesis) -> Wrong:
+    if not 0 < nemesis.rate <= 6000:
+        yield "rate", f"expected above 0 and at most 6000, found {nemesis.rate}"
+    if not nemesis.kinds:
+        yield "kinds", "expected one kind or more"
 
 
 @checks(Event)
