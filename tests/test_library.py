@@ -106,7 +106,13 @@ def test_every_command_is_asked() -> None:
 @pytest.mark.parametrize("name", library())
 def test_a_scenario_answers_every_command_as_its_releases_schema_says(name: str) -> None:
     course = Course(name)
-    is_report = load(name).origin.startswith("client bug")
+    scenario = load(name)
+    is_report = scenario.origin.startswith("client bug")
+    if scenario.faults:
+        # What goes wrong with replies is looked at in test_client_bug_faults.py.
+        scenario.faults = []
+        course.channel = scenario.build(course.clock)
+        course.agent = course.channel.agent
     names: dict[str, int] = {"$h": 1000, "$p": 1}
     wrong: list[str] = []
     asked = 0
