@@ -57,12 +57,14 @@ def scenarios(arguments: list[str]) -> int:
     )
     parser.add_argument("--search", metavar="WORD", default="", help="only those that mention WORD")
     options = parser.parse_args(arguments)
-    for name, path in library().items():
+    known = library()
+    width = max(map(len, known), default=0)
+    for name, path in known.items():
         scenario = load(path)
-        line = f"{name:24} {scenario.description.splitlines()[0]}"
+        line = f"{name:{width}} {scenario.description.splitlines()[0]}"
         if options.search.lower() in f"{line} {scenario.description} {scenario.origin}".lower():
             print(line)
-            print(f"{'':24} {' '.join(scenario.origin.split())}")
+            print(f"{'':{width}} {' '.join(scenario.origin.split())}")
     return 0
 
 
