@@ -15,6 +15,7 @@ from qgasim.dialect import Dialect
 from qgasim.effects import Effect, Wait
 from qgasim.errors import CommandError, CommandNotFound
 from qgasim.faults import Disturber, Fault
+from qgasim.faults.base import join_bytes
 from qgasim.guest import Guest
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Exit, Process, wait_for_ever
@@ -93,7 +94,7 @@ class Agent:
         self.is_frozen = False
         #: Called with each request and its reply (b"" for none).
         self.on_exchange: Callable[[Message, bytes], None] | None = None
-        #: Called with the command and the arguments of each request that was executed.
+        #: Called with the command and the arguments of each request that was read.
         self.on_command: Callable[[str, dict[str, JsonValue]], None] | None = None
         #: Called when the process ends and when it starts, when it freezes and when it thaws.
         self.on_change: Callable[[], None] = lambda: None
@@ -268,12 +269,15 @@ class Agent:
                     self._held.append(message)
                     continue
             if disturber.concerns(message):
-                for effect in disturber.disturb(message, self._effects):
+                effects = disturber.disturb(message, self._effects)
+                self._note(message, join_bytes(effects))
+                for effect in effects:
                     yield effect
                     if reader is not self._reader:
                         return
                 continue
-            reply = self._execute(message)
+            reply = self._answer(message)
+            self._note(message, reply)
             if self._busy_until:
                 until, self._busy_until = self._busy_until, 0
                 yield Wait(until)
@@ -286,7 +290,7 @@ class Agent:
 
     def _effects(self, message: Message) -> list[Effect]:
         """Execute a request; give the effects all at once."""
-        reply = self._execute(message)
+        reply = self._answer(message)
         until, self._busy_until = self._busy_until, 0
         waits: list[Effect] = [Wait(until)] if until else []
         return [*waits, reply] if reply else waits
@@ -295,17 +299,18 @@ class Agent:
         """Execute what was read before the machine fell asleep."""
         held, self._held = self._held, []
         for message in held:
-            yield self._execute(message)
+            reply = self._answer(message)
+            self._note(message, reply)
+            yield reply
 
-    def _execute(self, message: Message) -> bytes:
-        reply = self._answer(message)
+    def _note(self, message: Message, reply: bytes) -> None:
+        """Tell who wants to know of a request and of what is answered (b"" for nothing)."""
         if self.on_exchange is not None:
             self.on_exchange(message, reply)
         if self.on_command is not None and isinstance(message, dict):
             command, arguments = message.get("execute"), message.get("arguments")
             if isinstance(command, str):
                 self.on_command(command, arguments if isinstance(arguments, dict) else {})
-        return reply
 
     def _answer(self, message: Message) -> bytes:
         request_id: object = _NO_ID

@@ -49,7 +49,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="do"):
 
     #: The guest's uptime at which it happens.
     at: Duration | None = None
-    #: It happens when such a request has been executed.
+    #: It happens when such a request has been read, and executed if no fault prevents it.
     after: str | Match | None = None
     #: How many such requests it takes.
     count: int = 1

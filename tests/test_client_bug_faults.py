@@ -113,6 +113,15 @@ def test_after_a_stale_reply_the_guest_is_frozen_so_far_as_the_client_can_tell()
     assert course.say("guest-fsfreeze-status") == {"return": "frozen"}
 
 
+def test_the_guest_reboots_when_the_freeze_was_read() -> None:
+    course = Course("freeze-lost-by-reboot")
+    course.send(FREEZE)
+    course.advance(0)
+    assert course.guest.power.events == ["RESET"]
+    assert course.send(PING) == SILENCE
+    assert course.advance(21) == PONG
+
+
 def test_the_second_connection_is_served(tmp_path: Any) -> None:
     with serving(tmp_path, "early-connect-black-hole") as thread:
         with pytest.raises(ClientError, match="no answer"):

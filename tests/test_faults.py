@@ -154,6 +154,14 @@ def test_what_is_no_request_can_be_disturbed_too() -> None:
     assert guest.send(b"[]") == b'{"err'
 
 
+def test_what_is_noted_of_an_exchange_is_what_the_client_sees() -> None:
+    guest = course(Truncate(keep=4), InjectedError(desc="x", on="guest-info"))
+    noted: list[bytes] = []
+    guest.agent.on_exchange = lambda _, reply: noted.append(reply)
+    sent = guest.send(PING) + guest.send(b'{"execute":"guest-info"}')
+    assert b"".join(noted) == sent == b'{"re{"er'
+
+
 # -- laws ------------------------------------------------------------------------------------------
 
 REQUESTS = st.lists(
