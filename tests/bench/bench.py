@@ -204,6 +204,8 @@ def loading(scenario: str) -> tuple[float, float]:
 def main() -> None:
     # The servers start as they do for everybody: from compiled modules.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    package = str(HERE.parent.parent / "qgasim")
+    subprocess.run([sys.executable, "-m", "compileall", "-q", package], check=False)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="less of everything")
     short = parser.parse_args().short
