@@ -24,21 +24,27 @@ from qgasim.matching import Match
 from qgasim.registry import Command, Entry, Table, compile_table, make_added
 from qgasim.results import Pieces
 from qgasim.stubs import LiveStub, Reply, Stub
-from qgasim.wire import JsonValue, Message, MessageReader, encode, encode_string, hash_order
+from qgasim.wire import (
+    JsonValue,
+    LocatingReader,
+    Message,
+    MessageReader,
+    encode,
+    encode_string,
+    from_bytes,
+    hash_order,
+)
 
 __all__ = ["Agent", "AgentOptions", "FileHandle"]
 
 FIRST_HANDLE: Final = 1000
 HELPER_LIMIT: Final = 3_600_000_000_000
 NEVER: Final = -1
-_NO_ID: Final = object()
 
 
 class AgentOptions(Struct, kw_only=True, frozen=True):
     """How the agent was started."""
 
-    #: What guest-info says; None: what the release says.
-    version: str | None = None
     #: Commands that are refused; unknown names are ignored, as qemu-ga does.
     block_rpcs: tuple[str, ...] = ()
     #: If not empty, all other commands are refused.
@@ -82,10 +88,8 @@ class Agent:
         self.guest = guest
         self.dialect = dialect
         self.options = options or AgentOptions()
-        self.version = self.options.version or dialect.full_version
         self._commands = commands
-        self.table: Table = compile_table(commands, dialect)
-        self._place_stubs()
+        self._compile()
         self.disturber = Disturber(self.options.faults, self, self.options.seed)
         self._respawn_after: int | None = None
         #: The next handle's number: kept in a state file, so that it survives the process.
@@ -102,7 +106,7 @@ class Agent:
         self.helpers: deque[list[str]] = deque(maxlen=100)
         self.process: Process | None = None
         self.respawn_at: int | None = None
-        guest.agent_version = self.version
+        guest.agent_version = dialect.full_version
         guest.on_boot = self.start
         self._reset()
         self.start()
@@ -114,11 +118,14 @@ class Agent:
         self.executions: dict[int, Any] = {}
         #: What a command has found out and keeps for good, by name (C's static variables).
         self.known: dict[str, bool] = {}
-        self._reader = MessageReader()
+        self._reader = LocatingReader() if self.dialect.locates_parse_errors else MessageReader()
         self._busy_until = 0
         self._held: list[Message] = []
 
-    def _place_stubs(self) -> None:
+    def _compile(self) -> None:
+        """Make the table of the release, with the stubs in their places."""
+        family = self.guest.settings.os.family
+        self.table: Table = compile_table(self._commands, self.dialect, family)
         stubs = [LiveStub(stub) for stub in self.options.stubs]
         for stub in self.options.stubs:
             if stub.adds:
@@ -153,7 +160,7 @@ class Agent:
             name = entry.command.name
             allowed = self.options.allow_rpcs
             entry.is_blocked = (
-                not entry.command.is_supported
+                not entry.is_supported
                 or name in self.options.block_rpcs
                 or (bool(allowed) and name not in allowed)
             )
@@ -162,15 +169,14 @@ class Agent:
             self._disable_unsafe()
         self.on_change()
 
-    def upgrade(self, dialect: Dialect, version: str | None = None) -> None:
+    def upgrade(self, dialect: Dialect) -> None:
         """Be another release from now on; a process that runs ends, and the new one is started."""
         was_running = self.process is not None
         self.stop(respawn=False)
         self.guest.settle()
         self.dialect = dialect
-        self.version = self.guest.agent_version = version or dialect.full_version
-        self.table = compile_table(self._commands, dialect)
-        self._place_stubs()
+        self.guest.agent_version = dialect.full_version
+        self._compile()
         if was_running:
             self.start()
 
@@ -312,23 +318,51 @@ class Agent:
             if isinstance(command, str):
                 self.on_command(command, arguments if isinstance(arguments, dict) else {})
 
+    def run_helper(
+        self, action: str, path: str, argv: list[str], *, failed: str, stdin: bytes = b""
+    ) -> None:
+        """Run a program of the guest that has to succeed.
+
+        *failed* is the wording of a failure in releases that do not tell what the program wrote;
+        the others say that it failed to do *action*, and why.
+
+        Raises:
+            CommandError: it did not succeed.
+        """
+        ended, output = self.run(path, argv, stdin)
+        # A C string.
+        wrote = from_bytes(output.partition(b"\0")[0]) if self.dialect.tells_helper_output else ""
+        if ended.signal is not None:
+            text = "child process has terminated abnormally"
+        elif not ended.code:
+            return
+        elif not self.dialect.tells_helper_output:
+            raise CommandError(failed)
+        else:
+            text = f"child process has failed to {action}"
+            wrote = wrote or f"exit status {ended.code}"
+        raise CommandError(f"{text}: {wrote}" if wrote else text)
+
     def _answer(self, message: Message) -> bytes:
-        request_id: object = _NO_ID
+        # The member "id" of the reply, as it is written.
+        shown_id = ""
         try:
             if type(message) is dict:
-                request_id = message.get("id", _NO_ID)
+                if "id" in message and self.dialect.echoes_id:
+                    is_exact = self.dialect.writes_exact_doubles
+                    shown_id = f'"id": {encode(message["id"], exact_doubles=is_exact)}'
                 entry, arguments = self._resolve(message)
                 if entry.stubs and (stubbed := _find_answer(entry, arguments)) is not None:
-                    return _write_stubbed(stubbed, entry, request_id)
+                    return _write_stubbed(stubbed, entry, shown_id)
                 result = entry.call(self, arguments)
                 if entry.command.replies:
-                    return _write_return(entry.write(result), entry, request_id)
+                    return _write_return(entry.write(result), entry, shown_id)
                 return b""
             if isinstance(message, CommandError):
-                return _write_error(message, _NO_ID)
+                return _write_error(message, "")
             raise CommandError("QMP input must be a JSON object")  # noqa: TRY301
         except CommandError as error:
-            return _write_error(error, request_id)
+            return _write_error(error, shown_id)
 
     def _resolve(self, request: dict[str, JsonValue]) -> tuple[Entry, dict[str, JsonValue]]:
         """Check a request as qapi/qmp-dispatch.c does; find its command."""
@@ -336,7 +370,7 @@ class Agent:
         arguments = request.get("arguments")
         count = len(request)
         if not (type(name) is str and (count == 1 or (count == 2 and type(arguments) is dict))):
-            _check_envelope(request)
+            _check_envelope(request, has_id=self.dialect.echoes_id)
         assert isinstance(name, str)
         entry = self.table.get(name)
         if entry is None:
@@ -348,16 +382,16 @@ class Agent:
     # -- helpers -----------------------------------------------------------------------------------
 
     def run(self, path: str, argv: Iterable[str], stdin: bytes = b"") -> tuple[Exit, bytes]:
-        """Run a program of the guest and wait for it: its end, and what it wrote to stderr.
+        """Run a program of the guest and wait for it: its end, and what it wrote.
 
         The reply waits as long as the program runs. A program that cannot be started ends with
         status 1, as after a failed exec in the child.
         """
         guest = self.guest
         argv = list(argv)
-        errors = Sink()
+        output = Sink()
         null = guest.files.open("/dev/null", os.O_RDWR)
-        files: dict[int, OpenFile] = {0: Source(stdin) if stdin else null, 1: null, 2: errors}
+        files: dict[int, OpenFile] = {0: Source(stdin) if stdin else null, 1: output, 2: output}
         assert self.process is not None
         try:
             process = guest.processes.spawn(
@@ -374,7 +408,7 @@ class Agent:
         guest.processes.reap(process)
         if ended > now:
             self._busy_until = max(self._busy_until, ended)
-        return process.exit or Exit(signal=9), bytes(errors.data)
+        return process.exit or Exit(signal=9), bytes(output.data)
 
 
 class Sink(OpenFile):
@@ -423,31 +457,29 @@ def _find_answer(entry: Entry, arguments: dict[str, JsonValue]) -> Reply | None:
     return None
 
 
-def _write_return(written: str | Pieces, entry: Entry, request_id: object) -> bytes:
-    end = "}\n"
-    if request_id is not _NO_ID:
-        end = f', "id": {encode(request_id)}}}\n'  # type: ignore[arg-type]
+def _write_return(written: str | Pieces, entry: Entry, shown_id: str) -> bytes:
+    end = f", {shown_id}}}\n" if shown_id else "}\n"
     if type(written) is list:
         return b"".join([b'{"return": ', *written, end.encode("ascii")])
     reply = f'{{"return": {written}{end}'.encode("ascii")
     return b"\xff" + reply if entry.command.is_delimited else reply
 
 
-def _write_error(error: CommandError, request_id: object) -> bytes:
+def _write_error(error: CommandError, shown_id: str) -> bytes:
     shown = f'"class": {encode_string(error.error_class)}, "desc": {encode_string(str(error))}'
-    start = "" if request_id is _NO_ID else f'"id": {encode(request_id)}, '  # type: ignore[arg-type]
+    start = f"{shown_id}, " if shown_id else ""
     return f'{{{start}"error": {{{shown}}}}}\n'.encode("ascii")
 
 
-def _write_stubbed(reply: Reply, entry: Entry, request_id: object) -> bytes:
+def _write_stubbed(reply: Reply, entry: Entry, shown_id: str) -> bytes:
     if reply.raw is not None:
         return reply.raw.encode("latin-1")
     if reply.error is not None:
         raise reply.error.to_raise()
-    return _write_return(encode(reply.reply), entry, request_id)
+    return _write_return(encode(reply.reply), entry, shown_id)
 
 
-def _check_envelope(request: dict[str, JsonValue]) -> None:
+def _check_envelope(request: dict[str, JsonValue], *, has_id: bool) -> None:
     """Do what qmp_dispatch_check_obj() does: the members in the order of the QDict."""
     for name in hash_order(request):
         value = request[name]
@@ -457,7 +489,7 @@ def _check_envelope(request: dict[str, JsonValue]) -> None:
         elif name == "arguments":
             if not isinstance(value, dict):
                 raise CommandError("QMP input member 'arguments' must be an object")
-        elif name != "id":
+        elif name != "id" or not has_id:
             raise CommandError(f"QMP input member '{name}' is unexpected")
     if "execute" not in request:
         raise CommandError("QMP input lacks member 'execute'")

@@ -62,11 +62,11 @@ def _visit_bool(value: Any, path: str) -> bool:
     raise _wrong_type(path, "boolean")
 
 
-def _visit_enum(values: tuple[str, ...]) -> Visit:
+def _visit_enum(values: tuple[str, ...], refusal: str) -> Visit:
     def visit(value: Any, path: str) -> str:
         text = _visit_str(value, path)
         if text not in values:
-            raise CommandError(f"Parameter '{path}' does not accept value '{text}'")
+            raise CommandError(refusal.format(path=path, value=text))
         return text
 
     return visit
@@ -236,7 +236,7 @@ def make_visit(annotation: Any, dialect: Dialect) -> Visit:
     if bare in _SCALARS:
         return _SCALARS[bare]
     if get_origin(bare) is Literal:
-        return _visit_enum(get_args(bare))
+        return _visit_enum(get_args(bare), dialect.enum_text)
     if get_origin(bare) is list:
         return _visit_list(make_visit(get_args(bare)[0], dialect))
     if isinstance(bare, type) and issubclass(bare, Struct):

@@ -1,15 +1,35 @@
 """qemu-ga releases: every fact that differs between them, by name.
 
-A command asks its agent's dialect for a fact, never for a number.
+A command asks its agent's dialect for a fact, never for a number. A `Dialect` begins as qemu-ga 3.1;
+`CHANGES` tells what each release after it changed, and from where that is known.
 """
 
-from typing import Final, TypeAlias
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field, structs
 
-__all__ = ["RELEASES", "Dialect", "Version", "find_dialect"]
+__all__ = [
+    "CHANGES",
+    "FULL_VERSIONS",
+    "LATEST",
+    "OLDEST",
+    "QUIRKS",
+    "RELEASES",
+    "Change",
+    "Dialect",
+    "Family",
+    "Quirk",
+    "Version",
+    "find_dialect",
+    "with_quirks",
+]
 
 Version: TypeAlias = tuple[int, int]
+Family: TypeAlias = Literal["linux", "freebsd", "windows"]
+"""The platforms that qemu-ga is built for, as far as their commands differ."""
 
 
 class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
@@ -19,40 +39,275 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     version: Version
     #: What guest-info says, unless the scenario says otherwise.
     full_version: str
+
+    # -- the wire --
+
+    #: A request may carry an ``id``, which its reply repeats.
+    echoes_id: bool = False
+    #: Doubles are written with 17 significant digits, not with six places after the point.
+    writes_exact_doubles: bool = False
+    #: The parser takes one token at a time: it finds an error at once, says at which line and column,
+    #: and passes over the rest of the message in silence.
+    locates_parse_errors: bool = False
+
+    # -- which commands there are --
+
+    #: A command of other platforms does not exist; before, it was listed and refused.
+    hides_unsupported: bool = False
     #: Wording for a command that the administrator blocked.
-    blocked_text: str
+    blocked_text: str = "The command {} has been disabled for this instance"
     #: Wording for a command that must wait for the thaw.
-    frozen_text: str
+    frozen_text: str = "The command {} has been disabled for this instance"
     #: A blocked command keeps the wording of the frozen state after the thaw (qga/main.c,
     #: ga_enable_non_blocked(): only commands that get enabled lose their reason).
-    keeps_frozen_text: bool
+    keeps_frozen_text: bool = False
+
+    # -- arguments --
+
+    #: Wording for a string that an enumeration does not have.
+    enum_text: str = "Invalid parameter '{value}'"
+
+    # -- programs --
+
     #: Wording of guest-exec's refusal; ``{}`` is glib's text.
-    exec_failed_text: str
+    exec_failed_text: str = "Guest agent command failed, error was '{}'"
+    #: Wording of guest-exec-status for a pid it does not know.
+    unknown_pid_text: str = "Invalid parameter 'pid'"
+    #: ``out-truncated`` and ``err-truncated`` come with all data and are true when they should be;
+    #: before, they came only with truncated data, and were false.
+    tells_truncated: bool = False
+    #: What a helper program wrote is in the error about it; one that is missing fails like one that
+    #: runs (ga_run_command()).
+    tells_helper_output: bool = False
+    #: Capturing one stream closes the agent's own standard input: the next program loses what it
+    #: writes if it is given input, and the second that has one stream captured never seems to end.
+    spoils_captures: bool = False
+    #: A mode of suspending that one tool does not support is left to the next tool.
+    tries_all_suspends: bool = False
+    #: guest-shutdown prefers /sbin/poweroff, /sbin/halt and /sbin/reboot to /sbin/shutdown.
+    prefers_poweroff: bool = False
+
+    # -- hardware and storage --
+
+    #: guest-get-vcpus reads a directory of sysfs, and lists in its order; before, it counted.
+    reads_cpu_directory: bool = False
+    #: Wording for a processor that is not there; ``{}`` is its directory.
+    no_cpu_text: str = 'open("{}"): No such file or directory'
+    #: The PCI address and the bus of NVMe disks are known.
+    knows_nvme: bool = False
+    #: A file system mounted in several places is listed, frozen and trimmed only in the first.
+    skips_bind_mounts: bool = False
 
     def has(self, since: Version) -> bool:
         """Whether the release has what came with *since*."""
         return since <= self.version
 
 
-RELEASES: Final[dict[Version, Dialect]] = {
-    dialect.version: dialect
-    for dialect in (
-        # Recorded: tests/golden/7.2.
-        Dialect(
-            version=(7, 2),
-            full_version="7.2.22",
-            blocked_text="Command {} has been disabled",
-            frozen_text="Command {} has been disabled: the agent is in frozen state",
-            keeps_frozen_text=True,
-            exec_failed_text="Guest agent command failed, error was '{}'",
-        ),
-    )
+class Change(Struct, frozen=True, kw_only=True):
+    """What a release changed."""
+
+    since: Version
+    facts: Mapping[str, Any]
+    #: How it is known.
+    source: str
+    #: How the release is known: ``read`` in QEMU's own words, or ``derived``, if it is only known to
+    #: be one of several, and this the likeliest.
+    known: Literal["read", "derived"] = "read"
+    #: Releases on stable branches that have it, too: major, minor, patch.
+    stable: tuple[tuple[int, int, int], ...] = ()
+
+
+_DISABLED: Final = "Command {} has been disabled"
+
+CHANGES: Final = (
+    Change(
+        since=(4, 0),
+        facts={"echoes_id": True},
+        source="commit 'qmp: common id handling & make QGA conform to spec'; 5.2 recorded",
+    ),
+    Change(
+        since=(6, 0),
+        facts={
+            "blocked_text": _DISABLED,
+            "frozen_text": f"{_DISABLED}: the agent is in frozen state",
+            "keeps_frozen_text": True,
+        },
+        source="commit 'qga: return a more explicit error on why a command is disabled'; "
+        "5.2 and 7.2 recorded",
+    ),
+    Change(
+        since=(6, 0),
+        facts={"enum_text": "Parameter '{path}' does not accept value '{value}'"},
+        source="5.2 and 7.2 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(6, 0),
+        facts={"writes_exact_doubles": True},
+        source="qobject/json-writer.c came with 6.0; 5.2 and 7.2 recorded",
+    ),
+    Change(
+        since=(6, 0),
+        facts={"reads_cpu_directory": True},
+        source="commit 'qga: Correct loop count in qmp_guest_get_vcpus()'; 5.2 and 7.2 recorded",
+    ),
+    Change(
+        since=(6, 0),
+        facts={"tries_all_suspends": True},
+        source="5.2 and 7.2 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(7, 1),
+        facts={"knows_nvme": True},
+        source="bus type `nvme` is marked `since 7.1`; 5.2 and 7.2 recorded",
+    ),
+    Change(
+        since=(8, 1),
+        facts={"spoils_captures": True},
+        source="came with the modes of `capture-output`; 10.0 and 11.1 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(9, 1),
+        facts={
+            "blocked_text": f"{_DISABLED}: the command is not allowed",
+            "frozen_text": f"{_DISABLED}: the command is not allowed",
+            "keeps_frozen_text": False,
+        },
+        source="pull request qga-pull-2024-07-22; 7.2 and 10.0 recorded",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"hides_unsupported": True},
+        source="the schema's conditions, pull request qga-pull-2024-07-22; 7.2 and 10.0 recorded",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"tells_helper_output": True},
+        source="commit 'qga: introduce ga_run_command() helper'; 7.2 and 10.0 recorded",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"exec_failed_text": "{}", "unknown_pid_text": "PID ld does not exist"},
+        source="7.2 and 10.0 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(10, 0),
+        facts={"skips_bind_mounts": True},
+        source="commit 'qga: skip bind mounts in fs list'; 7.2 and 10.0 recorded",
+    ),
+    Change(
+        since=(10, 2),
+        facts={"tells_truncated": True},
+        source="commit 28c5d27dd4dc; 7.2.22 and 10.0.13 recorded",
+        stable=((7, 2, 20), (10, 0, 3)),
+    ),
+    Change(
+        since=(10, 2),
+        facts={"prefers_poweroff": True},
+        source="pull request qga-pull-2025-10-30; 10.0 and 11.1 recorded",
+    ),
+    Change(
+        since=(11, 1),
+        facts={"no_cpu_text": "Could not open '{}': No such file or directory"},
+        source="10.0 and 11.1 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(11, 1),
+        facts={"locates_parse_errors": True},
+        source="10.0 and 11.1 recorded",
+        known="derived",
+    ),
+)
+
+
+class Quirk(Struct, frozen=True, kw_only=True):
+    """A mistake that some releases have, and that can be switched on and off by name."""
+
+    description: str
+    #: The facts of an agent with it, and of one without.
+    on: Mapping[str, Any]
+    off: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+QUIRKS: Final[dict[str, Quirk]] = {
+    "single_stream_capture": Quirk(
+        description="guest-exec with `capture-output` `stdout` or `stderr` spoils later captures.",
+        on={"spoils_captures": True},
+        off={"spoils_captures": False},
+    ),
+    "pid_ld": Quirk(
+        description="guest-exec-status says `PID ld does not exist` whatever the pid.",
+        on={"unknown_pid_text": "PID ld does not exist"},
+        off={"unknown_pid_text": "PID {} does not exist"},
+    ),
+    "untold_truncation": Quirk(
+        description="guest-exec-status has `out-truncated` and `err-truncated` only if the output was "
+        "truncated, and says false.",
+        on={"tells_truncated": False},
+        off={"tells_truncated": True},
+    ),
 }
 
+OLDEST: Final[Version] = (3, 1)
+#: The releases that are named, and what each calls itself if nobody says otherwise. Those with
+#: another patch number than 0 were recorded.
+FULL_VERSIONS: Final[dict[Version, str]] = {
+    (3, 1): "3.1.0",
+    (5, 2): "5.2.0",
+    (6, 2): "6.2.0",
+    (7, 2): "7.2.22",
+    (8, 2): "8.2.0",
+    (9, 1): "9.1.0",
+    (10, 0): "10.0.13",
+    (10, 2): "10.2.0",
+    (11, 1): "11.1.3",
+}
+LATEST: Final[Version] = max(FULL_VERSIONS)
 
+_RELEASE: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?([-~+ (].*)?")
+
+
+@lru_cache(maxsize=256)
 def find_dialect(release: str) -> Dialect | None:
-    """Find the dialect of a release as people write it: ``7.2``, or a full version, ``7.2.22``."""
-    parts = release.split(".")
-    if len(parts) < 2 or not all(part.isdecimal() for part in parts[:2]):
+    """Find the dialect of a release as people write it.
+
+    ``7.2``, a full version such as ``7.2.22`` or a distribution's ``8.2.2 (Debian 1:8.2.2+ds)``, or
+    ``latest``. None if it is no release, or one that nothing is known of.
+    """
+    if release == "latest":
+        release = "{}.{}".format(*LATEST)
+    match = _RELEASE.fullmatch(release)
+    if match is None:
         return None
-    return RELEASES.get((int(parts[0]), int(parts[1])))
+    version = (int(match[1]), int(match[2]))
+    if not OLDEST <= version <= LATEST:
+        return None
+    full = FULL_VERSIONS.get(version, f"{match[1]}.{match[2]}.0") if match[3] is None else release
+    patch = (*version, int(match[3] or full.split(".")[2]))
+    facts: dict[str, Any] = {}
+    for change in CHANGES:
+        is_stable = any(patch[:2] == fixed[:2] and patch >= fixed for fixed in change.stable)
+        if change.since <= version or is_stable:
+            facts |= change.facts
+    return Dialect(version=version, full_version=full, **facts)
+
+
+def _find(version: Version) -> Dialect:
+    dialect = find_dialect("{}.{}".format(*version))
+    assert dialect
+    return dialect
+
+
+RELEASES: Final[dict[Version, Dialect]] = {version: _find(version) for version in FULL_VERSIONS}
+
+
+def with_quirks(dialect: Dialect, quirks: Mapping[str, bool]) -> Dialect:
+    """Give the dialect of an agent with some quirks switched on or off."""
+    facts: dict[str, Any] = {}
+    for name, is_on in quirks.items():
+        facts |= QUIRKS[name].on if is_on else QUIRKS[name].off
+    return structs.replace(dialect, **facts)

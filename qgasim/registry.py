@@ -6,14 +6,14 @@ release has.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
 
 from msgspec import Struct
 
 from qgasim.arguments import Member, make_visit, read_members
-from qgasim.dialect import Dialect, Version
+from qgasim.dialect import Dialect, Family, Version
 from qgasim.errors import CommandNotFound
 from qgasim.results import WriteResult, make_write
 from qgasim.schema import is_in
@@ -23,7 +23,18 @@ from qgasim.wire import JsonValue
 if TYPE_CHECKING:
     from qgasim.agent import Agent
 
-__all__ = ["COMMANDS", "Command", "Entry", "Table", "command", "compile_table", "make_added"]
+__all__ = [
+    "COMMANDS",
+    "LINUX",
+    "POSIX",
+    "WINDOWS",
+    "Command",
+    "Entry",
+    "Table",
+    "command",
+    "compile_table",
+    "make_added",
+]
 
 
 class Command(Struct, frozen=True, kw_only=True, eq=False):
@@ -37,19 +48,35 @@ class Command(Struct, frozen=True, kw_only=True, eq=False):
     replies: bool
     #: Whether it is served between freeze and thaw.
     while_frozen: bool
-    #: Whether this kind of guest can do it; else it is listed, and disabled.
-    is_supported: bool
+    #: The platforms that can do it, each since a release; None: all.
+    platforms: Mapping[Family, Version] | None
+    #: Whether the schema has it on those platforms only. Else, up to 9.0, others list it, disabled.
+    is_conditional: bool
     #: Whether its reply is preceded by the byte 0xFF.
     is_delimited: bool
     #: Name, annotation, default and whether it may be left out, of each argument.
     parameters: tuple[tuple[str, Any, Any, bool], ...]
     returns: Any
 
-    def is_in(self, dialect: Dialect) -> bool:
-        """Whether a release has it."""
+    def is_in(self, dialect: Dialect, family: Family = "linux") -> bool:
+        """Whether a release has it on a platform, be it disabled."""
         version = dialect.version
-        return self.since <= version and (self.until is None or version < self.until)
+        if not (self.since <= version and (self.until is None or version < self.until)):
+            return False
+        is_hidden = self.is_conditional or dialect.hides_unsupported
+        return not is_hidden or self.is_supported(dialect, family)
 
+    def is_supported(self, dialect: Dialect, family: Family) -> bool:
+        """Whether the platform can do it in that release."""
+        if self.platforms is None:
+            return True
+        since = self.platforms.get(family)
+        return since is not None and dialect.has(since)
+
+
+LINUX: Final[Mapping[Family, Version]] = {"linux": (0, 0)}
+POSIX: Final[Mapping[Family, Version]] = {"linux": (0, 0), "freebsd": (0, 0)}
+WINDOWS: Final[Mapping[Family, Version]] = {"windows": (0, 0)}
 
 COMMANDS: Final[list[Command]] = []
 """All commands of all releases, in the order of the schema."""
@@ -62,12 +89,14 @@ def command(
     name: str | None = None,
     replies: bool = True,
     while_frozen: bool = False,
-    is_supported: bool = True,
+    platforms: Mapping[Family, Version] | None = None,
+    is_conditional: bool = False,
     is_delimited: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a command.
 
-    *since* and *until* are the first release that has it and the first that has not.
+    *since* and *until* are the first release that has it and the first that has not. A name may
+    have several functions, of which one is for a release and a platform.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,7 +110,8 @@ def command(
                 until=until,
                 replies=replies,
                 while_frozen=while_frozen,
-                is_supported=is_supported,
+                platforms=platforms,
+                is_conditional=is_conditional,
                 is_delimited=is_delimited,
                 parameters=tuple(
                     (
@@ -103,10 +133,21 @@ def command(
 class Entry:
     """A command as one agent has it: everything decided that can be decided beforehand."""
 
-    __slots__ = ("call", "check", "command", "disabled", "is_blocked", "stubs", "write")
+    __slots__ = (
+        "call",
+        "check",
+        "command",
+        "disabled",
+        "is_blocked",
+        "is_supported",
+        "stubs",
+        "write",
+    )
 
-    def __init__(self, command: Command, dialect: Dialect) -> None:
+    def __init__(self, command: Command, dialect: Dialect, *, is_supported: bool = True) -> None:
         self.command = command
+        #: Whether this kind of guest can do it.
+        self.is_supported = is_supported
         self.check, self.call, self.write = _compile(command, dialect)
         #: Why the command is refused at present; None if it is not.
         self.disabled: str | None = None
@@ -135,7 +176,8 @@ def make_added(name: str, dialect: Dialect) -> Entry:
         until=None,
         replies=True,
         while_frozen=False,
-        is_supported=True,
+        platforms=None,
+        is_conditional=False,
         is_delimited=False,
         parameters=(),
         returns=type(None),
@@ -179,6 +221,12 @@ def _compile(
 Table: TypeAlias = dict[str, Entry]
 
 
-def compile_table(commands: list[Command], dialect: Dialect) -> Table:
-    """Make the table of one release, in the order of its schema."""
-    return {c.name: Entry(c, dialect) for c in commands if c.is_in(dialect)}
+def compile_table(commands: list[Command], dialect: Dialect, family: Family = "linux") -> Table:
+    """Make the table of one release on one platform, in the order of its schema."""
+    table: Table = {}
+    for c in commands:
+        if c.is_in(dialect, family):
+            is_supported = c.is_supported(dialect, family)
+            if is_supported or c.name not in table:
+                table[c.name] = Entry(c, dialect, is_supported=is_supported)
+    return table

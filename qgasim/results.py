@@ -1,7 +1,7 @@
 """Writing results as QEMU writes a QDict: composed once from a type, then only formatted."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from qgasim import base64
 from qgasim.dialect import Dialect
 from qgasim.schema import is_in, strip
-from qgasim.wire import bucket, encode_string
+from qgasim.wire import bucket, encode_double, encode_string
 
 __all__ = ["Pieces", "WriteResult", "make_write"]
 
@@ -19,10 +19,6 @@ Write: TypeAlias = Callable[[Any], str]
 Pieces: TypeAlias = list[bytes]
 """The text of a long result, to be joined."""
 WriteResult: TypeAlias = Callable[[Any], str | Pieces]
-
-
-def _write_float(value: float) -> str:
-    return f"{value:.17g}"
 
 
 def _write_bool(value: bool) -> str:
@@ -91,7 +87,6 @@ _WRITERS: Final[dict[Any, Write]] = {
     str: encode_string,
     bool: _write_bool,
     bytes: lambda data: f'"{base64.encode(data).decode()}"',
-    float: _write_float,
     type(None): lambda _: "{}",
 }
 
@@ -116,6 +111,8 @@ def _make_write(annotation: Any, dialect: Dialect) -> Write:
         return _WRITERS[bare]
     if get_origin(bare) is Literal:
         return encode_string
+    if bare is float:
+        return partial(encode_double, is_exact=dialect.writes_exact_doubles)
     if get_origin(bare) in {list, tuple}:
         return _write_list(_make_write(get_args(bare)[0], dialect))
     if isinstance(bare, type) and issubclass(bare, Struct):

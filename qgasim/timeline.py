@@ -106,7 +106,7 @@ class AgentUpgrades(Event, frozen=True, kw_only=True, tag="agent_upgrades"):
         dialect = find_dialect(self.release)
         if dialect is None:
             raise LookupError(f"no such release: '{self.release}'")
-        agent.upgrade(dialect, self.release if self.release.count(".") > 1 else None)
+        agent.upgrade(dialect)
 
 
 class Reboot(Event, frozen=True, kw_only=True, tag="reboot"):

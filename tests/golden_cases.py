@@ -35,16 +35,22 @@ def read_family(release: str, family: str) -> dict[str, list[Step]]:
     return cases
 
 
+#: The releases that were recorded.
+RECORDED = ("5.2", "7.2", "10.0", "11.1")
+
+
 def families(release: str) -> list[str]:
     return sorted(path.stem for path in (GOLDEN / release).glob("*.jsonl"))
 
 
 def variant_of(case: str) -> tuple[Path, list[str]]:
     """Give the scenario of a case, and the command-line options."""
+    release, _, name = case.partition("/")
+    options = [f"--agent={release}"]
     for glob, variant in VARIANTS.items():
-        if fnmatch.fnmatchcase(case, glob):
-            return ROOT / variant["scenario"], variant["options"]
-    return ROOT / "scenarios" / "lab-vm.yaml", []
+        if fnmatch.fnmatchcase(name, glob):
+            return ROOT / variant["scenario"], [*options, *variant["options"]]
+    return ROOT / "scenarios" / "lab-vm.yaml", options
 
 
 _ALWAYS = [
@@ -70,6 +76,8 @@ def mask(request: bytes, reply: bytes) -> bytes:
         reply = re.sub(rb'"return": \d{4,}\b', b'"return": HANDLE', reply)
     if b"guest-get-cpustats" in request or b"guest-get-diskstats" in request:
         reply = re.sub(rb'"(?!minor|major|cpu)([a-z-]+)": \d+', rb'"\1": N', reply)
+    if b"guest-get-load" in request:
+        reply = re.sub(rb'"load(\d+)m": [\d.]+', rb'"load\1m": N', reply)
     if b"guest-set-memory-blocks" in request:
         reply = _BLOCK.sub(rb'"response": BLOCK, "phys-index": \1\2', reply)
     return reply

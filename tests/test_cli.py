@@ -49,7 +49,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "an unknown release": (
         ["--agent", "1.0"],
-        "qgasim: agent.release: no such release: '1.0' (known: 7.2)",
+        "qgasim: agent.release: no such release: '1.0' (known: 3.1 to 11.1)",
     ),
     "UDP": (
         ["--listen", "udp:4444"],

@@ -24,6 +24,7 @@ from qgasim.server import ServerThread
 from tests.golden_cases import (
     EXCEPTIONS,
     GOLDEN,
+    RECORDED,
     ROOT,
     VARIANTS,
     Step,
@@ -34,17 +35,24 @@ from tests.golden_cases import (
     variant_of,
 )
 
-RELEASE = "7.2"
-BASELINE = b'{"error": {"class": "GenericError", "desc": "JSON parse error, stray \'\\uFFFD\'"}}\n'
+BASELINE = re.compile(
+    rb'{"error": {"class": "GenericError", '
+    rb'"desc": "(\d+:\d+: )?JSON parse error, stray \'\\uFFFD\'"}}\n'
+)
 RESYNC_ID = 987_654_321
 RESYNC = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' % RESYNC_ID
 MARK = b'\xff{"return": %d}\n' % RESYNC_ID
 SECOND = 1_000_000_000
 CASES = {
-    name: steps
-    for family in families(RELEASE)
-    for name, steps in read_family(RELEASE, family).items()
+    f"{release}/{name}": steps
+    for release in RECORDED
+    for family in families(release)
+    for name, steps in read_family(release, family).items()
 }
+
+
+def cases(family: str) -> list[str]:
+    return [case for case in CASES if case.split("/")[1] == family]
 
 
 class HastyClock:
@@ -134,19 +142,29 @@ def wait_until_read(sock: socket.socket) -> None:
     raise AssertionError("the server does not read")
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if not c.startswith("conn-")])
+@pytest.mark.parametrize("case", [c for c in CASES if "/conn-" not in c])
 def test_a_recorded_case_is_answered_as_recorded(case: str, tmp_path: Path) -> None:
     if case in EXCEPTIONS:
         pytest.skip(EXCEPTIONS[case])
     steps = CASES[case]
     with replaying(case, tmp_path) as replay, connect(replay.thread.path) as sock:
+        send_lines_before(sock, steps)
         for step in steps:
+            if step.get("note", "").startswith("captures after the first one vary"):
+                if step["step"] == 1:
+                    exchange(replay, sock, step)
+                break
             if "action" in step:
                 act(replay, step["action"], step)
             elif not step.get("resync"):
                 exchange(replay, sock, step)
         if replay.channel.agent.is_up:
             resynchronise(sock, next((s for s in steps if s.get("resync")), None))
+
+
+def send_lines_before(sock: socket.socket, steps: list[Step]) -> None:
+    """Bring the agent to the line that it was at: 11.1 counts them since it was started."""
+    sock.sendall(b"\n" * next((s["lines_before"] for s in steps if "lines_before" in s), 0))
 
 
 def exchange(replay: Replay, sock: socket.socket, step: Step) -> None:
@@ -187,11 +205,8 @@ def act(replay: Replay, action: str, step: Step) -> None:
         replay.advance(float(waited[1]))
     else:
         assert action == "which helper programs the agent has run so far", action
-        assert [" ".join(argv) for argv in replay.channel.agent.helpers] == eval_list(step["note"])
-
-
-def eval_list(text: str) -> list[str]:
-    return [entry.removeprefix("/sbin/") for entry in json.loads(text)]
+        run = [" ".join(argv).removeprefix("/sbin/") for argv in replay.channel.agent.helpers]
+        assert run == [entry.removeprefix("/sbin/") for entry in json.loads(step["note"])]
 
 
 def resynchronise(sock: socket.socket, recorded: Step | None) -> None:
@@ -204,7 +219,7 @@ def resynchronise(sock: socket.socket, recorded: Step | None) -> None:
         data += more
     before = data.removesuffix(MARK)
     if recorded is None:
-        assert before == BASELINE
+        assert BASELINE.fullmatch(before), before
     else:
         assert before == unpack(recorded["recv"]).rpartition(b"\xff")[0]
 
@@ -247,13 +262,16 @@ def sent_and_closed(steps: list[Step]) -> Iterator[list[Step]]:
         yield taken
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.startswith("conn-unix/")])
+@pytest.mark.parametrize("case", cases("conn-unix"))
 def test_a_recorded_connection_is_treated_as_recorded(case: str, tmp_path: Path) -> None:
     sockets: dict[int, socket.socket] = {}
     pids: dict[int, int] = {}
     with replaying(case, tmp_path) as replay:
         try:
             for steps in sent_and_closed(CASES[case]):
+                if "/close-before-reply" in case and steps[0].get("conn") == 2:
+                    # README.md: whether the agent ends is not reproducible.
+                    break
                 if len(steps) > 1:
                     # The agent must not get to answer between the two.
                     replay.thread.call(partial(conn_steps, replay, sockets, steps, pids))
@@ -281,7 +299,15 @@ def conn_step(
     if action == "connect":
         sock = sockets[number] = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setblocking(False)
-        assert (outcome(sock.connect, replay.thread.path) or "connected") == step["result"]
+        result = outcome(sock.connect, replay.thread.path) or "connected"
+        if "refused" in result and step["result"] == "connected" and has_ended(replay):
+            # The agent ended at the client before. Whether it lived to see the connection of this
+            # one (which was reset then) is a race between the two, in the recordings as well.
+            sockets.pop(number).close()
+            return
+        assert result == step["result"]
+    elif number and number not in sockets:
+        return
     elif action == "send":
         request = re.sub(
             rb'"pid":(\d+)', lambda m: b'"pid":%d' % pids[int(m[1])], unpack(step["send"])
@@ -306,11 +332,15 @@ def conn_step(
     elif action == "look at the socket file":
         assert Path(replay.thread.path).exists()
     elif action == "the agent process ended":
-        assert replay.channel.agent.process is None
+        assert has_ended(replay)
     else:
         waited = re.fullmatch(r"wait ([\d.]+) s", action)
         assert waited, action
         settle(replay, float(waited[1]))
+
+
+def has_ended(replay: Replay) -> bool:
+    return replay.channel.agent.process is None
 
 
 def settle(replay: Replay, seconds: float) -> None:
@@ -322,10 +352,11 @@ def settle(replay: Replay, seconds: float) -> None:
 # -- a client of the hypervisor's socket -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.startswith("conn-virtio/")])
+@pytest.mark.parametrize("case", cases("conn-virtio"))
 def test_a_recorded_reconnection_is_treated_as_recorded(case: str, tmp_path: Path) -> None:
     with replaying(case, tmp_path) as replay:
         sock = connect(replay.thread.path)
+        send_lines_before(sock, CASES[case])
         try:
             for step in CASES[case]:
                 if "action" in step:
@@ -361,7 +392,7 @@ def virtio_step(replay: Replay, sock: socket.socket, step: Step) -> socket.socke
 
 
 def test_every_variant_named_in_a_recording_is_described() -> None:
-    for path in (GOLDEN / RELEASE).glob("*.jsonl"):
+    for path in GOLDEN.glob("*/*.jsonl"):
         meta = json.loads(path.read_text().split("\n", 1)[0])["meta"]
         scenario = meta["scenario"]
         for glob in scenario.get("variants", {}) if isinstance(scenario, dict) else {}:

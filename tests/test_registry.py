@@ -7,21 +7,14 @@ import pytest
 from msgspec import Struct, structs
 
 from qgasim.agent import Agent
-from qgasim.dialect import Dialect
+from qgasim.dialect import RELEASES, Dialect
 from qgasim.errors import CommandError
 from qgasim.registry import COMMANDS, Command, Entry, command, compile_table
 from qgasim.schema import Alternate, Since, UInt64
 from qgasim.wire import JsonValue
 from tests.serving import Course
 
-OLD = Dialect(
-    version=(7, 2),
-    full_version="7.2.0",
-    blocked_text="{}",
-    frozen_text="{}",
-    keeps_frozen_text=False,
-    exec_failed_text="{}",
-)
+OLD = RELEASES[7, 2]
 NEW = structs.replace(OLD, version=(8, 1), full_version="8.1.0")
 
 
@@ -409,7 +402,7 @@ def test_a_function_is_a_command_by_its_name() -> None:
     made = toy(guest_do_this, replies=False, while_frozen=True)
     assert made.name == "guest-do-this"
     assert [(p[0], p[3]) for p in made.parameters] == [("one-thing", False), ("other", True)]
-    assert (made.replies, made.while_frozen, made.is_supported) == (False, True, True)
+    assert (made.replies, made.while_frozen, made.platforms) == (False, True, None)
 
 
 def test_of_many_unexpected_members_the_one_that_glib_finds_first_is_named() -> None:

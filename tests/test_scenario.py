@@ -199,7 +199,7 @@ def test_what_python_says_is_checked_when_it_is_built() -> None:
         guest=GuestSettings(nics=[Nic(name="e", mac="52:54:00")]),
     )
     assert faults(scenario.build) == [
-        "agent.release: no such release: '1.0' (known: 7.2)",
+        "agent.release: no such release: '1.0' (known: 3.1 to 11.1)",
         "guest.nics[0].mac: not a MAC address: '52:54:00' (expected six hex pairs)",
     ]
 

@@ -231,7 +231,7 @@ guest:
     ),
     "a release that there is not": (
         "agent: {release: '1.0'}",
-        ["f:1:18: agent.release: no such release: '1.0' (known: 7.2)"],
+        ["f:1:18: agent.release: no such release: '1.0' (known: 3.1 to 11.1)"],
     ),
     "a rate of nothing": (
         "guest: {clock: {rate: 0}}",

@@ -109,7 +109,7 @@ def _serve_at(options: argparse.Namespace, address: "Address") -> int:
     def on_ready(address: "Address") -> None:
         agent = channel.agent
         lines = [
-            f"qemu-ga {agent.version} in guest {agent.guest.hostname!r}, seed {scenario.seed}",
+            f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {scenario.seed}",
             f"listening on {address}",
         ]
         if isinstance(address, UnixAddress):

@@ -29,6 +29,7 @@ _ORDER: Final = (
     "guest-get-host-name", "guest-get-users", "guest-get-timezone", "guest-get-osinfo",
     "guest-get-devices", "guest-ssh-get-authorized-keys", "guest-ssh-add-authorized-keys",
     "guest-ssh-remove-authorized-keys", "guest-get-diskstats", "guest-get-cpustats",
+    "guest-get-load", "guest-network-get-route",
 )  # fmt: skip
 
 ALL_COMMANDS: Final[list[Command]] = sorted(COMMANDS, key=lambda c: _ORDER.index(c.name))

@@ -6,7 +6,7 @@ from qgasim import base64
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
 from qgasim.guest.accounts import Entry
-from qgasim.registry import command
+from qgasim.registry import POSIX, command
 
 __all__: list[str] = []
 
@@ -21,15 +21,17 @@ def guest_set_user_password(agent: Agent, username: str, password: str, crypted:
     if "\n" in username or ":" in username:
         raise CommandError("forbidden characters in username")
     path = agent.guest.find_in_path("chpasswd")
-    if path is None:
+    if path is None and not agent.dialect.tells_helper_output:
         # It looks for "chpasswd", and says "passwd".
         raise CommandError("cannot find 'passwd' program in PATH")
     line = username.encode("utf-8", "surrogateescape") + b":" + raw + b"\n"
-    ended, _ = agent.run(path, ["chpasswd", "-e"] if crypted else ["chpasswd"], line)
-    if ended.signal is not None:
-        raise CommandError("child process has terminated abnormally")
-    if ended.code:
-        raise CommandError("child process has failed to set user password")
+    agent.run_helper(
+        "set user password",
+        path or "chpasswd",
+        ["chpasswd", "-e"] if crypted else ["chpasswd"],
+        failed="child process has failed to set user password",
+        stdin=line,
+    )
 
 
 # -- ssh keys (qga/commands-posix-ssh.c) -----------------------------------------------------------
@@ -81,7 +83,7 @@ def _write(agent: Agent, path: str, keys: list[str], account: Entry) -> None:
     files.chmod(path, 0o600)
 
 
-@command(since=(5, 2))
+@command(since=(5, 2), platforms=POSIX, is_conditional=True)
 def guest_ssh_get_authorized_keys(agent: Agent, username: str) -> AuthorizedKeys:
     """List a user's public keys, the last in the file first; comments are left out."""
     lines = _read(agent, _path(_account(agent, username)))
@@ -89,7 +91,7 @@ def guest_ssh_get_authorized_keys(agent: Agent, username: str) -> AuthorizedKeys
     return AuthorizedKeys([key for key in reversed(keys) if key and not key.startswith("#")])
 
 
-@command(since=(5, 2))
+@command(since=(5, 2), platforms=POSIX, is_conditional=True)
 def guest_ssh_add_authorized_keys(
     agent: Agent, username: str, keys: list[str], reset: bool = False
 ) -> None:
@@ -118,7 +120,7 @@ def guest_ssh_add_authorized_keys(
     _write(agent, path, lines, account)
 
 
-@command(since=(5, 2))
+@command(since=(5, 2), platforms=POSIX, is_conditional=True)
 def guest_ssh_remove_authorized_keys(agent: Agent, username: str, keys: list[str]) -> None:
     """Remove public keys; no file is no error."""
     _check_keys(keys)

@@ -11,8 +11,9 @@ from msgspec.structs import astuple
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
 from qgasim.guest.network import parse_address
+from qgasim.guest.routes import Route, list_routes4, list_routes6
 from qgasim.guest.sysfs import directory_order
-from qgasim.registry import command
+from qgasim.registry import LINUX, command
 from qgasim.schema import UInt64
 
 __all__: list[str] = []
@@ -73,6 +74,91 @@ def _ip_addresses(addresses: tuple[str, ...]) -> tuple[IpAddress, ...]:
     )
 
 
+class NetworkRoute(Struct, frozen=True, kw_only=True):
+    """QAPI ``GuestNetworkRoute``."""
+
+    iface: str
+    destination: str
+    metric: int
+    gateway: str | None = None
+    mask: str | None = None
+    irtt: int | None = None
+    flags: UInt64
+    refcnt: int
+    use: int
+    window: int | None = None
+    mtu: int | None = None
+    desprefixlen: str | None = None
+    source: str | None = None
+    srcprefixlen: str | None = None
+    nexthop: str | None = None
+    version: int
+
+
+@command(since=(9, 1), platforms={"linux": (9, 1)}, is_conditional=True)
+def guest_network_get_route(agent: Agent) -> list[NetworkRoute]:
+    """List the routes of the kernel's tables, IPv4 first."""
+    nics = agent.guest.nics
+    return [
+        *map(_describe_route4, list_routes4(nics)),
+        *map(_describe_route6, list_routes6(nics)),
+    ]
+
+
+def _describe_route4(route: Route) -> NetworkRoute:
+    return NetworkRoute(
+        iface=route.nic,
+        destination=str(route.network.network_address),
+        metric=route.metric,
+        gateway=route.gateway or "0.0.0.0",  # noqa: S104
+        mask=str(route.network.netmask),
+        irtt=0,
+        flags=route.flags,
+        refcnt=route.references,
+        use=0,
+        window=0,
+        mtu=0,
+        version=4,
+    )
+
+
+def _describe_route6(route: Route) -> NetworkRoute:
+    return NetworkRoute(
+        iface=route.nic,
+        destination=str(route.network.network_address),
+        # Both are read into a C int (commands-linux.c): the metric's type in the schema is signed.
+        metric=_to_int(route.metric),
+        flags=_to_int(route.flags) % (1 << 64),
+        refcnt=route.references,
+        use=0,
+        desprefixlen=str(route.network.prefixlen),
+        source="::",
+        srcprefixlen="0",
+        nexthop=route.gateway or "::",
+        version=6,
+    )
+
+
+def _to_int(value: int) -> int:
+    """Give what a C int of 32 bits makes of *value*."""
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+class LoadAverage(Struct, frozen=True):
+    """QAPI ``GuestLoadAverage``."""
+
+    load1m: float
+    load5m: float
+    load15m: float
+
+
+@command(since=(10, 0), platforms={"linux": (10, 0), "freebsd": (10, 0)}, is_conditional=True)
+def guest_get_load(agent: Agent) -> LoadAverage:
+    """Tell how many processes wanted to run, on an average of 1, 5 and 15 minutes."""
+    # The kernel counts in 2048ths (include/linux/sched/loadavg.h).
+    return LoadAverage(*(round(load * 2048) / 2048 for load in agent.guest.settings.load))
+
+
 class LogicalProcessor(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestLogicalProcessor``."""
 
@@ -81,16 +167,16 @@ class LogicalProcessor(Struct, frozen=True, rename="kebab"):
     can_offline: bool | None = None
 
 
-@command(since=(1, 5))
+@command(since=(1, 5), platforms=LINUX)
 def guest_get_vcpus(agent: Agent) -> list[LogicalProcessor]:
-    """List the logical processors, in the order of sysfs."""
-    return [
-        LogicalProcessor(cpu.id, cpu.online, cpu.can_offline)
-        for cpu in directory_order(agent.guest.vcpus, lambda cpu: f"cpu{cpu.id}")
-    ]
+    """List the logical processors."""
+    cpus = directory_order(agent.guest.vcpus, lambda cpu: f"cpu{cpu.id}")
+    if not agent.dialect.reads_cpu_directory:
+        cpus = sorted(agent.guest.vcpus, key=lambda cpu: cpu.id)
+    return [LogicalProcessor(cpu.id, cpu.online, cpu.can_offline) for cpu in cpus]
 
 
-@command(since=(1, 5))
+@command(since=(1, 5), platforms=LINUX)
 def guest_set_vcpus(agent: Agent, vcpus: list[LogicalProcessor]) -> int:
     """Switch processors on and off; tell how many were done before the first that could not be."""
     for done, wanted in enumerate(vcpus):
@@ -108,7 +194,7 @@ def _set_vcpu(agent: Agent, wanted: LogicalProcessor) -> None:
     directory = f"/sys/devices/system/cpu/cpu{wanted.logical_id}/"
     cpu = next((cpu for cpu in cpus if cpu.id == wanted.logical_id), None)
     if cpu is None:
-        raise CommandError(f'open("{directory}"): No such file or directory')
+        raise CommandError(agent.dialect.no_cpu_text.format(directory))
     if not cpu.can_offline:
         # It has no file "online"; to switch it on counts as done.
         if not wanted.online:
@@ -141,7 +227,7 @@ class MemoryBlockInfo(Struct, frozen=True):
     size: UInt64
 
 
-@command(since=(2, 3))
+@command(since=(2, 3), platforms=LINUX)
 def guest_get_memory_blocks(agent: Agent) -> list[MemoryBlock]:
     """List the memory blocks, in the order of sysfs."""
     return [
@@ -152,7 +238,7 @@ def guest_get_memory_blocks(agent: Agent) -> list[MemoryBlock]:
     ]
 
 
-@command(since=(2, 3))
+@command(since=(2, 3), platforms=LINUX)
 def guest_set_memory_blocks(agent: Agent, mem_blks: list[MemoryBlock]) -> list[MemoryBlockResponse]:
     """Switch memory blocks on and off; tell for each what came of it."""
     memory = agent.guest.memory
@@ -175,7 +261,7 @@ def guest_set_memory_blocks(agent: Agent, mem_blks: list[MemoryBlock]) -> list[M
     return result
 
 
-@command(since=(2, 3))
+@command(since=(2, 3), platforms=LINUX)
 def guest_get_memory_block_info(agent: Agent) -> MemoryBlockInfo:
     """Tell the size of a memory block."""
     if not agent.guest.memory.blocks:
@@ -200,7 +286,7 @@ class CpuStats(Struct, frozen=True):
     guestnice: UInt64
 
 
-@command(since=(7, 1))
+@command(since=(7, 1), platforms=LINUX, is_conditional=True)
 def guest_get_cpustats(agent: Agent) -> list[CpuStats]:
     """Tell what each online processor has done, from /proc/stat."""
     # /proc/stat counts in ticks of 10 ms.

@@ -1,7 +1,7 @@
 """Commands that run programs in the guest."""
 
 import os
-from typing import Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Struct
 
@@ -11,6 +11,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process
 from qgasim.registry import command
+from qgasim.schema import Alternate
 
 __all__: list[str] = []
 
@@ -24,14 +25,18 @@ class Execution:
         self.process = process
         self.out = out
         self.err = err
+        #: Whether the agent waits for the end of a stream that it never opened.
+        self.is_stuck = False
         # The agent's child: it stays a zombie until the agent looks.
         process.on_exit = lambda _: None
 
     @property
     def is_finished(self) -> bool:
         """Whether it ended, and nobody holds the ends of its pipes any more."""
-        return self.process.exit is not None and all(
-            sink is None or sink.is_closed for sink in (self.out, self.err)
+        return (
+            self.process.exit is not None
+            and not self.is_stuck
+            and all(sink is None or sink.is_closed for sink in (self.out, self.err))
         )
 
     def abandon(self) -> None:
@@ -65,7 +70,7 @@ def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
     """Tell whether a program has ended, and once, how and what it wrote."""
     execution: Execution | None = agent.executions.get(pid)
     if execution is None:
-        raise CommandError("Invalid parameter 'pid'")
+        raise CommandError(agent.dialect.unknown_pid_text.format(pid))
     if not execution.is_finished:
         return ExecStatus(exited=False)
     del agent.executions[pid]
@@ -78,14 +83,28 @@ def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
         exitcode=ended.code if ended.signal is None else None,
         signal=ended.signal,
         out_data=bytes(out.data) if out and out.data else None,
-        out_truncated=out.is_truncated if out and out.data else None,
+        out_truncated=_tell_truncated(agent, out),
         err_data=bytes(err.data) if err and err.data else None,
-        err_truncated=err.is_truncated if err and err.data else None,
+        err_truncated=_tell_truncated(agent, err),
     )
 
 
-@command(since=(2, 5))
-def guest_exec(
+def _tell_truncated(agent: Agent, sink: Sink | None) -> bool | None:
+    if sink is None or not sink.data:
+        return None
+    if agent.dialect.tells_truncated:
+        return sink.is_truncated
+    return False if sink.is_truncated else None
+
+
+CaptureOutput = Annotated[
+    bool | Literal["none", "stdout", "stderr", "separated", "merged"],
+    Alternate("GuestExecCaptureOutput"),
+]
+
+
+@command(name="guest-exec", since=(2, 5), until=(8, 1))
+def guest_exec_captures_all(
     agent: Agent,
     path: str,
     arg: list[str] | None = None,
@@ -97,17 +116,44 @@ def guest_exec(
 
     Nothing runs on the host: the programs are the guest's.
     """
+    return _exec(agent, path, arg, env, input_data, capture_output)
+
+
+@command(since=(8, 1))
+def guest_exec(
+    agent: Agent,
+    path: str,
+    arg: list[str] | None = None,
+    env: list[str] | None = None,
+    input_data: str | None = None,
+    capture_output: CaptureOutput = False,
+) -> Exec:
+    """Start a program; of its output is kept what *capture-output* says, up to 16 MiB a stream.
+
+    Nothing runs on the host: the programs are the guest's.
+    """
+    return _exec(agent, path, arg, env, input_data, capture_output)
+
+
+def _exec(
+    agent: Agent,
+    path: str,
+    arg: list[str] | None,
+    env: list[str] | None,
+    input_data: str | None,
+    capture: bool | str,
+) -> Exec:
     given = None if input_data is None else base64.decode(input_data)
     guest = agent.guest
     assert agent.process is not None
     null = guest.files.open("/dev/null", os.O_RDWR)
-    out = Sink(OUTPUT_LIMIT) if capture_output else None
-    err = Sink(OUTPUT_LIMIT) if capture_output else None
+    out = Sink(OUTPUT_LIMIT) if capture in (True, "stdout", "separated", "merged") else None
+    err = Sink(OUTPUT_LIMIT) if capture in (True, "stderr", "separated") else None
     ours: list[OpenFile] = [null, *(sink for sink in (out, err) if sink)]
     files: dict[int, OpenFile] = {
         0: null if given is None else Source(given),
         1: out or null,
-        2: err or null,
+        2: (out if capture == "merged" else err) or null,
     }
     environment = agent.process.env if env is None else env
     search = _getenv(environment, "PATH")
@@ -128,8 +174,26 @@ def guest_exec(
     finally:
         for file in ours:
             file.close()
-    agent.executions[process.pid] = Execution(process, out, err)
+    execution = Execution(process, out, err)
+    if agent.dialect.spoils_captures:
+        _spoil(
+            agent, execution, is_single=capture in ("stdout", "stderr"), has_input=given is not None
+        )
+    agent.executions[process.pid] = execution
     return Exec(process.pid)
+
+
+def _spoil(agent: Agent, execution: Execution, *, is_single: bool, has_input: bool) -> None:
+    """Do what comes of an end of file that was read from the wrong file.
+
+    UNVERIFIED: only what was seen in each run. What later captures lose varies.
+    """
+    known = agent.known
+    if is_single:
+        execution.is_stuck = known.get("has lost its standard input", False)
+        known["has lost its standard input"] = known["spoils the next input"] = True
+    elif has_input and known.pop("spoils the next input", False):
+        execution.out = execution.err = None
 
 
 def _getenv(env: list[str], name: str) -> str | None:

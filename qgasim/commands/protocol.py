@@ -44,7 +44,7 @@ class AgentInfo(Struct, frozen=True):
 def guest_info(agent: Agent) -> AgentInfo:
     """Tell the agent's version and its commands, the latest in the schema first."""
     return AgentInfo(
-        agent.version,
+        agent.dialect.full_version,
         [
             CommandInfo(name, entry.disabled is None, entry.command.replies)
             for name, entry in reversed(agent.table.items())

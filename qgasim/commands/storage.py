@@ -11,7 +11,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
 from qgasim.guest.files import Mount
 from qgasim.guest.sysfs import directory_order
-from qgasim.registry import command
+from qgasim.registry import LINUX, command
 from qgasim.schema import Since, UInt64
 
 __all__: list[str] = []
@@ -88,18 +88,24 @@ class FilesystemInfo(Struct, frozen=True, rename="kebab"):
     type: str
     used_bytes: UInt64 | None
     total_bytes: UInt64 | None
+    total_bytes_privileged: Annotated[UInt64, Since((9, 1))] | None
     disk: list[DiskAddress]
+
+
+_NO_PCI: Final = PciAddress(-1, -1, -1, -1)
 
 
 def _pci(disk: Disk) -> PciAddress:
     if disk.pci is None:
-        return PciAddress(-1, -1, -1, -1)
+        return _NO_PCI
     domain, bus, rest = disk.pci.split(":")
     slot, function = rest.split(".")
     return PciAddress(int(domain, 16), int(bus, 16), int(slot, 16), int(function, 16))
 
 
-def _address(disk: Disk, dev: str) -> DiskAddress:
+def _address(agent: Agent, disk: Disk, dev: str) -> DiskAddress:
+    if disk.bus == "nvme" and not agent.dialect.knows_nvme:
+        return DiskAddress(_NO_PCI, "unknown", 0, 0, 0, disk.serial, dev)
     return DiskAddress(_pci(disk), disk.bus, disk.channel, disk.target, disk.unit, disk.serial, dev)
 
 
@@ -107,7 +113,7 @@ def _smart(smart: NvmeSmart) -> Smart:
     return Smart("nvme", *(getattr(smart, name) for name in NvmeSmart.__struct_fields__))
 
 
-@command(since=(5, 2))
+@command(since=(5, 2), platforms=LINUX)
 def guest_get_disks(agent: Agent) -> list[DiskInfo]:
     """List disks and partitions, each disk after its partitions.
 
@@ -125,7 +131,7 @@ def guest_get_disks(agent: Agent) -> list[DiskInfo]:
                 name=device,
                 partition=False,
                 dependencies=[f"/dev/{name}" for name in disk.depends],
-                address=None if disk.is_virtual else _address(disk, device),
+                address=None if disk.is_virtual else _address(agent, disk, device),
                 alias=disk.alias,
                 smart=_smart(disk.smart) if disk.smart else None,
             )
@@ -135,7 +141,13 @@ def guest_get_disks(agent: Agent) -> list[DiskInfo]:
 
 def _block_mounts(agent: Agent) -> list[Mount]:
     """Give the mounted file systems that have a device, in the order of mounting."""
-    return [m for m in agent.guest.files.mounts if m.volume.device.startswith("/dev/")]
+    mounts = [m for m in agent.guest.files.mounts if m.volume.device.startswith("/dev/")]
+    if agent.dialect.skips_bind_mounts:
+        first: dict[int, Mount] = {}
+        for mount in mounts:
+            first.setdefault(id(mount.volume), mount)
+        return list(first.values())
+    return mounts
 
 
 def _disks_of(agent: Agent, device: str, depth: int = 0) -> list[DiskAddress]:
@@ -148,13 +160,13 @@ def _disks_of(agent: Agent, device: str, depth: int = 0) -> list[DiskAddress]:
         if name in (disk.name, disk.alias):
             if disk.depends:
                 return [a for part in disk.depends for a in _disks_of(agent, part, depth + 1)]
-            return [] if disk.is_virtual else [_address(disk, f"/dev/{name}")]
+            return [] if disk.is_virtual else [_address(agent, disk, f"/dev/{name}")]
         if any(part.name == name for part in disk.partitions):
-            return [_address(disk, f"/dev/{name}")]
+            return [_address(agent, disk, f"/dev/{name}")]
     return []
 
 
-@command(since=(2, 2))
+@command(since=(2, 2), platforms=LINUX)
 def guest_get_fsinfo(agent: Agent) -> list[FilesystemInfo]:
     """List mounted file systems that have a device, the latest mount first."""
     return [
@@ -164,6 +176,7 @@ def guest_get_fsinfo(agent: Agent) -> list[FilesystemInfo]:
             mount.volume.kind,
             mount.volume.used,
             mount.volume.size,
+            mount.volume.size + mount.volume.reserved,
             _disks_of(agent, mount.volume.device),
         )
         for mount in reversed(_block_mounts(agent))
@@ -205,7 +218,7 @@ def _row(stats: DiskStats) -> DiskStatsRow:
     return DiskStatsRow(*(getattr(stats, name) for name in DiskStats.__struct_fields__))
 
 
-@command(since=(7, 1))
+@command(since=(7, 1), platforms=LINUX, is_conditional=True)
 def guest_get_diskstats(agent: Agent) -> list[DiskStatsInfo]:
     """Tell what has been read and written, as in /proc/diskstats."""
     result: list[DiskStatsInfo] = []
@@ -231,6 +244,9 @@ def guest_fsfreeze_status(agent: Agent) -> Literal["thawed", "frozen"]:
 def _run_hook(agent: Agent, argument: Literal["freeze", "thaw"]) -> None:
     hook = agent.options.fsfreeze_hook
     if hook is None:
+        return
+    if agent.dialect.tells_helper_output:
+        agent.run_helper("execute fsfreeze hook", hook, [hook, argument], failed="")
         return
     try:
         agent.guest.files.get(hook)
@@ -320,7 +336,7 @@ class TrimResponse(Struct, frozen=True):
     paths: list[TrimResult]
 
 
-@command(since=(1, 2))
+@command(since=(1, 2), platforms=LINUX)
 def guest_fstrim(agent: Agent, minimum: int = 0) -> TrimResponse:
     """Discard free blocks; tell for each file system how many bytes were not yet discarded."""
     return TrimResponse([_trim(agent, m, minimum) for m in reversed(_block_mounts(agent))])

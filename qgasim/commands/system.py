@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
-from qgasim.registry import command
+from qgasim.registry import LINUX, command
 
 __all__: list[str] = []
 
@@ -154,15 +154,17 @@ HWCLOCK: Final = "/sbin/hwclock"
 @command(since=(1, 5))
 def guest_set_time(agent: Agent, time: int | None = None) -> None:
     """Set the time, and the real-time clock by it; without *time*, the other way round."""
-    if agent.known.setdefault("hwclock", agent.guest.files.can_execute(HWCLOCK)) is False:
+    has_hwclock = agent.known.setdefault("hwclock", agent.guest.files.can_execute(HWCLOCK))
+    if not has_hwclock and not agent.dialect.tells_helper_output:
         raise CommandError("this feature or command is not currently supported")
     if time is not None:
         _set_time(agent, time)
-    ended, _ = agent.run(HWCLOCK, ["hwclock", "-s" if time is None else "-w"])
-    if ended.signal is not None:
-        raise CommandError("child process has terminated abnormally")
-    if ended.code:
-        raise CommandError("hwclock failed to set hardware clock to system time")
+    agent.run_helper(
+        "set hardware clock to system time",
+        HWCLOCK,
+        ["hwclock", "-s" if time is None else "-w"],
+        failed="hwclock failed to set hardware clock to system time",
+    )
 
 
 def _set_time(agent: Agent, time: int) -> None:
@@ -183,6 +185,8 @@ def _set_time(agent: Agent, time: int) -> None:
 # -- power ---------------------------------------------------------------------------------------
 
 Mode = Literal["halt", "powerdown", "reboot"]
+SHUTDOWN: Final = "/sbin/shutdown"
+_POWEROFF: Final = {"powerdown": "/sbin/poweroff", "halt": "/sbin/halt", "reboot": "/sbin/reboot"}
 _SHUTDOWN_FLAGS: Final = {"powerdown": "-P", "halt": "-H", "reboot": "-r"}
 
 
@@ -193,12 +197,12 @@ def guest_shutdown(agent: Agent, mode: str = "powerdown") -> None:
     if flag is None:
         # The parenthesis is never closed.
         raise CommandError("mode is invalid (valid values are: halt|powerdown|reboot")
+    program = SHUTDOWN
     argv = ["shutdown", "-h", flag, "+0", "hypervisor initiated shutdown"]
-    ended, _ = agent.run("/sbin/shutdown", argv)
-    if ended.signal is not None:
-        raise CommandError("child process has terminated abnormally")
-    if ended.code:
-        raise CommandError("child process has failed to shutdown")
+    if agent.dialect.prefers_poweroff and agent.guest.files.can_execute(_POWEROFF[mode]):
+        program = _POWEROFF[mode]
+        argv = [program]
+    agent.run_helper("shutdown", program, argv, failed="child process has failed to shutdown")
 
 
 Sleep = Literal["disk", "mem", "hybrid"]
@@ -233,11 +237,16 @@ def _suspend(agent: Agent, mode: Sleep) -> None:
         is_supported = True
         if _status(agent, "systemctl", verb) == 0:
             return
+    elif not agent.dialect.tries_all_suspends:
+        # No error was set, and so it looks done.
+        return
     option, program = _PM_UTILS[mode]
     if _status(agent, "pm-is-supported", option) == 0:
         is_supported = True
         if _status(agent, program) == 0:
             return
+    elif not agent.dialect.tries_all_suspends:
+        return
     try:
         states = agent.guest.files.read(SYS_STATE).decode()
     except OSError:
@@ -255,19 +264,19 @@ def _suspend(agent: Agent, mode: Sleep) -> None:
     # UNVERIFIED: systemd refused, and the kernel cannot. The real agent answers nothing.
 
 
-@command(since=(1, 1), replies=False)
+@command(since=(1, 1), replies=False, platforms=LINUX)
 def guest_suspend_disk(agent: Agent) -> None:
     """Suspend to disk. Success is not answered."""
     _suspend(agent, "disk")
 
 
-@command(since=(1, 1), replies=False)
+@command(since=(1, 1), replies=False, platforms=LINUX)
 def guest_suspend_ram(agent: Agent) -> None:
     """Suspend to memory. Success is not answered."""
     _suspend(agent, "mem")
 
 
-@command(since=(1, 1), replies=False)
+@command(since=(1, 1), replies=False, platforms=LINUX)
 def guest_suspend_hybrid(agent: Agent) -> None:
     """Suspend to memory and disk. Success is not answered."""
     _suspend(agent, "hybrid")
@@ -279,7 +288,7 @@ class Device(Struct, frozen=True, rename="kebab"):
     driver_name: str
 
 
-@command(since=(5, 2), is_supported=False)
+@command(since=(5, 2), platforms={"windows": (5, 2)})
 def guest_get_devices(agent: Agent) -> list[Device]:
     """List devices and their drivers. Windows guests only."""
     raise CommandError("this feature or command is not currently supported")

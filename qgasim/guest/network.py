@@ -50,6 +50,8 @@ class Nic(Struct, kw_only=True):
     mac: str | None = None
     #: Addresses with their prefix lengths; ``auto``: made up.
     addresses: list[str] = field(default_factory=list[str])
+    #: Gateways of the default routes, IPv4 and IPv6.
+    gateways: list[str] = field(default_factory=list[str])
     #: Whether the link is up.
     up: bool = True
     #: The largest packet, in bytes.

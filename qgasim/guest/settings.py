@@ -30,6 +30,8 @@ DEFAULT_START: Final = 1_735_689_600_000_000_000
 class OsSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     """The guest's operating system."""
 
+    #: Which qemu-ga is built for it.
+    family: Literal["linux", "freebsd", "windows"] = "linux"
     #: Fields of /etc/os-release (``NAME``, ``VERSION_ID``, ...); null: there is no such file.
     release: dict[str, str] | None = field(default_factory=dict[str, str])
     #: What ``uname -r`` prints.
@@ -169,6 +171,8 @@ class GuestSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     clock: ClockSettings = field(default_factory=ClockSettings)
     #: The logical processors: how many, or a list.
     vcpus: int | list[Vcpu] = 2
+    #: The load averages of the last 1, 5 and 15 minutes.
+    load: tuple[float, float, float] = (0.0, 0.0, 0.0)
     #: The memory: its size, or more about it.
     memory: Size | Memory = 0
     #: The disks, in the order in which the kernel found them.

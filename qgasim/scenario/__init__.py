@@ -17,7 +17,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from qgasim.agent import Agent, AgentOptions
 from qgasim.channel import Channel, ChannelKind, make_channel
 from qgasim.commands import ALL_COMMANDS
-from qgasim.dialect import RELEASES, find_dialect
+from qgasim.dialect import LATEST, OLDEST, QUIRKS, find_dialect, with_quirks
 from qgasim.errors import ScenarioError
 from qgasim.faults import AnyFault
 from qgasim.guest import Guest, GuestSettings
@@ -51,8 +51,10 @@ __all__ = ["AgentSettings", "Scenario", "find_scenario", "library", "load", "loa
 class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     """The simulated agent: its release and how it was started."""
 
-    #: The release of qemu-ga: ``7.2``, or a full version such as ``7.2.22``.
+    #: The release of qemu-ga: ``7.2``, a full version such as ``7.2.22``, or ``latest``.
     release: str = "7.2"
+    #: Mistakes of real releases, switched on or off; those not named are as the release has them.
+    quirks: dict[str, bool] = field(default_factory=dict[str, bool])
     #: What lies between client and agent.
     channel: ChannelKind = "virtio-serial"
     #: What lies in a serial channel when the first client connects: a character from U+0000 to U+00FF
@@ -114,10 +116,9 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
             )
         dialect = find_dialect(self.agent.release)
         assert dialect, "it was checked"
-        release = self.agent.release
+        dialect = with_quirks(dialect, self.agent.quirks)
         filled = self.filled()
         options = AgentOptions(
-            version=release if release.count(".") > 1 else None,
             block_rpcs=tuple(self.agent.block_rpcs),
             allow_rpcs=tuple(self.agent.allow_rpcs),
             fsfreeze_hook=self.agent.fsfreeze_hook,
@@ -180,17 +181,21 @@ def _check_event(event: Event) -> Wrong:
 def _check_scenario(scenario: Scenario) -> Wrong:
     dialect = find_dialect(scenario.agent.release)
     if dialect is None:
-        known = ", ".join(f"{a}.{b}" for a, b in RELEASES)
+        known = "{}.{} to {}.{}".format(*OLDEST, *LATEST)
         text = f"no such release: '{scenario.agent.release}' (known: {known})"
         yield "agent.release", text
         return
+    for quirk in scenario.agent.quirks:
+        if quirk not in QUIRKS:
+            yield f"agent.quirks.{quirk}", "no such quirk" + did_you_mean(quirk, QUIRKS)
+    family = scenario.guest.os.family
     if any(ord(character) > 0xFF for character in scenario.agent.stale_bytes):
         yield "agent.stale_bytes", "a character above U+00FF is not a byte"
     if scenario.agent.channel in ("unix-listen", "vsock-listen"):
         for name in ("stale_bytes", "keep_unread"):
             if getattr(scenario.agent, name):
                 yield f"agent.{name}", f"nobody reads this on the channel {scenario.agent.channel}"
-    names = [command.name for command in ALL_COMMANDS if command.is_in(dialect)]
+    names = [command.name for command in ALL_COMMANDS if command.is_in(dialect, family)]
     requests = [
         (f"replies[{i}].on", stub.on) for i, stub in enumerate(scenario.replies) if not stub.adds
     ]

@@ -20,6 +20,9 @@ __all__ = [
     "T_STRING",
     "Token",
     "parse",
+    "parse_error",
+    "parse_scalar",
+    "parse_string",
 ]
 
 (LCURLY, RCURLY, LSQUARE, RSQUARE, COLON, COMMA) = range(100, 106)
@@ -29,7 +32,7 @@ Token: TypeAlias = tuple[int, bytes]
 MAX_PARSE_ERROR: Final = 1023
 
 
-def _parse_error(text: str) -> CommandError:
+def parse_error(text: str) -> CommandError:
     return CommandError("JSON parse error, " + from_bytes(to_bytes(text)[:MAX_PARSE_ERROR]))
 
 
@@ -46,9 +49,7 @@ def parse(tokens: list[Token]) -> JsonValue:
     while True:
         # A value begins here.
         value: JsonValue
-        if kind == T_STRING:
-            value = _parse_string(token)
-        elif kind in (LCURLY, LSQUARE):
+        if kind in (LCURLY, LSQUARE):
             opened: list[JsonValue] | dict[str, JsonValue] = {} if kind == LCURLY else []
             closing = RCURLY if kind == LCURLY else RSQUARE
             kind, token = next(stream)
@@ -56,14 +57,8 @@ def parse(tokens: list[Token]) -> JsonValue:
                 frames.append((opened, None))
                 continue
             value = opened
-        elif kind in (T_INTEGER, T_FLOAT):
-            value = _parse_number(kind, token)
-        elif kind == T_KEYWORD:
-            if token not in _KEYWORDS:
-                raise _parse_error(f"invalid keyword '{token.decode()}'")
-            value = _KEYWORDS[token]
         else:
-            raise _parse_error("expecting value")
+            value = parse_scalar(kind, token)
         # A value is complete: hand it to its container, close what closes.
         while True:
             if not frames:
@@ -77,23 +72,36 @@ def parse(tokens: list[Token]) -> JsonValue:
             else:
                 if key is None:
                     if not isinstance(value, str):
-                        raise _parse_error("key is not a string in object")
+                        raise parse_error("key is not a string in object")
                     if kind != COLON:
-                        raise _parse_error("missing : in object pair")
+                        raise parse_error("missing : in object pair")
                     frames[-1] = (container, value)
                     break
                 if key in container:
-                    raise _parse_error("duplicate key")
+                    raise parse_error("duplicate key")
                 container[key] = value
                 frames[-1] = (container, None)
                 closing, name = RCURLY, "dict"
             if kind == COMMA:
                 break
             if kind != closing:
-                raise _parse_error(f"expected separator in {name}")
+                raise parse_error(f"expected separator in {name}")
             value = cast("JsonValue", container)
             frames.pop()
         kind, token = next(stream)
+
+
+def parse_scalar(kind: int, token: bytes) -> JsonValue:
+    """Parse a value of one token."""
+    if kind == T_STRING:
+        return parse_string(token)
+    if kind in (T_INTEGER, T_FLOAT):
+        return _parse_number(kind, token)
+    if kind != T_KEYWORD:
+        raise parse_error("expecting value")
+    if token not in _KEYWORDS:
+        raise parse_error(f"invalid keyword '{token.decode()}'")
+    return _KEYWORDS[token]
 
 
 _KEYWORDS: Final[dict[bytes, bool | None]] = {b"true": True, b"false": False, b"null": None}
@@ -129,7 +137,7 @@ _HEX4: Final = re.compile(rb"[0-9a-fA-F]{4}")
 _NUL: Final = "\udcc0\udc80"
 
 
-def _parse_string(token: bytes) -> str:
+def parse_string(token: bytes) -> str:
     if b"\\" not in token and token.isascii():
         return str(memoryview(token)[1:-1], "ascii")
     parts: list[str] = []
@@ -145,7 +153,7 @@ def _parse_string(token: bytes) -> str:
             character, position = _parse_unicode_escape(token, position)
             parts.append(character)
         elif part[0] == 0x5C:
-            raise _parse_error("invalid escape sequence in string")
+            raise parse_error("invalid escape sequence in string")
         elif part[0] < 0x80:
             # A run of plain bytes may reach over the closing quote.
             position = min(match.end(), end)
@@ -153,7 +161,7 @@ def _parse_string(token: bytes) -> str:
         else:
             codepoint, after = codepoint_at(token, position)
             if codepoint < 0:
-                raise _parse_error("invalid UTF-8 sequence in string")
+                raise parse_error("invalid UTF-8 sequence in string")
             parts.append(chr(codepoint) if codepoint else _NUL)
             position = after
     return "".join(parts)
@@ -173,5 +181,5 @@ def _parse_unicode_escape(token: bytes, position: int) -> tuple[str, int]:
             codepoint = -1
     if not is_valid(codepoint):
         text = from_bytes(token[position:after])
-        raise _parse_error(f"{text} is not a valid Unicode character")
+        raise parse_error(f"{text} is not a valid Unicode character")
     return chr(codepoint) if codepoint else _NUL, after

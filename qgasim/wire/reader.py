@@ -1,6 +1,6 @@
 """Bytes to messages: the lexer (qobject/json-lexer.c) and the streamer (json-streamer.c).
 
-Their states, limits and texts are those of QEMU up to 11.0.
+Their states, limits and texts are those of QEMU up to 11.0; `locating` has those of 11.1.
 """
 
 import re
@@ -25,7 +25,7 @@ from qgasim.wire.parser import (
 from qgasim.wire.text import from_bytes
 from qgasim.wire.values import Message
 
-__all__ = ["MessageReader"]
+__all__ = ["ERROR", "MORE", "MessageReader"]
 
 # json-streamer.c, json-lexer.c: "security considerations".
 MAX_TOKEN_SIZE: Final = 64 << 20
@@ -132,7 +132,8 @@ _WHOLE_TOKEN: Final = re.compile(
 )
 _GROUP_KINDS: Final = (0, 0, T_STRING, T_INTEGER, T_KEYWORD)
 
-_MORE: Final = CommandError("(the message is not complete)")
+MORE: Final = CommandError("(the message is not complete)")
+"""Stands for no message."""
 
 
 class MessageReader:
@@ -144,7 +145,11 @@ class MessageReader:
     def __init__(self) -> None:
         self._state = START
         self._token = bytearray()
+        #: Where in the chunk the token began, and where a byte was looked at to end one.
+        self._start: int = 0
+        self._looked_at = -1
         self._tokens: list[Token] = []
+        self._tokens_seen = 0
         self._braces = 0
         self._brackets = 0
         self._token_size = 0
@@ -155,7 +160,11 @@ class MessageReader:
     @property
     def is_between_messages(self) -> bool:
         """Whether no byte of a message is waiting for the rest of it."""
-        return self._state == START and not self._tokens
+        return self._state == START and not self._is_inside
+
+    @property
+    def _is_inside(self) -> bool:
+        return bool(self._tokens)
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Read *data*, giving each message as soon as its last byte is seen.
@@ -165,21 +174,30 @@ class MessageReader:
         """
         memo = self._memo
         is_long = len(data) > 256 and data.find(b"\n", 0, 256) < 0
-        if self._state != START or self._tokens or is_long:
+        if is_long or not self.is_between_messages:
             yield from self._read(data)
             return
         for line in data.splitlines(keepends=True):
-            if self._state != START or self._tokens or len(line) > 256:
+            if len(line) > 256 or not self.is_between_messages:
                 yield from self._read(line)
                 continue
             known = memo.get(line)
             if known is None:
                 known = tuple(self._read(line))
-                if self._state == START and not self._tokens:
+                if self._is_lasting(known) and self.is_between_messages:
                     if len(memo) >= 512:
                         memo.clear()
                     memo[line] = known
+            else:
+                self._pass(line)
             yield from known
+
+    def _is_lasting(self, messages: tuple[Message, ...]) -> bool:  # noqa: ARG002
+        """Whether the same line always means the same messages."""
+        return True
+
+    def _pass(self, data: bytes) -> None:
+        """Take note of bytes that need not be read."""
 
     def _read(self, data: bytes) -> Iterator[Message]:
         position, end = 0, len(data)
@@ -191,20 +209,23 @@ class MessageReader:
                     group = whole.lastindex
                     if group is None:
                         continue
+                    self._start = whole.start(group)
                     token = whole[group]
                     kind = _GROUP_KINDS[group] or PUNCTUATION[token]
                     message = self._accept(kind, token)
-                    if message is not _MORE:
+                    if message is not MORE:
                         yield message
                     continue
             position, message = self._step(data, position)
-            if message is not _MORE:
+            if message is not MORE:
                 yield message
 
     def _step(self, data: bytes, position: int) -> tuple[int, Message]:
         """Do what json_lexer_feed_char() does for a byte, or for a run of like ones."""
         token = self._token
-        message: Message = _MORE
+        if self._state == START:
+            self._start = position
+        message: Message = MORE
         limit = position + MAX_TOKEN_SIZE + 1 - len(token)
         run = self._find_run(data, position, limit)
         if run > position:
@@ -216,6 +237,7 @@ class MessageReader:
             state = _TABLE[self._state][byte]
             if state & LOOKAHEAD:
                 state &= ~LOOKAHEAD
+                self._looked_at = position
             else:
                 token.append(byte)
                 position += 1
@@ -246,7 +268,28 @@ class MessageReader:
         return match.end() if match else position
 
     def _accept(self, kind: int, token: bytes) -> Message:
-        """Do what json_message_process_token() does; *_MORE* if no message is complete."""
+        """Do what json_message_process_token() does; *MORE* if no message is complete."""
+        self._count(kind)
+        message: Message
+        if kind == ERROR:
+            message = self._stray(token)
+        elif (limit := self._exceeds(token)) is not None:
+            message = limit
+        else:
+            self._tokens.append((kind, token))
+            self._tokens_seen += 1
+            self._token_size += len(token)
+            if self._is_open:
+                return MORE
+            try:
+                message = parse(self._tokens)
+            except CommandError as error:
+                message = error
+        self._reset()
+        return message
+
+    def _count(self, kind: int) -> None:
+        """Count what is open."""
         if kind == LCURLY:
             self._braces += 1
         elif kind == RCURLY:
@@ -255,30 +298,29 @@ class MessageReader:
             self._brackets += 1
         elif kind == RSQUARE:
             self._brackets -= 1
-        tokens = self._tokens
-        message: Message
-        if kind == ERROR:
-            text = from_bytes(token.partition(b"\0")[0])
-            message = CommandError(f"JSON parse error, stray '{text}'")
-        elif self._token_size + len(token) + 1 > MAX_TOKEN_SIZE:
-            message = CommandError("JSON token size limit exceeded")
-        elif len(tokens) + 1 > MAX_TOKEN_COUNT:
-            message = CommandError("JSON token count limit exceeded")
-        elif self._brackets + self._braces > MAX_NESTING:
-            message = CommandError("JSON nesting depth limit exceeded")
-        else:
-            tokens.append((kind, token))
-            self._token_size += len(token)
-            if (
-                (self._braces > 0 or self._brackets > 0)
-                and self._braces >= 0
-                and self._brackets >= 0
-            ):
-                return _MORE
-            try:
-                message = parse(tokens)
-            except CommandError as error:
-                message = error
-        self._braces = self._brackets = self._token_size = 0
-        tokens.clear()
-        return message
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether a message has begun whose braces and brackets do not match yet."""
+        braces, brackets = self._braces, self._brackets
+        return (braces > 0 or brackets > 0) and braces >= 0 and brackets >= 0
+
+    def _exceeds(self, token: bytes) -> CommandError | None:
+        """Give the error for a token that makes the message too large."""
+        if self._token_size + len(token) + 1 > MAX_TOKEN_SIZE:
+            return CommandError("JSON token size limit exceeded")
+        if self._tokens_seen + 1 > MAX_TOKEN_COUNT:
+            return CommandError("JSON token count limit exceeded")
+        if self._brackets + self._braces > MAX_NESTING:
+            return CommandError("JSON nesting depth limit exceeded")
+        return None
+
+    def _stray(self, token: bytes) -> CommandError:
+        """Give the error for what is no token."""
+        text = from_bytes(token.partition(b"\0")[0])
+        return CommandError(f"JSON parse error, stray '{text}'")
+
+    def _reset(self) -> None:
+        """Forget the message."""
+        self._braces = self._brackets = self._token_size = self._tokens_seen = 0
+        self._tokens.clear()

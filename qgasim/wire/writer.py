@@ -7,7 +7,7 @@ from typing import Final
 from qgasim.wire.text import codepoint_at, to_bytes
 from qgasim.wire.values import JsonValue
 
-__all__ = ["bucket", "encode", "encode_string", "hash_order"]
+__all__ = ["bucket", "encode", "encode_double", "encode_string", "hash_order"]
 
 
 def bucket(key: str) -> int:
@@ -65,8 +65,16 @@ def encode_string(text: str) -> str:
     return "".join(parts)
 
 
-def encode(value: JsonValue) -> str:
-    """Write any JSON value as QEMU 6.0 and later do (5.2 wrote doubles otherwise).
+def encode_double(value: float, *, is_exact: bool = True) -> str:
+    """Write a double: with 17 significant digits, or if not *is_exact*, as QEMU before 6.0 did."""
+    if is_exact:
+        return f"{value:.17g}"
+    text = f"{value:.6f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def encode(value: JsonValue, *, exact_doubles: bool = True) -> str:
+    """Write any JSON value.
 
     A loop, because an ``id`` may be nested 1023 deep.
     """
@@ -84,7 +92,7 @@ def encode(value: JsonValue) -> str:
         elif isinstance(item, int):
             parts.append(str(item))
         elif isinstance(item, float):
-            parts.append(f"{item:.17g}")
+            parts.append(encode_double(item, is_exact=exact_doubles))
         elif item is None:
             parts.append("null")
         elif isinstance(item, list):

@@ -46,11 +46,13 @@ def chpasswd(p: Process) -> Steps:
                 yield from complain(p, f"line {number}: user '{user}' does not exist")
                 failures += 1
             hashes[user] = password
-        elif _is_settable(p, user, password):
+        elif (problem := _find_problem(p, user, password)) is None:
             hashes[user] = _hash(p, encode_name(password))
         else:
-            problem = "pam_chauthtok() failed, error:\nAuthentication token manipulation error"
-            yield from complain(p, f"(user {user}) {problem}")
+            said, reason = problem
+            # PAM asks three times.
+            yield from p.write(2, 3 * said)
+            yield from complain(p, f"(user {user}) pam_chauthtok() failed, error:\n{reason}")
             yield from complain(p, f"(line {number}, user {user}) password not changed")
             failures += 1
     if failures and is_encrypted:
@@ -60,9 +62,16 @@ def chpasswd(p: Process) -> Steps:
     return int(failures > 0)
 
 
-def _is_settable(p: Process, user: str, password: str) -> bool:
-    size = len(encode_name(password))
-    return bool(user) and find_user(p, user) is not None and 0 < size <= PASSWORD_MAX
+def _find_problem(p: Process, user: str, password: str) -> tuple[str, str] | None:
+    """Find why PAM refuses a password: what its module says, and what PAM calls it."""
+    failed = "Authentication token manipulation error"
+    if not user or find_user(p, user) is None:
+        return "", "User not known to the underlying authentication module"
+    if not password:
+        return "No password has been supplied.\n", failed
+    if len(encode_name(password)) > PASSWORD_MAX:
+        return "You must choose a shorter password.\n", failed
+    return None
 
 
 def _hash(p: Process, password: bytes) -> str:
