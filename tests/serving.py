@@ -30,10 +30,12 @@ class HandClock:
 class Course:
     """A guest and its agent on a clock that is advanced by hand: no sockets, no waiting."""
 
-    def __init__(self, scenario: str = "qgasim: 1") -> None:
-        """Build a scenario: the text of one, or the name or path of one."""
+    def __init__(self, scenario: str = "qgasim: 1", *, release: str | None = None) -> None:
+        """Build a scenario: the text of one, or the name or path of one, with another *release*."""
         self.clock = HandClock()
         loaded = loads(scenario) if ":" in scenario else load(scenario)
+        if release is not None:
+            loaded.agent.release = release
         self.channel: Channel = loaded.build(self.clock)
         self.agent = self.channel.agent
         self.guest = self.agent.guest
