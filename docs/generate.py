@@ -11,7 +11,19 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from msgspec import Struct, UnsetType, structs
 
+from qgasim.commands import ALL_COMMANDS
+from qgasim.dialect import (
+    CHANGES,
+    QUIRKS,
+    RECORDED,
+    RELEASES,
+    Dialect,
+    Family,
+    Version,
+    with_quirks,
+)
 from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
+from qgasim.registry import compile_table
 from qgasim.scenario import Scenario, library, load
 from qgasim.scenario.decode import Decoder, hints_of, tag_field_of, tag_of
 from qgasim.scenario.document import compose, core_value
@@ -228,6 +240,106 @@ def make_library_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def show_release(version: Version) -> str:
+    return "{}.{}".format(*version)
+
+
+def show_value(value: Any, legend: list[str]) -> str:
+    """Show a fact; a wording by its letter."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value not in legend:
+        legend.append(value)
+    return "abcdefgh"[legend.index(value)]
+
+
+def how_known(name: str, version: Version) -> str:
+    """Say how a fact of a release is known: a mark of docs/versions.md."""
+    if version in RECORDED:
+        return ""
+    value = getattr(RELEASES[version], name)
+    before = [v for v in RECORDED if v < version]
+    after = [v for v in RECORDED if v > version]
+    sides = [getattr(RELEASES[v], name) for v in (max(before, default=None), min(after)) if v]
+    if len(sides) == 2 and sides[0] == sides[1] == value:
+        return " ="
+    changes = [c for c in CHANGES if name in c.facts and c.since <= version]
+    is_read = bool(changes) and changes[-1].known == "read"
+    # It had not changed yet, and when it did is read.
+    later = [c for c in CHANGES if name in c.facts and c.since > version]
+    is_read = is_read or (not changes and bool(later) and later[0].known == "read")
+    return " r" if is_read else " d"
+
+
+def make_versions_page() -> str:
+    """Give docs/versions.md: what each release has, says and does, and how it is known."""
+    parts = [VERSIONS_INTRODUCTION]
+    columns = [show_release(v) for v in RELEASES]
+    parts += [f"| fact | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    comments = comments_of(Dialect)
+    notes: list[str] = []
+    for field in structs.fields(Dialect):
+        if field.name in ("version", "full_version"):
+            continue
+        legend: list[str] = []
+        cells = [
+            show_value(getattr(dialect, field.name), legend) + how_known(field.name, version)
+            for version, dialect in RELEASES.items()
+        ]
+        parts.append(f"| `{field.name}` | {' | '.join(cells)} |")
+        notes.append(f"- `{field.name}`: {comments[field.name]}")
+        notes += [f"  - {'abcdefgh'[i]}: `{text}`" for i, text in enumerate(legend)]
+    parts += ["", "What the facts mean:", "", *notes, "", "## What changed when", ""]
+    parts += ["| since | also in | fact | how the release is known | source |"]
+    parts += ["| --- | --- | --- | --- | --- |"]
+    for change in CHANGES:
+        stable = ", ".join("{}.{}.{}".format(*release) for release in change.stable)
+        facts = ", ".join(f"`{name}`" for name in change.facts)
+        since = show_release(change.since)
+        parts.append(f"| {since} | {stable} | {facts} | {change.known} | {change.source} |")
+    parts += ["", "## Quirks", "", "| `agent.quirks` | what | has it |", "| --- | --- | --- |"]
+    for name, quirk in QUIRKS.items():
+        has = [show_release(v) for v, d in RELEASES.items() if d == with_quirks(d, {name: True})]
+        parts.append(f"| `{name}` | {quirk.description} | {', '.join(has) or 'none'} |")
+    for family in get_args(Family):
+        parts += ["", f"## Commands on {FAMILIES[family]}", "", COMMANDS_NOTE[family]]
+        parts += ["", f"| command | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+        tables = [compile_table(ALL_COMMANDS, dialect, family) for dialect in RELEASES.values()]
+        for name in dict.fromkeys(command.name for command in ALL_COMMANDS):
+            found = [table.get(name) for table in tables]
+            marks = ["" if e is None else "yes" if e.is_supported else "refused" for e in found]
+            parts.append(f"| `{name}` | {' | '.join(marks)} |")
+    return "\n".join(parts) + "\n"
+
+
+FAMILIES = {"linux": "Linux", "freebsd": "FreeBSD", "windows": "Windows"}
+COMMANDS_NOTE = {
+    "linux": "Checked against the schemas of 5.2, 7.2, 10.0 and 11.1 and the reference of 3.1.",
+    "freebsd": "From the conditions of the schema of 11.1; what was listed and refused before is derived.",
+    "windows": "From the conditions of the schema of 11.1; what was listed and refused before is derived.",
+}
+VERSIONS_INTRODUCTION = """\
+# Releases
+
+<!-- Made by docs/generate.py (`make docs`); do not edit. -->
+
+`agent.release` in a scenario, or `--agent`, takes `7.2`, a full version such as `7.2.22` (which guest-info then says),
+`latest`, or any release in between: what is not a column below is as the changes say. 5.2.0, 7.2.22, 10.0.13 and 11.1.3
+were recorded, every case is replayed in the tests ([tests/golden](../tests/golden/README.md)). The other columns follow
+from the changes.
+
+| mark | how the fact is known of that release |
+| --- | --- |
+| (none) | recorded |
+| = | derived: the same was recorded before and after it |
+| r | read: QEMU says in which release it changed |
+| d | derived: only known to have changed between two releases, or taken to have been so before the first recording |
+
+Members of arguments and results carry the release they came with in the code (`Since`).
+
+"""
+
+
 def make_schema_file() -> str:
     return json.dumps(make_schema(), indent=1) + "\n"
 
@@ -237,6 +349,7 @@ MADE: dict[Path, Callable[[], str]] = {
     HERE / "faults.md": make_faults_page,
     HERE / "library.md": make_library_page,
     HERE / "scenario.md": make_scenario_page,
+    HERE / "versions.md": make_versions_page,
     HERE.parent / "qgasim" / "scenario.schema.json": make_schema_file,
 }
 

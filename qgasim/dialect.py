@@ -17,6 +17,7 @@ __all__ = [
     "LATEST",
     "OLDEST",
     "QUIRKS",
+    "RECORDED",
     "RELEASES",
     "Change",
     "Dialect",
@@ -84,6 +85,11 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     spoils_captures: bool = False
     #: A mode of suspending that one tool does not support is left to the next tool.
     tries_all_suspends: bool = False
+    #: Wording for a kernel that refuses to sleep; ``{}`` is why.
+    no_sleep_text: str = "child process has failed to suspend"
+    #: The kernel is asked to sleep by a function that first writes another file beside the one it is
+    #: to write, and in sysfs that cannot be.
+    replaces_sys_state: bool = False
     #: guest-shutdown prefers /sbin/poweroff, /sbin/halt and /sbin/reboot to /sbin/shutdown.
     prefers_poweroff: bool = False
 
@@ -123,7 +129,7 @@ CHANGES: Final = (
     Change(
         since=(4, 0),
         facts={"echoes_id": True},
-        source="commit 'qmp: common id handling & make QGA conform to spec'; 5.2 recorded",
+        source="commit 4eaca8de26 (v4.0.0); 5.2 recorded",
     ),
     Change(
         since=(6, 0),
@@ -144,7 +150,8 @@ CHANGES: Final = (
     Change(
         since=(6, 0),
         facts={"writes_exact_doubles": True},
-        source="qobject/json-writer.c came with 6.0; 5.2 and 7.2 recorded",
+        source="qobject/json-writer.c is taken to have come with 6.0; 5.2 and 7.2 recorded",
+        known="derived",
     ),
     Change(
         since=(6, 0),
@@ -185,13 +192,21 @@ CHANGES: Final = (
     Change(
         since=(9, 1),
         facts={"tells_helper_output": True},
-        source="commit 'qga: introduce ga_run_command() helper'; 7.2 and 10.0 recorded",
+        source="commit 'qga: introduce ga_run_command() helper' of March 2024; 7.2 and 10.0 recorded",
     ),
     Change(
         since=(9, 1),
         facts={"exec_failed_text": "{}", "unknown_pid_text": "PID ld does not exist"},
         source="7.2 and 10.0 recorded",
         known="derived",
+    ),
+    Change(
+        since=(9, 1),
+        facts={
+            "no_sleep_text": "suspend: cannot write to '/sys/power/state': {}",
+            "replaces_sys_state": True,
+        },
+        source="commit 2048129625 (v9.0.0-343)",
     ),
     Change(
         since=(10, 0),
@@ -201,8 +216,15 @@ CHANGES: Final = (
     Change(
         since=(10, 2),
         facts={"tells_truncated": True},
-        source="commit 28c5d27dd4dc; 7.2.22 and 10.0.13 recorded",
+        source="commit 28c5d27dd4dc; 7.2.22 and 10.0.13 recorded. Which 10.0.x is a guess",
         stable=((7, 2, 20), (10, 0, 3)),
+    ),
+    Change(
+        since=(10, 2),
+        facts={"replaces_sys_state": False},
+        source="commit 'qga: correctly write to /sys/power/state on linux' of August 2025; "
+        "10.0.13 recorded. Which 10.0.x is a guess",
+        stable=((10, 0, 4),),
     ),
     Change(
         since=(10, 2),
@@ -234,6 +256,12 @@ class Quirk(Struct, frozen=True, kw_only=True):
 
 
 QUIRKS: Final[dict[str, Quirk]] = {
+    "no_sysfs_sleep": Quirk(
+        description="The guest can only be suspended by systemd or pm-utils: /sys/power/state is "
+        "written in a way in which it cannot be.",
+        on={"replaces_sys_state": True},
+        off={"replaces_sys_state": False},
+    ),
     "single_stream_capture": Quirk(
         description="guest-exec with `capture-output` `stdout` or `stderr` spoils later captures.",
         on={"spoils_captures": True},
@@ -253,8 +281,7 @@ QUIRKS: Final[dict[str, Quirk]] = {
 }
 
 OLDEST: Final[Version] = (3, 1)
-#: The releases that are named, and what each calls itself if nobody says otherwise. Those with
-#: another patch number than 0 were recorded.
+#: The releases that are named, and what each calls itself if nobody says otherwise.
 FULL_VERSIONS: Final[dict[Version, str]] = {
     (3, 1): "3.1.0",
     (5, 2): "5.2.0",
@@ -266,6 +293,8 @@ FULL_VERSIONS: Final[dict[Version, str]] = {
     (10, 2): "10.2.0",
     (11, 1): "11.1.3",
 }
+#: Those whose answers were recorded (tests/golden).
+RECORDED: Final = frozenset({(5, 2), (7, 2), (10, 0), (11, 1)})
 LATEST: Final[Version] = max(FULL_VERSIONS)
 
 _RELEASE: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?([-~+ (].*)?")

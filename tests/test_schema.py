@@ -149,10 +149,8 @@ def members_of(spec: Spec, kind: str) -> dict[str, Any] | None:
     if kind in spec.schema["unions"]:
         union = spec.schema["unions"][kind]
         (variant,) = union["data"].values()
-        return {
-            union["discriminator"]: {"type": union["base"]["type"]},
-            **members_of(spec, variant),
-        }  # type: ignore[dict-item]
+        more = members_of(spec, variant) or {}
+        return {union["discriminator"]: {"type": union["base"]["type"]}, **more}
     if kind in spec.schema["structs"]:
         found: dict[str, Any] = spec.schema["structs"][kind]["members"]
         return found

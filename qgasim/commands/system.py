@@ -1,6 +1,7 @@
 """Commands about the system as a whole: identity, time, power."""
 
 from datetime import UTC, datetime
+from string import ascii_letters
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -253,15 +254,21 @@ def _suspend(agent: Agent, mode: Sleep) -> None:
         states = ""
     if mode != "hybrid" and mode in states:
         try:
+            if agent.dialect.replaces_sys_state:
+                # UNVERIFIED: the reason; glib's six random letters.
+                path = f"{SYS_STATE}.{''.join(agent.guest.random.choices(ascii_letters, k=6))}"
+                text = f"Failed to create file \u201c{path}\u201d: Permission denied"
+                raise CommandError(agent.dialect.no_sleep_text.format(text))
             agent.guest.files.write(SYS_STATE, mode.encode())
-        except OSError:
-            raise CommandError("child process has failed to suspend") from None
+        except OSError as error:
+            text = agent.dialect.no_sleep_text.format(error.strerror)
+            raise CommandError(text) from None
         return
     if not is_supported:
         raise CommandError("the requested suspend mode is not supported by the guest")
     if mode == "hybrid":
         raise CommandError("unknown guest suspend mode")
-    # UNVERIFIED: systemd refused, and the kernel cannot. The real agent answers nothing.
+    # systemd refused, and the kernel cannot: no error was set (commands-linux.c, guest_suspend()).
 
 
 @command(since=(1, 1), replies=False, platforms=LINUX)

@@ -190,7 +190,6 @@ class LocatingReader(MessageReader):
             container.append(value)
             frame.state = AFTER_ELEMENT
         else:
-            # UNVERIFIED: that an object or array is refused at its end, not at its beginning.
             if frame.key in container:
                 raise parse_error("duplicate key")
             container[frame.key] = value
