@@ -17,9 +17,11 @@ _SCALARS: dict[str, tuple[type, ...]] = {
 
 
 @cache
-def load_schema(release: str) -> dict[str, Any]:
-    """Give the schema of a release, as in ``7.2``."""
-    schema: dict[str, Any] = json.loads((SPEC / f"schema-{release}.json").read_text())
+def load_schema(version: tuple[int, int]) -> dict[str, Any]:
+    """Give the schema of a release, or of the next that there is one of: nothing was ever removed."""
+    known = (5, 2), (7, 2), (10, 0), (11, 1)
+    name = "{}.{}".format(*min(each for each in known if each >= version))
+    schema: dict[str, Any] = json.loads((SPEC / f"schema-{name}.json").read_text())
     return schema
 
 

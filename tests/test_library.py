@@ -72,8 +72,7 @@ def check(course: Course, command: str, reply: bytes) -> list[str]:
     message = json.loads(reply.removeprefix(b"\xff"))
     if "error" in message:
         return [] if set(message["error"]) == {"class", "desc"} else [f"{command}: {message}"]
-    release = ".".join(map(str, course.agent.dialect.version))
-    return check_reply(load_schema(release), command, message["return"])
+    return check_reply(load_schema(course.agent.dialect.version), command, message["return"])
 
 
 #: A command, what it returned, and what is wrong with that.
@@ -95,12 +94,12 @@ NOT_IN_THE_SCHEMA: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("command", "value", "wrong"), NOT_IN_THE_SCHEMA)
 def test_the_check_sees_what_is_not_in_the_schema(command: str, value: Any, wrong: str) -> None:
-    assert check_reply(load_schema("7.2"), command, value) == [wrong]
+    assert check_reply(load_schema((7, 2)), command, value) == [wrong]
 
 
 def test_every_command_is_asked() -> None:
     commands = {name for name, _ in ASKED} | set(LAST)
-    assert commands >= set(load_schema("7.2")["commands"])
+    assert commands >= set(load_schema((7, 2))["commands"])
 
 
 @pytest.mark.parametrize("name", library())
