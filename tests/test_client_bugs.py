@@ -272,7 +272,8 @@ REFUSED: list[tuple[str, str, dict[str, Any], str, str]] = [
 TOLD: Final = {
     "clock-behind-after-resume", "exec-16MiB-output", "exec-cp850-output",
     "exec-exit-2-with-output", "exec-never-exits", "exec-slow", "exec-status-shapes",
-    "exec-truncated-flag-always", "exec-utf16-output", "flush-produces-error-line",
+    "exec-truncated-flag-always", "exec-truncation-lies", "exec-utf16-output",
+    "flush-produces-error-line", "quirk-single-stream-capture", "route-u64-flags",
     "freeze-fails-3-times", "freeze-twice", "ping-blocked-while-freezing", "query-while-frozen",
     "read-too-much", "second-client-waits", "shutdown-ignored", "shutdown-no-reply",
     "six-second-freeze", "slow-freeze-90s", "suspend-never-wakes", "thaw-count-zero",
@@ -523,3 +524,49 @@ def test_a_shutdown_may_never_be_done() -> None:
     assert course.say("guest-ping") == {"return": {}}
     assert course.guest.power.state == "running"
     assert course.guest.power.events == []
+
+
+# -- what depends on the release -------------------------------------------------------------------
+
+
+def captured(course: Course, capture: object, script: str = "echo out; echo err >&2") -> Any:
+    """Run a program and collect what it wrote."""
+    started = course.say("guest-exec", path="sh", arg=["-c", script], capture_output=capture)
+    course.advance(1)
+    return course.say("guest-exec-status", pid=started["return"]["pid"])["return"]
+
+
+def test_the_second_program_with_one_captured_stream_never_ends() -> None:
+    # Seen on 10.0.13 and 11.1.3: the first call is right, the second never reports `exited`.
+    course = Course("quirk-single-stream-capture")
+    assert captured(course, "stdout") == {
+        "exited": True,
+        "exitcode": 0,
+        "out-data": base64.b64encode(b"out\n").decode(),
+        "out-truncated": False,
+    }
+    assert captured(course, "stdout") == {"exited": False}
+    assert captured(course, True)["exited"]
+
+
+def test_the_program_with_input_after_one_captured_stream_loses_its_output() -> None:
+    course = Course("quirk-single-stream-capture")
+    captured(course, "stderr")
+    started = course.say("guest-exec", path="cat", input_data="YQ==", capture_output=True)
+    course.advance(1)
+    status = course.say("guest-exec-status", pid=started["return"]["pid"])["return"]
+    assert status == {"exited": True, "exitcode": 0}
+
+
+def test_cut_output_says_that_it_is_not() -> None:
+    course = Course("exec-truncation-lies")
+    status = captured(course, True, "head -c 20000000 /dev/zero")
+    assert len(base64.b64decode(status["out-data"])) == 16 << 20
+    assert status["out-truncated"] is False
+    assert "out-truncated" not in captured(course, True)
+
+
+def test_flags_of_routes_are_sign_extended() -> None:
+    routes = Course("route-u64-flags").say("guest-network-get-route")["return"]
+    assert 18_446_744_071_564_165_121 in [route["flags"] for route in routes]
+    assert -1 in [route["metric"] for route in routes if route["version"] == 6]
