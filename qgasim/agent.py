@@ -7,7 +7,7 @@ out. What the guest looks like is `qgasim.guest`'s business, what a command mean
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from msgspec import Struct
 
@@ -23,6 +23,7 @@ from qgasim.guest.stdio import Stream
 from qgasim.matching import Match
 from qgasim.registry import Command, Entry, Table, compile_table, make_added
 from qgasim.results import Pieces
+from qgasim.snapshot import Snapshots
 from qgasim.stubs import LiveStub, Reply, Stub
 from qgasim.wire import (
     JsonValue,
@@ -78,6 +79,12 @@ class Agent:
     guest is killed, all that is lost, and it starts again as *options* say.
     """
 
+    #: `reader` is kept apart: who reads from the old one must see that it is another.
+    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset(
+        {"options", "_commands", "disturber", "snapshots", "reader", "helpers", "on_exchange"}
+        | {"on_command", "on_change"}
+    )
+
     def __init__(
         self,
         guest: Guest,
@@ -90,6 +97,8 @@ class Agent:
         self.options = options or AgentOptions()
         self._commands = commands
         self._compile()
+        #: What it was like earlier.
+        self.snapshots = Snapshots(self)
         self.disturber = Disturber(self.options.faults, self, self.options.seed)
         self._respawn_after: int | None = None
         #: The next handle's number: kept in a state file, so that it survives the process.
@@ -118,7 +127,8 @@ class Agent:
         self.executions: dict[int, Any] = {}
         #: What a command has found out and keeps for good, by name (C's static variables).
         self.known: dict[str, bool] = {}
-        self._reader = LocatingReader() if self.dialect.locates_parse_errors else MessageReader()
+        #: What is read, and half read.
+        self.reader = LocatingReader() if self.dialect.locates_parse_errors else MessageReader()
         self._busy_until = 0
         self._held: list[Message] = []
 
@@ -264,12 +274,12 @@ class Agent:
         A request is executed when the effects of those before it have been taken, so a client that
         does not read is not served ahead of its reading. The effects must be taken to the end.
         """
-        reader = self._reader
+        reader = self.reader
         disturber = self.disturber
         for message in reader.feed(data):
             if self.guest.is_busy:
                 self.guest.settle()
-                if reader is not self._reader:
+                if reader is not self.reader:
                     return
                 if not self.is_up:
                     self._held.append(message)
@@ -279,7 +289,7 @@ class Agent:
                 self._note(message, join_bytes(effects))
                 for effect in effects:
                     yield effect
-                    if reader is not self._reader:
+                    if reader is not self.reader:
                         return
                 continue
             reply = self._answer(message)
@@ -287,7 +297,7 @@ class Agent:
             if self._busy_until:
                 until, self._busy_until = self._busy_until, 0
                 yield Wait(until)
-                if reader is not self._reader:
+                if reader is not self.reader:
                     return
             if reply:
                 yield reply

@@ -4,7 +4,7 @@
 does to it. The driver tells it what happens to the connection, and does the effects.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final, Literal, TypeAlias
 
@@ -42,6 +42,28 @@ class Channel:
         self._held: tuple[int, Iterator[Effect]] | None = None
         #: The process whose effects are held.
         self._holder = agent.process
+        agent.snapshots.others.append(self._save)
+
+    def _save(self) -> Callable[[], None]:
+        """Give what puts the port's contents back as they are; the connection is the host's."""
+        queue = bytes(self._queue)
+        held: tuple[int, bytes] | None = None
+        if self._held is not None:
+            until, effects = self._held
+            # A reply that waits, but not what is only to be done after it.
+            reply = next(effects, None)
+            if reply is not None:
+                self._held = until, chain([reply], effects)
+            if type(reply) is bytes:
+                held = until, reply
+
+        def put_back() -> None:
+            self._queue[:] = queue
+            self._held = None
+            if held is not None:
+                self.hold(held[0], iter([held[1]]))
+
+        return put_back
 
     @property
     def is_open(self) -> bool:
@@ -86,6 +108,8 @@ class Channel:
         if self.agent.disturber.is_deaf:
             return iter(())
         if self.needs_attention:
+            # What was due before these bytes came may undo what is in the port.
+            self.agent.guest.settle()
             self._queue += data
             return self.wake()
         return self.agent.receive(data)
@@ -152,6 +176,15 @@ class VirtioSerial(Channel):
         super().__init__(agent)
         self.keeps_unread = keeps_unread
         self._kept = bytearray(stale_bytes)
+
+    def _save(self) -> Callable[[], None]:
+        kept, put_rest_back = bytes(self._kept), super()._save()
+
+        def put_back() -> None:
+            self._kept[:] = kept
+            put_rest_back()
+
+        return put_back
 
     def connect(self) -> Iterator[Effect]:
         """Take a client; give what was written for nobody."""
@@ -223,6 +256,14 @@ class UnixListen(Channel):
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
         self._process = agent.process
+
+    def _save(self) -> Callable[[], None]:
+        def put_back() -> None:
+            # The process of then knows nothing of the connections of now.
+            self._queue.clear()
+            self._held = self._process = None
+
+        return put_back
 
     def connect(self) -> Iterator[Effect]:
         """Take a client: it is served by the process that there is now."""

@@ -8,7 +8,7 @@ release has.
 import inspect
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, get_type_hints
 
 from msgspec import Struct
 
@@ -133,6 +133,9 @@ def command(
 class Entry:
     """A command as one agent has it: everything decided that can be decided beforehand."""
 
+    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset(
+        {"call", "check", "command", "stubs", "write"}
+    )
     __slots__ = (
         "call",
         "check",

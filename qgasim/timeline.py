@@ -303,6 +303,28 @@ class FileChanges(Event, frozen=True, kw_only=True, tag="file_changes"):
         make_file(agent.guest, self.path, self.file)
 
 
+class TakeSnapshot(Event, frozen=True, kw_only=True, tag="snapshot"):
+    """A snapshot of the guest is taken, its memory included."""
+
+    #: What it is called; an earlier one of this name is given up.
+    name: str
+
+    def happen(self, agent: "Agent") -> None:
+        """Take it."""
+        agent.snapshots.take(self.name)
+
+
+class Revert(Event, frozen=True, kw_only=True, tag="revert"):
+    """The guest goes back to a snapshot: all that is in it, its time, and the agent's memory."""
+
+    #: The snapshot's name.
+    to: str
+
+    def happen(self, agent: "Agent") -> None:
+        """Go back to it."""
+        agent.snapshots.revert(self.to)
+
+
 class FaultOn(Event, frozen=True, kw_only=True, tag="fault_on"):
     """Faults begin to strike."""
 
@@ -328,7 +350,7 @@ class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
 AnyEvent: TypeAlias = (
     Addresses | AgentCrashes | AgentStarts | AgentStops | AgentUpgrades | DiskAppears | DiskFills | FaultOff
     | FaultOn | FileChanges | LogsOff | LogsOn | Migrate | NicAppears | NicDisappears | Panic | Pause
-    | PowerOff | Reboot | Resume | StepClock | Suspend | Wake
+    | PowerOff | Reboot | Resume | Revert | StepClock | Suspend | TakeSnapshot | Wake
 )  # fmt: skip
 
 
@@ -368,7 +390,8 @@ class Timeline:
                 event.happen(self.agent)
             self._happening = None
 
-        self.agent.guest.call_at(uptime + event.delay, happen)
+        # What has happened once does not happen again when the guest goes back in time.
+        self.agent.guest.call_at(uptime + event.delay, happen, by_guest=False)
 
     def _count(self, command: str, arguments: dict[str, Any]) -> None:
         for count in self._by_command:

@@ -25,6 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "faults": {"effects", "guest", "matching", "wire"},
     "registry": {"arguments", "dialect", "errors", "results", "schema", "stubs", "wire"},
     "guest": {"errors"},
+    "snapshot": {"guest"},
     "agent": {
         "dialect",
         "effects",
@@ -34,6 +35,7 @@ LAYERS: dict[str, set[str]] = {
         "matching",
         "registry",
         "results",
+        "snapshot",
         "stubs",
         "wire",
     },
@@ -49,6 +51,7 @@ LAYERS: dict[str, set[str]] = {
         "faults",
         "guest",
         "matching",
+        "snapshot",
         "stubs",
         "timeline",
     },
@@ -61,6 +64,7 @@ LAYERS: dict[str, set[str]] = {
 TYPES_ONLY: dict[str, set[str]] = {
     "registry": {"agent"},
     "faults": {"agent"},
+    "snapshot": {"agent"},
     "timeline": {"agent"},
 }
 #: Who may import what does I/O, waits, or is somebody else's.

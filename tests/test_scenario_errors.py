@@ -187,6 +187,20 @@ guest:
         "timeline: [{do: agent_upgrades, release: 1.0, at: 1s}]",
         ["f:1:42: timeline[0].release: no such release: '1.0'"],
     ),
+    "a way back to a snapshot that nobody takes": (
+        "timeline: [{do: snapshot, name: clean, at: 1s}, {do: revert, to: clear, at: 2s}]",
+        [
+            "f:1:66: timeline[1].to: no event takes a snapshot 'clear' (did you mean 'clean'?)",
+        ],
+    ),
+    "more snapshots than are kept": (
+        f"timeline: [{', '.join(f'{{do: snapshot, name: s{i}, at: {i}s}}' for i in range(17))}]",
+        ["f:1:11: timeline: at most 16 snapshots can be kept, found 17"],
+    ),
+    "a past of two kinds": (
+        "faults: [{kind: stale, age: 1s, as_of: 2s}]",
+        ["f:1:40: faults[0].as_of: there is 'age' already (expected one of the two)"],
+    ),
     "bytes that are none": (
         "agent: {stale_bytes: €}",
         ["f:1:22: agent.stale_bytes: a character above U+00FF is not a byte"],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from qgasim.effects import Close, Effect
-from qgasim.faults.base import Exchange, Fault, FromUptime
+from qgasim.faults.base import Exchange, Fault, FromUptime, join_bytes
 from qgasim.faults.connection import (
     AcceptThenSilence,
     CloseConnection,
@@ -104,7 +104,7 @@ class Disturber:
     def __init__(self, faults: "tuple[Fault, ...]", agent: "Agent", seed: int) -> None:
         self.agent = agent
         self.random = random.Random(f"faults {seed}")
-        self._faults = [_LiveFault(fault) for fault in faults]
+        self._faults: list[_LiveFault] = []
         self._by_command: dict[str, tuple[_LiveFault, ...]] = {}
         self._history: dict[str, deque[tuple[int, bytes]]] = {}
         self._late: list[bytes] = []
@@ -112,7 +112,9 @@ class Disturber:
         #: Whether the client that is connected is not listened to.
         self.is_deaf = False
         #: Whether nothing can ever go wrong, so that nobody need ask.
-        self.is_idle = not faults
+        self.is_idle = True
+        for fault in faults:
+            self.inject(fault)
 
     # -- switching -------------------------------------------------------------------------------
 
@@ -121,6 +123,8 @@ class Disturber:
         self._faults.append(_LiveFault(fault))
         self._by_command.clear()
         self.is_idle = False
+        if isinstance(fault, Stale) and fault.as_of is not None:
+            self.agent.snapshots.keep(fault.as_of)
 
     def switch(self, name: str, *, on: bool) -> None:
         """Switch all faults called *name* on or off; KeyError if there is none."""
@@ -184,6 +188,9 @@ class Disturber:
             history=list(history),
             late=self._late,
             reordered=self._reordered,
+            recall=lambda uptime: agent.snapshots.look(
+                uptime, lambda: join_bytes(execute(message))
+            ),
             crash=agent.crash,
         )
         effects: list[Effect] | None = None

@@ -55,6 +55,8 @@ class Exchange(Struct, kw_only=True):
     late: list[bytes] = field(default_factory=list[bytes])
     #: Replies to be sent in the reverse order, when all that came together is answered.
     reordered: list[bytes] = field(default_factory=list[bytes])
+    #: Executes the request as if it were an earlier uptime; None if that time is not known.
+    recall: Callable[[int], bytes | None] = lambda _: None
     #: Ends the agent's process; after so many ns it starts again, None: as the agent's options say.
     crash: Callable[[int | None], None] = lambda _: None
 

@@ -27,13 +27,21 @@ class InjectedError(Fault, frozen=True, kw_only=True, tag="error"):
 
 
 class Stale(Fault, frozen=True, kw_only=True, tag="stale"):
-    """The reply is an earlier one to the same command; the command does not run."""
+    """The reply is of an earlier time; the command does not run.
+
+    Without *as_of* it is an earlier reply to the same command. With *as_of* the command is asked of the
+    guest as it was then, whether anybody had asked or not; what it does there is forgotten.
+    """
 
     #: The latest that is at least so old; the first request of all is answered as ever.
     age: Duration = 0
+    #: The guest's uptime whose state is told, for ever; until then requests are answered as ever.
+    as_of: Duration | None = None
 
     def before(self, exchange: Exchange) -> bytes | None:
         """Answer as then."""
+        if self.as_of is not None:
+            return exchange.recall(self.as_of)
         old = [reply for at, reply in exchange.history if at <= exchange.now - self.age]
         return old[-1] if old else None
 

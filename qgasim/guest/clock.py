@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from importlib import resources
 from typing import Final
 
-__all__ = ["Clock", "find_zone", "host_clock"]
+from msgspec import Struct
+
+__all__ = ["Clock", "ClockMark", "find_zone", "host_clock"]
 
 
 #: Longer than anybody waits, in ns.
@@ -32,6 +34,19 @@ def find_zone(name: str) -> bytes | None:
 def host_clock() -> int:
     """Give the host's monotonic time."""
     return time.monotonic_ns()
+
+
+class ClockMark(Struct, frozen=True, kw_only=True):
+    """What a guest's clocks showed at a time."""
+
+    #: The host's time.
+    host: int
+    uptime: int
+    offset: int
+    rtc_offset: int
+    #: How long the guest's time was still to stand still; None: it did not.
+    stops_for: int | None
+    catches_up: bool
 
 
 class Clock:
@@ -76,8 +91,7 @@ class Clock:
         *wall_clock_runs*: the wall-clock time then jumps by as much as it stood still.
         """
         if not self.is_stopped:
-            pinned = self._pinned
-            now = self._source() if pinned is None else self._origin + int(pinned / self.rate)
+            now = self._host_time()
             self._stopped = now, now + (FOR_EVER if lasts is None else lasts)
             self._catches_up = wall_clock_runs
 
@@ -95,6 +109,45 @@ class Clock:
             self._origin += end - start
             if self._catches_up:
                 self.offset += int((end - start) * self.rate)
+
+    def _host_time(self) -> int:
+        """Give the host's time at what the guest sees as now."""
+        pinned = self._pinned
+        return self._source() if pinned is None else self._origin + int(pinned / self.rate)
+
+    def mark(self) -> "ClockMark":
+        """Give what `revert` takes."""
+        host = self._host_time()
+        left = None
+        if self.is_stopped:
+            assert self._stopped
+            left = min(self._stopped[1] - host, FOR_EVER)
+        return ClockMark(
+            host=host,
+            uptime=self.uptime(),
+            offset=self.offset,
+            rtc_offset=self.rtc_offset,
+            stops_for=left,
+            catches_up=self._catches_up,
+        )
+
+    def revert(self, mark: "ClockMark") -> None:
+        """Go back to a time, as a machine whose state is loaded.
+
+        Uptime and wall-clock time are as then. The battery-backed clock was set as then, and has gone
+        on with the host's time since (QEMU: ``-rtc clock=host``, the default; hw/rtc/mc146818rtc.c
+        keeps the host's time at which it was set).
+        """
+        host = self._host_time()
+        self._stopped = None
+        self._origin = host - int(mark.uptime / self.rate)
+        self.offset = mark.offset
+        self.rtc_offset = mark.rtc_offset + int((host - mark.host) * self.rate)
+        self._catches_up = mark.catches_up
+        if mark.stops_for is not None:
+            self._stopped = host, host + mark.stops_for
+        if self._pinned is not None:
+            self._pinned = mark.uptime
 
     def uptime(self) -> int:
         """Time since power-on: never stepped."""

@@ -4,7 +4,7 @@ States change at guest times that are known in advance, or from outside (`wake`)
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 if TYPE_CHECKING:
     from qgasim.guest import Guest
@@ -18,6 +18,8 @@ SECOND: Final = 1_000_000_000
 
 class Power:
     """What state the virtual machine is in. Times are uptime, in ns."""
+
+    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({"events", "on_change"})
 
     def __init__(
         self, guest: "Guest", *, boot_time: int = 2 * SECOND, wake_after: int | None = None

@@ -31,6 +31,7 @@ __all__ = [
     "ProgramExit",
     "Steps",
     "Waiting",
+    "succeed",
     "wait_for_ever",
 ]
 
@@ -114,6 +115,10 @@ class Process:
         #: Signals that are ignored, or caught by calling the function.
         self.handlers: dict[int, Callable[[], None] | None] = {}
         self.steps: Steps | None = None
+        #: How often it has gone on.
+        self.turns = 0
+        #: What would do all that is left to do once it is no longer blocked; None: only `steps` can.
+        self.rest: Program | None = None
         self.blocked: Blocked | None = None
 
     @property
@@ -247,9 +252,16 @@ class Process:
         return (yield from program(self))
 
 
-def wait_for_ever(_: Process) -> Steps:
+def succeed(_: Process) -> Steps:
+    """End well."""
+    yield from ()
+    return 0
+
+
+def wait_for_ever(p: Process) -> Steps:
     """Run until killed: what a daemon does between its tasks."""
     while True:
+        p.rest = wait_for_ever
         yield Blocked()
 
 
@@ -365,6 +377,7 @@ class Processes:
             file.retain()
         process = Process(self.guest, pid, parent, argv, env, cwd, dict(files), path)
         process.steps = program(process)
+        process.rest = program
         process.blocked = Blocked(until=process.started + EXEC_TIME)
         self.table[pid] = process
         self.guest.is_busy = True
@@ -510,6 +523,8 @@ class Processes:
         steps = process.steps
         assert steps is not None
         self.running, before = process, self.running
+        process.turns += 1
+        process.rest = None
         try:
             process.blocked = next(steps)
         except StopIteration as stop:

@@ -31,6 +31,7 @@ from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import fill
 from qgasim.scenario.nemesis import Nemesis, draw
 from qgasim.scenario.sources import embed
+from qgasim.snapshot import NAMED_LIMIT
 from qgasim.stubs import Stub
 from qgasim.timeline import (
     Addresses,
@@ -42,6 +43,8 @@ from qgasim.timeline import (
     FaultOn,
     NicAppears,
     NicDisappears,
+    Revert,
+    TakeSnapshot,
     Timeline,
 )
 
@@ -217,6 +220,7 @@ def _check_timeline(scenario: Scenario) -> Wrong:
     mounts = {mount.path for mount in scenario.guest.mounts}
     if not scenario.timeline:
         return
+    snapshots = {event.name for event in scenario.timeline if isinstance(event, TakeSnapshot)}
     nics = {count_up(nic.name, i) for nic in scenario.guest.nics for i in range(nic.count)}
     nics |= {event.nic.name for event in scenario.timeline if isinstance(event, NicAppears)}
     for index, event in enumerate(scenario.timeline):
@@ -232,6 +236,11 @@ def _check_timeline(scenario: Scenario) -> Wrong:
         elif isinstance(event, DiskFills) and event.path not in mounts:
             text = f"nothing is mounted at '{event.path}'{did_you_mean(event.path, mounts)}"
             yield f"{path}.path", text
+        elif isinstance(event, Revert) and event.to not in snapshots:
+            text = f"no event takes a snapshot '{event.to}'{did_you_mean(event.to, snapshots)}"
+            yield f"{path}.to", text
+    if len(snapshots) > NAMED_LIMIT:
+        yield "timeline", f"at most {NAMED_LIMIT} snapshots can be kept, found {len(snapshots)}"
 
 
 # -- files -----------------------------------------------------------------------------------------

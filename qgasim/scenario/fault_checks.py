@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from qgasim.faults.base import Fault
-from qgasim.faults.content import Edit, parse_pointer
+from qgasim.faults.content import Edit, Stale, parse_pointer
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split
 from qgasim.faults.timing import Delay, Uniform
 from qgasim.matching import compile_match
@@ -32,6 +32,11 @@ def _check_delay(fault: Delay) -> Wrong:
         yield "", "no delay is given (expected by, uniform, normal or lognormal)"
     elif len(given) > 1:
         yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+
+
+def _check_stale(fault: Stale) -> Wrong:
+    if fault.age and fault.as_of is not None:
+        yield "as_of", "there is 'age' already (expected one of the two)"
 
 
 def _check_uniform(uniform: Uniform) -> Wrong:
@@ -94,5 +99,6 @@ FAULT_CHECKS: Final[dict[type, Callable[[Any], Wrong]]] = {
     Fault: _check_fault,
     Garbage: _check_garbage,
     Split: _check_split,
+    Stale: _check_stale,
     Uniform: _check_uniform,
 }

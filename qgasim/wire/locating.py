@@ -6,6 +6,7 @@ parse errors begin with ``line:column``, counted since the agent was started; so
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Final, TypeAlias
 
 from qgasim.errors import CommandError
@@ -56,6 +57,13 @@ class LocatingReader(MessageReader):
         #: Where the chunk that is being read begins.
         self._line = self._column = 1
         self._data = b""
+
+    def copy(self) -> "LocatingReader":
+        """Give a reader that has read the same."""
+        made = super().copy()
+        assert isinstance(made, LocatingReader)
+        made._stack = deepcopy(self._stack)  # noqa: SLF001
+        return made
 
     @property
     def _is_inside(self) -> bool:

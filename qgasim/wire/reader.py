@@ -5,6 +5,7 @@ Their states, limits and texts are those of QEMU up to 11.0; `locating` has thos
 
 import re
 from collections.abc import Iterator
+from copy import copy
 from typing import Final
 
 from qgasim.errors import CommandError
@@ -165,6 +166,13 @@ class MessageReader:
     @property
     def _is_inside(self) -> bool:
         return bool(self._tokens)
+
+    def copy(self) -> "MessageReader":
+        """Give a reader that has read the same."""
+        made = copy(self)
+        made._token = self._token.copy()  # noqa: SLF001
+        made._tokens = self._tokens.copy()  # noqa: SLF001
+        return made
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Read *data*, giving each message as soon as its last byte is seen.

@@ -6,6 +6,7 @@ it does not. ``@program("cat")`` registers a function under its names.
 
 import fnmatch
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from qgasim.guest.processes import Killed, Process, Program, Steps
@@ -78,14 +79,19 @@ def scripted(entries: "list[ProgramSettings]") -> Program:
             yield from p.write(2, f"{p.name}: the scenario has no result for {p.argv[1:]}\n")
             return 127
         if entry.duration:
+            p.rest = partial(_end_as, entry)
             yield from p.sleep(entry.duration)
-        yield from p.write(1, entry.stdout)
-        yield from p.write(2, entry.stderr)
-        if entry.signal is not None:
-            raise Killed(entry.signal)
-        return entry.exit_code
+        return (yield from _end_as(entry, p))
 
     return run
+
+
+def _end_as(entry: "ProgramSettings", p: Process) -> Steps:
+    yield from p.write(1, entry.stdout)
+    yield from p.write(2, entry.stderr)
+    if entry.signal is not None:
+        raise Killed(entry.signal)
+    return entry.exit_code
 
 
 def _resolved(p: Process, path: str) -> str:

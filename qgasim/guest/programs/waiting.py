@@ -2,7 +2,7 @@
 
 import re
 
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.processes import Process, Steps, Waiting, succeed
 from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import fail, is_busybox, quote
 from qgasim.guest.programs.options import missing_operand, parse, usage_error
@@ -38,6 +38,7 @@ def sleep(p: Process) -> Steps:
     duration = 0
     for text in options.operands:
         duration += yield from to_duration(p, text)
+    p.rest = succeed
     yield from p.sleep(min(duration, _FOREVER))
     return 0
 
@@ -48,5 +49,6 @@ def usleep(p: Process) -> Steps:
     options = yield from parse(p, "")
     if not options.operands or not options.operands[0].isdecimal():
         yield from usage_error(p)
+    p.rest = succeed
     yield from p.sleep(int(options.operands[0]) * 1000)
     return 0
