@@ -7,7 +7,8 @@ out. What the guest looks like is `qgasim.guest`'s business, what a command mean
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgspec import Struct
 
@@ -35,6 +36,9 @@ from qgasim.wire import (
     from_bytes,
     hash_order,
 )
+
+if TYPE_CHECKING:
+    from qgasim.journal import Journal
 
 __all__ = ["Agent", "AgentOptions", "FileHandle"]
 
@@ -105,6 +109,8 @@ class Agent:
         self.next_handle = FIRST_HANDLE
         #: A marker file: an agent killed while frozen starts frozen.
         self.is_frozen = False
+        #: What keeps account of all that is said and done, if anything does.
+        self.journal: Journal | None = None
         #: Called with each request and its reply (b"" for none).
         self.on_exchange: Callable[[Message, bytes], None] | None = None
         #: Called with the command and the arguments of each request that was read.
@@ -151,6 +157,11 @@ class Agent:
         """Whether there is a process, and a machine that runs it."""
         process = self.process
         return process is not None and not process.is_stopped and self.guest.power.is_running
+
+    @property
+    def has_half_request(self) -> bool:
+        """Whether it has read the beginning of a request, and waits for the rest."""
+        return not self._reader.is_between_messages
 
     def start(self) -> None:
         """Start the process in the guest."""
@@ -268,15 +279,22 @@ class Agent:
 
     # -- requests --------------------------------------------------------------------------------
 
-    def receive(self, data: bytes) -> Iterator[Effect]:
+    def receive(
+        self, data: bytes, parts: Callable[[bytes], Iterable[bytes]] | None = None
+    ) -> Iterator[Effect]:
         """Take bytes from the client; give what they cause, one request at a time.
+
+        *parts* cuts *data* as it came, for a journal to tell apart what came at different times.
 
         A request is executed when the effects of those before it have been taken, so a client that
         does not read is not served ahead of its reading. The effects must be taken to the end.
         """
         reader = self.reader
         disturber = self.disturber
-        for message in reader.feed(data):
+        messages = reader.feed(data)
+        if parts is not None:
+            messages = chain.from_iterable(map(reader.feed, parts(data)))
+        for message in messages:
             if self.guest.is_busy:
                 self.guest.settle()
                 if reader is not self.reader:
@@ -293,7 +311,12 @@ class Agent:
                         return
                 continue
             reply = self._answer(message)
-            self._note(message, reply)
+            if (
+                self.journal is not None
+                or self.on_exchange is not None
+                or self.on_command is not None
+            ):
+                self._note(message, reply)
             if self._busy_until:
                 until, self._busy_until = self._busy_until, 0
                 yield Wait(until)
@@ -321,6 +344,8 @@ class Agent:
 
     def _note(self, message: Message, reply: bytes) -> None:
         """Tell who wants to know of a request and of what is answered (b"" for nothing)."""
+        if self.journal is not None:
+            self.journal.record(message, reply)
         if self.on_exchange is not None:
             self.on_exchange(message, reply)
         if self.on_command is not None and isinstance(message, dict):
@@ -365,6 +390,8 @@ class Agent:
                 if entry.stubs and (stubbed := _find_answer(entry, arguments)) is not None:
                     return _write_stubbed(stubbed, entry, shown_id)
                 result = entry.call(self, arguments)
+                if self.journal is not None:
+                    self.journal.executed(entry.command.name, arguments, result)
                 if entry.command.replies:
                     return _write_return(entry.write(result), entry, shown_id)
                 return b""

@@ -6,10 +6,13 @@ does to it. The driver tells it what happens to the connection, and does the eff
 
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from qgasim.agent import Agent
 from qgasim.effects import Close, Effect, Wait
+
+if TYPE_CHECKING:
+    from qgasim.journal import Journal
 
 __all__ = [
     "Channel",
@@ -66,9 +69,24 @@ class Channel:
         return put_back
 
     @property
+    def journal(self) -> "Journal | None":
+        """What keeps account of all that is said and done, if anything does."""
+        return self.agent.journal
+
+    @property
     def is_open(self) -> bool:
         """Whether a client can connect."""
         return True
+
+    @property
+    def waiting(self) -> bytes:
+        """What was sent and has not yet been read by the agent."""
+        return bytes(self._queue)
+
+    def leftovers(self) -> list[str]:
+        """Name what a client that connects now finds of those before it."""
+        found = ["half a request"] if self.agent.has_half_request else []
+        return [*found, "requests not yet answered"] if self._held or self._queue else found
 
     @property
     def is_full(self) -> bool:
@@ -98,7 +116,10 @@ class Channel:
 
     def connect(self) -> Iterator[Effect]:
         """Take a client; give what it finds in the channel."""
-        return self.agent.disturber.connect()
+        effects = list(self.agent.disturber.connect())
+        if self.agent.journal is not None:
+            self.agent.journal.connected()
+        yield from effects
 
     def receive(self, data: bytes) -> Iterator[Effect]:
         """Take bytes from the client; give their effects.
@@ -106,10 +127,14 @@ class Channel:
         These must be taken to the end, unless they are given back by `hold` or `return_unsent`.
         """
         if self.agent.disturber.is_deaf:
+            if self.agent.journal is not None:
+                self.agent.journal.swallowed(data)
             return iter(())
         if self.needs_attention:
             # What was due before these bytes came may undo what is in the port.
             self.agent.guest.settle()
+            if self.agent.journal is not None:
+                self.agent.journal.queued(len(data), is_first=not self._queue)
             self._queue += data
             return self.wake()
         return self.agent.receive(data)
@@ -125,7 +150,8 @@ class Channel:
             if self.agent.guest.clock.uptime() < until:
                 return iter(())
             self._held = None
-            return effects
+            journal = self.agent.journal
+            return effects if journal is None else journal.resumed(effects)
         return self._go_on()
 
     def _go_on(self) -> Iterator[Effect]:
@@ -134,7 +160,8 @@ class Channel:
             data = bytes(self._queue)
             self._queue.clear()
             if data:
-                yield from self.agent.receive(data)
+                journal = self.agent.journal
+                yield from self.agent.receive(data, None if journal is None else journal.unqueue)
         if self.agent.guest.power.state == "off":
             yield Close()
 
@@ -142,16 +169,23 @@ class Channel:
         """Go on with *effects* when the guest's uptime is *until*."""
         self._held = (until, effects)
         self._holder = self.agent.process
+        if self.agent.journal is not None:
+            self.agent.journal.held()
 
-    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> None:  # noqa: ARG002
+    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> None:
         """Take back what could not be sent: *data*, and then *effects*."""
+        if self.agent.journal is not None:
+            self.agent.journal.unsent(is_cut=bool(data))
+        self._keep(data, effects)
+
+    def _keep(self, data: bytes, effects: Iterator[Effect]) -> None:  # noqa: ARG002
+        """Keep for the next client what this kind of channel keeps: nothing."""
         for _ in effects:
             pass
 
     def wake_alone(self) -> None:
         """Do as `wake` while there is no client."""
-        for _ in self.wake():
-            pass
+        self._keep(b"", self.wake())
 
     def lose_client(self, *, unread: bytes | None) -> None:
         """Note that the client has gone.
@@ -159,6 +193,8 @@ class Channel:
         *unread* is what it got since it last sent anything, if it left some of that unread
         (ECONNRESET); else None.
         """
+        if self.agent.journal is not None:
+            self.agent.journal.disconnected(is_unread=unread is not None)
 
 
 class VirtioSerial(Channel):
@@ -194,16 +230,14 @@ class VirtioSerial(Channel):
         if kept:
             yield kept
 
-    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> None:
-        """Keep what could not be sent for the next client."""
+    def leftovers(self) -> list[str]:
+        """Name what a client that connects now finds of those before it."""
+        found = super().leftovers()
+        return [*found, "bytes for an earlier client"] if self._kept else found
+
+    def _keep(self, data: bytes, effects: Iterator[Effect]) -> None:
+        """Keep what could not be sent for the next client, as much as the port holds."""
         self._kept += data
-        self._keep(effects)
-
-    def wake_alone(self) -> None:
-        """Let the agent write for nobody, as much as the port holds."""
-        self._keep(self.wake())
-
-    def _keep(self, effects: Iterator[Effect]) -> None:
         while len(self._kept) < KEPT_LIMIT:
             effect = next(effects, None)
             if effect is None:
@@ -221,6 +255,7 @@ class VirtioSerial(Channel):
 
     def lose_client(self, *, unread: bytes | None) -> None:
         """Keep what the client left unread, if this channel does."""
+        super().lose_client(unread=unread)
         if unread and self.keeps_unread:
             self._kept += unread
 
@@ -278,6 +313,7 @@ class UnixListen(Channel):
 
     def lose_client(self, *, unread: bytes | None) -> None:
         """End the agent if the client left a reply unread: its read fails, and it stops."""
+        super().lose_client(unread=unread)
         self._queue.clear()
         self._held = None
         if unread is not None:

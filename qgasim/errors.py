@@ -4,6 +4,7 @@ QgaSimError
  ├── ScenarioError          the scenario is wrong; says file, line, column and how to mend it
  ├── ListenError            a socket cannot be served; says which and why
  ├── ClientError            `qgasim.client`: no agent, no answer in time, or an error reply
+ ├── VerificationError      a client did not do what a test asked of it; an AssertionError, too
  ├── CommandError           becomes {"error": {"class": "GenericError", "desc": ...}}
  │    └── CommandNotFound   class "CommandNotFound"
  └── GuestError             raised by the model; never reaches the wire untranslated
@@ -19,6 +20,7 @@ __all__ = [
     "ListenError",
     "QgaSimError",
     "ScenarioError",
+    "VerificationError",
 ]
 
 
@@ -38,10 +40,16 @@ class ClientError(QgaSimError):
     """A request of `qgasim.client` was not answered, or answered by an error."""
 
 
+class VerificationError(QgaSimError, AssertionError):
+    """A client did not do what `qgasim.verification` was told to expect."""
+
+
 class CommandError(QgaSimError):
     """An error reply, in QEMU's words."""
 
     error_class: str = "GenericError"
+    #: What could not be read as JSON, without the white space in it; empty for other errors.
+    text: bytes = b""
 
 
 class CommandNotFound(CommandError):

@@ -388,6 +388,8 @@ class Timeline:
             self._happening = event
             with suppress(LookupError, OSError):
                 event.happen(self.agent)
+            if self.agent.journal is not None:
+                self.agent.journal.happened(event)
             self._happening = None
 
         # What has happened once does not happen again when the guest goes back in time.

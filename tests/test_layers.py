@@ -26,6 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "registry": {"arguments", "dialect", "errors", "results", "schema", "stubs", "wire"},
     "guest": {"errors"},
     "snapshot": {"guest"},
+    "journal": {"effects", "errors", "faults", "timeline", "wire"},
     "agent": {
         "dialect",
         "effects",
@@ -66,6 +67,9 @@ TYPES_ONLY: dict[str, set[str]] = {
     "faults": {"agent"},
     "snapshot": {"agent"},
     "timeline": {"agent"},
+    "agent": {"journal"},
+    "channel": {"journal"},
+    "journal": {"channel"},
 }
 #: Who may import what does I/O, waits, or is somebody else's.
 RESTRICTED: dict[str, set[str]] = {
@@ -84,7 +88,7 @@ RESTRICTED: dict[str, set[str]] = {
     "tempfile": {"cli.serve"},
     "argparse": {"cli"},
     "pathlib": {"scenario.__init__"},
-    "json": {"client", "cli", "faults.base"},
+    "json": {"client", "cli", "faults.base", "journal.__init__"},
     "logging": set(),
     "attr": set(),
     "dataclasses": set(),

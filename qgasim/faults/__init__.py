@@ -111,6 +111,8 @@ class Disturber:
         self._reordered: list[bytes] = []
         #: Whether the client that is connected is not listened to.
         self.is_deaf = False
+        #: What struck last: whoever has noted it empties it.
+        self.struck: tuple[Fault, ...] = ()
         #: Whether nothing can ever go wrong, so that nobody need ask.
         self.is_idle = True
         for fault in faults:
@@ -143,6 +145,7 @@ class Disturber:
             for live in self._faults
             if isinstance(live.fault, _OF_CONNECTIONS) and live.strikes({}, self.agent, self.random)
         ]
+        self.struck = tuple(striking)
         self.is_deaf = any(isinstance(fault, AcceptThenSilence) for fault in striking)
         if any(isinstance(fault, Refuse) for fault in striking):
             yield Close()
@@ -176,6 +179,7 @@ class Disturber:
         concerned = self.find(command)
         agent = self.agent
         striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]
+        self.struck = tuple(live.fault for live in striking)
         history = self._history.setdefault(command, deque(maxlen=HISTORY))
         late, self._late = self._late, []
         exchange = Exchange(

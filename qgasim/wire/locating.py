@@ -110,7 +110,7 @@ class LocatingReader(MessageReader):
             # It ends the message, and what was passed over, too.
             error = None if self._is_recovering else self._stray(token)
             self._reset()
-            return MORE if error is None else self._refuse(error)
+            return MORE if error is None else self._refuse(error, token)
         message: Message = MORE
         if not self._is_recovering:
             limit = self._exceeds(token)
@@ -123,14 +123,16 @@ class LocatingReader(MessageReader):
                 try:
                     message = self._take(kind, token)
                 except CommandError as error:
-                    message = self._refuse(error)
+                    message = self._refuse(error, token)
                     self._is_recovering = True
         if not self._is_open:
             self._reset()
         return message
 
-    def _refuse(self, error: CommandError) -> CommandError:
-        return CommandError(f"{self._locate()}: {error}")
+    def _refuse(self, error: CommandError, token: bytes) -> CommandError:
+        located = CommandError(f"{self._locate()}: {error}")
+        located.text = token
+        return located
 
     def _reset(self) -> None:
         super()._reset()

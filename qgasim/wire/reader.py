@@ -278,13 +278,13 @@ class MessageReader:
     def _accept(self, kind: int, token: bytes) -> Message:
         """Do what json_message_process_token() does; *MORE* if no message is complete."""
         self._count(kind)
+        self._tokens.append((kind, token))
         message: Message
         if kind == ERROR:
             message = self._stray(token)
         elif (limit := self._exceeds(token)) is not None:
             message = limit
         else:
-            self._tokens.append((kind, token))
             self._tokens_seen += 1
             self._token_size += len(token)
             if self._is_open:
@@ -293,6 +293,8 @@ class MessageReader:
                 message = parse(self._tokens)
             except CommandError as error:
                 message = error
+        if isinstance(message, CommandError):
+            message.text = b"".join(text for _, text in self._tokens)
         self._reset()
         return message
 
