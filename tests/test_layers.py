@@ -56,6 +56,7 @@ LAYERS: dict[str, set[str]] = {
         "stubs",
         "timeline",
     },
+    "verification": {"errors", "commands", "journal", "matching", "scenario", "wire"},
     "listen": {"errors"},
     "server": {"effects", "channel", "listen"},
     "client": {"errors"},
