@@ -23,6 +23,7 @@ from qgasim.dialect import (
     with_quirks,
 )
 from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
+from qgasim.findings import KINDS
 from qgasim.registry import compile_table
 from qgasim.scenario import Scenario, library, load
 from qgasim.scenario.decode import Decoder, hints_of, tag_field_of, tag_of
@@ -340,6 +341,46 @@ Members of arguments and results carry the release they came with in the code (`
 """
 
 
+FINDINGS_INTRODUCTION = """\
+# Findings
+
+<!-- Made by docs/generate.py (`make docs`) from qgasim/findings/; do not edit. -->
+
+What clients did with a guest and should not have done, made of its journal when you ask:
+
+```python
+from qgasim.findings import find
+from qgasim.journal import Journal
+from qgasim.scenario import load
+
+channel = load("debian-12").build()
+journal = Journal(channel)
+list(channel.receive(b'{"execute": "guest-fsfreeze-freeze"}'))
+for finding in find(journal):
+    print(finding)
+```
+
+Times are the guest's.
+Findings are of the client's own doing: what a fault or a late agent caused is told apart.
+They show the exchanges, but not the arguments of guest-exec and guest-set-user-password; transcripts show all.
+"""
+
+
+def make_findings_page() -> str:
+    """Give docs/findings.md: what each kind of finding is, and how to mend it."""
+    parts = [FINDINGS_INTRODUCTION]
+    for kind in KINDS.values():
+        parts += [
+            f"## {kind.name}",
+            "",
+            kind.explanation,
+            "",
+            f"**To mend it:** {kind.mending}",
+            "",
+        ]
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
 def make_schema_file() -> str:
     return json.dumps(make_schema(), indent=1) + "\n"
 
@@ -347,6 +388,7 @@ def make_schema_file() -> str:
 #: What is made, and how.
 MADE: dict[Path, Callable[[], str]] = {
     HERE / "faults.md": make_faults_page,
+    HERE / "findings.md": make_findings_page,
     HERE / "library.md": make_library_page,
     HERE / "scenario.md": make_scenario_page,
     HERE / "versions.md": make_versions_page,

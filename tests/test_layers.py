@@ -57,6 +57,7 @@ LAYERS: dict[str, set[str]] = {
         "timeline",
     },
     "verification": {"errors", "commands", "journal", "matching", "scenario", "wire"},
+    "findings": {"base64", "channel", "errors", "faults", "journal", "wire"},
     "listen": {"errors"},
     "server": {"effects", "channel", "listen"},
     "client": {"errors"},

@@ -1,0 +1,134 @@
+"""Findings about the conversation: whose reply is whose, and how often somebody asks."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from qgasim.faults.stream import Duplicate, Garbage
+from qgasim.faults.timing import Late
+from qgasim.findings.kinds import finding
+from qgasim.findings.story import IMPATIENCE, Request, Story, decode_reply, show
+from qgasim.journal import Exchange
+from qgasim.wire import encode
+
+__all__: list[str] = []
+
+SECOND: Final = 1_000_000_000
+#: Commands that a client must repeat to get on.
+REPEATED: Final = ("guest-file-read", "guest-file-write")
+
+
+@finding(
+    mending="After each time-out, and first on each new connection, send the byte 0xFF and "
+    "guest-sync-delimited with a random id, and drop all that comes before 0xFF and that id."
+)
+def no_sync_after_timeout(story: Story) -> Iterator[str]:
+    """A client went on after a reply that it had not got, without synchronising.
+
+    The reply may still come, and is then taken for the answer to the next request; on a channel of
+    QEMU's it even goes to the next client. QEMU's reference asks for guest-sync-delimited on each
+    new connection and after each time-out. A request that follows the one before within 100 ms
+    counts as sent together with it, not as sent after a time-out.
+    """
+    for request in story.requests:
+        if request.debt and not request.is_sync:
+            yield f"{request}\n{_because(request)}"
+
+
+@finding(
+    mending="Send the byte 0xFF right before the first guest-sync or guest-sync-delimited of each "
+    "connection."
+)
+def sync_without_sentinel(story: Story) -> Iterator[str]:
+    """A client synchronised on a channel with leftovers, without the byte 0xFF before.
+
+    An earlier client may have left half a request in the agent, which then takes the request to
+    synchronise for the rest of it. Only 0xFF, which is in no JSON, ends it for certain.
+    """
+    for request in story.requests:
+        if request.is_inherited and request.is_sync and not request.has_sentinel:
+            yield f"{request}\n{_because(request)}"
+
+
+def _because(request: Request) -> str:
+    what = request.debt if not request.is_inherited else f"the client found: {request.debt}"
+    return what.replace("\n", "\n  ")
+
+
+@finding(
+    mending="Read each reply to its end, or until your time-out, before you close the connection."
+)
+def reply_not_read(story: Story) -> Iterator[str]:
+    """A client left before it had read a reply.
+
+    It does not know what came of its request. An agent that listens on its own socket ends when its
+    client leaves something unread; on a channel of QEMU's, the reply can go to the next client. What
+    a fault sent besides the reply need not be read, and who has waited for 100 ms has run into a
+    time-out, which is no finding.
+    """
+    asked: dict[int, list[Exchange]] = {}
+    for step in story.steps:
+        if isinstance(step, Request):
+            if step.exchange is not None:
+                asked.setdefault(step.connection, []).append(step.exchange)
+            continue
+        if step.kind != "disconnect" or step.connection not in asked:
+            continue
+        exchanges = asked.pop(step.connection)
+        last = exchanges[-1]
+        struck = [fault for exchange in exchanges for fault in exchange.struck]
+        is_left = last.replied is None and bool(last.reply) and not last.struck
+        if "unread bytes" in step.marks:
+            if not any(isinstance(fault, Duplicate | Garbage | Late) for fault in struck):
+                yield f"{show(last)}\n{step}"
+        elif is_left and 0 < step.at - last.sent < IMPATIENCE:
+            yield f"{show(last)}\n{step}"
+
+
+@finding(
+    mending="Wait between two looks, longer each time: 100 ms, 200 ms, and so on up to a few seconds."
+)
+def polling_too_fast(story: Story) -> Iterator[str]:
+    """A client asked the same again and again, more than 20 times in a second.
+
+    The agent is one thread: whoever polls it without a pause takes a processor of the guest, and
+    keeps it from the work that is waited for. Transfers of files are left out, and so is what comes
+    while the guest's time stands still.
+    """
+    times: dict[str, list[Request]] = {}
+    for request in story.requests:
+        if request.command is not None and request.command not in REPEATED:
+            key = f"{request.command} {encode(request.arguments)}"
+            known = times.setdefault(key, [])
+            if not known or known[-1].sent != request.sent:
+                known.append(request)
+    limit = story.polls_per_second
+    for polls in times.values():
+        most, start = 0, 0
+        for end, poll in enumerate(polls):
+            while poll.sent - polls[start].sent >= SECOND:
+                start += 1
+            most = max(most, end + 1 - start)
+        if most > limit:
+            yield f"{polls[0]}\n  {most} times in a second, {len(polls)} times in all"
+
+
+@finding(
+    mending="Ask guest-info once after the start of the agent, and use what it lists as enabled."
+)
+def unknown_command(story: Story) -> Iterator[str]:
+    """A client used a command that the agent does not have, without having asked guest-info.
+
+    Releases differ in their commands, and administrators and distributions switch some off; guest-info
+    tells. An error after that is the client's answer to a question that it should have asked first.
+    """
+    has_asked = False
+    for exchange in story.exchanges:
+        reply = decode_reply(exchange)
+        if reply is None or exchange.struck:
+            continue
+        if exchange.command == "guest-info" and "return" in reply:
+            has_asked = True
+        is_unknown = b'"class": "CommandNotFound"' in exchange.reply and "error" in reply
+        is_frozen = exchange.was_frozen and exchange.command in story.journal.channel.agent.table
+        if is_unknown and not has_asked and not is_frozen:
+            yield show(exchange)
