@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from qgasim.dialect import Dialect
 from qgasim.effects import Effect, Wait
+from qgasim.envelope import check_envelope, write_error, write_return, write_stubbed
 from qgasim.errors import CommandError, CommandNotFound
 from qgasim.faults import Disturber, Fault
 from qgasim.faults.base import join_bytes
@@ -23,7 +24,6 @@ from qgasim.guest.processes import Exit, Process, wait_for_ever
 from qgasim.guest.stdio import Stream
 from qgasim.matching import Match
 from qgasim.registry import Command, Entry, Table, compile_table, make_added
-from qgasim.results import Pieces
 from qgasim.snapshot import Snapshots
 from qgasim.stubs import LiveStub, Reply, Stub
 from qgasim.wire import (
@@ -32,9 +32,7 @@ from qgasim.wire import (
     Message,
     MessageReader,
     encode,
-    encode_string,
     from_bytes,
-    hash_order,
 )
 
 if TYPE_CHECKING:
@@ -161,7 +159,7 @@ class Agent:
     @property
     def has_half_request(self) -> bool:
         """Whether it has read the beginning of a request, and waits for the rest."""
-        return not self._reader.is_between_messages
+        return not self.reader.is_between_messages
 
     def start(self) -> None:
         """Start the process in the guest."""
@@ -388,18 +386,18 @@ class Agent:
                     shown_id = f'"id": {encode(message["id"], exact_doubles=is_exact)}'
                 entry, arguments = self._resolve(message)
                 if entry.stubs and (stubbed := _find_answer(entry, arguments)) is not None:
-                    return _write_stubbed(stubbed, entry, shown_id)
+                    return write_stubbed(stubbed, entry, shown_id)
                 result = entry.call(self, arguments)
                 if self.journal is not None:
                     self.journal.executed(entry.command.name, arguments, result)
                 if entry.command.replies:
-                    return _write_return(entry.write(result), entry, shown_id)
+                    return write_return(entry.write(result), entry, shown_id)
                 return b""
             if isinstance(message, CommandError):
-                return _write_error(message, "")
+                return write_error(message, "")
             raise CommandError("QMP input must be a JSON object")  # noqa: TRY301
         except CommandError as error:
-            return _write_error(error, shown_id)
+            return write_error(error, shown_id)
 
     def _resolve(self, request: dict[str, JsonValue]) -> tuple[Entry, dict[str, JsonValue]]:
         """Check a request as qapi/qmp-dispatch.c does; find its command."""
@@ -407,7 +405,7 @@ class Agent:
         arguments = request.get("arguments")
         count = len(request)
         if not (type(name) is str and (count == 1 or (count == 2 and type(arguments) is dict))):
-            _check_envelope(request, has_id=self.dialect.echoes_id)
+            check_envelope(request, has_id=self.dialect.echoes_id)
         assert isinstance(name, str)
         entry = self.table.get(name)
         if entry is None:
@@ -492,41 +490,3 @@ def _find_answer(entry: Entry, arguments: dict[str, JsonValue]) -> Reply | None:
         if reply is not None:
             return reply
     return None
-
-
-def _write_return(written: str | Pieces, entry: Entry, shown_id: str) -> bytes:
-    end = f", {shown_id}}}\n" if shown_id else "}\n"
-    if type(written) is list:
-        return b"".join([b'{"return": ', *written, end.encode("ascii")])
-    reply = f'{{"return": {written}{end}'.encode("ascii")
-    return b"\xff" + reply if entry.command.is_delimited else reply
-
-
-def _write_error(error: CommandError, shown_id: str) -> bytes:
-    shown = f'"class": {encode_string(error.error_class)}, "desc": {encode_string(str(error))}'
-    start = f"{shown_id}, " if shown_id else ""
-    return f'{{{start}"error": {{{shown}}}}}\n'.encode("ascii")
-
-
-def _write_stubbed(reply: Reply, entry: Entry, shown_id: str) -> bytes:
-    if reply.raw is not None:
-        return reply.raw.encode("latin-1")
-    if reply.error is not None:
-        raise reply.error.to_raise()
-    return _write_return(encode(reply.reply), entry, shown_id)
-
-
-def _check_envelope(request: dict[str, JsonValue], *, has_id: bool) -> None:
-    """Do what qmp_dispatch_check_obj() does: the members in the order of the QDict."""
-    for name in hash_order(request):
-        value = request[name]
-        if name == "execute":
-            if not isinstance(value, str):
-                raise CommandError("QMP input member 'execute' must be a string")
-        elif name == "arguments":
-            if not isinstance(value, dict):
-                raise CommandError("QMP input member 'arguments' must be an object")
-        elif name != "id" or not has_id:
-            raise CommandError(f"QMP input member '{name}' is unexpected")
-    if "execute" not in request:
-        raise CommandError("QMP input lacks member 'execute'")

@@ -1,0 +1,50 @@
+"""What surrounds every command: the members of a request, and those of its reply."""
+
+from qgasim.errors import CommandError
+from qgasim.registry import Entry
+from qgasim.results import Pieces
+from qgasim.stubs import Reply
+from qgasim.wire import JsonValue, encode, encode_string, hash_order
+
+__all__ = ["check_envelope", "write_error", "write_return", "write_stubbed"]
+
+
+def write_return(written: str | Pieces, entry: Entry, shown_id: str) -> bytes:
+    """Write a reply; *shown_id* is its member ``id`` as it is written, "" for none."""
+    end = f", {shown_id}}}\n" if shown_id else "}\n"
+    if type(written) is list:
+        return b"".join([b'{"return": ', *written, end.encode("ascii")])
+    reply = f'{{"return": {written}{end}'.encode("ascii")
+    return b"\xff" + reply if entry.command.is_delimited else reply
+
+
+def write_error(error: CommandError, shown_id: str) -> bytes:
+    """Write an error reply."""
+    shown = f'"class": {encode_string(error.error_class)}, "desc": {encode_string(str(error))}'
+    start = f"{shown_id}, " if shown_id else ""
+    return f'{{{start}"error": {{{shown}}}}}\n'.encode("ascii")
+
+
+def write_stubbed(reply: Reply, entry: Entry, shown_id: str) -> bytes:
+    """Write what a stub answers."""
+    if reply.raw is not None:
+        return reply.raw.encode("latin-1")
+    if reply.error is not None:
+        raise reply.error.to_raise()
+    return write_return(encode(reply.reply), entry, shown_id)
+
+
+def check_envelope(request: dict[str, JsonValue], *, has_id: bool) -> None:
+    """Do what qmp_dispatch_check_obj() does: the members in the order of the QDict."""
+    for name in hash_order(request):
+        value = request[name]
+        if name == "execute":
+            if not isinstance(value, str):
+                raise CommandError("QMP input member 'execute' must be a string")
+        elif name == "arguments":
+            if not isinstance(value, dict):
+                raise CommandError("QMP input member 'arguments' must be an object")
+        elif name != "id" or not has_id:
+            raise CommandError(f"QMP input member '{name}' is unexpected")
+    if "execute" not in request:
+        raise CommandError("QMP input lacks member 'execute'")
