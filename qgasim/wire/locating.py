@@ -6,7 +6,6 @@ parse errors begin with ``line:column``, counted since the agent was started; so
 """
 
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Final, TypeAlias
 
 from qgasim.errors import CommandError
@@ -42,7 +41,16 @@ class _Frame:
         self.state = state
         self.key = ""
 
+    def copy(self) -> "_Frame":
+        """Give one that can be filled without changing this one; what is complete is shared."""
+        if self is _PASSED_OVER:
+            return self
+        made = _Frame(self.container.copy(), self.state)
+        made.key = self.key
+        return made
 
+
+_PASSED_OVER: Final = _Frame([], -1)
 Stack: TypeAlias = list[_Frame]
 
 
@@ -51,9 +59,9 @@ class LocatingReader(MessageReader):
 
     def __init__(self) -> None:
         super().__init__()
-        #: The open containers.
+        #: The open containers; while an error is being passed over, `_PASSED_OVER` besides.
         self._stack: Stack = []
-        self._is_recovering = False
+        self._open = self._stack
         #: Where the chunk that is being read begins.
         self._line = self._column = 1
         self._data = b""
@@ -62,12 +70,13 @@ class LocatingReader(MessageReader):
         """Give a reader that has read the same."""
         made = super().copy()
         assert isinstance(made, LocatingReader)
-        made._stack = deepcopy(self._stack)  # noqa: SLF001
+        made._stack = made._open = [frame.copy() for frame in self._stack]  # noqa: SLF001
         return made
 
     @property
-    def _is_inside(self) -> bool:
-        return bool(self._stack) or self._is_recovering
+    def _is_recovering(self) -> bool:
+        """Whether the rest of a message with an error is being passed over."""
+        return bool(self._stack) and self._stack[-1] is _PASSED_OVER
 
     def _is_lasting(self, messages: tuple[Message, ...]) -> bool:
         # An error says where it is, and so is not the same again.
@@ -116,7 +125,7 @@ class LocatingReader(MessageReader):
             limit = self._exceeds(token)
             if limit is not None:
                 message = limit
-                self._is_recovering = True
+                self._stack.append(_PASSED_OVER)
             else:
                 self._tokens_seen += 1
                 self._token_size += len(token)
@@ -124,7 +133,7 @@ class LocatingReader(MessageReader):
                     message = self._take(kind, token)
                 except CommandError as error:
                     message = self._refuse(error, token)
-                    self._is_recovering = True
+                    self._stack.append(_PASSED_OVER)
         if not self._is_open:
             self._reset()
         return message
@@ -137,7 +146,6 @@ class LocatingReader(MessageReader):
     def _reset(self) -> None:
         super()._reset()
         self._stack.clear()
-        self._is_recovering = False
 
     # -- the parser (qobject/json-parser.c) --------------------------------------------------------
 

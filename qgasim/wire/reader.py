@@ -6,7 +6,7 @@ Their states, limits and texts are those of QEMU up to 11.0; `locating` has thos
 import re
 from collections.abc import Iterator
 from copy import copy
-from typing import Final
+from typing import Any, Final
 
 from qgasim.errors import CommandError
 from qgasim.wire.parser import (
@@ -150,6 +150,8 @@ class MessageReader:
         self._start: int = 0
         self._looked_at = -1
         self._tokens: list[Token] = []
+        #: What is kept of a message that has begun; empty between messages.
+        self._open: list[Any] = self._tokens
         self._tokens_seen = 0
         self._braces = 0
         self._brackets = 0
@@ -161,17 +163,13 @@ class MessageReader:
     @property
     def is_between_messages(self) -> bool:
         """Whether no byte of a message is waiting for the rest of it."""
-        return self._state == START and not self._is_inside
-
-    @property
-    def _is_inside(self) -> bool:
-        return bool(self._tokens)
+        return self._state == START and not self._open
 
     def copy(self) -> "MessageReader":
         """Give a reader that has read the same."""
         made = copy(self)
         made._token = self._token.copy()  # noqa: SLF001
-        made._tokens = self._tokens.copy()  # noqa: SLF001
+        made._tokens = made._open = self._tokens.copy()  # noqa: SLF001
         return made
 
     def feed(self, data: bytes) -> Iterator[Message]:
@@ -182,17 +180,17 @@ class MessageReader:
         """
         memo = self._memo
         is_long = len(data) > 256 and data.find(b"\n", 0, 256) < 0
-        if is_long or not self.is_between_messages:
+        if self._state != START or self._open or is_long:
             yield from self._read(data)
             return
         for line in data.splitlines(keepends=True):
-            if len(line) > 256 or not self.is_between_messages:
+            if self._state != START or self._open or len(line) > 256:
                 yield from self._read(line)
                 continue
             known = memo.get(line)
             if known is None:
                 known = tuple(self._read(line))
-                if self._is_lasting(known) and self.is_between_messages:
+                if self._is_lasting(known) and self._state == START and not self._open:
                     if len(memo) >= 512:
                         memo.clear()
                     memo[line] = known
