@@ -84,7 +84,7 @@ class Agent:
     #: `reader` is kept apart: who reads from the old one must see that it is another.
     NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset(
         {"options", "_commands", "disturber", "snapshots", "reader", "helpers", "on_exchange"}
-        | {"on_command", "on_change"}
+        | {"on_command", "on_change", "journal"}
     )
 
     def __init__(

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from qgasim.errors import ScenarioError
 from qgasim.guest.settings import FileSettings, GuestSettings
-from qgasim.scenario import Scenario, library, load, loads
+from qgasim.scenario import Blueprint, Scenario, library, load, loads
 from qgasim.scenario.dump import to_yaml
 from tests.serving import SECOND, Course, HandClock
 
@@ -208,3 +208,21 @@ def test_a_scenario_that_is_written_loads_to_the_same_guest(name: str) -> None:
     again = loads(to_yaml(filled))
     assert again == filled
     assert again.filled() == filled
+
+
+def test_a_guest_whose_files_are_made_late_is_the_same() -> None:
+    blueprint = Blueprint(load("debian-12"))
+    clocks = HandClock(), HandClock()
+    first, late = (blueprint.build(clock).agent for clock in clocks)
+    assert "files" not in vars(late.guest)
+    for agent, clock in zip((first, late), clocks, strict=True):
+        clock.now = 3_600_000_000_000
+        agent.guest.clock.set(agent.guest.clock.now() + 7_200_000_000_000)
+    for agent in (first, late):
+        files = agent.guest.files
+        assert files.get("/etc/hostname").st_mtime_ns == agent.guest.settings.clock.start
+        assert files.read("/etc/hostname") == b"debian\n"
+        assert files.can_execute("/usr/sbin/qemu-ga")
+    request = b'{"execute": "guest-get-fsinfo"}'
+    answers = [[*agent.receive(request)] for agent in (first, late)]
+    assert answers[0] == answers[1]

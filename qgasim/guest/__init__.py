@@ -7,6 +7,7 @@ qemu-ga, and never looks at the host.
 import io
 import random
 from collections.abc import Callable
+from functools import cached_property
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
@@ -41,7 +42,13 @@ class Guest:
         *,
         seed: int = 0,
         source: Callable[[], int] = host_clock,
+        has_late_files: bool = False,
     ) -> None:
+        """Make a guest that has just booted.
+
+        *has_late_files*: its files are made when somebody first looks. They must be known to be
+        right then.
+        """
         self.settings = settings
         self.random = random.Random(seed)
         clock = settings.clock
@@ -52,7 +59,6 @@ class Guest:
         #: What the contents of its files may take of the host's memory.
         self.budget = Budget()
         self.volumes: dict[str, Volume] = {}
-        self.files = Files(self._volume(settings.mounts[0]), self.clock.now, "rw")
         self.processes = Processes(self)
         self.power = Power(
             self,
@@ -75,9 +81,21 @@ class Guest:
         self.agent_version = ""
         #: Called when the guest has booted again.
         self.on_boot: Callable[[], None] = lambda: None
-        furnish(self)
-        self._apply_options()
+        if not has_late_files:
+            _ = self.files
         self._start_init()
+
+    @cached_property
+    def files(self) -> Files:
+        """The files, as they were made at the guest's birth."""
+        with self.clock.at_birth():
+            root = self._volume(self.settings.mounts[0])
+            # Those who make the files look at this, too.
+            files = self.__dict__["files"] = Files(root, self.clock.now, "rw")
+            furnish(self)
+            self._apply_options()
+            files.is_running = self.processes.is_running
+        return files
 
     def _apply_options(self) -> None:
         """Mount as the settings say, now that all files are made.

@@ -189,6 +189,16 @@ class Clock:
         finally:
             self._pinned = before
 
+    @contextmanager
+    def at_birth(self) -> Generator[None]:
+        """Let the guest see the time of its power-on for a while."""
+        before, self.offset = self.offset, 0
+        try:
+            with self.at(0):
+                yield
+        finally:
+            self.offset = before
+
     def host_delay(self, uptime: int) -> float:
         """Seconds of the host until the guest's uptime is *uptime*."""
         delay = max(0, uptime - self.uptime()) / (1e9 * self.rate)

@@ -274,9 +274,8 @@ class Processes:
         self.last_pid = 0
         #: The process whose program is at work just now.
         self.running: Process | None = None
-        guest.files.is_running = self._is_running
 
-    def _is_running(self, path: str) -> bool:
+    def is_running(self, path: str) -> bool:
         return any(p.path == path for p in self.table.values() if p.exit is None)
 
     # -- starting ----------------------------------------------------------------------------

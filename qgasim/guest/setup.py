@@ -113,7 +113,7 @@ def _make_devices(guest: "Guest") -> None:
     files = guest.files
     for name, major, minor in _DEVICES:
         files.add_device(f"/dev/{name}", major, minor)
-    for disk in guest.disks:
+    for disk in guest.settings.disks:
         files.add_device(f"/dev/{disk.name}", disk.major, disk.minor, block=True)
         for number, part in enumerate(sorted(disk.partitions, key=lambda p: p.name), 1):
             files.add_device(f"/dev/{part.name}", disk.major, disk.minor + number, block=True)
@@ -121,7 +121,7 @@ def _make_devices(guest: "Guest") -> None:
 
 def _make_etc(guest: "Guest") -> None:
     files, settings = guest.files, guest.settings
-    files.write("/etc/hostname", f"{guest.hostname}\n".encode())
+    files.write("/etc/hostname", f"{guest.settings.hostname or 'localhost'}\n".encode())
     if settings.os.release is not None:
         files.write(
             "/etc/os-release",

@@ -48,7 +48,7 @@ from qgasim.timeline import (
     Timeline,
 )
 
-__all__ = ["AgentSettings", "Scenario", "find_scenario", "library", "load", "loads"]
+__all__ = ["AgentSettings", "Blueprint", "Scenario", "find_scenario", "library", "load", "loads"]
 
 
 class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -111,39 +111,7 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
         Raises:
             ScenarioError: the scenario cannot be built.
         """
-        wrong = list(check(self))
-        wrong += embed(self.guest.files, lambda _: "")
-        if wrong:
-            raise ScenarioError(
-                "\n".join(f"{path}: {text}" if path else text for path, text in wrong)
-            )
-        dialect = find_dialect(self.agent.release)
-        assert dialect, "it was checked"
-        dialect = with_quirks(dialect, self.agent.quirks)
-        filled = self.filled()
-        options = AgentOptions(
-            block_rpcs=tuple(self.agent.block_rpcs),
-            allow_rpcs=tuple(self.agent.allow_rpcs),
-            fsfreeze_hook=self.agent.fsfreeze_hook,
-            respawn=None if self.agent.respawn == "never" else self.agent.respawn,
-            stubs=tuple(self.replies),
-            faults=tuple(filled.faults),
-            seed=self.seed,
-        )
-        try:
-            guest = Guest(filled.guest, seed=self.seed, source=source)
-        except (OSError, ValueError) as error:
-            # What depends on the files: no check can tell it beforehand.
-            raise ScenarioError(f"guest: {error}") from None
-        agent = Agent(guest, dialect, ALL_COMMANDS, options)
-        if self.timeline:
-            Timeline(self.timeline, agent)
-        return make_channel(
-            self.agent.channel,
-            agent,
-            stale_bytes=self.agent.stale_bytes.encode("latin-1"),
-            keeps_unread=self.agent.keep_unread,
-        )
+        return Blueprint(self).build(source)
 
     def filled(self) -> "Scenario":
         """Give the scenario with everything decided that it leaves open."""
@@ -153,6 +121,66 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
             guest=fill(self.guest, self.seed),
             faults=[*self.faults, *drawn],
             nemesis=None,
+        )
+
+
+class Blueprint:
+    """A scenario with nothing wrong and nothing left open: it makes one guest after the other.
+
+    Raises:
+        ScenarioError: the scenario cannot be built.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        wrong = list(check(scenario))
+        wrong += embed(scenario.guest.files, lambda _: "")
+        if wrong:
+            raise ScenarioError(
+                "\n".join(f"{path}: {text}" if path else text for path, text in wrong)
+            )
+        settings = scenario.agent
+        dialect = find_dialect(settings.release)
+        assert dialect, "it was checked"
+        self.scenario = scenario.filled()
+        self.dialect = with_quirks(dialect, settings.quirks)
+        self.options = AgentOptions(
+            block_rpcs=tuple(settings.block_rpcs),
+            allow_rpcs=tuple(settings.allow_rpcs),
+            fsfreeze_hook=settings.fsfreeze_hook,
+            respawn=None if settings.respawn == "never" else settings.respawn,
+            stubs=tuple(scenario.replies),
+            faults=tuple(self.scenario.faults),
+            seed=scenario.seed,
+        )
+        #: Whether a guest was made of it, with all its files.
+        self._is_proven = False
+
+    def build(self, source: Callable[[], int] = host_clock) -> Channel:
+        """Make a guest, its agent and the way to it.
+
+        Args:
+            source: a monotonic clock in ns that the guest's clocks follow.
+
+        Raises:
+            ScenarioError: its files cannot be made.
+        """
+        scenario = self.scenario
+        try:
+            guest = Guest(
+                scenario.guest, seed=scenario.seed, source=source, has_late_files=self._is_proven
+            )
+        except (OSError, ValueError) as error:
+            # What depends on the files: no check can tell it beforehand.
+            raise ScenarioError(f"guest: {error}") from None
+        self._is_proven = True
+        agent = Agent(guest, self.dialect, ALL_COMMANDS, self.options)
+        if scenario.timeline:
+            Timeline(scenario.timeline, agent)
+        return make_channel(
+            scenario.agent.channel,
+            agent,
+            stale_bytes=scenario.agent.stale_bytes.encode("latin-1"),
+            keeps_unread=scenario.agent.keep_unread,
         )
 
 
