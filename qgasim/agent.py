@@ -28,6 +28,7 @@ from qgasim.snapshot import Snapshots
 from qgasim.stubs import LiveStub, Reply, Stub
 from qgasim.wire import (
     JsonValue,
+    LineReader,
     LocatingReader,
     Message,
     MessageReader,
@@ -56,6 +57,8 @@ class AgentOptions(Struct, kw_only=True, frozen=True):
     fsfreeze_hook: str | None = None
     #: How long after its end the service manager starts it again (ns); None: never.
     respawn: int | None = 100_000_000
+    #: Whether a request is read only when its line ends.
+    needs_newline: bool = False
     #: What answers in place of the guest, first match first.
     stubs: tuple[Stub, ...] = ()
     #: What goes wrong, in this order.
@@ -109,6 +112,8 @@ class Agent:
         self.is_frozen = False
         #: What keeps account of all that is said and done, if anything does.
         self.journal: Journal | None = None
+        #: The uptime of the latest freeze.
+        self.frozen_since = 0
         #: Called with each request and its reply (b"" for none).
         self.on_exchange: Callable[[Message, bytes], None] | None = None
         #: Called with the command and the arguments of each request that was read.
@@ -132,9 +137,14 @@ class Agent:
         #: What a command has found out and keeps for good, by name (C's static variables).
         self.known: dict[str, bool] = {}
         #: What is read, and half read.
-        self.reader = LocatingReader() if self.dialect.locates_parse_errors else MessageReader()
+        self.reader = self._make_reader()
         self._busy_until = 0
         self._held: list[Message] = []
+
+    def _make_reader(self) -> MessageReader:
+        if self.options.needs_newline:
+            return LineReader()
+        return LocatingReader() if self.dialect.locates_parse_errors else MessageReader()
 
     def _compile(self) -> None:
         """Make the table of the release, with the stubs in their places."""
@@ -257,6 +267,7 @@ class Agent:
     def freeze(self) -> None:
         """Refuse from now on what may not be done while file systems are frozen."""
         self.is_frozen = True
+        self.frozen_since = self.guest.clock.uptime()
         self._disable_unsafe()
         self.on_change()
 

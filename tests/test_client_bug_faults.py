@@ -3,6 +3,7 @@
 What is seen is what the report says that the scenario's `origin` names.
 """
 
+import base64
 import json
 from typing import Any
 
@@ -88,7 +89,7 @@ FOUND = {
 #: Those that are looked at in a test of their own, below.
 OTHERS = {
     "bandwidth-90KBps", "early-connect-black-hole", "every-third-fails", "loaded-host",
-    "pipelined-split", "restart-loop",
+    "pipelined-split", "restart-loop", "thaw-deadline", "vss-ten-seconds", "write-chunk-limit",
 }  # fmt: skip
 
 
@@ -166,6 +167,38 @@ def test_a_file_comes_at_90_kilobytes_a_second() -> None:
     took, reply = ask(course, request("guest-file-read", handle=1000, count=67_500))
     # In base64 it is 90 kB.
     assert took == pytest.approx(len(reply) / 90_000, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "desc"),
+    [
+        ("thaw-deadline", 30, "fsfreeze hook has failed with status 3"),
+        ("vss-ten-seconds", 10, "couldn't hold writes: fsfreeze is limited up to 10 seconds"),
+    ],
+)
+def test_a_late_thaw_is_an_error_and_thaws(name: str, limit: int, desc: str) -> None:
+    course = Course(name)
+    if name == "thaw-deadline":
+        # Who thaws after a failed freeze thaws nothing.
+        assert ask(course, FREEZE).startswith(b'{"error"')
+        assert course.say("guest-fsfreeze-thaw") == {"return": 0}
+    for is_late in (False, True, False):
+        ask(course, FREEZE)
+        assert course.say("guest-fsfreeze-status") == {"return": "frozen"}
+        course.advance(limit + 1 if is_late else limit - 3)
+        reply = course.say("guest-fsfreeze-thaw")
+        expected = {"error": {"class": "GenericError", "desc": desc}} if is_late else {"return": 1}
+        assert reply == expected
+        assert course.say("guest-fsfreeze-status") == {"return": "thawed"}
+
+
+def test_61440_bytes_can_be_written_at_once_and_no_byte_more() -> None:
+    course = Course("write-chunk-limit")
+    handle = course.say("guest-file-open", path="/tmp/f", mode="w")["return"]
+    for size, is_written in ((61_440, True), (61_441, False)):
+        data = base64.b64encode(bytes(size)).decode()
+        reply = course.say("guest-file-write", handle=handle, buf_b64=data)
+        assert ("return" in reply) == is_written
 
 
 def test_every_scenario_with_faults_is_seen_here() -> None:

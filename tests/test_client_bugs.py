@@ -181,6 +181,14 @@ RETURNED: list[tuple[str, str, dict[str, Any], Callable[[Any], Any], Any]] = [
         lambda systems: isinstance(systems[0]["disk"], dict),
         True,
     ),
+    (
+        "devices-old-shape",
+        "guest-get-devices",
+        {},
+        lambda devices: ("id" in devices[0], type(devices[0]["driver-date"])),
+        (False, str),
+    ),
+    ("mikrotik-chr", "guest-exec", {"input_data": "L3N5c3RlbQ=="}, whole, {"pid": 101}),
     # Eight hours after 2025-01-01T00:00:12Z it should be.
     (
         "clock-behind-after-resume",
@@ -222,6 +230,13 @@ REFUSED: list[tuple[str, str, dict[str, Any], str, str]] = [
         {"path": "/bin/true"},
         "CommandNotFound",
         "Command guest-exec has been disabled",
+    ),
+    (
+        "mikrotik-chr",
+        "guest-exec",
+        {"path": "/bin/true"},
+        "GenericError",
+        "path and arg are not supported",
     ),
     (
         "ssh-key-newline",
@@ -270,14 +285,14 @@ REFUSED: list[tuple[str, str, dict[str, Any], str, str]] = [
 
 #: Those that have a test of their own below.
 TOLD: Final = {
-    "clock-behind-after-resume", "exec-16MiB-output", "exec-cp850-output",
+    "apple", "clock-behind-after-resume", "exec-16MiB-output", "exec-cp850-output",
     "exec-exit-2-with-output", "exec-never-exits", "exec-slow", "exec-status-shapes",
     "exec-truncated-flag-always", "exec-truncation-lies", "exec-utf16-output",
-    "flush-produces-error-line", "quirk-single-stream-capture", "route-u64-flags",
-    "freeze-fails-3-times", "freeze-twice", "ping-blocked-while-freezing", "query-while-frozen",
-    "read-too-much", "second-client-waits", "shutdown-ignored", "shutdown-no-reply",
-    "six-second-freeze", "slow-freeze-90s", "suspend-never-wakes", "thaw-count-zero",
-    "thaw-fails", "users-log-off", "version-strings",
+    "file-write-binary", "flush-produces-error-line", "freeze-fails-3-times", "freeze-twice",
+    "ping-blocked-while-freezing", "query-while-frozen", "quirk-single-stream-capture",
+    "read-too-much", "route-u64-flags", "second-client-waits", "shutdown-ignored",
+    "shutdown-no-reply", "six-second-freeze", "slow-freeze-90s", "snapshot-step-fails",
+    "suspend-never-wakes", "thaw-count-zero", "thaw-fails", "users-log-off", "version-strings",
 }  # fmt: skip
 
 
@@ -334,6 +349,16 @@ def test_a_second_client_is_not_answered_while_there_is_a_first(tmp_path: Path) 
             assert read_line(second) == b'{"return": 2}\n'
 
 
+def test_a_request_without_a_newline_is_never_answered() -> None:
+    course = Course("apple")
+    assert course.send(request("guest-ping")) == b""
+    course.advance(3600)
+    assert course.send(request("guest-sync", id=1)) == b""
+    replies = course.send(b"\n" + request("guest-ping")).splitlines()
+    assert replies == [b'{"return": {}}', b'{"return": 1}']
+    assert course.send(b"\n") == b'{"return": {}}\n'
+
+
 # -- freezing ----------------------------------------------------------------------------------------
 
 
@@ -370,6 +395,19 @@ def test_file_systems_cannot_be_listed_while_frozen() -> None:
     assert "guest-get-fsinfo has been disabled" in error["desc"]
     course.say("guest-fsfreeze-thaw")
     assert course.say("guest-get-fsinfo")["return"]
+
+
+def test_the_guest_stays_frozen_when_its_client_has_gone(tmp_path: Path) -> None:
+    with serving(tmp_path, "snapshot-step-fails") as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(request("guest-fsfreeze-freeze"))
+            assert read_line(sock) == b'{"return": 2}\n'
+        with connect(thread.path) as sock:
+            sock.sendall(request("guest-fsfreeze-status"))
+            assert read_line(sock) == b'{"return": "frozen"}\n'
+            assert thread.call(lambda: thread.channel.agent.guest.volumes["/dev/vdb"].is_frozen)
+            sock.sendall(request("guest-fsfreeze-thaw"))
+            assert read_line(sock) == b'{"return": 2}\n'
 
 
 def test_a_failed_thaw_is_an_error() -> None:
@@ -467,6 +505,21 @@ def test_a_reply_is_longer_than_libvirt_takes() -> None:
 def test_the_members_of_a_status_depend_on_the_end(path: str, members: dict[str, type]) -> None:
     status = run("exec-status-shapes", f"/opt/check/{path}")
     assert {name: type(value) for name, value in status.items()} == members
+
+
+def test_what_is_read_as_text_is_another_file() -> None:
+    course = Course("file-write-binary")
+    handle = course.say("guest-file-open", path="/opt/firmware.bin")["return"]
+    data = base64.b64decode(course.say("guest-file-read", handle=handle)["return"]["buf-b64"])
+    assert data == bytes(range(256))
+    with pytest.raises(UnicodeDecodeError):
+        data.decode()
+    assert len(data.decode("latin-1").encode()) == 384
+    # What a client writes is what is there afterwards.
+    handle = course.say("guest-file-open", path="/opt/copy.bin", mode="w")["return"]
+    course.say("guest-file-write", handle=handle, buf_b64=base64.b64encode(data).decode())
+    course.say("guest-file-close", handle=handle)
+    assert course.guest.files.read("/opt/copy.bin") == data
 
 
 def test_48_mib_can_be_read_at_once_and_no_byte_more() -> None:

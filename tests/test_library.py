@@ -121,7 +121,7 @@ def test_a_scenario_answers_every_command_as_its_releases_schema_says(name: str)
             for key, value in arguments.items()
         }
         # A reply that waits for a program is waited for.
-        reply = course.send(request(command, **given))
+        reply = course.send(request(command, **given) + b"\n")
         asked += 1
         # What a report is about may be invalid; a guest's own stubs may not.
         if not course.agent.is_up or (is_report and is_tampered(course, command)):

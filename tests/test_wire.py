@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qgasim.errors import CommandError
-from qgasim.wire import JsonValue, Message, MessageReader, encode, encode_string, hash_order
+from qgasim.wire import (
+    JsonValue,
+    LineReader,
+    Message,
+    MessageReader,
+    encode,
+    encode_string,
+    hash_order,
+)
 
 ATOMS = [
     b"{", b"}", b"[", b"]", b":", b",", b'"execute"', b"'guest-ping'", b'"id"', b"1", b"-0", b"0e1",
@@ -127,3 +135,35 @@ def test_more_than_two_million_tokens_are_refused() -> None:
     reader = MessageReader()
     messages = read(reader, b"[" + b"1," * (1 << 20))
     assert messages[0] == "error: JSON token count limit exceeded"
+
+
+# -- readers ---------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS, more=TEXTS, cut=st.integers(0, 60))
+def test_a_line_is_read_when_it_ends(text: bytes, more: bytes, cut: int) -> None:
+    reader, usual = LineReader(), MessageReader()
+    data = text + b"\n" + more
+    read_so_far = [m for piece in (data[:cut], data[cut:]) for m in read(reader, piece)]
+    assert read_so_far == read(usual, data[: data.rfind(b"\n") + 1])
+
+
+def test_a_line_without_an_end_is_read_when_it_is_too_long_for_any_message() -> None:
+    reader = LineReader()
+    assert read(reader, b'"' + b"x" * (64 << 20)) == ["error: JSON token size limit exceeded"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(before=TEXTS, after=TEXTS, other=TEXTS)
+@pytest.mark.parametrize("make", [MessageReader, LineReader])
+def test_a_copy_has_read_the_same_and_goes_its_own_way(
+    make: type[MessageReader], before: bytes, after: bytes, other: bytes
+) -> None:
+    reader = make()
+    read(reader, before)
+    copied = reader.copy()
+    read(reader, other)
+    again = make()
+    read(again, before)
+    assert read(copied, after) == read(again, after)

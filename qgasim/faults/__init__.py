@@ -94,6 +94,10 @@ def _holds(fault: Fault, agent: "Agent") -> bool:
         return True
     if isinstance(when, FromUptime):
         uptime = agent.guest.clock.uptime()
+        if when.frozen_for is not None and not (
+            agent.is_frozen and uptime - agent.frozen_since >= when.frozen_for
+        ):
+            return False
         return when.uptime <= uptime and (when.until is None or uptime < when.until)
     return agent.is_frozen == (when == "frozen")
 

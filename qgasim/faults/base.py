@@ -26,12 +26,14 @@ GuestState: TypeAlias = Literal["up", "frozen"]
 
 
 class FromUptime(Struct, frozen=True, kw_only=True):
-    """A time from which on something holds, or until which."""
+    """A time from which on something holds, or until which, or a freeze that has lasted long."""
 
     #: The guest's uptime.
     uptime: Duration = 0
     #: The guest's uptime at which it ends; absent: never.
     until: Duration | None = None
+    #: How long file systems must have been frozen; absent: they need not be.
+    frozen_for: Duration | None = None
 
 
 class Exchange(Struct, kw_only=True):

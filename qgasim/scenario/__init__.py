@@ -66,6 +66,8 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     #: Whether a serial channel gives what one client left unread to the next, as the buffers of some
     #: hypervisors do.
     keep_unread: bool = False
+    #: Whether the agent reads a request only when its line has ended, as Apple's does.
+    needs_newline: bool = False
     #: Commands that the agent refuses.
     block_rpcs: list[str] = field(default_factory=list[str])
     #: If there are any, the only commands that the agent does not refuse.
@@ -148,6 +150,7 @@ class Blueprint:
             allow_rpcs=tuple(settings.allow_rpcs),
             fsfreeze_hook=settings.fsfreeze_hook,
             respawn=None if settings.respawn == "never" else settings.respawn,
+            needs_newline=settings.needs_newline,
             stubs=tuple(scenario.replies),
             faults=tuple(self.scenario.faults),
             seed=scenario.seed,

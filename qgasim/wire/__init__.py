@@ -4,13 +4,14 @@ Nothing here knows a command.
 """
 
 from qgasim.wire.locating import LocatingReader
-from qgasim.wire.reader import MessageReader
+from qgasim.wire.reader import LineReader, MessageReader
 from qgasim.wire.text import from_bytes, to_bytes
 from qgasim.wire.values import JsonValue, Message
 from qgasim.wire.writer import bucket, encode, encode_double, encode_string, hash_order
 
 __all__ = [
     "JsonValue",
+    "LineReader",
     "LocatingReader",
     "Message",
     "MessageReader",

@@ -6,7 +6,7 @@ parse errors begin with ``line:column``, counted since the agent was started; so
 """
 
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 from qgasim.errors import CommandError
 from qgasim.wire.parser import (
@@ -66,10 +66,9 @@ class LocatingReader(MessageReader):
         self._line = self._column = 1
         self._data = b""
 
-    def copy(self) -> "LocatingReader":
+    def copy(self) -> Self:
         """Give a reader that has read the same."""
         made = super().copy()
-        assert isinstance(made, LocatingReader)
         made._stack = made._open = [frame.copy() for frame in self._stack]  # noqa: SLF001
         return made
 

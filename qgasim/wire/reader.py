@@ -6,7 +6,7 @@ Their states, limits and texts are those of QEMU up to 11.0; `locating` has thos
 import re
 from collections.abc import Iterator
 from copy import copy
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from qgasim.errors import CommandError
 from qgasim.wire.parser import (
@@ -26,7 +26,7 @@ from qgasim.wire.parser import (
 from qgasim.wire.text import from_bytes
 from qgasim.wire.values import Message
 
-__all__ = ["ERROR", "MORE", "MessageReader"]
+__all__ = ["ERROR", "MORE", "LineReader", "MessageReader"]
 
 # json-streamer.c, json-lexer.c: "security considerations".
 MAX_TOKEN_SIZE: Final = 64 << 20
@@ -165,7 +165,7 @@ class MessageReader:
         """Whether no byte of a message is waiting for the rest of it."""
         return self._state == START and not self._open
 
-    def copy(self) -> "MessageReader":
+    def copy(self) -> Self:
         """Give a reader that has read the same."""
         made = copy(self)
         made._token = self._token.copy()  # noqa: SLF001
@@ -332,3 +332,27 @@ class MessageReader:
         """Forget the message."""
         self._braces = self._brackets = self._token_size = self._tokens_seen = 0
         self._tokens.clear()
+
+
+class LineReader(MessageReader):
+    """Take bytes in any cut, and read them when their line ends: not QEMU's way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line = bytearray()
+
+    def copy(self) -> Self:
+        """Give a reader that has read the same."""
+        made = super().copy()
+        made._line = self._line.copy()  # noqa: SLF001
+        return made
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Read what of *data* is in lines that end; what is longer than any message, too."""
+        self._line += data
+        end = self._line.rfind(b"\n") + 1
+        if not end and len(self._line) > MAX_TOKEN_SIZE:
+            end = len(self._line)
+        lines = bytes(self._line[:end])
+        del self._line[:end]
+        return super().feed(lines)
