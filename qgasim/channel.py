@@ -94,6 +94,11 @@ class Channel:
         return len(self._queue) >= QUEUE_LIMIT
 
     @property
+    def may_reset(self) -> bool:
+        """Whether the connection may end by a reset."""
+        return self.agent.disturber.may_reset
+
+    @property
     def is_pending(self) -> bool:
         """Whether something that was asked is not yet answered, and can be."""
         return self._held is not None or (bool(self._queue) and self.agent.is_up)

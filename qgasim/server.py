@@ -48,6 +48,8 @@ class Server:
         self._inode: int | None = None
         #: What the client got since it last sent something.
         self._sent = b""
+        #: How much of what was read is left in the socket, so that to close it is a reset.
+        self._peeked = 0
         #: What could not be sent.
         self._unsent = b""
 
@@ -156,6 +158,10 @@ class Server:
         hang_up = select.poll()
         hang_up.register(sock, select.POLLRDHUP)
         self._sent = b""
+        self._peeked = 0
+        # Who is at the other end of a unix socket sees a reset if it is closed with something unread.
+        peeks = channel.may_reset and isinstance(self.address, UnixAddress)
+        take = self._peek if peeks else self._receive
         has_ended = False
         try:
             effects = channel.connect()
@@ -164,7 +170,8 @@ class Server:
                     break
                 if channel.needs_attention or self._is_poked:
                     is_deaf = has_ended or channel.is_full
-                    wait = trio.sleep_forever if is_deaf else partial(self._receive, sock)
+                    is_deaf |= self._peeked > 0 and channel.is_pending
+                    wait = trio.sleep_forever if is_deaf else partial(take, sock)
                     data = await self._wait(None if is_deaf else sock, wait)
                     if data is None:
                         effects = channel.wake()
@@ -172,7 +179,7 @@ class Server:
                 else:
                     self._waiting_on = sock
                     try:
-                        data = await self._receive(sock)
+                        data = await take(sock)
                     except trio.ClosedResourceError:
                         continue
                     self._waiting_on = None
@@ -224,6 +231,8 @@ class Server:
                     self.channel.hold(effect.until, effects)
                     return True
                 assert isinstance(effect, Close)
+                if effect.how != "reset":
+                    self._take_peeked(sock)
                 if effect.how == "half":
                     sock.shutdown(socket.SHUT_WR)
                     continue
@@ -256,6 +265,21 @@ class Server:
             except BlockingIOError:
                 continue
         raise trio.ClosedResourceError
+
+    async def _peek(self, sock: socket.socket) -> bytes:
+        """Do as `_receive`, but leave it in the socket until the next time."""
+        self._take_peeked(sock)
+        while not self._is_poked:
+            await trio.lowlevel.wait_readable(sock)
+            with contextlib.suppress(BlockingIOError):
+                data = sock.recv(RECEIVE_SIZE, socket.MSG_PEEK)
+                self._peeked = len(data)
+                return data
+        raise trio.ClosedResourceError
+
+    def _take_peeked(self, sock: socket.socket) -> None:
+        while self._peeked:
+            self._peeked -= len(sock.recv(self._peeked))
 
     async def _send(self, sock: socket.socket, data: bytes) -> None:
         view = memoryview(data)

@@ -119,6 +119,8 @@ class Disturber:
         self.struck: tuple[Fault, ...] = ()
         #: Whether nothing can ever go wrong, so that nobody need ask.
         self.is_idle = True
+        #: Whether there is a fault that resets connections.
+        self.may_reset = False
         for fault in faults:
             self.inject(fault)
 
@@ -129,6 +131,7 @@ class Disturber:
         self._faults.append(_LiveFault(fault))
         self._by_command.clear()
         self.is_idle = False
+        self.may_reset |= isinstance(fault, Reset)
         if isinstance(fault, Stale) and fault.as_of is not None:
             self.agent.snapshots.keep(fault.as_of)
 

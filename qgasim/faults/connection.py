@@ -41,7 +41,12 @@ class CloseConnection(_HangUp, frozen=True, kw_only=True, tag="close"):
 
 
 class Reset(_HangUp, frozen=True, kw_only=True, tag="reset"):
-    """The connection is reset; the command has run. On a unix socket this is a close."""
+    """The connection is reset; the command has run.
+
+    A client of a TCP or unix socket sees ECONNRESET when it has read what was sent before; on other
+    sockets this is a close. A fault that is added while a client of a unix socket is connected resets
+    the connections after it.
+    """
 
     how = "reset"
 
