@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from qgasim.dialect import RELEASES
 from qgasim.effects import Close
 from qgasim.faults import AnyFault
 from qgasim.faults.content import InjectedError, Stale
+from qgasim.guest.memento import Memento
 from qgasim.guest.network import Nic
 from qgasim.guest.nodes import Regular
 from qgasim.snapshot import NAMED_LIMIT
@@ -94,6 +96,10 @@ CHANGES: dict[str, tuple[Callable[[Course], object], str]] = {
         "guest-info",
     ),
     "the guest goes off": (lambda c: c.guest.power.shut_down("powerdown", 0), "guest-ping"),
+    "a user gets a key": (
+        lambda c: c.say("guest-ssh-add-authorized-keys", username="debian", keys=["ssh-rsa AA a"]),
+        "guest-ssh-get-authorized-keys",
+    ),
     "a user gets another password": (
         lambda c: c.say(
             "guest-set-user-password", username="debian", password="cHc=", crypted=False
@@ -109,18 +115,48 @@ def test_a_change_is_undone_each_time(what: str) -> None:
     guest = course(VCPUS)
     change, command = CHANGES[what]
     shadow = guest.guest.files.read("/etc/shadow")
-    before = guest.say(command)
+    arguments = {"username": "debian"} if "ssh" in command else {}
+    before = guest.say(command, **arguments)
     take(guest)
     for _ in range(2):
         change(guest)
         guest.advance(5)
-        has_changed = guest.say(command) != before or (
+        has_changed = guest.say(command, **arguments) != before or (
             guest.guest.files.read("/etc/shadow") != shadow
         )
         assert has_changed
         revert(guest)
-        assert guest.say(command) == before
+        assert guest.say(command, **arguments) == before
         assert guest.guest.files.read("/etc/shadow") == shadow
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_nothing_at_all_is_left_of_what_happened(what: str) -> None:
+    guest = course(VCPUS)
+    guest.say("guest-file-open", path="/etc/hostname")
+    run(guest, "/bin/sleep", "1000")
+    guest.advance(1)
+    take(guest)
+
+    def contents() -> list[Any]:
+        # What is left of a program that has ended since is in a new generator.
+        steps = [process.steps for process in guest.guest.processes.table.values()]
+        for process in guest.guest.processes.table.values():
+            process.steps = None
+        memento = Memento(guest.agent, without=guest.guest.clock)
+        for process, each in zip(guest.guest.processes.table.values(), steps, strict=True):
+            process.steps = each
+        return [put_back.args for put_back in memento._put_back]  # type: ignore[attr-defined]
+
+    before = contents()
+    run(guest, "/bin/sh", "-c", "useradd eve; echo x >> /etc/motd; rm /etc/hosts; mkdir /new")
+    CHANGES[what][0](guest)
+    guest.advance(10)
+    assert contents() != before
+    revert(guest)
+    # The way back sets the flag that there may be something to do.
+    guest.guest.settle()
+    assert contents() == before
 
 
 def test_an_open_file_has_its_position_and_what_is_not_yet_written() -> None:
@@ -522,6 +558,34 @@ def test_a_client_of_qemus_socket_stays_connected(tmp_path: Path) -> None:
         thread.call(lambda: agent.snapshots.revert("then"))
         sock.sendall(request("guest-file-open", path="/etc/hostname") + b"\n")
         assert read_line(sock) == b'{"return": 1000}\n'
+
+
+def test_a_client_of_the_agents_own_socket_is_hung_up_on(tmp_path: Path) -> None:
+    scenario = "{extends: debian-12, agent: {channel: unix-listen}}"
+    with serving(tmp_path, scenario) as thread:
+        agent = thread.channel.agent
+        with connect(thread.path) as sock:
+            sock.sendall(PING)
+            assert read_line(sock) == PONG
+            thread.call(lambda: agent.snapshots.take("then"))
+            thread.call(lambda: agent.snapshots.revert("then"))
+            assert read_line(sock) == b""
+        with connect(thread.path) as sock:
+            sock.sendall(PING)
+            assert read_line(sock) == PONG
+
+
+def test_an_event_goes_back_while_a_client_is_connected(tmp_path: Path) -> None:
+    scenario = (
+        "{extends: debian-12, timeline: [{do: snapshot, name: a, at: 0s},"
+        " {do: revert, to: a, after: guest-file-open, delay: 50ms}]}"
+    )
+    with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
+        sock.sendall(request("guest-file-open", path="/etc/hostname"))
+        assert read_line(sock) == b'{"return": 1000}\n'
+        time.sleep(0.2)
+        sock.sendall(request("guest-file-close", handle=1000))
+        assert b"handle '1000' has not been found" in read_line(sock)
 
 
 # -- the past as a fault -----------------------------------------------------------------------------

@@ -217,10 +217,7 @@ def main() -> None:
 def _start(top: str) -> dict[str, Peer]:
     peers: dict[str, Peer] = {}
     commands = {
-        "qgasim": [
-            sys.executable, "-m", "qgasim", "--scenario", str(HERE / "four-nics.yaml"),
-            "--listen", f"unix:{top}/qgasim.sock", "--quiet",
-        ],
+        "qgasim": _served(str(HERE / "four-nics.yaml"), f"{top}/qgasim.sock"),
         "echo": [sys.executable, str(HERE / "echo_server.py"), f"{top}/echo.sock"],
     }  # fmt: skip
     real = shutil.which("qemu-ga") or shutil.which("qemu-ga", path="/usr/sbin")
@@ -234,6 +231,32 @@ def _start(top: str) -> dict[str, Peer]:
         directory = "/tmp" if name == "qgasim" else top
         peers[name] = Peer(name, command, f"{top}/{name}.sock", directory)
     return peers
+
+
+def _served(scenario: str, path: str) -> list[str]:
+    command = [sys.executable, "-m", "qgasim", "--scenario", scenario]
+    return [*command, "--listen", f"unix:{path}", "--quiet"]
+
+
+def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> tuple[float, float]:
+    """Give the CPU per ping (µs) without faults and with 20 that are about other requests."""
+    kinds = ("ignore", "delay, by: 1s", "truncate, keep: 3", "error, desc: no", "crash")
+    requests = (
+        "guest-file-*",
+        "guest-exec",
+        "{command: guest-sync, arguments: {id: 1}}",
+        "'*-get-*'",
+    )
+    faults = [f"  - {{kind: {kind}, on: {request}}}" for kind in kinds for request in requests]
+    text = [f"qgasim: 1\nextends: {HERE}/four-nics.yaml\nfaults:", *faults]
+    Path(f"{top}/faults.yaml").write_text("\n".join(text))
+    command = _served(f"{top}/faults.yaml", f"{top}/faults.sock")
+    disturbed = Peer("with faults", command, f"{top}/faults.sock", top)
+    try:
+        result = compare([ours, disturbed], 4 * rounds, lambda p: pings(p, 1000 * scale))
+    finally:
+        disturbed.stop()
+    return result[ours.name][1], result[disturbed.name][1]
 
 
 def _namespace() -> list[str]:
@@ -285,6 +308,11 @@ def _bench(top: str, scale: int, rounds: int) -> None:
                 print(
                     f"{'  CPU per ping, µs':30} {' '.join(cells)} {against:7.2f}  (to echo) at most 1.2"
                 )
+        without, disturbed = faults_that_do_not_match(top, ours, scale, rounds)
+        print(
+            f"{'  the same with 20 faults, µs':30} {disturbed:10.1f}{'':22}"
+            f" {disturbed / without:7.2f}  (to none, {without:.1f}) at most 1.1"
+        )
         print(f"{'CPU until the first ping, s':30} {started:10.2f}{'':31}  at most 0.5")
         print(f"{'memory of an idle guest, MiB':30} {idle:10.1f}{'':31}  at most 80")
         for name, at_first, again in (("debian-12", 60, 10), ("k8s-node", 60, 50)):
