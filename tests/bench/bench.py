@@ -310,7 +310,7 @@ def _bench(top: str, scale: int, rounds: int) -> None:
                 )
         without, disturbed = faults_that_do_not_match(top, ours, scale, rounds)
         print(
-            f"{'  the same with 20 faults, µs':30} {disturbed:10.1f}{'':22}"
+            f"{'CPU per ping, 20 faults, µs':30} {disturbed:10.1f}{'':22}"
             f" {disturbed / without:7.2f}  (to none, {without:.1f}) at most 1.1"
         )
         print(f"{'CPU until the first ping, s':30} {started:10.2f}{'':31}  at most 0.5")
