@@ -19,7 +19,7 @@ from qgasim.errors import CommandError, CommandNotFound
 from qgasim.faults import Disturber, Fault
 from qgasim.faults.base import join_bytes
 from qgasim.guest import Guest
-from qgasim.guest.openfiles import OpenFile
+from qgasim.guest.openfiles import OpenFile, Sink, Source
 from qgasim.guest.processes import Exit, Process, wait_for_ever
 from qgasim.guest.stdio import Stream
 from qgasim.matching import Match
@@ -455,43 +455,6 @@ class Agent:
         if ended > now:
             self._busy_until = max(self._busy_until, ended)
         return process.exit or Exit(signal=9), bytes(output.data)
-
-
-class Sink(OpenFile):
-    """Where a program's output goes: kept up to *limit* bytes, the rest is dropped."""
-
-    def __init__(self, limit: int = 1 << 16) -> None:
-        super().__init__(None, None, os.O_WRONLY, lambda: 0)
-        self.data = bytearray()
-        self.limit = limit
-        self.is_truncated = False
-        self.is_closed = False
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Keep *data*, or what there is room for."""
-        if self.is_closed:
-            raise BrokenPipeError(32, "Broken pipe")
-        room = self.limit - len(self.data)
-        if len(data) > room:
-            self.is_truncated = True
-        self.data += data[:room]
-        return len(data)
-
-    def _release(self) -> None:
-        self.is_closed = True
-
-
-class Source(OpenFile):
-    """What a program reads as its input: *data*, then the end."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(None, None, os.O_RDONLY, lambda: 0)
-        self.data = memoryview(data)
-
-    def read(self, count: int) -> bytes:
-        """Read the next *count* bytes."""
-        part, self.data = self.data[:count], self.data[count:]
-        return bytes(part)
 
 
 def _find_answer(entry: Entry, arguments: dict[str, JsonValue]) -> Reply | None:

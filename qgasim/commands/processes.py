@@ -6,9 +6,9 @@ from typing import Annotated, Final, Literal
 from msgspec import Struct
 
 from qgasim import base64
-from qgasim.agent import Agent, Sink, Source
+from qgasim.agent import Agent
 from qgasim.errors import CommandError
-from qgasim.guest.openfiles import OpenFile
+from qgasim.guest.openfiles import OpenFile, Sink, Source
 from qgasim.guest.processes import Process
 from qgasim.registry import command
 from qgasim.schema import Alternate

@@ -19,7 +19,7 @@ from qgasim.guest.nodes import (
 )
 from qgasim.guest.pipes import PIPE_SIZE, Pipe
 
-__all__ = ["OpenFile", "PipeEnd"]
+__all__ = ["OpenFile", "PipeEnd", "Sink", "Source"]
 
 
 class OpenFile:
@@ -206,3 +206,40 @@ class PipeEnd(OpenFile):
     def _release(self) -> None:
         self.pipe.readers -= self.can_read
         self.pipe.writers -= self.can_write
+
+
+class Sink(OpenFile):
+    """Where a program's output goes: kept up to *limit* bytes, the rest is dropped."""
+
+    def __init__(self, limit: int = 1 << 16) -> None:
+        super().__init__(None, None, os.O_WRONLY, lambda: 0)
+        self.data = bytearray()
+        self.limit = limit
+        self.is_truncated = False
+        self.is_closed = False
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Keep *data*, or what there is room for."""
+        if self.is_closed:
+            raise BrokenPipeError(32, "Broken pipe")
+        room = self.limit - len(self.data)
+        if len(data) > room:
+            self.is_truncated = True
+        self.data += data[:room]
+        return len(data)
+
+    def _release(self) -> None:
+        self.is_closed = True
+
+
+class Source(OpenFile):
+    """What a program reads as its input: *data*, then the end."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(None, None, os.O_RDONLY, lambda: 0)
+        self.data = memoryview(data)
+
+    def read(self, count: int) -> bytes:
+        """Read the next *count* bytes."""
+        part, self.data = self.data[:count], self.data[count:]
+        return bytes(part)

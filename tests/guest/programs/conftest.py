@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import pytest
 
-from qgasim.agent import Sink, Source
+from qgasim.guest.openfiles import Sink, Source
 from qgasim.guest import Guest
 from qgasim.guest.processes import Exit
 
