@@ -158,6 +158,15 @@ class Agent:
         for name, entry in self.table.items():
             entry.stubs = tuple(stub for stub in stubs if stub.matches_command(name))
 
+    def add_stub(self, stub: Stub) -> None:
+        """Let *stub* answer before all others; KeyError if the release has no such command."""
+        live = LiveStub(stub)
+        found = [e for name, e in self.table.items() if live.matches_command(name)]
+        if not found:
+            raise KeyError(stub.on.command if isinstance(stub.on, Match) else stub.on)
+        for entry in found:
+            entry.stubs = (live, *entry.stubs)
+
     # -- the process -----------------------------------------------------------------------------
 
     @property

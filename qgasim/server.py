@@ -14,11 +14,9 @@ import select
 import signal
 import socket
 import struct
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 import trio
 
@@ -26,7 +24,7 @@ from qgasim.channel import Channel
 from qgasim.effects import Close, Effect, Wait
 from qgasim.listen import Address, Stdio, TcpAddress, UnixAddress
 
-__all__ = ["Server", "ServerThread", "run", "serve"]
+__all__ = ["Server", "run", "serve"]
 
 T = TypeVar("T")
 #: Replies are joined up to this size before they are sent.
@@ -52,6 +50,11 @@ class Server:
         self._peeked = 0
         #: What could not be sent.
         self._unsent = b""
+
+    @property
+    def has_client(self) -> bool:
+        """Whether a client is connected."""
+        return self._connection is not None
 
     def listen(self) -> None:
         """Let clients connect.
@@ -386,77 +389,3 @@ def run(channel: Channel, address: Address, on_ready: Callable[[Address], None])
         trio.run(main)
     except KeyboardInterrupt:  # before the receiver was there
         return
-
-
-class ServerThread:
-    """A server in a thread of its own: for clients that do not use trio.
-
-    A context manager; what goes wrong in the server is raised at its end.
-    """
-
-    def __init__(self, channel: Channel, address: Address | str) -> None:
-        self.channel = channel
-        self._server = Server(channel, address)
-        self._ready = threading.Event()
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._scope = trio.CancelScope()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="qgasim", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        if self._error is not None:
-            self._thread.join()
-            raise self._error
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._token is not None:
-            with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join()
-        if self._error is not None and error is None:
-            raise self._error
-
-    @property
-    def address(self) -> Address:
-        """Where clients connect."""
-        return self._server.address
-
-    @property
-    def path(self) -> str:
-        """The path of the unix socket."""
-        assert isinstance(self.address, UnixAddress)
-        return self.address.path
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Call *function* in the server's thread, between two requests."""
-        assert self._token is not None
-
-        def call_and_poke() -> T:
-            result = function()
-            self._server.poke()
-            return result
-
-        return trio.from_thread.run_sync(call_and_poke, trio_token=self._token)
-
-    def _run(self) -> None:
-        try:
-            trio.run(self._main)
-        except BaseException as error:  # noqa: BLE001
-            self._error = error
-        finally:
-            self._ready.set()
-
-    async def _main(self) -> None:
-        with self._scope:
-            self._server.listen()
-            self._token = trio.lowlevel.current_trio_token()
-            self._ready.set()
-            await self._server.serve()

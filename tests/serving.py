@@ -10,7 +10,7 @@ from typing import Any
 from qgasim.channel import Channel
 from qgasim.effects import Effect
 from qgasim.scenario import load, loads
-from qgasim.server import ServerThread
+from qgasim.threads import ServerThread
 
 SECOND = 1_000_000_000
 #: How long a test waits for what never happens if the test passes.

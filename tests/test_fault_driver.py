@@ -11,7 +11,7 @@ from qgasim.client import SyncClient
 from qgasim.errors import ClientError
 from qgasim.listen import TcpAddress, UnixAddress
 from qgasim.scenario import loads
-from qgasim.server import ServerThread
+from qgasim.threads import ServerThread
 from tests.serving import PATIENCE, connect, read_line, serving
 
 PING = b'{"execute":"guest-ping"}\n'

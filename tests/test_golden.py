@@ -20,7 +20,7 @@ import pytest
 from qgasim.channel import Channel
 from qgasim.cli.serve import serve_parser, with_options
 from qgasim.scenario import load
-from qgasim.server import ServerThread
+from qgasim.threads import ServerThread
 from tests.golden_cases import (
     EXCEPTIONS,
     GOLDEN,

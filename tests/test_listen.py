@@ -21,7 +21,7 @@ from qgasim.listen import (
     parse_address,
 )
 from qgasim.scenario import load
-from qgasim.server import ServerThread
+from qgasim.threads import ServerThread
 from tests.serving import PATIENCE, read_line
 
 PING = b'{"execute":"guest-ping"}\n'

@@ -15,7 +15,8 @@ import trio
 from qgasim.client import SyncClient
 from qgasim.errors import ClientError, ListenError
 from qgasim.scenario import loads
-from qgasim.server import ServerThread, serve
+from qgasim.server import serve
+from qgasim.threads import ServerThread
 from tests.serving import PATIENCE, connect, read_line, serving
 
 PING = b'{"execute":"guest-ping"}\n'

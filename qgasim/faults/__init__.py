@@ -45,7 +45,7 @@ from qgasim.wire import Message, encode
 if TYPE_CHECKING:
     from qgasim.agent import Agent
 
-__all__ = ["AnyFault", "Disturber", "Exchange", "Fault", "FromUptime"]
+__all__ = ["AnyFault", "Disturber", "Exchange", "Fault", "FromUptime", "LiveFault"]
 
 AnyFault: TypeAlias = (
     AcceptThenSilence | Bandwidth | Bom | CloseConnection | Corrupt | Crash | Crlf | Delay | Drop
@@ -58,7 +58,7 @@ HISTORY: Final = 64
 _OF_CONNECTIONS: Final = (Refuse, AcceptThenSilence)
 
 
-class _LiveFault:
+class LiveFault:
     """A fault as one agent has it: it counts."""
 
     def __init__(self, fault: Fault) -> None:
@@ -108,8 +108,8 @@ class Disturber:
     def __init__(self, faults: "tuple[Fault, ...]", agent: "Agent", seed: int) -> None:
         self.agent = agent
         self.random = random.Random(f"faults {seed}")
-        self._faults: list[_LiveFault] = []
-        self._by_command: dict[str, tuple[_LiveFault, ...]] = {}
+        self._faults: list[LiveFault] = []
+        self._by_command: dict[str, tuple[LiveFault, ...]] = {}
         self._history: dict[str, deque[tuple[int, bytes]]] = {}
         self._late: list[bytes] = []
         self._reordered: list[bytes] = []
@@ -126,14 +126,21 @@ class Disturber:
 
     # -- switching -------------------------------------------------------------------------------
 
-    def inject(self, fault: Fault) -> None:
+    def inject(self, fault: Fault) -> LiveFault:
         """Add a fault, after those that there are."""
-        self._faults.append(_LiveFault(fault))
+        live = LiveFault(fault)
+        self._faults.append(live)
         self._by_command.clear()
         self.is_idle = False
         self.may_reset |= isinstance(fault, Reset)
         if isinstance(fault, Stale) and fault.as_of is not None:
             self.agent.snapshots.keep(fault.as_of)
+        return live
+
+    def withdraw(self, live: LiveFault) -> None:
+        """Take a fault away; nothing happens if it is not there any more."""
+        self._faults = [other for other in self._faults if other is not live]
+        self._by_command.clear()
 
     def switch(self, name: str, *, on: bool) -> None:
         """Switch all faults called *name* on or off; KeyError if there is none."""
@@ -159,7 +166,7 @@ class Disturber:
 
     # -- requests --------------------------------------------------------------------------------
 
-    def find(self, command: str) -> tuple[_LiveFault, ...]:
+    def find(self, command: str) -> tuple[LiveFault, ...]:
         """Give the faults that may disturb a command."""
         found = self._by_command.get(command)
         if found is None:

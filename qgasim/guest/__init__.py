@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from qgasim.guest.accounts import Entry, Login, find_entry
 from qgasim.guest.clock import Clock, host_clock
-from qgasim.guest.clone import clone
+from qgasim.guest.clone import NamedList, clone
 from qgasim.guest.devices import Disk, Memory, Vcpu
 from qgasim.guest.files import Files
 from qgasim.guest.network import Nic
@@ -73,8 +73,8 @@ class Guest:
         )
         memory = settings.memory
         self.memory = (Memory(size=memory) if isinstance(memory, int) else memory).with_blocks()
-        self.disks: list[Disk] = clone(settings.disks)
-        self.nics: list[Nic] = clone(settings.nics)
+        self.disks: NamedList[Disk] = NamedList(clone(settings.disks))
+        self.nics: NamedList[Nic] = NamedList(clone(settings.nics))
         self.logins: list[Login] = clone(settings.logins or [])
         self.has_swap = settings.power.swap
         #: What its qemu-ga calls itself; the agent says so when it starts.

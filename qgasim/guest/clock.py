@@ -3,6 +3,7 @@
 The only module of qgasim that reads a clock of the host. All times are nanoseconds.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Generator
@@ -12,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["Clock", "ClockMark", "find_zone", "host_clock"]
+__all__ = ["Clock", "ClockMark", "SteeredClock", "find_zone", "host_clock"]
 
 
 #: Longer than anybody waits, in ns.
@@ -47,6 +48,37 @@ class ClockMark(Struct, frozen=True, kw_only=True):
     #: How long the guest's time was still to stand still; None: it did not.
     stops_for: int | None
     catches_up: bool
+
+
+class SteeredClock:
+    """A monotonic clock that follows another, at a rate, or stands still, and can be advanced."""
+
+    def __init__(self, source: Callable[[], int] = host_clock) -> None:
+        self._source = source
+        self._rate = 1.0
+        self._since = source()
+        self._then = self._since
+
+    def __call__(self) -> int:
+        return self._then + int((self._source() - self._since) * self._rate)
+
+    @property
+    def rate(self) -> float:
+        """How many seconds pass in a second of the clock that it follows."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        if rate < 0:
+            raise ValueError("time does not go backwards")
+        self._then, self._since = self(), self._source()
+        self._rate = rate
+
+    def advance(self, duration: int) -> None:
+        """Let *duration* ns pass at once."""
+        if duration < 0:
+            raise ValueError("time does not go backwards")
+        self._then += duration
 
 
 class Clock:
@@ -200,10 +232,13 @@ class Clock:
             self.offset = before
 
     def host_delay(self, uptime: int) -> float:
-        """Seconds of the host until the guest's uptime is *uptime*."""
+        """Seconds of the host until the guest's uptime is *uptime*, as its clock goes now."""
         delay = max(0, uptime - self.uptime()) / (1e9 * self.rate)
         if self._stopped is not None:
             delay += (self._stopped[1] - self._source()) / 1e9
+        source = self._source
+        if isinstance(source, SteeredClock):
+            return delay / source.rate if source.rate else math.inf
         return delay
 
     def next_start(self) -> int | None:

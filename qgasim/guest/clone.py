@@ -1,13 +1,42 @@
-"""Copies of records, for a guest to change."""
+"""Copies and lists of records, for a guest to change."""
 
 import copy
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, SupportsIndex, TypeVar, cast, overload
 
 from msgspec import Struct
 
-__all__ = ["clone"]
+__all__ = ["NamedList", "clone"]
 
 T = TypeVar("T")
+
+
+class Named(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+class NamedList(list[N]):
+    """A list whose items can be had by their names as well: ``nics["eth0"]``."""
+
+    @overload
+    def __getitem__(self, key: str | SupportsIndex) -> N: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[N]: ...
+    def __getitem__(self, key: str | SupportsIndex | slice) -> N | list[N]:
+        if isinstance(key, str):
+            for item in self:
+                if item.name == key:
+                    return item
+            names = ", ".join(item.name for item in self) or "none"
+            raise KeyError(f"{key} (there are: {names})")
+        return super().__getitem__(key)
 
 
 def clone(value: T) -> T:

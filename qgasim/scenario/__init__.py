@@ -5,11 +5,12 @@ path or by the name of one that comes with qgasim.
 """
 
 import fnmatch
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct, field, structs
 from yaml.nodes import MappingNode, Node, ScalarNode
@@ -48,7 +49,16 @@ from qgasim.timeline import (
     Timeline,
 )
 
-__all__ = ["AgentSettings", "Blueprint", "Scenario", "find_scenario", "library", "load", "loads"]
+__all__ = [
+    "AgentSettings",
+    "Blueprint",
+    "Scenario",
+    "find_scenario",
+    "library",
+    "load",
+    "loads",
+    "read_value",
+]
 
 
 class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -325,6 +335,26 @@ def loads(text: str, name: str = "<text>") -> Scenario:
     """Load a scenario from a text; `load` says what can go wrong."""
     node = compose(text, name)
     return _decode(_extend(node, None, ()) if node else None, name)
+
+
+def read_value(settings: dict[str, Any], wanted: Any, name: str) -> Any:
+    """Read settings from Python as they would be written in a scenario: ``by="30s"``.
+
+    Raises:
+        ScenarioError: they are no *wanted*.
+    """
+    node = compose(json.dumps(settings, default=str), name)
+    assert node
+    decoder = Decoder()
+    value = decoder.decode(node, wanted, "")
+    wrong = [(fault.path, str(fault.args[0])) for fault in decoder.faults] or list(check(value))
+    if wrong:
+        raise ScenarioError(
+            "\n".join(
+                f"{name}: {path}: {text}" if path else f"{name}: {text}" for path, text in wrong
+            )
+        )
+    return value
 
 
 def _read(path: Path) -> str:

@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 import pytest
 
-from qgasim.guest.openfiles import Sink, Source
 from qgasim.guest import Guest
+from qgasim.guest.openfiles import Sink, Source
 from qgasim.guest.processes import Exit
 
 Run: TypeAlias = Callable[..., tuple[bytes, bytes, Exit]]

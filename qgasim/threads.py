@@ -1,0 +1,170 @@
+"""Guests served in a thread of their own, for clients that do not use trio."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import trio
+
+from qgasim.channel import Channel
+from qgasim.listen import Address, UnixAddress
+from qgasim.server import Server
+
+__all__ = ["Host", "ServerThread"]
+
+T = TypeVar("T")
+#: How long is waited for something to end that has been told to, in seconds.
+PATIENCE: Final = 1.0
+
+
+class Host:
+    """A thread in which any number of guests are served; a context manager."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._ended: dict[Server, threading.Event] = {}
+        self._scopes: dict[Server, trio.CancelScope] = {}
+        self._thread = threading.Thread(target=self._run, name="qgasim", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        if self._error is not None and error is None:
+            raise self._error
+
+    def serve(self, channel: Channel, address: Address | str) -> Server:
+        """Serve a guest until `stop` is called.
+
+        Raises:
+            ListenError: the address cannot be listened on.
+        """
+        server = Server(channel, address)
+        self._ended[server] = threading.Event()
+
+        def start() -> None:
+            server.listen()
+            self._nursery.start_soon(self._serve, server)
+
+        self._do(start)
+        return server
+
+    def call(self, server: Server, function: Callable[[], T]) -> T:
+        """Call *function* in this thread, between two requests to *server*'s guest."""
+
+        def call_and_poke() -> T:
+            try:
+                return function()
+            finally:
+                server.poke()
+
+        return self._do(call_and_poke)
+
+    def stop(self, server: Server) -> bool:
+        """Stop serving a guest: whether that was done in a second."""
+        ended = self._ended.pop(server)
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._cancel, server)
+            return ended.wait(PATIENCE)
+        return True
+
+    def close(self) -> bool:
+        """Stop serving all guests, and end the thread: whether that was done in a second."""
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._scope.cancel)
+        self._thread.join(PATIENCE)
+        return not self._thread.is_alive()
+
+    def _do(self, function: Callable[[], T]) -> T:
+        return trio.from_thread.run_sync(function, trio_token=self._token)
+
+    def _cancel(self, server: Server) -> None:
+        if server in self._scopes:
+            self._scopes[server].cancel()
+
+    async def _serve(self, server: Server) -> None:
+        ended = self._ended[server]
+        try:
+            with trio.CancelScope() as self._scopes[server]:
+                await server.serve()
+        except Exception as error:  # noqa: BLE001
+            self._error = error
+            self._scope.cancel()
+        finally:
+            del self._scopes[server]
+            ended.set()
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as error:  # noqa: BLE001
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        async with trio.open_nursery() as self._nursery:
+            self._scope = self._nursery.cancel_scope
+            self._ready.set()
+            await trio.sleep_forever()
+
+
+class ServerThread:
+    """A guest that is served in a thread of its own.
+
+    A context manager; what goes wrong in the server is raised at its end.
+    """
+
+    def __init__(self, channel: Channel, address: Address | str) -> None:
+        self.channel = channel
+        self._address = address
+        self._host: Host | None = None
+        self._server: Server | None = None
+
+    def __enter__(self) -> Self:
+        self._host = Host()
+        try:
+            self._server = self._host.serve(self.channel, self._address)
+        except BaseException:
+            self._host.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._host
+        self._host.__exit__(kind, error, traceback)
+
+    @property
+    def address(self) -> Address:
+        """Where clients connect."""
+        assert self._server
+        return self._server.address
+
+    @property
+    def path(self) -> str:
+        """The path of the unix socket."""
+        assert isinstance(self.address, UnixAddress)
+        return self.address.path
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call *function* in the server's thread, between two requests."""
+        assert self._host
+        assert self._server
+        return self._host.call(self._server, function)
