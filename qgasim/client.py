@@ -14,9 +14,73 @@ from typing import Any, Final, Self, cast
 
 from qgasim.errors import ClientError
 
-__all__ = ["SyncClient"]
+__all__ = [
+    "SENTINEL",
+    "Lines",
+    "SyncClient",
+    "is_sync",
+    "make_request",
+    "make_sync",
+    "parse",
+    "unwrap",
+]
 
 SENTINEL: Final = b"\xff"
+
+
+class Lines:
+    """What has come in, line by line."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come."""
+        self._buffer += data
+
+    def next(self) -> bytes | None:
+        """Give the next line without its end; None if it is not complete."""
+        end = self._buffer.find(b"\n", self._searched)
+        if end < 0:
+            self._searched = len(self._buffer)
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line
+
+
+def make_request(command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Make a request; underscores in the names of *arguments* stand for hyphens."""
+    message: dict[str, Any] = {"execute": command}
+    if arguments:
+        message["arguments"] = {k.replace("_", "-"): v for k, v in arguments.items()}
+    return message
+
+
+def make_sync() -> tuple[int, bytes]:
+    """Give a number, and what is sent to have it back in a clear channel."""
+    number = random.SystemRandom().randrange(1 << 31)
+    request = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
+    return number, SENTINEL + json.dumps(request).encode() + b"\n"
+
+
+def is_sync(line: bytes, number: int) -> bool:
+    """Whether a line is the answer to `make_sync`: all before it is somebody else's."""
+    _, mark, reply = line.rpartition(SENTINEL)
+    return bool(mark) and parse(reply).get("return") == number
+
+
+def unwrap(reply: dict[str, Any]) -> Any:
+    """Give what a reply returns.
+
+    Raises:
+        ClientError: it is an error.
+    """
+    if "error" in reply:
+        raise ClientError(f"{reply['error']['class']}: {reply['error']['desc']}")
+    return reply.get("return")
 
 
 class SyncClient:
@@ -33,7 +97,7 @@ class SyncClient:
     def __init__(self, path: str, timeout: float = 5.0) -> None:
         self.path = path
         self.timeout = timeout
-        self._buffer = bytearray()
+        self._lines = Lines()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
         try:
@@ -67,30 +131,21 @@ class SyncClient:
 
     def synchronise(self) -> None:
         """Drop whatever lies in the channel, up to the answer to a number of our own."""
-        number = random.SystemRandom().randrange(1 << 31)
-        request = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
-        self._socket.sendall(SENTINEL + json.dumps(request).encode() + b"\n")
+        number, request = make_sync()
+        self._socket.sendall(request)
         deadline = time.monotonic() + self.timeout
-        while True:
-            line = self._read_line(deadline)
-            _, mark, reply = line.rpartition(SENTINEL)
-            if mark and _parse(reply).get("return") == number:
-                return
+        while not is_sync(self._read_line(deadline), number):
+            pass
 
     def _read_line(self, deadline: float) -> bytes:
-        buffer = self._buffer
-        searched = 0
-        while (end := buffer.find(b"\n", searched)) < 0:
-            searched = len(buffer)
+        while (line := self._lines.next()) is None:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
                 raise TimeoutError
             data = self._socket.recv(1 << 16)
             if not data:
                 raise ClientError(f"{self.path}: the agent hung up")
-            buffer += data
-        line = bytes(buffer[:end])
-        del buffer[: end + 1]
+            self._lines.feed(data)
         return line
 
     def send(self, message: dict[str, Any]) -> None:
@@ -104,7 +159,7 @@ class SyncClient:
         """Send a request and give the whole reply."""
         self.send(message)
         try:
-            return _parse(self._read_line(time.monotonic() + self.timeout))
+            return parse(self._read_line(time.monotonic() + self.timeout))
         except TimeoutError:
             raise ClientError(f"{self.path}: no answer within {self.timeout:g} s") from None
         except OSError as error:
@@ -115,16 +170,11 @@ class SyncClient:
 
         Underscores in the names of *arguments* stand for hyphens.
         """
-        message: dict[str, Any] = {"execute": command}
-        if arguments:
-            message["arguments"] = {k.replace("_", "-"): v for k, v in arguments.items()}
-        reply = self.request(message)
-        if "error" in reply:
-            raise ClientError(f"{reply['error']['class']}: {reply['error']['desc']}")
-        return reply.get("return")
+        return unwrap(self.request(make_request(command, arguments)))
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def parse(line: bytes) -> dict[str, Any]:
+    """Read a reply; what is none is an empty one."""
     try:
         reply = json.loads(line)
     except ValueError:

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -87,7 +88,17 @@ class Host:
         return not self._thread.is_alive()
 
     def _do(self, function: Callable[[], T]) -> T:
-        return trio.from_thread.run_sync(function, trio_token=self._token)
+        # Not trio.from_thread: that refuses to be called from the thread of another trio.
+        done: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as error:  # noqa: BLE001
+                done.set_exception(error)
+
+        self._token.run_sync_soon(do)
+        return done.result()
 
     def _cancel(self, server: Server) -> None:
         if server in self._scopes:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 from qemu.qmp import ExecuteError, QMPClient
 
+import qgasim
 from qgasim.cli import main
 from qgasim.client import SyncClient
 from qgasim.errors import ClientError
@@ -303,3 +304,33 @@ def test_a_client_tells_that_the_agent_hung_up(tmp_path: Path) -> None:
         f"{thread.path}: Broken pipe",
         f"{thread.path}: Connection reset by peer",
     }
+
+
+# -- the public names ------------------------------------------------------------------------------
+
+
+@pytest.mark.trio
+async def test_the_client_for_trio_clears_the_channel_and_calls(tmp_path: Path) -> None:
+    with serving(tmp_path, "stale-freeze-reply") as thread:
+        async with qgasim.Client(thread.path) as client:
+            assert await client.call("guest-ping") == {}
+            with pytest.raises(qgasim.ClientError, match="has not been found"):
+                await client.call("guest-nope")
+            assert (await client.call("guest-sync", id=5)) == 5
+
+
+@pytest.mark.trio
+async def test_the_client_for_trio_says_who_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(qgasim.ClientError, match="No such file"):
+        async with qgasim.Client(str(tmp_path / "none")):
+            pass
+
+
+@pytest.mark.parametrize("name", qgasim.__all__)
+def test_a_public_name_is_there(name: str) -> None:
+    assert getattr(qgasim, name).__name__ == name
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Nope'"):
+        qgasim.Nope  # noqa: B018

@@ -90,10 +90,25 @@ LAYERS: dict[str, set[str]] = {
         "threads",
     },
     "client": {"errors"},
+    "trio_client": {"client", "errors"},
     "cli": {"__init__", "errors", "wire", "listen", "scenario", "server", "client"},
 }
 #: What a layer may import besides for its annotations only (``if TYPE_CHECKING``).
 TYPES_ONLY: dict[str, set[str]] = {
+    # The public names, imported when they are used.
+    "__init__": {
+        "agent",
+        "client",
+        "errors",
+        "guest",
+        "journal",
+        "live",
+        "scenario",
+        "server",
+        "threads",
+        "trio_client",
+        "verification",
+    },
     "registry": {"agent"},
     "faults": {"agent"},
     "snapshot": {"agent"},
@@ -105,7 +120,7 @@ TYPES_ONLY: dict[str, set[str]] = {
 }
 #: Who may import what does I/O, waits, or is somebody else's.
 RESTRICTED: dict[str, set[str]] = {
-    "trio": {"server", "threads", "testing"},
+    "trio": {"server", "threads", "testing", "trio_client"},
     "socket": {"listen", "server", "client"},
     "select": {"client", "server"},
     "threading": {"threads"},
@@ -120,7 +135,15 @@ RESTRICTED: dict[str, set[str]] = {
     "tempfile": {"cli.serve", "testing"},
     "argparse": {"cli"},
     "pathlib": {"scenario.__init__", "testing"},
-    "json": {"client", "cli", "faults.base", "journal.__init__", "scenario.__init__", "testing"},
+    "json": {
+        "client",
+        "trio_client",
+        "cli",
+        "faults.base",
+        "journal.__init__",
+        "scenario.__init__",
+        "testing",
+    },
     "logging": set(),
     "attr": set(),
     "dataclasses": set(),

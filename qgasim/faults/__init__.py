@@ -45,7 +45,46 @@ from qgasim.wire import Message, encode
 if TYPE_CHECKING:
     from qgasim.agent import Agent
 
-__all__ = ["AnyFault", "Disturber", "Exchange", "Fault", "FromUptime", "LiveFault"]
+__all__ = [
+    "AcceptThenSilence",
+    "AnyFault",
+    "Bandwidth",
+    "Bom",
+    "CloseConnection",
+    "Corrupt",
+    "Crash",
+    "Crlf",
+    "Delay",
+    "Disturber",
+    "Drop",
+    "Duplicate",
+    "Edit",
+    "Empty",
+    "Exchange",
+    "ExtraSentinel",
+    "Fault",
+    "FromUptime",
+    "Garbage",
+    "HalfClose",
+    "Hang",
+    "Huge",
+    "Ignore",
+    "InjectedError",
+    "InvalidUtf8",
+    "KillOn",
+    "Late",
+    "Leak",
+    "LiveFault",
+    "MissingSentinel",
+    "NoNewline",
+    "Refuse",
+    "Reorder",
+    "Reset",
+    "Split",
+    "Stale",
+    "Truncate",
+    "WrongId",
+]
 
 AnyFault: TypeAlias = (
     AcceptThenSilence | Bandwidth | Bom | CloseConnection | Corrupt | Crash | Crlf | Delay | Drop
