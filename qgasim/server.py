@@ -31,6 +31,8 @@ T = TypeVar("T")
 SEND_SIZE: Final = 1 << 16
 RECEIVE_SIZE: Final = 1 << 16
 EAGER_PASSES: Final = 6
+#: How often is looked whether the parent process is still there, in seconds.
+PARENT_INTERVAL: Final = 0.25
 
 
 class Server:
@@ -366,8 +368,28 @@ def _keep_freed_memory() -> None:
     bytes(31 << 20)
 
 
-def run(channel: Channel, address: Address, on_ready: Callable[[Address], None]) -> None:
-    """Serve until SIGINT or SIGTERM. *on_ready* is called when clients can connect, with where."""
+async def _cancel_without_parent(scope: trio.CancelScope) -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel tells nobody
+        await trio.sleep(PARENT_INTERVAL)
+    scope.cancel()
+
+
+def run(
+    channel: Channel,
+    address: Address,
+    on_ready: Callable[[Address], None],
+    *,
+    ends_with_parent: bool = False,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        channel: what `Scenario.build` made.
+        address: where.
+        on_ready: called when clients can connect, with where.
+        ends_with_parent: end when the process that started this one has ended, too.
+    """
     server = Server(channel, address)
     server.listen()
     _keep_freed_memory()
@@ -381,6 +403,8 @@ def run(channel: Channel, address: Address, on_ready: Callable[[Address], None])
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(serve_and_end)
+                if ends_with_parent:
+                    nursery.start_soon(_cancel_without_parent, nursery.cancel_scope)
                 on_ready(server.address)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from qgasim import __version__
 from qgasim.cli import main
+from qgasim.client import SyncClient
 from qgasim.scenario import load
 from tests.serving import PATIENCE, connect, read_line, serving
 
@@ -587,3 +589,51 @@ def test_a_fault_of_a_scenario_gives_no_traceback_and_status_2(tmp_path: Path) -
     assert program.returncode == 2
     assert err.startswith(f"qgasim: {path}:3:3: ")
     assert "Traceback" not in err
+
+
+# -- for clients in other languages ----------------------------------------------------------------
+
+
+def test_a_line_of_json_says_where_clients_can_connect() -> None:
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "qgasim", "--quiet", f"--ready-fd={writing}", "--agent=10.0"]
+    with (
+        subprocess.Popen(command, pass_fds=[writing], stdout=subprocess.DEVNULL) as process,
+        open(reading, encoding="utf-8") as ready,
+    ):
+        os.close(writing)
+        try:
+            line = json.loads(ready.readline())
+            assert (line["agent"], line["hostname"], line["pid"]) == (
+                "10.0.13",
+                "debian",
+                process.pid,
+            )
+            assert line["address"] == line["path"]
+            with SyncClient(line["path"]) as client:
+                assert client.call("guest-ping") == {}
+        finally:
+            process.terminate()
+
+
+def test_a_ready_fd_that_is_not_open_is_told() -> None:
+    command = [sys.executable, "-m", "qgasim", "--ready-fd=99"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "qgasim: --ready-fd 99: Bad file descriptor\n")
+
+
+def test_a_guest_ends_with_the_process_that_started_it() -> None:
+    program = (
+        "import subprocess, sys\n"
+        "command = [sys.executable, '-m', 'qgasim', '--quiet', '--exit-with-parent', '--ready-fd=1']\n"
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE)\n"
+        "print(child.stdout.readline().decode(), flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    path = json.loads(done.stdout.split("\n")[0])["path"]
+    deadline = time.monotonic() + 20
+    while os.path.exists(path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not os.path.exists(path)

@@ -471,3 +471,54 @@ def test_nothing_of_qgasim_is_imported_by_a_run_that_does_not_use_it() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.stdout.strip() == "['qgasim.pytest_plugin']"
+
+
+# -- types -----------------------------------------------------------------------------------------
+
+PROJECT = """
+from collections.abc import Callable
+
+import pytest
+
+from qgasim import Client, Journal, LiveGuest, Scenario, ServerThread, SyncClient, load, verify
+from qgasim.faults import Delay
+
+
+@pytest.mark.qgasim(agent="10.0")
+def test_typed(qga: LiveGuest) -> None:
+    end: Callable[[], None] = qga.inject(Delay(on="guest-ping", by=1_000_000))
+    end()
+    qga.guest.nics["enp1s0"].up = False
+    name: str = qga.guest.hostname
+    with SyncClient(qga.socket_path) as client:
+        client.call("guest-ping")
+    qga.clock.advance("1h")
+    journal: Journal = qga.journal
+    verify(journal, "guest-ping", at_least=1)
+    assert name
+
+
+def serve(path: str) -> None:
+    scenario: Scenario = load("debian-12")
+    with ServerThread(scenario.build(), path) as thread:
+        reveal: str = thread.path
+        assert reveal
+
+
+async def ask(path: str) -> object:
+    async with Client(path) as client:
+        return await client.call("guest-ping")
+"""
+
+
+def test_a_users_project_is_typed(tmp_path: Path) -> None:
+    (tmp_path / "test_project.py").write_text(PROJECT)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "."],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "Success: no issues found in 1 source file\n", done.stdout + done.stderr

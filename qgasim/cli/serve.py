@@ -1,6 +1,7 @@
 """``qgasim``, without a command's name: serve a guest."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -74,6 +75,15 @@ def serve_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="do not show requests and replies"
     )
+    parser.add_argument(
+        "--ready-fd",
+        metavar="N",
+        type=int,
+        help="write a line of JSON to this file descriptor when clients can connect",
+    )
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="end when the process that started it ends"
+    )
     parser.add_argument("--version", action="version", version=f"qgasim {__version__}")
     return parser
 
@@ -96,10 +106,16 @@ def serve(arguments: list[str]) -> int:
 
 def _serve_at(options: argparse.Namespace, address: "Address") -> int:
     # Only now: `qgasim --help` should not wait for these.
+    from qgasim.errors import QgaSimError  # noqa: PLC0415
     from qgasim.listen import UnixAddress  # noqa: PLC0415
     from qgasim.scenario import load  # noqa: PLC0415
     from qgasim.server import run  # noqa: PLC0415
 
+    if options.ready_fd is not None:
+        try:
+            os.fstat(options.ready_fd)
+        except OSError as error:
+            raise QgaSimError(f"--ready-fd {options.ready_fd}: {error.strerror}") from None
     scenario = with_options(load(options.scenario), options)
     channel = scenario.build()
     log = _Log(options.log, in_full=options.verbose, is_quiet=options.quiet)
@@ -108,6 +124,17 @@ def _serve_at(options: argparse.Namespace, address: "Address") -> int:
 
     def on_ready(address: "Address") -> None:
         agent = channel.agent
+        if options.ready_fd is not None:
+            path = address.path if isinstance(address, UnixAddress) else None
+            line = {
+                "address": str(address),
+                "path": path,
+                "pid": os.getpid(),
+                "agent": agent.dialect.full_version,
+                "hostname": agent.guest.hostname,
+                "seed": scenario.seed,
+            }
+            os.write(options.ready_fd, json.dumps(line).encode() + b"\n")
         lines = [
             f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {scenario.seed}",
             f"listening on {address}",
@@ -126,7 +153,7 @@ def _serve_at(options: argparse.Namespace, address: "Address") -> int:
             mute()
 
     with log:
-        run(channel, address, on_ready)
+        run(channel, address, on_ready, ends_with_parent=options.exit_with_parent)
     return 0
 
 
