@@ -226,3 +226,33 @@ def test_a_guest_whose_files_are_made_late_is_the_same() -> None:
     request = b'{"execute": "guest-get-fsinfo"}'
     answers = [[*agent.receive(request)] for agent in (first, late)]
     assert answers[0] == answers[1]
+
+
+def test_looking_at_a_program_for_the_first_time_changes_nothing() -> None:
+    files = load("debian-12").build(HandClock()).agent.guest.files
+    volume = files.mounts[0].volume
+    used, left, last = volume.used, volume.budget.left, volume.fakefs.last_ino
+    nodes = [files.get(f"/usr/bin/{name}", follow=False) for name in files.listdir("/usr/bin")]
+    assert len({node.st_ino for node in nodes}) == len(nodes) > 50
+    assert {(node.st_uid, node.st_nlink) for node in nodes} == {(0, 1)}
+    assert (volume.used, volume.budget.left, volume.fakefs.last_ino) == (used, left, last)
+
+
+def test_a_program_that_is_removed_gives_its_space_back() -> None:
+    files = load("debian-12").build(HandClock()).agent.guest.files
+    volume = files.mounts[0].volume
+    used, block = volume.used, volume.block_size
+    files.unlink("/usr/bin/cat")
+    assert volume.used == used - block
+    assert "cat" not in files.listdir("/usr/bin")
+
+
+def test_a_blueprint_builds_guests_of_their_own() -> None:
+    scenario = loads("qgasim: 1\nguest: {hostname: a}")
+    make = Blueprint(scenario).build
+    scenario.guest.hostname = "b"
+    first, second = make(HandClock()).agent.guest, make(HandClock()).agent.guest
+    first.files.write("/only-here", b"")
+    first.nics.clear()
+    assert (first.hostname, second.hostname) == ("a", "a")
+    assert not second.files.exists("/only-here")

@@ -19,6 +19,7 @@ from qgasim.guest.nodes import (
     Fifo,
     Link,
     Regular,
+    Unmade,
     Volume,
     WouldBlock,
     count_link,
@@ -104,7 +105,10 @@ class Files:
                 continue
             if len(encode_name(name)) > NAME_MAX:
                 raise os_error(errno.ENAMETOOLONG, path)
-            node: FakeFile | None = directory.entries.get(name)
+            found: FakeFile | Unmade | None = directory.entries.get(name)
+            if isinstance(found, Unmade):
+                found = directory.entries[name] = found.make(name)
+            node = found
             is_last = not todo
             if node is None:
                 if is_last:
@@ -200,14 +204,19 @@ class Files:
             file.close()
 
     def write_all(self, path: str, contents: dict[str, bytes], mode: int) -> None:
-        """Make new files in the directory *path*, by name; an old one of a name goes."""
+        """Make new files in the directory *path*, by name; each at most a page long."""
         place = self.locate(path)
-        directory = place.node
+        directory, volume, now = place.node, place.mount.volume, self._now()
         assert isinstance(directory, FakeDirectory)
+        volume.budget.take(sum(map(len, contents.values())))
+        volume.take(sum(volume.blocks(len(data)) for data in contents.values()))
+        number: int = volume.fakefs.last_ino
         for name, data in contents.items():
-            node = Regular(name, mode, place.mount.volume)
-            node.write(0, data)
-            self._add(Place(place.mount, directory, name, None, f"{path}/{name}"), node)
+            number += 1
+            assert name not in directory.entries
+            directory.entries[name] = Unmade(data, mode, volume, number, now)  # type: ignore[assignment]
+        volume.fakefs.last_ino = number
+        directory.st_mtime_ns = directory.st_ctime_ns = now
 
     # -- system calls ------------------------------------------------------------------------
 

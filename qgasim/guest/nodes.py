@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable
 from typing import Final, cast
 
+from msgspec import Struct
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 from pyfakefs.fake_filesystem import FakeFilesystem
 
@@ -25,6 +26,7 @@ __all__ = [
     "Generated",
     "Link",
     "Regular",
+    "Unmade",
     "Volume",
     "WouldBlock",
     "count_link",
@@ -145,19 +147,26 @@ class Volume:
         if size < 0:
             self.untrimmed -= size
 
+    def blocks(self, length: int) -> int:
+        """Give the bytes in whole blocks that *length* bytes take."""
+        return -(-length // self.block_size) * self.block_size
+
     def trim(self) -> int:
         """Discard the free blocks; give the bytes that were not discarded before."""
         free = self.size + self.reserved - self.used
         trimmed, self.untrimmed = min(self.untrimmed, free), 0
         return trimmed
 
-    def adopt(self, node: FakeFile, now: int) -> None:
-        """Give a new inode its number, owner and times (*now*: ns)."""
-        self.fakefs.last_ino += 1
-        node.st_ino = self.fakefs.last_ino
-        node.st_dev = self.root.st_dev
-        node.st_uid = node.st_gid = 0
-        node.st_nlink = 2 if isinstance(node, FakeDirectory) else 0
+    def adopt(self, node: FakeFile, now: int, number: int | None = None) -> None:
+        """Give a new inode its number (the next one if none is said), owner and times (*now*: ns)."""
+        if number is None:
+            self.fakefs.last_ino += 1
+        # Not through the inode itself, which looks at each attribute's name first.
+        result = node.stat_result
+        result.st_ino = self.fakefs.last_ino if number is None else number
+        result.st_dev = self.root.stat_result.st_dev
+        result.st_uid = result.st_gid = 0
+        result.st_nlink = 2 if isinstance(node, FakeDirectory) else 0
         touch(node, now)
 
 
@@ -170,7 +179,8 @@ def count_link(node: FakeFile, change: int) -> int:
 
 def touch(node: FakeFile, now: int) -> None:
     """Set all three times of *node* to *now* (ns)."""
-    node.st_atime_ns = node.st_mtime_ns = node.st_ctime_ns = now
+    result = node.stat_result
+    result.st_atime_ns = result.st_mtime_ns = result.st_ctime_ns = now
 
 
 class Regular(FakeFile):
@@ -287,6 +297,31 @@ class Regular(FakeFile):
         self.volume.budget.take(-sum(map(len, self.pages.values())))
         self.allocated = 0
         self.pages.clear()
+
+
+class Unmade(Struct):
+    """A regular file of a new guest: its inode is made when somebody looks at it.
+
+    Its number is given and its space is taken from the start. Most guests are never asked about most
+    of their programs, and an inode takes ten times as long and as much.
+    """
+
+    data: bytes
+    mode: int
+    volume: Volume
+    number: int
+    now: int
+
+    def make(self, name: str) -> Regular:
+        """Make the file."""
+        volume = self.volume
+        node = Regular(name, self.mode, volume)
+        volume.adopt(node, self.now, self.number)
+        count_link(node, 1)
+        node.pages[0] = bytearray(self.data)
+        node.length = len(self.data)
+        node.allocated = volume.blocks(len(self.data))
+        return node
 
 
 class Generated(FakeFile):
