@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+MESSAGES ?= 20000
+SEED ?= 0
 
-.PHONY: run test check format docs bench clean
+.PHONY: run test check format docs bench fuzz clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -26,6 +28,10 @@ docs: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python tests/bench/bench.py $(ARGS)
+
+# Needs qemu-ga 7.2 (package qemu-guest-agent).
+fuzz: .venv/ready
+	$(BIN)/python -m tests.fuzz --messages $(MESSAGES) --seed $(SEED)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

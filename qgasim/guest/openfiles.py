@@ -131,11 +131,8 @@ class OpenFile:
         if whence == os.SEEK_CUR:
             offset += self.position
         elif whence == os.SEEK_END:
-            if isinstance(node, FakeDirectory):
-                # ext4's hashed directories end at the largest hash (recorded: file/seek-dir).
-                self.position = MAX_LFS_FILESIZE
-                return self.position
-            offset += self.size
+            # ext4's hashed directories end at the largest hash (fs/ext4/dir.c, ext4_dir_llseek()).
+            offset += MAX_LFS_FILESIZE if isinstance(node, FakeDirectory) else self.size
         if not 0 <= offset <= (MAX_LFS_FILESIZE if isinstance(node, FakeDirectory) else limit):
             raise os_error(errno.EINVAL)
         self.position = offset

@@ -1,0 +1,59 @@
+"""The real agent and ours, asked the same: a part of what `make fuzz` does."""
+
+import pytest
+
+from tests import fuzz
+from tests.real_agent import needs_qemu_ga
+from tests.serving import Course
+
+MESSAGES = 2000
+
+
+@needs_qemu_ga
+def test_the_real_agent_and_ours_answer_mutated_messages_alike() -> None:
+    with fuzz.pair() as (real, ours):
+        found = list(fuzz.differences(real, ours, MESSAGES, seed=0))
+    assert not found, "\n".join(map(str, found[:5]))
+
+
+@needs_qemu_ga
+def test_the_fuzzer_sees_a_difference() -> None:
+    with fuzz.pair() as (real, ours):
+        ours.agent.next_handle += 1
+        found = next(fuzz.differences(real, ours, MESSAGES, seed=0))
+    assert '"return": 1000}' in str(found)
+    assert '"return": 1001}' in str(found)
+
+
+def test_a_message_is_refused_if_it_would_reach_beyond_the_directory() -> None:
+    refused = [
+        b'{"execute":"guest-file-open","arguments":{"path":"/etc/passwd"}}',
+        b'{"execute":"guest-file-open","arguments":{"path":"d/../../x","mode":"w"}}',
+        b'{"execute":"guest-exec","arguments":{"path":"true"}}',
+        b'{"execute":"guest-exec","arguments":{"path":"/bin/true"}}',
+        b'{"execute":"guest-fsfreeze-thaw"}',
+        b'x{"id":1,\'execute\':"guest-fsfreeze-thaw"}',
+    ]
+    assert not any(map(fuzz.is_harmless, refused))
+
+
+def test_the_same_seed_makes_the_same_messages() -> None:
+    one, two = fuzz.Generator(3), fuzz.Generator(3)
+    assert [one.message([1000]) for _ in range(50)] == [two.message([1000]) for _ in range(50)]
+
+
+# -- what the fuzzer has found ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("offset", "reply"), [(5, None), (-5, (1 << 63) - 6), (0, (1 << 63) - 1)])
+def test_a_seek_from_the_end_of_a_directory_counts_from_its_largest_hash(
+    offset: int, reply: int | None
+) -> None:
+    # qemu-ga 7.2.22 on ext4; fs/ext4/dir.c, ext4_dir_llseek().
+    course = Course("debian-12")
+    handle = course.say("guest-file-open", path="/etc")["return"]
+    said = course.say("guest-file-seek", handle=handle, offset=offset, whence="end")
+    if reply is None:
+        assert said["error"]["desc"] == "failed to seek file: Invalid argument"
+    else:
+        assert said == {"return": {"position": reply, "eof": False}}
