@@ -97,12 +97,15 @@ class Stream:
         return b"".join(parts)
 
     def _underflow(self) -> bool:
+        if self._is_putting:
+            # Before anything is refused (libio/genops.c, __underflow()).
+            self._switch_to_get_mode()
+        if self._read < self._read_end:
+            return True
         if self.at_end:
             return False
         if not self.file.can_read:
             raise os_error(errno.EBADF)
-        if self._read < self._read_end:
-            return True
         self._switch_to_get_mode()
         self._set_get(0, 0, 0)
         self._write_base = self._write = self._write_end = 0
