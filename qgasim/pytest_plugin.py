@@ -82,7 +82,9 @@ def qga(
     request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "Wish"
 ) -> "Iterator[LiveGuest]":
     """A guest of this test's own, on a unix socket: ``qga.socket_path``."""
-    with qgasim_guests.lend(request.node, qgasim_wish) as make:
+    from qgasim.testing import node_of  # noqa: PLC0415
+
+    with qgasim_guests.lend(node_of(request), qgasim_wish) as make:
         yield make()
 
 
@@ -91,7 +93,9 @@ def qga_factory(
     request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "Wish"
 ) -> "Iterator[Callable[..., LiveGuest]]":
     """Make guests: ``qga_factory(scenario="alpine-3.20", seed=3)``; they end with the test."""
-    with qgasim_guests.lend(request.node, qgasim_wish) as make:
+    from qgasim.testing import node_of  # noqa: PLC0415
+
+    with qgasim_guests.lend(node_of(request), qgasim_wish) as make:
         yield make
 
 
@@ -111,9 +115,9 @@ async def qga_trio(
     request: pytest.FixtureRequest, qgasim_wish: "Wish", nursery: Any
 ) -> "AsyncIterator[LiveGuest]":
     """A guest in the nursery of a trio test: with `autojump_clock`, an hour takes no time."""
-    from qgasim.testing import lend_in_nursery  # noqa: PLC0415
+    from qgasim.testing import lend_in_nursery, node_of  # noqa: PLC0415
 
-    async with lend_in_nursery(request.node, qgasim_wish, nursery) as live:
+    async with lend_in_nursery(node_of(request), qgasim_wish, nursery) as live:
         yield live
 
 

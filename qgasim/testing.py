@@ -31,6 +31,7 @@ __all__ = [
     "check_marker",
     "describe_guests",
     "lend_in_nursery",
+    "node_of",
     "read_matrix",
     "read_wish",
 ]
@@ -126,6 +127,11 @@ def read_matrix(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def node_of(request: pytest.FixtureRequest) -> Any:
+    """Give the test, or what else asks for a fixture."""
+    return request.node  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
 def read_wish(request: pytest.FixtureRequest) -> Wish:
     """Give what a test wants: its marker counts most, then the options, then the ini file.
 
@@ -138,14 +144,16 @@ def read_wish(request: pytest.FixtureRequest) -> Wish:
         wanted[name] = config.getoption(f"--qgasim-{name}") or config.getini(f"qgasim_{name}")
     wanted["findings"] = config.getini("qgasim_findings")
     # From the module's marker to the test's own.
-    markers = [] if request.scope == "session" else list(request.node.iter_markers("qgasim"))
+    markers: list[pytest.Mark] = (
+        [] if request.scope == "session" else list(node_of(request).iter_markers("qgasim"))
+    )
     for marker in reversed(markers):
         wanted |= marker.kwargs
     wanted |= getattr(request, "param", {})
     wanted = {name: value for name, value in wanted.items() if value not in (None, "")}
     if wanted["findings"] not in _FINDINGS:
         raise pytest.UsageError(f"qgasim_findings = {wanted['findings']} (expected {_FINDINGS})")
-    node = getattr(request.node, "path", None)
+    node = getattr(node_of(request), "path", None)
     return make_wish(wanted, beside=None if request.scope == "session" else node)
 
 
