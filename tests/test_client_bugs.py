@@ -229,7 +229,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], str, str]] = [
         "guest-exec",
         {"path": "/bin/true"},
         "CommandNotFound",
-        "Command guest-exec has been disabled",
+        "Command guest-exec has been disabled: the command is not allowed",
     ),
     (
         "mikrotik-chr",
