@@ -108,6 +108,8 @@ class Agent:
         self._respawn_after: int | None = None
         #: The next handle's number: kept in a state file, so that it survives the process.
         self.next_handle = FIRST_HANDLE
+        #: Called when a handle was given.
+        self.on_handle: Callable[[], None] = lambda: None
         #: A marker file: an agent killed while frozen starts frozen.
         self.is_frozen = False
         #: What keeps account of all that is said and done, if anything does.

@@ -104,6 +104,19 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     #: A file system mounted in several places is listed, frozen and trimmed only in the first.
     skips_bind_mounts: bool = False
 
+    # -- the command line --
+
+    #: The name of the list of blocked commands in a config file.
+    block_key: str = "blacklist"
+    #: ``--blacklist`` and the key of that name are taken.
+    takes_blacklist: bool = True
+    #: ``--allow-rpcs`` and the key of that name are taken.
+    takes_allow_rpcs: bool = False
+    #: Commands may be blocked and allowed at the same time.
+    takes_block_with_allow: bool = False
+    #: ``--config`` is taken.
+    takes_config_path: bool = False
+
     def has(self, since: Version) -> bool:
         """Whether the release has what came with *since*."""
         return since <= self.version
@@ -170,6 +183,17 @@ CHANGES: Final = (
         source="bus type `nvme` is marked `since 7.1`; 5.2 and 7.2 recorded",
     ),
     Change(
+        since=(7, 2),
+        facts={"block_key": "block-rpcs"},
+        source="docs/about/deprecated.rst: `--blacklist` is deprecated since 7.2",
+    ),
+    Change(
+        since=(8, 1),
+        facts={"takes_allow_rpcs": True},
+        source="qga/main.c of 8.1",
+        known="derived",
+    ),
+    Change(
         since=(8, 1),
         facts={"spoils_captures": True},
         source="came with the modes of `capture-output`; 10.0 and 11.1 recorded",
@@ -207,6 +231,16 @@ CHANGES: Final = (
             "replaces_sys_state": True,
         },
         source="commit 2048129625 (v9.0.0-343)",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"takes_blacklist": False},
+        source="docs/about/removed-features.rst: `--blacklist` was removed in 9.1",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"takes_block_with_allow": True, "takes_config_path": True},
+        source="pull request qga-pull-2024-07-22",
     ),
     Change(
         since=(10, 0),

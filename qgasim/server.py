@@ -381,6 +381,7 @@ def run(
     on_ready: Callable[[Address], None],
     *,
     ends_with_parent: bool = False,
+    is_process: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -389,7 +390,10 @@ def run(
         address: where.
         on_ready: called when clients can connect, with where.
         ends_with_parent: end when the process that started this one has ended, too.
+        is_process: it is the agent's process. A signal is the agent's, which ignores it while frozen,
+            and the end of the one is that of the other.
     """
+    agent = channel.agent
     server = Server(channel, address)
     server.listen()
     _keep_freed_memory()
@@ -402,11 +406,24 @@ def run(
                     await server.serve()
                     nursery.cancel_scope.cancel()
 
+                def end_with_agent() -> None:
+                    told()
+                    if agent.process is None:
+                        nursery.cancel_scope.cancel()
+
+                told = agent.on_change
+                if is_process:
+                    agent.on_change = end_with_agent
                 nursery.start_soon(serve_and_end)
                 if ends_with_parent:
                     nursery.start_soon(_cancel_without_parent, nursery.cancel_scope)
                 on_ready(server.address)
                 async for _ in signals:
+                    if is_process:
+                        agent.terminate()
+                        agent.guest.settle()
+                        if agent.process is not None:
+                            continue
                     nursery.cancel_scope.cancel()
 
     try:

@@ -91,6 +91,14 @@ LAYERS: dict[str, set[str]] = {
     },
     "client": {"errors"},
     "trio_client": {"client", "errors"},
+    "standin": {
+        "commands",
+        "dialect",
+        "errors",
+        "listen",
+        "scenario",
+        "server",
+    },
     "cli": {"__init__", "errors", "wire", "listen", "scenario", "server", "client"},
 }
 #: What a layer may import besides for its annotations only (``if TYPE_CHECKING``).
@@ -116,6 +124,7 @@ TYPES_ONLY: dict[str, set[str]] = {
     "agent": {"journal"},
     "channel": {"journal"},
     "journal": {"channel"},
+    "standin": {"agent", "channel"},
     "pytest_plugin": {"live"},
 }
 #: Who may import what does I/O, waits, or is somebody else's.
@@ -126,7 +135,7 @@ RESTRICTED: dict[str, set[str]] = {
     "threading": {"threads"},
     "subprocess": set(),
     "asyncio": set(),
-    "time": {"guest.clock", "client"},
+    "time": {"guest.clock", "client", "standin.__init__"},
     "yaml": {"scenario"},
     "faker": {"scenario.fill"},
     "pyfakefs": {"guest"},

@@ -84,6 +84,11 @@ def guest_file_open(agent: Agent, path: str, mode: str = "r") -> int:
         raise _failed(f"failed to open file '{path}' (mode: '{mode}')", error) from None
     handle = agent.next_handle
     agent.next_handle += 1
+    try:
+        agent.on_handle()
+    except OSError:
+        file.close()
+        raise CommandError("failed to commit persistent state to disk") from None
     agent.handles[handle] = FileHandle(Stream(file))
     return handle
 

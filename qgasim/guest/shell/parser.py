@@ -165,6 +165,8 @@ class Parser(Tokens):
             case _:
                 if token.text != "(":
                     return self._parse_simple(end)
+                if (arithmetic := self._read_arithmetic_command(token)) is not None:
+                    return Simple([], [(Text("let"),), arithmetic], [], line)
                 self.step()
                 body = self._parse_list(")")
                 self.expect(")")
@@ -173,6 +175,21 @@ class Parser(Tokens):
         while self.look().redirection:
             redirections.append(self._parse_redirection())
         return Redirected(command, redirections, line) if redirections else command
+
+    def _read_arithmetic_command(self, token: Token) -> Word | None:
+        """Read bash's ``((...))``, another word for let; None if these are two subshells.
+
+        dash has it not, and would run what is inside as a command.
+        """
+        if not self.text.startswith("((", token.start):
+            return None
+        self.forget_token()
+        self.at = token.start + 2
+        try:
+            return self._read_arithmetic()
+        except BadSyntax:
+            self.at = token.start
+            return None
 
     def _parse_do(self) -> Sequence:
         self.expect("do")
