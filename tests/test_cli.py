@@ -37,6 +37,14 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["--scenario"],
         "qgasim: argument --scenario: expected one argument (try qgasim --help)",
     ),
+    "a shared folder without a place in the guest": (
+        ["--share", "out"],
+        "qgasim: not a shared folder: 'out' (expected HOST_DIR=GUEST_DIR, as in out=/mnt/out)",
+    ),
+    "a shared folder that is not there": (
+        ["--share", "{}/out=/mnt"],
+        "qgasim: share {}/out=/mnt: {}/out: No such file or directory",
+    ),
     "a seed that is no number": (
         ["--seed", "x"],
         "qgasim: argument --seed: invalid int value: 'x' (try qgasim --help)",
@@ -466,6 +474,20 @@ def test_a_signal_ends_it_in_the_middle_of_a_long_reply(
         assert status == 0
         assert "Traceback" not in err
         assert not path.exists()
+
+
+def test_a_shared_folder_is_named_at_the_start_and_holds_what_the_guest_wrote(
+    tmp_path: Path,
+) -> None:
+    path, folder = tmp_path / "s", tmp_path / "out"
+    folder.mkdir()
+    with started("--listen", f"unix:{path}", "--share", f"{folder}=/mnt") as program:
+        assert f"sharing {folder} as /mnt\n" in ready_lines(program)
+        with SyncClient(str(path)) as client:
+            handle = client.call("guest-file-open", path="/mnt/x", mode="w")
+            client.call("guest-file-write", handle=handle, buf_b64="aGVsbG8=")
+            client.call("guest-file-flush", handle=handle)
+        assert (folder / "x").read_text() == "hello"
 
 
 def test_without_a_path_the_socket_is_in_a_directory_of_its_own_that_goes_with_it() -> None:

@@ -67,6 +67,13 @@ def serve_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fsfreeze-hook", metavar="PATH", help="the guest's script to run at freeze and thaw"
     )
+    parser.add_argument(
+        "--share",
+        metavar="HOST_DIR=GUEST_DIR",
+        action="append",
+        default=[],
+        help="let the guest have a folder of this machine, to read and to write (can be repeated)",
+    )
     parser.add_argument("--seed", metavar="N", type=int, help="seed of all that is made up")
     parser.add_argument("--log", metavar="FILE", help="append requests and replies to FILE")
     parser.add_argument(
@@ -109,6 +116,7 @@ def _serve_at(options: argparse.Namespace, address: "Address") -> int:
     from qgasim.errors import QgaSimError  # noqa: PLC0415
     from qgasim.listen import UnixAddress  # noqa: PLC0415
     from qgasim.scenario import load  # noqa: PLC0415
+    from qgasim.scenario.shares import parse_share  # noqa: PLC0415
     from qgasim.server import run  # noqa: PLC0415
 
     if options.ready_fd is not None:
@@ -117,7 +125,8 @@ def _serve_at(options: argparse.Namespace, address: "Address") -> int:
         except OSError as error:
             raise QgaSimError(f"--ready-fd {options.ready_fd}: {error.strerror}") from None
     scenario = with_options(load(options.scenario), options)
-    channel = scenario.build()
+    shares = [parse_share(text) for text in options.share]
+    channel = scenario.build(shares=shares)
     log = _Log(options.log, in_full=options.verbose, is_quiet=options.quiet)
     if log.outputs:
         channel.agent.on_exchange = log.write
@@ -139,6 +148,7 @@ def _serve_at(options: argparse.Namespace, address: "Address") -> int:
             f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {scenario.seed}",
             f"listening on {address}",
         ]
+        lines += [f"sharing {share.host} as {share.guest}" for share in shares]
         if isinstance(address, UnixAddress):
             lines += [
                 f"try: qgasim call {address} guest-info",

@@ -95,14 +95,16 @@ def guest_file_open(agent: Agent, path: str, mode: str = "r") -> int:
 
 def _open(agent: Agent, path: str, flags: int) -> OpenFile:
     files = agent.guest.files
+    assert agent.process is not None
+    cwd = agent.process.cwd
     try:
         if flags & os.O_CREAT:
             # First as a new file (so a dangling link is not followed), then as an old one.
             try:
-                return files.open(path, flags | os.O_EXCL, 0o666)
+                return files.open(path, flags | os.O_EXCL, 0o666, cwd)
             except FileExistsError:
                 flags &= ~os.O_CREAT
-        return files.open(path, flags)
+        return files.open(path, flags, cwd=cwd)
     except WouldBlock:
         raise os_error(errno.EAGAIN) from None
 

@@ -163,6 +163,7 @@ def _exec(
         process = guest.processes.spawn(
             [path, *(arg or [])],
             env=environment,
+            cwd=agent.process.cwd,
             files=files,
             parent=agent.process.pid,
             # glib's, without a PATH at all (gspawn.c).

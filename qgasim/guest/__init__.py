@@ -6,8 +6,9 @@ qemu-ga, and never looks at the host.
 
 import io
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ from qgasim.guest.processes import Processes, Program, wait_for_ever
 from qgasim.guest.programs import find_builtin
 from qgasim.guest.settings import GuestSettings, MountSettings
 from qgasim.guest.setup import KERNEL_FILES, furnish
+from qgasim.guest.share import SharedVolume
 
 __all__ = ["Guest", "GuestSettings"]
 
@@ -43,11 +45,12 @@ class Guest:
         seed: int = 0,
         source: Callable[[], int] = host_clock,
         has_late_files: bool = False,
+        shares: Mapping[str, SharedVolume] = MappingProxyType({}),
     ) -> None:
         """Make a guest that has just booted.
 
         *has_late_files*: its files are made when somebody first looks. They must be known to be
-        right then.
+        right then. *shares*: folders of the host, by their mount points.
         """
         self.settings = settings
         self.random = random.Random(seed)
@@ -59,6 +62,7 @@ class Guest:
         #: What the contents of its files may take of the host's memory.
         self.budget = Budget()
         self.volumes: dict[str, Volume] = {}
+        self.shares = shares
         self.processes = Processes(self)
         self.power = Power(
             self,
@@ -94,6 +98,9 @@ class Guest:
             files = self.__dict__["files"] = Files(root, self.clock.now, "rw")
             furnish(self)
             self._apply_options()
+            for path in self.shares:
+                files.makedirs(path)
+            self._mount_shares()
             files.is_running = self.processes.is_running
         return files
 
@@ -134,6 +141,10 @@ class Guest:
             self.files.bind(settings.bind, settings.path)
         else:
             self.files.mount(self._volume(settings), settings.path, "rw")
+
+    def _mount_shares(self) -> None:
+        for path, volume in self.shares.items():
+            self.files.mount(volume, path)
 
     def find_program(self, head: bytes, argv: list[str]) -> Program | None:
         """Find what an executable file that begins with *head* runs."""
@@ -236,6 +247,7 @@ class Guest:
                 self.files.bind(settings.bind, settings.path)
             else:
                 self.files.mount(volume, settings.path, settings.options)
+        self._mount_shares()
         self.hostname = self.settings.hostname or "localhost"
         self.logins = []
         self._start_init()

@@ -8,7 +8,7 @@ kernel's errno. All callers are root: permission bits decide only what may be ex
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
@@ -25,9 +25,9 @@ from qgasim.guest.nodes import (
     count_link,
     encode_name,
     os_error,
-    touch,
 )
 from qgasim.guest.openfiles import OpenFile, PipeEnd
+from qgasim.guest.share import SharedDirectory
 
 __all__ = ["Files", "Mount", "Place"]
 
@@ -271,12 +271,13 @@ class Files:
         self._check_writable(place.mount)
         place.mount.volume.adopt(node, self._now())
         self._link(place.directory, place.name, node)
-        return node
+        # A shared folder has made one of its own.
+        return place.directory.entries[place.name]
 
     def _link(self, directory: FakeDirectory, name: str, node: FakeFile) -> None:
         # Not FakeDirectory.add_entry(): it asks which user runs this program on the host.
-        node.name = name  # type: ignore[assignment]
         directory.entries[name] = node
+        node.name = name  # type: ignore[assignment]
         count_link(directory if isinstance(node, FakeDirectory) else node, 1)
         directory.st_mtime_ns = directory.st_ctime_ns = self._now()
 
@@ -382,6 +383,10 @@ class Files:
                 raise os_error(errno.ENOTEMPTY, target)
         elif new.node is not None and isinstance(old.node, FakeDirectory):
             raise os_error(errno.ENOTDIR, target)
+        if isinstance(old.directory, SharedDirectory):
+            assert isinstance(new.directory, SharedDirectory)
+            old.directory.rename(old.name, new.directory, new.name)
+            return
         node = old.node
         if new.node is not None:
             self._unlink(new.directory, new.name)
@@ -409,8 +414,7 @@ class Files:
         if place.node is None:
             raise os_error(errno.ENOENT, path)
         self._check_writable(place.mount)
-        place.node.st_mode = stat.S_IFMT(place.node.st_mode) | mode & 0o7777
-        place.node.st_ctime_ns = self._now()
+        place.mount.volume.change(place.node, self._now(), mode=mode)
 
     def chown(self, path: str, uid: int, gid: int, cwd: str = "/", *, follow: bool = True) -> None:
         """Set the owner; -1 leaves one as it is."""
@@ -418,11 +422,7 @@ class Files:
         if place.node is None:
             raise os_error(errno.ENOENT, path)
         self._check_writable(place.mount)
-        if uid >= 0:
-            place.node.st_uid = uid
-        if gid >= 0:
-            place.node.st_gid = gid
-        place.node.st_ctime_ns = self._now()
+        place.mount.volume.change(place.node, self._now(), owner=(uid, gid))
 
     def utime(self, path: str, when: int, cwd: str = "/") -> None:
         """Set the times of access and modification (ns)."""
@@ -430,7 +430,7 @@ class Files:
         if place.node is None:
             raise os_error(errno.ENOENT, path)
         self._check_writable(place.mount)
-        touch(place.node, when)
+        place.mount.volume.change(place.node, when, times=(when, when))
 
     def set_times(
         self,
@@ -446,11 +446,7 @@ class Files:
         if place.node is None:
             raise os_error(errno.ENOENT, path)
         self._check_writable(place.mount)
-        if accessed is not None:
-            place.node.st_atime_ns = accessed
-        if modified is not None:
-            place.node.st_mtime_ns = modified
-        place.node.st_ctime_ns = self._now()
+        place.mount.volume.change(place.node, self._now(), times=(accessed, modified))
 
     def truncate(self, path: str, length: int, cwd: str = "/") -> None:
         """Cut or lengthen a file to *length* bytes."""
@@ -520,9 +516,7 @@ class Files:
         below = "/" if mount.path == "/" else mount.path + "/"
         if any(m is not mount and m.path.startswith(below) for m in self.mounts):
             raise os_error(errno.EBUSY, mount.path)
-        if mount.root is mount.volume.root and any(
-            node.open_count for node in self._regulars(mount.root)
-        ):
+        if mount.root is mount.volume.root and mount.volume.open_count:
             raise os_error(errno.EBUSY, mount.path)
         self.mounts.remove(mount)
         del self._covered[id(mount.covers)]
@@ -533,13 +527,6 @@ class Files:
         for gone in [m for m in self.mounts if m is mount or m.path.startswith(below)]:
             self.mounts.remove(gone)
             self._covered.pop(id(gone.covers), None)
-
-    def _regulars(self, directory: FakeDirectory) -> Iterator[Regular]:
-        for node in directory.entries.values():
-            if isinstance(node, Regular):
-                yield node
-            elif isinstance(node, FakeDirectory):
-                yield from self._regulars(node)
 
     def add_device(self, path: str, major: int, minor: int, *, block: bool = False) -> None:
         """Make a device node."""

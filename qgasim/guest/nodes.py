@@ -116,6 +116,8 @@ class Volume:
         self.fakefs = FakeFilesystem(path_separator="/", total_size=size - used)
         self.root: FakeDirectory = self.fakefs.root
         self.root.st_mode = stat.S_IFDIR | 0o755
+        #: Open files on it.
+        self.open_count = 0
         #: Makes its files when it is first looked into; None: they are there.
         self.populate: Callable[[], None] | None = None
         #: Free bytes that a trim would report; what was trimmed is not reported again.
@@ -169,6 +171,34 @@ class Volume:
         result.st_nlink = 2 if isinstance(node, FakeDirectory) else 0
         touch(node, now)
 
+    def change(
+        self,
+        node: FakeFile,
+        now: int,
+        *,
+        mode: int | None = None,
+        owner: tuple[int, int] = (-1, -1),
+        times: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        """Change what is said of an inode at *now*.
+
+        *owner* is of user and group, *times* of access and modification (ns); -1 and None leave one
+        as it is.
+        """
+        if mode is not None:
+            node.st_mode = stat.S_IFMT(node.st_mode) | mode & 0o7777
+        uid, gid = owner
+        if uid >= 0:
+            node.st_uid = uid
+        if gid >= 0:
+            node.st_gid = gid
+        accessed, modified = times
+        if accessed is not None:
+            node.st_atime_ns = accessed
+        if modified is not None:
+            node.st_mtime_ns = modified
+        node.st_ctime_ns = now
+
 
 def count_link(node: FakeFile, change: int) -> int:
     """Change the number of *node*'s names; give the new number."""
@@ -195,11 +225,38 @@ class Regular(FakeFile):
         self.volume = volume
         self.fill = fill
         self.pages: dict[int, bytearray] = {}
-        #: Bytes from the first to the last, holes included.
-        self.length = 0
+        self._length = 0
+        #: Bytes in blocks of its own.
         self.allocated = 0
         #: Open files; an inode without a name lives until the last is closed.
         self.open_count = 0
+
+    @property
+    def length(self) -> int:
+        """Bytes from the first to the last, holes included."""
+        return self._length
+
+    def opened(self, *, writes: bool) -> None:  # noqa: ARG002
+        """Count one more open file, which may be for writing."""
+        self.open_count += 1
+        self.volume.open_count += 1
+
+    def closed(self) -> None:
+        """Count one open file less; without a name, it is gone after the last."""
+        self.open_count -= 1
+        self.volume.open_count -= 1
+        if self.open_count == 0 and self.stat_result.st_nlink == 0:
+            self.forget()
+
+    def hold(self, data: bytes) -> None:
+        """Hold *data*, whose space was taken already: for a new file of at most a page."""
+        self.pages[0] = bytearray(data)
+        self._length = len(data)
+        self.allocated = self.volume.blocks(len(data))
+
+    def is_hole(self, index: int) -> bool:
+        """Whether nothing was written to a page, which reads as zeros."""
+        return self.fill == b"\0" and index not in self.pages
 
     def _unwritten(self, start: int, end: int) -> bytes:
         fill = self.fill
@@ -210,7 +267,7 @@ class Regular(FakeFile):
 
     def read(self, position: int, count: int) -> bytes:
         """Read up to *count* bytes at *position*."""
-        end = min(position + count, self.length)
+        end = min(position + count, self._length)
         parts: list[bytes | memoryview] = []
         while position < end:
             index, start = divmod(position, PAGE_SIZE)
@@ -244,7 +301,7 @@ class Regular(FakeFile):
                 self._grow(index, start, start + len(piece))
             self.pages[index][start : start + len(piece)] = piece
             done += len(piece)
-        self.length = max(self.length, position + done)
+        self._length = max(self._length, position + done)
         return done
 
     def _room(self, index: int) -> int:
@@ -273,7 +330,7 @@ class Regular(FakeFile):
 
     def truncate(self, length: int) -> None:
         """Cut or lengthen to *length* bytes."""
-        if length < self.length:
+        if length < self._length:
             block = self.volume.block_size
             last, within = divmod(length, PAGE_SIZE)
             for index in [i for i in self.pages if i >= last]:
@@ -289,7 +346,7 @@ class Regular(FakeFile):
                     del self.pages[index]
             if length == 0:
                 self.fill = b"\0"
-        self.length = length
+        self._length = length
 
     def forget(self) -> None:
         """Give the space back: the last name and the last open file are gone."""
@@ -318,9 +375,7 @@ class Unmade(Struct):
         node = Regular(name, self.mode, volume)
         volume.adopt(node, self.now, self.number)
         count_link(node, 1)
-        node.pages[0] = bytearray(self.data)
-        node.length = len(self.data)
-        node.allocated = volume.blocks(len(self.data))
+        node.hold(self.data)
         return node
 
 

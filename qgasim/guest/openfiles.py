@@ -47,7 +47,7 @@ class OpenFile:
         self.can_read = access != os.O_WRONLY
         self.can_write = access != os.O_RDONLY
         if isinstance(node, Regular):
-            node.open_count += 1
+            node.opened(writes=self.can_write)
         self._shown: bytes | None = None
 
     @property
@@ -151,9 +151,7 @@ class OpenFile:
     def _release(self) -> None:
         node = self.node
         if isinstance(node, Regular):
-            node.open_count -= 1
-            if node.st_nlink == 0 and node.open_count == 0:
-                node.forget()
+            node.closed()
 
 
 class PipeEnd(OpenFile):

@@ -7,7 +7,7 @@ path or by the name of one that comes with qgasim.
 import fnmatch
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -31,6 +31,7 @@ from qgasim.scenario.document import compose, merge, place_of, plain_value
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import fill
 from qgasim.scenario.nemesis import Nemesis, draw
+from qgasim.scenario.shares import Share, open_shares
 from qgasim.scenario.sources import embed
 from qgasim.snapshot import NAMED_LIMIT
 from qgasim.stubs import Stub
@@ -114,16 +115,19 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
     #: What happens, and when.
     timeline: list[AnyEvent] = field(default_factory=list[AnyEvent])
 
-    def build(self, source: Callable[[], int] = host_clock) -> Channel:
+    def build(
+        self, source: Callable[[], int] = host_clock, shares: Iterable[Share] = ()
+    ) -> Channel:
         """Make the guest, its agent and the way to it.
 
         Args:
             source: a monotonic clock in ns that the guest's clocks follow.
+            shares: folders of the host that the guest is to have.
 
         Raises:
             ScenarioError: the scenario cannot be built.
         """
-        return Blueprint(self).build(source)
+        return Blueprint(self).build(source, shares)
 
     def filled(self) -> "Scenario":
         """Give the scenario with everything decided that it leaves open."""
@@ -168,19 +172,27 @@ class Blueprint:
         #: Whether a guest was made of it, with all its files.
         self._is_proven = False
 
-    def build(self, source: Callable[[], int] = host_clock) -> Channel:
+    def build(
+        self, source: Callable[[], int] = host_clock, shares: Iterable[Share] = ()
+    ) -> Channel:
         """Make a guest, its agent and the way to it.
 
         Args:
             source: a monotonic clock in ns that the guest's clocks follow.
+            shares: folders of the host that the guest is to have.
 
         Raises:
-            ScenarioError: its files cannot be made.
+            ScenarioError: its files cannot be made, or a folder cannot be shared.
         """
         scenario = self.scenario
+        shared = open_shares(shares)
         try:
             guest = Guest(
-                scenario.guest, seed=scenario.seed, source=source, has_late_files=self._is_proven
+                scenario.guest,
+                seed=scenario.seed,
+                source=source,
+                has_late_files=self._is_proven and not shared,
+                shares=shared,
             )
         except (OSError, ValueError) as error:
             # What depends on the files: no check can tell it beforehand.

@@ -279,12 +279,7 @@ def copy_data(p: Process, source: OpenFile, target: OpenFile, path: str) -> Wait
     is_sparse = isinstance(node, Regular) and isinstance(target.node, Regular)
     while True:
         page = source.position // PAGE_SIZE
-        if (
-            is_sparse
-            and isinstance(node, Regular)
-            and node.fill == b"\0"
-            and page not in node.pages
-        ):
+        if is_sparse and isinstance(node, Regular) and node.is_hole(page):
             rest = min(PAGE_SIZE - source.position % PAGE_SIZE, node.length - source.position)
             if rest > 0:
                 source.position += rest
