@@ -256,6 +256,7 @@ class Agent:
         assert self.process is not None
         self.guest.processes.reap(self.process)
         self.process = None
+        self.disturber.forget()
         for handle in self.handles.values():
             handle.stream.file.close()
         for execution in self.executions.values():

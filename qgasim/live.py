@@ -16,8 +16,9 @@ from qgasim.proxy import proxy
 from qgasim.scenario import Blueprint, read_value
 from qgasim.scenario.checks import did_you_mean
 from qgasim.scenario.decode import parse_duration, tag_of
+from qgasim.states import State, state_of
 from qgasim.stubs import Stub
-from qgasim.timeline import AnyEvent, Event, State, state_of
+from qgasim.timeline import AnyEvent, Event
 from qgasim.verification import in_order, never, verify
 
 __all__ = ["Duration", "LiveClock", "LiveGuest"]

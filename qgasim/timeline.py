@@ -18,30 +18,12 @@ from qgasim.guest.settings import FileSettings
 from qgasim.guest.setup import make_file
 from qgasim.guest.units import Duration, Size
 from qgasim.matching import Match, compile_match
+from qgasim.states import State, state_of
 
 if TYPE_CHECKING:
     from qgasim.agent import Agent
 
-__all__ = ["AnyEvent", "Event", "State", "Timeline", "state_of"]
-
-State: TypeAlias = Literal[
-    "off", "booting", "up", "frozen", "suspended", "paused", "rebooting", "crashed"
-]
-
-
-def state_of(agent: "Agent") -> State:
-    """Tell in which state a guest is, its agent being the one that looks."""
-    power = agent.guest.power
-    if power.is_paused:
-        return "paused"
-    named: dict[str, State] = {
-        "off": "off", "halted": "crashed", "rebooting": "rebooting", "suspended": "suspended",
-    }  # fmt: skip
-    if power.state in named:
-        return named[power.state]
-    if agent.process is None:
-        return "booting"
-    return "frozen" if agent.is_frozen else "up"
+__all__ = ["AnyEvent", "Event", "Timeline"]
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="do"):

@@ -1,19 +1,24 @@
 """Faults: each kind by its documented example, and the laws that all obey."""
 
+import json
+from itertools import pairwise
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from qgasim.effects import FOR_EVER, Close, Effect, Wait
-from qgasim.faults import AnyFault, Fault, FromUptime
-from qgasim.faults.content import InjectedError
+from qgasim.faults import HISTORY_BYTES, AnyFault, Fault, FromUptime, History
+from qgasim.faults.content import Edit, InjectedError, Stale
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split, Truncate
-from qgasim.faults.timing import Delay, Drop, LogNormal, Normal, Uniform
+from qgasim.faults.timing import Delay, Growing, Late, Leak, LogNormal, Normal, Uniform
 from qgasim.matching import Match
 from qgasim.scenario import loads
 from qgasim.scenario.decode import parse_duration
+from qgasim.stubs import Stub
 from tests.generated import load_generator
 from tests.serving import SECOND, Course, HandClock, request
 
@@ -137,6 +142,27 @@ def test_a_fault_may_wait_for_a_state_or_a_time() -> None:
     assert guest.send(PING) != PONG
 
 
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [
+        ("agent_stops", "booting"),
+        ("reboot", "rebooting"),
+        ("power_off", "off"),
+        ("panic", "crashed"),
+        ("pause", "paused"),
+        ("suspend", "suspended"),
+    ],
+)
+def test_a_fault_of_connections_may_wait_for_any_state(event: str, state: Any) -> None:
+    guest = Course(
+        f"{{extends: debian-12, faults: [{{kind: refuse, when: {state}}}],"
+        f" timeline: [{{do: {event}, at: 20s}}]}}"
+    )
+    assert list(guest.channel.connect()) == []
+    guest.advance(8.5)
+    assert list(guest.channel.connect()) == [Close()]
+
+
 def test_faults_are_injected_and_switched() -> None:
     guest = course()
     guest.agent.disturber.inject(injected(name="down"))
@@ -147,6 +173,127 @@ def test_faults_are_injected_and_switched() -> None:
     assert guest.send(PING) != PONG
     with pytest.raises(KeyError):
         guest.agent.disturber.switch("up", on=True)
+
+
+# -- what some kinds say ---------------------------------------------------------------------------
+
+
+def waits(guest: Course, count: int) -> list[float]:
+    """Ping *count* times; give how long each reply took, in seconds."""
+    took = []
+    for _ in range(count):
+        seen = see(guest, guest.effects(PING))
+        took.append(sum(item for item in seen if isinstance(item, int)) / SECOND)
+    return took
+
+
+@pytest.mark.parametrize(
+    ("growing", "expected"),
+    [
+        (Growing(step=SECOND), [0, 1, 2, 3]),
+        (Growing(first=2 * SECOND, step=SECOND, most=4 * SECOND), [2, 3, 4, 4]),
+    ],
+)
+def test_a_delay_grows(growing: Growing, expected: list[float]) -> None:
+    assert waits(course(Delay(growing=growing)), 4) == expected
+
+
+@pytest.mark.parametrize(
+    ("delay", "least", "middle", "most"),
+    [
+        (Delay(by=SECOND), 1, 1, 1),
+        (Delay(uniform=Uniform(least=SECOND, most=3 * SECOND)), 1, 2, 3),
+        (Delay(normal=Normal(mean=2 * SECOND, deviation=SECOND)), 0, 2, 8),
+        (Delay(lognormal=LogNormal(median=2 * SECOND)), 0, 2, 2000),
+    ],
+)
+def test_a_delay_is_distributed_as_it_says(
+    delay: Delay, least: float, middle: float, most: float
+) -> None:
+    took = sorted(waits(course(delay), 400))
+    assert least <= took[0] <= took[-1] <= most
+    # The standard error of the median of 400 is less than 0.15 s in each of these.
+    assert took[200] == pytest.approx(middle, abs=0.6)
+
+
+def test_what_leaks_is_back_when_the_agent_is_started_again() -> None:
+    guest = course(Leak(by=SECOND))
+    assert waits(guest, 3) == [1, 2, 3]
+    guest.agent.crash()
+    guest.advance(1)
+    assert waits(guest, 2) == [1, 2]
+
+
+def test_a_reply_put_aside_is_lost_with_its_agent() -> None:
+    guest = course(Late(on="guest-sync"))
+    assert guest.send(request("guest-sync", id=1)) == b""
+    guest.agent.crash()
+    guest.advance(1)
+    assert guest.send(PING) == PONG
+
+
+def test_as_many_earlier_replies_are_kept_as_memory_allows() -> None:
+    history = History()
+    for number in range(5):
+        history.add("a", number, bytes(HISTORY_BYTES // 2))
+    assert [at for at, _ in history.of("a")] == [3, 4]
+    for number in range(10_000):
+        history.add("b", number, b"")
+    assert history.of("a") == []
+    history.add("c", 1, bytes(2 * HISTORY_BYTES))
+    assert history.of("b") == []
+    assert [at for at, _ in history.of("c")] == [1]
+
+
+def test_a_client_that_invents_commands_fills_no_memory() -> None:
+    guest = course(Stale())
+    for number in range(3000):
+        guest.send(b'{"execute":"%d"}' % number)
+    guest.send(b'{"execute":"%s"}' % (b"x" * 100_000))
+    disturber = guest.agent.disturber
+    assert len(disturber._history._kept) <= 1024
+    assert sum(map(len, disturber._by_command)) < 512 * 100
+
+
+NICS = [{"name": "a", "ips": [1, 2]}, {"name": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "edit", "expected"),
+    [
+        (NICS, {"remove": ["/*/name"]}, [{"ips": [1, 2]}, {}]),
+        (NICS, {"remove": ["/*"]}, []),
+        (NICS, {"remove": ["/0/ips/1", "/1"]}, [{"name": "a", "ips": [1]}]),
+        (NICS, {"remove": ["/5", "/name", "/0/name/x", "/0/x/y"]}, NICS),
+        (NICS, {"set": {"/*/ips": []}}, [{"name": "a", "ips": []}, {"name": "b", "ips": []}]),
+        (NICS, {"set": {"": {"x": [1]}}, "remove": ["/x/0"]}, {"x": []}),
+        ({"a/b": 1, "c~d": 2}, {"remove": ["/a~1b", "/c~0d"]}, {}),
+        ({"a": 1}, {"remove": [""], "retype": {"/a": "string"}}, {}),
+        (NICS, {"retype": {"": "object"}}, {"0": NICS[0], "1": NICS[1]}),
+        (NICS, {"retype": {"/0/ips/*": "string", "/1/x": "null"}},
+         [{"name": "a", "ips": ["1", "2"]}, {"name": "b"}]),
+        *[
+            ([old], {"retype": {"/0": wanted}}, [new])
+            for old, wanted, new in [
+                (7, "string", "7"), (True, "string", "true"), ([1], "string", "[1]"),
+                ("x", "string", "x"), (7, "boolean", True), ("", "boolean", False),
+                (7, "null", None), (7, "array", [7]), ([7], "array", [7]),
+                (7, "object", {"0": 7}), ({"a": 1}, "object", {"a": 1}),
+                ("7", "integer", 7), ("seven", "integer", 5), (True, "integer", 1),
+                ([1, 2], "integer", 2), (None, "integer", 0), (1.5, "integer", 1),
+                ("1e999", "number", 5), (2, "number", 2.0),
+            ]
+        ],
+    ],
+)  # fmt: skip
+def test_a_reply_is_edited(value: Any, edit: dict[str, Any], expected: Any) -> None:
+    guest = course(msgspec.convert(edit, Edit))
+    guest.agent.add_stub(Stub(on="guest-ping", raw=json.dumps({"return": value}) + "\n"))
+    for _ in range(2):
+        found = json.loads(guest.send(PING))["return"]
+        assert found == expected
+        # In Python, True is 1.
+        assert repr(found).count("True") == repr(expected).count("True")
 
 
 def test_what_is_no_request_can_be_disturbed_too() -> None:
@@ -180,6 +327,8 @@ REQUESTS = st.lists(
 ).map(b"".join)
 TIMES = st.integers(0, 10 * SECOND)
 DELAYS = st.one_of(
+    TIMES.map(lambda t: Leak(by=t)),
+    st.tuples(TIMES, TIMES).map(lambda t: Delay(growing=Growing(first=t[0], step=t[1]))),
     TIMES.map(lambda t: Delay(by=t)),
     TIMES.map(lambda t: Delay(uniform=Uniform(most=t))),
     st.tuples(TIMES, TIMES).map(lambda t: Delay(normal=Normal(mean=t[0], deviation=t[1]))),
@@ -203,6 +352,15 @@ BYTES = st.one_of(
 )
 
 
+#: Each kind as its example has it, for any request.
+KINDS = {
+    kind: structs.replace(loads(f"faults: [{text}]").faults[0], on="*", after=0, times=None)
+    for kind, text in GENERATOR.FAULTS.items()
+}
+#: Those at which the command does not run; `stale` is one from the second request on.
+WITHOUT_THE_COMMAND = {"error", "hang", "ignore", "kill_on"}
+
+
 def replies(data: bytes, *faults: Fault) -> bytes:
     return course(*faults).send(data)
 
@@ -223,10 +381,40 @@ def test_what_truncates_gives_the_beginning_of_each_reply(data: bytes, keep: int
     assert replies(data, Truncate(keep=keep)) == b"".join(reply[:keep] for reply in whole)
 
 
-@settings(max_examples=30, deadline=None)
-@given(data=REQUESTS, faults=st.lists(st.one_of(DELAYS, SPLITS, BYTES), max_size=4))
-def test_the_same_seed_gives_the_same_bytes(data: bytes, faults: list[Fault]) -> None:
-    assert replies(data, *faults) == replies(data, *faults)
+@settings(max_examples=60, deadline=None)
+@given(
+    data=REQUESTS,
+    faults=st.lists(
+        st.one_of(DELAYS, SPLITS, BYTES, st.sampled_from(list(KINDS.values()))), max_size=4
+    ),
+    seed=st.integers(0, 9),
+    chance=st.sampled_from([1.0, 0.5]),
+)
+def test_the_same_seed_gives_the_same_effects(
+    data: bytes, faults: list[Fault], seed: int, chance: float
+) -> None:
+    faults = [structs.replace(fault, probability=chance) for fault in faults]
+    first, second = (course(*faults, seed=seed).effects(data) for _ in range(2))
+    assert first == second
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=REQUESTS,
+    fault=st.one_of(DELAYS, SPLITS, BYTES, st.sampled_from(list(KINDS.values()))),
+    cuts=st.lists(st.integers(0, 400), max_size=3),
+)
+def test_whatever_goes_wrong_the_agent_serves_again_when_it_is_over(
+    data: bytes, fault: Fault, cuts: list[int]
+) -> None:
+    guest = course(structs.replace(fault, name="it"))
+    for start, end in pairwise([0, *sorted(cuts), len(data)]):
+        guest.effects(data[start:end])
+    guest.agent.disturber.switch("it", on=False)
+    guest.advance(10)
+    sync = b"\xff" + request("guest-sync-delimited", id=5)
+    # A reply that was put aside may come after it.
+    assert b'\xff{"return": 5}\n' in guest.send(sync)
 
 
 @settings(max_examples=30, deadline=None)
@@ -259,17 +447,25 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("data", CHANGES)
-def test_an_injected_error_leaves_the_guest_as_it_was_and_a_lost_reply_does_not(
-    data: bytes,
-) -> None:
-    plain, failed, lost = course(), course(InjectedError(desc="x")), course(Drop())
+@pytest.mark.parametrize("data", CHANGES, ids=["open", "freeze", "vcpus"])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_fault_lets_the_command_run_or_leaves_the_guest_as_it_was(kind: str, data: bytes) -> None:
+    plain, disturbed = course(), course(KINDS[kind])
     before = state(plain)
     assert b"return" in plain.send(data)
-    assert b"error" in failed.send(data)
-    assert lost.send(data) == b""
-    assert state(failed) == before
-    assert state(lost) == state(plain) != before
+    disturbed.effects(data)
+    runs = kind not in WITHOUT_THE_COMMAND
+    assert state(disturbed) == (state(plain) if runs else before)
+    assert state(plain) != before
+
+
+@pytest.mark.parametrize("data", CHANGES, ids=["open", "freeze", "vcpus"])
+def test_a_stale_reply_leaves_the_guest_as_it_was(data: bytes) -> None:
+    guest = course(Stale(after=1))
+    guest.send(data)
+    before = state(guest)
+    guest.send(data)
+    assert state(guest) == before
 
 
 def test_delays_add_up() -> None:

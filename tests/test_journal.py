@@ -122,6 +122,7 @@ def test_a_fault_that_struck_is_named_and_the_next_exchange_is_free_of_it() -> N
     course.inject(InjectedError(desc="no", times=1))
     course.inject(Split(name="slices", times=1))
     course.send(PING + PING)
+    course.advance(0)
     assert [e.faults for e in course.journal.exchanges] == [("error", "slices"), ()]
 
 

@@ -69,6 +69,15 @@ guest:
             "f:1:67: faults[0].probability: expected above 0 and at most 1, found 0.0",
         ],
     ),
+    "a fault in a state in which it cannot strike": (
+        "faults: [{kind: refuse, when: booting}, {kind: drop, when: booting}]",
+        [
+            (
+                "f:1:60: faults[1].when: no request is executed while the guest is booting "
+                "(expected up, frozen or a mapping)"
+            )
+        ],
+    ),
     "a fault for a command that there is not": (
         "faults: [{kind: drop, on: guest-pong}]",
         [
@@ -97,7 +106,7 @@ guest:
     "no delay, and two": (
         "faults: [{kind: delay}, {kind: delay, by: 1s, uniform: {most: 1s}}]",
         [
-            "f:1:10: faults[0]: no delay is given (expected by, uniform, normal or lognormal)",
+            "f:1:10: faults[0]: no delay is given (expected by, uniform, normal, lognormal or growing)",
             "f:1:56: faults[1].uniform: there is 'by' already (expected one of the two)",
         ],
     ),
@@ -133,7 +142,7 @@ guest:
         "faults: [{kind: corrupt}, {kind: edit}]",
         [
             "f:1:10: faults[0]: nothing to corrupt (expected at or bits)",
-            "f:1:27: faults[1]: nothing to edit (expected set or remove)",
+            "f:1:27: faults[1]: nothing to edit (expected set, remove or retype)",
         ],
     ),
     "a place that is none": (

@@ -7,7 +7,8 @@ import pytest
 from qgasim.effects import Close
 from qgasim.scenario import loads
 from qgasim.scenario.dump import to_yaml
-from qgasim.timeline import AgentUpgrades, DiskFills, NicDisappears, Reboot, Resume, state_of
+from qgasim.states import state_of
+from qgasim.timeline import AgentUpgrades, DiskFills, NicDisappears, Reboot, Resume
 from tests.serving import SECOND, Course
 
 PING = b'{"execute":"guest-ping"}\n'

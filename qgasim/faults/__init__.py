@@ -40,6 +40,7 @@ from qgasim.faults.stream import (
 )
 from qgasim.faults.timing import Delay, Drop, Hang, Ignore, Late, Leak
 from qgasim.matching import compile_match
+from qgasim.states import state_of
 from qgasim.wire import Message, encode
 
 if TYPE_CHECKING:
@@ -92,8 +93,9 @@ AnyFault: TypeAlias = (
     | InjectedError | InvalidUtf8 | KillOn | Late | Leak | MissingSentinel | NoNewline | Refuse
     | Reorder | Reset | Split | Stale | Truncate | WrongId
 )  # fmt: skip
-#: Earlier replies that are kept for `Stale`, for each command.
-HISTORY: Final = 64
+#: How many earlier replies are kept for `Stale`, and how many bytes of them.
+HISTORY: Final = 1024
+HISTORY_BYTES: Final = 64 << 20
 _OF_CONNECTIONS: Final = (Refuse, AcceptThenSilence)
 
 
@@ -106,6 +108,9 @@ class LiveFault:
         self.seen = 0
         self.struck = 0
         self.is_on = True
+        # The process of the agent at which it struck last, and how often it had struck before.
+        self._process: object = None
+        self._before = 0
 
     def strikes(self, arguments: dict[str, Any], agent: "Agent", chance: random.Random) -> bool:
         """Tell whether it strikes now, and count."""
@@ -122,8 +127,15 @@ class LiveFault:
             return False
         if fault.probability < 1 and chance.random() >= fault.probability:
             return False
+        if agent.process is not self._process:
+            self._process, self._before = agent.process, self.struck
         self.struck += 1
         return True
+
+    @property
+    def struck_process(self) -> int:
+        """How often it has struck at the agent's process that it struck last."""
+        return self.struck - self._before
 
 
 def _holds(fault: Fault, agent: "Agent") -> bool:
@@ -138,7 +150,27 @@ def _holds(fault: Fault, agent: "Agent") -> bool:
         ):
             return False
         return when.uptime <= uptime and (when.until is None or uptime < when.until)
-    return agent.is_frozen == (when == "frozen")
+    return state_of(agent) == when
+
+
+class History:
+    """Earlier replies, as many as are kept."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[str, int, bytes]] = deque()
+        self._size = 0
+
+    def add(self, command: str, at: int, reply: bytes) -> None:
+        """Keep a reply to *command*, and let go of the oldest if there are too many."""
+        self._kept.append((command, at, reply))
+        self._size += len(reply)
+        while len(self._kept) > HISTORY or (self._size > HISTORY_BYTES and len(self._kept) > 1):
+            _, _, gone = self._kept.popleft()
+            self._size -= len(gone)
+
+    def of(self, command: str) -> list[tuple[int, bytes]]:
+        """Give the replies to *command*, with the uptime of each, the latest last."""
+        return [(at, reply) for name, at, reply in self._kept if name == command]
 
 
 class Disturber:
@@ -149,7 +181,7 @@ class Disturber:
         self.random = random.Random(f"faults {seed}")
         self._faults: list[LiveFault] = []
         self._by_command: dict[str, tuple[LiveFault, ...]] = {}
-        self._history: dict[str, deque[tuple[int, bytes]]] = {}
+        self._history = History()
         self._late: list[bytes] = []
         self._reordered: list[bytes] = []
         #: Whether the client that is connected is not listened to.
@@ -214,9 +246,11 @@ class Disturber:
                 for live in self._faults
                 if live.matches_command(command) and not isinstance(live.fault, _OF_CONNECTIONS)
             )
+            # Whoever asks for ever other or very long names may do so.
             if len(self._by_command) >= 512:
                 self._by_command.clear()
-            self._by_command[command] = found
+            if len(command) <= 100:
+                self._by_command[command] = found
         return found
 
     def concerns(self, message: Message) -> bool:
@@ -226,6 +260,11 @@ class Disturber:
         command = message.get("execute") if type(message) is dict else None
         return bool(self._late or self.find(command if isinstance(command, str) else ""))
 
+    def forget(self) -> None:
+        """Let go of the replies that were put aside: the agent's process has ended."""
+        self._late.clear()
+        self._reordered.clear()
+
     def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
         """Give what becomes of a request, which *execute* executes."""
         command, arguments = _parts(message)
@@ -233,8 +272,11 @@ class Disturber:
         agent = self.agent
         striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]
         self.struck = tuple(live.fault for live in striking)
-        history = self._history.setdefault(command, deque(maxlen=HISTORY))
+        is_remembered = any(isinstance(live.fault, Stale) for live in concerned)
         late, self._late = self._late, []
+        if not striking and not is_remembered:
+            return [*execute(message), *late]
+        process = agent.process
         exchange = Exchange(
             command=command,
             arguments=arguments,
@@ -242,7 +284,7 @@ class Disturber:
             now=agent.guest.clock.uptime(),
             random=self.random,
             count=0,
-            history=list(history),
+            history=self._history.of(command) if is_remembered else [],
             late=self._late,
             reordered=self._reordered,
             recall=lambda uptime: agent.snapshots.look(
@@ -258,12 +300,14 @@ class Disturber:
                 break
         if effects is None:
             effects = execute(message)
-            if any(isinstance(live.fault, Stale) for live in concerned):
-                history.extend((exchange.now, e) for e in effects if isinstance(e, bytes))
+            if is_remembered and (reply := join_bytes(effects)):
+                self._history.add(command, exchange.now, reply)
         for live in striking:
             exchange.count = live.struck - 1
+            exchange.count_of_process = live.struck_process - 1
             effects = live.fault.apply(exchange, effects)
-        return [*effects, *late]
+        # A process that has died says nothing more.
+        return [*effects, *late] if agent.process is process else effects
 
     def finish(self) -> list[bytes]:
         """Give the replies that were put aside until all that came together is answered."""

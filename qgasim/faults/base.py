@@ -3,26 +3,24 @@
 import json
 import random
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from msgspec import Struct, field
 
 from qgasim.effects import Effect
 from qgasim.guest.units import Duration
 from qgasim.matching import Match
+from qgasim.states import State
 from qgasim.wire import encode
 
 __all__ = [
     "Exchange",
     "Fault",
     "FromUptime",
-    "GuestState",
     "join_bytes",
     "rewrite",
     "rewrite_value",
 ]
-
-GuestState: TypeAlias = Literal["up", "frozen"]
 
 
 class FromUptime(Struct, frozen=True, kw_only=True):
@@ -51,6 +49,8 @@ class Exchange(Struct, kw_only=True):
     random: random.Random
     #: How often the fault has struck before.
     count: int
+    #: How often it has since the agent's process was started.
+    count_of_process: int = 0
     #: Earlier replies to this command, with the uptime of each, the latest last.
     history: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
     #: Replies to be sent after the next one.
@@ -77,7 +77,7 @@ class Fault(Struct, frozen=True, kw_only=True, tag_field="kind"):
     #: The chance that it strikes when it could.
     probability: float = 1.0
     #: The state of the guest in which it strikes, or the uptime from which on it does.
-    when: GuestState | FromUptime | None = None
+    when: State | FromUptime | None = None
     #: What it is called, to be switched on and off.
     name: str = ""
 

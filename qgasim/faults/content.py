@@ -1,13 +1,16 @@
 """Faults in what a reply says."""
 
-from typing import Any, cast
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from msgspec import field
 
 from qgasim.effects import Effect
 from qgasim.faults.base import Exchange, Fault, rewrite, rewrite_value
 from qgasim.guest.units import Duration, Size
-from qgasim.wire import encode_string
+from qgasim.wire import encode, encode_string
 
 __all__ = ["Edit", "Empty", "Huge", "InjectedError", "Stale", "parse_pointer"]
 
@@ -57,13 +60,49 @@ def parse_pointer(pointer: str) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 
+JsonType: TypeAlias = Literal["null", "boolean", "integer", "number", "string", "array", "object"]
+
+
+def _members(value: Any) -> dict[str, Any]:
+    """Make an object of a value; of an array as PHP does, by index."""
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    return {str(index): item for index, item in enumerate(items)}
+
+
+def _number(value: Any) -> float:
+    """Make a number of a value: of what is none, its length."""
+    if isinstance(value, str):
+        return float(value) if value.isdecimal() else len(value)
+    if isinstance(value, list | dict):
+        return len(cast("list[object]", value))
+    return float(value or 0)
+
+
+#: How a value of another type becomes one of this.
+_RETYPE: Final[dict[JsonType, Callable[[Any], Any]]] = {
+    "null": lambda _: None,
+    "boolean": bool,
+    "integer": lambda value: int(value if isinstance(value, int) else _number(value)),
+    "number": _number,
+    "string": lambda value: value if isinstance(value, str) else encode(value),
+    "array": lambda value: cast("Any", value) if isinstance(value, list) else [value],
+    "object": lambda value: cast("Any", value) if isinstance(value, dict) else _members(value),
+}
+
+
 class Edit(Fault, frozen=True, kw_only=True, tag="edit"):
-    """The value that is returned is changed at some places, named by JSON Pointers."""
+    """The value that is returned is changed at some places: JSON Pointers; ``*`` is every item.
+
+    First it is set, then removed, then retyped.
+    """
 
     #: What is there instead, by place. Where nothing is, a member is added.
     set: dict[str, Any] = field(default_factory=dict[str, Any])
     #: Places at which nothing is any more.
     remove: tuple[str, ...] = ()
+    #: Of which type what is there becomes, by place: a number its digits, an array an object with its
+    #: indices as names.
+    retype: dict[str, JsonType] = field(default_factory=dict[str, JsonType])
 
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
         """Change it; places that there are not are passed over."""
@@ -72,28 +111,55 @@ class Edit(Fault, frozen=True, kw_only=True, tag="edit"):
     def _edited(self, value: Any) -> Any:
         holder: list[Any] = [value]
         for pointer, new in self.set.items():
-            _change(holder, ["0", *parse_pointer(pointer)], [new])
+            _change(holder, pointer, partial(_put, new))
         for pointer in self.remove:
-            _change(holder, ["0", *parse_pointer(pointer)], [])
+            _change(holder, pointer, _take)
+        for pointer, wanted in self.retype.items():
+            _change(holder, pointer, partial(_retype, wanted))
         return holder[0] if holder else {}
 
 
-def _change(container: Any, path: list[str], new: list[Any]) -> None:
-    """Put the one item of *new* at *path*, or nothing."""
+Change: TypeAlias = Callable[[list[Any]], list[Any]]
+
+
+def _put(new: Any, _: list[Any]) -> list[Any]:
+    return [deepcopy(new)]
+
+
+def _take(_: list[Any]) -> list[Any]:
+    return []
+
+
+def _retype(wanted: JsonType, old: list[Any]) -> list[Any]:
+    return [_RETYPE[wanted](value) for value in old]
+
+
+def _change(holder: list[Any], pointer: str, change: Change) -> None:
+    """Put at a place what *change* makes of what is there: a list of one item, or of none."""
+    if holder:
+        _change_at(holder, ["0", *parse_pointer(pointer)], change)
+
+
+def _change_at(container: Any, path: list[str], change: Change) -> None:
     name, *rest = path
     if isinstance(container, list):
         items = cast("list[object]", container)
-        if not name.isdecimal() or int(name) >= len(items):
-            return
-        if rest:
-            _change(items[int(name)], rest, new)
+        if name == "*":
+            places = range(len(items))
+        elif name.isdecimal() and int(name) < len(items):
+            places = range(int(name), int(name) + 1)
         else:
-            items[int(name) : int(name) + 1] = new
+            return
+        for place in reversed(places):
+            if rest:
+                _change_at(items[place], rest, change)
+            else:
+                items[place : place + 1] = change([items[place]])
     elif isinstance(container, dict):
         members = cast("dict[str, object]", container)
         if rest:
-            _change(members.get(name), rest, new)
-        elif new:
+            _change_at(members.get(name), rest, change)
+        elif new := change([members[name]] if name in members else []):
             members[name] = new[0]
         else:
             members.pop(name, None)

@@ -50,7 +50,7 @@ class Split(Fault, frozen=True, kw_only=True, tag="split"):
 
     #: How many bytes each has; the last size goes for all that follow.
     sizes: tuple[int, ...] = (1,)
-    #: How long it takes from piece to piece.
+    #: How long it takes from piece to piece; if no time at all, they are sent one by one all the same.
     pause: Duration = 0
 
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
@@ -69,7 +69,7 @@ class Split(Fault, frozen=True, kw_only=True, tag="split"):
                 rest = effect
                 while rest:
                     size = self.sizes[min(number, len(self.sizes) - 1)]
-                    if number and self.pause:
+                    if number:
                         now += self.pause
                         added += self.pause
                         pieces.append(Wait(now))

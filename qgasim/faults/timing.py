@@ -6,7 +6,18 @@ from qgasim.effects import FOR_EVER, Effect, Wait
 from qgasim.faults.base import Exchange, Fault
 from qgasim.guest.units import Duration
 
-__all__ = ["Delay", "Drop", "Hang", "Ignore", "Late", "Leak", "LogNormal", "Normal", "Uniform"]
+__all__ = [
+    "Delay",
+    "Drop",
+    "Growing",
+    "Hang",
+    "Ignore",
+    "Late",
+    "Leak",
+    "LogNormal",
+    "Normal",
+    "Uniform",
+]
 
 
 def _later(exchange: Exchange, effects: list[Effect], delay: int) -> list[Effect]:
@@ -42,8 +53,19 @@ class LogNormal(Struct, frozen=True, kw_only=True):
     sigma: float = 1.0
 
 
+class Growing(Struct, frozen=True, kw_only=True):
+    """Longer each time."""
+
+    #: What the first takes.
+    first: Duration = 0
+    #: What each takes more than the one before.
+    step: Duration
+    #: The longest; absent: it goes on growing.
+    most: Duration | None = None
+
+
 class Delay(Fault, frozen=True, kw_only=True, tag="delay"):
-    """The reply comes later. Give one of *by*, *uniform*, *normal*, *lognormal*."""
+    """The reply comes later. Give one of *by*, *uniform*, *normal*, *lognormal*, *growing*."""
 
     #: By this much.
     by: Duration | None = None
@@ -53,6 +75,8 @@ class Delay(Fault, frozen=True, kw_only=True, tag="delay"):
     normal: Normal | None = None
     #: By a random time.
     lognormal: LogNormal | None = None
+    #: By a time that grows.
+    growing: Growing | None = None
 
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Wait before all."""
@@ -64,20 +88,24 @@ class Delay(Fault, frozen=True, kw_only=True, tag="delay"):
         elif self.lognormal is not None:
             tail = chance.lognormvariate(0, self.lognormal.sigma)
             delay = int(min(self.lognormal.median * tail, FOR_EVER))
+        elif self.growing is not None:
+            delay = self.growing.first + self.growing.step * exchange.count
+            if self.growing.most is not None:
+                delay = min(delay, self.growing.most)
         else:
             delay = self.by or 0
         return _later(exchange, effects, delay)
 
 
 class Leak(Fault, frozen=True, kw_only=True, tag="leak"):
-    """Each reply comes later than the one before."""
+    """Each reply comes later than the one before, until the agent is started again."""
 
     #: By this much, each time.
     by: Duration
 
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Wait before all, longer and longer."""
-        return _later(exchange, effects, self.by * (exchange.count + 1))
+        return _later(exchange, effects, self.by * (exchange.count_of_process + 1))
 
 
 class Hang(Fault, frozen=True, kw_only=True, tag="hang"):

@@ -23,7 +23,8 @@ from qgasim.journal.entries import (
     show_time,
 )
 from qgasim.journal.keeping import KEPT, clip
-from qgasim.timeline import Event, State, state_of
+from qgasim.states import State, state_of
+from qgasim.timeline import Event
 from qgasim.wire import JsonValue, Message
 
 if TYPE_CHECKING:

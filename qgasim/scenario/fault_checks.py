@@ -1,14 +1,16 @@
 """What must hold of faults besides types."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from qgasim.faults.base import Fault
+from qgasim.faults.connection import AcceptThenSilence, Refuse
 from qgasim.faults.content import Edit, Stale, parse_pointer
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split
 from qgasim.faults.timing import Delay, Uniform
 from qgasim.matching import compile_match
 from qgasim.scenario.checks import Wrong
+from qgasim.states import State
 
 __all__ = ["FAULT_CHECKS"]
 
@@ -24,12 +26,26 @@ def _check_fault(fault: Fault) -> Wrong:
             yield name, f"expected {least} or more, found {value}"
     if not 0 < fault.probability <= 1:
         yield "probability", f"expected above 0 and at most 1, found {fault.probability}"
+    is_of_connections = isinstance(fault, AcceptThenSilence | Refuse)
+    if (
+        fault.when in get_args(State)
+        and fault.when not in ("up", "frozen")
+        and not is_of_connections
+    ):
+        yield (
+            "when",
+            f"no request is executed while the guest is {fault.when} (expected up, frozen or a mapping)",
+        )
 
 
 def _check_delay(fault: Delay) -> Wrong:
-    given = [n for n in ("by", "uniform", "normal", "lognormal") if getattr(fault, n) is not None]
+    given = [
+        n
+        for n in ("by", "uniform", "normal", "lognormal", "growing")
+        if getattr(fault, n) is not None
+    ]
     if not given:
-        yield "", "no delay is given (expected by, uniform, normal or lognormal)"
+        yield "", "no delay is given (expected by, uniform, normal, lognormal or growing)"
     elif len(given) > 1:
         yield given[1], f"there is '{given[0]}' already (expected one of the two)"
 
@@ -80,9 +96,10 @@ def _check_corrupt(fault: Corrupt) -> Wrong:
 
 
 def _check_edit(fault: Edit) -> Wrong:
-    if not fault.set and not fault.remove:
-        yield "", "nothing to edit (expected set or remove)"
+    if not fault.set and not fault.remove and not fault.retype:
+        yield "", "nothing to edit (expected set, remove or retype)"
     places = [(f"set.{pointer}", pointer) for pointer in fault.set]
+    places += [(f"retype.{pointer}", pointer) for pointer in fault.retype]
     places += [(f"remove[{index}]", pointer) for index, pointer in enumerate(fault.remove)]
     for path, pointer in places:
         try:
