@@ -321,7 +321,7 @@ def error_of(exchange: Exchange) -> str | None:
     try:
         reply = msgspec_json.decode(exchange.reply.lstrip(b"\xff"))
         return str(reply["error"]["desc"])
-    except (DecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         return None
 
 

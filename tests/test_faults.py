@@ -485,3 +485,14 @@ def test_a_scenario_with_faults_can_be_written_again() -> None:
     scenario = loads(f"faults: [{', '.join(GENERATOR.FAULTS.values())}]")
     assert loads(to_yaml(scenario)).faults == scenario.faults
     scenario.build(HandClock())
+
+
+def test_a_reply_that_is_nested_too_deeply_to_be_read_stays_as_it_is() -> None:
+    # The deepest id that qemu-ga takes: tests/golden/7.2/wire.jsonl, nest-id-array-1024.
+    deep = b"[" * 1023 + b"]" * 1023
+    fault = '{"extends": "debian-12", "faults": [{"kind": "edit", "set": {"": 1}}]}'
+    edited = Course(fault)
+    assert edited.send(PING) == b'{"return": 1}\n'
+    assert (
+        edited.send(PING[:-2] + b',"id":' + deep + b"}") == b'{"return": {}, "id": ' + deep + b"}\n"
+    )

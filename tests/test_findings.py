@@ -692,3 +692,10 @@ def test_a_careful_client_gives_no_cause(tmp_path: Path) -> None:
         found = thread.call(lambda: find(journal))
         assert len(thread.call(lambda: journal.exchanges)) == 18
     assert found == []
+
+
+def test_an_id_that_is_nested_as_deeply_as_an_agent_takes_it_is_no_trouble() -> None:
+    course = Noted()
+    course.send(b'{"execute":"guest-ping","id":' + b"[" * 1023 + b"]" * 1023 + b"}\n")
+    assert course.journal.exchanges[-1].reply.startswith(b'{"return": {}, "id": [[[')
+    assert names(course) == []

@@ -8,7 +8,7 @@ import pytest
 from qgasim.errors import QgaSimError, VerificationError
 from qgasim.faults.timing import Hang
 from qgasim.matching import Match
-from qgasim.verification import in_order, never, verify
+from qgasim.verification import error_of, in_order, never, verify
 from tests.noting import Noted
 
 FREEZE, THAW = "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"
@@ -270,3 +270,11 @@ def test_what_cannot_be_asked_is_no_failure_but_a_mistake(
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         verification(course.journal, *args, **kwargs)
     assert text in str(caught.value)
+
+
+def test_the_error_of_a_reply_that_is_nested_too_deeply_is_not_read() -> None:
+    course = Noted()
+    deep = b"[" * 1022 + b"]" * 1022
+    course.send(b'{"execute":"nope","id":7}{"execute":"nope","id":' + deep + b"}")
+    texts = [error_of(exchange) for exchange in course.journal.exchanges]
+    assert texts == ["The command nope has not been found", None]

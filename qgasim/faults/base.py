@@ -119,7 +119,7 @@ def rewrite_value(effects: list[Effect], change: Callable[[Any], Any]) -> list[E
         try:
             message = json.loads(reply.removeprefix(b"\xff"))
             message["return"] = change(message["return"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError, KeyError, TypeError):
             return reply
         return start + encode(message).encode("ascii") + b"\n"
 

@@ -184,10 +184,10 @@ def _is_whole(exchange: Exchange) -> bool:
 
 
 def decode_reply(exchange: Exchange) -> dict[str, Any] | None:
-    """Give the reply as a value; None if it is none, or was cut."""
+    """Give the reply as a value; None if it is none, was cut, or is nested too deeply."""
     try:
         reply = msgspec_json.decode(exchange.reply.lstrip(b"\xff"))
-    except (DecodeError, UnicodeDecodeError):
+    except (DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return cast("dict[str, Any]", reply) if isinstance(reply, dict) else None
 
