@@ -71,3 +71,13 @@ def test_a_block_written_after_a_read_that_was_refused_is_written_at_once() -> N
     block = base64.b64encode(bytes(4096)).decode()
     assert course.say("guest-file-write", handle=writer, buf_b64=block)["return"]["count"] == 4096
     assert len(course.guest.files.read("/tmp/x")) == 4097
+
+
+def test_a_device_that_takes_any_place_for_its_beginning_does_not_take_minus_one() -> None:
+    # qemu-ga 7.2.22 on Linux 6.1: lseek() of /dev/zero gives 0 (drivers/char/mem.c, null_lseek()), but
+    # fseek() returns -1 as the place, and no errno (found by `qgasim compare`).
+    course = Course("debian-12")
+    handle = course.say("guest-file-open", path="/dev/zero")["return"]
+    course.say("guest-file-read", handle=handle, count=5)
+    said = course.say("guest-file-seek", handle=handle, offset=-1, whence="set")
+    assert said == {"error": {"class": "GenericError", "desc": "failed to seek file"}}

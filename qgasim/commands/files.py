@@ -66,7 +66,8 @@ def _get(agent: Agent, handle: int) -> FileHandle:
 
 
 def _failed(what: str, error: OSError) -> CommandError:
-    return CommandError(f"{what}: {error.strerror}")
+    # util/error.c, error_setg_errno(): no errno, no words about it.
+    return CommandError(f"{what}: {error.strerror}" if error.errno else what)
 
 
 @command(since=(0, 15))

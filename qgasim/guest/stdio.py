@@ -237,6 +237,10 @@ class Stream:
         self._write_base = self._write = self._write_end = 0
         self._offset = result + count
         self.at_end = False
+        if offset == -1:
+            # What is returned is the place asked for, and -1 means failure: nobody has set errno.
+            # A device that takes any place for its beginning (/dev/zero) gets that far.
+            raise os_error(0)
 
     def _seek_file(self, offset: int, whence: int) -> None:
         self._offset = self.file.seek(offset, whence)
