@@ -5,7 +5,7 @@ visited is refused at the end.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias, TypeGuard, get_args, get_origin
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -13,20 +13,12 @@ from msgspec import Struct
 from qgasim.dialect import Dialect
 from qgasim.errors import CommandError
 from qgasim.schema import Alternate, is_in, strip
-from qgasim.wire import hash_order
+from qgasim.wire import hash_order, is_array, is_object
 
 __all__ = ["Member", "Visit", "make_visit", "read_members"]
 
 #: Takes a value and the path that errors call it by.
 Visit: TypeAlias = Callable[[Any, str], Any]
-
-
-def _is_array(value: Any) -> TypeGuard[list[Any]]:
-    return type(value) is list
-
-
-def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    return type(value) is dict
 
 
 def _kind(value: object) -> type:
@@ -84,7 +76,7 @@ def _visit_alternate(name: str, branches: dict[type, Visit]) -> Visit:
 
 def _visit_list(element: Visit) -> Visit:
     def visit(value: Any, path: str) -> list[Any]:
-        if not _is_array(value):
+        if not is_array(value):
             raise _wrong_type(path, "array")
         return [element(item, f"{path}[{i}]") for i, item in enumerate(value)]
 
@@ -211,7 +203,7 @@ def _visit_struct(cls: type[Struct], dialect: Dialect) -> Visit:
     names = [field.name for field in msgspec.structs.fields(cls) if is_in(field.type, dialect)]
 
     def visit(value: Any, path: str) -> Struct:
-        if not _is_object(value):
+        if not is_object(value):
             raise _wrong_type(path, "object")
         read = read_members(members, value, path + ".")
         return cls(**dict(zip(names, read, strict=True)))

@@ -177,6 +177,6 @@ def parse(line: bytes) -> dict[str, Any]:
     """Read a reply; what is none is an empty one."""
     try:
         reply = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return cast(dict[str, Any], reply) if isinstance(reply, dict) else {}

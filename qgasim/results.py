@@ -7,13 +7,14 @@ from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import FieldInfo
 
 from qgasim import base64
 from qgasim.dialect import Dialect
 from qgasim.schema import is_in, strip
 from qgasim.wire import bucket, encode_double, encode_string
 
-__all__ = ["Pieces", "WriteResult", "make_write"]
+__all__ = ["Pieces", "WriteResult", "fields_in_order", "make_write"]
 
 Write: TypeAlias = Callable[[Any], str]
 Pieces: TypeAlias = list[bytes]
@@ -29,14 +30,20 @@ def _write_list(write: Write) -> Write:
     return lambda value: f"[{', '.join(map(write, value))}]"
 
 
-def _members(
-    cls: type[Struct], dialect: Dialect
-) -> tuple[list[str], list[Write], Callable[[Any], tuple[Any, ...]]]:
-    """Give the keys of *cls*, what writes their values and what gets these, in a QDict's order."""
+def fields_in_order(cls: type[Struct], dialect: Dialect) -> list[FieldInfo]:
+    """Give the members of *cls* that a release has, in the order in which a QDict has them."""
     fields = [f for f in msgspec.structs.fields(cls) if is_in(f.type, dialect)]
     # In a bucket, the latest first, as in `hash_order`.
     fields.reverse()
     fields.sort(key=lambda field: bucket(field.encode_name))
+    return fields
+
+
+def _members(
+    cls: type[Struct], dialect: Dialect
+) -> tuple[list[str], list[Write], Callable[[Any], tuple[Any, ...]]]:
+    """Give the keys of *cls*, what writes their values and what gets these, in a QDict's order."""
+    fields = fields_in_order(cls, dialect)
     keys = [f"{encode_string(f.encode_name)}: " for f in fields]
     writers = [_make_write(f.type, dialect) for f in fields]
     # The first name twice, so that there is a tuple for a single member, too.

@@ -14,6 +14,7 @@ __all__ = ["main"]
 _COMMANDS: Final = {
     "call": "call",
     "check": "scenarios",
+    "compare": "compare",
     "init": "scenarios",
     "scenarios": "scenarios",
     "schema": "scenarios",

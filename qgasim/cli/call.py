@@ -3,14 +3,11 @@
 import argparse
 import json
 import sys
-from typing import Any, Final
+from typing import Any
 
-from qgasim.cli.parser import Parser
+from qgasim.cli.parser import Parser, seconds
 
 __all__ = ["call"]
-
-#: What a socket's time-out can hold, and nobody waits for: a year.
-_LONGEST: Final = 365 * 86400
 
 
 def call(arguments: list[str]) -> int:
@@ -28,23 +25,13 @@ def call(arguments: list[str]) -> int:
         help="arguments; a value is taken as JSON if it is any, else as a string",
     )
     parser.add_argument(
-        "--timeout", type=_seconds, default=5.0, metavar="S", help="seconds to wait (default: 5)"
+        "--timeout", type=seconds, default=5.0, metavar="S", help="seconds to wait (default: 5)"
     )
     parser.add_argument(
         "--no-reply", action="store_true", help="do not wait: guest-shutdown answers nothing"
     )
     options = parser.parse_args(arguments)
     return _call_agent(options, _command_arguments(parser, options.arguments))
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, found {text!r}")
-    return seconds
 
 
 def _command_arguments(parser: Parser, words: list[str]) -> dict[str, Any]:

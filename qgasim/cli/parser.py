@@ -3,9 +3,12 @@
 import argparse
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
-__all__ = ["Parser", "mute"]
+__all__ = ["Parser", "mute", "seconds"]
+
+#: What a socket's time-out can hold, and nobody waits for: a year.
+_LONGEST: Final = 365 * 86400
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,3 +23,14 @@ def mute() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
+
+
+def seconds(text: str) -> float:
+    """Read an option's number of seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, found {text!r}")
+    return seconds

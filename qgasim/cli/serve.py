@@ -20,6 +20,7 @@ DEFAULT_SCENARIO: Final = "debian-12"
 _EPILOG: Final = """\
 other commands (--help tells more of each):
   qgasim call SOCKET COMMAND [key=value ... | JSON]   ask an agent, simulated or real
+  qgasim compare SOCKET                               say where a real agent and qgasim differ
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
   qgasim init [FILE]                                  write a scenario to start from
   qgasim check FILE...                                say all that is wrong with scenarios

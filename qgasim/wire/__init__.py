@@ -6,7 +6,7 @@ Nothing here knows a command.
 from qgasim.wire.locating import LocatingReader
 from qgasim.wire.reader import LineReader, MessageReader
 from qgasim.wire.text import from_bytes, to_bytes
-from qgasim.wire.values import JsonValue, Message
+from qgasim.wire.values import JsonValue, Message, is_array, is_object
 from qgasim.wire.writer import bucket, encode, encode_double, encode_string, hash_order
 
 __all__ = [
@@ -21,5 +21,7 @@ __all__ = [
     "encode_string",
     "from_bytes",
     "hash_order",
+    "is_array",
+    "is_object",
     "to_bytes",
 ]

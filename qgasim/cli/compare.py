@@ -1,0 +1,125 @@
+"""``qgasim compare``: where a real agent and a simulated one differ."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from qgasim.cli.parser import Parser, seconds
+
+if TYPE_CHECKING:
+    from qgasim.compare import Comparison
+    from qgasim.listen import Address
+
+__all__ = ["compare"]
+
+_PREFIXES: Final = ("unix:", "tcp:", "vsock:")
+#: So much of a request or an answer is shown.
+_WIDTH: Final = 300
+
+
+def compare(arguments: list[str]) -> int:
+    """Compare; 0: no difference, 1: differences, 2: it could not be done."""
+    parser = Parser(
+        prog="qgasim compare",
+        description="Ask a real agent and a simulated one the same, and print where they differ. "
+        "Nothing in the real guest is changed.",
+    )
+    parser.add_argument(
+        "socket",
+        metavar="SOCKET",
+        help="the real agent's unix socket, or unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT",
+    )
+    parser.add_argument(
+        "--scenario",
+        metavar="FILE-or-NAME",
+        help="the simulated guest (default: the most similar that comes with qgasim)",
+    )
+    parser.add_argument(
+        "--agent",
+        metavar="RELEASE",
+        help="the simulated release (default: what the real agent says it is)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=10.0,
+        metavar="S",
+        help="seconds per request (default: 10)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, with nothing cut short")
+    options = parser.parse_args(arguments)
+
+    from qgasim.compare import RealAgent, compare  # noqa: PLC0415
+    from qgasim.dialect import find_dialect  # noqa: PLC0415
+
+    if options.agent is not None and find_dialect(options.agent) is None:
+        parser.error(f"--agent: no such release: '{options.agent}'")
+    with RealAgent(_address(parser, options.socket), options.timeout) as real:
+        result = compare(real, scenario=options.scenario, release=options.agent)
+    if options.json:
+        json.dump(_to_json(result), sys.stdout, indent=2)
+        print()
+    else:
+        print("\n".join(_to_lines(result)))
+    return int(bool(result.differences))
+
+
+def _address(parser: Parser, text: str) -> "Address":
+    from qgasim.listen import UnixAddress, parse_address  # noqa: PLC0415
+
+    if not text.startswith(_PREFIXES):
+        return UnixAddress(text)
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _to_lines(result: "Comparison") -> list[str]:
+    of_system = f", {result.system}" if result.system else ""
+    lines = [
+        f"real:      qemu-ga {result.version or '(it does not say)'}{of_system}",
+        f"simulated: qemu-ga {result.release}, scenario {result.scenario}",
+        *(f"note: {note}" for note in result.notes),
+    ]
+    for number, difference in enumerate(result.differences, 1):
+        lines += [
+            "",
+            f"{number}. {difference.topic}: {difference.what}",
+            f"   sent      {_show(difference.request)}",
+            f"   real      {_show(difference.real)}",
+            f"   simulated {_show(difference.simulated)}",
+        ]
+    count = len(result.differences)
+    said = (
+        "no difference" if count == 0 else "1 difference" if count == 1 else f"{count} differences"
+    )
+    return [*lines, "", f"{result.asked} requests: {said}"]
+
+
+def _to_json(result: "Comparison") -> dict[str, Any]:
+    return {
+        "real": {"version": result.version, "system": result.system},
+        "simulated": {"release": result.release, "scenario": result.scenario},
+        "asked": result.asked,
+        "notes": result.notes,
+        "differences": [
+            {
+                "topic": difference.topic,
+                "what": difference.what,
+                # A character is a byte.
+                "sent": difference.request.decode("latin-1"),
+                "real": difference.real.decode("latin-1"),
+                "simulated": difference.simulated.decode("latin-1"),
+            }
+            for difference in result.differences
+        ],
+    }
+
+
+def _show(data: bytes) -> str:
+    text = "".join(
+        chr(byte) if 0x20 <= byte < 0x7F else "\\n" if byte == 10 else f"\\x{byte:02x}"
+        for byte in data[:_WIDTH]
+    ).removesuffix("\\n")
+    return f"{text}... ({len(data)} bytes)" if len(data) > _WIDTH else text or "(nothing)"

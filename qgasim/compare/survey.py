@@ -1,0 +1,144 @@
+"""Who the real agent says it is, and which simulated one is to be compared with it."""
+
+from typing import Any, Final
+
+from msgspec import Struct
+
+from qgasim.channel import Channel
+from qgasim.client import parse
+from qgasim.compare.connection import Asked
+from qgasim.dialect import LATEST, OLDEST, find_dialect
+from qgasim.errors import ClientError
+from qgasim.scenario import Scenario, library, load
+from qgasim.wire import is_array, is_object
+
+__all__ = ["DEFAULT_SCENARIO", "GUESTS", "Listed", "Survey", "build_like", "read_return", "survey"]
+
+DEFAULT_SCENARIO: Final = "debian-12"
+#: The shipped guest that is most like a system, by what guest-get-osinfo calls it.
+GUESTS: Final = {
+    "alpine": "alpine-3.20",
+    "fedora": "fedora-43",
+    "freebsd": "freebsd-14",
+    "mswindows": "windows-server-2022",
+    "rhel": "rhel-9",
+    "ubuntu": "ubuntu-24.04",
+}
+
+
+class Listed(Struct, frozen=True):
+    """A command as guest-info lists it."""
+
+    is_enabled: bool
+    replies: bool
+
+
+class Survey(Struct, frozen=True):
+    """What an agent says of itself; None: it does not say."""
+
+    version: str | None
+    commands: dict[str, Listed] | None
+    system: str | None
+    system_id: str | None
+
+    @property
+    def disabled(self) -> list[str]:
+        """The commands that the agent has and refuses."""
+        return [name for name, listed in (self.commands or {}).items() if not listed.is_enabled]
+
+
+def read_return(answer: bytes) -> Any:
+    """Give what the first line of an answer returns; None if it is no reply, or an error."""
+    return parse(answer.partition(b"\n")[0]).get("return")
+
+
+def _read_object(answer: bytes) -> dict[str, Any]:
+    found = read_return(answer)
+    return found if is_object(found) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def survey(agent: Asked) -> Survey:
+    """Ask an agent who it is.
+
+    Raises:
+        ClientError: it does not answer, or is frozen.
+    """
+    info = _read_object(agent.ask((b'{"execute":"guest-info"}',)))
+    listed = info.get("supported_commands")
+    commands: dict[str, Listed] | None = None
+    if is_array(listed):
+        commands = {
+            str(entry.get("name")): Listed(
+                bool(entry.get("enabled")), bool(entry.get("success-response", True))
+            )
+            for entry in filter(is_object, listed)
+        }
+    if read_return(agent.ask((b'{"execute":"guest-fsfreeze-status"}',))) == "frozen":
+        raise ClientError("the guest is frozen, and so refuses most commands: thaw it first")
+    system = _read_object(agent.ask((b'{"execute":"guest-get-osinfo"}',)))
+    return Survey(
+        _text(info.get("version")),
+        commands,
+        _text(system.get("pretty-name")) or _text(system.get("name")),
+        _text(system.get("id")),
+    )
+
+
+def build_like(
+    found: Survey, *, scenario: str | None, release: str | None, notes: list[str]
+) -> tuple[str, Channel]:
+    """Build what is compared with the agent *found*: the scenario's name, and the way to its agent.
+
+    It is of the same release and has the same commands disabled. What had to be assumed is put into
+    *notes*.
+
+    Raises:
+        ClientError: it is not known which release to simulate.
+        ScenarioError: the scenario cannot be built.
+    """
+    known = library()
+    guest = GUESTS.get(found.system_id or "", DEFAULT_SCENARIO)
+    name = scenario or (guest if guest in known else DEFAULT_SCENARIO)
+    loaded = load(name)
+    loaded.agent.release = release or _choose_release(found, notes)
+    if found.commands is not None:
+        _disable_the_same(loaded, found, notes)
+    return name, loaded.build()
+
+
+def _choose_release(found: Survey, notes: list[str]) -> str:
+    if found.version is None:
+        raise ClientError("guest-info does not tell the agent's release: name one with --agent")
+    if find_dialect(found.version) is not None:
+        return found.version
+    number = found.version.split(".")[0]
+    is_newer = number.isdecimal() and int(number) >= LATEST[0]
+    nearest = "{}.{}".format(*(LATEST if is_newer else OLDEST))
+    notes.append(
+        f"release {found.version!r} is unknown to qgasim; simulated is {nearest} (--agent names another)"
+    )
+    return nearest
+
+
+def _disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> None:
+    """Have the same commands blocked: that is how an agent was set up, and says nothing of it."""
+    before = _disabled(scenario)
+    scenario.agent.allow_rpcs = []
+    scenario.agent.block_rpcs = []
+    unsupported = _disabled(scenario)
+    scenario.agent.block_rpcs = found.disabled
+    for text, names in (
+        ("disabled in the real agent, so in the simulated one, too", set(found.disabled) - before),
+        ("disabled in the scenario, but not here", before - set(found.disabled) - unsupported),
+    ):
+        if names:
+            notes.append(f"{text}: {', '.join(sorted(names))}")
+
+
+def _disabled(scenario: Scenario) -> set[str]:
+    table = scenario.build().agent.table
+    return {name for name, entry in table.items() if entry.disabled is not None}
