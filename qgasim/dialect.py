@@ -23,6 +23,7 @@ __all__ = [
     "Dialect",
     "Family",
     "Quirk",
+    "Switch",
     "Version",
     "find_dialect",
     "with_quirks",
@@ -31,6 +32,8 @@ __all__ = [
 Version: TypeAlias = tuple[int, int]
 Family: TypeAlias = Literal["linux", "freebsd", "windows"]
 """The platforms that qemu-ga is built for, as far as their commands differ."""
+Switch: TypeAlias = Literal["on", "off"]
+"""Whether an agent has a quirk (YAML 1.2 takes ``on`` and ``off`` for texts)."""
 
 
 class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
@@ -349,8 +352,9 @@ def find_dialect(release: str) -> Dialect | None:
     version = (int(match[1]), int(match[2]))
     if not OLDEST <= version <= LATEST:
         return None
-    full = FULL_VERSIONS.get(version, f"{match[1]}.{match[2]}.0") if match[3] is None else release
-    patch = (*version, int(match[3] or full.split(".")[2]))
+    is_short = match[3] is None and match[4] is None
+    full = FULL_VERSIONS.get(version, f"{match[1]}.{match[2]}.0") if is_short else release
+    patch = (*version, int(match[3] or FULL_VERSIONS.get(version, "..0").split(".")[2]))
     facts: dict[str, Any] = {}
     for change in CHANGES:
         is_stable = any(patch[:2] == fixed[:2] and patch >= fixed for fixed in change.stable)
@@ -368,9 +372,9 @@ def _find(version: Version) -> Dialect:
 RELEASES: Final[dict[Version, Dialect]] = {version: _find(version) for version in FULL_VERSIONS}
 
 
-def with_quirks(dialect: Dialect, quirks: Mapping[str, bool]) -> Dialect:
+def with_quirks(dialect: Dialect, quirks: Mapping[str, Switch]) -> Dialect:
     """Give the dialect of an agent with some quirks switched on or off."""
     facts: dict[str, Any] = {}
-    for name, is_on in quirks.items():
-        facts |= QUIRKS[name].on if is_on else QUIRKS[name].off
+    for name, switch in quirks.items():
+        facts |= QUIRKS[name].on if switch == "on" else QUIRKS[name].off
     return structs.replace(dialect, **facts)

@@ -18,7 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from qgasim.agent import Agent, AgentOptions
 from qgasim.channel import Channel, ChannelKind, make_channel
 from qgasim.commands import ALL_COMMANDS
-from qgasim.dialect import LATEST, OLDEST, QUIRKS, find_dialect, with_quirks
+from qgasim.dialect import LATEST, OLDEST, QUIRKS, Switch, find_dialect, with_quirks
 from qgasim.errors import ScenarioError
 from qgasim.faults import AnyFault
 from qgasim.guest import Guest, GuestSettings
@@ -68,7 +68,7 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     #: The release of qemu-ga: ``7.2``, a full version such as ``7.2.22``, or ``latest``.
     release: str = "7.2"
     #: Mistakes of real releases, switched on or off; those not named are as the release has them.
-    quirks: dict[str, bool] = field(default_factory=dict[str, bool])
+    quirks: dict[str, Switch] = field(default_factory=dict[str, Switch])
     #: What lies between client and agent.
     channel: ChannelKind = "virtio-serial"
     #: What lies in a serial channel when the first client connects: a character from U+0000 to U+00FF
