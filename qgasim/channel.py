@@ -79,6 +79,11 @@ class Channel:
         return True
 
     @property
+    def port_is_open(self) -> bool | None:
+        """Whether the guest has opened the port, as QEMU tells by VSERPORT_CHANGE; None: no port tells."""
+        return None
+
+    @property
     def waiting(self) -> bytes:
         """What was sent and has not yet been read by the agent."""
         return bytes(self._queue)
@@ -115,7 +120,7 @@ class Channel:
         if self._held is None and self._queue and self.agent.is_up:
             return 0
         event = self.agent.guest.next_event()
-        if self._held is None:
+        if self._held is None or not self.agent.is_up:
             return event
         return self._held[0] if event is None else min(event, self._held[0])
 
@@ -152,7 +157,7 @@ class Channel:
             self._held = None
         if self._held is not None:
             until, effects = self._held
-            if self.agent.guest.clock.uptime() < until:
+            if not self.agent.is_up or self.agent.guest.clock.uptime() < until:
                 return iter(())
             self._held = None
             journal = self.agent.journal
@@ -184,9 +189,11 @@ class Channel:
         self._keep(data, effects)
 
     def _keep(self, data: bytes, effects: Iterator[Effect]) -> None:  # noqa: ARG002
-        """Keep for the next client what this kind of channel keeps: nothing."""
-        for _ in effects:
-            pass
+        """Go on without a client; keep for the next one what this kind of channel keeps: nothing."""
+        for effect in effects:
+            if isinstance(effect, Wait):
+                self.hold(effect.until, effects)
+                return
 
     def wake_alone(self) -> None:
         """Do as `wake` while there is no client."""
@@ -217,6 +224,11 @@ class VirtioSerial(Channel):
         super().__init__(agent)
         self.keeps_unread = keeps_unread
         self._kept = bytearray(stale_bytes)
+
+    @property
+    def port_is_open(self) -> bool | None:
+        """Whether the guest has opened the port: whether the agent runs, which keeps it open."""
+        return self.agent.process is not None
 
     def _save(self) -> Callable[[], None]:
         kept, put_rest_back = bytes(self._kept), super()._save()
@@ -273,9 +285,20 @@ class IsaSerial(VirtioSerial):
 
     BYTES_PER_SECOND: Final = 11_520
 
+    @property
+    def port_is_open(self) -> bool | None:
+        """None: a serial port does not tell."""
+        return None
+
     def receive(self, data: bytes) -> Iterator[Effect]:
         """Take bytes from the client; give their effects, as fast as the line is."""
+        if self.needs_attention:
+            # They go through the queue, and are slow from there on.
+            return super().receive(data)
         return self._slow(super().receive(data))
+
+    def _go_on(self) -> Iterator[Effect]:
+        return self._slow(super()._go_on())
 
     def _slow(self, effects: Iterator[Effect]) -> Iterator[Effect]:
         for effect in effects:
@@ -312,16 +335,40 @@ class UnixListen(Channel):
 
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up; hang up if the process that had the connection is gone."""
-        effects = super().wake()
-        is_gone = self.agent.process is not self._process or self._process is None
-        return chain(effects, [Close()]) if is_gone else effects
-
-    def lose_client(self, *, unread: bytes | None) -> None:
-        """End the agent if the client left a reply unread: its read fails, and it stops."""
-        super().lose_client(unread=unread)
+        self.agent.guest.settle()
+        if self.agent.process is self._process is not None:
+            return super().wake()
+        # What was in its connections is gone with it.
         self._queue.clear()
         self._held = None
-        if unread is not None:
+        return iter([Close()])
+
+    def lose_client(self, *, unread: bytes | None) -> None:
+        """Have the agent do what the client still asked for, and end if it left a reply unread.
+
+        The agent is busy with it until then, and answers nobody (qemu-ga 7.2: what a client sent before
+        it left is executed to the end; then the read fails, if there was something unread).
+        """
+        super().lose_client(unread=unread)
+        stops = unread is not None
+        if self._held is None and not self._queue:
+            if stops:
+                self.agent.stop()
+            return
+        until, effects = self._held or (0, iter(()))
+        data = bytes(self._queue)
+        self._queue.clear()
+        if self._holder is self.agent.process or self._held is None:
+            self.hold(until, self._finish(effects, data, stops=stops))
+
+    def _finish(self, effects: Iterator[Effect], data: bytes, *, stops: bool) -> Iterator[Effect]:
+        """Do *effects*, and what *data* asks for, without a reply."""
+        journal = self.agent.journal
+        rest = self.agent.receive(data, None if journal is None else journal.unqueue)
+        for effect in chain(effects, rest):
+            if isinstance(effect, Wait):
+                yield effect
+        if stops:
             self.agent.stop()
 
 

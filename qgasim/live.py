@@ -141,6 +141,11 @@ class LiveGuest:
         """What the guest is at."""
         return cast("State", self.call(lambda: state_of(self.channel.agent)))
 
+    @property
+    def port_is_open(self) -> bool | None:
+        """Whether the guest has opened its port, as QMP's VSERPORT_CHANGE tells; None: no port tells."""
+        return cast("bool | None", self.call(lambda: self.channel.port_is_open))
+
     # -- what goes wrong, what is answered, what happens --------------------------------------------
 
     def inject(self, fault: Fault | None = None, /, **settings: Any) -> Callable[[], None]:

@@ -199,17 +199,13 @@ class Server:
                 effects = receive(data)
                 if ends_early and hang_up.poll(0):
                     channel.return_unsent(b"", effects)
+                    self._take_rest(sock)
                     break
         except ConnectionResetError:
             unread = self._sent
         except OSError:
             # A failed send does not say whether replies were left unread; a read does.
-            try:
-                sock.recv(1)
-            except ConnectionResetError:
-                unread = self._sent
-            except OSError:
-                pass
+            unread = self._take_rest(sock)
         finally:
             self._waiting_on = None
             channel.lose_client(unread=unread)
@@ -217,6 +213,18 @@ class Server:
             self._close_if_gone()
             sock.close()
             self._connection = None
+
+    def _take_rest(self, sock: socket.socket) -> bytes | None:
+        """Take what a client that has left had sent; give what it left unread, if it did."""
+        try:
+            self._take_peeked(sock)
+            while data := sock.recv(RECEIVE_SIZE):
+                self.channel.return_unsent(b"", self.channel.receive(data))
+        except ConnectionResetError:
+            return self._sent
+        except OSError:
+            pass
+        return None
 
     async def _perform(self, sock: socket.socket, effects: Iterator[Effect]) -> bool:
         """Do *effects* in order; whether the connection goes on."""
@@ -306,6 +314,9 @@ async def _accept(listener: socket.socket) -> socket.socket:
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
             sock, _ = listener.accept()
             sock.setblocking(False)
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                # A reply that comes in pieces shall be seen to.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
 
 

@@ -3,6 +3,7 @@
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,18 @@ def test_a_serial_line_is_slow() -> None:
     assert wait.until - course.guest.clock.uptime() == 15 * SECOND // 11520
 
 
+def test_a_serial_line_is_slow_for_what_had_to_wait_too() -> None:
+    course = Course(f"{{agent: {{channel: isa-serial}}, {HWCLOCK}}}")
+    hold(course, SLOW)
+    assert course.effects(PING) == []
+    course.clock.now += SECOND
+    *_, reply = course.channel.wake()
+    assert reply == PONG
+    wait, reply = course.channel.wake()
+    assert isinstance(wait, Wait)
+    assert reply == PONG
+
+
 @pytest.mark.parametrize("kind", ["unix-listen", "vsock-listen"])
 def test_an_agent_that_listens_itself_keeps_nothing_for_the_next_client(kind: str) -> None:
     course = Course(f"{{agent: {{channel: {kind}}}, {HWCLOCK}}}")
@@ -135,7 +148,110 @@ def test_an_agent_that_listens_itself_keeps_nothing_for_the_next_client(kind: st
     assert course.send(PING) == PONG
 
 
+OPEN = b'{"execute":"guest-file-open","arguments":{"path":"/etc/hostname"}}\n'
+
+
+@pytest.mark.parametrize("kind", ["unix-listen", "vsock-listen"])
+def test_an_agent_that_listens_itself_does_what_a_client_asked_for_that_has_left(kind: str) -> None:
+    course = Course(f"{{agent: {{channel: {kind}}}, {HWCLOCK}}}")
+    hold(course, SLOW + OPEN)
+    assert course.send(OPEN) == b""
+    course.channel.lose_client(unread=None)
+    assert connected(course) == b""
+    # Busy: the next client waits, and gets its own reply only.
+    assert course.send(SYNC % 1) == b""
+    assert len(course.agent.handles) == 0
+    assert course.advance(0.07) == b""
+    assert len(course.agent.handles) == 2
+    assert course.advance(0) == b'{"return": 1}\n'
+
+
+def test_an_agent_that_listens_itself_ends_when_it_comes_to_read_again() -> None:
+    course = Course(f"{{agent: {{channel: unix-listen, respawn: never}}, {HWCLOCK}}}")
+    hold(course, SLOW + OPEN)
+    course.channel.lose_client(unread=b"")
+    assert course.channel.is_open
+    course.clock.now += SECOND
+    course.channel.wake_alone()
+    assert course.agent.next_handle == 1001
+    assert not course.channel.is_open
+
+
+def test_an_agent_that_hangs_does_so_for_the_next_client() -> None:
+    for kind in ("unix-listen", "virtio-serial"):
+        course = Course(f"{{agent: {{channel: {kind}}}, faults: [{{kind: hang, times: 1}}]}}")
+        hold(course, PING)
+        course.channel.lose_client(unread=None)
+        assert connected(course) == b""
+        assert course.send(PING) + course.advance(3600) == b""
+        course.agent.crash()
+        assert course.advance(0.2) == (PONG if kind == "virtio-serial" else b"")
+
+
+# -- a machine that stands still, a port that closes -------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["unix-listen", "virtio-serial", "isa-serial"])
+@pytest.mark.parametrize(
+    ("stop", "go_on"),
+    [
+        (lambda power: power.sleep("ram"), lambda power: power.wake()),
+        (lambda power: power.pause(None), lambda power: power.resume()),
+    ],
+    ids=["suspended", "paused"],
+)
+def test_a_reply_that_waits_does_not_come_from_a_machine_that_stands_still(
+    kind: str, stop: Any, go_on: Any
+) -> None:
+    course = Course(f"{{agent: {{channel: {kind}}}, {HWCLOCK}}}")
+    hold(course, SLOW)
+    stop(course.guest.power)
+    assert course.advance(10) == b""
+    assert course.channel.next_event() is None
+    go_on(course.guest.power)
+    assert course.advance(0.1) == PONG
+
+
+def test_a_port_is_open_while_an_agent_runs() -> None:
+    course = Course("timeline: [{do: reboot, at: 20s}, {do: agent_stops, at: 1m}]")
+    seen = []
+    for moment in (12, 21, 30, 61):
+        course.advance(moment - course.clock.now / SECOND)
+        seen.append(course.channel.port_is_open)
+    assert seen == [True, False, True, False]
+
+
+@pytest.mark.parametrize("kind", ["isa-serial", "unix-listen"])
+def test_what_is_no_virtio_port_does_not_tell(kind: str) -> None:
+    assert Course(f"agent: {{channel: {kind}}}").channel.port_is_open is None
+
+
 # -- on a socket -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["unix-listen", "virtio-serial", "isa-serial"])
+def test_all_that_a_client_sent_is_executed_though_it_left_at_once(
+    kind: str, tmp_path: Path
+) -> None:
+    # More than is received at once, so that a request would be cut.
+    count = 4000
+    scenario = f"agent: {{channel: {kind}}}"
+    with serving(tmp_path, scenario) as thread:
+        executed: list[bytes] = []
+        thread.channel.agent.on_exchange = lambda _, reply: executed.append(reply)
+        sock = connect(thread.path)
+
+        def send_and_leave() -> None:
+            sock.sendall(PING * count)
+            sock.close()
+
+        # Both before the server looks.
+        thread.call(send_and_leave)
+        with connect(thread.path) as other:
+            other.sendall(SYNC % 5)
+            while not (line := read_line(other)).endswith(b"5}\n"):
+                assert line == PONG
+        assert executed == [*[PONG] * count, b'{"return": 5}\n']
 
 
 def test_a_client_that_ends_its_sending_side_gets_no_reply_and_the_next_one_does(
