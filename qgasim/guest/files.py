@@ -17,6 +17,7 @@ from pyfakefs.fake_file import FakeDirectory, FakeFile
 from qgasim.guest.nodes import (
     Device,
     Fifo,
+    Generated,
     Link,
     Regular,
     Unmade,
@@ -34,6 +35,8 @@ __all__ = ["Files", "Mount", "Place"]
 NAME_MAX: Final = 255
 PATH_MAX: Final = 4096
 MAX_LINKS: Final = 40
+#: The numbers of /dev/tty.
+TTY: Final = (5, 0)
 
 
 class Mount(Struct, eq=False):
@@ -232,6 +235,8 @@ class Files:
                 raise os_error(errno.ENOENT, path)
             if path.endswith("/"):
                 raise os_error(errno.EISDIR, path)
+            if place.mount.volume.create_error:
+                raise os_error(place.mount.volume.create_error, path)
             node = self._add(place, Regular(place.name, mode & 0o7777, place.mount.volume))
         elif exclusive:
             raise os_error(errno.EEXIST, path)
@@ -246,6 +251,11 @@ class Files:
                 node.st_mtime_ns = node.st_ctime_ns = self._now()
         if isinstance(node, Fifo):
             return self._open_fifo(node, flags, place.path)
+        if isinstance(node, Device) and (node.major, node.minor) == TTY:
+            # No process of the guest has a controlling terminal.
+            raise os_error(errno.ENXIO, path)
+        if writes and isinstance(node, Generated) and not node.may_write:
+            raise os_error(errno.EACCES, path)
         return OpenFile(node, place.mount.volume, flags, self._now, place.path)
 
     def _open_fifo(self, node: Fifo, flags: int, path: str) -> PipeEnd:
@@ -528,7 +538,7 @@ class Files:
             self.mounts.remove(gone)
             self._covered.pop(id(gone.covers), None)
 
-    def add_device(self, path: str, major: int, minor: int, *, block: bool = False) -> None:
-        """Make a device node."""
-        mode = (stat.S_IFBLK | 0o660) if block else (stat.S_IFCHR | 0o666)
-        self.mknod(path, lambda name, volume: Device(name, mode, volume, major, minor))
+    def add_device(self, path: str, major: int, minor: int, size: int | None = None) -> None:
+        """Make a device node; *size*: a block device's bytes."""
+        mode = (stat.S_IFCHR | 0o666) if size is None else (stat.S_IFBLK | 0o660)
+        self.mknod(path, lambda name, volume: Device(name, mode, volume, major, minor, size))

@@ -112,6 +112,8 @@ class Volume:
         self.is_frozen = False
         #: The errno with which it refuses to be frozen; 0 if it does not.
         self.freeze_error = errno.EOPNOTSUPP if kind in _NEVER_FROZEN else 0
+        #: The errno with which it refuses new files; 0 if it does not.
+        self.create_error = 0
         self.can_trim = True
         self.fakefs = FakeFilesystem(path_separator="/", total_size=size - used)
         self.root: FakeDirectory = self.fakefs.root
@@ -393,6 +395,8 @@ class Generated(FakeFile):
         super().__init__(name, stat.S_IFREG | mode, "", filesystem=volume.fakefs)
         self.show = show
         self.store = store
+        #: sysfs does not let root open what cannot be written (fs/kernfs/file.c); proc does.
+        self.may_write = store is not None or volume.kind != "sysfs"
 
 
 class Link(FakeFile):
@@ -412,9 +416,16 @@ class Fifo(FakeFile):
 
 
 class Device(FakeFile):
-    """A character or block device: ``null``, ``zero``, ``full``, ``random`` or a disk's name."""
+    """A character or block device: ``null``, ``zero``, ``full``, ``random`` or a disk's name.
 
-    def __init__(self, name: str, mode: int, volume: Volume, major: int, minor: int) -> None:
+    *size*: a block device's bytes. What is on a disk besides the files is not known here: it reads as
+    zeros, as the first KiB of an ext4 file system does, and what is written to it is lost.
+    """
+
+    def __init__(
+        self, name: str, mode: int, volume: Volume, major: int, minor: int, size: int | None = None
+    ) -> None:
         super().__init__(name, mode, "", filesystem=volume.fakefs)
         self.kind = name
         self.major, self.minor = major, minor
+        self.size_in_bytes = size

@@ -53,7 +53,12 @@ class OpenFile:
     @property
     def block_size(self) -> int:
         """``st_blksize``: how much C's stdio reads and writes at a time."""
-        return self.volume.block_size if self.volume else 4096
+        return self.volume.block_size if self.volume and not self.is_device else 4096
+
+    @property
+    def is_device(self) -> bool:
+        """Whether ``S_ISCHR`` or ``S_ISBLK`` holds."""
+        return isinstance(self.node, Device)
 
     @property
     def is_regular(self) -> bool:
@@ -84,10 +89,15 @@ class OpenFile:
             self.position += len(data)
             return data
         if isinstance(node, Device):
-            return self._read_device(node.kind, count)
+            return self._read_device(node, count)
         return b""
 
-    def _read_device(self, name: str, count: int) -> bytes:
+    def _read_device(self, node: Device, count: int) -> bytes:
+        name = node.kind
+        if node.size_in_bytes is not None:
+            count = max(0, min(count, node.size_in_bytes - self.position))
+            self.position += count
+            return bytes(count)
         if name in ("zero", "full"):
             return bytes(count)
         if name in ("random", "urandom"):
@@ -116,23 +126,38 @@ class OpenFile:
                 raise os_error(errno.EIO)
             node.store(bytes(data))
             return len(data)
-        if isinstance(node, Device) and node.kind == "full":
-            raise os_error(errno.ENOSPC)
+        if isinstance(node, Device):
+            return self._write_device(node, len(data))
         return len(data)
+
+    def _write_device(self, node: Device, count: int) -> int:
+        if node.size_in_bytes is not None:
+            done = min(count, node.size_in_bytes - self.position)
+            if done <= 0 < count:
+                raise os_error(errno.ENOSPC)
+            self.position += done
+            return done
+        if node.kind == "full":
+            raise os_error(errno.ENOSPC)
+        return count
 
     def seek(self, offset: int, whence: int) -> int:
         """Move to *offset* from the start (0), the position (1) or the end (2)."""
         node = self.node
-        if isinstance(node, Device):
-            # null, zero and full answer any seek with 0 (drivers/char/mem.c, null_lseek).
-            self.position = 0
-            return 0
+        end = self.size
         limit = self.volume.max_file_size if self.volume else MAX_LFS_FILESIZE
+        if isinstance(node, Device):
+            if node.size_in_bytes is None:
+                # null, zero and full answer any seek with 0 (drivers/char/mem.c, null_lseek).
+                self.position = 0
+                return 0
+            # A disk has no places behind its end (block/fops.c, blkdev_llseek).
+            end = limit = node.size_in_bytes
         if whence == os.SEEK_CUR:
             offset += self.position
         elif whence == os.SEEK_END:
             # ext4's hashed directories end at the largest hash (fs/ext4/dir.c, ext4_dir_llseek()).
-            offset += MAX_LFS_FILESIZE if isinstance(node, FakeDirectory) else self.size
+            offset += MAX_LFS_FILESIZE if isinstance(node, FakeDirectory) else end
         if not 0 <= offset <= (MAX_LFS_FILESIZE if isinstance(node, FakeDirectory) else limit):
             raise os_error(errno.EINVAL)
         self.position = offset

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from qgasim.guest.accounts import make_entries
 from qgasim.guest.clock import find_zone
-from qgasim.guest.devices import MemoryBlock
+from qgasim.guest.devices import MemoryBlock, Vcpu
 from qgasim.guest.network import Nic
 from qgasim.guest.nodes import Generated, Regular, Volume, os_error
 from qgasim.guest.programs import SCRIPTED, builtin_image
@@ -22,6 +22,9 @@ __all__ = ["KERNEL_FILES", "furnish"]
 
 #: File systems that the kernel makes: they are there after every boot.
 KERNEL_FILES: Final = {"proc": "/proc", "sysfs": "/sys"}
+
+#: How open(2) refuses to make a file there: proc finds no name, kernfs cannot create.
+_CREATE_ERRORS: Final = {"proc": errno.ENOENT, "sysfs": errno.EACCES}
 
 _DIRECTORIES: Final = (
     "/dev", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp",
@@ -56,6 +59,8 @@ def furnish(guest: "Guest") -> None:
         _make_parents(guest, program.path)
         files.remove_if_there(program.path)
         files.write(program.path, builtin_image(SCRIPTED), 0o755)
+    for mounted in files.mounts:
+        mounted.volume.create_error = _CREATE_ERRORS.get(mounted.volume.kind, 0)
 
 
 def _make_parents(guest: "Guest", path: str) -> None:
@@ -114,9 +119,9 @@ def _make_devices(guest: "Guest") -> None:
     for name, major, minor in _DEVICES:
         files.add_device(f"/dev/{name}", major, minor)
     for disk in guest.settings.disks:
-        files.add_device(f"/dev/{disk.name}", disk.major, disk.minor, block=True)
+        files.add_device(f"/dev/{disk.name}", disk.major, disk.minor, disk.size)
         for number, part in enumerate(sorted(disk.partitions, key=lambda p: p.name), 1):
-            files.add_device(f"/dev/{part.name}", disk.major, disk.minor + number, block=True)
+            files.add_device(f"/dev/{part.name}", disk.major, disk.minor + number, part.size)
 
 
 def _make_etc(guest: "Guest") -> None:
@@ -214,6 +219,7 @@ def _make_proc(guest: "Guest") -> None:
         "/proc/cmdline": lambda: b"root=/dev/vda1 ro quiet\n",
         "/proc/meminfo": partial(_show_meminfo, guest),
         "/proc/cpuinfo": partial(_show_cpuinfo, guest),
+        "/proc/sys/kernel/ostype": lambda: b"Linux\n",
         "/proc/sys/kernel/hostname": partial(_show_text, guest, "hostname"),
         "/proc/sys/kernel/osrelease": partial(_show_text, guest.settings.os, "kernel_release"),
     }
@@ -223,21 +229,34 @@ def _make_proc(guest: "Guest") -> None:
 
 def _make_sys(guest: "Guest") -> None:
     """Make a few files of /sys, that show the guest's state when read."""
-    _add(guest, "/sys/power/wakeup_count", lambda: b"0\n")
+    _add(guest, "/sys/power/wakeup_count", lambda: b"0\n", _store_wakeup_count)
     _add(guest, "/sys/power/state", partial(_show_states, guest), partial(_store_state, guest))
     for cpu in guest.vcpus:
         directory = f"/sys/devices/system/cpu/cpu{cpu.id}"
         guest.files.makedirs(directory)
         if cpu.can_offline:
-            _add(guest, f"{directory}/online", partial(_show_flag, cpu, "online"))
+            _add(
+                guest,
+                f"{directory}/online",
+                partial(_show_flag, cpu, "online"),
+                partial(_store_cpu, cpu),
+            )
     for block in guest.memory.blocks:
         directory = f"/sys/devices/system/memory/memory{block.index}"
-        _add(guest, f"{directory}/state", partial(_show_state, block))
+        _add(
+            guest,
+            f"{directory}/state",
+            partial(_show_state, block),
+            partial(_store_block, guest, block),
+        )
         _add(guest, f"{directory}/removable", partial(_show_flag, block, "can_offline"))
     for nic in guest.nics:
         directory = f"/sys/class/net/{nic.name}"
         _add(guest, f"{directory}/address", partial(_show_text, nic, "mac"))
         _add(guest, f"{directory}/operstate", partial(_show_operstate, nic))
+        _add(guest, f"{directory}/mtu", partial(_show_text, nic, "mtu"))
+    size = f"{guest.memory.block_size:x}\n".encode()
+    _add(guest, "/sys/devices/system/memory/block_size_bytes", lambda: size)
 
 
 def _show_flag(thing: object, name: str) -> bytes:
@@ -250,6 +269,31 @@ def _show_text(thing: object, name: str) -> bytes:
 
 def _show_state(block: MemoryBlock) -> bytes:
     return b"online\n" if block.online else b"offline\n"
+
+
+def _store_cpu(cpu: Vcpu, data: bytes) -> None:
+    """Do what a write to a processor's ``online`` does."""
+    word = data.strip()
+    if word not in (b"0", b"1"):
+        raise os_error(errno.EINVAL)
+    cpu.online = word == b"1"
+
+
+def _store_block(guest: "Guest", block: MemoryBlock, data: bytes) -> None:
+    """Do what a write to a memory block's ``state`` does."""
+    states = {b"offline": False} | dict.fromkeys(
+        (b"online", b"online_kernel", b"online_movable"), True
+    )
+    wanted = states.get(data.removesuffix(b"\n"))
+    if wanted is None:
+        raise os_error(errno.EINVAL)
+    guest.memory.set_online(block.index, wanted)
+
+
+def _store_wakeup_count(data: bytes) -> None:
+    """Do what a write to /sys/power/wakeup_count does: it must be the number that was read."""
+    if data.strip() != b"0":
+        raise os_error(errno.EINVAL)
 
 
 def _show_operstate(nic: Nic) -> bytes:

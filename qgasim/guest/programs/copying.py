@@ -268,7 +268,9 @@ class Copier:
 
 def _copy_device(device: Device) -> Callable[[str, Volume], Device]:
     def make(name: str, volume: Volume) -> Device:
-        return Device(name, device.st_mode, volume, device.major, device.minor)
+        return Device(
+            name, device.st_mode, volume, device.major, device.minor, device.size_in_bytes
+        )
 
     return make
 
