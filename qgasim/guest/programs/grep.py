@@ -42,7 +42,8 @@ def grep(p: Process) -> Steps:
     matchers = yield from _compile(p, options, patterns)
     is_recursive = "r" in options or "R" in options
     paths = operands or (["."] if is_recursive else ["-"])
-    shows_name = len(paths) > 1 or is_recursive
+    # The name of the only file is told if a directory had to be looked into to find it.
+    shows_name = len(paths) > 1 or (is_recursive and p.guest.files.is_dir(paths[0], p.cwd))
     if is_recursive:
         paths = _expand(p, paths, strip=not operands and not is_busybox(p))
     search = yield from _search(p, options, matchers, shows_name=shows_name)

@@ -10,7 +10,15 @@ from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import is_busybox, pick
 from qgasim.guest.programs.options import parse
 
-__all__ = ["HARDWARE_ADDRESS", "find_nic", "interfaces", "is_loopback", "networks", "set_up"]
+__all__ = [
+    "HARDWARE_ADDRESS",
+    "find_nic",
+    "gateways",
+    "interfaces",
+    "is_loopback",
+    "networks",
+    "set_up",
+]
 
 HARDWARE_ADDRESS: Final = r"[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}"
 
@@ -37,6 +45,14 @@ def networks(p: Process, version: int) -> Iterator[tuple[Nic, IPv4Interface | IP
             has_route = i.network.prefixlen < i.max_prefixlen and not is_loopback(nic)
             if nic.up and i.version == version and has_route:
                 yield nic, i
+
+
+def gateways(p: Process, version: int) -> Iterator[tuple[Nic, str]]:
+    """Give the default gateways, with the interfaces through which they are reached."""
+    for nic in p.guest.nics:
+        for gateway in nic.gateways:
+            if nic.up and (":" in gateway) == (version == 6):
+                yield nic, gateway
 
 
 def set_up(nic: Nic, *, up: bool) -> None:
@@ -150,13 +166,18 @@ def ifconfig(p: Process) -> Steps:
 
 @program("route")
 def route(p: Process) -> Steps:
-    """List the networks that interfaces are in."""
+    """List the gateways and the networks that interfaces are in."""
     options = yield from parse(p, "neA:FC64", in_order=True)
     if options.operands:
         return 0
     heading = "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface"
     yield from p.write(1, f"Kernel IP routing table\n{heading}\n")
-    gateway = "0.0.0.0" if "n" in options else pick(p, "*", "0.0.0.0")  # noqa: S104
+    everywhere = "0.0.0.0"  # noqa: S104
+    is_numeric = "n" in options
+    for nic, router in gateways(p, 4):
+        where = f"{everywhere if is_numeric else 'default':<15} {router:<15} {everywhere:<15}"
+        yield from p.write(1, f"{where} {'UG':<5} {0:<6} {0:<2} {0:7} {nic.name}\n")
+    gateway = everywhere if is_numeric else pick(p, "*", everywhere)
     for nic, i in networks(p, 4):
         where = f"{i.network.network_address!s:<15} {gateway:<15} {i.network.netmask!s:<15}"
         yield from p.write(1, f"{where} {'U':<5} {0:<6} {0:<2} {0:7} {nic.name}\n")

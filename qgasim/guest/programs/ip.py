@@ -14,6 +14,7 @@ from qgasim.guest.programs import program
 from qgasim.guest.programs.interfaces import (
     HARDWARE_ADDRESS,
     find_nic,
+    gateways,
     interfaces,
     is_loopback,
     networks,
@@ -301,11 +302,15 @@ def _set_link(p: Process, words: list[str]) -> Waiting[None]:
 
 
 def _route(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[None]:
-    """List the networks that interfaces are in. Other routes are accepted, and not kept."""
+    """List the gateways and networks of interfaces. Other routes are accepted, and not kept."""
     if verb != "show":
         return
     wanted = _take(words, "dev")
     version = 6 if style.versions == [6] else 4
+    for nic, gateway in gateways(p, version):
+        if wanted is None or nic.name == wanted:
+            metric = pick(p, " metric 1024 ", "metric 1024 pref medium") if version == 6 else ""
+            yield from p.write(1, f"default via {gateway} dev {nic.name} {metric}\n")
     for nic, i in networks(p, version):
         if wanted is not None and nic.name != wanted:
             continue

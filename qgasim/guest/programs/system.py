@@ -1,4 +1,4 @@
-"""Programs about the machine: hostname, uname, nproc, free, logger, and the agent's own."""
+"""Programs about the machine: hostname, uname, nproc, free, tty, logger, and the agent's own."""
 
 from typing import Final
 
@@ -83,6 +83,15 @@ def arch(p: Process) -> Steps:
     yield from parse(p, "")
     yield from p.write(1, p.guest.settings.os.machine + "\n")
     return 0
+
+
+@program("tty")
+def tty(p: Process) -> Steps:
+    """Print the terminal's name: no program of the guest has one."""
+    options = yield from parse(p, "s", {"silent": "s", "quiet": "s"})
+    if "s" not in options:
+        yield from p.write(1, "not a tty\n")
+    return 1
 
 
 @program("nproc")

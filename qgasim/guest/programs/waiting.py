@@ -32,11 +32,12 @@ def to_duration(p: Process, text: str, code: int = 1) -> Waiting[int]:
 @program("sleep")
 def sleep(p: Process) -> Steps:
     """Wait as long as the arguments say, together."""
-    options = yield from parse(p, "")
-    if not options.operands:
+    # BusyBox's takes no options, so that -1 is a number to it, and a wrong one.
+    words = p.argv[1:] if is_busybox(p) else (yield from parse(p, "")).operands
+    if not words:
         yield from missing_operand(p)
     duration = 0
-    for text in options.operands:
+    for text in words:
         duration += yield from to_duration(p, text)
     p.rest = succeed
     yield from p.sleep(min(duration, _FOREVER))

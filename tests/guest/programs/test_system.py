@@ -154,6 +154,8 @@ SAME = [
     ("ip -br link show eth0",
      "eth0             UP             52:54:00:12:34:56 <BROADCAST,MULTICAST,UP,LOWER_UP> \n"),
     ("ip neigh", ""),
+    ("grep -r lab /etc/hostname", "oracle.lab\n"),
+    ("grep -rc lab /etc/hostname", "1\n"),
     ("ip route add default via 10.0.2.2", ""),
     ("systemctl is-active sshd", "active\n"),
     ("systemctl restart sshd", ""),
@@ -167,6 +169,21 @@ SAME = [
     ("lsblk -dn -o NAME", "vda\nsda\n"),
     ("blkid -o value -s TYPE /dev/vda3", "ext4\n"),
 ]  # fmt: skip
+
+
+def test_the_default_route_comes_first(run: Run, guest: Guest) -> None:
+    guest.nics[1].gateways = ["10.0.2.2", "fe80::2"]
+    assert sh(run, guest, "ip route")[0].startswith("default via 10.0.2.2 dev eth0 \n10.0.2.0/24 ")
+    assert sh(run, guest, "ip -6 route")[0].startswith("default via fe80::2 dev eth0 ")
+    line = "0.0.0.0         10.0.2.2        0.0.0.0         UG    0      0        0 eth0\n"
+    assert line in sh(run, guest, "route -n")[0]
+    guest.nics[1].up = False
+    assert sh(run, guest, "ip route")[0] == ""
+
+
+def test_no_program_has_a_terminal(run: Run, guest: Guest) -> None:
+    assert sh(run, guest, "tty") == ("not a tty\n", "", 1)
+    assert sh(run, guest, "tty -s") == ("", "", 1)
 
 
 @pytest.mark.parametrize(("line", "expected"), SAME, ids=[line for line, _ in SAME])
@@ -255,6 +272,8 @@ def test_each_userland_prints_its_own(run: Run, line: str, busybox: str, gnu: st
 FAILURES = [
     ("id nosuch", ("id: unknown user nosuch\n", 1), ("id: 'nosuch': no such user\n", 1)),
     ("date -d nonsense", *(2 * (("date: invalid date 'nonsense'\n", 1),))),
+    ("sleep -1", ("sleep: invalid number '-1'\n", 1),
+     ("sleep: invalid option -- '1'\nTry 'sleep --help' for more information.\n", 1)),
     ("kill 9999",
      ("kill: can't kill pid 9999: No such process\n", 1), ("kill: (9999): No such process\n", 1)),
     ("kill -FOO 1", ("kill: bad signal name 'FOO'\n", 1), ("kill: unknown signal name FOO\n", 1)),
