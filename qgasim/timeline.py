@@ -107,6 +107,14 @@ class PowerOff(Event, frozen=True, kw_only=True, tag="power_off"):
         agent.guest.power.shut_down("powerdown", 0)
 
 
+class PowerOn(Event, frozen=True, kw_only=True, tag="power_on"):
+    """A guest that is off is switched on, and boots."""
+
+    def happen(self, agent: "Agent") -> None:
+        """Switch it on."""
+        agent.guest.power.switch_on()
+
+
 class Panic(Event, frozen=True, kw_only=True, tag="panic"):
     """The guest's kernel panics: nothing runs any more."""
 
@@ -178,6 +186,17 @@ class StepClock(Event, frozen=True, kw_only=True, tag="step_clock"):
         """Set it."""
         clock = agent.guest.clock
         clock.set(clock.now() + self.forward - self.back)
+
+
+class ClockDrifts(Event, frozen=True, kw_only=True, tag="clock_drifts"):
+    """The guest's wall-clock time runs faster or slower from now on."""
+
+    #: How many seconds it gains in a million.
+    drift: float
+
+    def happen(self, agent: "Agent") -> None:
+        """Let it."""
+        agent.guest.clock.set_drift(self.drift)
 
 
 class NicAppears(Event, frozen=True, kw_only=True, tag="nic_appears"):
@@ -272,6 +291,24 @@ class LogsOff(Event, frozen=True, kw_only=True, tag="logs_off"):
         guest.logins = [login for login in guest.logins if login.user != self.user]
 
 
+class ProcessEnds(Event, frozen=True, kw_only=True, tag="process_ends"):
+    """Processes of the guest get a signal that ends them."""
+
+    #: What they are called, all of them.
+    process: str
+    #: The signal's number.
+    signal: int = 15
+
+    def happen(self, agent: "Agent") -> None:
+        """Send it."""
+        processes = agent.guest.processes
+        found = processes.named(self.process)
+        if not found:
+            raise LookupError(f"there is no process {self.process}")
+        for process in found:
+            processes.kill(process.pid, self.signal)
+
+
 class FileChanges(Event, frozen=True, kw_only=True, tag="file_changes"):
     """A file is written, or removed."""
 
@@ -330,9 +367,10 @@ class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
 
 
 AnyEvent: TypeAlias = (
-    Addresses | AgentCrashes | AgentStarts | AgentStops | AgentUpgrades | DiskAppears | DiskFills | FaultOff
-    | FaultOn | FileChanges | LogsOff | LogsOn | Migrate | NicAppears | NicDisappears | Panic | Pause
-    | PowerOff | Reboot | Resume | Revert | StepClock | Suspend | TakeSnapshot | Wake
+    Addresses | AgentCrashes | AgentStarts | AgentStops | AgentUpgrades | ClockDrifts | DiskAppears
+    | DiskFills | FaultOff | FaultOn | FileChanges | LogsOff | LogsOn | Migrate | NicAppears
+    | NicDisappears | Panic | Pause | PowerOff | PowerOn | ProcessEnds | Reboot | Resume | Revert
+    | StepClock | Suspend | TakeSnapshot | Wake
 )  # fmt: skip
 
 

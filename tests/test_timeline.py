@@ -1,6 +1,6 @@
 """Events: what happens, when, and what a client sees of it."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -8,7 +8,17 @@ from qgasim.effects import Close
 from qgasim.scenario import loads
 from qgasim.scenario.dump import to_yaml
 from qgasim.states import state_of
-from qgasim.timeline import AgentUpgrades, DiskFills, NicDisappears, Reboot, Resume
+from qgasim.timeline import (
+    AgentUpgrades,
+    AnyEvent,
+    ClockDrifts,
+    DiskFills,
+    NicDisappears,
+    PowerOn,
+    ProcessEnds,
+    Reboot,
+    Resume,
+)
 from tests.serving import SECOND, Course
 
 PING = b'{"execute":"guest-ping"}\n'
@@ -90,6 +100,19 @@ SEEN: dict[str, tuple[str, Any, Any, Any]] = {
         ["debian", "root"],
     ),
     "a user who goes": ("do: logs_off, user: debian", users, ["debian"], []),
+    "a clock that drifts": (
+        "do: clock_drifts, drift: 100000",
+        lambda c: round(time_passed(c), 2),
+        0.0,
+        # It gains a tenth of the tenth of a second since.
+        0.01,
+    ),
+    "a process that ends": (
+        "do: process_ends, process: sleep",
+        lambda c: [p.name for p in c.guest.processes.live()].count("sleep"),
+        2,
+        0,
+    ),
     "a file that changes": (
         'do: file_changes, path: /etc/motd, file: "new"',
         lambda c: c.guest.files.exists("/etc/motd"),
@@ -103,6 +126,8 @@ SEEN: dict[str, tuple[str, Any, Any, Any]] = {
 def test_an_event_is_seen_from_its_time_on(name: str) -> None:
     event, look, before, after = SEEN[name]
     guest = course(f"{{{event}, at: 20s}}")
+    for _ in range(2):
+        guest.say("guest-exec", path="sleep", arg=["1000"])
     assert look(guest) == before
     guest.advance(7.9)
     assert look(guest) == before
@@ -183,6 +208,50 @@ def test_states_are_named() -> None:
     assert seen == ["up", "frozen", "rebooting", "frozen", "suspended", "frozen", "off"]
 
 
+def test_a_guest_is_switched_on_and_boots() -> None:
+    guest = course("{do: power_off, at: 20s}", "{do: power_on, at: 30s}")
+    guest.say("guest-file-open", path="/etc/hostname")
+    seen = []
+    for seconds in (8.5, 10, 2):
+        guest.advance(seconds)
+        seen.append(state_of(guest.agent))
+    assert seen == ["off", "booting", "up"]
+    assert guest.send(PING) == PONG
+    assert guest.agent.handles == {}
+    PowerOn(at=0).happen(guest.agent)
+    assert state_of(guest.agent) == "up"
+
+
+def test_commands_get_usable_one_after_the_other_at_each_boot() -> None:
+    guest = course(
+        "{do: fault_on, fault: no exec, on: rebooting}",
+        "{do: fault_off, fault: no exec, on: up, delay: 5s}",
+        "{do: fault_off, fault: no exec, at: 0s}",
+        "{do: reboot, at: 20s}",
+        "{do: reboot, at: 40s}",
+        more=", faults: [{kind: ignore, on: guest-exec, name: no exec}]",
+    )
+    guest.advance(0)
+    for _ in range(2):
+        assert guest.say("guest-exec", path="true") is not None
+        guest.advance(12)
+        assert guest.send(PING) == PONG
+        assert guest.say("guest-exec", path="true") is None
+        guest.advance(8)
+
+
+def test_a_clock_that_drifted_is_put_back_with_the_guest() -> None:
+    guest = course()
+    guest.agent.snapshots.take("before")
+    ClockDrifts(at=0, drift=500_000).happen(guest.agent)
+    guest.advance(10)
+    assert time_passed(guest) == 5
+    guest.agent.snapshots.revert("before")
+    guest.advance(10)
+    # The guest's time stands where it stood 10 s before.
+    assert time_passed(guest) == -10
+
+
 def test_a_panic_is_a_crash_and_an_agent_that_is_gone_is_booting() -> None:
     guest = course("{do: agent_stops, at: 0s}", "{do: panic, at: 20s}")
     guest.advance(0)
@@ -259,6 +328,8 @@ def test_what_is_not_there_cannot_change() -> None:
     guest = course()
     with pytest.raises(LookupError, match="there is no interface eth9"):
         NicDisappears(at=0, nic="eth9").happen(guest.agent)
+    with pytest.raises(LookupError, match="there is no process nope"):
+        ProcessEnds(at=0, process="nope").happen(guest.agent)
     with pytest.raises(LookupError, match="nothing is mounted at /nope"):
         DiskFills(at=0, path="/nope", used=1).happen(guest.agent)
 
@@ -275,3 +346,47 @@ def test_an_event_that_leads_back_into_its_own_state_happens_once() -> None:
     )
     guest.advance(5)
     assert guest.say("guest-info")["return"]["version"] == "7.2.9"
+
+
+#: Each kind of event, with its least settings, as a test says it.
+FROM_PYTHON: dict[str, dict[str, Any]] = {
+    "addresses": {"nic": "lo", "add": ["10.0.0.1/8"]},
+    "agent_crashes": {"respawn": "1s"},
+    "agent_starts": {},
+    "agent_stops": {},
+    "agent_upgrades": {"release": "8.2"},
+    "clock_drifts": {"drift": 10},
+    "disk_appears": {"disk": {"name": "vdz", "size": "1GiB"}},
+    "disk_fills": {"path": "/", "used": "9GiB"},
+    "fault_off": {"fault": "it"},
+    "fault_on": {"fault": "it"},
+    "file_changes": {"path": "/etc/motd", "file": "x"},
+    "logs_off": {"user": "debian"},
+    "logs_on": {"user": "root"},
+    "migrate": {"blackout": "1ms"},
+    "nic_appears": {"nic": {"name": "eth9"}},
+    "nic_disappears": {"nic": "enp1s0"},
+    "panic": {},
+    "pause": {"lasts": "1ms"},
+    "power_off": {},
+    "power_on": {},
+    "process_ends": {"process": "qemu-ga"},
+    "reboot": {},
+    "resume": {},
+    "revert": {"to": "s"},
+    "snapshot": {"name": "s"},
+    "step_clock": {"forward": "1h"},
+    "suspend": {"mode": "ram"},
+    "wake": {},
+}
+
+
+def test_every_kind_of_event_can_be_called_from_python(qga: Any) -> None:
+    assert FROM_PYTHON.keys() == {cls.__struct_config__.tag for cls in get_args(AnyEvent)}
+    qga.inject(kind="drop", on="guest-info", name="it")
+    qga.snapshot(name="s")
+    for kind, settings in FROM_PYTHON.items():
+        getattr(qga, kind)(**settings)
+        assert f"-- {kind}" in qga.transcript(1) + qga.transcript(3)
+        qga.revert(to="s")
+    assert qga.state == "up"

@@ -44,6 +44,7 @@ class ClockMark(Struct, frozen=True, kw_only=True):
     host: int
     uptime: int
     offset: int
+    drift: float
     rtc_offset: int
     #: How long the guest's time was still to stand still; None: it did not.
     stops_for: int | None
@@ -158,6 +159,7 @@ class Clock:
             host=host,
             uptime=self.uptime(),
             offset=self.offset,
+            drift=self.drift,
             rtc_offset=self.rtc_offset,
             stops_for=left,
             catches_up=self._catches_up,
@@ -174,6 +176,7 @@ class Clock:
         self._stopped = None
         self._origin = host - int(mark.uptime / self.rate)
         self.offset = mark.offset
+        self.drift = mark.drift
         self.rtc_offset = mark.rtc_offset + int((host - mark.host) * self.rate)
         self._catches_up = mark.catches_up
         if mark.stops_for is not None:
@@ -203,6 +206,12 @@ class Clock:
     def set(self, now: int) -> None:
         """Step the wall-clock time."""
         self.offset += now - self.now()
+
+    def set_drift(self, drift: float) -> None:
+        """Gain *drift* seconds in a million from now on."""
+        now = self.now()
+        self.drift = drift
+        self.set(now)
 
     def set_rtc(self) -> None:
         """Set the battery-backed clock by the wall-clock time, to the second."""

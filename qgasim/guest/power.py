@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Power", "PowerState", "SleepState"]
 
-PowerState = Literal["running", "suspended", "halted", "off", "rebooting"]
+PowerState = Literal["running", "suspended", "halted", "off", "booting", "rebooting"]
 SleepState = Literal["ram", "disk", "hybrid"]
 SECOND: Final = 1_000_000_000
 
@@ -98,6 +98,12 @@ class Power:
         self.guest.stop()
         self._enter("rebooting", "RESET")
         self._plan(self.boot_time, self._up)
+
+    def switch_on(self) -> None:
+        """Boot a machine that is off; nothing if it is on."""
+        if self.state == "off":
+            self._enter("booting")
+            self._plan(self.boot_time, self._up)
 
     def _up(self) -> None:
         self.guest.boot()

@@ -39,12 +39,14 @@ from qgasim.timeline import (
     Addresses,
     AgentUpgrades,
     AnyEvent,
+    ClockDrifts,
     DiskFills,
     Event,
     FaultOff,
     FaultOn,
     NicAppears,
     NicDisappears,
+    ProcessEnds,
     Revert,
     TakeSnapshot,
     Timeline,
@@ -231,6 +233,18 @@ def _check_event(event: Event) -> Wrong:
         yield "count", "nobody reads this without 'after'"
     elif event.count < 1:
         yield "count", f"expected 1 or more, found {event.count}"
+
+
+@checks(ClockDrifts)
+def _check_drift(event: ClockDrifts) -> Wrong:
+    if not abs(event.drift) < 1_000_000:
+        yield "drift", f"expected less than a million either way, found {event.drift}"
+
+
+@checks(ProcessEnds)
+def _check_signal(event: ProcessEnds) -> Wrong:
+    if not 1 <= event.signal <= 64:
+        yield "signal", f"expected a number from 1 to 64, found {event.signal}"
 
 
 @checks(Scenario)
