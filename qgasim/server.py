@@ -125,7 +125,11 @@ class Server:
 
     def _close_if_gone(self) -> None:
         """Let connects be refused if the agent was the server, and has ended."""
-        if self._listener is not None and not self.channel.is_open:
+        if not self.channel.is_open:
+            self._close_listener()
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
             self._listener.close()
             self._listener = None
 
@@ -206,6 +210,10 @@ class Server:
         except OSError:
             # A failed send does not say whether replies were left unread; a read does.
             unread = self._take_rest(sock)
+        except trio.Cancelled:
+            # As when a process ends: its listening socket is the older one, and closed first.
+            self._close_listener()
+            raise
         finally:
             self._waiting_on = None
             channel.lose_client(unread=unread)

@@ -456,6 +456,21 @@ def test_a_signal_ends_it_and_removes_the_socket(number: signal.Signals, tmp_pat
         assert not path.exists()
 
 
+def test_who_sees_its_end_finds_nobody_to_connect_to(tmp_path: Path) -> None:
+    # As recorded: conn-unix/sigterm-while-connected.
+    path = tmp_path / "s"
+    with started("--listen", f"unix:{path}") as program:
+        ready_lines(program)
+        with connect(str(path)) as sock:
+            sock.sendall(b'{"execute":"guest-ping"}')
+            assert read_line(sock) == b'{"return": {}}\n'
+            program.terminate()
+            assert sock.recv(1) == b""
+            with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+                connect(str(path))
+        assert program.wait(20) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_signal_ends_it_in_the_middle_of_a_long_reply(
     number: signal.Signals, tmp_path: Path
