@@ -45,6 +45,8 @@ class Channel:
         self._held: tuple[int, Iterator[Effect]] | None = None
         #: The process whose effects are held.
         self._holder = agent.process
+        #: Gives the faults that chance drew and that began until an uptime, as the YAML of a scenario.
+        self.drawn: Callable[[int], str] = lambda _: ""
         agent.snapshots.others.append(self._save)
 
     def _save(self) -> Callable[[], None]:

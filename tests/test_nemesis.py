@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from qgasim.effects import FOR_EVER, Wait
 from qgasim.faults import FromUptime
+from qgasim.journal import Journal
 from qgasim.scenario import Scenario, loads
 from qgasim.scenario.dump import to_yaml
 from qgasim.scenario.nemesis import DrawnKind, Nemesis, draw
@@ -45,14 +46,14 @@ def test_all_kinds_are_drawn_and_only_those_that_are_wanted() -> None:
     assert kinds == {"drop"}
 
 
-def run(scenario: Scenario) -> list[bytes]:
-    """Ping every tenth of a second for a minute; give what comes."""
+def run(scenario: Scenario, seconds: int = 60) -> list[bytes]:
+    """Look every tenth of a second, and ping if nothing is awaited; give what comes."""
     clock = HandClock()
     channel = scenario.build(clock)
     seen: list[bytes] = []
-    for _ in range(600):
+    for _ in range(10 * seconds):
         clock.now += SECOND // 10
-        effects = channel.receive(PING)
+        effects = channel.wake() if channel.is_pending else channel.receive(PING)
         for effect in effects:
             if isinstance(effect, Wait):
                 channel.hold(min(effect.until, FOR_EVER), effects)
@@ -60,6 +61,22 @@ def run(scenario: Scenario) -> list[bytes]:
             if isinstance(effect, bytes):
                 seen.append(effect)
     return seen
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_the_journal_tells_of_a_nemesis_goes_wrong_in_the_same_way(seed: int) -> None:
+    text = f"extends: debian-12\nseed: {seed}\n"
+    drawing = loads(f"{text}nemesis: {{rate: 60, lasts: 2m}}")
+    clock = HandClock()
+    journal = Journal(drawing.build(clock))
+    assert journal.transcript(1).startswith("# drawn by the nemesis")
+    clock.now = 60 * SECOND
+    told = journal.drawn()
+    assert journal.transcript().startswith(told)
+    # Only what had begun.
+    again = loads(text + told)
+    assert 0 < len(again.faults) < len(drawing.filled().faults)
+    assert run(again) == run(drawing)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -76,4 +93,4 @@ def test_what_is_shown_of_a_nemesis_goes_wrong_in_the_same_way(seed: int) -> Non
 @given(seed=st.integers(0, 1 << 32))
 def test_whatever_is_drawn_harms_nobody_for_good(seed: int) -> None:
     scenario = loads(f"{{extends: debian-12, seed: {seed}, nemesis: {{rate: 120, lasts: 30s}}}}")
-    assert run(scenario)[-1] == b'{"return": {}}\n'
+    assert run(scenario, 200)[-1] == b'{"return": {}}\n'

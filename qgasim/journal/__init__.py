@@ -107,14 +107,22 @@ class Journal:
         """Write a line of JSON for each entry."""
         return "".join(json.dumps(entry.to_json()) + "\n" for entry in self.entries)
 
+    def drawn(self) -> str:
+        """Write the faults that a nemesis has drawn until now as in a scenario, to be cut down by hand."""
+        return self.channel.drawn(self._clock.uptime())
+
     def transcript(self, last: int | None = None) -> str:
-        """Write a line for each entry, or for the *last* ones, to be read by people."""
+        """Write a line for each entry, or for the *last* ones, to be read by people.
+
+        What a nemesis has drawn comes first.
+        """
         entries: list[Entry] = self.entries
         left_out = self.dropped
         if last is not None and last < len(entries):
             left_out += len(entries) - last
             entries = entries[len(entries) - last :]
-        head = [f"({left_out} earlier entries)"] if left_out else []
+        head = self.drawn().splitlines()
+        head += [f"({left_out} earlier entries)"] if left_out else []
         return "\n".join([*head, *map(str, entries), *map(str, self.waiting)])
 
     # -- writing: called by agent and channel -------------------------------------------------------

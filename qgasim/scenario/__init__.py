@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -30,7 +31,7 @@ from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import compose, merge, place_of, plain_value
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import fill
-from qgasim.scenario.nemesis import Nemesis, draw
+from qgasim.scenario.nemesis import Nemesis, draw, tell
 from qgasim.scenario.shares import Share, open_shares
 from qgasim.scenario.sources import embed
 from qgasim.snapshot import NAMED_LIMIT
@@ -133,13 +134,16 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
 
     def filled(self) -> "Scenario":
         """Give the scenario with everything decided that it leaves open."""
-        drawn = draw(self.nemesis, self.seed) if self.nemesis else []
         return structs.replace(
             self,
             guest=fill(self.guest, self.seed),
-            faults=[*self.faults, *drawn],
+            faults=[*self.faults, *self.drawn()],
             nemesis=None,
         )
+
+    def drawn(self) -> list[AnyFault]:
+        """Give the faults that the nemesis draws."""
+        return draw(self.nemesis, self.seed) if self.nemesis else []
 
 
 class Blueprint:
@@ -160,6 +164,7 @@ class Blueprint:
         dialect = find_dialect(settings.release)
         assert dialect, "it was checked"
         self.scenario = scenario.filled()
+        self._drawn = scenario.drawn()
         self.dialect = with_quirks(dialect, settings.quirks)
         self.options = AgentOptions(
             block_rpcs=tuple(settings.block_rpcs),
@@ -203,12 +208,15 @@ class Blueprint:
         agent = Agent(guest, self.dialect, ALL_COMMANDS, self.options)
         if scenario.timeline:
             Timeline(scenario.timeline, agent)
-        return make_channel(
+        channel = make_channel(
             scenario.agent.channel,
             agent,
             stale_bytes=scenario.agent.stale_bytes.encode("latin-1"),
             keeps_unread=scenario.agent.keep_unread,
         )
+        if self._drawn:
+            channel.drawn = partial(tell, self._drawn, scenario.seed)
+        return channel
 
 
 CHECKS.update(FAULT_CHECKS)

@@ -1,6 +1,7 @@
 """A scenario as YAML: what `qgasim show` prints, and what loads to the same guest again."""
 
 import errno
+import math
 import types
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_field_of, tag_of
 from qgasim.scenario.document import core_value
 
-__all__ = ["members_of", "to_yaml", "written"]
+__all__ = ["members_of", "to_line", "to_yaml", "written"]
 
 
 def to_yaml(scenario: Struct) -> str:
@@ -31,6 +32,19 @@ def to_yaml(scenario: Struct) -> str:
         width=100,
     )
     return text
+
+
+def to_line(value: Struct) -> str:
+    """Write a part of a scenario in one line."""
+    text: str = yaml.dump(
+        _struct(value),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=True,
+        width=math.inf,
+    )
+    return text.rstrip("\n")
 
 
 class _Dumper(yaml.SafeDumper):

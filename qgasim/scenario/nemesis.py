@@ -1,7 +1,7 @@
 """A nemesis: faults drawn by chance, the same for the same seed.
 
-What it draws are plain faults with a beginning and an end, so that `qgasim show` prints them, and a run
-that failed can be repeated without the nemesis and cut down by hand.
+What it draws are plain faults with a beginning and an end, so that `qgasim show` and the journal print
+them, and a run that failed can be repeated without the nemesis and cut down by hand.
 """
 
 import random
@@ -11,20 +11,48 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from msgspec import Struct, field
 
 from qgasim.faults import AnyFault, FromUptime
-from qgasim.faults.connection import CloseConnection, Crash
-from qgasim.faults.content import InjectedError, Stale
-from qgasim.faults.stream import Corrupt, Duplicate, Garbage, NoNewline, Split, Truncate, WrongId
-from qgasim.faults.timing import Delay, Drop, Ignore, Late
+from qgasim.faults.connection import (
+    AcceptThenSilence,
+    CloseConnection,
+    Crash,
+    HalfClose,
+    KillOn,
+    Refuse,
+    Reset,
+)
+from qgasim.faults.content import Empty, InjectedError, Stale
+from qgasim.faults.stream import (
+    Bandwidth,
+    Bom,
+    Corrupt,
+    Crlf,
+    Duplicate,
+    ExtraSentinel,
+    Garbage,
+    InvalidUtf8,
+    MissingSentinel,
+    NoNewline,
+    Reorder,
+    Split,
+    Truncate,
+    WrongId,
+)
+from qgasim.faults.timing import Delay, Drop, Ignore, Late, Leak
 from qgasim.guest.units import Duration
+from qgasim.scenario.dump import to_line
 
-__all__ = ["DrawnKind", "Nemesis", "draw"]
+__all__ = ["DrawnKind", "Nemesis", "draw", "tell"]
 
 SECOND: Final = 1_000_000_000
 #: As many as a scenario can well hold.
 LIMIT: Final = 10_000
+#: Not `edit`, which has to know the reply, not `hang`, which has no end, and not `huge`, which has none for
+#: hours if it is split, too.
 DrawnKind: TypeAlias = Literal[
-    "close", "corrupt", "crash", "delay", "drop", "duplicate", "error", "garbage", "ignore", "late",
-    "no_newline", "split", "stale", "truncate", "wrong_id",
+    "accept_then_silence", "bandwidth", "bom", "close", "corrupt", "crash", "crlf", "delay", "drop",
+    "duplicate", "empty", "error", "extra_sentinel", "garbage", "half_close", "ignore",
+    "invalid_utf8", "kill_on", "late", "leak", "missing_sentinel", "no_newline", "refuse", "reorder",
+    "reset", "split", "stale", "truncate", "wrong_id",
 ]  # fmt: skip
 
 
@@ -64,18 +92,23 @@ def draw(nemesis: Nemesis, seed: int) -> list[AnyFault]:
 
 def _make(kind: str, chance: random.Random, **common: Any) -> AnyFault:
     match kind:
-        case "close":
-            return CloseConnection(at=chance.choice(_MOMENTS), **common)
+        case "bandwidth":
+            return Bandwidth(bytes_per_second=1 << chance.randint(7, 16), **common)
+        case "close" | "half_close" | "reset":
+            return _HANG_UPS[kind](at=chance.choice(_MOMENTS), **common)
         case "corrupt":
             return Corrupt(bits=chance.randint(1, 3), **common)
-        case "crash":
-            return Crash(respawn=chance.randint(1, 20) * SECOND // 10, **common)
+        case "crash" | "kill_on":
+            cls = Crash if kind == "crash" else KillOn
+            return cls(respawn=chance.randint(1, 20) * SECOND // 10, **common)
         case "delay":
             return Delay(by=chance.randint(1, 5000) * 1_000_000, **common)
         case "error":
             return InjectedError(desc="an error drawn by the nemesis", **common)
         case "garbage":
             return Garbage(random=chance.randint(1, 40), **common)
+        case "leak":
+            return Leak(by=chance.randint(1, 500) * 1_000_000, **common)
         case "split":
             return Split(sizes=(chance.randint(1, 20),), pause=5_000_000, **common)
         case "truncate":
@@ -85,12 +118,33 @@ def _make(kind: str, chance: random.Random, **common: Any) -> AnyFault:
 
 
 _MOMENTS: Final[tuple[Literal["before", "middle", "after"], ...]] = ("before", "middle", "after")
+_HANG_UPS: Final[dict[str, Callable[..., AnyFault]]] = {
+    "close": CloseConnection,
+    "half_close": HalfClose,
+    "reset": Reset,
+}
 _PLAIN: Final[dict[str, Callable[..., AnyFault]]] = {
+    "accept_then_silence": AcceptThenSilence,
+    "bom": Bom,
+    "crlf": Crlf,
     "drop": Drop,
     "duplicate": Duplicate,
+    "empty": Empty,
+    "extra_sentinel": ExtraSentinel,
     "ignore": Ignore,
+    "invalid_utf8": InvalidUtf8,
     "late": Late,
+    "missing_sentinel": MissingSentinel,
     "no_newline": NoNewline,
+    "refuse": Refuse,
+    "reorder": Reorder,
     "stale": Stale,
     "wrong_id": WrongId,
 }
+
+
+def tell(drawn: list[AnyFault], seed: int, uptime: int) -> str:
+    """Write the faults that have begun at *uptime*, as in a scenario."""
+    begun = [f for f in drawn if isinstance(f.when, FromUptime) and f.when.uptime <= uptime]
+    head = f"# drawn by the nemesis until now; the same goes wrong without it, given `seed: {seed}`"
+    return "\n".join([head, "faults:", *(f"  - {to_line(fault)}" for fault in begun)])
