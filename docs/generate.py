@@ -24,7 +24,7 @@ from qgasim.dialect import (
 )
 from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
 from qgasim.findings import KINDS
-from qgasim.registry import compile_table
+from qgasim.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
 from qgasim.scenario.decode import Decoder, hints_of, tag_field_of, tag_of
 from qgasim.scenario.document import compose, core_value
@@ -300,7 +300,7 @@ def make_versions_page() -> str:
         parts.append(f"| {since} | {stable} | {facts} | {change.known} | {change.source} |")
     parts += ["", "## Quirks", "", "| `agent.quirks` | what | has it |", "| --- | --- | --- |"]
     for name, quirk in QUIRKS.items():
-        has = [show_release(v) for v, d in RELEASES.items() if d == with_quirks(d, {name: True})]
+        has = [show_release(v) for v, d in RELEASES.items() if d == with_quirks(d, {name: "on"})]
         parts.append(f"| `{name}` | {quirk.description} | {', '.join(has) or 'none'} |")
     for family in get_args(Family):
         parts += ["", f"## Commands on {FAMILIES[family]}", "", COMMANDS_NOTE[family]]
@@ -308,16 +308,28 @@ def make_versions_page() -> str:
         tables = [compile_table(ALL_COMMANDS, dialect, family) for dialect in RELEASES.values()]
         for name in dict.fromkeys(command.name for command in ALL_COMMANDS):
             found = [table.get(name) for table in tables]
-            marks = ["" if e is None else "yes" if e.is_supported else "refused" for e in found]
+            marks = [mark_of(entry) for entry in found]
             parts.append(f"| `{name}` | {' | '.join(marks)} |")
     return "\n".join(parts) + "\n"
+
+
+def mark_of(entry: Entry | None) -> str:
+    """Say whether a release has a command, and whether the platform can do it."""
+    if entry is None:
+        return ""
+    if entry.command.only_refuses:
+        return "error"
+    return "yes" if entry.is_supported else "refused"
 
 
 FAMILIES = {"linux": "Linux", "freebsd": "FreeBSD", "windows": "Windows"}
 COMMANDS_NOTE = {
     "linux": "Checked against the schemas of 5.2, 7.2, 10.0 and 11.1 and the reference of 3.1.",
-    "freebsd": "From the conditions of the schema of 11.1; what was listed and refused before is derived.",
-    "windows": "From the conditions of the schema of 11.1; what was listed and refused before is derived.",
+    "freebsd": "Checked against the conditions in the schemas of 5.2, 7.2, 10.0 and 11.1. Up to 9.0, what is refused is\n"
+    "disabled, and what says error is enabled and answers that it is not supported; which is which is derived.",
+    "windows": "Checked against the conditions in the schemas of 5.2, 7.2, 10.0 and 11.1. Up to 9.0, what is refused is\n"
+    "disabled, and what says error is enabled and answers that it is not supported (qga/commands-win32.c of 5.1 and 7.2;\n"
+    "3.1 is derived).",
 }
 VERSIONS_INTRODUCTION = """\
 # Releases

@@ -138,6 +138,8 @@ class Agent:
         self.executions: dict[int, Any] = {}
         #: What a command has found out and keeps for good, by name (C's static variables).
         self.known: dict[str, bool] = {}
+        #: The uptime at which it began to form averages of the load (Windows).
+        self.load_since: int | None = None
         #: What is read, and half read.
         self.reader = self._make_reader()
         self._busy_until = 0
@@ -151,7 +153,8 @@ class Agent:
     def _compile(self) -> None:
         """Make the table of the release, with the stubs in their places."""
         family = self.guest.settings.os.family
-        self.table: Table = compile_table(self._commands, self.dialect, family)
+        has_vss = self.guest.settings.os.has_vss
+        self.table: Table = compile_table(self._commands, self.dialect, family, has_vss=has_vss)
         stubs = [LiveStub(stub) for stub in self.options.stubs]
         for stub in self.options.stubs:
             if stub.adds:

@@ -73,7 +73,7 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
 
     # -- programs --
 
-    #: Wording of guest-exec's refusal; ``{}`` is glib's text.
+    #: Wording of guest-exec's refusal, and of others in glib's and in Windows' words: ``{}``.
     exec_failed_text: str = "Guest agent command failed, error was '{}'"
     #: Wording of guest-exec-status for a pid it does not know.
     unknown_pid_text: str = "Invalid parameter 'pid'"
@@ -106,6 +106,37 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     knows_nvme: bool = False
     #: A file system mounted in several places is listed, frozen and trimmed only in the first.
     skips_bind_mounts: bool = False
+
+    #: Metric and flags of an IPv6 route are read into C's signed integers (qga/commands-linux.c): a
+    #: metric of 2^32 - 1 is told as -1, and flags with the highest bit have all bits above it.
+    extends_route_signs: bool = True
+
+    # -- Windows --
+
+    #: Wording for a password that is a hash already.
+    crypted_text: str = "this feature or command is not currently supported"
+    #: Wording of the freezing commands where VSS cannot be used.
+    no_vss_text: str = "this feature or command is not currently supported"
+    #: Where VSS cannot be used, guest-get-fsinfo and the freezing commands are refused
+    #: (ga_command_init_blockedrpcs()).
+    blocks_without_vss: bool = True
+    #: Which modes guest-shutdown says that it takes.
+    shutdown_modes: str = "halt|powerdown|reboot"
+    #: Windows 11 and Server 2022 are known. Before, all clients of kernel 10.0 were Windows 10, and
+    #: servers newer than 2019 ``N/A``.
+    knows_windows_11: bool = False
+    #: Server 2025 is known; before, it was Server 2022.
+    knows_server_2025: bool = False
+    #: Server 2025 is called "MIcrosoft Windows Server 2025".
+    misspells_server_2025: bool = False
+    #: A comma is missing in the table of names: the version of Windows 7 is "Microsoft Windows 77",
+    #: and its version-id is no text at all.
+    joins_windows_7: bool = True
+    #: A member that is no text at all is left out; before, it was an empty text (the generated code
+    #: went by a flag of its own for each optional member).
+    omits_absent_texts: bool = False
+    #: Addresses have prefix lengths. A build for Windows XP has -1 where it finds none.
+    tells_prefixes: bool = True
 
     # -- the command line --
 
@@ -181,6 +212,18 @@ CHANGES: Final = (
         known="derived",
     ),
     Change(
+        since=(6, 0),
+        facts={"shutdown_modes": "'halt', 'powerdown', or 'reboot'"},
+        source="qga/commands-win32.c of 5.1 and of 7.2",
+        known="derived",
+    ),
+    Change(
+        since=(7, 0),
+        facts={"knows_windows_11": True},
+        source="qga/commands-win32.c of 5.1 and of 7.2; Windows 11 is of October 2021",
+        known="derived",
+    ),
+    Change(
         since=(7, 1),
         facts={"knows_nvme": True},
         source="bus type `nvme` is marked `since 7.1`; 5.2 and 7.2 recorded",
@@ -189,6 +232,12 @@ CHANGES: Final = (
         since=(7, 2),
         facts={"block_key": "block-rpcs"},
         source="docs/about/deprecated.rst: `--blacklist` is deprecated since 7.2",
+    ),
+    Change(
+        since=(8, 0),
+        facts={"omits_absent_texts": True},
+        source="has_ members of optional texts were removed from the generated code in December 2022",
+        known="derived",
     ),
     Change(
         since=(8, 1),
@@ -200,6 +249,27 @@ CHANGES: Final = (
         since=(8, 1),
         facts={"spoils_captures": True},
         source="came with the modes of `capture-output`; 10.0 and 11.1 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(9, 0),
+        facts={"knows_server_2025": True, "misspells_server_2025": True},
+        source="patch 'qga/commands-win32: Add support of Windows Server 2025 in get-osinfo command' "
+        "of March 2024",
+        known="derived",
+    ),
+    Change(
+        since=(9, 1),
+        facts={
+            "no_vss_text": "fsfreeze not possible as VSS failed to initialize",
+            "blocks_without_vss": False,
+        },
+        source="patch 20240712132459.3974109-19 of pull request qga-pull-2024-07-22",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"crypted_text": "'crypted' must be off on this host"},
+        source="qga/commands-win32.c of 7.2 has the old text, agents of today have this",
         known="derived",
     ),
     Change(
@@ -244,6 +314,12 @@ CHANGES: Final = (
         since=(9, 1),
         facts={"takes_block_with_allow": True, "takes_config_path": True},
         source="pull request qga-pull-2024-07-22",
+    ),
+    Change(
+        since=(10, 0),
+        facts={"misspells_server_2025": False},
+        source="patch 'qemu-ga-win: Fix a typo error' of December 2024",
+        known="derived",
     ),
     Change(
         since=(10, 0),
@@ -293,6 +369,12 @@ class Quirk(Struct, frozen=True, kw_only=True):
 
 
 QUIRKS: Final[dict[str, Quirk]] = {
+    "list_orders": Quirk(
+        description="guest-get-vcpus lists processors in the order of a directory of sysfs, which is "
+        "that of a hash, and not by their numbers.",
+        on={"reads_cpu_directory": True},
+        off={"reads_cpu_directory": False},
+    ),
     "no_sysfs_sleep": Quirk(
         description="The guest can only be suspended by systemd or pm-utils: /sys/power/state is "
         "written in a way in which it cannot be.",
@@ -314,6 +396,28 @@ QUIRKS: Final[dict[str, Quirk]] = {
         "truncated, and says false.",
         on={"tells_truncated": False},
         off={"tells_truncated": True},
+    ),
+    "route_signs": Quirk(
+        description="guest-network-get-route tells large metrics and flags of IPv6 routes as negative, "
+        "and as far too large.",
+        on={"extends_route_signs": True},
+        off={"extends_route_signs": False},
+    ),
+    "windows_77": Quirk(
+        description="Windows 7 is `Microsoft Windows 77` without a `version-id`.",
+        on={"joins_windows_7": True},
+        off={"joins_windows_7": False},
+    ),
+    "windows_2025_typo": Quirk(
+        description="Windows Server 2025 is `MIcrosoft Windows Server 2025`.",
+        on={"misspells_server_2025": True},
+        off={"misspells_server_2025": False},
+    ),
+    "no_prefixes": Quirk(
+        description="Addresses on Windows have prefix -1, as in builds for Windows XP. No release has "
+        "it by itself.",
+        on={"tells_prefixes": False},
+        off={"tells_prefixes": True},
     ),
 }
 

@@ -30,7 +30,9 @@ __all__ = [
     "WINDOWS",
     "Command",
     "Entry",
+    "Family",
     "Table",
+    "Version",
     "command",
     "compile_table",
     "make_added",
@@ -54,6 +56,8 @@ class Command(Struct, frozen=True, kw_only=True, eq=False):
     is_conditional: bool
     #: Whether its reply is preceded by the byte 0xFF.
     is_delimited: bool
+    #: Whether all it does is to say that the platform cannot do it.
+    only_refuses: bool
     #: Name, annotation, default and whether it may be left out, of each argument.
     parameters: tuple[tuple[str, Any, Any, bool], ...]
     returns: Any
@@ -92,6 +96,7 @@ def command(
     platforms: Mapping[Family, Version] | None = None,
     is_conditional: bool = False,
     is_delimited: bool = False,
+    only_refuses: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a command.
 
@@ -113,6 +118,7 @@ def command(
                 platforms=platforms,
                 is_conditional=is_conditional,
                 is_delimited=is_delimited,
+                only_refuses=only_refuses,
                 parameters=tuple(
                     (
                         p.name.replace("_", "-"),
@@ -182,6 +188,7 @@ def make_added(name: str, dialect: Dialect) -> Entry:
         platforms=None,
         is_conditional=False,
         is_delimited=False,
+        only_refuses=False,
         parameters=(),
         returns=type(None),
     )
@@ -224,12 +231,30 @@ def _compile(
 Table: TypeAlias = dict[str, Entry]
 
 
-def compile_table(commands: list[Command], dialect: Dialect, family: Family = "linux") -> Table:
-    """Make the table of one release on one platform, in the order of its schema."""
+#: What older agents for Windows refuse if VSS cannot be used (ga_command_init_blockedrpcs());
+#: guest-fsfreeze-freeze-list was forgotten.
+NEED_VSS: Final = (
+    "guest-get-fsinfo",
+    "guest-fsfreeze-status",
+    "guest-fsfreeze-freeze",
+    "guest-fsfreeze-thaw",
+)
+
+
+def compile_table(
+    commands: list[Command], dialect: Dialect, family: Family = "linux", *, has_vss: bool = True
+) -> Table:
+    """Make the table of one release on one platform, in the order of its schema.
+
+    *has_vss*: Windows can freeze its volumes.
+    """
     table: Table = {}
     for c in commands:
         if c.is_in(dialect, family):
             is_supported = c.is_supported(dialect, family)
             if is_supported or c.name not in table:
                 table[c.name] = Entry(c, dialect, is_supported=is_supported)
+    if family == "windows" and not has_vss and dialect.blocks_without_vss:
+        for name in NEED_VSS:
+            table[name].is_supported = False
     return table

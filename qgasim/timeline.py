@@ -259,7 +259,7 @@ class DiskFills(Event, frozen=True, kw_only=True, tag="disk_fills"):
     def happen(self, agent: "Agent") -> None:
         """Fill it."""
         for mount in agent.guest.files.mounts:
-            if mount.path == self.path:
+            if mount.path == agent.guest.inner_path(self.path):
                 mount.volume.overhead += self.used - mount.volume.used
                 return
         raise LookupError(f"nothing is mounted at {self.path}")

@@ -74,6 +74,10 @@ SEEN: dict[str, tuple[Callable[[Course], Any], list[tuple[float, Any]]]] = {
     ),
     "network-after-agent": (addresses, [(12, []), (21, ["192.0.2.17"])]),
     "disk-hotplug": (disks, [(12, ["/dev/vda"]), (61, ["/dev/vda", "/dev/vdb"])]),
+    "users-log-off": (
+        lambda c: [user["user"] for user in c.say("guest-get-users")["return"]],
+        [(12, ["Administrator"]), (13, []), (14, [])],
+    ),
     "agent-upgraded-by-reboot": (version, [(12, "7.2.9"), (40, "7.2.22")]),
 }
 #: Silence from the beginning, or after a freeze: test_client_bug_faults.py.

@@ -107,12 +107,44 @@ def test_no_sysfs_sleep_needs_a_tool_to_suspend() -> None:
         assert (course.guest.power.state == "suspended") == (switch == "off")
 
 
+def test_list_orders_is_that_of_a_directory_or_that_of_the_numbers() -> None:
+    # behaviour.md of the recordings, section 13: 3, 1, 2, 0 of four.
+    orders = {
+        switch: [
+            cpu["logical-id"]
+            for cpu in Course(
+                "qgasim: 1\nextends: debian-12\n"
+                f"agent: {{release: '7.2', quirks: {{list_orders: {switch}}}}}\nguest: {{vcpus: 4}}"
+            ).say("guest-get-vcpus")["return"]
+        ]
+        for switch in ("on", "off")
+    }
+    assert orders == {"on": [3, 1, 2, 0], "off": [0, 1, 2, 3]}
+
+
+def test_route_signs_make_large_numbers_negative_or_larger_still() -> None:
+    # Virtainer's README: -1 and 18446744071564165121 are what qemu-ga says of the kernel's numbers.
+    for switch, metric, flags in (
+        ("on", -1, 18446744071564165121),
+        ("off", 4294967295, 2149580801),
+    ):
+        routes = switched("10.0", "route_signs", switch).say("guest-network-get-route")["return"]
+        told = [r for r in routes if r["version"] == 6]
+        assert metric in {route["metric"] for route in told}
+        assert flags in {route["flags"] for route in told}
+
+
 #: Which of the recorded releases has which (docs/versions.md; recordings).
 HAVE: dict[str, set[str]] = {
     "no_sysfs_sleep": set(),
     "single_stream_capture": {"10.0", "11.1"},
     "pid_ld": {"10.0", "11.1"},
     "untold_truncation": {"5.2"},
+    "list_orders": {"7.2", "10.0", "11.1"},
+    "route_signs": {"5.2", "7.2", "10.0", "11.1"},
+    "windows_77": {"5.2", "7.2", "10.0", "11.1"},
+    "windows_2025_typo": set(),
+    "no_prefixes": set(),
 }
 
 

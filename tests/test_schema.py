@@ -13,8 +13,8 @@ import pytest
 from msgspec import Struct
 
 from qgasim.commands import ALL_COMMANDS
-from qgasim.dialect import RELEASES
-from qgasim.registry import compile_table
+from qgasim.dialect import RELEASES, Family, find_dialect
+from qgasim.registry import Table, compile_table
 from qgasim.schema import Alternate, Since
 from qgasim.wire import hash_order
 from tests.serving import Course, request
@@ -24,12 +24,8 @@ ROOT = Path(__file__).parent
 #: A type of the schema: a name, or a list of one.
 Type: TypeAlias = str | list[str] | None
 
-#: Members of results that no Linux guest on PCI has (qga/commands-posix.c never sets them).
-LEFT_OUT: dict[str, set[str]] = {
-    "GuestDiskAddress": {"ccw-address"},
-    "GuestUser": {"domain"},
-    "GuestDeviceInfo": {"driver-date", "driver-version", "id"},
-}
+#: Members of results that no guest on PCI has (they are never set).
+LEFT_OUT: dict[str, set[str]] = {"GuestDiskAddress": {"ccw-address"}}
 
 GUESTS = {
     "debian-12": "debian-12",
@@ -71,55 +67,67 @@ BEFORE: dict[str, str] = {
 }
 #: Listed and disabled up to 9.0: Windows only.
 DISABLED = {"guest-get-devices"}
-#: What is configured in the schemas' conditions where qemu-ga was recorded.
-CONFIGURED = {
-    "CONFIG_LINUX",
+#: What is configured in the schemas' conditions, on Linux as it was where qemu-ga was recorded.
+_POSIX = {
     "CONFIG_POSIX",
     "defined(CONFIG_POSIX)",
     "CONFIG_FSFREEZE",
-    "CONFIG_FSTRIM",
     "CONFIG_GETLOADAVG",
-    "CONFIG_LIBUDEV",
     "HAVE_GETIFADDRS",
     "HAVE_UTMPX",
 }
+CONFIGURED: dict[Family, set[str]] = {
+    "linux": _POSIX | {"CONFIG_LINUX", "CONFIG_FSTRIM", "CONFIG_LIBUDEV"},
+    "freebsd": _POSIX | {"CONFIG_FREEBSD"},
+    "windows": {"CONFIG_WIN32"},
+}
 
 
-def holds(condition: Any) -> bool:
-    """Whether the schema has on Linux what is under a condition."""
+def holds(condition: Any, family: Family = "linux") -> bool:
+    """Whether the schema has on a platform what is under a condition."""
     if isinstance(condition, str):
-        return condition in CONFIGURED
+        return condition in CONFIGURED[family]
     if "any" in condition:
-        return any(map(holds, condition["any"]))
-    return not holds(condition["not"])
+        return any(holds(each, family) for each in condition["any"])
+    return not holds(condition["not"], family)
 
 
 class Spec:
-    """The schema of a release, and its commands here."""
+    """The schema of a release on a platform, and its commands here."""
 
-    def __init__(self, release: str) -> None:
+    def __init__(self, release: str, family: Family = "linux") -> None:
         self.schema: dict[str, dict[str, Any]] = json.loads(
             (ROOT / "spec" / f"schema-{release}.json").read_text()
         )
         self.enums = {
-            name: [v if isinstance(v, str) else v["name"] for v in values]
+            name: [
+                v if isinstance(v, str) else v["name"]
+                for v in values
+                if isinstance(v, str) or holds(v.get("if", {"any": [*CONFIGURED[family]]}), family)
+            ]
             for name, values in self.schema["enums"].items()
         }
         self.commands: dict[str, Any] = {
             name: entry
             for name, entry in self.schema["commands"].items()
-            if holds(entry.get("if", "CONFIG_LINUX"))
+            if "if" not in entry or holds(entry["if"], family)
         }
         self.release = release
         major, _, minor = release.partition(".")
         self.version = (int(major), int(minor))
-        self.table = compile_table(ALL_COMMANDS, RELEASES[self.version])
+        self.table = compile_table(ALL_COMMANDS, RELEASES[self.version], family)
+        self.family = family
 
     def __repr__(self) -> str:
-        return self.release
+        return self.release if self.family == "linux" else f"{self.release}-{self.family}"
 
 
-SPECS = [Spec(release) for release in ("5.2", "7.2", "10.0", "11.1")]
+KNOWN = ("5.2", "7.2", "10.0", "11.1")
+SPECS = [Spec(release) for release in KNOWN]
+OTHERS = [Spec(release, family) for family in ("freebsd", "windows") for release in KNOWN]
+EACH_OTHER = [
+    pytest.param(spec, name, id=f"{spec}-{name}") for spec in OTHERS for name in spec.commands
+]
 EACH = [pytest.param(spec, name, id=f"{spec}-{name}") for spec in SPECS for name in spec.commands]
 
 
@@ -176,10 +184,10 @@ def check_type(spec: Spec, annotation: Any, kind: Type, where: str) -> None:
     elif (members := members_of(spec, kind)) is not None:
         check_struct(spec, found, kind, members, where)
     else:
-        expected = {"int": int, "uint64": int, "str": str, "bool": bool, "number": float}[kind]
+        scalars: dict[str, type] = {"str": str, "bool": bool, "number": float}
         # Bytes are written in base64: a string.
-        assert found is expected or (kind == "str" and found is bytes), where
-        assert ("uint64" in marks) == (kind == "uint64"), where
+        assert found is scalars.get(kind, int) or (kind == "str" and found is bytes), where
+        assert [m for m in marks if isinstance(m, str)] == [kind] * kind.startswith("uint"), where
 
 
 def check_struct(spec: Spec, cls: Any, kind: str, members: dict[str, Any], where: str) -> None:
@@ -193,12 +201,52 @@ def check_struct(spec: Spec, cls: Any, kind: str, members: dict[str, Any], where
         assert members[name].get("optional") or not may_be_absent, f"{where}.{name}"
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=repr)
+@pytest.mark.parametrize("spec", [*SPECS, *OTHERS], ids=repr)
 def test_the_table_has_the_commands_of_the_schema_in_its_order(spec: Spec) -> None:
     assert list(spec.table) == list(spec.commands)
 
 
-@pytest.mark.parametrize(("spec", "name"), EACH)
+def conditional(name: str) -> Any:
+    """Give the condition that the schema of 11.1 has for a command."""
+    return SPECS[-1].schema["commands"][name].get("if")
+
+
+@pytest.mark.parametrize("spec", OTHERS, ids=repr)
+def test_a_platform_can_do_what_the_conditions_of_the_schema_of_11_1_say(spec: Spec) -> None:
+    # Before 9.1, the others were listed, and refused or answered by an error.
+    can = {n for n, e in spec.table.items() if e.is_supported and not e.command.only_refuses}
+    newer = {"guest-ssh-get-authorized-keys", "guest-ssh-add-authorized-keys"}
+    newer |= {"guest-ssh-remove-authorized-keys", "guest-get-load", "guest-network-get-route"}
+    said = {n for n in spec.commands if not conditional(n) or holds(conditional(n), spec.family)}
+    assert can - newer == said - newer
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "since"),
+    [
+        ("guest-get-disks", "5.1", "5.2"),
+        ("guest-get-devices", "5.1", "5.2"),
+        # Pull request qga-pull-2024-05-01.
+        ("guest-ssh-get-authorized-keys", "9.0", "9.1"),
+        ("guest-ssh-add-authorized-keys", "9.0", "9.1"),
+        ("guest-ssh-remove-authorized-keys", "9.0", "9.1"),
+        # Pull request qga-pull-2025-06-12.
+        ("guest-get-load", "10.0", "10.1"),
+        # The schema says 10.3, which was released as 11.0.
+        ("guest-network-get-route", "10.2", "11.0"),
+    ],
+)
+def test_windows_got_a_command_later(name: str, before: str, since: str) -> None:
+    def table(release: str) -> Table:
+        dialect = find_dialect(release)
+        assert dialect
+        return compile_table(ALL_COMMANDS, dialect, "windows")
+
+    assert name not in table(before)
+    assert table(since)[name].is_supported
+
+
+@pytest.mark.parametrize(("spec", "name"), [*EACH, *EACH_OTHER])
 def test_a_command_has_the_arguments_of_the_schema(spec: Spec, name: str) -> None:
     arguments = spec.commands[name]["arguments"]
     parameters = [p for p in spec.table[name].command.parameters if not is_new(spec, p[1])]
@@ -223,7 +271,7 @@ def test_a_struct_that_is_an_argument_is_read_in_the_order_of_the_schema(
     assert names == list(spec.schema["structs"][kind]["members"])
 
 
-@pytest.mark.parametrize(("spec", "name"), EACH)
+@pytest.mark.parametrize(("spec", "name"), [*EACH, *EACH_OTHER])
 def test_a_command_returns_what_the_schema_says(spec: Spec, name: str) -> None:
     check_type(spec, spec.table[name].command.returns, spec.commands[name]["returns"], name)
     assert spec.table[name].command.replies == spec.commands[name].get("success-response", True)

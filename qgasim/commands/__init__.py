@@ -2,7 +2,17 @@
 
 from typing import Final
 
-from qgasim.commands import accounts, files, hardware, processes, protocol, storage, system
+from qgasim.commands import (
+    accounts,
+    files,
+    hardware,
+    processes,
+    protocol,
+    storage,
+    system,
+    unsupported,
+    windows,
+)
 from qgasim.registry import COMMANDS, Command
 
 __all__ = [
@@ -14,6 +24,8 @@ __all__ = [
     "protocol",
     "storage",
     "system",
+    "unsupported",
+    "windows",
 ]
 
 #: The schema's order (qga/qapi-schema.json): guest-info lists commands by it.

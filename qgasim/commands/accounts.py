@@ -8,10 +8,10 @@ from qgasim.errors import CommandError
 from qgasim.guest.accounts import Entry
 from qgasim.registry import POSIX, command
 
-__all__: list[str] = []
+__all__ = ["AuthorizedKeys", "add_keys", "check_keys", "list_keys", "read_keys"]
 
 
-@command(since=(2, 3))
+@command(since=(2, 3), platforms=POSIX)
 def guest_set_user_password(agent: Agent, username: str, password: str, crypted: bool) -> None:
     """Set a password by the guest's chpasswd. *password* is base64."""
     # A C string: the rest after a NUL is not seen.
@@ -43,7 +43,8 @@ class AuthorizedKeys(Struct, frozen=True):
     keys: list[str]
 
 
-def _check_keys(keys: list[str]) -> None:
+def check_keys(keys: list[str]) -> None:
+    """Refuse what is no line of a file of keys."""
     for key in keys:
         if key.startswith("#") or "\n" in key:
             raise CommandError(f"invalid OpenSSH public key: '{key}'")
@@ -61,9 +62,10 @@ def _path(account: Entry) -> str:
     return f"{account.home.rstrip('/')}/.ssh/authorized_keys"
 
 
-def _read(agent: Agent, path: str) -> list[str]:
+def read_keys(agent: Agent, path: str, inner: str) -> list[str]:
+    """Give the lines of a file of keys; *inner* is its path in the tree of files."""
     try:
-        text = agent.guest.files.read(path).decode("utf-8", "surrogateescape")
+        text = agent.guest.files.read(inner).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise CommandError(
             f"failed to read '{path}': Failed to open file \u201c{path}\u201d: {error.strerror}"
@@ -86,7 +88,12 @@ def _write(agent: Agent, path: str, keys: list[str], account: Entry) -> None:
 @command(since=(5, 2), platforms=POSIX, is_conditional=True)
 def guest_ssh_get_authorized_keys(agent: Agent, username: str) -> AuthorizedKeys:
     """List a user's public keys, the last in the file first; comments are left out."""
-    lines = _read(agent, _path(_account(agent, username)))
+    path = _path(_account(agent, username))
+    return list_keys(read_keys(agent, path, path))
+
+
+def list_keys(lines: list[str]) -> AuthorizedKeys:
+    """Give the keys of a file."""
     keys = [line.strip(" \t\n\v\f\r") for line in lines]
     return AuthorizedKeys([key for key in reversed(keys) if key and not key.startswith("#")])
 
@@ -96,13 +103,13 @@ def guest_ssh_add_authorized_keys(
     agent: Agent, username: str, keys: list[str], reset: bool = False
 ) -> None:
     """Append public keys that are not in the file, or with *reset*, replace it."""
-    _check_keys(keys)
+    check_keys(keys)
     account = _account(agent, username)
     files = agent.guest.files
     path = _path(account)
     lines: list[str] | None = None
     if not reset and files.exists(path):
-        lines = _read(agent, path)
+        lines = read_keys(agent, path, path)
     if lines is None:
         directory = path.rsplit("/", 1)[0]
         if not files.is_dir(directory):
@@ -114,19 +121,25 @@ def guest_ssh_add_authorized_keys(
                 ) from None
             files.chown(directory, account.uid, account.gid)
         lines = []
+    _write(agent, path, add_keys(lines, keys), account)
+
+
+def add_keys(lines: list[str], keys: list[str]) -> list[str]:
+    """Give the lines of a file, and those of *keys* that are not among them."""
+    lines = list(lines)
     for key in keys:
         if key not in lines:
             lines.append(key)
-    _write(agent, path, lines, account)
+    return lines
 
 
 @command(since=(5, 2), platforms=POSIX, is_conditional=True)
 def guest_ssh_remove_authorized_keys(agent: Agent, username: str, keys: list[str]) -> None:
     """Remove public keys; no file is no error."""
-    _check_keys(keys)
+    check_keys(keys)
     account = _account(agent, username)
     path = _path(account)
     if not agent.guest.files.exists(path):
         return
-    lines = _read(agent, path)
+    lines = read_keys(agent, path, path)
     _write(agent, path, [line for line in lines if line not in keys], account)

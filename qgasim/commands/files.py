@@ -12,10 +12,19 @@ from qgasim.errors import CommandError
 from qgasim.guest.nodes import WouldBlock, os_error
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.stdio import Stream
-from qgasim.registry import command
+from qgasim.registry import POSIX, command
 from qgasim.schema import Alternate
 
-__all__: list[str] = []
+__all__ = [
+    "READ_LIMIT",
+    "FileRead",
+    "FileSeek",
+    "FileWrite",
+    "Whence",
+    "add_handle",
+    "find_handle",
+    "read_whence",
+]
 
 # qga/commands-posix.c, guest_file_open_modes[].
 _FLAGS: Final = {
@@ -58,7 +67,8 @@ class FileSeek(Struct, frozen=True):
     eof: bool
 
 
-def _get(agent: Agent, handle: int) -> FileHandle:
+def find_handle(agent: Agent, handle: int) -> FileHandle:
+    """Give what a handle stands for."""
     try:
         return agent.handles[handle]
     except KeyError:
@@ -70,7 +80,7 @@ def _failed(what: str, error: OSError) -> CommandError:
     return CommandError(f"{what}: {error.strerror}" if error.errno else what)
 
 
-@command(since=(0, 15))
+@command(since=(0, 15), platforms=POSIX)
 def guest_file_open(agent: Agent, path: str, mode: str = "r") -> int:
     """Open a file as ``fopen`` does, and give its handle.
 
@@ -83,6 +93,11 @@ def guest_file_open(agent: Agent, path: str, mode: str = "r") -> int:
         file = _open(agent, path, flags | os.O_NONBLOCK)
     except OSError as error:
         raise _failed(f"failed to open file '{path}' (mode: '{mode}')", error) from None
+    return add_handle(agent, file)
+
+
+def add_handle(agent: Agent, file: OpenFile) -> int:
+    """Give an open file a handle."""
     handle = agent.next_handle
     agent.next_handle += 1
     try:
@@ -110,14 +125,14 @@ def _open(agent: Agent, path: str, flags: int) -> OpenFile:
         raise os_error(errno.EAGAIN) from None
 
 
-@command(since=(0, 15))
+@command(since=(0, 15), platforms=POSIX)
 def guest_file_close(agent: Agent, handle: int) -> None:
     """Close a file.
 
     The real agent keeps the handle if the last flush fails, and uses freed memory when it is named
     again; here it is gone. UNVERIFIED: what a second close says then.
     """
-    stream = _get(agent, handle).stream
+    stream = find_handle(agent, handle).stream
     del agent.handles[handle]
     try:
         stream.close()
@@ -125,10 +140,10 @@ def guest_file_close(agent: Agent, handle: int) -> None:
         raise _failed("failed to close handle", error) from None
 
 
-@command(since=(0, 15))
+@command(since=(0, 15), platforms=POSIX)
 def guest_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
     """Read up to *count* bytes, at most 48 MiB."""
-    file = _get(agent, handle)
+    file = find_handle(agent, handle)
     if not 0 <= count <= READ_LIMIT:
         raise CommandError(f"value '{count}' is invalid for argument count")
     stream = file.stream
@@ -149,12 +164,12 @@ def guest_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
         stream.at_end = False
 
 
-@command(since=(0, 15))
+@command(since=(0, 15), platforms=POSIX)
 def guest_file_write(
     agent: Agent, handle: int, buf_b64: str, count: int | None = None
 ) -> FileWrite:
     """Write *buf-b64*, or its first *count* bytes."""
-    file = _get(agent, handle)
+    file = find_handle(agent, handle)
     stream = file.stream
     if file.last == "read":
         try:
@@ -178,17 +193,23 @@ def guest_file_write(
         stream.at_end = False
 
 
-@command(since=(0, 15))
+def read_whence(whence: int | str) -> int:
+    """Give the number of *whence*: 0 the start, 1 the position, 2 the end."""
+    if isinstance(whence, str):
+        return ("set", "cur", "end").index(whence)
+    if not 0 <= whence <= 2:
+        raise CommandError(f"invalid whence code {whence}")
+    return whence
+
+
+@command(since=(0, 15), platforms=POSIX)
 def guest_file_seek(agent: Agent, handle: int, offset: int, whence: Whence) -> FileSeek:
     """Move to *offset* from the start, the position or the end."""
-    file = _get(agent, handle)
-    if isinstance(whence, str):
-        whence = ("set", "cur", "end").index(whence)
-    elif not 0 <= whence <= 2:
-        raise CommandError(f"invalid whence code {whence}")
+    file = find_handle(agent, handle)
+    start = read_whence(whence)
     stream = file.stream
     try:
-        stream.seek(offset, whence)
+        stream.seek(offset, start)
     except OSError as error:
         if error.errno == errno.ESPIPE:
             file.last = ""
@@ -200,10 +221,10 @@ def guest_file_seek(agent: Agent, handle: int, offset: int, whence: Whence) -> F
         stream.at_end = False
 
 
-@command(since=(0, 15))
+@command(since=(0, 15), platforms=POSIX)
 def guest_file_flush(agent: Agent, handle: int) -> None:
     """Write what is buffered."""
-    file = _get(agent, handle)
+    file = find_handle(agent, handle)
     try:
         file.stream.flush()
     except OSError as error:

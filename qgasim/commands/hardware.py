@@ -1,6 +1,7 @@
 """Commands about processors, memory and network interfaces."""
 
 import errno
+from collections.abc import Callable
 from functools import lru_cache
 from operator import itemgetter
 from typing import Literal
@@ -13,10 +14,17 @@ from qgasim.errors import CommandError
 from qgasim.guest.network import parse_address
 from qgasim.guest.routes import Route, list_routes4, list_routes6
 from qgasim.guest.sysfs import directory_order
-from qgasim.registry import LINUX, command
+from qgasim.registry import LINUX, POSIX, command
 from qgasim.schema import UInt64
 
-__all__: list[str] = []
+__all__ = [
+    "IpAddress",
+    "LoadAverage",
+    "LogicalProcessor",
+    "NetworkInterface",
+    "NetworkInterfaceStat",
+    "NetworkRoute",
+]
 
 
 class IpAddress(Struct, frozen=True, cache_hash=True, rename="kebab"):
@@ -49,7 +57,7 @@ class NetworkInterface(Struct, frozen=True, cache_hash=True, rename="kebab"):
     statistics: NetworkInterfaceStat | None
 
 
-@command(since=(1, 1))
+@command(since=(1, 1), platforms=POSIX)
 def guest_network_get_interfaces(agent: Agent) -> list[NetworkInterface]:
     """List the network interfaces with their addresses and counters."""
     uptime = agent.guest.clock.uptime()
@@ -83,9 +91,9 @@ class NetworkRoute(Struct, frozen=True, kw_only=True):
     gateway: str | None = None
     mask: str | None = None
     irtt: int | None = None
-    flags: UInt64
-    refcnt: int
-    use: int
+    flags: UInt64 | None
+    refcnt: int | None
+    use: int | None
     window: int | None = None
     mtu: int | None = None
     desprefixlen: str | None = None
@@ -99,9 +107,10 @@ class NetworkRoute(Struct, frozen=True, kw_only=True):
 def guest_network_get_route(agent: Agent) -> list[NetworkRoute]:
     """List the routes of the kernel's tables, IPv4 first."""
     nics = agent.guest.nics
+    read = _to_int if agent.dialect.extends_route_signs else int
     return [
         *map(_describe_route4, list_routes4(nics)),
-        *map(_describe_route6, list_routes6(nics)),
+        *(_describe_route6(route, read) for route in list_routes6(nics)),
     ]
 
 
@@ -122,13 +131,13 @@ def _describe_route4(route: Route) -> NetworkRoute:
     )
 
 
-def _describe_route6(route: Route) -> NetworkRoute:
+def _describe_route6(route: Route, read: Callable[[int], int]) -> NetworkRoute:
     return NetworkRoute(
         iface=route.nic,
         destination=str(route.network.network_address),
         # Both are read into a C int (commands-linux.c): the metric's type in the schema is signed.
-        metric=_to_int(route.metric),
-        flags=_to_int(route.flags) % (1 << 64),
+        metric=read(route.metric),
+        flags=read(route.flags) % (1 << 64),
         refcnt=route.references,
         use=0,
         desprefixlen=str(route.network.prefixlen),

@@ -1,6 +1,7 @@
 """Commands that run programs in the guest."""
 
 import os
+from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
 from msgspec import Struct
@@ -10,10 +11,10 @@ from qgasim.agent import Agent
 from qgasim.errors import CommandError
 from qgasim.guest.openfiles import OpenFile, Sink, Source
 from qgasim.guest.processes import Process
-from qgasim.registry import command
+from qgasim.registry import POSIX, command
 from qgasim.schema import Alternate
 
-__all__: list[str] = []
+__all__ = ["Exec", "ExecStatus", "collect", "describe", "getenv", "run"]
 
 OUTPUT_LIMIT: Final = 16 << 20
 
@@ -65,23 +66,39 @@ class ExecStatus(Struct, frozen=True, rename="kebab", kw_only=True):
     err_truncated: bool | None = None
 
 
-@command(since=(2, 5))
-def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
-    """Tell whether a program has ended, and once, how and what it wrote."""
+def collect(agent: Agent, pid: int) -> Execution | None:
+    """Forget a program that has ended, and give it; None if it has not yet."""
     execution: Execution | None = agent.executions.get(pid)
     if execution is None:
         raise CommandError(agent.dialect.unknown_pid_text.format(pid))
     if not execution.is_finished:
-        return ExecStatus(exited=False)
+        return None
     del agent.executions[pid]
     agent.guest.processes.reap(execution.process)
+    return execution
+
+
+@command(since=(2, 5), platforms=POSIX)
+def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
+    """Tell whether a program has ended, and once, how and what it wrote."""
+    execution = collect(agent, pid)
+    if execution is None:
+        return ExecStatus(exited=False)
     ended = execution.process.exit
     assert ended is not None
+    exitcode = ended.code if ended.signal is None else None
+    return describe(agent, execution, exitcode=exitcode, signal=ended.signal)
+
+
+def describe(
+    agent: Agent, execution: Execution, *, exitcode: int | None, signal: int | None
+) -> ExecStatus:
+    """Tell how a program ended and what it wrote."""
     out, err = execution.out, execution.err
     return ExecStatus(
         exited=True,
-        exitcode=ended.code if ended.signal is None else None,
-        signal=ended.signal,
+        exitcode=exitcode,
+        signal=signal,
         out_data=bytes(out.data) if out and out.data else None,
         out_truncated=_tell_truncated(agent, out),
         err_data=bytes(err.data) if err and err.data else None,
@@ -103,7 +120,7 @@ CaptureOutput = Annotated[
 ]
 
 
-@command(name="guest-exec", since=(2, 5), until=(8, 1))
+@command(name="guest-exec", since=(2, 5), until=(8, 1), platforms=POSIX)
 def guest_exec_captures_all(
     agent: Agent,
     path: str,
@@ -119,7 +136,7 @@ def guest_exec_captures_all(
     return _exec(agent, path, arg, env, input_data, capture_output)
 
 
-@command(since=(8, 1))
+@command(since=(8, 1), platforms=POSIX)
 def guest_exec(
     agent: Agent,
     path: str,
@@ -143,9 +160,44 @@ def _exec(
     input_data: str | None,
     capture: bool | str,
 ) -> Exec:
+    assert agent.process is not None
+    parent = agent.process
+    environment = parent.env if env is None else env
+    search = getenv(environment, "PATH")
+    if search is None:
+        search = getenv(parent.env, "PATH")
+
+    def spawn(files: dict[int, OpenFile]) -> Process:
+        try:
+            return agent.guest.processes.spawn(
+                [path, *(arg or [])],
+                env=environment,
+                cwd=parent.cwd,
+                files=files,
+                parent=parent.pid,
+                # glib's, without a PATH at all (gspawn.c).
+                search="/bin:/usr/bin:." if search is None else search,
+            )
+        except OSError as error:
+            text = f"Failed to execute child process \u201c{path}\u201d ({error.strerror})"
+            raise CommandError(agent.dialect.exec_failed_text.format(text)) from None
+
+    execution = run(agent, input_data, capture, spawn)
+    if agent.dialect.spoils_captures:
+        is_single, has_input = capture in ("stdout", "stderr"), input_data is not None
+        _spoil(agent, execution, is_single=is_single, has_input=has_input)
+    return Exec(execution.process.pid)
+
+
+def run(
+    agent: Agent,
+    input_data: str | None,
+    capture: bool | str,
+    spawn: Callable[[dict[int, OpenFile]], Process],
+) -> Execution:
+    """Have *spawn* start a program with the files that it is to have, by descriptor; note it."""
     given = None if input_data is None else base64.decode(input_data)
     guest = agent.guest
-    assert agent.process is not None
     null = guest.files.open("/dev/null", os.O_RDWR)
     out = Sink(OUTPUT_LIMIT) if capture in (True, "stdout", "separated", "merged") else None
     err = Sink(OUTPUT_LIMIT) if capture in (True, "stderr", "separated") else None
@@ -155,33 +207,13 @@ def _exec(
         1: out or null,
         2: (out if capture == "merged" else err) or null,
     }
-    environment = agent.process.env if env is None else env
-    search = _getenv(environment, "PATH")
-    if search is None:
-        search = _getenv(agent.process.env, "PATH")
     try:
-        process = guest.processes.spawn(
-            [path, *(arg or [])],
-            env=environment,
-            cwd=agent.process.cwd,
-            files=files,
-            parent=agent.process.pid,
-            # glib's, without a PATH at all (gspawn.c).
-            search="/bin:/usr/bin:." if search is None else search,
-        )
-    except OSError as error:
-        text = f"Failed to execute child process \u201c{path}\u201d ({error.strerror})"
-        raise CommandError(agent.dialect.exec_failed_text.format(text)) from None
+        execution = Execution(spawn(files), out, err)
     finally:
         for file in ours:
             file.close()
-    execution = Execution(process, out, err)
-    if agent.dialect.spoils_captures:
-        _spoil(
-            agent, execution, is_single=capture in ("stdout", "stderr"), has_input=given is not None
-        )
-    agent.executions[process.pid] = execution
-    return Exec(process.pid)
+    agent.executions[execution.process.pid] = execution
+    return execution
 
 
 def _spoil(agent: Agent, execution: Execution, *, is_single: bool, has_input: bool) -> None:
@@ -197,5 +229,6 @@ def _spoil(agent: Agent, execution: Execution, *, is_single: bool, has_input: bo
         execution.out = execution.err = None
 
 
-def _getenv(env: list[str], name: str) -> str | None:
+def getenv(env: list[str], name: str) -> str | None:
+    """Give the value of a variable in an environment, None if it is not set."""
     return next((item[len(name) + 1 :] for item in env if item.startswith(f"{name}=")), None)

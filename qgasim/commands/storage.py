@@ -11,10 +11,18 @@ from qgasim.errors import CommandError
 from qgasim.guest.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
 from qgasim.guest.files import Mount
 from qgasim.guest.sysfs import directory_order
-from qgasim.registry import LINUX, command
+from qgasim.registry import LINUX, POSIX, command
 from qgasim.schema import Since, UInt64
 
-__all__: list[str] = []
+__all__ = [
+    "NO_PCI",
+    "DiskAddress",
+    "DiskInfo",
+    "FilesystemInfo",
+    "TrimResponse",
+    "TrimResult",
+    "pci_address",
+]
 
 
 class PciAddress(Struct, frozen=True):
@@ -92,12 +100,13 @@ class FilesystemInfo(Struct, frozen=True, rename="kebab"):
     disk: list[DiskAddress]
 
 
-_NO_PCI: Final = PciAddress(-1, -1, -1, -1)
+NO_PCI: Final = PciAddress(-1, -1, -1, -1)
 
 
-def _pci(disk: Disk) -> PciAddress:
+def pci_address(disk: Disk) -> PciAddress:
+    """Give the address of a disk's controller."""
     if disk.pci is None:
-        return _NO_PCI
+        return NO_PCI
     domain, bus, rest = disk.pci.split(":")
     slot, function = rest.split(".")
     return PciAddress(int(domain, 16), int(bus, 16), int(slot, 16), int(function, 16))
@@ -105,8 +114,10 @@ def _pci(disk: Disk) -> PciAddress:
 
 def _address(agent: Agent, disk: Disk, dev: str) -> DiskAddress:
     if disk.bus == "nvme" and not agent.dialect.knows_nvme:
-        return DiskAddress(_NO_PCI, "unknown", 0, 0, 0, disk.serial, dev)
-    return DiskAddress(_pci(disk), disk.bus, disk.channel, disk.target, disk.unit, disk.serial, dev)
+        return DiskAddress(NO_PCI, "unknown", 0, 0, 0, disk.serial, dev)
+    return DiskAddress(
+        pci_address(disk), disk.bus, disk.channel, disk.target, disk.unit, disk.serial, dev
+    )
 
 
 def _smart(smart: NvmeSmart) -> Smart:
@@ -235,7 +246,7 @@ def guest_get_diskstats(agent: Agent) -> list[DiskStatsInfo]:
 # -- freezing ------------------------------------------------------------------------------------
 
 
-@command(since=(0, 15), while_frozen=True)
+@command(since=(0, 15), while_frozen=True, platforms=POSIX)
 def guest_fsfreeze_status(agent: Agent) -> Literal["thawed", "frozen"]:
     """Tell whether the agent holds file systems frozen."""
     return "frozen" if agent.is_frozen else "thawed"
@@ -261,13 +272,13 @@ def _run_hook(agent: Agent, argument: Literal["freeze", "thaw"]) -> None:
         raise CommandError(f"fsfreeze hook has failed with status {ended.code}")
 
 
-@command(since=(0, 15))
+@command(since=(0, 15), platforms=POSIX)
 def guest_fsfreeze_freeze(agent: Agent) -> int:
     """Freeze all file systems that have a device; tell how many."""
     return _freeze(agent, None)
 
 
-@command(since=(2, 2))
+@command(since=(2, 2), platforms=POSIX)
 def guest_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = None) -> int:
     """Freeze the file systems mounted at exactly *mountpoints*; tell how many.
 
@@ -307,7 +318,7 @@ def _thaw(agent: Agent) -> int:
     return count
 
 
-@command(since=(0, 15), while_frozen=True)
+@command(since=(0, 15), while_frozen=True, platforms=POSIX)
 def guest_fsfreeze_thaw(agent: Agent) -> int:
     """Thaw all file systems, whoever froze them; tell how many were frozen.
 

@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
-from qgasim.registry import LINUX, command
+from qgasim.registry import LINUX, POSIX, command
 
-__all__: list[str] = []
+__all__ = ["SECOND", "HostName", "OsInfo", "Timezone", "User"]
 
 SECOND: Final = 1_000_000_000
 
@@ -21,7 +21,7 @@ class HostName(Struct, frozen=True, rename="kebab"):
     host_name: str
 
 
-@command(since=(2, 10))
+@command(since=(2, 10), platforms=POSIX)
 def guest_get_host_name(agent: Agent) -> HostName:
     """Tell the host name that the kernel has at present."""
     return HostName(agent.guest.hostname)
@@ -46,7 +46,7 @@ _OS_RELEASE: Final = ("/etc/os-release", "/usr/lib/os-release")
 _OS_FIELDS: Final = ("id", "name", "pretty_name", "version", "version_id", "variant", "variant_id")
 
 
-@command(since=(2, 10))
+@command(since=(2, 10), platforms=POSIX)
 def guest_get_osinfo(agent: Agent) -> OsInfo:
     """Tell what system it is: kernel, and os-release as it is in the guest's files now."""
     system = agent.guest.settings.os
@@ -108,7 +108,7 @@ def _local(agent: Agent, now: int) -> datetime:
     return moment if zone is None else moment.astimezone(zone)
 
 
-@command(since=(2, 10))
+@command(since=(2, 10), platforms=POSIX)
 def guest_get_timezone(agent: Agent) -> Timezone:
     """Tell the time zone of /etc/localtime at present, and its seconds east of Greenwich."""
     local = _local(agent, agent.guest.clock.now())
@@ -122,9 +122,11 @@ class User(Struct, frozen=True, rename="kebab"):
 
     user: str
     login_time: float
+    #: Windows only.
+    domain: str | None = None
 
 
-@command(since=(2, 10))
+@command(since=(2, 10), platforms=POSIX)
 def guest_get_users(agent: Agent) -> list[User]:
     """List who is logged in, each once with the earliest login."""
     earliest: dict[str, float] = {}
@@ -143,7 +145,7 @@ def guest_get_users(agent: Agent) -> list[User]:
 # -- time ----------------------------------------------------------------------------------------
 
 
-@command(since=(1, 5))
+@command(since=(1, 5), platforms=POSIX)
 def guest_get_time(agent: Agent) -> int:
     """Tell the guest's time in ns since 1970, exact to the microsecond."""
     return agent.guest.clock.now() // 1000 * 1000
@@ -152,7 +154,7 @@ def guest_get_time(agent: Agent) -> int:
 HWCLOCK: Final = "/sbin/hwclock"
 
 
-@command(since=(1, 5))
+@command(since=(1, 5), platforms=POSIX)
 def guest_set_time(agent: Agent, time: int | None = None) -> None:
     """Set the time, and the real-time clock by it; without *time*, the other way round."""
     has_hwclock = agent.known.setdefault("hwclock", agent.guest.files.can_execute(HWCLOCK))
@@ -191,7 +193,7 @@ _POWEROFF: Final = {"powerdown": "/sbin/poweroff", "halt": "/sbin/halt", "reboot
 _SHUTDOWN_FLAGS: Final = {"powerdown": "-P", "halt": "-H", "reboot": "-r"}
 
 
-@command(since=(0, 15), replies=False)
+@command(since=(0, 15), replies=False, platforms=POSIX)
 def guest_shutdown(agent: Agent, mode: str = "powerdown") -> None:
     """Run the guest's shutdown program. Success is not answered."""
     flag = _SHUTDOWN_FLAGS.get(mode)
@@ -287,15 +289,3 @@ def guest_suspend_ram(agent: Agent) -> None:
 def guest_suspend_hybrid(agent: Agent) -> None:
     """Suspend to memory and disk. Success is not answered."""
     _suspend(agent, "hybrid")
-
-
-class Device(Struct, frozen=True, rename="kebab"):
-    """QAPI ``GuestDeviceInfo``."""
-
-    driver_name: str
-
-
-@command(since=(5, 2), platforms={"windows": (5, 2)})
-def guest_get_devices(agent: Agent) -> list[Device]:
-    """List devices and their drivers. Windows guests only."""
-    raise CommandError("this feature or command is not currently supported")

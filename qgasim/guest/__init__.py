@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
+from qgasim.guest import windows
 from qgasim.guest.accounts import Entry, Login, find_entry
 from qgasim.guest.clock import Clock, host_clock
 from qgasim.guest.clone import NamedList, clone
@@ -53,6 +54,9 @@ class Guest:
         right then. *shares*: folders of the host, by their mount points.
         """
         self.settings = settings
+        self.is_windows = settings.os.family == "windows"
+        #: What is mounted at boot, in the tree of files.
+        self.mounts = windows.inner_mounts(settings.mounts) if self.is_windows else settings.mounts
         self.random = random.Random(seed)
         clock = settings.clock
         self.clock = Clock(clock.start, clock.rate, source, drift=clock.drift, rtc=clock.rtc)
@@ -62,8 +66,14 @@ class Guest:
         #: What the contents of its files may take of the host's memory.
         self.budget = Budget()
         self.volumes: dict[str, Volume] = {}
-        self.shares = shares
+        self.shares = (
+            {windows.inner_path(path): volume for path, volume in shares.items()}
+            if self.is_windows
+            else shares
+        )
         self.processes = Processes(self)
+        #: Passwords that were set on Windows, by account.
+        self.passwords: dict[str, str] = {}
         self.power = Power(
             self,
             boot_time=settings.power.boot_time,
@@ -93,7 +103,7 @@ class Guest:
     def files(self) -> Files:
         """The files, as they were made at the guest's birth."""
         with self.clock.at_birth():
-            root = self._volume(self.settings.mounts[0])
+            root = self._volume(self.mounts[0])
             # Those who make the files look at this, too.
             files = self.__dict__["files"] = Files(root, self.clock.now, "rw")
             furnish(self)
@@ -111,7 +121,7 @@ class Guest:
         """
         for mount, wanted in zip(
             [m for m in self.files.mounts if m.volume.kind not in KERNEL_FILES],
-            self.settings.mounts,
+            self.mounts,
             strict=True,
         ):
             mount.options = wanted.options
@@ -145,6 +155,20 @@ class Guest:
     def _mount_shares(self) -> None:
         for path, volume in self.shares.items():
             self.files.mount(volume, path)
+
+    def inner_path(self, path: str) -> str:
+        """Give the path in the tree of files of a path as the guest's users write it."""
+        if not self.is_windows:
+            return path
+        return windows.find_case(self.files, windows.inner_path(path))
+
+    def thaw(self) -> int:
+        """Let all file systems be written again; tell how many could not be."""
+        frozen = [volume for volume in self.volumes.values() if volume.is_frozen]
+        for volume in frozen:
+            volume.is_frozen = False
+        self.is_busy = True
+        return len(frozen)
 
     def find_program(self, head: bytes, argv: list[str]) -> Program | None:
         """Find what an executable file that begins with *head* runs."""
@@ -241,7 +265,7 @@ class Guest:
         for mount in reversed(self.files.mounts[1:]):
             if mount.volume.kind not in KERNEL_FILES:
                 self.files.unmount(mount)
-        for settings in self.settings.mounts[1:]:
+        for settings in self.mounts[1:]:
             volume = self.volumes[settings.device]
             if settings.bind is not None:
                 self.files.bind(settings.bind, settings.path)

@@ -16,7 +16,7 @@ class Account(Struct, kw_only=True):
     uid: int | None = None
     #: The group's number; absent: the same as *uid*.
     gid: int | None = None
-    #: The home directory; absent: /root, or /home and the name.
+    #: The home directory; absent: /root, or /home (Windows: ``C:\Users``) and the name.
     home: str | None = None
     #: The login shell.
     shell: str = "/bin/sh"
@@ -28,6 +28,8 @@ class Account(Struct, kw_only=True):
     has_home: bool = True
     #: The text of ``~/.ssh/authorized_keys``; absent: there is no such file.
     authorized_keys: str | None = None
+    #: Whether it is one of Windows' administrators.
+    is_admin: bool = False
 
 
 class Login(Struct, kw_only=True):
@@ -41,6 +43,8 @@ class Login(Struct, kw_only=True):
     line: str = ""
     #: Where from.
     host: str = ""
+    #: The domain of a user of Windows; absent: the computer itself.
+    domain: str | None = None
     #: Only entries of the kind ``user`` are logins.
     kind: Literal["user", "dead", "boot", "init", "login"] = "user"
 

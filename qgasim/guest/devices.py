@@ -7,7 +7,7 @@ from msgspec import Struct, field, structs
 
 from qgasim.guest.clone import clone
 from qgasim.guest.nodes import os_error
-from qgasim.guest.units import Size
+from qgasim.guest.units import Size, Time
 
 __all__ = [
     "BLOCK_LIMIT",
@@ -15,6 +15,7 @@ __all__ = [
     "CpuTimes",
     "Disk",
     "DiskStats",
+    "Driver",
     "Memory",
     "MemoryBlock",
     "NvmeSmart",
@@ -256,3 +257,16 @@ class Disk(Struct, kw_only=True):
     is_virtual: bool = False
     #: The health log of an NVMe disk.
     smart: NvmeSmart | None = None
+
+
+class Driver(Struct, kw_only=True):
+    """A device of Windows on PCI, and its driver."""
+
+    #: What the device is called, in Windows' language.
+    name: str
+    #: Vendor and device, hexadecimal, as in ``1af4:1041``.
+    pci_id: str
+    #: The driver's version.
+    version: str
+    #: When the driver was made.
+    date: Time

@@ -272,6 +272,8 @@ class Processes:
         self.guest = guest
         self.table: dict[int, Process] = {}
         self.last_pid = 0
+        #: Which bits of an exit code are kept.
+        self.exit_mask = 0xFFFF_FFFF if guest.is_windows else 0xFF
         #: The process whose program is at work just now.
         self.running: Process | None = None
 
@@ -527,9 +529,9 @@ class Processes:
         try:
             process.blocked = next(steps)
         except StopIteration as stop:
-            self._end(process, Exit(stop.value & 0xFF))
+            self._end(process, Exit(stop.value & self.exit_mask))
         except ProgramExit as done:
-            self._end(process, Exit(done.code & 0xFF))
+            self._end(process, Exit(done.code & self.exit_mask))
         except Killed as killed:
             self._end(process, Exit(signal=killed.number))
         else:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from qgasim.guest.accounts import Account, Login
-from qgasim.guest.devices import Disk, Memory, Vcpu
+from qgasim.guest.devices import Disk, Driver, Memory, Vcpu
 from qgasim.guest.network import Nic
 from qgasim.guest.units import Duration, Errno, Size, Time
 
@@ -23,6 +23,10 @@ __all__ = [
     "ProgramSettings",
 ]
 
+#: What is meant by a Windows of which no more is said.
+_BUILD: Final = "19045"
+_LINUX: Final = "6.1.0-18-amd64"
+_LINUX_BUILD: Final = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)"
 #: 2025-01-01T00:00:00Z: any fixed time will do, so that runs repeat.
 DEFAULT_START: Final = 1_735_689_600_000_000_000
 
@@ -32,16 +36,30 @@ class OsSettings(Struct, kw_only=True, forbid_unknown_fields=True):
 
     #: Which qemu-ga is built for it.
     family: Literal["linux", "freebsd", "windows"] = "linux"
+    #: What Windows calls its product, as in ``Windows 10 Pro``.
+    product: str = "Windows 10 Pro"
+    #: Whether it is a server's Windows.
+    is_server: bool = False
+    #: Whether Windows can freeze its volumes (VSS).
+    has_vss: bool = True
     #: Fields of /etc/os-release (``NAME``, ``VERSION_ID``, ...); null: there is no such file.
     release: dict[str, str] | None = field(default_factory=dict[str, str])
-    #: What ``uname -r`` prints.
-    kernel_release: str = "6.1.0-18-amd64"
-    #: What ``uname -v`` prints.
-    kernel_version: str = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)"
+    #: What ``uname -r`` prints; Windows' build number, as in ``"20348"``.
+    kernel_release: str = _LINUX
+    #: What ``uname -v`` prints; the version of Windows' kernel, as in ``"10.0"``.
+    kernel_version: str = _LINUX_BUILD
     #: What ``uname -m`` prints.
     machine: str = "x86_64"
     #: Whose programs are installed, and so how their messages read.
     userland: Literal["busybox", "gnu"] = "gnu"
+
+    def __post_init__(self) -> None:
+        """Let Windows have a kernel of its own."""
+        if self.family == "windows":
+            if self.kernel_release == _LINUX:
+                self.kernel_release = _BUILD
+            if self.kernel_version == _LINUX_BUILD:
+                self.kernel_version = "10.0"
 
 
 class ClockSettings(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -57,14 +75,17 @@ class ClockSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     rtc: Time | None = None
     #: Time zone of /etc/localtime, as in ``Europe/Prague``; null: there is no such file.
     zone: str | None = "Etc/UTC"
+    #: What Windows calls the time zone now, in its language; absent: its English name.
+    zone_name: str | None = None
 
 
 class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A mounted file system. The first one of a guest is ``/``."""
+    r"""A mounted file system. The first one of a guest is ``/``, or Windows' ``C:\``."""
 
     #: The device it is on, as in ``/dev/vda1``, or a name as ``tmpfs``.
     device: str
-    #: The mount point.
+    #: The mount point, as in ``/srv``, ``D:\`` or ``C:\Data\``; empty: a volume of Windows that has
+    #: none.
     path: str
     #: The type of the file system.
     type: str = "ext4"
@@ -82,6 +103,8 @@ class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     bind: str | None = None
     #: The error with which it refuses to be frozen, as in ``EIO``.
     freeze_error: Errno | None = None
+    #: The GUID in the name that Windows gives the volume; absent: made up.
+    volume: str | None = None
 
 
 class FileSettings(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -135,6 +158,8 @@ class ProgramSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     signal: int | None = None
     #: How long it runs, in guest time.
     duration: Duration = 0
+    #: The encoding of *stdout* and *stderr*, as in ``cp850`` or ``utf-16-le``.
+    encoding: str = "utf-8"
 
 
 class PowerSettings(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -181,6 +206,8 @@ class GuestSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     mounts: list[MountSettings] = field(default_factory=_root_mount)
     #: The network interfaces.
     nics: list[Nic] = field(default_factory=list[Nic])
+    #: The devices that Windows has drivers for.
+    devices: list[Driver] = field(default_factory=list[Driver])
     #: The accounts, by name.
     users: dict[str, Account] = field(default_factory=dict[str, Account])
     #: The entries of utmp, in order; null: there is no utmp.
@@ -195,3 +222,8 @@ class GuestSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     environment: dict[str, str] = field(default_factory=dict[str, str])
     #: Booting, sleeping and waking.
     power: PowerSettings = field(default_factory=PowerSettings)
+
+    def __post_init__(self) -> None:
+        r"""Let Windows have its volume ``C:\``."""
+        if self.os.family == "windows" and self.mounts == _root_mount():
+            self.mounts = [MountSettings(device="/dev/vda1", path="C:\\", type="NTFS")]

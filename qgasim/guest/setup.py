@@ -13,6 +13,7 @@ from qgasim.guest.network import Nic
 from qgasim.guest.nodes import Generated, Regular, Volume, os_error
 from qgasim.guest.programs import SCRIPTED, builtin_image
 from qgasim.guest.programs.catalogue import install
+from qgasim.guest.windows import inner_path
 
 if TYPE_CHECKING:
     from qgasim.guest import Guest
@@ -40,6 +41,10 @@ _GROUPS: Final = {"root": 0, "daemon": 1, "adm": 4, "tty": 5, "sudo": 27, "shado
 def furnish(guest: "Guest") -> None:
     """Mount the file systems and make all files of a new guest."""
     files = guest.files
+    if guest.is_windows:
+        _furnish_windows(guest)
+        _make_files(guest)
+        return
     for path in _DIRECTORIES:
         files.makedirs(path)
     for path in ("/tmp", "/var/tmp"):
@@ -47,20 +52,59 @@ def furnish(guest: "Guest") -> None:
     for link in ("bin", "sbin", "lib"):
         files.symlink(f"usr/{link}", f"/{link}")
     _mount_kernel_files(guest)
-    for mount in guest.settings.mounts[1:]:
+    for mount in guest.mounts[1:]:
         guest.mount(mount)
     _make_devices(guest)
     _make_etc(guest)
     install(guest)
     files.write("/usr/sbin/qemu-ga", builtin_image("qemu-ga"), 0o755)
+    _make_files(guest)
+
+
+def _make_files(guest: "Guest") -> None:
+    """Make the files that the scenario names, and the programs whose results it gives."""
+    files = guest.files
     for path, settings in guest.settings.files.items():
         make_file(guest, path, settings)
     for program in guest.settings.programs:
-        _make_parents(guest, program.path)
-        files.remove_if_there(program.path)
-        files.write(program.path, builtin_image(SCRIPTED), 0o755)
+        path = guest.inner_path(program.path)
+        _make_parents(guest, path)
+        files.remove_if_there(path)
+        files.write(path, builtin_image(SCRIPTED), 0o755)
     for mounted in files.mounts:
         mounted.volume.create_error = _CREATE_ERRORS.get(mounted.volume.kind, 0)
+
+
+#: Where Windows has files of its own, whatever is installed.
+_WINDOWS_DIRECTORIES: Final = (
+    "/C:/ProgramData", "/C:/Program Files/Qemu-ga", "/C:/Users/Public", "/C:/Windows/System32",
+    "/C:/Windows/Temp",
+)  # fmt: skip
+
+
+def _furnish_windows(guest: "Guest") -> None:
+    """Mount the volumes of a Windows guest, and make its users' directories."""
+    files = guest.files
+    for path in ("/dev", "/etc", "/volumes"):
+        files.makedirs(path)
+    for mount in guest.mounts[1:]:
+        guest.mount(mount)
+    files.add_device("/dev/null", 1, 3)
+    _make_zone(guest)
+    for path in _WINDOWS_DIRECTORIES:
+        files.makedirs(path)
+    program = "/C:/Program Files/Qemu-ga/qemu-ga.exe"
+    files.write(program, builtin_image("qemu-ga"), 0o755)
+    for name, account in guest.settings.users.items():
+        home = inner_path(account.home or f"C:\\Users\\{name}")
+        if account.has_home:
+            files.makedirs(home)
+        if account.authorized_keys is not None:
+            # Administrators share a file (qga/commands-windows-ssh.c).
+            shared = "/C:/ProgramData/ssh/administrators_authorized_keys"
+            path = shared if account.is_admin else f"{home}/.ssh/authorized_keys"
+            files.makedirs(path.rpartition("/")[0])
+            files.write(path, account.authorized_keys.encode())
 
 
 def _make_parents(guest: "Guest", path: str) -> None:
@@ -71,6 +115,10 @@ def _make_parents(guest: "Guest", path: str) -> None:
 
 def make_file(guest: "Guest", path: str, settings: "str | FileSettings | None") -> None:
     """Make what a scenario says of *path*, in place of what is there."""
+    _make_file(guest, guest.inner_path(path), settings)
+
+
+def _make_file(guest: "Guest", path: str, settings: "str | FileSettings | None") -> None:
     files = guest.files
     if settings is None:
         files.remove_if_there(path)
@@ -83,7 +131,7 @@ def make_file(guest: "Guest", path: str, settings: "str | FileSettings | None") 
         if not files.is_dir(path):
             files.mkdir(path)
         for name, entry in (settings.entries or {}).items():
-            make_file(guest, f"{path}/{name}", entry)
+            _make_file(guest, f"{path}/{name}", entry)
     else:
         files.remove_if_there(path)
         if settings.symlink is not None:
@@ -141,7 +189,15 @@ def _make_etc(guest: "Guest") -> None:
             f"{m.device} {_octal(m.path)} {m.type} {m.options} 0 0\n" for m in settings.mounts
         ).encode(),
     )
-    zone = settings.clock.zone
+    _make_zone(guest)
+    if settings.clock.zone is not None:
+        files.write("/etc/timezone", f"{settings.clock.zone}\n".encode())
+
+
+def _make_zone(guest: "Guest") -> None:
+    """Make /etc/localtime, by which the guest's time zone is known."""
+    files = guest.files
+    zone = guest.settings.clock.zone
     if zone is not None:
         path = f"/usr/share/zoneinfo/{zone}"
         data = find_zone(zone)
@@ -150,7 +206,6 @@ def _make_etc(guest: "Guest") -> None:
         _make_parents(guest, path)
         files.write(path, data)
         files.symlink(path, "/etc/localtime")
-        files.write("/etc/timezone", f"{zone}\n".encode())
 
 
 def _quote(value: str) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from qgasim.guest.clock import find_zone
-from qgasim.guest.devices import BLOCK_LIMIT, Disk, Memory
+from qgasim.guest.devices import BLOCK_LIMIT, Disk, Driver, Memory
 from qgasim.guest.network import Nic, parse_address
 from qgasim.guest.settings import (
     ClockSettings,
@@ -27,6 +27,13 @@ from qgasim.guest.settings import (
     ProgramSettings,
 )
 from qgasim.matching import Match, compile_match
+from qgasim.scenario.windows_checks import (
+    PCI_ID,
+    VOLUME,
+    WINDOWS_PATH,
+    check_encoding,
+    check_windows,
+)
 from qgasim.stubs import Reply, Stub
 
 __all__ = [
@@ -160,6 +167,12 @@ def _check_disk(disk: Disk) -> Wrong:
         yield "pci", f"not a PCI address: '{disk.pci}' (expected one as in 0000:00:06.0)"
 
 
+@checks(Driver)
+def _check_driver(driver: Driver) -> Wrong:
+    if not PCI_ID.fullmatch(driver.pci_id):
+        yield "pci_id", f"not a PCI device: '{driver.pci_id}' (expected one as in 1af4:1041)"
+
+
 @checks(Memory)
 def _check_memory(memory: Memory) -> Wrong:
     if memory.block_size <= 0 or memory.size // memory.block_size > BLOCK_LIMIT:
@@ -171,8 +184,10 @@ def _check_memory(memory: Memory) -> Wrong:
 def _check_mount(mount: MountSettings) -> Wrong:
     for name in ("path", "bind"):
         path = getattr(mount, name)
-        if path is not None and not path.startswith("/"):
+        if path and not (path.startswith("/") or WINDOWS_PATH.fullmatch(path)):
             yield name, f"expected an absolute path, found '{path}'"
+    if mount.volume is not None and not VOLUME.fullmatch(mount.volume):
+        yield "volume", f"not a GUID: '{mount.volume}' (expected five groups of hex digits)"
     if mount.block_size < 512 or mount.block_size & (mount.block_size - 1):
         yield "block_size", f"expected a power of two from 512, found {mount.block_size}"
     if mount.used > mount.size:
@@ -222,6 +237,7 @@ def _check_program(program: ProgramSettings) -> Wrong:
         yield "path", f"expected an absolute path, found '{program.path}'"
     if program.signal is not None and not 1 <= program.signal <= 64:
         yield "signal", f"expected from 1 to 64, found {program.signal}"
+    yield from check_encoding(program)
     if program.signal is not None and program.exit_code:
         yield "exit_code", "nobody reads this of a program that a signal ends"
 
@@ -274,6 +290,7 @@ def _check_guest(guest: GuestSettings) -> Wrong:
         yield from _twice((str(cpu.id) for cpu in guest.vcpus), "vcpus[{}].id", "the id")
     yield from _check_nics(guest.nics)
     yield from _twice((disk.name for disk in guest.disks), "disks[{}].name", "the name")
+    yield from check_windows(guest)
     yield from _check_mounts(guest)
     for path, file in guest.files.items():
         if not path.startswith("/") and path[1:2] != ":":
@@ -301,9 +318,10 @@ def _may_repeat(ip: str) -> bool:
 
 
 def _check_mounts(guest: GuestSettings) -> Wrong:
-    if not guest.mounts or guest.mounts[0].path != "/":
-        yield "mounts", "expected the first to have the path /"
-    if guest.mounts == GuestSettings().mounts:
+    root = "C:\\" if guest.os.family == "windows" else "/"
+    if not guest.mounts or guest.mounts[0].path.upper() != root:
+        yield "mounts", f"expected the first to have the path {root}"
+    if guest.mounts == GuestSettings(os=guest.os).mounts:
         return
     known = {name for disk in guest.disks for name in (disk.name, disk.alias) if name}
     known |= {part.name for disk in guest.disks for part in disk.partitions}

@@ -87,8 +87,8 @@ def scripted(entries: "list[ProgramSettings]") -> Program:
 
 
 def _end_as(entry: "ProgramSettings", p: Process) -> Steps:
-    yield from p.write(1, entry.stdout)
-    yield from p.write(2, entry.stderr)
+    yield from p.write(1, entry.stdout.encode(entry.encoding, "surrogateescape"))
+    yield from p.write(2, entry.stderr.encode(entry.encoding, "surrogateescape"))
     if entry.signal is not None:
         raise Killed(entry.signal)
     return entry.exit_code
@@ -103,7 +103,7 @@ def _resolved(p: Process, path: str) -> str:
 
 
 def _matches(entry: "ProgramSettings", p: Process) -> bool:
-    if p.path != _resolved(p, entry.path):
+    if p.path != _resolved(p, p.guest.inner_path(entry.path)):
         return False
     if entry.args is None:
         return True

@@ -1,0 +1,37 @@
+"""What Windows says of failures, in English: the texts of FormatMessage()."""
+
+import errno
+from typing import Final
+
+from qgasim.errors import CommandError
+
+__all__ = ["ACCESS_DENIED", "NO_FILE", "NO_PATH", "SHARED", "UNSUPPORTED", "failed"]
+
+ACCESS_DENIED: Final = "Access is denied."
+NO_FILE: Final = "The system cannot find the file specified."
+NO_PATH: Final = "The system cannot find the path specified."
+SHARED: Final = "The process cannot access the file because it is being used by another process."
+#: QERR_UNSUPPORTED
+UNSUPPORTED: Final = "this feature or command is not currently supported"
+
+_TEXTS: Final = {
+    errno.EACCES: ACCESS_DENIED,
+    errno.EBADF: ACCESS_DENIED,
+    errno.EBUSY: SHARED,
+    errno.EINVAL: "The parameter is incorrect.",
+    errno.EISDIR: ACCESS_DENIED,
+    errno.ENAMETOOLONG: "The filename or extension is too long.",
+    errno.ENOENT: NO_FILE,
+    errno.ENOSPC: "There is not enough space on the disk.",
+    errno.ENOTDIR: NO_PATH,
+    errno.EROFS: "The media is write protected.",
+    errno.ETXTBSY: SHARED,
+}
+
+
+def failed(what: str, error: OSError) -> CommandError:
+    """Make the error of error_setg_win32(): what failed, and why in Windows' words.
+
+    UNVERIFIED: what Windows says where it has no such error; the kernel's words stand in.
+    """
+    return CommandError(f"{what}: {_TEXTS.get(error.errno or 0, error.strerror)}")

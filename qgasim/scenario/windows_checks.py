@@ -1,0 +1,57 @@
+"""What must hold of a guest with Windows, and of what only such a guest has."""
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from qgasim.guest.settings import GuestSettings, ProgramSettings
+
+__all__ = ["PCI_ID", "VOLUME", "WINDOWS_PATH", "check_encoding", "check_windows"]
+
+Wrong = Iterator[tuple[str, str]]
+
+WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:\\.*", re.DOTALL)
+PCI_ID: Final = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}")
+VOLUME: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_KERNEL: Final = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
+
+
+def check_encoding(program: ProgramSettings) -> Wrong:
+    """Check that a program's output can be written in its encoding."""
+    try:
+        codecs.lookup(program.encoding)
+        (program.stdout + program.stderr).encode(program.encoding, "surrogateescape")
+    except (LookupError, ValueError):
+        # A ValueError: a character that it does not have, or a codec that is none of texts.
+        yield (
+            "encoding",
+            f"cannot write the output in '{program.encoding}' (expected one as in cp850)",
+        )
+
+
+def check_windows(guest: GuestSettings) -> Wrong:
+    """Check what a guest's settings say of Windows."""
+    if guest.os.family != "windows":
+        for index, mount in enumerate(guest.mounts):
+            if not mount.path.startswith("/"):
+                yield f"mounts[{index}].path", f"expected an absolute path, found '{mount.path}'"
+        if guest.devices:
+            yield "devices", "nobody reads this of a guest without Windows"
+        return
+    system = guest.os
+    if not _KERNEL.fullmatch(system.kernel_version):
+        text = f"expected Windows' version as in '10.0', found '{system.kernel_version}'"
+        yield "os.kernel_version", text
+    if not system.kernel_release.isdecimal():
+        text = f"expected Windows' build as in '20348', found '{system.kernel_release}'"
+        yield "os.kernel_release", text
+    for index, mount in enumerate(guest.mounts):
+        if mount.path and not WINDOWS_PATH.fullmatch(mount.path):
+            text = rf"expected a path of Windows as in 'D:\', found '{mount.path}'"
+            yield f"mounts[{index}].path", text
+    seen: set[str] = set()
+    for index, mount in enumerate(guest.mounts):
+        if mount.device in seen:
+            yield f"mounts[{index}].device", f"there is a volume on '{mount.device}' already"
+        seen.add(mount.device)
