@@ -23,6 +23,7 @@ from qgasim.guest.openfiles import OpenFile, Sink, Source
 from qgasim.guest.processes import Exit, Process, wait_for_ever
 from qgasim.guest.stdio import Stream
 from qgasim.matching import Match
+from qgasim.personality import Personality, alter
 from qgasim.registry import Command, Entry, Table, compile_table, make_added
 from qgasim.snapshot import Snapshots
 from qgasim.stubs import LiveStub, Reply, Stub
@@ -65,6 +66,8 @@ class AgentOptions(Struct, kw_only=True, frozen=True):
     faults: tuple[Fault, ...] = ()
     #: What is left to chance in faults follows from it.
     seed: int = 0
+    #: What it does differently from qemu-ga.
+    personality: Personality = Personality()
 
 
 class FileHandle(Struct):
@@ -155,6 +158,7 @@ class Agent:
         family = self.guest.settings.os.family
         has_vss = self.guest.settings.os.has_vss
         self.table: Table = compile_table(self._commands, self.dialect, family, has_vss=has_vss)
+        alter(self.table, self.options.personality, self.dialect)
         stubs = [LiveStub(stub) for stub in self.options.stubs]
         for stub in self.options.stubs:
             if stub.adds:
@@ -282,9 +286,18 @@ class Agent:
     def freeze(self) -> None:
         """Refuse from now on what may not be done while file systems are frozen."""
         self.is_frozen = True
-        self.frozen_since = self.guest.clock.uptime()
+        self.frozen_since = started = self.guest.clock.uptime()
         self._disable_unsafe()
         self.on_change()
+        limit = self.options.personality.thaw_after
+
+        def thaw() -> None:
+            if self.is_frozen and self.frozen_since == started:
+                self.guest.thaw()
+                self.thaw()
+
+        if limit is not None:
+            self.guest.call_at(started + limit, thaw)
 
     def _disable_unsafe(self) -> None:
         for name, entry in self.table.items():

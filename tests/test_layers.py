@@ -27,6 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "registry": {"arguments", "dialect", "errors", "results", "schema", "stubs", "wire"},
     "guest": {"errors"},
     "snapshot": {"guest"},
+    "personality": {"dialect", "guest", "registry"},
     "journal": {"effects", "errors", "faults", "states", "timeline", "wire"},
     "envelope": {"errors", "registry", "results", "stubs", "wire"},
     "agent": {
@@ -37,6 +38,7 @@ LAYERS: dict[str, set[str]] = {
         "faults",
         "guest",
         "matching",
+        "personality",
         "registry",
         "snapshot",
         "stubs",
@@ -54,6 +56,7 @@ LAYERS: dict[str, set[str]] = {
         "faults",
         "guest",
         "matching",
+        "personality",
         "snapshot",
         "states",
         "stubs",

@@ -5,6 +5,7 @@ as of 5.1 and 7.2, and of patches where a release is named; Windows' own words a
 """
 
 import base64
+import json
 from typing import Any, Final
 
 import pytest
@@ -796,6 +797,17 @@ def test_what_is_wrong_with_a_windows_guest_is_said(guest: str, text: str) -> No
     assert text in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["windows-11", "windows-server-2022"])
+@pytest.mark.parametrize("name", ["windows-11", "windows-server-2022", "virtio-win-109"])
 def test_the_shipped_windows_guests_are_told_by_settings_not_by_stubs(name: str) -> None:
     assert load(name).replies == []
+
+
+def test_an_agent_of_virtio_win_says_its_own_version() -> None:
+    for name, version, release in (
+        ("virtio-win-107", "107.0.1", (8, 2)),
+        ("virtio-win-109", "109.0.0", (9, 1)),
+    ):
+        course = Course(name)
+        assert value(course, "guest-info")["version"] == version
+        assert course.agent.dialect.version == release
+        assert json.dumps(value(course, "guest-get-osinfo")).count("2022") == 2 + 1

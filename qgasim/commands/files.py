@@ -117,7 +117,8 @@ def _open(agent: Agent, path: str, flags: int) -> OpenFile:
         if flags & os.O_CREAT:
             # First as a new file (so a dangling link is not followed), then as an old one.
             try:
-                return files.open(path, flags | os.O_EXCL, 0o666, cwd)
+                mode = int(agent.options.personality.file_mode, 8)
+                return files.open(path, flags | os.O_EXCL, mode, cwd)
             except FileExistsError:
                 flags &= ~os.O_CREAT
         return files.open(path, flags, cwd=cwd)

@@ -7,6 +7,7 @@ path or by the name of one that comes with qgasim.
 import fnmatch
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -26,6 +27,7 @@ from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.clock import host_clock
 from qgasim.guest.units import Duration
 from qgasim.matching import Match
+from qgasim.personality import Personality
 from qgasim.scenario.checks import CHECKS, Wrong, check, checks, count_up, did_you_mean, join
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import compose, merge, place_of, plain_value
@@ -90,6 +92,8 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     fsfreeze_hook: str | None = None
     #: How long after its end the agent is started again.
     respawn: Duration | Literal["never"] = 100_000_000
+    #: What an agent that is not qemu-ga does differently.
+    personality: Personality = field(default_factory=Personality)
 
 
 class Scenario(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -166,6 +170,9 @@ class Blueprint:
         self.scenario = scenario.filled()
         self._drawn = scenario.drawn()
         self.dialect = with_quirks(dialect, settings.quirks)
+        if settings.personality.version is not None:
+            version = settings.personality.version
+            self.dialect = structs.replace(self.dialect, full_version=version)
         self.options = AgentOptions(
             block_rpcs=tuple(settings.block_rpcs),
             allow_rpcs=tuple(settings.allow_rpcs),
@@ -175,6 +182,7 @@ class Blueprint:
             stubs=tuple(scenario.replies),
             faults=tuple(self.scenario.faults),
             seed=scenario.seed,
+            personality=settings.personality,
         )
         #: Whether a guest was made of it, with all its files.
         self._is_proven = False
@@ -274,6 +282,8 @@ def _check_scenario(scenario: Scenario) -> Wrong:
             if getattr(scenario.agent, name):
                 yield f"agent.{name}", f"nobody reads this on the channel {scenario.agent.channel}"
     names = [command.name for command in ALL_COMMANDS if command.is_in(dialect, family)]
+    yield from _check_personality(scenario.agent.personality, names)
+    names += scenario.agent.personality.aliases
     requests = [
         (f"replies[{i}].on", stub.on) for i, stub in enumerate(scenario.replies) if not stub.adds
     ]
@@ -288,6 +298,22 @@ def _check_scenario(scenario: Scenario) -> Wrong:
             text = f"qemu-ga {scenario.agent.release} has no command '{name}'"
             yield path, text + did_you_mean(name, names)
     yield from _check_timeline(scenario)
+
+
+def _check_personality(personality: Personality, names: list[str]) -> Wrong:
+    for alias, name in personality.aliases.items():
+        if name not in names:
+            text = f"there is no command '{name}'{did_you_mean(name, names)}"
+            yield f"agent.personality.aliases.{alias}", text
+    for index, pattern in enumerate(personality.lacks):
+        if not fnmatch.filter(names, pattern):
+            text = f"there is no command '{pattern}'{did_you_mean(pattern, names)}"
+            yield f"agent.personality.lacks[{index}]", text
+    if not re.fullmatch("[0-7]{1,5}", personality.file_mode):
+        text = f"not a mode: '{personality.file_mode}' (expected octal digits as in \"0644\")"
+        yield "agent.personality.file_mode", text
+    if personality.read_limit == 0:
+        yield "agent.personality.read_limit", "expected 1 or more, found 0"
 
 
 def _check_timeline(scenario: Scenario) -> Wrong:
