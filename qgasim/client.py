@@ -35,7 +35,7 @@ class Lines:
         self._buffer = bytearray()
         self._searched = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Take what has come."""
         self._buffer += data
 

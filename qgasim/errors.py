@@ -3,6 +3,7 @@
 QgaSimError
  ├── ScenarioError          the scenario is wrong; says file, line, column and how to mend it
  ├── ListenError            a socket cannot be served; says which and why
+ ├── ServerError            a guest is not served any more, or its thread is busy
  ├── ClientError            `qgasim.client`: no agent, no answer in time, or an error reply
  ├── VerificationError      a client did not do what a test asked of it; an AssertionError, too
  ├── CommandError           becomes {"error": {"class": "GenericError", "desc": ...}}
@@ -20,6 +21,7 @@ __all__ = [
     "ListenError",
     "QgaSimError",
     "ScenarioError",
+    "ServerError",
     "VerificationError",
 ]
 
@@ -34,6 +36,10 @@ class ScenarioError(QgaSimError):
 
 class ListenError(QgaSimError):
     """A socket cannot be listened on."""
+
+
+class ServerError(QgaSimError):
+    """A guest cannot be reached by its test: its thread has ended, is busy, or another process's."""
 
 
 class ClientError(QgaSimError):

@@ -79,6 +79,9 @@ class _Proxy:
     def __hash__(self) -> int:
         return hash(_unwrap(self))
 
+    def __dir__(self) -> list[str]:
+        return list(_do(self, dir))
+
     def __repr__(self) -> str:
         return str(_do(self, repr))
 

@@ -3,19 +3,24 @@
 Every run of pytest imports this module, so it imports nothing of qgasim before a guest is asked for.
 """
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 if TYPE_CHECKING:
     from qgasim.live import LiveGuest
     from qgasim.testing import Guests, Wish
+    from qgasim.trio_guest import TrioGuest
 
 __all__: list[str] = []
 
-SCENARIO = "debian-12"
-FIXTURES = {"qga", "qga_factory", "qga_session", "qga_trio"}
+SCENARIO: Final = "debian-12"
+MARKERS: Final = ("qgasim", "qgasim_matrix")
+FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_session", "qga_trio"})
+#: The guests of the session, if a test has asked for one.
+GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ):
         group.addoption(f"--qgasim-{name}", metavar=metavar, default=None, help=text)
         parser.addini(f"qgasim_{name}", text, default="")
-    text = "what findings do: 'report' (shown with a failed test), 'error' (they fail it), 'off'"
+    text = "what findings do: 'report' (they are shown), 'error' (they fail the test), 'off'"
     parser.addini("qgasim_findings", text, default="report")
 
 
@@ -43,29 +48,68 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+# -- which guest -----------------------------------------------------------------------------------
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Check the markers, and multiply the tests that ask for it."""
-    markers = list(metafunc.definition.iter_markers())
-    if not any(marker.name in ("qgasim", "qgasim_matrix") for marker in markers):
-        return
-    from qgasim.testing import check_marker, read_matrix  # noqa: PLC0415
-
-    for marker in markers:
-        if marker.name in ("qgasim", "qgasim_matrix"):
-            check_marker(marker.name, marker.args, marker.kwargs)
+    _check_markers(metafunc.definition, pytest.Collector.CollectError)
     matrix = metafunc.definition.get_closest_marker("qgasim_matrix")
     if matrix is not None and "qgasim_wish" in metafunc.fixturenames:
+        from qgasim.testing import read_matrix  # noqa: PLC0415
+
         cases = read_matrix(matrix.kwargs)
         metafunc.parametrize("qgasim_wish", cases.values(), ids=cases.keys(), indirect=True)
 
 
+def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
+    markers = [marker for marker in item.iter_markers() if marker.name in MARKERS]
+    if not markers:
+        return
+    from qgasim.errors import ScenarioError  # noqa: PLC0415
+    from qgasim.testing import check_marker  # noqa: PLC0415
+
+    try:
+        for marker in markers:
+            check_marker(marker.name, marker.args, marker.kwargs, item.path)
+    except ScenarioError as error:
+        found = kind(f"{item.nodeid}: {error}")
+    else:
+        return
+    raise found
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Check the options, and the markers that `pytest_generate_tests` has not seen (of unittest)."""
+    if hasattr(session.config, "workerinput"):
+        # Of xdist, which takes this for a crash: there, each test is told when it begins.
+        return
+    is_asked_for = False
+    for item in session.items:
+        fixtures: Sequence[str] = getattr(item, "fixturenames", ())
+        is_asked_for |= not FIXTURES.isdisjoint(fixtures)
+        _check_markers(item, pytest.UsageError)
+        is_multiplied = "qgasim_wish" not in fixtures or hasattr(item, "callspec")
+        if item.get_closest_marker("qgasim_matrix") is not None and not is_multiplied:
+            text = "@pytest.mark.qgasim_matrix: pytest does not multiply tests of unittest"
+            raise pytest.UsageError(f"{item.nodeid}: {text}")
+    if is_asked_for:
+        from qgasim.testing import check_options  # noqa: PLC0415
+
+        check_options(session.config)
+
+
+# -- the guests ------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="session")
-def qgasim_guests() -> "Iterator[Guests]":
+def qgasim_guests(request: pytest.FixtureRequest) -> "Iterator[Guests]":
     """All guests of a session, in one thread."""
     from qgasim.testing import Guests  # noqa: PLC0415
 
-    guests = Guests()
+    guests = request.config.stash[GUESTS] = Guests()
     yield guests
+    del request.config.stash[GUESTS]
     guests.close()
 
 
@@ -74,7 +118,19 @@ def qgasim_wish(request: pytest.FixtureRequest) -> "Wish":
     """What the test has asked for: by markers, options and the ini file."""
     from qgasim.testing import read_wish  # noqa: PLC0415
 
-    return read_wish(request)
+    with _told():
+        return read_wish(request)
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """Tell what is wrong with a scenario in its own words, and no more."""
+    from qgasim.errors import ScenarioError  # noqa: PLC0415
+
+    try:
+        yield
+    except ScenarioError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.fixture
@@ -82,10 +138,10 @@ def qga(
     request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "Wish"
 ) -> "Iterator[LiveGuest]":
     """A guest of this test's own, on a unix socket: ``qga.socket_path``."""
-    from qgasim.testing import node_of  # noqa: PLC0415
-
-    with qgasim_guests.lend(node_of(request), qgasim_wish) as make:
-        yield make()
+    with qgasim_guests.lend(request, qgasim_wish) as make:
+        with _told():
+            live = make()
+        yield live
 
 
 @pytest.fixture
@@ -93,9 +149,7 @@ def qga_factory(
     request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "Wish"
 ) -> "Iterator[Callable[..., LiveGuest]]":
     """Make guests: ``qga_factory(scenario="alpine-3.20", seed=3)``; they end with the test."""
-    from qgasim.testing import node_of  # noqa: PLC0415
-
-    with qgasim_guests.lend(node_of(request), qgasim_wish) as make:
+    with qgasim_guests.lend(request, qgasim_wish) as make:
         yield make
 
 
@@ -104,41 +158,70 @@ def qga_session(request: pytest.FixtureRequest, qgasim_guests: "Guests") -> "Ite
     """A guest for all tests, at one path; each test that asks for it finds it as it was at first."""
     from qgasim.testing import read_wish  # noqa: PLC0415
 
-    with qgasim_guests.lend(request.session, read_wish(request)) as make:
-        live = make()
-        qgasim_guests.of_session = live
+    with _told():
+        wish = read_wish(request)
+    with qgasim_guests.lend(request, wish) as make:
+        with _told():
+            live = make()
         yield live
 
 
 @pytest.fixture
 async def qga_trio(
     request: pytest.FixtureRequest, qgasim_wish: "Wish", nursery: Any
-) -> "AsyncIterator[LiveGuest]":
+) -> "AsyncIterator[TrioGuest]":
     """A guest in the nursery of a trio test: with `autojump_clock`, an hour takes no time."""
-    from qgasim.testing import lend_in_nursery, node_of  # noqa: PLC0415
+    from qgasim.testing import lend_in_nursery  # noqa: PLC0415
 
-    async with lend_in_nursery(node_of(request), qgasim_wish, nursery) as live:
+    async with lend_in_nursery(request, qgasim_wish, nursery) as live:
         yield live
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
+# -- what is told ----------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Let the next test find the session's guest as it was at first."""
-    if "qga_session" in getattr(item, "fixturenames", ()) and "qga_session" in getattr(
-        item, "funcargs", {}
-    ):
-        item.funcargs["qga_session"].reset()  # type: ignore[attr-defined]
+    # The session's fixtures may end with this test.
+    guests = item.config.stash.get(GUESTS, None)
+    try:
+        return (yield)
+    finally:
+        if guests is not None:
+            guests.reset_of_session(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: "pytest.CallInfo[None]"
-) -> "Generator[None, pytest.TestReport, pytest.TestReport]":
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the guests of a failed test were asked, and how to have them again."""
     report = yield
-    has_guests = FIXTURES.intersection(getattr(item, "fixturenames", ()))
-    if has_guests and call.when == "call" and call.excinfo is not None:
+    if report.failed and not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
         from qgasim.testing import describe_guests  # noqa: PLC0415
 
         report.sections += describe_guests(item)
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let go of a test's guests when all is told."""
+    result = yield
+    if GUESTS in item.config.stash:
+        from qgasim.testing import forget_guests  # noqa: PLC0415
+
+        forget_guests(item)
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show what clients should not have done, of the tests that did not fail for it."""
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    if any("qgasim" in title for report in reports for title, _ in getattr(report, "sections", ())):
+        from qgasim.testing import summarise  # noqa: PLC0415
+
+        if lines := list(summarise(reports)):
+            terminalreporter.section("qgasim findings")
+            terminalreporter.write("\n".join(lines) + "\n")

@@ -45,6 +45,7 @@ class Server:
         self._listener: socket.socket | None = None
         self._waiting_on: socket.socket | None = None
         self._is_poked = False
+        self._is_closed = False
         self._inode: int | None = None
         #: What the client got since it last sent something.
         self._sent = b""
@@ -54,9 +55,28 @@ class Server:
         self._unsent = b""
 
     @property
-    def has_client(self) -> bool:
-        """Whether a client is connected."""
-        return self._connection is not None
+    def is_being_left(self) -> bool:
+        """Whether the client has hung up, and that is still to be noticed."""
+        return self._connection is not None and _has_hung_up(self._connection)
+
+    def last_clients(self) -> list[str]:
+        """Say who is connected or waits for it, and has not hung up. For the end: they are let in."""
+        socks = [] if self._connection is None else [self._connection]
+        waiting: list[socket.socket] = []
+        with contextlib.suppress(OSError):
+            while self._listener is not None:
+                waiting.append(self._listener.accept()[0])
+        left = [self._name_client(sock) for sock in [*socks, *waiting] if not _has_hung_up(sock)]
+        for sock in waiting:
+            sock.close()
+        return left
+
+    def _name_client(self, sock: socket.socket) -> str:
+        if not isinstance(self.address, UnixAddress):
+            return "a client"
+        peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        (process,) = struct.unpack_from("i", peer)
+        return "a client of this process" if process == os.getpid() else f"process {process}"
 
     def listen(self) -> None:
         """Let clients connect.
@@ -83,11 +103,18 @@ class Server:
                 while True:
                     await self._accept_one()
         finally:
-            for sock in (self._connection, self._listener):
-                if sock is not None:
-                    sock.close()
-            if isinstance(self.address, UnixAddress):
-                _remove(self.address.path, self._inode)
+            self.close()
+
+    def close(self) -> None:
+        """Hang up, and let nobody connect any more; `serve` is to be cancelled first."""
+        self._is_closed = True
+        for sock in (self._connection, self._listener):
+            if sock is not None:
+                sock.close()
+        if isinstance(self.address, UnixAddress):
+            _remove(self.address.path, self._inode)
+            # Another socket may be there from now on, and have the same number.
+            self._inode = 0
 
     async def _serve_stdio(self) -> None:
         """Serve what is on the standard input, until it ends."""
@@ -109,7 +136,9 @@ class Server:
 
     async def _accept_one(self) -> None:
         self._close_if_gone()
-        if not self.channel.is_open:
+        if self._is_closed:
+            await trio.sleep_forever()
+        elif not self.channel.is_open:
             await self._wait(None, trio.sleep_forever)
         elif self._listener is None:
             if isinstance(self.address, UnixAddress):
@@ -291,6 +320,7 @@ class Server:
         """Do as `_receive`, but leave it in the socket until the next time."""
         self._take_peeked(sock)
         while not self._is_poked:
+            await trio.lowlevel.checkpoint_if_cancelled()
             await trio.lowlevel.wait_readable(sock)
             with contextlib.suppress(BlockingIOError):
                 data = sock.recv(RECEIVE_SIZE, socket.MSG_PEEK)
@@ -314,6 +344,13 @@ class Server:
                 raise
         if self.channel.keeps_unread:
             self._sent += data
+
+
+def _has_hung_up(sock: socket.socket) -> bool:
+    hang_up = select.poll()
+    # That is told in any case.
+    hang_up.register(sock, 0)
+    return bool(hang_up.poll(0))
 
 
 async def _accept(listener: socket.socket) -> socket.socket:

@@ -1,6 +1,7 @@
 """Guests served in a thread of their own, for clients that do not use trio."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,10 +11,11 @@ from typing import Final, Self, TypeVar
 import trio
 
 from qgasim.channel import Channel
+from qgasim.errors import ServerError
 from qgasim.listen import Address, UnixAddress
 from qgasim.server import Server
 
-__all__ = ["Host", "ServerThread"]
+__all__ = ["PATIENCE", "Host", "ServerThread"]
 
 T = TypeVar("T")
 #: How long is waited for something to end that has been told to, in seconds.
@@ -21,13 +23,21 @@ PATIENCE: Final = 1.0
 
 
 class Host:
-    """A thread in which any number of guests are served; a context manager."""
+    """A thread in which any number of guests are served; a context manager.
+
+    A guest that fails, by a bug or by what a test has given it, ends alone: the others go on. The
+    first such error is raised at the end of the context.
+    """
 
     def __init__(self) -> None:
         self._ready = threading.Event()
         self._error: BaseException | None = None
+        #: What ended the servers that failed.
+        self._failed: dict[Server, Exception] = {}
         self._ended: dict[Server, threading.Event] = {}
         self._scopes: dict[Server, trio.CancelScope] = {}
+        self._is_stuck = False
+        self._owner = os.getpid()
         self._thread = threading.Thread(target=self._run, name="qgasim", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -50,6 +60,7 @@ class Host:
 
         Raises:
             ListenError: the address cannot be listened on.
+            ServerError: the thread is not there any more.
         """
         server = Server(channel, address)
         self._ended[server] = threading.Event()
@@ -61,8 +72,18 @@ class Host:
         self._do(start)
         return server
 
-    def call(self, server: Server, function: Callable[[], T]) -> T:
-        """Call *function* in this thread, between two requests to *server*'s guest."""
+    def call(self, server: Server, function: Callable[[], T], patience: float | None = None) -> T:
+        """Call *function* in this thread, between two requests to *server*'s guest.
+
+        Args:
+            server: of the guest that the call is about.
+            function: what it raises is raised here.
+            patience: how long to wait for it, in seconds; None: for ever.
+
+        Raises:
+            ServerError: the thread is not there any more, or busy for longer.
+        """
+        __tracebackhide__ = True
 
         def call_and_poke() -> T:
             try:
@@ -70,24 +91,52 @@ class Host:
             finally:
                 server.poke()
 
-        return self._do(call_and_poke)
+        return self._do(call_and_poke, patience)
+
+    def failure(self, server: Server) -> Exception | None:
+        """Give, once it was stopped, what ended a server before it was told to end."""
+        return self._failed.pop(server, None)
 
     def stop(self, server: Server) -> bool:
         """Stop serving a guest: whether that was done in a second."""
         ended = self._ended.pop(server)
+        if not self._is_ours:
+            return True
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._cancel, server)
-            return ended.wait(PATIENCE)
+            # Once is enough to wait for a thread that does not come back.
+            self._is_stuck |= not ended.wait(0 if self._is_stuck else PATIENCE)
+            return not self._is_stuck
         return True
 
     def close(self) -> bool:
         """Stop serving all guests, and end the thread: whether that was done in a second."""
+        if not self._is_ours:
+            return True
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(PATIENCE)
+        self._thread.join(0 if self._is_stuck else PATIENCE)
         return not self._thread.is_alive()
 
-    def _do(self, function: Callable[[], T]) -> T:
+    @property
+    def is_there(self) -> bool:
+        """Whether more guests can be served."""
+        return self._is_ours and not self._is_stuck and self._thread.is_alive()
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether this process has the thread: a fork takes only the one that forks along."""
+        return os.getpid() == self._owner
+
+    def _do(self, function: Callable[[], T], patience: float | None = None) -> T:
+        __tracebackhide__ = True
+        if threading.get_ident() == self._thread.ident:
+            return function()
+        if not self._is_ours:
+            raise ServerError(
+                "this process was forked: its guests are served by the process that it comes from "
+                "(connect to the socket instead)"
+            )
         # Not trio.from_thread: that refuses to be called from the thread of another trio.
         done: Future[T] = Future()
 
@@ -97,7 +146,17 @@ class Host:
             except BaseException as error:  # noqa: BLE001
                 done.set_exception(error)
 
-        self._token.run_sync_soon(do)
+        try:
+            self._token.run_sync_soon(do)
+        except trio.RunFinishedError:
+            raise ServerError("the guests of this thread are served no more") from self._error
+        try:
+            error = done.exception(patience)
+        except TimeoutError:
+            self._is_stuck = True
+            raise ServerError(f"the thread that serves it was busy for {patience:g} s") from None
+        if error is not None:
+            raise error
         return done.result()
 
     def _cancel(self, server: Server) -> None:
@@ -110,8 +169,8 @@ class Host:
             with trio.CancelScope() as self._scopes[server]:
                 await server.serve()
         except Exception as error:  # noqa: BLE001
-            self._error = error
-            self._scope.cancel()
+            self._error = self._error or error
+            self._failed[server] = error
         finally:
             del self._scopes[server]
             ended.set()
@@ -120,7 +179,7 @@ class Host:
         try:
             trio.run(self._main)
         except BaseException as error:  # noqa: BLE001
-            self._error = error
+            self._error = self._error or error
         finally:
             self._ready.set()
 

@@ -13,26 +13,27 @@ __all__ = ["Client"]
 
 
 class Client:
-    """A client on a unix socket, for trio; an async context manager.
+    """A client on a unix socket or a stream, for trio; an async context manager.
 
     It does the handshake first. Time-outs are trio's: use `trio.fail_after`, and `synchronise` after
     one, because a late reply may still come.
 
     Args:
-        path: the socket of an agent.
+        path: the socket of an agent, or a stream that leads to one.
 
     Raises:
         ClientError: the agent is not there or hangs up; and from `call`, an error reply.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str | trio.abc.Stream) -> None:
+        self.path = path if isinstance(path, str) else "the stream"
         self._lines = Lines()
-        self._stream: trio.SocketStream
+        self._given = None if isinstance(path, str) else path
+        self._stream: trio.abc.Stream
 
     async def __aenter__(self) -> Self:
         try:
-            self._stream = await trio.open_unix_socket(self.path)
+            self._stream = self._given or await trio.open_unix_socket(self.path)
         except OSError as error:
             raise ClientError(f"{self.path}: {error.strerror or error}") from None
         try:
@@ -69,14 +70,16 @@ class Client:
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as error:
-            raise ClientError(f"{self.path}: {error.__cause__}") from None
+            raise ClientError(f"{self.path}: {error.__cause__ or 'the agent hung up'}") from None
 
     async def _read_line(self) -> bytes:
         while (line := self._lines.next()) is None:
             try:
                 data = await self._stream.receive_some()
             except trio.BrokenResourceError as error:
-                raise ClientError(f"{self.path}: {error.__cause__}") from None
+                raise ClientError(
+                    f"{self.path}: {error.__cause__ or 'the agent hung up'}"
+                ) from None
             if not data:
                 raise ClientError(f"{self.path}: the agent hung up")
             self._lines.feed(data)

@@ -8,13 +8,15 @@ no test passes by a misspelling.
 import difflib
 import fnmatch
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias
+from datetime import timedelta
+from typing import Any, Final, TypeAlias, TypedDict
 
 from msgspec import DecodeError, Struct
 from msgspec import json as msgspec_json
 
 from qgasim.commands import ALL_COMMANDS
 from qgasim.errors import VerificationError
+from qgasim.events import Duration
 from qgasim.journal import Exchange, Journal, Note, show_bytes
 from qgasim.matching import ABSENT, Match, compile_match, compile_pattern
 from qgasim.scenario.checks import did_you_mean
@@ -25,6 +27,25 @@ __all__ = ["Requests", "in_order", "never", "verify"]
 
 #: A command (``*`` and ``?`` are wildcards), or a command with patterns of its arguments.
 Requests: TypeAlias = str | Match
+
+
+class Placed(TypedDict, total=False):
+    """What `never` may be told besides the command."""
+
+    arguments: dict[str, Any] | None
+    after: Requests | None
+    before: Requests | None
+    within: Duration | None
+
+
+class Counted(Placed, total=False):
+    """What `verify` may be told besides the command."""
+
+    at_least: int | None
+    at_most: int | None
+    times: int | None
+
+
 SECOND: Final = 1_000_000_000
 #: How many near misses are shown.
 SHOWN: Final = 5
@@ -40,7 +61,7 @@ def verify(
     times: int | None = None,
     after: Requests | None = None,
     before: Requests | None = None,
-    within: str | float | None = None,
+    within: Duration | None = None,
 ) -> None:
     """Verify how often *command* was asked for: once or more, unless it is said otherwise.
 
@@ -80,7 +101,7 @@ def never(
     arguments: dict[str, Any] | None = None,
     after: Requests | None = None,
     before: Requests | None = None,
-    within: str | float | None = None,
+    within: Duration | None = None,
 ) -> None:
     """Verify that *command* was not asked for; the rest is as in `verify`."""
     if within is not None and after is None and before is None:
@@ -151,10 +172,12 @@ def _compile(journal: Journal, requests: Requests) -> Callable[[Exchange], bool]
     )
 
 
-def _duration(within: str | float | None) -> int | None:
+def _duration(within: Duration | None) -> int | None:
     """Read a duration as scenarios have it, as ns."""
     if within is None:
         return None
+    if isinstance(within, timedelta):
+        within = within.total_seconds()
     duration = parse_duration(within if isinstance(within, str) else f"{within:.9f}")
     if duration is None:
         raise ValueError(f"expected a duration, as in 250ms or 1h, found {within!r}")

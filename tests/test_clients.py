@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import pytest
 from qemu.qmp import ExecuteError, QMPClient
@@ -16,6 +16,7 @@ import qgasim
 from qgasim.cli import main
 from qgasim.client import SyncClient
 from qgasim.errors import ClientError
+from qgasim.faults import AnyFault
 from tests.serving import PATIENCE, serving
 
 #: Executes a command; ``_`` in the names of arguments stands for ``-``.
@@ -329,6 +330,10 @@ async def test_the_client_for_trio_says_who_is_not_there(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", qgasim.__all__)
 def test_a_public_name_is_there(name: str) -> None:
     assert getattr(qgasim, name).__name__ == name
+
+
+def test_every_kind_of_fault_is_a_public_name() -> None:
+    assert {kind.__name__ for kind in get_args(AnyFault)} <= set(qgasim.__all__)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -3,35 +3,18 @@
 import os
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from tests.plugin_run import CLIENT, ROOT, Run
+
 pytest_plugins = ["pytester"]
-ROOT = Path(__file__).parent.parent
-#: Where qgasim is installed, pytest finds the plugin by itself.
-IS_INSTALLED = any(point.name == "qgasim" for point in entry_points(group="pytest11"))
-CLIENT = "from qgasim.client import SyncClient\n"
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> "Run":
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return Run(pytester)
-
-
-class Run:
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self.pytester = pytester
-
-    def __call__(self, text: str, *options: str, ini: str = "") -> pytest.RunResult:
-        self.pytester.makepyfile(text)
-        self.pytester.makeini(
-            f"[pytest]\naddopts = -p no:cacheprovider\nfilterwarnings = error\nstrict_markers = true\n{ini}"
-        )
-        plugin = () if IS_INSTALLED else ("-p", "qgasim.pytest_plugin")
-        return self.pytester.runpytest_subprocess(*plugin, *options, timeout=60)
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(pytester, monkeypatch)
 
 
 # -- clients of every kind -------------------------------------------------------------------------
@@ -116,25 +99,93 @@ def test_ping(qga):
     result.assert_outcomes(passed=1)
 
 
-def test_an_hour_takes_a_trio_client_no_time(run: Run) -> None:
-    result = run(
-        """
+TRIO = """
 import time
-import pytest, trio
+import pytest, trio, trio.testing
+from qgasim import Client
+
+PING = b'{"execute": "guest-ping"}'
 
 @pytest.mark.trio
-async def test_delay(qga_trio, autojump_clock):
+async def test_an_hour_takes_no_time(qga_trio, autojump_clock):
     began = time.monotonic()
     qga_trio.inject(kind="delay", on="guest-ping", by="1h")
     async with await trio.open_unix_socket(qga_trio.socket_path) as stream:
-        await stream.send_all(b'{"execute": "guest-ping"}')
+        await stream.send_all(PING)
         assert await stream.receive_some() == b'{"return": {}}\\n'
     assert trio.current_time() >= 3600
     assert time.monotonic() - began < 60
     assert qga_trio.clock.uptime >= 3600
+
+@pytest.mark.trio
+async def test_over_streams_in_memory_one_after_the_other(qga_trio, autojump_clock):
+    qga_trio.inject(kind="delay", on="guest-ping", by="1h")
+    for _ in range(2):
+        async with Client(await qga_trio.open_stream()) as client:
+            assert await client.call("guest-ping") == {}
+    assert 7200 <= trio.current_time() < 7201
+
+@pytest.mark.trio
+async def test_a_stream_in_memory_ends_when_the_agent_hangs_up(qga_trio, autojump_clock):
+    qga_trio.inject(kind="close", on="guest-ping")
+    async with await qga_trio.open_stream() as stream:
+        await stream.send_all(PING)
+        assert await stream.receive_some() == b""
+
+@pytest.mark.trio
+async def test_the_clock_releases_what_waits(qga_trio):
+    qga_trio.clock.stop()
+    qga_trio.inject(kind="delay", on="guest-ping", by="1h")
+    async with await qga_trio.open_stream() as stream:
+        await stream.send_all(PING)
+        await trio.testing.wait_all_tasks_blocked()
+        qga_trio.clock.advance("1h")
+        assert await stream.receive_some() == b'{"return": {}}\\n'
+
+@pytest.mark.trio
+async def test_reset(qga_trio, autojump_clock):
+    await trio.sleep(3600)
+    qga_trio.guest.files.write("/tmp/x", b"x")
+    path = qga_trio.socket_path
+    qga_trio.reset()
+    assert qga_trio.socket_path == path
+    assert qga_trio.clock.uptime < 3600
+    assert not qga_trio.guest.files.exists("/tmp/x")
+    async with Client(path) as client:
+        await client.call("guest-ping")
+    assert qga_trio.journal.commands() == ["guest-sync-delimited", "guest-ping"]
+
+@pytest.mark.trio
+async def test_a_test_may_end_its_nursery(qga_trio, nursery):
+    nursery.cancel_scope.cancel()
+    await trio.lowlevel.checkpoint()
+
+@pytest.mark.trio
+@pytest.mark.qgasim_matrix(agents=["5.2", "10.0"])
+async def test_matrix(qga_trio):
+    async with Client(qga_trio.socket_path) as client:
+        assert (await client.call("guest-info"))["version"] in ("5.2.0", "10.0.13")
+
+@pytest.mark.trio
+@pytest.mark.qgasim(findings="error")
+async def test_findings(qga_trio):
+    async with Client(qga_trio.socket_path) as client:
+        await client.call("guest-fsfreeze-freeze")
+
+@pytest.mark.trio
+async def test_left(qga_trio):
+    global stream
+    stream = await trio.open_unix_socket(qga_trio.socket_path)
 """
-    )
-    result.assert_outcomes(passed=1)
+
+
+def test_trio_clients_are_served_in_the_nursery_of_their_test(run: Run) -> None:
+    result = run(TRIO)
+    result.assert_outcomes(passed=8, failed=2)
+    text = result.stdout.str()
+    assert "frozen-never-thawed" in text
+    assert "qemu-ga 7.2.22 in guest 'debian', state frozen, seed 0" in text
+    assert "a client of this process is still connected" in text
 
 
 def test_workers_of_xdist_do_not_get_in_each_others_way(run: Run) -> None:
@@ -212,35 +263,6 @@ def test_id(qga):
     result.stdout.fnmatch_lines(
         ["*test_id[[]5.2-debian-12] PASSED*", "*test_id[[]10.0-alpine-3.20] PASSED*"]
     )
-
-
-@pytest.mark.parametrize(
-    ("marker", "text"),
-    [
-        ("qgasim(scenarioo='debian-12')", "no such key 'scenarioo' (did you mean 'scenario'?)"),
-        ("qgasim(agent='1.0')", "no such release of qemu-ga: '1.0'"),
-        ("qgasim('debian-12')", "takes keywords only, as in scenario=..."),
-        ("qgasim(findings='never')", "findings='never' (expected one of report, error, off)"),
-        ("qgasim_matrix(agent=['5.2'])", "no such key 'agent' (did you mean 'agents'?)"),
-    ],
-)
-def test_a_wrong_marker_is_an_error_when_tests_are_collected(
-    run: Run, marker: str, text: str
-) -> None:
-    result = run(f"import pytest\n\n@pytest.mark.{marker}\ndef test(qga):\n    pass\n")
-    assert result.ret != 0
-    assert text in result.stdout.str() + result.stderr.str()
-    assert "1 passed" not in result.stdout.str()
-
-
-def test_a_scenario_that_is_wrong_is_told_in_its_own_words(run: Run) -> None:
-    result = run(
-        "import pytest\n\n@pytest.mark.qgasim(guest={'hostnme': 'x'})\ndef test(qga):\n    pass\n"
-    )
-    result.assert_outcomes(errors=1)
-    text = "guest: unknown key 'hostnme' (did you mean 'hostname'?)"
-    assert text in result.stdout.str()
-    assert "Traceback" not in result.stdout.str()
 
 
 # -- taking hold of it -----------------------------------------------------------------------------
@@ -351,111 +373,7 @@ def test_two(qga_session):
     result.assert_outcomes(passed=2)
 
 
-# -- what is told ----------------------------------------------------------------------------------
-
-
-def test_a_failed_test_shows_what_was_asked_and_how_to_have_the_guest_again(run: Run) -> None:
-    result = run(
-        CLIENT
-        + """
-import pytest
-
-@pytest.mark.qgasim(seed=3, agent="10.0")
-def test_fails(qga):
-    with SyncClient(qga.socket_path) as client:
-        client.call("guest-get-host-name")
-    assert False
-"""
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "*- qgasim /*",
-            "qemu-ga 10.0.13 in guest 'debian', state up, seed 3",
-            '*#1 guest-get-host-name → {"return": {"host-name": "debian"}}',
-            "to have it again: qgasim --scenario debian-12 --agent 10.0 --seed 3",
-        ]
-    )
-
-
-def test_findings_fail_the_test_that_asks_for_it(run: Run) -> None:
-    text = (
-        CLIENT
-        + """
-import pytest
-
-def freeze(qga):
-    with SyncClient(qga.socket_path) as client:
-        client.call("guest-fsfreeze-freeze")
-
-@pytest.mark.qgasim(findings="error")
-def test_strict(qga):
-    freeze(qga)
-
-def test_lax(qga):
-    freeze(qga)
-
-@pytest.mark.qgasim(findings="error")
-def test_right(qga):
-    with SyncClient(qga.socket_path) as client:
-        client.call("guest-fsfreeze-freeze")
-        client.call("guest-fsfreeze-thaw")
-"""
-    )
-    result = run(text)
-    result.assert_outcomes(passed=3, errors=1)
-    assert "ERROR at teardown of test_strict" in result.stdout.str()
-    assert "docs/findings.md#" in result.stdout.str()
-
-
-# -- tests that misbehave --------------------------------------------------------------------------
-
-
-def test_whatever_a_test_leaves_behind_the_fixture_ends(run: Run) -> None:
-    # Not a bound on time: pytester's own timeout ends what hangs.
-    result = run(
-        CLIENT
-        + """
-import os, socket, pytest
-
-LEFT = []
-
-def test_open_client(qga):
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(qga.socket_path)
-    sock.sendall(b'{"execute": "guest-pi')
-    LEFT.append(sock)
-    assert False, "with a client that is open"
-
-def test_hanging_guest(qga):
-    qga.inject(kind="hang", on="*")
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(qga.socket_path)
-    sock.sendall(b'{"execute": "guest-ping"}' * 10_000)
-    LEFT.append(sock)
-
-def test_fork(qga):
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    with SyncClient(qga.socket_path) as client:
-        client.call("guest-ping")
-
-def test_raises(qga):
-    raise LookupError("in the middle")
-
-def test_after_all_that(qga):
-    for sock in LEFT:
-        sock.close()
-    with SyncClient(qga.socket_path) as client:
-        assert client.call("guest-ping") == {}
-""",
-        "-W",
-        "ignore",
-    )
-    result.assert_outcomes(passed=3, failed=2)
-    assert "a client is still connected" in result.stdout.str()
+# -- what it costs -----------------------------------------------------------------------------------
 
 
 def test_nothing_of_qgasim_is_imported_by_a_run_that_does_not_use_it() -> None:
@@ -480,22 +398,37 @@ from collections.abc import Callable
 
 import pytest
 
-from qgasim import Client, Journal, LiveGuest, Scenario, ServerThread, SyncClient, load, verify
-from qgasim.faults import Delay
+from qgasim import (
+    Agent, Client, Delay, Finding, Guest, Journal, LiveGuest, Scenario, ServerThread, SyncClient,
+    TrioGuest, load, verify,
+)
 
 
 @pytest.mark.qgasim(agent="10.0")
-def test_typed(qga: LiveGuest) -> None:
+def test_typed(qga: LiveGuest, qga_factory: Callable[..., LiveGuest]) -> None:
     end: Callable[[], None] = qga.inject(Delay(on="guest-ping", by=1_000_000))
     end()
+    qga.inject(kind="delay", by="1h", on={"command": "guest-exec"})
+    qga.stub("guest-get-users", reply=[])
+    qga.guest.files.write("/etc/motd", b"hello")
     qga.guest.nics["enp1s0"].up = False
     name: str = qga.guest.hostname
-    with SyncClient(qga.socket_path) as client:
+    guest: Guest = qga.guest
+    agent: Agent = qga.agent
+    with SyncClient(qga_factory(seed=1).socket_path) as client:
         client.call("guest-ping")
     qga.clock.advance("1h")
+    qga.pause(lasts="2s", clock_runs=True)
+    qga.reboot()
     journal: Journal = qga.journal
     verify(journal, "guest-ping", at_least=1)
-    assert name
+    qga.verify("guest-ping", at_least=1, after="guest-info", within=10)
+    findings: list[Finding] = qga.findings()
+    assert name and guest and agent and findings
+    # What is misspelled is seen before the test is run.
+    qga.rebot()  # type: ignore[attr-defined]
+    qga.pause(last="2s")  # type: ignore[call-arg]
+    qga.verify("guest-ping", atleast=1)  # type: ignore[call-arg]
 
 
 def serve(path: str) -> None:
@@ -505,8 +438,10 @@ def serve(path: str) -> None:
         assert reveal
 
 
-async def ask(path: str) -> object:
-    async with Client(path) as client:
+async def ask(qga_trio: TrioGuest) -> object:
+    async with Client(qga_trio.socket_path) as client:
+        await client.call("guest-ping")
+    async with Client(await qga_trio.open_stream()) as client:
         return await client.call("guest-ping")
 """
 

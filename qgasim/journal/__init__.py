@@ -30,7 +30,17 @@ from qgasim.wire import JsonValue, Message
 if TYPE_CHECKING:
     from qgasim.channel import Channel
 
-__all__ = ["Entry", "Exchange", "Journal", "Note", "Waiting", "show_bytes", "show_time"]
+__all__ = [
+    "Entry",
+    "Exchange",
+    "Journal",
+    "Note",
+    "Waiting",
+    "describe",
+    "name_of",
+    "show_bytes",
+    "show_time",
+]
 
 #: How much is kept in all.
 KEPT_IN_ALL: Final = 64 << 20

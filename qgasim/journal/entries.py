@@ -3,11 +3,13 @@
 Times are the guest's uptime, in ns: it is never stepped.
 """
 
-from typing import Any, Final, Literal, TypeAlias, cast
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeAlias, cast, get_args, get_type_hints
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from qgasim.faults import Fault
+from qgasim.guest.units import Duration
 from qgasim.timeline import Event
 from qgasim.wire import JsonValue, encode
 
@@ -203,15 +205,28 @@ def name_of(fault: Fault) -> str:
     return fault.name or str(fault.__struct_config__.tag)
 
 
-def describe(event: Event) -> str:
-    """Give what an event does, and what it says besides when."""
-    when = set(Event.__struct_fields__)
+def describe(what: Event | Fault) -> str:
+    """Give what an event or a fault does, and what it says besides that is not as ever."""
+    when = set(Event.__struct_fields__) if isinstance(what, Event) else set[str]()
+    hints = _hints_of(type(what))
     said = [
-        f"{name}={getattr(event, name)!r}"
-        for name in event.__struct_fields__
-        if name not in when and getattr(event, name) is not None
+        f"{field.name}={_show_setting(getattr(what, field.name), hints[field.name])}"
+        for field in structs.fields(what)
+        if field.name not in when and getattr(what, field.name) != field.default
     ]
-    return " ".join([str(event.__struct_config__.tag), *(cut(text) for text in said)])
+    return " ".join([str(what.__struct_config__.tag), *(cut(text) for text in said)])
+
+
+@lru_cache(maxsize=256)
+def _hints_of(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _show_setting(value: object, hint: Any) -> str:
+    """Write a setting of an event or a fault; a duration in seconds."""
+    if type(value) is int and Duration in (hint, *get_args(hint)):
+        return f"{value / SECOND:g}s"
+    return repr(value)
 
 
 def show_time(at: int) -> str:

@@ -1,0 +1,56 @@
+"""What a report says of the guests of a test."""
+
+import shlex
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from qgasim.testing.guests import FOUND, LENT, Lent
+from qgasim.threads import PATIENCE
+
+__all__ = ["describe_guests", "forget_guests", "summarise"]
+
+
+def describe_guests(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    """Give the sections of a failed test's report: what its guests were asked last."""
+    none: list[Lent] = []
+    of_session = item.session.stash.get(LENT, none)
+    used = [lent for lent in of_session if lent.live.journal.entries]
+    made = [*item.stash.get(LENT, none), *used]
+    for lent in made:
+        text = f"{_describe(lent)}\nto have it again: {lent.wish.to_command()}"
+        yield f"qgasim {lent.live.socket_path}", text
+    if made:
+        options = [
+            f"--qgasim-{name}={value}"
+            for name in ("scenario", "agent", "seed")
+            if (value := item.config.getoption(f"--qgasim-{name}"))
+        ]
+        command = shlex.join(["pytest", item.nodeid, *options])
+        yield "qgasim", f"to run it again: {command}"
+
+
+def _describe(lent: Lent) -> str:
+    live = lent.live
+    try:
+        return live.call(live.describe, PATIENCE)
+    except Exception as error:  # noqa: BLE001 - of whatever a test has done to it: a report must be
+        # What is written down can be read all the same.
+        return f"({error})\n{live.journal.transcript(40)}"
+
+
+def forget_guests(item: pytest.Item) -> None:
+    """Let go of a test's guests, when all is reported."""
+    if LENT in item.stash:
+        del item.stash[LENT]
+
+
+def summarise(reports: Iterable[object]) -> Iterator[str]:
+    """Give a line for each finding of the tests that *reports* are about."""
+    for report in reports:
+        if not isinstance(report, pytest.TestReport) or report.when != "teardown":
+            continue
+        for title, text in report.sections:
+            if FOUND in title:
+                first = [part.partition("\n")[0] for part in text.split("\n\n")]
+                yield from (f"{report.nodeid}: {line}" for line in first)

@@ -1,0 +1,264 @@
+"""A served guest as a test takes hold of it: events, faults, stubs, time, from whatever thread."""
+
+import inspect
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from msgspec import structs
+
+from qgasim import ClientError, SyncClient
+from qgasim.errors import ScenarioError, ServerError
+from qgasim.events import Events
+from qgasim.faults.timing import Delay
+from qgasim.guest.clock import SteeredClock
+from qgasim.live import LiveGuest
+from qgasim.matching import Match
+from qgasim.scenario import Blueprint, loads
+from qgasim.scenario.schema import describe
+from qgasim.server import Server
+from qgasim.threads import Host
+from qgasim.timeline import AnyEvent, Event
+from tests.serving import SECOND
+
+EVENTS = {str(cls.__struct_config__.tag): cls for cls in get_args(AnyEvent)}
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[LiveGuest]:
+    blueprint = Blueprint(loads("extends: debian-12"))
+    with Host() as host:
+        servers: list[Server] = []
+
+        def serve(channel: Any) -> str:
+            servers.append(host.serve(channel, str(tmp_path / "s")))
+            return str(tmp_path / "s")
+
+        yield LiveGuest(
+            blueprint,
+            SteeredClock,
+            lambda function, patience: host.call(servers[0], function, patience),
+            serve,
+        )
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_event_is_a_method_with_the_same_settings_and_words(name: str) -> None:
+    method = getattr(Events, name)
+    when = {field.name for field in structs.fields(Event)}
+    settings = [field for field in structs.fields(EVENTS[name]) if field.name not in when]
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    assert [p.name for p in parameters] == [field.name for field in settings]
+    assert [p.default is p.empty for p in parameters] == [field.required for field in settings]
+    words = (method.__doc__ or "").partition(".")[0].partition(":")[0]
+    assert describe(EVENTS[name]).startswith(words)
+
+
+def test_there_is_no_method_that_is_no_event() -> None:
+    methods = {name for name in vars(Events) if not name.startswith("_")}
+    assert methods == set(EVENTS)
+
+
+def state_of(live: LiveGuest) -> str:
+    return live.state
+
+
+def test_every_event_can_happen(live: LiveGuest) -> None:
+    uptime = live.clock.uptime
+    live.addresses("enp1s0", add=["192.0.2.99/24"])
+    assert "192.0.2.99/24" in live.guest.nics["enp1s0"].addresses
+    live.addresses("enp1s0", remove=["192.0.2.99/24"])
+    assert "192.0.2.99/24" not in live.guest.nics["enp1s0"].addresses
+    live.nic_appears({"name": "eth9"})
+    live.nic_disappears("eth9")
+    assert [nic.name for nic in live.guest.nics] == ["lo", "enp1s0"]
+    live.disk_appears({"name": "vdz", "size": "1GiB"})
+    assert live.guest.disks[-1].size == 1 << 30
+    live.disk_fills("/", "1GiB")
+    assert live.guest.files.mounts[0].volume.used == 1 << 30
+    live.file_changes("/tmp/x", "text")
+    assert live.guest.files.read("/tmp/x") == b"text"
+    live.file_changes("/tmp/x", None)
+    assert not live.guest.files.exists("/tmp/x")
+    live.logs_on("ann", line="pts/7")
+    assert live.guest.logins[-1].user == "ann"
+    live.logs_off("ann")
+    assert all(login.user != "ann" for login in live.guest.logins)
+    before = live.clock.now
+    live.step_clock(forward=timedelta(hours=1))
+    assert live.clock.now - before >= 3600 * SECOND
+    live.step_clock(back="2h")
+    assert live.clock.now < before
+    live.snapshot("first")
+    live.agent_crashes(respawn=3600)
+    assert state_of(live) == "booting"
+    live.agent_starts()
+    assert state_of(live) == "up"
+    live.agent_stops()
+    assert state_of(live) == "booting"
+    live.revert("first")
+    assert state_of(live) == "up"
+    live.agent_upgrades("11.1")
+    assert live.agent.dialect.full_version == "11.1.3"
+    live.pause()
+    assert state_of(live) == "paused"
+    live.resume()
+    live.migrate(blackout="1h")
+    assert state_of(live) == "paused"
+    live.clock.advance("1h")
+    live.suspend()
+    assert state_of(live) == "suspended"
+    live.wake()
+    live.reboot()
+    assert state_of(live) == "rebooting"
+    live.clock.advance("1m")
+    assert state_of(live) == "up"
+    live.panic()
+    assert state_of(live) == "crashed"
+    live.power_off()
+    live.power_on()
+    with pytest.raises(LookupError, match="there is no process nginx"):
+        live.process_ends("nginx")
+    live.clock_drifts(1000)
+    assert live.clock.uptime != uptime
+
+
+def test_faults_are_switched_by_name(live: LiveGuest) -> None:
+    live.inject(kind="error", on="guest-ping", desc="no", name="refusal")
+    with SyncClient(live.socket_path) as client:
+        live.fault_off("refusal")
+        assert client.call("guest-ping") == {}
+        live.fault_on("refusal")
+        with pytest.raises(ClientError, match="no"):
+            client.call("guest-ping")
+    with pytest.raises(LookupError, match="refusl"):
+        live.fault_off("refusl")
+
+
+def test_what_an_event_cannot_be_is_told(live: LiveGuest) -> None:
+    with pytest.raises(ScenarioError, match="pause: lasts: "):
+        live.pause(lasts="1 parsec")
+    with pytest.raises(LookupError, match="there is no interface eth7"):
+        live.nic_disappears("eth7")
+
+
+# -- what goes wrong, what is answered -------------------------------------------------------------
+
+
+def test_a_fault_is_injected_as_settings_or_as_an_object(live: LiveGuest) -> None:
+    live.clock.stop()
+    ends = [
+        live.inject(kind="delay", on="guest-ping", by=timedelta(seconds=30)),
+        live.inject(Delay(on="guest-ping", by=30 * SECOND)),
+    ]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(live.socket_path)
+        sock.sendall(b'{"execute": "guest-ping"}')
+        sock.settimeout(0.05)
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                sock.recv(100)
+            live.clock.advance(timedelta(seconds=30))
+        sock.settimeout(20)
+        assert sock.recv(100) == b'{"return": {}}\n'
+        for end in ends:
+            end()
+        sock.sendall(b'{"execute": "guest-ping"}')
+        assert sock.recv(100) == b'{"return": {}}\n'
+    notes = [str(entry).split("-- ")[1] for entry in live.journal.entries if "-- " in str(entry)]
+    assert notes == ["fault: delay on='guest-ping' by=30s"] * 2 + ["no fault any more: delay"] * 2
+
+
+@pytest.mark.parametrize("on", ["guest-pin", Match(command="guest-pin"), "ping"])
+def test_what_no_request_can_match_is_refused(live: LiveGuest, on: str | Match) -> None:
+    with pytest.raises(ScenarioError, match=r"inject: on: qemu-ga 7\.2\.22 has no command"):
+        live.inject(Delay(on=on, by=1))
+    with pytest.raises(ScenarioError, match=r"stub: on: qemu-ga 7\.2\.22 has no command"):
+        live.stub(on, reply={})
+
+
+def test_a_stub_may_have_patterns(live: LiveGuest) -> None:
+    live.stub({"command": "guest-exec-status", "arguments": {"pid": 7}}, reply={"exited": True})
+    live.stub(Match(command="guest-get-*"), reply="all the same")
+    with SyncClient(live.socket_path) as client:
+        assert client.call("guest-exec-status", pid=7) == {"exited": True}
+        assert client.call("guest-get-users") == "all the same"
+        with pytest.raises(ClientError):
+            client.call("guest-exec-status", pid=8)
+
+
+# -- from whatever thread --------------------------------------------------------------------------
+
+
+def test_all_threads_may_steer_while_a_client_is_served(live: LiveGuest) -> None:
+    errors: list[BaseException] = []
+
+    def steer(number: int) -> None:
+        try:
+            for count in range(30):
+                live.guest.files.write(f"/tmp/{number}", str(count).encode())
+                live.clock.advance("1s")
+                live.inject(kind="duplicate", on="guest-get-users")()
+                assert live.guest.files.read(f"/tmp/{number}") == str(count).encode()
+                live.journal.commands()
+        except BaseException as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=steer, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    with SyncClient(live.socket_path) as client:
+        for number in range(200):
+            assert client.call("guest-sync", id=number) == number
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert live.clock.uptime >= 120
+
+
+def test_a_call_may_call_again(live: LiveGuest) -> None:
+    assert live.call(lambda: live.call(lambda: live.state)) == "up"
+
+
+def test_what_a_call_raises_is_raised_where_it_is_called(live: LiveGuest) -> None:
+    for error in (TimeoutError("mine"), SystemExit(3), KeyError("x")):
+
+        def fail(error: BaseException = error) -> None:
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            live.call(fail)
+        assert caught.value is error
+
+
+def test_a_guest_that_is_served_no_more_says_so(tmp_path: Path) -> None:
+    blueprint = Blueprint(loads("extends: debian-12"))
+    with Host() as host:
+        server = host.serve(blueprint.build(), str(tmp_path / "s"))
+    with pytest.raises(ServerError, match="served no more"):
+        host.call(server, lambda: None)
+
+
+# -- what it looks like ----------------------------------------------------------------------------
+
+
+def test_names_can_be_completed(live: LiveGuest) -> None:
+    assert {"reboot", "inject", "journal", "socket_path"} <= set(dir(live))
+    assert {"files", "nics", "hostname"} <= set(dir(live.guest))
+
+
+def test_a_name_that_is_not_there_is_told_with_what_was_meant(live: LiveGuest) -> None:
+    with pytest.raises(AttributeError, match="a guest has no 'rebot' \\(did you mean 'reboot'"):
+        live.rebot()  # type: ignore[attr-defined]
+
+
+def test_a_description_says_what_the_guest_is_and_that_nothing_was_asked(live: LiveGuest) -> None:
+    assert live.describe().startswith("qemu-ga 7.2.22 in guest 'debian', state up, seed 0\n")
+    assert "(nothing was asked)" in live.describe()
