@@ -26,7 +26,7 @@ from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
 from qgasim.findings import KINDS
 from qgasim.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
-from qgasim.scenario.decode import Decoder, hints_of, tag_field_of, tag_of
+from qgasim.scenario.decode import Decoder, hints_of, tag_field_of, tag_of, unit_of
 from qgasim.scenario.document import compose, core_value
 from qgasim.scenario.dump import members_of
 from qgasim.scenario.schema import (
@@ -35,7 +35,6 @@ from qgasim.scenario.schema import (
     describe,
     make_schema,
     structs_of,
-    unit_of,
 )
 
 __all__ = ["EXAMPLES", "FAULTS", "MADE"]

@@ -454,7 +454,8 @@ def find_dialect(release: str) -> Dialect | None:
     if match is None:
         return None
     version = (int(match[1]), int(match[2]))
-    if not OLDEST <= version <= LATEST:
+    # QEMU's minor releases are 0, 1 and 2.
+    if not OLDEST <= version <= LATEST or version[1] > 2:
         return None
     is_short = match[3] is None and match[4] is None
     full = FULL_VERSIONS.get(version, f"{match[1]}.{match[2]}.0") if is_short else release

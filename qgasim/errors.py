@@ -9,6 +9,7 @@ QgaSimError
  ├── CommandError           becomes {"error": {"class": "GenericError", "desc": ...}}
  │    └── CommandNotFound   class "CommandNotFound"
  └── GuestError             raised by the model; never reaches the wire untranslated
+      └── SettingsError     a guest cannot be furnished as its settings say
 
 What the guest's kernel refuses is a plain `OSError` with the kernel's errno.
 """
@@ -22,6 +23,7 @@ __all__ = [
     "QgaSimError",
     "ScenarioError",
     "ServerError",
+    "SettingsError",
     "VerificationError",
 ]
 
@@ -66,3 +68,17 @@ class CommandNotFound(CommandError):
 
 class GuestError(QgaSimError):
     """The virtual guest cannot do what it was asked."""
+
+
+class SettingsError(GuestError):
+    """A guest cannot be furnished as its settings say.
+
+    Args:
+        path: which of them, as in ``files./etc/motd``.
+        text: what is wrong.
+    """
+
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__(f"{path}: {text}")
+        self.path = path
+        self.text = text

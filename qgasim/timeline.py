@@ -14,6 +14,7 @@ from qgasim.guest.accounts import Login
 from qgasim.guest.clone import clone
 from qgasim.guest.devices import Disk
 from qgasim.guest.network import Nic
+from qgasim.guest.nodes import WouldBlock
 from qgasim.guest.settings import FileSettings
 from qgasim.guest.setup import make_file
 from qgasim.guest.units import Duration, Size
@@ -310,7 +311,7 @@ class ProcessEnds(Event, frozen=True, kw_only=True, tag="process_ends"):
 
 
 class FileChanges(Event, frozen=True, kw_only=True, tag="file_changes"):
-    """A file is written, or removed."""
+    """A file is written, or removed, unless its file system is frozen."""
 
     #: Where.
     path: str
@@ -406,7 +407,7 @@ class Timeline:
         def happen() -> None:
             # What it names may have gone in the meantime; then nothing happens.
             self._happening = event
-            with suppress(LookupError, OSError):
+            with suppress(LookupError, OSError, WouldBlock):
                 event.happen(self.agent)
             if self.agent.journal is not None:
                 self.agent.journal.happened(event)

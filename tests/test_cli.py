@@ -51,15 +51,18 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "an unknown scenario": (
         ["--scenario", "nosuch"],
-        "qgasim: nosuch: no such scenario, neither a file nor one of `qgasim scenarios`",
+        "qgasim: nosuch: no such scenario (`qgasim scenarios` lists them)",
     ),
     "a scenario file that is not there": (
         ["--scenario", "{}/a.yaml"],
-        "qgasim: {}/a.yaml: no such scenario, neither a file nor one of `qgasim scenarios`",
+        "qgasim: {}/a.yaml: no such file",
     ),
     "an unknown release": (
         ["--agent", "1.0"],
-        "qgasim: agent.release: no such release: '1.0' (known: 3.1 to 11.1)",
+        (
+            "qgasim: --agent: agent.release: no such release: '1.0' "
+            "(expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)"
+        ),
     ),
     "UDP": (
         ["--listen", "udp:4444"],
@@ -288,7 +291,7 @@ def test_check_says_all_that_is_wrong_with_all_files(
     assert capfd.readouterr().err.splitlines() == [
         f"{tmp_path}/a.yaml:1:1: unknown key 'sed' (did you mean 'seed'?)",
         f"{tmp_path}/a.yaml:2:16: guest.vcpus: expected from 1 to 8192, found 0",
-        "nosuch: no such scenario, neither a file nor one of `qgasim scenarios`",
+        "nosuch: no such scenario (`qgasim scenarios` lists them)",
     ]
 
 

@@ -32,14 +32,22 @@ guest:
                 "found 'often'"
             ),
             "f:7:10: guest.vcpus: expected an integer or a list, found 'many'",
-            "f:10:7: guest.nics[0]: unknown key 'adresses' (did you mean 'addresses'?)",
             "f:9:7: guest.nics[0]: 'name' is missing",
+            "f:10:7: guest.nics[0]: unknown key 'adresses' (did you mean 'addresses'?)",
             "f:11:21: guest.nics[1].up: expected true or false, found 'maybe'",
-            "f:14:5: guest.files: duplicate key '/a'",
             "f:13:16: guest.files./a.kind: expected one of directory, file, fifo, found 'dir'",
+            "f:14:5: guest.files: duplicate key '/a'",
         ],
     ),
-    "an unknown key that resembles none": ("zzz: 1", ["f:1:1: unknown key 'zzz'"]),
+    "an unknown key that resembles none": (
+        "zzz: 1",
+        [
+            (
+                "f:1:1: unknown key 'zzz' (expected one of qgasim, description, origin, extends, "
+                "seed, agent, guest, replies, faults, nemesis, timeline)"
+            )
+        ],
+    ),
     "a duplicate key": ("seed: 1\nseed: 2", ["f:2:1: duplicate key 'seed'"]),
     "a duplicate key with a base": (
         "extends: debian-12\nseed: 1\nseed: 2",
@@ -132,8 +140,8 @@ guest:
         "faults: [{kind: garbage}, {kind: garbage, text: €, hex: g}, {kind: garbage, random: 2MiB}]",
         [
             "f:1:10: faults[0]: no bytes are given (expected text, hex or random)",
-            "f:1:57: faults[1].hex: there is 'text' already (expected one of the two)",
             "f:1:49: faults[1].text: a character above U+00FF is not a byte",
+            "f:1:57: faults[1].hex: there is 'text' already (expected one of the two)",
             "f:1:57: faults[1].hex: not hexadecimal: 'g'",
             "f:1:85: faults[2].random: expected at most 1 MiB, found 2097152",
         ],
@@ -194,7 +202,12 @@ guest:
     ),
     "an upgrade to a release that there is not": (
         "timeline: [{do: agent_upgrades, release: 1.0, at: 1s}]",
-        ["f:1:42: timeline[0].release: no such release: '1.0'"],
+        [
+            (
+                "f:1:42: timeline[0].release: no such release: '1.0' "
+                "(expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)"
+            )
+        ],
     ),
     "a way back to a snapshot that nobody takes": (
         "timeline: [{do: snapshot, name: clean, at: 1s}, {do: revert, to: clear, at: 2s}]",
@@ -225,16 +238,27 @@ guest:
     "a text": ("guest", ["f:1:1: expected a mapping, found 'guest'"]),
     "nothing": ("", ["f: the file is empty (begin with `qgasim: 1`)"]),
     "a comment": ("# a\n", ["f: the file is empty (begin with `qgasim: 1`)"]),
-    "two documents": ("---\nseed: 1\n---\nseed: 2\n", ["f:3:1: but found another document"]),
+    "two documents": (
+        "---\nseed: 1\n---\nseed: 2\n",
+        ["f:3:1: a second document (expected one in a file)"],
+    ),
     "NUL": (
         "a: \0",
-        ["f: not YAML: unacceptable character #x0000: control characters are not allowed"],
+        [
+            (
+                "f:1:4: the character U+0000 cannot be in a YAML file "
+                '(write "\\u0000", in double quotes)'
+            )
+        ],
     ),
     "half a surrogate pair": (
         "description: \ud800",
-        ["f: not Unicode: there is half a surrogate pair"],
+        ["f:1:14: not Unicode: half a surrogate pair"],
     ),
-    "an unknown alias": ("guest: *a", ["f:1:8: found undefined alias"]),
+    "an unknown alias": (
+        "guest: *a",
+        ["f:1:8: no anchor '&' of this name comes before (quote a text that begins with '*')"],
+    ),
     "a wrong type behind an alias": (
         "description: &a [1]\nseed: *a\n",
         [
@@ -242,19 +266,19 @@ guest:
             "f:1:14: seed: expected an integer, found a list",
         ],
     ),
-    "an alias of itself": ("a: &a [*a]", ["f:1:4: too many nodes, or an alias of itself"]),
+    "an alias of itself": ("a: &a [*a]", ["f:1:4: an alias of something that it is in"]),
     "a base that is not there": (
         "extends: nosuch",
-        [
-            (
-                "f:1:10: extends: nosuch: no such scenario, neither a file nor one of "
-                "`qgasim scenarios`"
-            )
-        ],
+        ["f:1:10: extends: nosuch: no such scenario (`qgasim scenarios` lists them)"],
     ),
     "a release that there is not": (
         "agent: {release: '1.0'}",
-        ["f:1:18: agent.release: no such release: '1.0' (known: 3.1 to 11.1)"],
+        [
+            (
+                "f:1:18: agent.release: no such release: '1.0' "
+                "(expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)"
+            )
+        ],
     ),
     "a rate of nothing": (
         "guest: {clock: {rate: 0}}",
@@ -468,6 +492,407 @@ guest:
             )
         ],
     ),
+    "what is wrong in one part does not hide the rest": (
+        """\
+guest:
+  vcpus: many
+  nics:
+    - {name: a, addresses: [192.0.2.1/24]}
+    - {name: b, addresses: [192.0.2.1/24]}
+  disks: [{name: vda, size: large}]
+  mounts: [{device: /dev/vdb, path: /}]
+replies: [{on: guest-pong, reply: 1}]
+""",
+        [
+            "f:2:10: guest.vcpus: expected an integer or a list, found 'many'",
+            "f:5:29: guest.nics[1].addresses[0]: a has 192.0.2.1 already",
+            "f:6:29: guest.disks[0].size: expected a size, as in 16MiB, found 'large'",
+            (
+                "f:8:16: replies[0].on: qemu-ga 7.2 has no command 'guest-pong' (did you mean "
+                "'guest-ping'?)"
+            ),
+        ],
+    ),
+    "a key of another place": (
+        "hostname: a\nguest: {faults: [], release: 7.2}\nrelease: 7.2",
+        [
+            "f:1:1: unknown key 'hostname' (it belongs in 'guest')",
+            "f:2:9: guest: unknown key 'faults' (it belongs to the keys at the top)",
+            "f:2:21: guest: unknown key 'release' (it belongs in 'os')",
+            "f:3:1: unknown key 'release' (it belongs in 'agent')",
+        ],
+    ),
+    "a merge key": (
+        "guest: {nics: [{name: a}, {<<: {up: true}, name: b}]}",
+        [
+            (
+                "f:1:28: guest.nics[1]: unknown key '<<' (YAML 1.2 merges nothing; write "
+                "'extends', or an alias of the whole)"
+            ),
+        ],
+    ),
+    "a tag": (
+        "guest: {files: {/a: !!binary aGVsbG8=, /b: !mine b}}",
+        [
+            (
+                "f:1:21: guest.files./a: nobody reads the tag !!binary (bytes are written as "
+                "{base64: ...})"
+            ),
+            "f:1:44: guest.files./b: nobody reads the tag !mine",
+        ],
+    ),
+    "a space that is missing": (
+        "guest: {hostname:a, vcpus: 2}",
+        [
+            "f:1:9: guest: unknown key 'hostname:a' (is a space missing after the ':'?)",
+        ],
+    ),
+    "a tab": (
+        "guest:\n\thostname: a",
+        [
+            "f:2:1: a tab (indent with spaces)",
+        ],
+    ),
+    "a text with a colon": (
+        "description: one: two",
+        [
+            (
+                "f:1:17: a ': ' cannot be here (quote a text that holds one, or look at the "
+                "indentation)"
+            ),
+        ],
+    ),
+    "a text that begins with what it must not": (
+        "description: @home",
+        [
+            "f:1:14: a text must not begin with '@' (quote it)",
+        ],
+    ),
+    "a wildcard without quotes": (
+        "replies: [{on: *-exec, reply: 1}]",
+        [
+            "f:1:16: no anchor '&' of this name comes before (quote a text that begins with '*')",
+        ],
+    ),
+    "a brace that is not closed": (
+        "guest: {hostname: a\nseed: 1",
+        [
+            "f:2:5: expected ',' or '}', for what was opened in line 1",
+        ],
+    ),
+    "quotes that are not closed": (
+        "seed: 1\ndescription: 'a\nguest: {}",
+        [
+            "f:2:14: the quotes that begin here are not closed",
+        ],
+    ),
+    "a quote within quotes": (
+        "description: 'it's'",
+        [
+            "f:1:18: something after the end of a value (quote the whole)",
+        ],
+    ),
+    "a Windows path in double quotes": (
+        'guest: {files: {/a: "C:\\Windows"}}',
+        [
+            (
+                "f:1:24: a '\\' in double quotes begins an escape, and this is none (write "
+                "'\\\\', or use single quotes)"
+            ),
+        ],
+    ),
+    "a line that is not indented as the others": (
+        "guest:\n  hostname: a\n vcpus: 2",
+        [
+            "f:3:2: this indentation fits nothing above, back to line 1",
+        ],
+    ),
+    "a list that goes on as a mapping": (
+        "replies:\n  - on: guest-ping\n  reply: 1",
+        [
+            "f:3:3: expected '- ', as in line 2, or another indentation",
+        ],
+    ),
+    "a list behind its key": (
+        "replies: - on: guest-ping",
+        [
+            (
+                "f:1:10: a '- ' cannot be here (quote a text that holds one, or look at the "
+                "indentation)"
+            ),
+        ],
+    ),
+    "a key without a colon": (
+        "guest:\n  hostname\n  vcpus: 2",
+        [
+            "f:3:8: a ': ' cannot be here (quote a text that holds one, or look at the indentation)",
+        ],
+    ),
+    "an anchor without a name": (
+        "description: & b",
+        [
+            "f:1:15: expected a name after '&' (quote a text that begins with it)",
+        ],
+    ),
+    "a value that begins with a bracket": (
+        "description: ] b",
+        [
+            "f:1:14: expected a value, found ']' (quote a text that begins with it)",
+        ],
+    ),
+    "a YAML of the future": (
+        "%YAML 3.0\n---\nseed: 1",
+        [
+            "f:1:1: expected %YAML 1.2",
+        ],
+    ),
+    "a directive without a document": (
+        "%YAML 1.2\nseed: 1",
+        [
+            "f:2:1: expected '---' after the lines with '%'",
+        ],
+    ),
+    "too deep": (
+        "replies: [{on: guest-ping, reply: " + "[" * 200 + "]" * 200 + "}]",
+        [
+            "f:1:133: nested too deeply (expected at most 100 levels)",
+        ],
+    ),
+    "a very long number": (
+        "seed: " + "9" * 500,
+        [
+            (
+                "f:1:7: seed: expected an integer, found a number "
+                "(999999999999999999999999999999999999999999999999999999999999999999999999999999999999999999999999999..."
+            ),
+        ],
+    ),
+    "a text of more than a line": (
+        'guest: {nics: [{name: e, mac: "a\\nb"}]}',
+        [
+            "f:1:31: guest.nics[0].mac: not a MAC address: 'a\\nb' (expected six hex pairs)",
+        ],
+    ),
+    "a size of more than a file can have": (
+        "guest: {files: {/a: {size: 8388608TiB}}}",
+        [
+            "f:1:28: guest.files./a.size: expected at most 8EiB - 1, found '8388608TiB'",
+        ],
+    ),
+    "a time of more than a century": (
+        "guest: {power: {boot_time: 36526d}}",
+        [
+            "f:1:28: guest.power.boot_time: expected at most 36525d, found '36526d'",
+        ],
+    ),
+    "too few load averages": (
+        "guest: {load: [1, 2]}",
+        [
+            "f:1:15: guest.load: expected a list of 3, found one of 2",
+        ],
+    ),
+    "a load that is none": (
+        "guest: {load: [0, -1, .inf]}",
+        [
+            "f:1:19: guest.load[1]: expected 0 or more, found -1.0",
+            "f:1:23: guest.load[2]: expected 0 or more, found inf",
+        ],
+    ),
+    "a host name that is none": (
+        "guest: {hostname: a b}",
+        [
+            "f:1:19: guest.hostname: not a host name: 'a b'",
+        ],
+    ),
+    "a host name that is too long": (
+        "guest: {hostname: " + "a" * 65 + "}",
+        [
+            "f:1:19: guest.hostname: expected at most 64 bytes, found '" + "a" * 65 + "'",
+        ],
+    ),
+    "a variable that is none": (
+        "guest: {environment: {A=B: c}}",
+        [
+            "f:1:28: guest.environment.A=B: not a variable: 'A=B' (expected a name without '=')",
+        ],
+    ),
+    "a user who cannot be one": (
+        "guest: {users: {'a:b': {}, c: {home: '/h:i', comment: \"d\\ne\", uid: 4294967295}}}",
+        [
+            "f:1:24: guest.users.a:b: not a user's name: 'a:b'",
+            "f:1:38: guest.users.c.home: a ':' would end it, in /etc/passwd",
+            "f:1:55: guest.users.c.comment: expected one line, found 'd\\ne'",
+            "f:1:68: guest.users.c.uid: expected from 0 to 4294967294, found 4294967295",
+        ],
+    ),
+    "an owner of a guest whose users are made up": (
+        "guest: {files: {/a: {text: '', owner: alice}, /b: {text: '', owner: '4294967295'}}}",
+        [
+            "f:1:39: guest.files./a.owner: there is no user 'alice'",
+            "f:1:69: guest.files./b.owner: expected at most 4294967294, found 4294967295",
+        ],
+    ),
+    "a path that cannot be one": (
+        'guest: {files: {"/a\\0b": x, /: y, /' + "a" * 256 + ": z}}",
+        [
+            "f:1:26: guest.files./a\\x00b: a path has no NUL in it: '/a\\x00b'",
+            "f:1:32: guest.files./: the root is there already (name what is in it)",
+            f"f:1:294: guest.files./{'a' * 256}: expected names of at most 255 bytes, found '{'a' * 99}...",
+        ],
+    ),
+    "an entry that is no name": (
+        "guest: {files: {/a: {entries: {b/c: d, ..: e}}}}",
+        [
+            "f:1:37: guest.files./a.entries.b/c: not a name: 'b/c' (expected one without '/')",
+            "f:1:44: guest.files./a.entries...: not a name: '..' (expected one without '/')",
+        ],
+    ),
+    "a link to nothing": (
+        "guest: {files: {/a: {symlink: ''}}}",
+        [
+            "f:1:31: guest.files./a.symlink: not a path: ''",
+        ],
+    ),
+    "more memory than can be": (
+        "guest: {memory: 9TiB}",
+        [
+            "f:1:17: guest.memory: expected at most 8TiB in blocks of 128MiB (give a block_size)",
+        ],
+    ),
+    "an interface that cannot be counted that far": (
+        "guest: {nics: [{name: 'e{i}', mac: '52:54:00:00:00:{i:02x}', addresses: ['192.0.2.{i}/24'], count: 300}]}",
+        [
+            (
+                "f:1:36: guest.nics[0].mac: not a MAC address: '52:54:00:00:00:100', of the "
+                "interface 256 (expected six hex pairs)"
+            ),
+            (
+                "f:1:74: guest.nics[0].addresses[0]: not an address: '192.0.2.256/24', of the "
+                "interface 256 (expected one as in 192.0.2.7/24 or fe80::1/64)"
+            ),
+        ],
+    ),
+    "an interface's name twice, counted": (
+        "guest: {nics: [{name: e1}, {name: 'e{i}', count: 2}]}",
+        [
+            "f:1:35: guest.nics[1].name: the name 'e1' twice (first in entry 0)",
+        ],
+    ),
+    "an address twice, counted": (
+        "guest: {nics: [{name: 'e{i}', addresses: ['192.0.2.{i}/24'], count: 9}, {name: a, addresses: [192.0.2.7/24]}]}",
+        [
+            "f:1:95: guest.nics[1].addresses[0]: e7 has 192.0.2.7 already",
+        ],
+    ),
+    "a gateway that is none": (
+        "guest: {nics: [{name: e, gateways: [192.0.2.1/24]}]}",
+        [
+            (
+                "f:1:37: guest.nics[0].gateways[0]: not an address: '192.0.2.1/24' (expected "
+                "one as in 192.0.2.1 or fe80::1)"
+            ),
+        ],
+    ),
+    "counters that count down": (
+        "guest: {nics: [{name: e, counters: {rx_bytes: -1}, growth: {tx_bytes: 18446744073709551616}}]}",
+        [
+            (
+                "f:1:47: guest.nics[0].counters.rx_bytes: expected from 0 to "
+                "18446744073709551615, found -1"
+            ),
+            (
+                "f:1:71: guest.nics[0].growth.tx_bytes: expected from 0 to "
+                "18446744073709551615, found 18446744073709551616"
+            ),
+        ],
+    ),
+    "a device that is none": (
+        "guest: {disks: [{name: /dev/vda, minor: -1, partitions: [{name: ''}]}]}",
+        [
+            (
+                "f:1:24: guest.disks[0].name: not the name of a device: '/dev/vda' (expected "
+                "one as in vda or vda1)"
+            ),
+            "f:1:41: guest.disks[0].minor: expected from 0 to 1048575, found -1",
+            (
+                "f:1:65: guest.disks[0].partitions[0].name: not the name of a device: '' "
+                "(expected one as in vda or vda1)"
+            ),
+        ],
+    ),
+    "a partition called as another": (
+        "guest: {disks: [{name: vda, partitions: [{name: vda1}, {name: vda1}]}]}",
+        [
+            "f:1:63: guest.disks[0].partitions[1].name: the name 'vda1' twice",
+        ],
+    ),
+    "a root that is another's directory": (
+        "guest: {mounts: [{device: rootfs, path: /, bind: /a}]}",
+        [
+            "f:1:50: guest.mounts[0].bind: expected a file system of its own at /",
+        ],
+    ),
+    "no processors in a list": (
+        "guest: {vcpus: []}",
+        [
+            "f:1:16: guest.vcpus: expected from 1 to 8192, found 0",
+        ],
+    ),
+    "an exit code that is none": (
+        "guest: {programs: [{path: /a, exit_code: 256}]}",
+        [
+            "f:1:42: guest.programs[0].exit_code: expected from 0 to 255, found 256",
+        ],
+    ),
+    "a release that never was": (
+        "agent: {release: 8.3}",
+        [
+            (
+                "f:1:18: agent.release: no such release: '8.3' (expected one from 3.1 to 11.1, "
+                "as in 7.2 or 7.2.22)"
+            ),
+        ],
+    ),
+    "commands that there are not": (
+        "agent: {block_rpcs: [guest-exek, guest-ping], allow_rpcs: [exec]}",
+        [
+            (
+                "f:1:22: agent.block_rpcs[0]: no release has a command 'guest-exek' (did you "
+                "mean 'guest-exec'?)"
+            ),
+            (
+                "f:1:60: agent.allow_rpcs[0]: no release has a command 'exec' (did you mean "
+                "'guest-exec'?)"
+            ),
+        ],
+    ),
+    "an argument that there is not": (
+        "replies: [{on: {command: guest-exec, arguments: {path: ls, args: [a]}}, reply: 1}]",
+        [
+            (
+                "f:1:66: replies[0].on.arguments.args: guest-exec has no argument 'args' (did "
+                "you mean 'arg'?)"
+            ),
+        ],
+    ),
+    "an answer that JSON cannot say": (
+        "replies: [{on: guest-ping, reply: {a: [.inf]}}]",
+        [
+            "f:1:40: replies[0].reply.a[0]: JSON has no inf (write the bytes with raw)",
+        ],
+    ),
+    "an event that brings what is wrong": (
+        "timeline: [{do: file_changes, path: a, file: {text: b, owner: c}, at: 1s}, {do: nic_appears, nic: {name: e, mac: f}, at: 1s}, {do: addresses, nic: e, add: [g], at: 1s}]",
+        [
+            "f:1:37: timeline[0].path: expected an absolute path, found 'a'",
+            "f:1:63: timeline[0].file.owner: there is no user 'c'",
+            "f:1:114: timeline[1].nic.mac: not a MAC address: 'f' (expected six hex pairs)",
+            (
+                "f:1:157: timeline[2].add[0]: not an address: 'g' (expected one as in "
+                "192.0.2.7/24 or fe80::1/64)"
+            ),
+        ],
+    ),
 }
 
 
@@ -477,3 +902,18 @@ def test_all_that_is_wrong_is_said_with_its_place(name: str) -> None:
     with pytest.raises(ScenarioError) as caught:
         loads(text, "f")
     assert str(caught.value).splitlines() == expected
+
+
+def test_what_a_guest_cannot_be_made_with_is_said_with_its_place() -> None:
+    scenario = loads("guest: {files: {/a: b, /a/c: d}}", "f")
+    with pytest.raises(ScenarioError) as caught:
+        scenario.build()
+    assert str(caught.value) == "f:1:30: guest.files./a/c: Not a directory: '/a/c'"
+
+
+def test_a_hundred_faults_are_enough() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        loads(f"agent: {{block_rpcs: [{', '.join(['{}'] * 250)}]}}", "f")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 101
+    assert lines[-1] == "f: and 150 more"

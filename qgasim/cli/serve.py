@@ -170,12 +170,16 @@ def _serve_at(options: argparse.Namespace, address: "Address") -> int:
 
 def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario":
     """Change *scenario* as the command line says."""
+    from qgasim.scenario import remember_place  # noqa: PLC0415
+
     settings = scenario.agent
     if options.agent is not None:
         settings.release = options.agent
+        remember_place(scenario, "agent.release", "--agent")
     for name in ("channel", "block_rpcs", "allow_rpcs", "fsfreeze_hook"):
         if getattr(options, name) is not None:
             setattr(settings, name, getattr(options, name))
+            remember_place(scenario, f"agent.{name}", f"--{name.replace('_', '-')}")
     if options.seed is not None:
         scenario.seed = options.seed
     return scenario

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from qgasim.errors import SettingsError
 from qgasim.guest.accounts import make_entries
 from qgasim.guest.clock import find_zone
 from qgasim.guest.devices import MemoryBlock, Vcpu
@@ -38,13 +39,35 @@ _DEVICES: Final = (
 _GROUPS: Final = {"root": 0, "daemon": 1, "adm": 4, "tty": 5, "sudo": 27, "shadow": 42}
 
 
+class _Part:
+    """Which part of the settings is being carried out."""
+
+    def __init__(self) -> None:
+        self.path = ""
+
+
 def furnish(guest: "Guest") -> None:
-    """Mount the file systems and make all files of a new guest."""
+    """Mount the file systems and make all files of a new guest.
+
+    Raises:
+        SettingsError: they cannot be made as the settings say.
+    """
+    part = _Part()
+    try:
+        if guest.is_windows:
+            _furnish_windows(guest, part)
+        else:
+            _furnish_posix(guest, part)
+        _make_files(guest, part)
+    except OSError as error:
+        text = f"{error.strerror}: '{error.filename}'" if error.filename else str(error.strerror)
+        raise SettingsError(part.path, text) from None
+    except ValueError as error:
+        raise SettingsError(part.path, str(error)) from None
+
+
+def _furnish_posix(guest: "Guest", part: _Part) -> None:
     files = guest.files
-    if guest.is_windows:
-        _furnish_windows(guest)
-        _make_files(guest)
-        return
     for path in _DIRECTORIES:
         files.makedirs(path)
     for path in ("/tmp", "/var/tmp"):
@@ -52,21 +75,26 @@ def furnish(guest: "Guest") -> None:
     for link in ("bin", "sbin", "lib"):
         files.symlink(f"usr/{link}", f"/{link}")
     _mount_kernel_files(guest)
-    for mount in guest.mounts[1:]:
+    for index, mount in enumerate(guest.mounts[1:], 1):
+        part.path = f"mounts[{index}]"
         guest.mount(mount)
+    part.path = "disks"
     _make_devices(guest)
+    part.path = "users"
     _make_etc(guest)
+    part.path = "os.userland"
     install(guest)
     files.write("/usr/sbin/qemu-ga", builtin_image("qemu-ga"), 0o755)
-    _make_files(guest)
 
 
-def _make_files(guest: "Guest") -> None:
+def _make_files(guest: "Guest", part: _Part) -> None:
     """Make the files that the scenario names, and the programs whose results it gives."""
     files = guest.files
     for path, settings in guest.settings.files.items():
+        part.path = f"files.{path}"
         make_file(guest, path, settings)
-    for program in guest.settings.programs:
+    for index, program in enumerate(guest.settings.programs):
+        part.path = f"programs[{index}].path"
         path = guest.inner_path(program.path)
         _make_parents(guest, path)
         files.remove_if_there(path)
@@ -82,9 +110,10 @@ _WINDOWS_DIRECTORIES: Final = (
 )  # fmt: skip
 
 
-def _furnish_windows(guest: "Guest") -> None:
+def _furnish_windows(guest: "Guest", part: _Part) -> None:
     """Mount the volumes of a Windows guest, and make its users' directories."""
     files = guest.files
+    part.path = "mounts"
     for path in ("/dev", "/etc", "/volumes"):
         files.makedirs(path)
     for mount in guest.mounts[1:]:
@@ -96,6 +125,7 @@ def _furnish_windows(guest: "Guest") -> None:
     program = "/C:/Program Files/Qemu-ga/qemu-ga.exe"
     files.write(program, builtin_image("qemu-ga"), 0o755)
     for name, account in guest.settings.users.items():
+        part.path = f"users.{name}"
         home = inner_path(account.home or f"C:\\Users\\{name}")
         if account.has_home:
             files.makedirs(home)

@@ -15,10 +15,20 @@ from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_or
 from msgspec import Struct
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from qgasim.scenario.checks import check_struct, did_you_mean, fields_of, join
-from qgasim.scenario.document import Fault, kind_of, plain_value
+from qgasim.scenario.checks import check_struct, did_you_mean, fields_of, find_close, join
+from qgasim.scenario.document import Fault, check_tag, kind_of, place_of, plain_value
 
-__all__ = ["UNIT_NAMES", "Decoder", "hints_of", "tag_field_of", "tag_of"]
+__all__ = [
+    "UNIT_NAMES",
+    "Decoder",
+    "can_be_null",
+    "describe",
+    "hints_of",
+    "holds_several",
+    "tag_field_of",
+    "tag_of",
+    "unit_of",
+]
 
 _SIZES: Final = {
     "": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30,
@@ -80,6 +90,8 @@ _UNITS: Final[dict[str, tuple[Callable[[str], int | None], str]]] = {
     "errno": (parse_errno, "an error's name, as in EIO"),
     "time": (parse_time, "a time, as in 2024-06-15T12:00:00Z"),
 }
+#: More can be said, but not be done: what files can be long, and a century.
+_MOST: Final = {"size": ((1 << 63) - 1, "8EiB - 1"), "duration": (36525 * 86400 * 10**9, "36525d")}
 UNIT_NAMES: Final = frozenset(_UNITS)
 _NAMES: Final = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
 
@@ -110,14 +122,20 @@ class Decoder:
         self.faults: list[Fault] = []
         #: The nodes that were read, by path: for checks that come afterwards.
         self.nodes: dict[str, Node] = {}
+        #: Paths of what could not be read, or may have been meant by what nobody knows.
+        self.broken: list[str] = []
+        #: What the whole document is read as.
+        self._root: type[Struct] | None = None
 
     def decode(self, node: Node, wanted: Any, path: str) -> Any:
         """Read *node* as a *wanted*; on a fault, note it and give `None`."""
         self.nodes[path] = node
         try:
+            check_tag(node, path)
             return self._decode(node, wanted, path)
         except Fault as fault:
             self.faults.append(fault)
+            self.broken.append(path)
             return None
 
     def _decode(self, node: Node, wanted: Any, path: str) -> Any:
@@ -135,13 +153,21 @@ class Decoder:
         if origin in (list, tuple):
             if not isinstance(node, SequenceNode):
                 raise Fault(node, path, f"expected a list, found {kind_of(node)}")
-            item = get_args(wanted)[0]
+            item, *more = get_args(wanted)
+            if more and more[0] is not Ellipsis and len(node.value) != len(more) + 1:
+                text = f"expected a list of {len(more) + 1}, found one of {len(node.value)}"
+                raise Fault(node, path, text)
             items = [self.decode(n, item, f"{path}[{i}]") for i, n in enumerate(node.value)]
             return items if origin is list else tuple(items)
         if origin is dict:
             values = self._mapping(node, path)
             item = get_args(wanted)[1]
-            return {k: self.decode(n, item, f"{path}.{k}") for k, (_, n) in values.items()}
+            # A null takes away what a base has, where it is no value itself.
+            return {
+                k: self.decode(n, item, f"{path}.{k}")
+                for k, (_, n) in values.items()
+                if not _is_null(n) or can_be_null(item)
+            }
         if wanted is Any:
             return self._anything(node, path)
         if isinstance(wanted, type) and issubclass(wanted, Struct):
@@ -163,6 +189,8 @@ class Decoder:
         value = parse(node.value) if isinstance(node, ScalarNode) else None
         if value is None:
             raise Fault(node, path, f"expected {expected}, found {kind_of(node)}")
+        if mark in _MOST and value > _MOST[mark][0]:
+            raise Fault(node, path, f"expected at most {_MOST[mark][1]}, found {kind_of(node)}")
         return value
 
     def _scalar(self, node: Node, wanted: type, path: str) -> Any:
@@ -188,8 +216,7 @@ class Decoder:
         raise Fault(node, path, f"expected one of {known}, found {kind_of(node)}{hint}")
 
     def _union(self, node: Node, members: tuple[Any, ...], path: str) -> Any:
-        is_null = isinstance(node, ScalarNode) and plain_value(node) is None
-        if is_null and type(None) in members:
+        if _is_null(node) and type(None) in members:
             return None
         rest = [m for m in members if m is not type(None)]
         if len(rest) == 1:
@@ -200,7 +227,7 @@ class Decoder:
         for member in rest:
             if self._fits(node, member):
                 return self._decode(node, member, path)
-        expected = " or ".join(_describe(member) for member in rest)
+        expected = " or ".join(describe(member) for member in rest)
         raise Fault(node, path, f"expected {expected}, found {kind_of(node)}")
 
     def _tagged(self, node: Node, members: dict[str, type[Struct]], path: str) -> Any:
@@ -243,47 +270,116 @@ class Decoder:
 
     def _struct(self, node: Node, cls: type[Struct], path: str) -> Any:
         values = self._mapping(node, path)
+        if not path:
+            self._root = cls
         hints = hints_of(cls)
         fields = {field.encode_name: field for field in fields_of(cls)}
         arguments: dict[str, Any] = {}
-        before = len(self.faults)
+        before = len(self.broken)
         for name, (key, value) in values.items():
             inner = f"{path}.{name}" if path else name
             if tag_of(cls) and name == tag_field_of(cls):
                 continue
             if name not in fields:
                 # Noted, but the rest can still be looked at.
-                text = f"unknown key '{name}'{did_you_mean(name, fields)}"
+                text = f"unknown key '{name}'{self._hint(name, cls)}"
                 self.faults.append(Fault(key, path, text))
-                before += 1
+                self.broken += [join(path, close) for close in find_close(name, fields)]
                 continue
-            arguments[fields[name].name] = self.decode(value, hints[fields[name].name], inner)
+            field = fields[name]
+            hint = hints[field.name]
+            if _is_null(value) and holds_several(hint) and not can_be_null(hint):
+                continue
+            count = len(self.broken)
+            member = self.decode(value, hint, inner)
+            # What is half read still serves those who look at the other half.
+            if len(self.broken) == count or (member is not None and holds_several(hint)):
+                arguments[field.name] = member
         for name, field in fields.items():
             if field.required and field.name not in arguments:
-                self.faults.append(Fault(node, path, f"'{name}' is missing"))
-        if len(self.faults) > before:
+                if name not in values:
+                    self.faults.append(Fault(node, path, f"'{name}' is missing"))
+                self.broken.append(join(path, name))
+        broken = self.broken[before:]
+        if any(field.required and field.name not in arguments for field in fields.values()):
             return None
         made = cls(**arguments)
-        for inner, text in check_struct(made):
+        start = len(path) + 1 if path else 0
+        for inner, text in check_struct(made, [each[start:] for each in broken]):
             self.note(inner, text, path)
         return made
+
+    def _hint(self, name: str, cls: type[Struct]) -> str:
+        """Say what could have been meant by an unknown key in a *cls*."""
+        if name == "<<":
+            return " (YAML 1.2 merges nothing; write 'extends', or an alias of the whole)"
+        if ":" in name:
+            return " (is a space missing after the ':'?)"
+        known = {field.encode_name: hints_of(cls)[field.name] for field in fields_of(cls)}
+        for key, hint in known.items():
+            if isinstance(hint, type) and issubclass(hint, Struct) and _has_key(hint, name):
+                return f" (it belongs in '{key}')"
+        if close := did_you_mean(name, known):
+            return close
+        if self._root is not None and self._root is not cls and _has_key(self._root, name):
+            return " (it belongs to the keys at the top)"
+        return f" (expected one of {', '.join(known)})" if known else ""
 
     def note(self, inner: str, text: str, path: str = "") -> None:
         """Note that something is wrong at *inner*, a path below *path*, or the nearest above it."""
         whole = join(path, inner)
-        at = whole
-        while at and at not in self.nodes:
-            at = at[: max(at.rfind("."), at.rfind("["), 0)]
-        self.faults.append(Fault(self.nodes[at], whole, text))
+        self.faults.append(Fault(self._nearest(whole), whole, text))
+
+    def place_at(self, path: str) -> str:
+        """Say where *path*, or the nearest above it that was read, is."""
+        return place_of(self._nearest(path))
+
+    def _nearest(self, path: str) -> Node:
+        while path and path not in self.nodes:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self.nodes[path]
 
 
-def _describe(wanted: Any) -> str:
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and plain_value(node) is None
+
+
+def _has_key(cls: type[Struct], name: str) -> bool:
+    return any(field.encode_name == name for field in fields_of(cls))
+
+
+def can_be_null(wanted: Any) -> bool:
+    """Whether a null is a value of this type."""
+    return wanted is Any or type(None) in get_args(wanted)
+
+
+def holds_several(wanted: Any) -> bool:
+    """Whether values of this type are, or can be, lists or mappings."""
+    origin = get_origin(wanted)
+    if origin in (Union, types.UnionType):
+        return any(holds_several(member) for member in get_args(wanted))
+    return origin in (list, tuple, dict) or (
+        isinstance(wanted, type) and issubclass(wanted, Struct)
+    )
+
+
+def unit_of(wanted: Any) -> str | None:
+    """Give the unit in which a number is written, if it has one."""
+    if get_origin(wanted) is Annotated:
+        return next((mark for mark in get_args(wanted)[1:] if mark in _UNITS), None)
+    return None
+
+
+def describe(wanted: Any) -> str:
+    """Say what is expected of a value of this type."""
     origin = get_origin(wanted)
     if origin in (list, tuple):
         return "a list"
     if origin is Literal:
         return "one of " + ", ".join(str(v) for v in get_args(wanted))
     if origin is Annotated:
-        mark = get_args(wanted)[1]
-        return _UNITS[mark][1] if mark in _UNITS else _describe(get_args(wanted)[0])
+        unit = unit_of(wanted)
+        return describe(get_args(wanted)[0]) if unit is None else _UNITS[unit][1]
+    if origin is dict:
+        return "a mapping"
     return _NAMES.get(wanted, "a mapping")

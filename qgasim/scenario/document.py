@@ -13,12 +13,34 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from qgasim.errors import ScenarioError
+from qgasim.scenario.syntax import explain, place_in
 
-__all__ = ["Fault", "Node", "compose", "core_value", "kind_of", "merge", "place_of", "plain_value"]
+__all__ = [
+    "TEXT_LIMIT",
+    "Fault",
+    "Node",
+    "check_tag",
+    "compose",
+    "core_value",
+    "kind_of",
+    "merge",
+    "place_of",
+    "plain_value",
+    "say",
+]
 
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+#: Characters in a document.
+TEXT_LIMIT: Final = 16 << 20
 #: Nodes that one document may expand to: aliases of aliases grow without end.
 NODE_LIMIT: Final = 200_000
+#: Lists and mappings in each other: more than anybody writes, and less than Python can follow.
+LEVEL_LIMIT: Final = 100
+#: What PyYAML makes of nodes without a tag.
+_KNOWN_TAGS: Final = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
+)
 
 
 class Fault(Exception):
@@ -30,8 +52,25 @@ class Fault(Exception):
         self.path = path
 
     def __str__(self) -> str:
-        where = f"{self.path}: " if self.path else ""
-        return f"{place_of(self.node)}: {where}{self.args[0]}"
+        return f"{place_of(self.node)}: {say(self.path, str(self.args[0]))}"
+
+
+def say(path: str, text: str) -> str:
+    """Say what is wrong at *path* in one line of bearable length."""
+    text = re.sub(r"(\S{100})\S{100,}", r"\1...", text)
+    line = f"{path}: {text}" if path else text
+    return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], line)
+
+
+_UNPRINTABLE: Final = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def check_tag(node: Node, path: str) -> None:
+    """Refuse tags (``!!binary``): nobody would read them."""
+    if node.tag not in _KNOWN_TAGS:
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        hint = " (bytes are written as {base64: ...})" if tag == "!!binary" else ""
+        raise Fault(node, path, f"nobody reads the tag {tag}{hint}")
 
 
 def place_of(node: Node) -> str:
@@ -46,30 +85,29 @@ def compose(text: str, name: str) -> Node | None:
 
     The same text of the same file gives the same nodes again: nobody changes them.
     """
+    if len(text) > TEXT_LIMIT:
+        raise ScenarioError(f"{name}: too long (expected at most {TEXT_LIMIT >> 20} MiB)")
     try:
         loader = _Loader(text)
-    except UnicodeEncodeError:
-        raise ScenarioError(f"{name}: not Unicode: there is half a surrogate pair") from None
+    except UnicodeEncodeError as error:
+        where = place_in(text, error.start, name)
+        raise ScenarioError(f"{where}: not Unicode: half a surrogate pair") from None
     except yaml.YAMLError as error:
-        raise ScenarioError(f"{name}: not YAML: {_first_line(error)}") from None
+        raise ScenarioError(explain(error, text, name)) from None
     loader.name = name
     try:
         node: Node | None = loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise ScenarioError(f"{where}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ScenarioError(f"{name}: not YAML: {_first_line(error)}") from None
+    except yaml.YAMLError as error:
+        raise ScenarioError(explain(error, text, name)) from None
+    except RecursionError:
+        raise ScenarioError(f"{name}: nested too deeply") from None
+    except ValueError as error:
+        raise ScenarioError(f"{name}: not YAML: {error}") from None
     finally:
         loader.dispose()
     if node is not None:
         _name(node, name)
     return node
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0] or "nested too deeply"
 
 
 def _name(root: Node, name: str) -> None:
@@ -79,10 +117,16 @@ def _name(root: Node, name: str) -> None:
     while todo:
         node, above = todo.pop()
         count += 1
-        if count > NODE_LIMIT or id(node) in above:
-            raise ScenarioError(f"{place_of(node)}: too many nodes, or an alias of itself")
         mark = node.start_mark
         node.start_mark = yaml.Mark(name, mark.index, mark.line, mark.column, None, 0)
+        if id(node) in above:
+            raise ScenarioError(f"{place_of(node)}: an alias of something that it is in")
+        if len(above) > LEVEL_LIMIT:
+            text = f"nested too deeply (expected at most {LEVEL_LIMIT} levels)"
+            raise ScenarioError(f"{place_of(node)}: {text}")
+        if count > NODE_LIMIT:
+            text = f"too much, with all aliases followed (expected at most {NODE_LIMIT} values)"
+            raise ScenarioError(f"{place_of(node)}: {text}")
         inner = (*above, id(node))
         if isinstance(node, MappingNode):
             for key, value in node.value:

@@ -5,14 +5,14 @@ import math
 import types
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Union, cast, get_args, get_origin
+from typing import Any, Final, Union, cast, get_args, get_origin
 
 import msgspec
 import yaml
 from msgspec import Struct
 
 from qgasim.scenario.checks import fields_of
-from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_field_of, tag_of
+from qgasim.scenario.decode import hints_of, tag_field_of, tag_of, unit_of
 from qgasim.scenario.document import core_value
 
 __all__ = ["members_of", "to_line", "to_yaml", "written"]
@@ -113,10 +113,7 @@ def _item_of(hint: Any, container: type) -> Any:
 
 
 def _unit_of(hint: Any) -> str | None:
-    for member in members_of(hint):
-        if get_origin(member) is Annotated:
-            return next((mark for mark in get_args(member)[1:] if mark in UNIT_NAMES), None)
-    return None
+    return next((unit for member in members_of(hint) if (unit := unit_of(member))), None)
 
 
 def _show(value: int, units: dict[str, int]) -> str:

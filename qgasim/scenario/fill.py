@@ -1,7 +1,9 @@
 """What a scenario leaves open, made up by Faker: always the same for the same seed."""
 
 import random
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
@@ -9,16 +11,37 @@ from qgasim.guest.accounts import Account
 from qgasim.guest.clone import clone
 from qgasim.guest.network import Nic
 from qgasim.guest.settings import GuestSettings
-from qgasim.scenario.checks import count_up
 
 if TYPE_CHECKING:
     from faker import Faker
 
-__all__ = ["AUTO", "fill"]
+__all__ = ["AUTO", "SYSTEM_USERS", "count_up", "counted", "counts", "fill"]
 
 AUTO = "auto"
+#: The users who are there if a scenario names none; another's name is made up.
+SYSTEM_USERS: Final = ("root", "daemon", "nobody")
 #: RFC 5737: addresses for documentation.
 _NETWORKS = ("192.0.2", "198.51.100", "203.0.113")
+_COUNT: Final = re.compile(r"\{i(:0?[0-9]{0,2}[dxX])?\}")
+
+
+def counts(text: str) -> bool:
+    """Whether there is ``{i}`` in a text."""
+    return "{i" in text and _COUNT.search(text) is not None
+
+
+def count_up(text: str, number: int) -> str:
+    """Put *number* in place of ``{i}`` in *text*."""
+    return _COUNT.sub(lambda match: match[0].format(i=number), text)
+
+
+def counted(text: str, count: int) -> Iterator[tuple[int, str]]:
+    """Give *text* for each of *count* interfaces, with its number; once if it is always the same."""
+    if not counts(text):
+        yield 0, text
+        return
+    for number in range(count):
+        yield number, count_up(text, number)
 
 
 class _Maker:

@@ -15,10 +15,17 @@ from msgspec.structs import FieldInfo
 
 from qgasim.scenario import Scenario
 from qgasim.scenario.checks import fields_of
-from qgasim.scenario.decode import UNIT_NAMES, hints_of, tag_field_of, tag_of
+from qgasim.scenario.decode import (
+    can_be_null,
+    hints_of,
+    holds_several,
+    tag_field_of,
+    tag_of,
+    unit_of,
+)
 from qgasim.scenario.dump import members_of, written
 
-__all__ = ["comments_of", "default_of", "describe", "make_schema", "structs_of", "unit_of"]
+__all__ = ["comments_of", "default_of", "describe", "make_schema", "structs_of"]
 
 #: A text that YAML may take for something else, as ``no`` and ``0123``, is a text all the same.
 _TEXT: Final = {"type": ["string", "number", "boolean"]}
@@ -125,13 +132,6 @@ def structs_of(cls: type[Struct], *, in_lists: bool = True) -> dict[type[Struct]
     return found
 
 
-def unit_of(hint: Any) -> str | None:
-    """Give the unit in which a number is written, if it has one."""
-    if get_origin(hint) is Annotated:
-        return next((mark for mark in get_args(hint)[1:] if mark in UNIT_NAMES), None)
-    return None
-
-
 def default_of(field: FieldInfo, hint: Any) -> Any:
     """Give what holds if a key is absent, as a scenario says it; None if that says nothing."""
     default = field.default
@@ -151,7 +151,8 @@ def _struct(cls: type[Struct], *, is_merged: bool) -> dict[str, Any]:
         required.append(tag_field_of(cls))
     for field in fields_of(cls):
         name, hint = field.encode_name, hints[field.name]
-        properties[name] = {**_type(hint), "description": comments.get(field.name, "")}
+        what = _type(hint) if field.required or not holds_several(hint) else _or_null(hint)
+        properties[name] = {**what, "description": comments.get(field.name, "")}
         default = default_of(field, hint)
         if default is not None:
             properties[name]["default"] = default
@@ -171,6 +172,13 @@ def _struct(cls: type[Struct], *, is_merged: bool) -> dict[str, Any]:
     return result if is_merged or not required else result | {"required": required}
 
 
+def _or_null(hint: Any) -> dict[str, Any]:
+    """Give the type, or null, which takes away what a base says."""
+    if can_be_null(hint):
+        return _type(hint)
+    return {"anyOf": [*(_type(member) for member in members_of(hint)), {"type": "null"}]}
+
+
 def _type(hint: Any) -> dict[str, Any]:
     if unit := unit_of(hint):
         return dict(_UNITS[unit])
@@ -184,7 +192,7 @@ def _type(hint: Any) -> dict[str, Any]:
     if origin in (list, tuple):
         return {"type": "array", "items": _type(get_args(hint)[0])}
     if origin is dict:
-        return {"type": "object", "additionalProperties": _type(get_args(hint)[1])}
+        return {"type": "object", "additionalProperties": _or_null(get_args(hint)[1])}
     if isinstance(hint, type) and issubclass(hint, Struct):
         return {"allOf": [{"$ref": f"#/definitions/{hint.__name__}"}]}
     return dict(_SCALARS[hint])

@@ -2,14 +2,12 @@
 
 import codecs
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from qgasim.guest.settings import GuestSettings, ProgramSettings
+from qgasim.scenario.checks import Wrong
 
 __all__ = ["PCI_ID", "VOLUME", "WINDOWS_PATH", "check_encoding", "check_windows"]
-
-Wrong = Iterator[tuple[str, str]]
 
 WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:\\.*", re.DOTALL)
 PCI_ID: Final = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}")
@@ -34,7 +32,8 @@ def check_windows(guest: GuestSettings) -> Wrong:
     """Check what a guest's settings say of Windows."""
     if guest.os.family != "windows":
         for index, mount in enumerate(guest.mounts):
-            if not mount.path.startswith("/"):
+            # Other paths that are not absolute are no guest's.
+            if not mount.path or WINDOWS_PATH.fullmatch(mount.path):
                 yield f"mounts[{index}].path", f"expected an absolute path, found '{mount.path}'"
         if guest.devices:
             yield "devices", "nobody reads this of a guest without Windows"

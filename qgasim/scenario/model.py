@@ -1,0 +1,220 @@
+"""What a scenario is: its keys, and the guest and agent that are made of it.
+
+The ``#:`` comments become the reference page and the descriptions in the JSON Schema.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Literal
+
+from msgspec import Struct, field, structs
+
+from qgasim.agent import Agent, AgentOptions
+from qgasim.channel import Channel, ChannelKind, make_channel
+from qgasim.commands import ALL_COMMANDS
+from qgasim.dialect import Switch, find_dialect, with_quirks
+from qgasim.errors import ScenarioError, SettingsError
+from qgasim.faults import AnyFault
+from qgasim.guest import Guest, GuestSettings
+from qgasim.guest.clock import host_clock
+from qgasim.guest.units import Duration
+from qgasim.personality import Personality
+from qgasim.scenario.checks import check
+from qgasim.scenario.conform import conform
+from qgasim.scenario.document import say
+from qgasim.scenario.fill import fill
+from qgasim.scenario.nemesis import Nemesis, draw, tell
+from qgasim.scenario.shares import Share, open_shares
+from qgasim.scenario.sources import embed
+from qgasim.stubs import Stub
+from qgasim.timeline import AnyEvent, Timeline
+
+__all__ = ["AgentSettings", "Blueprint", "Scenario", "remember_place", "remember_places"]
+
+
+class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The simulated agent: its release and how it was started."""
+
+    #: The release of qemu-ga: ``7.2``, a full version such as ``7.2.22``, or ``latest``.
+    release: str = "7.2"
+    #: Mistakes of real releases, switched on or off; those not named are as the release has them.
+    quirks: dict[str, Switch] = field(default_factory=dict[str, Switch])
+    #: What lies between client and agent.
+    channel: ChannelKind = "virtio-serial"
+    #: What lies in a serial channel when the first client connects: a character from U+0000 to U+00FF
+    #: is a byte.
+    stale_bytes: str = ""
+    #: Whether a serial channel gives what one client left unread to the next, as the buffers of some
+    #: hypervisors do.
+    keep_unread: bool = False
+    #: Whether the agent reads a request only when its line has ended, as Apple's does.
+    needs_newline: bool = False
+    #: Commands that the agent refuses.
+    block_rpcs: list[str] = field(default_factory=list[str])
+    #: If there are any, the only commands that the agent does not refuse.
+    allow_rpcs: list[str] = field(default_factory=list[str])
+    #: The guest's script of ``--fsfreeze-hook``.
+    fsfreeze_hook: str | None = None
+    #: How long after its end the agent is started again.
+    respawn: Duration | Literal["never"] = 100_000_000
+    #: What an agent that is not qemu-ga does differently.
+    personality: Personality = field(default_factory=Personality)
+
+
+class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """A guest and its agent."""
+
+    #: Version of the scenario language.
+    qgasim: Literal[1] = 1
+    #: What this scenario is about, in a line or more.
+    description: str = ""
+    #: Where the behaviour was seen.
+    origin: str = ""
+    #: The scenario that this one changes: a name or a path relative to this file.
+    extends: str | None = None
+    #: Everything that is made up or left to chance follows from it.
+    seed: int = 0
+    #: The agent.
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    #: The virtual machine.
+    guest: GuestSettings = field(default_factory=GuestSettings)
+    #: What is answered without asking the guest; the first stub that matches a request answers it.
+    replies: list[Stub] = field(default_factory=list[Stub])
+    #: What goes wrong; faults that strike together do so in this order.
+    faults: list[AnyFault] = field(default_factory=list[AnyFault])
+    #: Faults drawn by chance, besides.
+    nemesis: Nemesis | None = None
+    #: What happens, and when.
+    timeline: list[AnyEvent] = field(default_factory=list[AnyEvent])
+
+    def build(
+        self, source: Callable[[], int] = host_clock, shares: Iterable[Share] = ()
+    ) -> Channel:
+        """Make the guest, its agent and the way to it.
+
+        Args:
+            source: a monotonic clock in ns that the guest's clocks follow.
+            shares: folders of the host that the guest is to have.
+
+        Raises:
+            ScenarioError: the scenario cannot be built.
+        """
+        return Blueprint(self).build(source, shares)
+
+    def filled(self) -> "Scenario":
+        """Give the scenario with everything decided that it leaves open."""
+        return structs.replace(
+            self,
+            guest=fill(self.guest, self.seed),
+            faults=[*self.faults, *self.drawn()],
+            nemesis=None,
+        )
+
+    def drawn(self) -> list[AnyFault]:
+        """Give the faults that the nemesis draws."""
+        return draw(self.nemesis, self.seed) if self.nemesis else []
+
+
+def remember_places(scenario: Scenario, place_at: Callable[[str], str]) -> None:
+    """Keep where each part of a scenario stands in its file, for what is found wrong later."""
+    vars(scenario)["place_at"] = place_at
+
+
+def remember_place(scenario: Scenario, path: str, place: str) -> None:
+    """Keep that what is at *path* now is from another *place*, as ``--agent``."""
+    before = _place_at(scenario)
+    remember_places(scenario, lambda at: place if at.split("[")[0] == path else before(at))
+
+
+def _place_at(scenario: Scenario) -> Callable[[str], str]:
+    found: Callable[[str], str] | None = vars(scenario).get("place_at")
+    return found or (lambda _path: "")
+
+
+def tell_wrong(scenario: Scenario, wrong: Sequence[tuple[str, str]]) -> ScenarioError:
+    """Make the error that says what is *wrong*: the paths, and what is wrong there."""
+    place_at = _place_at(scenario)
+    lines: list[str] = []
+    for path, text in wrong:
+        place = place_at(path)
+        lines.append(f"{place}: {say(path, text)}" if place else say(path, text))
+    return ScenarioError("\n".join(lines))
+
+
+class Blueprint:
+    """A scenario with nothing wrong and nothing left open: it makes one guest after the other.
+
+    Raises:
+        ScenarioError: the scenario cannot be built.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        wrong = list(conform(scenario, Scenario))
+        if not wrong:
+            wrong = [*check(scenario), *embed(scenario.guest.files, lambda _: "")]
+        if wrong:
+            raise tell_wrong(scenario, wrong)
+        self._original = scenario
+        settings = scenario.agent
+        dialect = find_dialect(settings.release)
+        assert dialect, "it was checked"
+        self.scenario = scenario.filled()
+        self._drawn = scenario.drawn()
+        self.dialect = with_quirks(dialect, settings.quirks)
+        if settings.personality.version is not None:
+            version = settings.personality.version
+            self.dialect = structs.replace(self.dialect, full_version=version)
+        self.options = AgentOptions(
+            block_rpcs=tuple(settings.block_rpcs),
+            allow_rpcs=tuple(settings.allow_rpcs),
+            fsfreeze_hook=settings.fsfreeze_hook,
+            respawn=None if settings.respawn == "never" else settings.respawn,
+            needs_newline=settings.needs_newline,
+            stubs=tuple(scenario.replies),
+            faults=tuple(self.scenario.faults),
+            seed=scenario.seed,
+            personality=settings.personality,
+        )
+        #: Whether a guest was made of it, with all its files.
+        self._is_proven = False
+
+    def build(
+        self, source: Callable[[], int] = host_clock, shares: Iterable[Share] = ()
+    ) -> Channel:
+        """Make a guest, its agent and the way to it.
+
+        Args:
+            source: a monotonic clock in ns that the guest's clocks follow.
+            shares: folders of the host that the guest is to have.
+
+        Raises:
+            ScenarioError: its files cannot be made, or a folder cannot be shared.
+        """
+        scenario = self.scenario
+        shared = open_shares(shares)
+        try:
+            guest = Guest(
+                scenario.guest,
+                seed=scenario.seed,
+                source=source,
+                has_late_files=self._is_proven and not shared,
+                shares=shared,
+            )
+        except SettingsError as error:
+            # What depends on the files: no check can tell it beforehand.
+            raise tell_wrong(self._original, [(f"guest.{error.path}", error.text)]) from None
+        except OSError as error:
+            raise ScenarioError(f"guest: {error.filename}: {error.strerror}") from None
+        self._is_proven = True
+        agent = Agent(guest, self.dialect, ALL_COMMANDS, self.options)
+        if scenario.timeline:
+            Timeline(scenario.timeline, agent)
+        channel = make_channel(
+            scenario.agent.channel,
+            agent,
+            stale_bytes=scenario.agent.stale_bytes.encode("latin-1"),
+            keeps_unread=scenario.agent.keep_unread,
+        )
+        if self._drawn:
+            channel.drawn = partial(tell, self._drawn, scenario.seed)
+        return channel

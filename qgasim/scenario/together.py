@@ -1,0 +1,191 @@
+"""What must hold of a scenario as a whole: that what it names is there."""
+
+import fnmatch
+import re
+
+from qgasim.commands import ALL_COMMANDS
+from qgasim.dialect import LATEST, OLDEST, QUIRKS, find_dialect
+from qgasim.matching import Match
+from qgasim.personality import Personality
+from qgasim.scenario.checks import Wrong, checks, did_you_mean
+from qgasim.scenario.fault_checks import FAULT_CHECKS
+from qgasim.scenario.fill import counted
+from qgasim.scenario.guest_checks import check_address, check_owners, check_place
+from qgasim.scenario.model import AgentSettings, Scenario
+from qgasim.scenario.nemesis import Nemesis
+from qgasim.snapshot import NAMED_LIMIT
+from qgasim.timeline import (
+    Addresses,
+    AgentUpgrades,
+    ClockDrifts,
+    DiskFills,
+    Event,
+    FaultOff,
+    FaultOn,
+    FileChanges,
+    NicAppears,
+    NicDisappears,
+    ProcessEnds,
+    Revert,
+    TakeSnapshot,
+)
+
+__all__ = ["no_such_release"]
+
+for _cls, _function in FAULT_CHECKS.items():
+    checks(_cls)(_function)
+
+
+@checks(Nemesis)
+def _check_nemesis(nemesis: Nemesis) -> Wrong:
+    if not 0 < nemesis.rate <= 6000:
+        yield "rate", f"expected above 0 and at most 6000, found {nemesis.rate}"
+    if not nemesis.kinds:
+        yield "kinds", "expected one kind or more"
+
+
+@checks(Event)
+def _check_event(event: Event) -> Wrong:
+    given = [name for name in ("at", "after", "on") if getattr(event, name) is not None]
+    if not given:
+        yield "", "it does not say when (expected at, after or on)"
+    elif len(given) > 1:
+        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+    if event.count != 1 and event.after is None:
+        yield "count", "nobody reads this without 'after'"
+    elif event.count < 1:
+        yield "count", f"expected 1 or more, found {event.count}"
+
+
+@checks(ClockDrifts)
+def _check_drift(event: ClockDrifts) -> Wrong:
+    if not abs(event.drift) < 1_000_000:
+        yield "drift", f"expected less than a million either way, found {event.drift}"
+
+
+@checks(ProcessEnds)
+def _check_signal(event: ProcessEnds) -> Wrong:
+    if not 1 <= event.signal <= 64:
+        yield "signal", f"expected a number from 1 to 64, found {event.signal}"
+
+
+@checks(AgentSettings)
+def _check_agent(agent: AgentSettings) -> Wrong:
+    if find_dialect(agent.release) is None:
+        yield "release", no_such_release(agent.release)
+    # A packaged list may well name commands that this release does not have yet.
+    known = {command.name for command in ALL_COMMANDS} | set(agent.personality.aliases)
+    for key in ("block_rpcs", "allow_rpcs"):
+        for index, name in enumerate(getattr(agent, key)):
+            if name not in known:
+                text = f"no release has a command '{name}'{did_you_mean(name, known)}"
+                yield f"{key}[{index}]", text
+    for quirk in agent.quirks:
+        if quirk not in QUIRKS:
+            yield f"quirks.{quirk}", "no such quirk" + did_you_mean(quirk, QUIRKS)
+    if any(ord(character) > 0xFF for character in agent.stale_bytes):
+        yield "stale_bytes", "a character above U+00FF is not a byte"
+    if agent.channel in ("unix-listen", "vsock-listen"):
+        for name in ("stale_bytes", "keep_unread"):
+            if getattr(agent, name):
+                yield name, f"nobody reads this on the channel {agent.channel}"
+
+
+def no_such_release(release: str) -> str:
+    """Say that there is no such release, and which there are."""
+    known = "{}.{} to {}.{}".format(*OLDEST, *LATEST)
+    return f"no such release: '{release}' (expected one from {known}, as in 7.2 or 7.2.22)"
+
+
+@checks(Scenario, "agent", "guest.os", "replies", "faults", "timeline")
+def _check_commands(scenario: Scenario) -> Wrong:
+    dialect = find_dialect(scenario.agent.release)
+    if dialect is None:
+        return
+    family = scenario.guest.os.family
+    names = [command.name for command in ALL_COMMANDS if command.is_in(dialect, family)]
+    yield from _check_personality(scenario.agent.personality, names)
+    names += scenario.agent.personality.aliases
+    requests = [
+        (f"replies[{i}].on", stub.on) for i, stub in enumerate(scenario.replies) if not stub.adds
+    ]
+    names += [stub.on for stub in scenario.replies if stub.adds and isinstance(stub.on, str)]
+    requests += [(f"faults[{i}].on", fault.on) for i, fault in enumerate(scenario.faults)]
+    requests += [
+        (f"timeline[{i}].after", e.after) for i, e in enumerate(scenario.timeline) if e.after
+    ]
+    for path, on in requests:
+        name = on.command if isinstance(on, Match) else on
+        if not fnmatch.filter(names, name):
+            text = f"qemu-ga {scenario.agent.release} has no command '{name}'"
+            yield path, text + did_you_mean(name, names)
+    for index, stub in enumerate(scenario.replies):
+        if isinstance(stub.on, Match) and not stub.adds:
+            yield from _check_arguments(stub.on, f"replies[{index}].on")
+
+
+def _check_personality(personality: Personality, names: list[str]) -> Wrong:
+    for alias, name in personality.aliases.items():
+        if name not in names:
+            text = f"there is no command '{name}'{did_you_mean(name, names)}"
+            yield f"agent.personality.aliases.{alias}", text
+    for index, pattern in enumerate(personality.lacks):
+        if not fnmatch.filter(names, pattern):
+            text = f"there is no command '{pattern}'{did_you_mean(pattern, names)}"
+            yield f"agent.personality.lacks[{index}]", text
+    if not re.fullmatch("[0-7]{1,5}", personality.file_mode):
+        text = f"not a mode: '{personality.file_mode}' (expected octal digits as in \"0644\")"
+        yield "agent.personality.file_mode", text
+    if personality.read_limit == 0:
+        yield "agent.personality.read_limit", "expected 1 or more, found 0"
+
+
+def _check_arguments(on: Match, at: str) -> Wrong:
+    """Look for arguments that the command has in no release: who gives them is refused before."""
+    known = {
+        parameter[0]
+        for command in ALL_COMMANDS
+        if command.name == on.command
+        for parameter in command.parameters
+    }
+    if not any(command.name == on.command for command in ALL_COMMANDS):
+        return
+    for name, pattern in on.arguments.items():
+        if name not in known and pattern != {"absent": True}:
+            text = f"{on.command} has no argument '{name}'"
+            yield f"{at}.arguments.{name}", text + did_you_mean(name, known)
+
+
+@checks(Scenario, "faults", "timeline", "guest.nics", "guest.mounts", "guest.users")
+def _check_timeline(scenario: Scenario) -> Wrong:
+    faults = {fault.name for fault in scenario.faults if fault.name}
+    mounts = {mount.path for mount in scenario.guest.mounts}
+    if not scenario.timeline:
+        return
+    snapshots = {event.name for event in scenario.timeline if isinstance(event, TakeSnapshot)}
+    nics = {name for nic in scenario.guest.nics for _, name in counted(nic.name, nic.count)}
+    nics |= {event.nic.name for event in scenario.timeline if isinstance(event, NicAppears)}
+    for index, event in enumerate(scenario.timeline):
+        path = f"timeline[{index}]"
+        if isinstance(event, FileChanges):
+            yield from check_place(event.path, f"{path}.path")
+            yield from check_owners(event.file, f"{path}.file", set(scenario.guest.users))
+        if isinstance(event, Addresses):
+            for number, address in enumerate(event.add):
+                yield from check_address(address, 1, f"{path}.add[{number}]")
+        if isinstance(event, FaultOn | FaultOff) and event.fault not in faults:
+            text = f"no fault is called '{event.fault}'{did_you_mean(event.fault, faults)}"
+            yield f"{path}.fault", text
+        elif isinstance(event, AgentUpgrades) and find_dialect(event.release) is None:
+            yield f"{path}.release", no_such_release(event.release)
+        elif isinstance(event, Addresses | NicDisappears) and event.nic not in nics:
+            text = f"there is no interface '{event.nic}'{did_you_mean(event.nic, nics)}"
+            yield f"{path}.nic", text
+        elif isinstance(event, DiskFills) and event.path not in mounts:
+            text = f"nothing is mounted at '{event.path}'{did_you_mean(event.path, mounts)}"
+            yield f"{path}.path", text
+        elif isinstance(event, Revert) and event.to not in snapshots:
+            text = f"no event takes a snapshot '{event.to}'{did_you_mean(event.to, snapshots)}"
+            yield f"{path}.to", text
+    if len(snapshots) > NAMED_LIMIT:
+        yield "timeline", f"at most {NAMED_LIMIT} snapshots can be kept, found {len(snapshots)}"
