@@ -325,7 +325,8 @@ FAMILIES = {"linux": "Linux", "freebsd": "FreeBSD", "windows": "Windows"}
 COMMANDS_NOTE = {
     "linux": "Checked against the schemas of 5.2, 7.2, 10.0 and 11.1 and the reference of 3.1.",
     "freebsd": "Checked against the conditions in the schemas of 5.2, 7.2, 10.0 and 11.1. Up to 9.0, what is refused is\n"
-    "disabled, and what says error is enabled and answers that it is not supported; which is which is derived.",
+    "disabled, and what says error is enabled and answers that it is not supported (qga/commands-posix.c of 7.1,\n"
+    "qga/commands-bsd.c; 3.1 is derived).",
     "windows": "Checked against the conditions in the schemas of 5.2, 7.2, 10.0 and 11.1. Up to 9.0, what is refused is\n"
     "disabled, and what says error is enabled and answers that it is not supported (qga/commands-win32.c of 5.1 and 7.2;\n"
     "3.1 is derived).",

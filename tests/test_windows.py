@@ -200,6 +200,8 @@ def test_without_a_time_the_time_service_sets_it() -> None:
     stopped = windows(
         "programs: [{path: 'C:\\Windows\\System32\\w32tm.exe', exit_code: 2147943462}]"
     )
+    text = "No internet connection on guest, sync not accurate"
+    assert desc(windows("nics: []"), "guest-set-time") == text
     text = "Windows Time service not running on the guest"
     assert desc(stopped, "guest-set-time") == text
 

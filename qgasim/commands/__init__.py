@@ -5,6 +5,7 @@ from typing import Final
 from qgasim.commands import (
     accounts,
     files,
+    freebsd,
     hardware,
     processes,
     protocol,
@@ -19,6 +20,7 @@ __all__ = [
     "ALL_COMMANDS",
     "accounts",
     "files",
+    "freebsd",
     "hardware",
     "processes",
     "protocol",

@@ -11,7 +11,7 @@ from qgasim.registry import POSIX, command
 __all__ = ["AuthorizedKeys", "add_keys", "check_keys", "list_keys", "read_keys"]
 
 
-@command(since=(2, 3), platforms=POSIX)
+@command(since=(2, 3), platforms={"linux": (0, 0), "freebsd": (7, 2)})
 def guest_set_user_password(agent: Agent, username: str, password: str, crypted: bool) -> None:
     """Set a password by the guest's chpasswd. *password* is base64."""
     # A C string: the rest after a NUL is not seen.

@@ -14,7 +14,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.network import parse_address
 from qgasim.guest.routes import Route, list_routes4, list_routes6
 from qgasim.guest.sysfs import directory_order
-from qgasim.registry import LINUX, POSIX, command
+from qgasim.registry import LINUX, command
 from qgasim.schema import UInt64
 
 __all__ = [
@@ -57,7 +57,7 @@ class NetworkInterface(Struct, frozen=True, cache_hash=True, rename="kebab"):
     statistics: NetworkInterfaceStat | None
 
 
-@command(since=(1, 1), platforms=POSIX)
+@command(since=(1, 1), platforms=LINUX)
 def guest_network_get_interfaces(agent: Agent) -> list[NetworkInterface]:
     """List the network interfaces with their addresses and counters."""
     uptime = agent.guest.clock.uptime()

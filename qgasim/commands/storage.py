@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from msgspec import Struct
@@ -11,7 +12,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
 from qgasim.guest.files import Mount
 from qgasim.guest.sysfs import directory_order
-from qgasim.registry import LINUX, POSIX, command
+from qgasim.registry import LINUX, Family, Version, command
 from qgasim.schema import Since, UInt64
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "TrimResponse",
     "TrimResult",
     "pci_address",
+    "run_hook",
+    "thaw",
 ]
 
 
@@ -245,14 +248,17 @@ def guest_get_diskstats(agent: Agent) -> list[DiskStatsInfo]:
 
 # -- freezing ------------------------------------------------------------------------------------
 
+_FREEZING: Final[Mapping[Family, Version]] = {"linux": (0, 0), "freebsd": (7, 2)}
 
-@command(since=(0, 15), while_frozen=True, platforms=POSIX)
+
+@command(since=(0, 15), while_frozen=True, platforms=_FREEZING)
 def guest_fsfreeze_status(agent: Agent) -> Literal["thawed", "frozen"]:
     """Tell whether the agent holds file systems frozen."""
     return "frozen" if agent.is_frozen else "thawed"
 
 
-def _run_hook(agent: Agent, argument: Literal["freeze", "thaw"]) -> None:
+def run_hook(agent: Agent, argument: Literal["freeze", "thaw"]) -> None:
+    """Run the script that is to be told of freezes and thaws, if there is one."""
     hook = agent.options.fsfreeze_hook
     if hook is None:
         return
@@ -272,13 +278,13 @@ def _run_hook(agent: Agent, argument: Literal["freeze", "thaw"]) -> None:
         raise CommandError(f"fsfreeze hook has failed with status {ended.code}")
 
 
-@command(since=(0, 15), platforms=POSIX)
+@command(since=(0, 15), platforms=LINUX)
 def guest_fsfreeze_freeze(agent: Agent) -> int:
     """Freeze all file systems that have a device; tell how many."""
     return _freeze(agent, None)
 
 
-@command(since=(2, 2), platforms=POSIX)
+@command(since=(2, 2), platforms=LINUX)
 def guest_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = None) -> int:
     """Freeze the file systems mounted at exactly *mountpoints*; tell how many.
 
@@ -288,7 +294,7 @@ def guest_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = Non
 
 
 def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
-    _run_hook(agent, "freeze")
+    run_hook(agent, "freeze")
     count = 0
     for mount in reversed(_block_mounts(agent)):
         if mountpoints is not None and mount.path not in mountpoints:
@@ -297,7 +303,7 @@ def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
             # As a boot partition's FAT: it is left out (commands-posix.c).
             continue
         if mount.volume.freeze_error:
-            _thaw(agent)
+            thaw(agent)
             reason = os.strerror(mount.volume.freeze_error)
             raise CommandError(f"failed to freeze {mount.path}: {reason}")
         if not mount.volume.is_frozen:
@@ -308,7 +314,8 @@ def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
     return count
 
 
-def _thaw(agent: Agent) -> int:
+def thaw(agent: Agent) -> int:
+    """Thaw all file systems; tell how many were frozen."""
     count = 0
     for mount in _block_mounts(agent):
         count += mount.volume.is_frozen
@@ -318,14 +325,14 @@ def _thaw(agent: Agent) -> int:
     return count
 
 
-@command(since=(0, 15), while_frozen=True, platforms=POSIX)
+@command(since=(0, 15), while_frozen=True, platforms=_FREEZING)
 def guest_fsfreeze_thaw(agent: Agent) -> int:
     """Thaw all file systems, whoever froze them; tell how many were frozen.
 
     A failing hook is an error, but thawed they are.
     """
-    count = _thaw(agent)
-    _run_hook(agent, "thaw")
+    count = thaw(agent)
+    run_hook(agent, "thaw")
     return count
 
 

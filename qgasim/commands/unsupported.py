@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 
 from qgasim.agent import Agent
 from qgasim.commands.hardware import CpuStats, MemoryBlockInfo
-from qgasim.commands.storage import DiskStatsInfo
+from qgasim.commands.storage import DiskInfo, DiskStatsInfo, FilesystemInfo
 from qgasim.errors import CommandError
 from qgasim.registry import Family, Version, command
 
@@ -47,4 +47,43 @@ def no_cpustats(agent: Agent) -> list[CpuStats]:
 )
 def no_memory_block_info(agent: Agent) -> MemoryBlockInfo:
     """Refuse to tell the size of a memory block: its name was misspelt in the list until 5.0."""
+    _refuse()
+
+
+# Where freezing was possible, these were not refused beforehand (commands-posix.c).
+
+
+@command(
+    name="guest-get-fsinfo",
+    since=(2, 2),
+    until=(9, 1),
+    platforms={"freebsd": (7, 2)},
+    only_refuses=True,
+)
+def no_fsinfo(agent: Agent) -> list[FilesystemInfo]:
+    """Refuse to list file systems."""
+    _refuse()
+
+
+@command(
+    name="guest-get-disks",
+    since=(5, 2),
+    until=(9, 1),
+    platforms={"freebsd": (7, 2)},
+    only_refuses=True,
+)
+def no_disks(agent: Agent) -> list[DiskInfo]:
+    """Refuse to list disks."""
+    _refuse()
+
+
+@command(
+    name="guest-set-user-password",
+    since=(2, 3),
+    until=(7, 2),
+    platforms={"freebsd": (0, 0)},
+    only_refuses=True,
+)
+def no_user_password(agent: Agent, username: str, password: str, crypted: bool) -> None:
+    """Refuse to set a password."""
     _refuse()

@@ -8,6 +8,7 @@ from qgasim.commands.system import SECOND, HostName, OsInfo, Timezone, User
 from qgasim.errors import CommandError
 from qgasim.guest.power import SleepState
 from qgasim.guest.windows import find_program, zone_name
+from qgasim.guest.windowsroutes import is_loopback
 from qgasim.registry import WINDOWS, command
 
 __all__: list[str] = []
@@ -158,7 +159,7 @@ def windows_set_time(agent: Agent, time: int | None = None) -> None:
     try:
         program = find_program(agent.guest.files, "w32tm", None)
     except OSError:
-        clock.set_from_rtc()
+        _synchronise(agent)
         return
     ended, _ = agent.run(program, ["w32tm", "/resync", "/nowait"])
     if ended.code == _NOT_ACTIVE:
@@ -167,7 +168,14 @@ def windows_set_time(agent: Agent, time: int | None = None) -> None:
         # UNVERIFIED: Windows' words for other codes.
         text = f"w32tm failed with error (0x{ended.code:x}), couldn't retrieve error message"
         raise CommandError(text)
-    clock.set_from_rtc()
+    _synchronise(agent)
+
+
+def _synchronise(agent: Agent) -> None:
+    agent.guest.clock.set_from_rtc()
+    if not any(nic.up and nic.addresses and not is_loopback(nic) for nic in agent.guest.nics):
+        # InternetGetConnectedState(). UNVERIFIED: what it takes for a connection.
+        raise CommandError("No internet connection on guest, sync not accurate")
 
 
 # -- power -----------------------------------------------------------------------------------------
