@@ -53,11 +53,6 @@ SEEN: dict[str, list[tuple[bytes, Any]]] = {
     "agent-never-up": [(PING, SILENCE)] * 3,
     "ping-timeout-then-ok": [(PING, SILENCE)] * 3 + [(PING, PONG)],
     "slow-decay": [(PING, (0.05, PONG)), (PING, (0.1, PONG)), (PING, (0.15, PONG))],
-    "stale-chain": [
-        (SYNC, SILENCE),
-        (request("guest-sync", id=1), b'{"return": 77}\n'),
-        (request("guest-sync", id=2), b'{"return": 1}\n'),
-    ],
     "extra-parse-error-line": [
         (DELIMITED, STRAY + b'\xff{"return": 78}\n'),
     ],
@@ -212,46 +207,3 @@ def test_every_scenario_with_faults_is_seen_here() -> None:
     seen = SEEN.keys() | FOUND.keys() | OTHERS
     assert with_faults - {"staged-readiness"} <= seen
     assert seen <= set(library())
-
-
-# -- two clients, and the whole library ------------------------------------------------------------
-
-#: What a client that reads a line for each request, and never synchronises, does not survive.
-TOO_MUCH_FOR_THE_NAIVE = [
-    "agent-absent", "half-line-leftover", "ping-timeout-then-ok", "restart-loop", "stale-chain",
-    "stale-freeze-reply",
-]  # fmt: skip
-HOST_NAME = request("guest-get-host-name")
-
-
-@pytest.mark.parametrize("name", TOO_MUCH_FOR_THE_NAIVE)
-def test_a_naive_client_fails(name: str, tmp_path: Any) -> None:
-    with serving(tmp_path, name) as thread, connect(thread.path) as sock:
-        sock.settimeout(0.3)
-        answers: list[bytes] = []
-        try:
-            for sent in (PING, HOST_NAME):
-                sock.sendall(sent)
-                answers.append(read_line(sock))
-        except OSError:
-            answers.append(b"")
-        assert answers != [PONG, b'{"return": {"host-name": "debian"}}\n']
-
-
-@pytest.mark.parametrize("name", library())
-def test_a_careful_client_gets_the_right_answer_or_a_clear_error(name: str, tmp_path: Any) -> None:
-    course = Course(name)
-    expected: Any = {"host-name": course.guest.hostname}
-    if course.agent.table["guest-get-host-name"].stubs:
-        # What the agent says is right, be it what it may.
-        expected = course.say("guest-get-host-name").get("return")
-    with serving(tmp_path, name) as thread:
-        try:
-            with SyncClient(thread.path, timeout=0.4) as client:
-                assert client.call("guest-get-host-name") == expected
-        except ClientError as error:
-            text = str(error)
-            # Not reachable in time, or refused by the agent in its own words.
-            kinds = ("no answer", "hung up", "reset", "Broken pipe", "Error", "Command")
-            assert any(kind in text for kind in kinds), text
-            assert not load(name).origin.startswith("Debian")
