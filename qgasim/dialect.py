@@ -150,6 +150,9 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     takes_block_with_allow: bool = False
     #: ``--config`` is taken.
     takes_config_path: bool = False
+    #: The channel is opened before the agent becomes a daemon, so that who started it learns from the
+    #: exit status whether it could be, and an agent that could not be initialized does not end well.
+    opens_channel_first: bool = False
 
     def has(self, since: Version) -> bool:
         """Whether the release has what came with *since*."""
@@ -320,6 +323,11 @@ CHANGES: Final = (
         facts={"misspells_server_2025": False},
         source="patch 'qemu-ga-win: Fix a typo error' of December 2024",
         known="derived",
+    ),
+    Change(
+        since=(10, 0),
+        facts={"opens_channel_first": True},
+        source="commits 5b567c21c6 and c6f5dd7ac8, pull request qga-pull-2025-02-26",
     ),
     Change(
         since=(10, 0),

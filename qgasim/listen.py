@@ -11,7 +11,17 @@ from msgspec import Struct
 
 from qgasim.errors import ListenError
 
-__all__ = ["Address", "Stdio", "TcpAddress", "UnixAddress", "VsockAddress", "parse_address"]
+__all__ = [
+    "Address",
+    "AgentAddress",
+    "AgentSocket",
+    "InheritedSocket",
+    "Stdio",
+    "TcpAddress",
+    "UnixAddress",
+    "VsockAddress",
+    "parse_address",
+]
 
 #: The real agent's (qga/channel-posix.c): the third client waits, the fourth is not let in.
 BACKLOG: Final = 1
@@ -40,8 +50,56 @@ class UnixAddress(Struct, frozen=True):
         except OSError as error:
             sock.close()
             raise ListenError(f"{path}: cannot listen: {error.strerror}") from None
-        _bind(sock, path, path)
+        _bind(sock, path, f"{path}: cannot listen")
         os.chmod(path, 0o600)
+        return sock
+
+
+class AgentSocket(Struct, frozen=True):
+    """A unix socket as qemu-ga makes one, in its words (util/qemu-sockets.c of 7.2).
+
+    It has the mode that the umask leaves, takes the place of another socket, even one that is served,
+    and is left behind. What is no socket stays, which the real one would remove.
+    """
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    def listen(self) -> socket.socket:
+        """Listen; ListenError if that cannot be."""
+        path = self.path
+        if len(os.fsencode(path)) > PATH_LIMIT:
+            raise ListenError(f"UNIX socket path '{path}' is too long")
+        failed = f"Failed to bind socket to {path}"
+        if not path:
+            raise ListenError(f"{failed}: {os.strerror(errno.ENOENT)}")
+        try:
+            mode = os.stat(path, follow_symlinks=False).st_mode
+            if not stat.S_ISSOCK(mode):
+                number = errno.EISDIR if stat.S_ISDIR(mode) else errno.ENOTSOCK
+                raise OSError(number, os.strerror(number))  # noqa: TRY301
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise ListenError(f"Failed to unlink socket {path}: {error.strerror}") from None
+        return _bind(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path, failed)
+
+
+class InheritedSocket(Struct, frozen=True):
+    """A socket that listens already: who started this process opened it, and will remove it."""
+
+    fd: int
+
+    def __str__(self) -> str:
+        return f"fd:{self.fd}"
+
+    def listen(self) -> socket.socket:
+        """Give it."""
+        sock = socket.socket(fileno=os.dup(self.fd))
+        sock.setblocking(False)
         return sock
 
 
@@ -60,7 +118,7 @@ class TcpAddress(Struct, frozen=True):
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return _bind(sock, (self.host, self.port), str(self))
+        return _bind(sock, (self.host, self.port), f"{self}: cannot listen")
 
 
 class VsockAddress(Struct, frozen=True):
@@ -78,7 +136,7 @@ class VsockAddress(Struct, frozen=True):
             sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
         except (AttributeError, OSError):
             raise ListenError(f"{self}: this system has no vsock") from None
-        return _bind(sock, (self.cid & 0xFFFFFFFF, self.port), str(self))
+        return _bind(sock, (self.cid & 0xFFFFFFFF, self.port), f"{self}: cannot listen")
 
 
 class Stdio(Struct, frozen=True):
@@ -89,6 +147,8 @@ class Stdio(Struct, frozen=True):
 
 
 Address: TypeAlias = UnixAddress | TcpAddress | VsockAddress | Stdio
+#: What an agent that is its own server may listen on.
+AgentAddress: TypeAlias = Address | AgentSocket | InheritedSocket
 
 
 def parse_address(text: str) -> Address:
@@ -112,7 +172,7 @@ def parse_address(text: str) -> Address:
     )
 
 
-def _bind(sock: socket.socket, address: object, name: str) -> socket.socket:
+def _bind(sock: socket.socket, address: object, failed: str) -> socket.socket:
     try:
         sock.bind(address)  # type: ignore[arg-type]
         sock.listen(BACKLOG)
@@ -120,7 +180,7 @@ def _bind(sock: socket.socket, address: object, name: str) -> socket.socket:
     except (OSError, OverflowError) as error:
         sock.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise ListenError(f"{name}: cannot listen: {reason}") from None
+        raise ListenError(f"{failed}: {reason}") from None
     return sock
 
 

@@ -22,9 +22,9 @@ import trio
 
 from qgasim.channel import Channel
 from qgasim.effects import Close, Effect, Wait
-from qgasim.listen import Address, Stdio, TcpAddress, UnixAddress
+from qgasim.listen import Address, AgentAddress, Stdio, TcpAddress, UnixAddress
 
-__all__ = ["Server", "run", "serve"]
+__all__ = ["Server", "keep_freed_memory", "run", "serve"]
 
 T = TypeVar("T")
 #: Replies are joined up to this size before they are sent.
@@ -38,9 +38,9 @@ PARENT_INTERVAL: Final = 0.25
 class Server:
     """Serves a channel at an address; a text is the path of a unix socket."""
 
-    def __init__(self, channel: Channel, address: Address | str) -> None:
+    def __init__(self, channel: Channel, address: AgentAddress | str) -> None:
         self.channel = channel
-        self.address = UnixAddress(address) if isinstance(address, str) else address
+        self._address = UnixAddress(address) if isinstance(address, str) else address
         self._connection: socket.socket | None = None
         self._listener: socket.socket | None = None
         self._waiting_on: socket.socket | None = None
@@ -53,6 +53,12 @@ class Server:
         self._peeked = 0
         #: What could not be sent.
         self._unsent = b""
+
+    @property
+    def address(self) -> Address:
+        """Where clients connect."""
+        assert isinstance(self._address, Address)
+        return self._address
 
     @property
     def is_being_left(self) -> bool:
@@ -72,7 +78,7 @@ class Server:
         return left
 
     def _name_client(self, sock: socket.socket) -> str:
-        if not isinstance(self.address, UnixAddress):
+        if not isinstance(self._address, UnixAddress):
             return "a client"
         peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         (process,) = struct.unpack_from("i", peer)
@@ -84,7 +90,7 @@ class Server:
         Raises:
             ListenError: the address cannot be listened on.
         """
-        address = self.address
+        address = self._address
         if isinstance(address, Stdio):
             return
         self._listener = address.listen()
@@ -92,16 +98,12 @@ class Server:
             self._inode = os.stat(address.path, follow_symlinks=False).st_ino
         elif isinstance(address, TcpAddress):
             # Which port it became, if any would do.
-            self.address = TcpAddress(address.host, self._listener.getsockname()[1])
+            self._address = TcpAddress(address.host, self._listener.getsockname()[1])
 
     async def serve(self) -> None:
         """Serve until cancelled; the socket's file is removed at the end."""
         try:
-            if isinstance(self.address, Stdio):
-                await self._serve_stdio()
-            else:
-                while True:
-                    await self._accept_one()
+            await self._serve()
         finally:
             self.close()
 
@@ -111,20 +113,31 @@ class Server:
         for sock in (self._connection, self._listener):
             if sock is not None:
                 sock.close()
-        if isinstance(self.address, UnixAddress):
-            _remove(self.address.path, self._inode)
+        if isinstance(self._address, UnixAddress):
+            _remove(self._address.path, self._inode)
             # Another socket may be there from now on, and have the same number.
             self._inode = 0
 
-    async def _serve_stdio(self) -> None:
-        """Serve what is on the standard input, until it ends."""
+    async def _serve(self) -> None:
+        if isinstance(self._address, Stdio):
+            await self._serve_stream(_copy_input, _copy_output)
+            return
+        while True:
+            await self._accept_one()
+
+    async def _serve_stream(
+        self,
+        copy_input: Callable[[trio.SocketStream], Awaitable[None]],
+        copy_output: Callable[[trio.SocketStream], Awaitable[None]],
+    ) -> None:
+        """Serve what *copy_input* brings, until it ends."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         other_end = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         async with other_end, trio.open_nursery() as nursery:
-            nursery.start_soon(_copy_output, other_end)
+            nursery.start_soon(copy_output, other_end)
             async with trio.open_nursery() as reading:
-                reading.start_soon(_copy_input, other_end)
+                reading.start_soon(copy_input, other_end)
                 await self._converse(ours, ends_early=False)
                 reading.cancel_scope.cancel()
 
@@ -141,8 +154,8 @@ class Server:
         elif not self.channel.is_open:
             await self._wait(None, trio.sleep_forever)
         elif self._listener is None:
-            if isinstance(self.address, UnixAddress):
-                _remove(self.address.path, None)
+            if isinstance(self._address, UnixAddress):
+                _remove(self._address.path, None)
             self.listen()
         else:
             accepted = await self._wait(self._listener, partial(_accept, self._listener))
@@ -198,7 +211,8 @@ class Server:
         self._sent = b""
         self._peeked = 0
         # Who is at the other end of a unix socket sees a reset if it is closed with something unread.
-        peeks = channel.may_reset and isinstance(self.address, UnixAddress)
+        is_unix = sock.family == socket.AF_UNIX and not isinstance(self._address, Stdio)
+        peeks = channel.may_reset and is_unix
         take = self._peek if peeks else self._receive
         has_ended = False
         try:
@@ -414,7 +428,7 @@ async def serve(
     await server.serve()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep up to 62 MiB of freed memory for the next reply.
 
     It gives memory back to the kernel above a threshold that follows the largest block freed; a
@@ -437,7 +451,6 @@ def run(
     on_ready: Callable[[Address], None],
     *,
     ends_with_parent: bool = False,
-    is_process: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -446,13 +459,10 @@ def run(
         address: where.
         on_ready: called when clients can connect, with where.
         ends_with_parent: end when the process that started this one has ended, too.
-        is_process: it is the agent's process. A signal is the agent's, which ignores it while frozen,
-            and the end of the one is that of the other.
     """
-    agent = channel.agent
     server = Server(channel, address)
     server.listen()
-    _keep_freed_memory()
+    keep_freed_memory()
 
     async def main() -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -462,24 +472,11 @@ def run(
                     await server.serve()
                     nursery.cancel_scope.cancel()
 
-                def end_with_agent() -> None:
-                    told()
-                    if agent.process is None:
-                        nursery.cancel_scope.cancel()
-
-                told = agent.on_change
-                if is_process:
-                    agent.on_change = end_with_agent
                 nursery.start_soon(serve_and_end)
                 if ends_with_parent:
                     nursery.start_soon(_cancel_without_parent, nursery.cancel_scope)
                 on_ready(server.address)
                 async for _ in signals:
-                    if is_process:
-                        agent.terminate()
-                        agent.guest.settle()
-                        if agent.process is not None:
-                            continue
                     nursery.cancel_scope.cancel()
 
     try:

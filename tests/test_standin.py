@@ -1,24 +1,37 @@
 """``qgasim-ga``, spawned as qemu-ga is. Expected texts: qemu-ga 7.2.22 of Debian, called the same way."""
 
-import json
 import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.real_agent import BLOCKED
 from tests.serving import PATIENCE, connect, read_line
+from tests.standing_in import (
+    COMMAND,
+    PROGRAMS,
+    ask,
+    call,
+    connect_when_ready,
+    end,
+    ending,
+    environment,
+    log_has,
+    log_lines,
+    ping,
+    spawned,
+    start,
+    wait_until,
+)
 
-ROOT = Path(__file__).parent.parent
-COMMAND = [sys.executable, "-c", "import sys; from qgasim.standin import main; sys.exit(main())"]
 DUMP = """\
 [general]
 daemon=false
@@ -32,46 +45,10 @@ block-rpcs=
 """
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **more}
-
-
-def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-
-
-@contextmanager
-def spawned(directory: Path, *arguments: str, **more: str) -> Iterator[socket.socket]:
-    """Spawn it as QEMU's tests/unit/test-qga does; it must end with 0."""
-    path = directory / "sock"
-    process = subprocess.Popen(
-        [*COMMAND, "-m", "unix-listen", "-t", str(directory), "-p", str(path), *arguments],
-        env=environment(**more),
-        cwd=directory,
-    )
-    try:
-        until = time.monotonic() + PATIENCE
-        while not path.exists() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.02)
-        with connect(str(path)) as sock:
-            yield sock
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
-    finally:
-        process.kill()
-        process.wait()
-
-
-def ask(sock: socket.socket, command: str, **arguments: Any) -> Any:
-    sock.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
-    return json.loads(read_line(sock))
+@pytest.fixture(params=PROGRAMS)
+def command(request: pytest.FixtureRequest) -> Any:
+    """Give qgasim-ga, and the real program where it is installed."""
+    return request.param
 
 
 def test_the_version_is_printed() -> None:
@@ -100,25 +77,13 @@ def test_the_config_is_dumped_as_qemu_ga_dumps_it() -> None:
     assert call("-D", "-b", "a,b").stdout.endswith("\nblock-rpcs=b,a\n")
 
 
-def test_the_config_file_is_read(tmp_path: Path) -> None:
-    conf = tmp_path / "conf"
-    # tests/data/test-qga-config has these keys.
-    conf.write_text(
-        "[general]\nmethod=virtio-serial\npath=/path/to/port\npidfile=/var/foo/qemu-ga.pid\n"
-        "statedir=/var/state\nverbose=true\nblock-rpcs=guest-ping;guest-get-time\n"
-    )
-    dump = call("-D", QGA_CONF=str(conf)).stdout
-    for line in conf.read_text().splitlines():
-        assert line in dump.splitlines()
-
-
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("junk\n", "line “junk” which is not a key-value pair, group, or comment"),
+        ("junk\n", "line ?junk? which is not a key-value pair, group, or comment"),
         (
             "[general]\nverbose=maybe\n",
-            "key “verbose” which has a value that cannot be interpreted.",
+            "key ?verbose? which has a value that cannot be interpreted.",
         ),
     ],
 )
@@ -150,33 +115,479 @@ def test_handles_are_counted_on_over_two_runs(tmp_path: Path) -> None:
     assert (tmp_path / "qga.state").read_text() == "[global]\nfd_counter=1002\n"
 
 
-def test_commands_are_blocked_and_allowed(tmp_path: Path) -> None:
-    with spawned(tmp_path, "-b", "guest-ping,guest-get-time") as sock:
-        assert "has been disabled" in ask(sock, "guest-get-time")["error"]["desc"]
-        assert "return" in ask(sock, "guest-get-fsinfo")
-    with spawned(tmp_path, "-a", "guest-ping", QGASIM_AGENT="10.0") as sock:
-        assert ask(sock, "guest-ping") == {"return": {}}
-        assert "has been disabled" in ask(sock, "guest-get-fsinfo")["error"]["desc"]
-
-
-def test_the_hosts_file_of_qga_os_release_is_shown(tmp_path: Path) -> None:
-    (tmp_path / "release").write_text('ID=qemu-ga-test\nNAME="QEMU-GA"\n')
-    with spawned(tmp_path, QGA_OS_RELEASE=str(tmp_path / "release")) as sock:
-        info = ask(sock, "guest-get-osinfo")["return"]
-    assert (info["id"], info["name"]) == ("qemu-ga-test", "QEMU-GA")
-
-
-def test_the_shell_of_test_qga_runs(tmp_path: Path) -> None:
-    script = (
-        "for i in $(seq 4); do if (( $i % 2 )); then echo stdout; else echo stderr 1>&2; fi; done;"
+def test_help_says_what_the_options_of_the_release_are() -> None:
+    shown = call("--help").stdout
+    assert shown.startswith(
+        "Usage: -c [-m <method> -p <path>] [<options>]\nQEMU Guest Agent 7.2.22"
     )
-    with spawned(tmp_path, QGASIM_AGENT="10.0") as sock:
-        reply = ask(
-            sock, "guest-exec", path="bash", arg=["-c", script], **{"capture-output": "merged"}
+    options = set(re.findall(r"(?m)^  (-\w, --[\w-]+)", shown))
+    for release, names in (
+        ("5.2", "-b, --blacklist"),
+        ("8.2", "-a, --allow-rpcs"),
+        ("10.0", "-c, --config"),
+    ):
+        assert names not in options
+        assert names in call("-h", QGASIM_AGENT=release).stdout
+
+
+def test_a_wrong_option_is_told_twice_where_options_are_read_twice() -> None:
+    # qga/main.c of 9.1, config_parse(): once for --config, once for all others.
+    done = call("-x", "--bogus", QGASIM_AGENT="9.1")
+    twice = ["-c: invalid option -- 'x'", "-c: unrecognized option '--bogus'"]
+    assert done.stderr.splitlines() == [*twice, "-c: invalid option -- 'x'"]
+
+
+def test_what_cannot_be_initialized_is_an_error_since_10(tmp_path: Path) -> None:
+    # Commit 5b567c21c6 of QEMU.
+    arguments = ["-m", "unix-listen", "-p", str(tmp_path / "s"), "-t", str(tmp_path / "no")]
+    assert call(*arguments, QGASIM_AGENT="9.1").returncode == 0
+    done = call(*arguments, QGASIM_AGENT="10.0")
+    assert done.returncode == 1
+    assert done.stderr.endswith(": critical: error initializing guest agent\n")
+
+
+# -- the socket ------------------------------------------------------------------------------------
+
+
+def test_the_socket_has_the_umasks_mode_and_stays(command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    old = os.umask(0o027)
+    try:
+        process = start("-m", "unix-listen", "-p", path, directory=tmp_path, command=command)
+    finally:
+        os.umask(old)
+    with ending(process):
+        ping(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o750
+        end(process)
+    assert stat.S_ISSOCK(path.stat().st_mode)
+
+
+def test_a_socket_is_replaced_even_if_it_is_served(command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        before = path.stat().st_ino
+        process = start("-m", "unix-listen", "-p", path, directory=tmp_path, command=command)
+        with ending(process):
+            wait_until(lambda: path.exists() and path.stat().st_ino != before)
+            with connect_when_ready(path) as sock:
+                assert ask(sock, "guest-ping") == {"return": {}}
+            end(process)
+
+
+def test_what_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_text("precious\n")
+    # qemu-ga removes it.
+    done = call("-m", "unix-listen", "-p", path, "-t", tmp_path)
+    assert done.returncode == 1
+    assert (
+        f"critical: Failed to unlink socket {path}: Socket operation on non-socket\n" in done.stderr
+    )
+    assert path.read_text() == "precious\n"
+
+
+def leave_a_reply_unread(path: Path) -> None:
+    """Break the channel: what the agent reads next is ECONNRESET."""
+    with connect_when_ready(path) as sock:
+        sock.sendall(b'{"execute":"guest-info"}{"execute":"guest-file-open","arguments":{"path":"')
+        assert sock.recv(1)
+
+
+def test_a_broken_channel_ends_the_agent(command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    process = start("-m", "unix-listen", "-p", path, "-v", directory=tmp_path, command=command)
+    with ending(process):
+        leave_a_reply_unread(path)
+        _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert log_lines(log)[-1] == "warning: error reading channel"
+
+
+def test_a_broken_channel_is_opened_again_if_that_is_wanted(tmp_path: Path) -> None:
+    # The real one means to, but aborts at the first connect.
+    path = tmp_path / "s"
+    code = (
+        "import sys; from qgasim.standin import main, process; process.RETRY_INTERVAL = 0.05;"
+        "sys.exit(main())"
+    )
+    process = start(
+        *("-m", "unix-listen", "-p", path, "-v", "-r"),
+        directory=tmp_path,
+        command=[sys.executable, "-c", code],
+    )
+    with ending(process):
+        leave_a_reply_unread(path)
+        log = log_has(process, "waiting for channel path...")
+        with connect_when_ready(path) as sock:
+            # It is the same agent, with half a request.
+            sock.sendall(b'/etc/hostname"}}')
+            assert sock.recv(99) == b'{"return": 1000}\n'
+        end(process)
+    assert log_lines(log)[-3:] == [
+        "warning: error reading channel",
+        "warning: agent stopped unexpectedly, restarting...",
+        "warning: waiting for channel path...",
+    ]
+
+
+# -- the daemon ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def daemon(
+    command: list[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., tuple[int, str, str]]:
+    """Start a daemon; give its number (0: it has none), and what was printed when it began."""
+
+    def start_one(*more: str | Path) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [*command, "-d", "-m", "unix-listen", "-t", tmp_path, *more],
+            env=environment(),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
-        status: dict[str, Any] = {"exited": False}
-        until = time.monotonic() + PATIENCE
-        while not status["exited"] and time.monotonic() < until:
-            status = ask(sock, "guest-exec-status", pid=reply["return"]["pid"])["return"]
-    # stdout, stderr, stdout, stderr
-    assert status["out-data"] == "c3Rkb3V0CnN0ZGVycgpzdGRvdXQKc3RkZXJyCg=="
+        assert done.returncode == 0
+        pid_file = Path(more[1])
+        if not pid_file.parent.exists():
+            return 0, done.stdout, done.stderr
+        wait_until(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"))
+        pid = int(pid_file.read_text())
+        request.addfinalizer(lambda: kill(pid, command))
+        return pid, done.stdout, done.stderr
+
+    return start_one
+
+
+def kill(pid: int, command: Sequence[str]) -> None:
+    """Kill a daemon, if it is still there."""
+    cmdline = Path(f"/proc/{pid}/cmdline")
+    if cmdline.exists() and cmdline.read_bytes().startswith(command[0].encode() + b"\0"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_a_daemon_has_a_session_and_a_pid_file(
+    daemon: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "s"
+    pid_file = tmp_path / "pid"
+    pid, out, err = daemon("-f", pid_file, "-p", path, "-l", tmp_path / "log", "-v")
+    assert out == ""
+    assert re.fullmatch(r"[\d.]+: debug: Guest agent version 7.2.22.* started\n", err)
+    with connect_when_ready(path) as sock:
+        assert ask(sock, "guest-ping") == {"return": {}}
+    wait_until(lambda: "received EOF" in (tmp_path / "log").read_text())
+    assert os.getsid(pid) == pid
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in range(3)} == {"/dev/null"}
+    assert status_of(pid)["Umask"] == "0077"
+    assert stat.S_IMODE(pid_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not pid_file.exists())
+    wait_until(lambda: not Path(f"/proc/{pid}/cmdline").exists())
+    assert path.exists()
+    assert (
+        log_lines((tmp_path / "log").read_text())[-1] == "debug: received signal num 15, quitting"
+    )
+
+
+def test_two_daemons_do_not_share_a_pid_file(
+    daemon: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    first, _, err = daemon("-f", tmp_path / "pid", "-p", tmp_path / "s")
+    assert err == ""
+    again, _, err = daemon("-f", tmp_path / "pid", "-p", tmp_path / "t")
+    # The child says it after the parent has ended well.
+    assert log_lines(err) == ["critical: Cannot lock pid file: Resource temporarily unavailable"]
+    assert (again, (tmp_path / "t").exists()) == (first, False)
+
+
+def test_a_pid_file_that_cannot_be_written_is_told(
+    daemon: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "no" / "pid"
+    _, _, err = daemon("-f", path, "-p", tmp_path / "s")
+    assert log_lines(err) == [f"critical: Could not create '{path}': No such file or directory"]
+
+
+def test_without_d_there_is_no_pid_file(command: list[str], tmp_path: Path) -> None:
+    path, pid_file = tmp_path / "s", tmp_path / "pid"
+    process = start(
+        "-m", "unix-listen", "-p", path, "-f", pid_file, directory=tmp_path, command=command
+    )
+    with ending(process):
+        ping(path)
+        end(process)
+    assert not pid_file.exists()
+
+
+def test_a_pid_file_of_somebody_else_stays(tmp_path: Path) -> None:
+    # qemu-ga removes it whenever it was given -d.
+    pid_file = tmp_path / "pid"
+    pid_file.write_text("1\n")
+    assert call("-d", "-f", pid_file, "-m", "foo").returncode == 1
+    assert call("-d", "-f", pid_file, "-D").returncode == 0
+    assert pid_file.read_text() == "1\n"
+
+
+def test_since_10_the_parent_knows_whether_there_is_a_channel(tmp_path: Path) -> None:
+    # Commit c6f5dd7ac8 of QEMU.
+    arguments = [
+        "-d",
+        "-f",
+        "pid",
+        "-m",
+        "unix-listen",
+        "-p",
+        f"{tmp_path}/no/s",
+        "-t",
+        str(tmp_path),
+    ]
+    for release, status in (("7.2", 0), ("10.0", 1)):
+        done = call(*arguments, QGASIM_AGENT=release)
+        assert done.returncode == status
+        assert ("Failed to bind socket to" in done.stderr) == bool(status)
+
+
+# -- sockets that systemd opened -------------------------------------------------------------------
+
+#: Have a socket be the files 3 and 4, and say so to the program that this process becomes.
+LAUNCH = """
+import os, sys
+if sys.argv[1]:
+    os.dup2(int(sys.argv[1]), 4)
+    os.dup2(4, 3)
+else:
+    os.closerange(3, 20)
+os.environ["LISTEN_PID"] = sys.argv[2] or str(os.getpid())
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+def activate(
+    command: Sequence[str],
+    directory: Path,
+    sock: socket.socket | None,
+    *arguments: str,
+    pid: str = "",
+    **variables: str,
+) -> subprocess.Popen[str]:
+    fds = [] if sock is None else [sock.fileno()]
+    launch = [sys.executable, "-c", LAUNCH, "".join(map(str, fds)), pid, *command]
+    return start(
+        *arguments,
+        directory=directory,
+        command=launch,
+        keep=fds,
+        variables={"LISTEN_FDS": "1", **variables},
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["-m", "foo"], ["-m", "unix-listen", "-p", "other"], ["-m", "isa-serial"]]
+)
+def test_a_socket_that_is_there_is_served_whatever_the_options_say(
+    command: list[str], tmp_path: Path, arguments: list[str]
+) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        names = {"LISTEN_FDNAMES": "qga:other"}
+        process = activate(command, tmp_path, listener, *arguments, **names)
+        with ending(process), connect(str(path)) as sock:
+            assert ask(sock, "guest-ping") == {"return": {}}
+            end(process)
+    assert path.exists()
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({"LISTEN_FDS": "2"}, "qemu-ga only supports listening on one socket"),
+        ({"LISTEN_FDS": "0"}, "must specify a path for this channel"),
+        ({"LISTEN_FDS": "x"}, "must specify a path for this channel"),
+        ({"LISTEN_FDS": "1x"}, "must specify a path for this channel"),
+        ({"pid": "1"}, "must specify a path for this channel"),
+    ],
+)
+def test_announcements_that_are_not_for_one_socket(
+    command: list[str], tmp_path: Path, variables: dict[str, str], text: str
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        process = activate(command, tmp_path, listener, "-m", "foo", **variables)
+        with ending(process):
+            _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert err.endswith(f": {text}\n")
+
+
+def test_other_sockets_are_not_served(command: list[str], tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        process = activate(command, tmp_path, listener)
+        with ending(process):
+            _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err.rpartition(": ")[2]) == (1, "unsupported listen fd type\n")
+
+
+def test_a_socket_that_is_not_there_is_told(command: list[str], tmp_path: Path) -> None:
+    process = activate(command, tmp_path, None, "-m", "foo")
+    with ending(process):
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    text = "Socket activation failed: invalid file descriptor fd = 3: Bad file descriptor\n"
+    assert err == text
+
+
+# -- the state directory ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "handle"),
+    [("2000", 2000), ("abc", 0), ("99999999999", 0), ("7 ", 7), ("2147483648", 0)],
+)
+def test_the_counter_is_read_as_glib_reads_integers(
+    command: list[str], tmp_path: Path, value: str, handle: int
+) -> None:
+    (tmp_path / "qga.state").write_text(f"[global]\nfd_counter={value}\n")
+    path = tmp_path / "s"
+    process = start("-m", "unix-listen", "-p", path, directory=tmp_path, command=command)
+    with ending(process):
+        with connect_when_ready(path) as sock:
+            assert ask(sock, "guest-file-open", path="/etc/hostname") == {"return": handle}
+        end(process)
+    assert (tmp_path / "qga.state").read_text() == f"[global]\nfd_counter={handle + 1}\n"
+
+
+def test_a_frozen_agent_is_frozen_when_it_is_started_again(tmp_path: Path) -> None:
+    path, marker, log = tmp_path / "s", tmp_path / "qga.state.isfrozen", tmp_path / "log"
+    arguments = ["-m", "unix-listen", "-p", str(path), "-l", str(log), "-v"]
+    process = start(*arguments, directory=tmp_path)
+    with ending(process):
+        with connect_when_ready(path) as sock:
+            frozen = ask(sock, "guest-fsfreeze-freeze")["return"]
+            assert frozen > 0
+            assert stat.S_IMODE(marker.stat().st_mode) == 0o600
+            process.terminate()
+            # A frozen agent takes no signal (qga/main.c, quit_handler()).
+            assert ask(sock, "guest-fsfreeze-status") == {"return": "frozen"}
+        process.kill()
+    assert log_lines(log.read_text())[-1] == "warning: disabling logging due to filesystem freeze"
+    log.unlink()
+
+    process = start(*arguments, directory=tmp_path)
+    with ending(process):
+        with connect_when_ready(path) as sock:
+            assert ask(sock, "guest-fsfreeze-status") == {"return": "frozen"}
+            refused = ask(sock, "guest-get-time")["error"]["desc"]
+            assert refused.endswith("has been disabled: the agent is in frozen state")
+            assert not log.exists()
+            # behaviour.md, 8: the number really thawed.
+            assert ask(sock, "guest-fsfreeze-thaw") == {"return": frozen}
+            assert not marker.exists()
+            assert "return" in ask(sock, "guest-get-time")
+        err = end(process)
+    assert "WARNING **: " in err
+    assert f"manually unfrozen and the file {marker} is removed\n" in err
+    lines = log_lines(log.read_text())
+    assert lines[0] == "warning: logging re-enabled due to filesystem unfreeze"
+    assert "debug: enabling command: guest-get-time" in lines
+
+
+def test_a_marker_that_somebody_made_thaws_nothing(tmp_path: Path) -> None:
+    (tmp_path / "qga.state.isfrozen").touch()
+    with spawned(tmp_path) as sock:
+        assert ask(sock, "guest-fsfreeze-status") == {"return": "frozen"}
+        assert not (tmp_path / "qga.state").exists()
+        assert ask(sock, "guest-fsfreeze-thaw") == {"return": 0}
+        assert ask(sock, "guest-file-open", path="/etc/hostname") == {"return": 1000}
+
+
+def test_a_frozen_daemon_writes_its_pid_file_when_it_thaws(tmp_path: Path) -> None:
+    path, pid_file = tmp_path / "s", tmp_path / "pid"
+    (tmp_path / "qga.state.isfrozen").touch()
+    done = call("-d", "-m", "unix-listen", "-p", path, "-t", tmp_path, "-f", pid_file)
+    assert done.returncode == 0
+    with connect_when_ready(path) as sock:
+        assert not pid_file.exists()
+        assert ask(sock, "guest-fsfreeze-thaw") == {"return": 0}
+        pid = int(pid_file.read_text())
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not pid_file.exists())
+
+
+# -- the log ---------------------------------------------------------------------------------------
+
+
+def test_the_log_is_that_of_the_real_one(command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    process = start(
+        *("-m", "unix-listen", "-p", path, "-v", "-l", "log"), directory=tmp_path, command=command
+    )
+    with ending(process):
+        with connect_when_ready(path) as sock:
+            assert ask(sock, "guest-ping") == {"return": {}}
+            sock.sendall(b'{"execute":"nope"}xx\n')
+            assert b"CommandNotFound" in read_line(sock)
+            assert b"JSON parse error" in read_line(sock)
+        wait_until(lambda: "received EOF" in (tmp_path / "log").read_text())
+        end(process)
+    assert log_lines((tmp_path / "log").read_text()) == [
+        'debug: read data, count: 42, data: {"execute": "guest-ping", "arguments": {}}',
+        "debug: process_event: called",
+        "debug: processing command",
+        "debug: sending data, count: 15",
+        # The newline is a part of the data.
+        'debug: read data, count: 21, data: {"execute":"nope"}xx',
+        "",
+        "debug: process_event: called",
+        "debug: processing command",
+        "debug: sending data, count: 87",
+        # What is no JSON is no command.
+        "debug: process_event: called",
+        "debug: sending data, count: 87",
+        "debug: received EOF",
+        "debug: received signal num 15, quitting",
+    ]
+
+
+def test_the_log_says_what_is_blocked(command: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    options = [] if command != COMMAND else ["-b", BLOCKED]
+    options += [
+        "-m",
+        "unix-listen",
+        "-p",
+        str(path),
+        "-v",
+        "-l",
+        "log",
+        "-b",
+        "nonsense,guest-get-time",
+    ]
+    process = start(*options, directory=tmp_path, command=command)
+    with ending(process):
+        ping(path)
+        end(process)
+    lines = (tmp_path / "log").read_text().splitlines()
+    found = [line.rpartition(": ")[2] for line in lines if "disabling command: " in line]
+    # In the order in which the lists are kept, and then what is another platform's.
+    blocked = [*reversed(BLOCKED.split(",")), "guest-get-time", "nonsense", "guest-get-devices"]
+    assert found == blocked

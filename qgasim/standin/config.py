@@ -1,18 +1,20 @@
 """How qemu-ga is told what to do: its command line over its config file over its defaults."""
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Final
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from msgspec import Struct, field
 
 from qgasim.dialect import Dialect
 from qgasim.standin import keyfile
-from qgasim.standin.getopt import Option, WrongOption, read_options
+from qgasim.standin.getopt import WRONG, Option, read_options
+from qgasim.standin.log import Log
+from qgasim.standin.usage import usage
 
-__all__ = ["Config", "Done", "Refused", "read_config", "set_default_path"]
+__all__ = ["Config", "Done", "Refused", "WrongOption", "read_config", "set_default_path"]
 
+T = TypeVar("T")
 _METHOD_PATHS: Final = {
     "virtio-serial": "/dev/virtio-ports/org.qemu.guest_agent.0",
     "isa-serial": "/dev/ttyS0",
@@ -20,10 +22,14 @@ _METHOD_PATHS: Final = {
 _HOOK: Final = "/etc/qemu/fsfreeze-hook"
 _TEXTS: Final = ("method", "path", "logfile", "pidfile", "fsfreeze-hook", "statedir")
 _FLAGS: Final[tuple[str, ...]] = ("daemon", "verbose", "retry-path")
+#: In the order in which a config file's are read.
+_KEYS: Final = ("daemon", *_TEXTS, "verbose", "retry-path")
 _BOTH_KEYS: Final = (
     "wrong config, using 'block-rpcs' and 'allow-rpcs' keys at the same time is not allowed"
 )
-_BOTH_OPTIONS: Final = "using --block-rpcs and --allow-rpcs at the same time is not allowed"
+_BOTH_OPTIONS: Final = (
+    "wrong commandline, using --block-rpcs and --allow-rpcs at the same time is not allowed"
+)
 
 _LETTERS: Final = {
     "m": "method",
@@ -43,6 +49,10 @@ class Done(Exception):
 
 class Refused(Exception):
     """A critical message, and the end with exit status 1."""
+
+
+class WrongOption(Exception):
+    """An option is wrong; getopt has said how."""
 
 
 class Config(Struct):
@@ -83,6 +93,8 @@ def _options(dialect: Dialect) -> list[Option]:
         Option("b", block if dialect.takes_blacklist else ("block-rpcs",), "argument"),
         Option("t", ("statedir",), "argument"),
         Option("r", ("retry-path",)),
+        # Windows' --service: taken, and nothing done (the letters are the same everywhere).
+        Option("s", (), "argument"),
     ]
     if dialect.takes_allow_rpcs:
         options.append(Option("a", ("allow-rpcs",), "argument"))
@@ -96,33 +108,79 @@ def _split(text: str) -> list[str]:
     return text.split(",")[::-1] if text else []
 
 
-def _load(config: Config, path: str, dialect: Dialect, *, is_required: bool) -> None:
+class _Values:
+    """The values of a config file; the first that cannot be read is told when all have been."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self._values = values
+        self.error: keyfile.KeyFileError | None = None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def get(self, key: str, read: Callable[[str, str], T], default: T) -> T:
+        """Read a value, if it is there."""
+        if key not in self._values:
+            return default
+        try:
+            return read(key, self._values[key])
+        except keyfile.KeyFileError as error:
+            self.error = self.error or error
+            return default
+
+    def get_list(self, key: str) -> list[str]:
+        """Read a list, which is empty if it is not there."""
+        return _split(self.get(key, keyfile.as_text, ""))
+
+
+def _load(config: Config, path: str, dialect: Dialect, log: Log, *, is_required: bool) -> None:
     """Read a config file; keys that are not known are passed over."""
+    failed = f"error loading configuration from path: {path}, "
     try:
-        with open(path, encoding="utf-8") as file:
-            values = keyfile.parse(file.read(1 << 20)).get("general", {})
-        flags = {key: keyfile.as_boolean(key, values[key]) for key in _FLAGS if key in values}
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            values = _Values(keyfile.parse(file.read(1 << 20)).get("general", {}))
     except FileNotFoundError as error:
         if not is_required:
             return
-        raise Refused(f"error loading configuration from path: {path}, {error.strerror}") from None
-    except (OSError, UnicodeDecodeError, keyfile.KeyFileError) as error:
-        text = getattr(error, "strerror", None) or error
-        raise Refused(f"error loading configuration from path: {path}, {text}") from None
-    config.flags.update(flags)
-    config.texts |= {key: values[key] for key in _TEXTS if key in values}
-    keys = ("blacklist", "block-rpcs") if dialect.takes_blacklist else ("block-rpcs",)
-    for key in keys:
-        if key in values and (key == "blacklist" or dialect.block_key == "block-rpcs"):
-            config.blocked += _split(values[key])
+        raise Refused(f"{failed}{error.strerror}") from None
+    except IsADirectoryError:
+        raise Refused(f"{failed}Not a regular file") from None
+    except OSError as error:
+        raise Refused(f"{failed}{error.strerror}") from None
+    except keyfile.KeyFileError as error:
+        raise Refused(f"{failed}{error}") from None
+    for key in _KEYS:
+        if key in _FLAGS:
+            config.flags[key] = values.get(key, keyfile.as_boolean, default=False)
+        elif key in values:
+            config.texts[key] = values.get(key, keyfile.as_text, "")
+    _load_lists(config, values, dialect, log)
+    if values.error is not None:
+        raise Refused(f"{failed}{values.error}")
+
+
+def _load_lists(config: Config, values: _Values, dialect: Dialect, log: Log) -> None:
+    key = dialect.block_key
+    if dialect.takes_blacklist and key != "blacklist" and "blacklist" in values:
+        log(
+            "warning",
+            "config using deprecated 'blacklist' key, should be replaced with the 'block-rpcs' key.",
+        )
+        key = "blacklist"
+    config.blocked += values.get_list(key)
     if dialect.takes_allow_rpcs and "allow-rpcs" in values:
-        if config.blocked and not dialect.takes_block_with_allow:
+        if key in values and not dialect.takes_block_with_allow:
             raise Refused(_BOTH_KEYS)
-        config.allowed += _split(values["allow-rpcs"])
+        config.allowed += values.get_list("allow-rpcs")
 
 
 def read_config(
-    program: str, arguments: Sequence[str], conf: str | None, dialect: Dialect, commands: list[str]
+    program: str,
+    arguments: Sequence[str],
+    conf: str | None,
+    dialect: Dialect,
+    commands: Callable[[], list[str]],
+    log: Log,
 ) -> Config:
     """Read the command line *arguments* of *program*, and the config file before.
 
@@ -132,35 +190,44 @@ def read_config(
         conf: QGA_CONF. The real default, /etc/qemu/qemu-ga.conf, is not read: that is the machine's
             own agent's, if it has one.
         dialect: the release.
-        commands: what ``--block-rpcs help`` lists.
+        commands: gives what ``--block-rpcs help`` lists.
+        log: is told what is deprecated.
 
     Raises:
         Done: there was only something to print.
         Refused: it cannot be started so.
-        WrongOption: getopt refused an option.
+        WrongOption: getopt refused an option, and has said why.
     """
     config = Config()
-    given = list(_read_gently(arguments, dialect))
-    paths = [value for letter, value in given if letter == "c"]
-    if paths and paths[-1] is not None:
-        _load(config, paths[-1], dialect, is_required=True)
-    elif conf is not None:
-        _load(config, conf, dialect, is_required=False)
+    options = _options(dialect)
+    path, is_required = conf, False
+    if dialect.takes_config_path:
+        # Read once for the config file, and once more (qga/main.c of 9.1): errors are told twice.
+        for letter, value in read_options(arguments, options):
+            if letter == WRONG:
+                _complain(program, value)
+            elif letter == "c":
+                path, is_required = value, True
+    if path is not None:
+        _load(config, path, dialect, log, is_required=is_required)
     uses = set[str]()
-    for letter, value in read_options(arguments, _options(dialect)):
+    for letter, value in read_options(arguments, options):
+        if letter == WRONG:
+            _complain(program, value)
+            raise WrongOption
         if letter == "h":
-            raise Done(_usage(program, dialect))
+            raise Done(usage(program, dialect))
         if letter == "V":
             raise Done(f"QEMU Guest Agent {dialect.full_version}\n")
         if letter in "ab":
             if value in ("help", "?"):
-                raise Done("".join(f"{name}\n" for name in commands))
+                raise Done("".join(f"{name}\n" for name in commands()))
             (config.allowed if letter == "a" else config.blocked).extend(_split(value or ""))
             uses.add(letter)
         elif letter == "D":
             config.dumps = True
         elif letter == "F":
-            config.texts["fsfreeze-hook"] = value or _HOOK
+            config.texts["fsfreeze-hook"] = _HOOK if value is None else value
         elif letter in "dvr":
             config.flags[_LETTERS[letter]] = True
         elif letter in _LETTERS:
@@ -173,12 +240,8 @@ def read_config(
     return config
 
 
-def _read_gently(arguments: Sequence[str], dialect: Dialect) -> list[tuple[str, str | None]]:
-    """Give the options up to the first that is wrong, which is told when they are obeyed."""
-    found: list[tuple[str, str | None]] = []
-    with suppress(WrongOption):
-        found.extend(read_options(arguments, _options(dialect)))
-    return found
+def _complain(program: str, text: str | None) -> None:
+    sys.stderr.write(f"{program}: {text}\n")
 
 
 def set_default_path(config: Config) -> None:
@@ -188,16 +251,3 @@ def set_default_path(config: Config) -> None:
         if path is None:
             raise Refused("must specify a path for this channel")
         config.texts["path"] = path
-
-
-def _usage(program: str, dialect: Dialect) -> str:
-    name = os.path.basename(program)
-    lines = [
-        f"Usage: {name} [-m <method> -p <path>] [<options>]",
-        f"QEMU Guest Agent {dialect.full_version}, as qgasim stands in for it",
-        "",
-    ]
-    for option in _options(dialect):
-        argument = {"nothing": "", "argument": " ARG", "maybe": "[ARG]"}[option.takes]
-        lines.append(f"  -{option.letter}, --{option.names[0]}{argument}")
-    return "\n".join([*lines, "", "What they mean: qgasim's docs/stand-in.md.", ""])

@@ -4,13 +4,15 @@ The library's own `getopt` knows no optional arguments before Python 3.14, and h
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["Option", "WrongOption", "read_options"]
+__all__ = ["WRONG", "Option", "read_options"]
 
 Takes: TypeAlias = Literal["nothing", "argument", "maybe"]
+#: The letter of an option that is wrong; its argument is what getopt says of it.
+WRONG: Final = "?"
 
 
 class Option(Struct, frozen=True):
@@ -21,18 +23,10 @@ class Option(Struct, frozen=True):
     takes: Takes = "nothing"
 
 
-class WrongOption(Exception):
-    """What getopt says of an option that is wrong."""
-
-
 def read_options(
     arguments: Sequence[str], options: Sequence[Option]
 ) -> Iterator[tuple[str, str | None]]:
-    """Give each option's letter and argument; what is no option is passed over.
-
-    Raises:
-        WrongOption: when the options before the wrong one have been given.
-    """
+    """Give each option's letter and argument; what is no option is passed over."""
     letters = {option.letter: option for option in options}
     names = {name: option for option in options for name in option.names}
     left = list(reversed(arguments))
@@ -41,43 +35,49 @@ def read_options(
         if word == "--":
             return
         if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            found = _find_name(name, names)
-            option = names[found]
-            argument = value if equals else None
-            if equals and option.takes == "nothing":
-                raise WrongOption(f"option '--{found}' doesn't allow an argument")
-            if not equals and option.takes == "argument":
-                if not left:
-                    raise WrongOption(f"option '--{found}' requires an argument")
-                argument = left.pop()
-            yield option.letter, argument
+            yield _read_long(word[2:], names, left)
         elif word.startswith("-") and word != "-":
-            rest = word[1:]
-            while rest:
-                letter, rest = rest[0], rest[1:]
-                if letter not in letters:
-                    raise WrongOption(f"invalid option -- '{letter}'")
-                takes = letters[letter].takes
-                if takes == "nothing":
-                    yield letter, None
-                    continue
-                if not rest and takes == "argument":
-                    if not left:
-                        raise WrongOption(f"option requires an argument -- '{letter}'")
-                    rest = left.pop()
-                yield letter, rest or None if takes == "maybe" else rest
-                rest = ""
+            yield from _read_letters(word[1:], letters, left)
 
 
-def _find_name(name: str, names: dict[str, Option]) -> str:
-    """Find the long name that *name* begins, if it is only one option's."""
-    if name in names:
-        return name
-    found = [known for known in names if known.startswith(name)]
+def _read_long(word: str, names: dict[str, Option], left: list[str]) -> tuple[str, str | None]:
+    name, equals, value = word.partition("=")
+    found = [name] if name in names else [known for known in names if known.startswith(name)]
     if not found:
-        raise WrongOption(f"unrecognized option '--{name}'")
+        return WRONG, f"unrecognized option '--{name}'"
     if len({names[known].letter for known in found}) > 1:
         known = " ".join(f"'--{known}'" for known in found)
-        raise WrongOption(f"option '--{name}' is ambiguous; possibilities: {known}")
-    return found[0]
+        return WRONG, f"option '--{name}' is ambiguous; possibilities: {known}"
+    option = names[found[0]]
+    if equals:
+        if option.takes == "nothing":
+            return WRONG, f"option '--{found[0]}' doesn't allow an argument"
+        return option.letter, value
+    if option.takes == "argument":
+        if not left:
+            return WRONG, f"option '--{found[0]}' requires an argument"
+        return option.letter, left.pop()
+    return option.letter, None
+
+
+def _read_letters(
+    word: str, letters: dict[str, Option], left: list[str]
+) -> Iterator[tuple[str, str | None]]:
+    for place, letter in enumerate(word, 1):
+        if letter not in letters:
+            yield WRONG, f"invalid option -- '{letter}'"
+            continue
+        takes = letters[letter].takes
+        if takes == "nothing":
+            yield letter, None
+            continue
+        rest = word[place:]
+        if not rest and takes == "argument":
+            if not left:
+                yield WRONG, f"option requires an argument -- '{letter}'"
+                return
+            rest = left.pop()
+            yield letter, rest
+        else:
+            yield letter, rest or None
+        return
