@@ -217,14 +217,14 @@ CHANGES: Final = (
     Change(
         since=(6, 0),
         facts={"shutdown_modes": "'halt', 'powerdown', or 'reboot'"},
-        source="qga/commands-win32.c of 5.1 and of 7.2",
+        source="a patch 'for consistency with similar error messages elsewhere'; "
+        "qga/commands-win32.c of 5.1 and of 7.2",
         known="derived",
     ),
     Change(
         since=(7, 0),
         facts={"knows_windows_11": True},
-        source="qga/commands-win32.c of 5.1 and of 7.2; Windows 11 is of October 2021",
-        known="derived",
+        source="commits 92857cd738 and 206ce9699f, pull request qga-win32-pull-2022-01-10",
     ),
     Change(
         since=(7, 1),
