@@ -1,4 +1,4 @@
-"""Write what is made of the code: docs/faults.md, the reference in docs/scenario.md, the JSON Schema.
+"""Write what is made of the code: pages of the documentation, and the JSON Schema.
 
 `make docs` calls it; tests/test_docs.py fails when something is stale.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from commands_page import make_commands_page
 from msgspec import Struct, UnsetType, structs
 
 from qgasim.commands import ALL_COMMANDS
@@ -399,6 +400,7 @@ def make_schema_file() -> str:
 
 #: What is made, and how.
 MADE: dict[Path, Callable[[], str]] = {
+    HERE / "commands.md": make_commands_page,
     HERE / "faults.md": make_faults_page,
     HERE / "findings.md": make_findings_page,
     HERE / "library.md": make_library_page,

@@ -16,5 +16,7 @@ def load_generator() -> Any:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    # It imports what lies beside it.
+    sys.path.append(str(ROOT / "docs"))
     spec.loader.exec_module(module)
     return module
