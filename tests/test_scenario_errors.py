@@ -853,19 +853,6 @@ replies: [{on: guest-pong, reply: 1}]
             ),
         ],
     ),
-    "commands that there are not": (
-        "agent: {block_rpcs: [guest-exek, guest-ping], allow_rpcs: [exec]}",
-        [
-            (
-                "f:1:22: agent.block_rpcs[0]: no release has a command 'guest-exek' (did you "
-                "mean 'guest-exec'?)"
-            ),
-            (
-                "f:1:60: agent.allow_rpcs[0]: no release has a command 'exec' (did you mean "
-                "'guest-exec'?)"
-            ),
-        ],
-    ),
     "an argument that there is not": (
         "replies: [{on: {command: guest-exec, arguments: {path: ls, args: [a]}}, reply: 1}]",
         [

@@ -136,9 +136,9 @@ WRONG: list[tuple[Scenario, list[str]]] = [
         ],
     ),
     (
-        Scenario(guest=GuestSettings(hostname="a b"), agent=AgentSettings(block_rpcs=["exec"])),
+        Scenario(guest=GuestSettings(hostname="a b"), agent=AgentSettings(release="8.3")),
         [
-            "agent.block_rpcs[0]: no release has a command 'exec' (did you mean 'guest-exec'?)",
+            "agent.release: no such release: '8.3' (expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)",
             "guest.hostname: not a host name: 'a b'",
         ],
     ),

@@ -73,13 +73,6 @@ def _check_signal(event: ProcessEnds) -> Wrong:
 def _check_agent(agent: AgentSettings) -> Wrong:
     if find_dialect(agent.release) is None:
         yield "release", no_such_release(agent.release)
-    # A packaged list may well name commands that this release does not have yet.
-    known = {command.name for command in ALL_COMMANDS} | set(agent.personality.aliases)
-    for key in ("block_rpcs", "allow_rpcs"):
-        for index, name in enumerate(getattr(agent, key)):
-            if name not in known:
-                text = f"no release has a command '{name}'{did_you_mean(name, known)}"
-                yield f"{key}[{index}]", text
     for quirk in agent.quirks:
         if quirk not in QUIRKS:
             yield f"quirks.{quirk}", "no such quirk" + did_you_mean(quirk, QUIRKS)
