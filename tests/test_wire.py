@@ -10,19 +10,24 @@ from qgasim.errors import CommandError
 from qgasim.wire import (
     JsonValue,
     LineReader,
+    LocatingReader,
     Message,
     MessageReader,
     encode,
     encode_string,
     hash_order,
 )
+from qgasim.wire.text import codepoint_at
 
 ATOMS = [
     b"{", b"}", b"[", b"]", b":", b",", b'"execute"', b"'guest-ping'", b'"id"', b"1", b"-0", b"0e1",
     b"1.5e-3", b"1.", b"-", b"true", b"nul", b'"\\u00e9"', b'"\\ud83d\\ude00"', b'"\\ud800"',
     "\u00e9".encode(), b'"\xff"', b"\xff", b"\xfe", b"\x00", b" ", b"\n", b"\r\n", b"\t", b'"\x80"',
     b'"\\x"', b'{"execute":"guest-ping"}', b'{"execute":"guest-ping","id":', b'"half', b"%d", b"Z",
+    b'"' + b"x" * 300 + b'\\"' + b"y" * 300 + b'"', b"'" + b"\\'\\\\" * 20 + b"'", b'"' + b"\\n" * 20,
+    b"1" * 30 + b".5" * 2 + b"e10", "\u2603\U0001f600\uffff".encode(),
 ]  # fmt: skip
+READERS = [MessageReader, LocatingReader]
 TEXTS = st.lists(st.one_of(st.sampled_from(ATOMS), st.binary(max_size=3)), max_size=12).map(
     b"".join
 )
@@ -38,10 +43,13 @@ def show(message: Message) -> str:
 
 @settings(max_examples=300, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=4), cuts=st.lists(st.integers(0, 60), max_size=8))
-def test_how_the_bytes_are_cut_does_not_matter(texts: list[bytes], cuts: list[int]) -> None:
+@pytest.mark.parametrize("make", READERS)
+def test_how_the_bytes_are_cut_does_not_matter(
+    make: type[MessageReader], texts: list[bytes], cuts: list[int]
+) -> None:
     data = b"\n".join(texts)
-    whole = read(MessageReader(), data)
-    bytewise, cut = MessageReader(), MessageReader()
+    whole = read(make(), data)
+    bytewise, cut = make(), make()
     assert [m for i in range(len(data)) for m in read(bytewise, data[i : i + 1])] == whole
     edges = sorted({0, len(data), *(min(c, len(data)) for c in cuts)})
     pieces = [data[a:b] for a, b in itertools.pairwise(edges)]
@@ -63,10 +71,45 @@ def test_what_was_read_before_does_not_change_what_a_line_means(texts: list[byte
 
 @settings(max_examples=300, deadline=None)
 @given(garbage=st.one_of(TEXTS, st.binary(max_size=40)))
-def test_a_good_request_after_garbage_and_ff_is_always_read(garbage: bytes) -> None:
-    reader = MessageReader()
+@pytest.mark.parametrize("make", READERS)
+def test_a_good_request_after_garbage_and_ff_is_always_read(
+    make: type[MessageReader], garbage: bytes
+) -> None:
+    reader = make()
     read(reader, garbage)
     assert read(reader, b'\xff{"execute":"guest-ping"}')[-1] == '{"execute": "guest-ping"}'
+
+
+#: At the edges of what util/unicode.c takes.
+SEQUENCES = [
+    *(b"a", b"\xc3\xa9", b"\xe2\x98\x83", b"\xf0\x9f\x98\x80", b"\xc0\x80", b"\xc1\xbf", b"\xe0\x9f\xbf"),
+    *(b"\xed\x9f\xbf", b"\xed\xa0\x80", b"\xef\xb7\x90", b"\xef\xb7\xb0", b"\xef\xbf\xbd", b"\xef\xbf\xbe"),
+    *(b"\xf0\x8f\xbf\xbf", b"\xf0\x9f\xbf\xbf", b"\xf4\x8f\xbf\xbd", b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80"),
+    *(b"\x80", b"\xbf", b"\xc3", b"\xe2\x98", b"\xf0\x9f\x98", b"\xfd", b"\x7f"),
+]  # fmt: skip
+
+
+def read_codepoints(raw: bytes) -> str | None:
+    """Read a string as qobject/json-parser.c does, one mod_utf8_codepoint() after the other."""
+    position, text = 0, ""
+    while position < len(raw):
+        codepoint, position = codepoint_at(raw + b'"', position)
+        if codepoint < 0:
+            return None
+        text += chr(codepoint) if codepoint else "\udcc0\udc80"
+    return text
+
+
+@settings(max_examples=300, deadline=None)
+@given(parts=st.lists(st.one_of(st.sampled_from(SEQUENCES), st.binary(max_size=3)), max_size=8))
+def test_a_string_is_read_as_its_code_points_are(parts: list[bytes]) -> None:
+    raw = bytes(byte for byte in b"".join(parts) if 0x20 <= byte < 0xFE and byte not in b'"\\')
+    (message,) = MessageReader().feed(b'["' + raw + b'"]')
+    text = read_codepoints(raw)
+    if text is None:
+        assert str(message) == "JSON parse error, invalid UTF-8 sequence in string"
+    else:
+        assert message == [text]
 
 
 # U+0000 is read back as the two bytes that QEMU keeps for it.

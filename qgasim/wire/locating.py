@@ -21,7 +21,7 @@ from qgasim.wire.parser import (
     parse_scalar,
     parse_string,
 )
-from qgasim.wire.reader import ERROR, MORE, MessageReader
+from qgasim.wire.reader import ERROR, MORE, START, MessageReader
 from qgasim.wire.values import JsonValue, Message
 
 __all__ = ["LocatingReader"]
@@ -65,6 +65,8 @@ class LocatingReader(MessageReader):
         #: Where the chunk that is being read begins.
         self._line = self._column = 1
         self._data = b""
+        #: Where a token began whose first byte had been looked at to end the token before.
+        self._late_start = -1
 
     def copy(self) -> Self:
         """Give a reader that has read the same."""
@@ -86,7 +88,19 @@ class LocatingReader(MessageReader):
         yield from super()._read(data)
         self._start -= len(data)
         self._looked_at -= len(data)
+        self._late_start -= len(data)
         self._pass(data)
+
+    def _step(self, data: bytes, position: int) -> tuple[int, Message]:
+        # The token may end in another chunk, and by a look at another byte.
+        if self._state == START and self._is_late(position):
+            self._late_start = position
+        return super()._step(data, position)
+
+    def _is_late(self, start: int) -> bool:
+        """Whether the byte at *start*, in this chunk, was looked at to end the token before."""
+        before = self._data[start - 1 : start] if start > 0 else b""
+        return self._looked_at == start or before.isalnum()
 
     def _pass(self, data: bytes) -> None:
         newline = data.rfind(b"\n")
@@ -108,7 +122,7 @@ class LocatingReader(MessageReader):
         if newline >= 0:
             line += data.count(b"\n", 0, start)
             column = start - newline
-        if self._looked_at == start or (start > 0 and data[start - 1 : start].isalnum()):
+        if self._late_start == start or self._is_late(start):
             column += 1
         return f"{line}:{column}"
 

@@ -127,10 +127,17 @@ _ESCAPES: Final = {
     b"\\r": "\r",
     b"\\t": "\t",
 }
-_STRING_PART: Final = re.compile(
-    rb"[\x20-\x5b\x5d-\x7f]++"  # plain ASCII
-    rb"|\\u(?s:.{0,4})|\\(?s:.)"
-    rb"|[\x80-\xff]"  # the start of a longer sequence
+_ESCAPE: Final = re.compile(rb"\\u|\\(?s:.)")
+# Table 3-7 of the Unicode standard: what Python decodes, too.
+_WELL_FORMED: Final = re.compile(
+    rb"(?:[\x20-\x5b\x5d-\x7f]++|[\xc2-\xdf][\x80-\xbf]"
+    rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})++"
+)
+_NON_CHARACTER: Final = re.compile(
+    "[\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
 )
 _LOW_SURROGATE: Final = re.compile(rb"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _HEX4: Final = re.compile(rb"[0-9a-fA-F]{4}")
@@ -143,27 +150,28 @@ def parse_string(token: bytes) -> str:
     parts: list[str] = []
     position, end = 1, len(token) - 1
     while position < end:
-        match = _STRING_PART.match(token, position)
-        assert match, "the lexer lets nothing else into a string"
-        part = match[0]
-        if part in _ESCAPES:
-            parts.append(_ESCAPES[part])
-            position = match.end()
-        elif part.startswith(b"\\u"):
-            character, position = _parse_unicode_escape(token, position)
-            parts.append(character)
-        elif part[0] == 0x5C:
-            raise parse_error("invalid escape sequence in string")
-        elif part[0] < 0x80:
-            # A run of plain bytes may reach over the closing quote.
-            position = min(match.end(), end)
-            parts.append(token[match.start() : position].decode("ascii"))
-        else:
-            codepoint, after = codepoint_at(token, position)
+        run = _WELL_FORMED.match(token, position, end)
+        if run:
+            text = run[0].decode()
+            if _NON_CHARACTER.search(text):
+                raise parse_error("invalid UTF-8 sequence in string")
+            parts.append(text)
+            position = run.end()
+            continue
+        escape = _ESCAPE.match(token, position)
+        if escape is None:
+            codepoint, position = codepoint_at(token, position)
             if codepoint < 0:
                 raise parse_error("invalid UTF-8 sequence in string")
             parts.append(chr(codepoint) if codepoint else _NUL)
-            position = after
+        elif escape[0] == b"\\u":
+            character, position = _parse_unicode_escape(token, position)
+            parts.append(character)
+        elif escape[0] in _ESCAPES:
+            parts.append(_ESCAPES[escape[0]])
+            position = escape.end()
+        else:
+            raise parse_error("invalid escape sequence in string")
     return "".join(parts)
 
 

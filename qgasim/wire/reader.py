@@ -112,12 +112,15 @@ _TABLE: Final[dict[int, list[int]]] = {
 for _char, _kind in PUNCTUATION.items():
     _TABLE[START][_char[0]] = _kind
 
-# What a state swallows without changing: a token may be 64 MiB long.
+# What a state swallows and is again what it was: a token may be 64 MiB long. With the escapes in a
+# string, so that what is looked at beyond a run is looked at once for each string.
 _RUNS: Final = {
-    DQ_STRING: re.compile(rb'[^\x00-\x1f"\\\xfe\xff]++'),
-    SQ_STRING: re.compile(rb"[^\x00-\x1f'\\\xfe\xff]++"),
+    DQ_STRING: re.compile(rb'(?:[^\x00-\x1f"\\\xfe\xff]++|\\[\x20-\xfd])++'),
+    SQ_STRING: re.compile(rb"(?:[^\x00-\x1f'\\\xfe\xff]++|\\[\x20-\xfd])++"),
     RECOVERY: re.compile(rb"[^\x00-\x08\x0a-\x1f\[\]{}:,\xfe\xff]++"),
     DIGITS: re.compile(rb"[0-9]++"),
+    MANTISSA_DIGITS: re.compile(rb"[0-9]++"),
+    EXP_DIGITS: re.compile(rb"[0-9]++"),
     KEYWORD: re.compile(rb"[a-z]++"),
 }
 _PLAIN_BYTES: Final = bytes(byte for byte in range(0x20, 0xFE) if byte not in b'"\\')
