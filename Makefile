@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 MESSAGES ?= 20000
+COURSES ?= 200
 SEED ?= 0
 
 .PHONY: run test check format docs bench fuzz clean
@@ -32,6 +33,7 @@ bench: .venv/ready
 # Needs qemu-ga 7.2 (package qemu-guest-agent).
 fuzz: .venv/ready
 	$(BIN)/python -m tests.fuzz --messages $(MESSAGES) --seed $(SEED)
+	$(BIN)/python -m tests.fuzz_connections --courses $(COURSES) --seed $(SEED)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

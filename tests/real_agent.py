@@ -4,6 +4,8 @@ It acts on the machine that it runs on: it is started with all that changes one 
 directory of its own.
 """
 
+import contextlib
+import select
 import shutil
 import socket
 import subprocess
@@ -72,16 +74,28 @@ class RealAgent:
 
     def ask(self, pieces: list[bytes]) -> bytes:
         """Send *pieces*; give all that comes before the mark."""
-        for piece in pieces:
-            self.socket.sendall(piece)
-        self.socket.sendall(RESYNC)
         received = bytearray()
+        for piece in [*pieces, RESYNC]:
+            left = memoryview(piece)
+            while left:
+                # An agent whose replies are not read reads nothing.
+                readable, writable, _ = select.select([self.socket], [self.socket], [], PATIENCE)
+                if not readable and not writable:
+                    raise TimeoutError
+                if readable:
+                    received += self._receive(received)
+                if writable:
+                    with contextlib.suppress(BlockingIOError):
+                        left = left[self.socket.send(left, socket.MSG_DONTWAIT) :]
         while not received.endswith(MARK):
-            more = self.socket.recv(1 << 20)
-            if not more:
-                raise ConnectionError(f"qemu-ga has hung up after {bytes(received)!r}")
-            received += more
+            received += self._receive(received)
         return bytes(received)
+
+    def _receive(self, before: bytearray) -> bytes:
+        more = self.socket.recv(1 << 20)
+        if not more:
+            raise ConnectionError(f"qemu-ga has hung up after {bytes(before)!r}")
+        return more
 
     def stop(self) -> None:
         self.socket.close()

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from tests import fuzz
+from tests import fuzz, fuzz_connections, mutation
 from tests.real_agent import needs_qemu_ga
 from tests.serving import Course
 
@@ -27,6 +27,19 @@ def test_the_fuzzer_sees_a_difference() -> None:
     assert '"return": 1001}' in str(found)
 
 
+@needs_qemu_ga
+def test_clients_that_come_and_leave_find_both_alike() -> None:
+    assert list(fuzz_connections.find_differences(40, seed=0)) == []
+
+
+@needs_qemu_ga
+def test_the_courses_of_clients_see_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qgasim.agent.FIRST_HANDLE", 2000)
+    found = next(fuzz_connections.find_differences(40, seed=0))
+    assert '"return": 1000}' in found.partition("\n  ours ")[0]
+    assert '"return": 2000}' in found.partition("\n  ours ")[2]
+
+
 def test_a_message_is_refused_if_it_would_reach_beyond_the_directory() -> None:
     refused = [
         b'{"execute":"guest-file-open","arguments":{"path":"/etc/passwd"}}',
@@ -36,11 +49,11 @@ def test_a_message_is_refused_if_it_would_reach_beyond_the_directory() -> None:
         b'{"execute":"guest-fsfreeze-thaw"}',
         b'x{"id":1,\'execute\':"guest-fsfreeze-thaw"}',
     ]
-    assert not any(map(fuzz.is_harmless, refused))
+    assert not any(map(mutation.is_harmless, refused))
 
 
 def test_the_same_seed_makes_the_same_messages() -> None:
-    one, two = fuzz.Generator(3), fuzz.Generator(3)
+    one, two = mutation.Generator(3), mutation.Generator(3)
     assert [one.message([1000]) for _ in range(50)] == [two.message([1000]) for _ in range(50)]
 
 
