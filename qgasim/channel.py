@@ -184,22 +184,27 @@ class Channel:
         if self.agent.journal is not None:
             self.agent.journal.held()
 
-    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> None:
-        """Take back what could not be sent: *data*, and then *effects*."""
+    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:
+        """Take back what could not be sent: *data*, and then *effects*.
+
+        Gives those that are nobody's: they must be taken to the end, or are not executed.
+        """
         if self.agent.journal is not None:
             self.agent.journal.unsent(is_cut=bool(data))
-        self._keep(data, effects)
+        return self._keep(data, effects)
 
-    def _keep(self, data: bytes, effects: Iterator[Effect]) -> None:  # noqa: ARG002
+    def _keep(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:  # noqa: ARG002
         """Go on without a client; keep for the next one what this kind of channel keeps: nothing."""
         for effect in effects:
             if isinstance(effect, Wait):
                 self.hold(effect.until, effects)
                 return
+            yield effect
 
     def wake_alone(self) -> None:
         """Do as `wake` while there is no client."""
-        self._keep(b"", self.wake())
+        for _ in self._keep(b"", self.wake()):
+            pass
 
     def lose_client(self, *, unread: bytes | None) -> None:
         """Note that the client has gone.
@@ -254,19 +259,21 @@ class VirtioSerial(Channel):
         found = super().leftovers()
         return [*found, "bytes for an earlier client"] if self._kept else found
 
-    def _keep(self, data: bytes, effects: Iterator[Effect]) -> None:
+    def _keep(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:
         """Keep what could not be sent for the next client, as much as the port holds."""
         self._kept += data
+        until = 0
         while len(self._kept) < KEPT_LIMIT:
             effect = next(effects, None)
             if effect is None:
-                return
+                return iter(())
             if isinstance(effect, Wait):
-                self.hold(effect.until, effects)
-                return
+                until = effect.until
+                break
             if type(effect) is bytes:
                 self._kept += effect
-        self.hold(0, effects)
+        self.hold(until, effects)
+        return iter(())
 
     def next_event(self) -> int | None:
         """Give the uptime at which `wake` should next be called; None: only when told."""

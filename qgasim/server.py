@@ -245,14 +245,14 @@ class Server:
                     self._sent = b""
                 effects = receive(data)
                 if ends_early and hang_up.poll(0):
-                    channel.return_unsent(b"", effects)
-                    self._take_rest(sock)
+                    await self._give_back(b"", effects)
+                    await self._take_rest(sock)
                     break
         except ConnectionResetError:
             unread = self._sent
         except OSError:
             # A failed send does not say whether replies were left unread; a read does.
-            unread = self._take_rest(sock)
+            unread = await self._take_rest(sock)
         except trio.Cancelled:
             # As when a process ends: its listening socket is the older one, and closed first.
             self._close_listener()
@@ -265,12 +265,18 @@ class Server:
             sock.close()
             self._connection = None
 
-    def _take_rest(self, sock: socket.socket) -> bytes | None:
+    async def _give_back(self, data: bytes, effects: Iterator[Effect]) -> None:
+        """Give the channel what cannot be sent; what it does not keep is done all the same."""
+        for _ in self.channel.return_unsent(data, effects):
+            # A thousand long reads may be left: signals are seen to meanwhile.
+            await trio.lowlevel.checkpoint()
+
+    async def _take_rest(self, sock: socket.socket) -> bytes | None:
         """Take what a client that has left had sent; give what it left unread, if it did."""
         try:
             self._take_peeked(sock)
             while data := sock.recv(RECEIVE_SIZE):
-                self.channel.return_unsent(b"", self.channel.receive(data))
+                await self._give_back(b"", self.channel.receive(data))
         except ConnectionResetError:
             return self._sent
         except OSError:
@@ -308,7 +314,7 @@ class Server:
                 await self._send(sock, out)
         except OSError:
             # The client is gone: what it asked for is done all the same.
-            self.channel.return_unsent(self._unsent, effects)
+            await self._give_back(self._unsent, effects)
             raise
         return True
 

@@ -21,7 +21,7 @@ from qgasim.compare.survey import DEFAULT_SCENARIO, GUESTS
 from qgasim.dialect import RELEASES
 from qgasim.errors import ClientError
 from qgasim.listen import TcpAddress, UnixAddress
-from qgasim.registry import compile_table
+from qgasim.registry import compile_table, make_added
 from qgasim.scenario import load, loads
 from qgasim.threads import ServerThread
 from qgasim.wire import LocatingReader, MessageReader
@@ -115,6 +115,14 @@ def test_commands_that_are_blocked_are_told_of_once(tmp_path: Path) -> None:
             "guest-exec, guest-file-read, guest-get-osinfo"
         )
     ]
+
+
+def test_a_blocked_command_that_qgasim_does_not_know_is_no_trouble(tmp_path: Path) -> None:
+    channel = build()
+    channel.agent.table["guest-new"] = make_added("guest-new", channel.agent.dialect)
+    channel.agent.table["guest-new"].disabled = "no"
+    (difference,) = compare_with(channel, tmp_path).differences
+    assert (difference.real, difference.simulated) == (b'["guest-new"]', b"[]")
 
 
 def test_commands_that_only_the_scenario_blocks_are_told_of_once(tmp_path: Path) -> None:

@@ -229,6 +229,30 @@ def test_a_client_that_does_not_read_is_not_served_ahead(tmp_path: Path) -> None
         assert 1 <= thread.call(lambda: len(executed)) <= 2
 
 
+def test_what_a_client_has_left_behind_is_done_a_request_at_a_time(tmp_path: Path) -> None:
+    executed: list[int] = []
+    done_meanwhile: list[int] = []
+
+    def note(_: object, reply: bytes) -> None:
+        executed.append(len(reply))
+        if len(executed) == 100:
+            token = trio.lowlevel.current_trio_token()
+            token.run_sync_soon(lambda: done_meanwhile.append(len(executed)))
+
+    with serving(tmp_path, UNIX_LISTEN) as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(OPEN_ZERO)
+            assert read_line(sock) == b'{"return": 1000}\n'
+            thread.channel.agent.on_exchange = note
+            sock.sendall(READ_ZERO.replace(b"50331648", b"1048576") * 200)
+            assert sock.recv(1) == b"{"
+        deadline = time.monotonic() + PATIENCE
+        while thread.call(lambda: len(executed)) < 200:
+            assert time.monotonic() < deadline
+    # Other tasks had their turn between two requests: one of them looks for signals.
+    assert done_meanwhile[0] < 110
+
+
 def test_a_reply_waits_as_long_as_the_program_that_the_agent_runs(tmp_path: Path) -> None:
     with serving(tmp_path, SLOW_HWCLOCK) as thread, connect(thread.path) as sock:
         before = time.monotonic()

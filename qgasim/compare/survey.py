@@ -126,19 +126,21 @@ def _choose_release(found: Survey, notes: list[str]) -> str:
 
 def _disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> None:
     """Have the same commands blocked: that is how an agent was set up, and says nothing of it."""
-    before = _disabled(scenario)
+    _, before = _commands(scenario)
     scenario.agent.allow_rpcs = []
     scenario.agent.block_rpcs = []
-    unsupported = _disabled(scenario)
-    scenario.agent.block_rpcs = found.disabled
+    known, unsupported = _commands(scenario)
+    disabled = known & set(found.disabled)
+    scenario.agent.block_rpcs = sorted(disabled)
     for text, names in (
-        ("disabled in the real agent, so in the simulated one, too", set(found.disabled) - before),
-        ("disabled in the scenario, but not here", before - set(found.disabled) - unsupported),
+        ("disabled in the real agent, so in the simulated one, too", disabled - before),
+        ("disabled in the scenario, but not here", before - disabled - unsupported),
     ):
         if names:
             notes.append(f"{text}: {', '.join(sorted(names))}")
 
 
-def _disabled(scenario: Scenario) -> set[str]:
+def _commands(scenario: Scenario) -> tuple[set[str], set[str]]:
+    """Give the commands of a scenario's agent, and those of them that it refuses."""
     table = scenario.build().agent.table
-    return {name for name, entry in table.items() if entry.disabled is not None}
+    return set(table), {name for name, entry in table.items() if entry.disabled is not None}
