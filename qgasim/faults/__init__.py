@@ -95,7 +95,7 @@ AnyFault: TypeAlias = (
 )  # fmt: skip
 #: How many earlier replies are kept for `Stale`, and how many bytes of them.
 HISTORY: Final = 1024
-HISTORY_BYTES: Final = 64 << 20
+HISTORY_BYTES: Final = 4 << 20
 _OF_CONNECTIONS: Final = (Refuse, AcceptThenSilence)
 
 
