@@ -135,9 +135,9 @@ class Server:
         ours.setblocking(False)
         other_end = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         async with other_end, trio.open_nursery() as nursery:
-            nursery.start_soon(copy_output, other_end)
+            nursery.start_soon(_while_open, copy_output, other_end)
             async with trio.open_nursery() as reading:
-                reading.start_soon(copy_input, other_end)
+                reading.start_soon(_while_open, copy_input, other_end)
                 await self._converse(ours, ends_early=False)
                 reading.cancel_scope.cancel()
 
@@ -383,6 +383,14 @@ async def _accept(listener: socket.socket) -> socket.socket:
                 # A reply that comes in pieces shall be seen to.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
+
+
+async def _while_open(
+    copy: Callable[[trio.SocketStream], Awaitable[None]], stream: trio.SocketStream
+) -> None:
+    # The other end may be closed with something unread in it.
+    with contextlib.suppress(trio.BrokenResourceError):
+        await copy(stream)
 
 
 async def _copy_input(stream: trio.SocketStream) -> None:

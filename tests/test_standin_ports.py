@@ -8,6 +8,7 @@ import re
 import select
 import sys
 import termios
+import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +166,27 @@ def test_what_is_no_device_is_refused(command: list[str], tmp_path: Path) -> Non
         "critical: failed to create guest agent channel",
         "critical: failed to initialize guest agent channel",
     ]
+
+
+@pytest.mark.parametrize("kind", ["close", "reset", "half_close"])
+def test_a_fault_does_not_close_a_port(tmp_path: Path, pty: Pty, kind: str) -> None:
+    host, device = pty
+    path = tmp_path / "scenario.yaml"
+    path.write_text(
+        "qgasim: 1\nextends: debian-12\n"
+        f"faults: [{{kind: {kind}, on: guest-ping, at: middle, times: 1}}]\n"
+    )
+    process = start("-p", device, directory=tmp_path, variables={"QGASIM_SCENARIO": str(path)})
+    with ending(process):
+        # What comes with it is lost with the connection that there is not.
+        os.write(host, PING)
+        assert read(host, 7) == DONE[:7]
+        until = time.monotonic() + PATIENCE
+        while not select.select([host], [], [], 0.05)[0]:
+            assert time.monotonic() < until
+            os.write(host, PING)
+        assert read(host, len(DONE)) == DONE
+        end(process)
 
 
 # -- ports that are tried again --------------------------------------------------------------------

@@ -83,7 +83,9 @@ class _Server(Server):
         if self.has_failed:
             await self._listen_again()
         if self._port is not None:
-            await self._serve_stream(self._copy_from_port, self._copy_to_port)
+            # A fault may close the connection, but not the port.
+            while self._open_port is not None:
+                await self._serve_stream(self._copy_from_port, self._copy_to_port)
             return
         while True:
             await self._accept_one()
@@ -103,19 +105,18 @@ class _Server(Server):
                 return
 
     async def _copy_from_port(self, stream: trio.SocketStream) -> None:
-        while True:
-            assert self._open_port
+        while self._open_port is not None:
             await self._open_port.read_into(stream, self._log)
             self._open_port.close()
-            if not self._retries:
-                await stream.send_eof()
-                return
-            await self._listen_again()
+            self._open_port = None
+            if self._retries:
+                await self._listen_again()
+        await stream.send_eof()
 
     async def _copy_to_port(self, stream: trio.SocketStream) -> None:
         async for data in stream:
-            assert self._open_port
-            await self._open_port.write(data, self._log)
+            if self._open_port is not None:
+                await self._open_port.write(data, self._log)
 
     async def _receive(self, sock: socket.socket) -> bytes:
         return await self._tell(super()._receive(sock))
