@@ -56,6 +56,17 @@ def test_the_version_is_printed() -> None:
     assert call("--vers", QGASIM_AGENT="10.0.13").stdout == "QEMU Guest Agent 10.0.13\n"
 
 
+def test_a_scenario_says_its_release_but_the_environment_overrules_it(tmp_path: Path) -> None:
+    path = tmp_path / "scenario.yaml"
+    path.write_text("qgasim: 1\nagent: {release: 8.2.2}\n")
+    assert call("-V", QGASIM_SCENARIO=str(path)).stdout == "QEMU Guest Agent 8.2.2\n"
+    version = call("-V", QGASIM_SCENARIO=str(path), QGASIM_AGENT="10.0").stdout
+    assert version == "QEMU Guest Agent 10.0.13\n"
+    wrong = call("-V", QGASIM_AGENT="2.0")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert ": agent.release: " in wrong.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -51,9 +51,9 @@ def _dialect() -> Dialect:
     dialect = find_dialect(release or "7.2") if release or not scenario else None
     if dialect is None:
         # The scenario knows its release, or knows how to refuse this one.
-        from qgasim.standin.guest import build  # noqa: PLC0415
+        from qgasim.standin.guest import plan  # noqa: PLC0415
 
-        dialect = build(Config(texts={"method": "unix-listen"})).agent.dialect
+        dialect = plan().dialect
     return dialect
 
 

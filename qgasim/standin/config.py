@@ -12,10 +12,19 @@ from qgasim.standin.getopt import WRONG, Option, read_options
 from qgasim.standin.log import Log
 from qgasim.standin.usage import usage
 
-__all__ = ["Config", "Done", "Refused", "WrongOption", "read_config", "set_default_path"]
+__all__ = [
+    "PORT_METHODS",
+    "Config",
+    "Done",
+    "Refused",
+    "WrongOption",
+    "read_config",
+    "set_default_path",
+]
 
 T = TypeVar("T")
-_METHOD_PATHS: Final = {
+#: The methods that serve a port, and where it is if nobody says otherwise.
+PORT_METHODS: Final = {
     "virtio-serial": "/dev/virtio-ports/org.qemu.guest_agent.0",
     "isa-serial": "/dev/ttyS0",
 }
@@ -247,7 +256,7 @@ def _complain(program: str, text: str | None) -> None:
 def set_default_path(config: Config) -> None:
     """Choose the path of a method that has a default."""
     if "path" not in config.texts:
-        path = _METHOD_PATHS.get(config.texts["method"])
+        path = PORT_METHODS.get(config.texts["method"])
         if path is None:
             raise Refused("must specify a path for this channel")
         config.texts["path"] = path

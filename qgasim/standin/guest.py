@@ -9,30 +9,35 @@ from qgasim.agent import Agent
 from qgasim.channel import Channel
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Blueprint, load
-from qgasim.standin.config import Config
+from qgasim.standin.config import PORT_METHODS, Config
 
-__all__ = ["DEFAULT_SCENARIO", "build", "freeze"]
+__all__ = ["build", "freeze", "plan"]
 
 DEFAULT_SCENARIO: Final = "debian-12"
 _OS_RELEASE_LIMIT: Final = 1 << 16
 
 
-def build(config: Config) -> Channel:
-    """Make the guest of ``QGASIM_SCENARIO``, with all that the environment says about it.
+def plan(*, has_port: bool = False) -> Blueprint:
+    """Give the guest of ``QGASIM_SCENARIO`` with the release of ``QGASIM_AGENT``.
 
     Raises:
         QgaSimError: it cannot be made.
     """
     scenario = load(os.environ.get("QGASIM_SCENARIO") or DEFAULT_SCENARIO)
-    settings = scenario.agent
     if release := os.environ.get("QGASIM_AGENT"):
-        settings.release = release
-    method = config.texts["method"]
+        scenario.agent.release = release
     # A port that was opened is as slow as it is: it is not to be slowed down as isa-serial is.
-    settings.channel = (
-        method if method in ("unix-listen", "vsock-listen") else "virtio-serial"  # type: ignore[assignment]
-    )
-    blueprint = Blueprint(scenario)
+    scenario.agent.channel = "virtio-serial" if has_port else "unix-listen"
+    return Blueprint(scenario)
+
+
+def build(config: Config) -> Channel:
+    """Make the guest, with all that the environment and *config* say about it.
+
+    Raises:
+        QgaSimError: it cannot be made.
+    """
+    blueprint = plan(has_port=config.texts["method"] in PORT_METHODS)
     options = blueprint.options
     # Past the checks of scenarios: qemu-ga takes names that no release has.
     blueprint.options = structs.replace(

@@ -51,7 +51,11 @@ def tell_no_channel(log: Log, *why: str) -> None:
 
 
 class _Server(Server):
-    """Serves an agent as it serves itself, and logs what it does about its channel."""
+    """Serves an agent as it serves itself, and logs what it does about its channel.
+
+    UNVERIFIED: which releases from 10.0 on end if the channel cannot be opened the first time, although
+    it is to be tried again: commit c6f5dd7ac8 forgot it, a later one mended that.
+    """
 
     def __init__(
         self, channel: Channel, address: AgentAddress | Port, log: Log, *, retries: bool

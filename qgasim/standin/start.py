@@ -8,7 +8,7 @@ from qgasim.dialect import Dialect
 from qgasim.errors import ListenError
 from qgasim.listen import AgentAddress, AgentSocket, InheritedSocket, VsockAddress
 from qgasim.standin.activation import FIRST_FD
-from qgasim.standin.config import Config
+from qgasim.standin.config import PORT_METHODS, Config
 from qgasim.standin.daemon import PidFile, become_daemon
 from qgasim.standin.guest import build, freeze
 from qgasim.standin.log import Log
@@ -82,6 +82,7 @@ class _Start:
         frozen_paths = state.find_frozen()
         self._is_frozen = frozen_paths is not None
         log.begin(is_verbose=config.flags["verbose"])
+        # UNVERIFIED: in which release that came; 7.2 has it.
         log("debug", f"Guest agent version {self._dialect.full_version} started")
         log.is_suspended = self._is_frozen
         if not self._dialect.opens_channel_first:
@@ -135,7 +136,7 @@ class _Start:
             return InheritedSocket(FIRST_FD)
         if method == "unix-listen":
             return AgentSocket(path)
-        if method in ("virtio-serial", "isa-serial"):
+        if method in PORT_METHODS:
             return Port(path, is_virtio=method == "virtio-serial")
         if method == "vsock-listen":
             try:
