@@ -8,13 +8,13 @@ So a process costs nothing while it sleeps, and the same scenario always gives t
 import errno
 import os
 import signal
-import stat
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from qgasim.errors import GuestError
+from qgasim.guest.loading import Image, find_image
 from qgasim.guest.nodes import WouldBlock, encode_name, os_error
 from qgasim.guest.openfiles import OpenFile, PipeEnd
 from qgasim.guest.pipes import Pipe
@@ -226,7 +226,7 @@ class Process:
 
     def replace(self, argv: list[str], *, env: list[str], search: str) -> Steps:
         """Become another program, as execve(2) does: give what it does. OSError if it can't be."""
-        path, program, arguments = self.guest.processes.load(argv, search, self.cwd)
+        path, program, arguments = self.guest.processes.find(argv, cwd=self.cwd, search=search)
         self.argv, self.env, self.path = arguments, list(env), path
         self.handlers = {number: None for number, call in self.handlers.items() if call is None}
         return program(self)
@@ -311,55 +311,9 @@ class Processes:
 
     def find(
         self, argv: list[str], *, cwd: str, search: str | None, program: str | None = None
-    ) -> tuple[str, Program, list[str]]:
-        """Find what *argv* runs: its file, the program, the arguments that it gets."""
-        return self._load(self._search(program or argv[0], search, cwd), argv, cwd)
-
-    def load(self, argv: list[str], search: str, cwd: str) -> tuple[str, Program, list[str]]:
-        """Find what to run for *argv*: the file, the program in it, and its arguments."""
-        return self._load(self._search(argv[0], search, cwd), argv, cwd)
-
-    def _search(self, name: str, search: str | None, cwd: str) -> str:
-        if not name:
-            raise os_error(errno.ENOENT, name)
-        if "/" in name or search is None:
-            return name
-        denied = False
-        for directory in search.split(":"):
-            path = f"{directory}/{name}" if directory else name
-            if self.guest.files.can_execute(path, cwd):
-                return path
-            node = self.guest.files.find(path, cwd)
-            denied = denied or node is not None
-        raise os_error(errno.EACCES if denied else errno.ENOENT, name)
-
-    def _load(
-        self, path: str, argv: list[str], cwd: str, depth: int = 0
-    ) -> tuple[str, Program, list[str]]:
-        """Find what the file *path* runs: its own path, the program, the arguments."""
-        files = self.guest.files
-        place = files.locate(path, cwd)
-        if place.node is None:
-            raise os_error(errno.ENOENT, path)
-        if not stat.S_ISREG(place.node.st_mode) or not place.node.st_mode & 0o111:
-            raise os_error(errno.EACCES, path)
-        if "noexec" in place.mount.options.split(","):
-            raise os_error(errno.EACCES, path)
-        head = files.read(place.path)[:4096]
-        if head.startswith(b"#!") and depth < 5:
-            line = head[2:].split(b"\n", 1)[0].strip().decode("utf-8", "surrogateescape")
-            interpreter, _, argument = line.partition(" ")
-            if not interpreter:
-                raise os_error(errno.ENOEXEC, path)
-            arguments = [interpreter, *([argument.strip()] if argument else []), path, *argv[1:]]
-            return self._load(interpreter, arguments, cwd, depth + 1)
-        code = self.guest.find_program(head, argv)
-        if code is not None:
-            return place.path, code, argv
-        shell = ["/bin/sh", path, *argv[1:]]
-        if depth:
-            raise os_error(errno.ENOEXEC, path)
-        return self._load("/bin/sh", shell, cwd, depth + 1)
+    ) -> Image:
+        """Find what *argv* runs; OSError if nothing."""
+        return find_image(self.guest, argv, program or argv[0], search, cwd)
 
     def start(
         self,
