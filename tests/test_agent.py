@@ -190,7 +190,7 @@ def test_handles_survive_freezing() -> None:
 
 
 def test_a_blocked_command_keeps_the_text_of_the_frozen_state() -> None:
-    course = Course("qgasim: 1\nagent: {block_rpcs: [guest-exec, guest-nosuch]}")
+    course = Course("qgasim: 1\nagent: {block_rpcs: [guest-exec]}")
     assert error(course.say("guest-exec")) == BLOCKED.format("guest-exec")
     course.say("guest-fsfreeze-freeze")
     course.say("guest-fsfreeze-thaw")
