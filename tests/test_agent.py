@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qgasim.effects import Close, Wait
 from qgasim.wire import Message
@@ -14,6 +16,9 @@ PONG = b'{"return": {}}\n'
 NOT_FOUND = "CommandNotFound"
 FROZEN = "Command {} has been disabled: the agent is in frozen state"
 BLOCKED = "Command {} has been disabled"
+
+#: For tests of many requests that may find it as the one before has left it.
+COURSES = {release: Course("debian-12", release=release) for release in ("3.1", "7.2", "11.1")}
 
 #: behaviour.md, section 8.
 SERVED_WHILE_FROZEN = {
@@ -435,3 +440,48 @@ def test_what_is_not_base64_is_refused(name: str) -> None:
     course.say("guest-file-open", path="/tmp/a", mode="w")
     reply = course.say("guest-file-write", handle=1000, buf_b64=NOT_BASE64[name])
     assert error(reply) == "Base64 data contains invalid characters"
+
+
+# -- any bytes -------------------------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    [
+        *(
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b":",
+            b",",
+            b'"',
+            b"'",
+            b"\\",
+            b"\xff",
+            b"\x00",
+            b"\n",
+            b"1",
+            b"x",
+            b"%",
+        ),
+        *(PING, b'{"execute":', b'"arguments":', b'"id":', b'"guest-sync"', b'{"id":1}', b"null"),
+        b'{"execute":"guest-file-open","arguments":{"path":',
+        b'{"execute":"guest-exec-status","arguments":{"pid":1}}',
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    parts=st.lists(st.one_of(PIECES, st.binary(max_size=4)), max_size=12), size=st.integers(1, 9)
+)
+@pytest.mark.parametrize("release", COURSES)
+def test_whatever_was_sent_0xff_and_a_good_request_are_answered(
+    release: str, parts: list[bytes], size: int
+) -> None:
+    course = COURSES[release]
+    data = b"".join(parts)
+    replies = b"".join(course.send(data[i : i + size]) for i in range(0, len(data), size))
+    last = course.send(b"\xff" + PING)
+    for reply in (replies + last).splitlines():
+        assert {"return", "error"} & set(json.loads(reply.lstrip(b"\xff")))
+    assert last.endswith(PONG)

@@ -439,6 +439,7 @@ REFUSED = {
             "(try qgasim compare --help)"
         ),
     ),
+    "no path": (["{}/" + "x" * 120], "qgasim: {}/" + "x" * 120 + ": AF_UNIX path too long"),
     "no release": (
         ["{}/no", "--agent", "1.0"],
         "qgasim compare: --agent: no such release: '1.0' (try qgasim compare --help)",

@@ -125,17 +125,19 @@ class RealAgent:
         else:
             assert not isinstance(address, Stdio)
             family, where = socket.AF_VSOCK, (address.cid & 0xFFFFFFFF, address.port)
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.settimeout(self._timeout)
+        sock: socket.socket | None = None
         try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.settimeout(self._timeout)
             sock.connect(where)
-        except TimeoutError:
-            sock.close()
-            text = f"{address}: nobody takes the connection within {self._timeout:g} s"
-            raise ClientError(text) from None
-        except OSError as error:
-            sock.close()
-            raise ClientError(f"{address}: {error.strerror or error}") from None
+        except (OSError, OverflowError, UnicodeError) as error:
+            if sock is not None:
+                sock.close()
+            if isinstance(error, TimeoutError):
+                text = f"nobody takes the connection within {self._timeout:g} s"
+            else:
+                text = getattr(error, "strerror", None) or str(error)
+            raise ClientError(f"{address}: {text}") from None
         return sock
 
 
