@@ -9,12 +9,19 @@ from typing import Any
 
 from qgasim.channel import Channel
 from qgasim.effects import Effect
-from qgasim.scenario import load, loads
+from qgasim.scenario import library, load, loads
 from qgasim.threads import ServerThread
 
 SECOND = 1_000_000_000
 #: How long a test waits for what never happens if the test passes.
 PATIENCE = 20.0
+
+
+def all_guests() -> list[str]:
+    """Give the names of all guests that come with qgasim, those of fleets one by one."""
+    return [
+        f"{name}#{guest}" if guest else name for name in library() for guest in load(name).guests()
+    ]
 
 
 class HandClock:

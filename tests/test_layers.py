@@ -134,6 +134,7 @@ LAYERS: dict[str, set[str]] = {
         "listen",
         "scenario",
         "server",
+        "threads",
         "wire",
     },
 }
@@ -164,6 +165,7 @@ TYPES_ONLY: dict[str, set[str]] = {
     "snapshot": {"agent"},
     "timeline": {"agent"},
     "agent": {"journal"},
+    "cli": {"channel"},
     "channel": {"journal"},
     "journal": {"channel"},
     "pytest_plugin": {"live", "trio_guest"},
@@ -209,6 +211,7 @@ RESTRICTED: dict[str, set[str]] = {
         "faults.base",
         "journal.__init__",
         "scenario.__init__",
+        "scenario.schema",
         "testing.wishes",
     },
     "logging": set(),

@@ -11,7 +11,7 @@ from qgasim.scenario import library, load, loads
 from qgasim.scenario.dump import to_yaml
 from tests.generated import ROOT, load_generator
 from tests.schema_check import check_reply, load_schema
-from tests.serving import Course, request
+from tests.serving import Course, all_guests, request
 
 #: Every command with the least that it takes; ``$h`` and ``$p`` stand for a handle and a pid.
 ASKED: list[tuple[str, dict[str, Any]]] = [
@@ -104,7 +104,7 @@ def test_every_command_is_asked() -> None:
     assert commands >= set(load_schema((7, 2))["commands"])
 
 
-@pytest.mark.parametrize("name", library())
+@pytest.mark.parametrize("name", all_guests())
 def test_a_scenario_answers_every_command_as_its_releases_schema_says(name: str) -> None:
     course = Course(name)
     scenario = load(name)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from qgasim.errors import ScenarioError
 from qgasim.guest.network import Nic
 from qgasim.guest.settings import GuestSettings
-from qgasim.scenario import AgentSettings, Scenario, library, load, loads
+from qgasim.scenario import AgentSettings, Scenario, load, loads
 from tests.generated import ROOT
-from tests.serving import HandClock, request
+from tests.serving import HandClock, all_guests, request
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -497,7 +497,7 @@ def test_building_does_not_change_the_scenario() -> None:
     assert scenario.guest.hostname is None
 
 
-@pytest.mark.parametrize("name", library())
+@pytest.mark.parametrize("name", all_guests())
 def test_a_shipped_scenario_can_be_built_and_describes_itself(name: str) -> None:
     scenario = load(name)
     assert scenario.description

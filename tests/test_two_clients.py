@@ -19,7 +19,7 @@ from qgasim.cli import main
 from qgasim.guest.clock import SteeredClock
 from qgasim.scenario import library, load
 from qgasim.threads import ServerThread
-from tests.serving import PATIENCE, SECOND, Course, connect, read_line, request
+from tests.serving import PATIENCE, SECOND, Course, all_guests, connect, read_line, request
 
 #: What stands for ever, in seconds.
 FOR_EVER = 0.3
@@ -85,6 +85,13 @@ ROWS: dict[str, Row] = {
     "migration-blackout": Row(at=20.5, naive=WAITS, careful=[NO_ANSWER], later=(24, HOST)),
     "paused-guest": Row(at=20.5, naive=WAITS, careful=[NO_ANSWER], later=(3600, NO_ANSWER)),
     "restart-loop": Row(naive=BREAKS, careful=[HUNG_UP], later=(3600, HUNG_UP)),
+    "fleet-one-hung#vm2": Row(naive=WAITS, careful=[NO_ANSWER], later=(3600, NO_ANSWER)),
+    "fleet-mixed-health#absent": Row(naive=WAITS, careful=[NO_ANSWER], later=(3600, NO_ANSWER)),
+    "fleet-mixed-health#rogue": Row(naive=BREAKS, careful=[NO_ANSWER], later=(3600, NO_ANSWER)),
+    "fleet-mixed-health#refusing": Row(
+        naive=BREAKS, careful=["GenericError: this feature or command is not currently supported"]
+    ),
+    "fleet-mixed-health#slow": Row(naive=WAITS, careful=[NO_ANSWER]),
     "post-migration-gap": Row(at=20.5, naive=WAITS, careful=[NO_ANSWER], later=(30, HOST)),
     # -- stale data, sync
     "stale-chain": Row(naive=1, careful=[HOST]),
@@ -131,6 +138,12 @@ ROWS: dict[str, Row] = {
         careful=[..., ..., 'GenericError: open("/proc/self/mountinfo"): Too many open files'],
     ),
     "loaded-host": Row(naive=WAITS, careful=[NO_ANSWER]),
+    # -- versions
+    "agent-1.4": Row(
+        ask=ask("guest-get-vcpus"),
+        naive=BREAKS,
+        careful=["CommandNotFound: The command guest-get-vcpus has not been found"],
+    ),
 }
 #: What the naive client survives as well, and why.
 SURVIVED = {
@@ -249,7 +262,7 @@ def test_a_careful_client_survives(
             assert agrees(answer, expected), answer
 
 
-@pytest.mark.parametrize("name", sorted(set(library()) - set(ROWS)))
+@pytest.mark.parametrize("name", sorted(set(all_guests()) - set(ROWS)))
 def test_both_get_the_right_answer_where_nothing_is_in_the_way(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,7 +78,8 @@ def check(arguments: list[str]) -> int:
     for name in parser.parse_args(arguments).files:
         for path in _files(name):
             try:
-                _read(path).build()
+                for scenario in _read(path).guests().values():
+                    scenario.build()
             except ScenarioError as error:
                 print(error, file=sys.stderr)
                 status = 1

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
@@ -45,13 +46,14 @@ def serve_parser() -> argparse.ArgumentParser:
         "--scenario",
         metavar="FILE-or-NAME",
         default=DEFAULT_SCENARIO,
-        help=f"the guest to serve (default: {DEFAULT_SCENARIO})",
+        help=f"the guest to serve, or a fleet of several; NAME#GUEST is one of a fleet "
+        f"(default: {DEFAULT_SCENARIO})",
     )
     parser.add_argument(
         "--listen",
         metavar="ADDRESS",
         help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
-        "(default: a unix socket in a new temporary directory)",
+        "(default: a unix socket in a new temporary directory); a fleet: unix:DIRECTORY",
     )
     parser.add_argument("--agent", metavar="RELEASE", help="release of qemu-ga, as in 7.2")
     parser.add_argument(
@@ -100,32 +102,61 @@ def serve(arguments: list[str]) -> int:
     """Serve a guest until SIGINT or SIGTERM."""
     from qgasim.listen import UnixAddress, parse_address  # noqa: PLC0415
 
+    # Only now: `qgasim --help` should not wait for it.
+    from qgasim.scenario import load  # noqa: PLC0415
+
     parser = serve_parser()
     options = parser.parse_args(arguments)
-    if options.listen is None:
+    address = None
+    if options.listen is not None:
+        try:
+            address = parse_address(options.listen)
+        except ValueError as error:
+            parser.error(f"--listen: {error}")
+    _check_ready_fd(options.ready_fd)
+    scenario = load(options.scenario)
+    if scenario.fleet:
+        if not isinstance(address, UnixAddress | None):
+            parser.error("--listen: a fleet has a socket for each guest (expected unix:DIRECTORY)")
+        if options.share:
+            parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
+        if address is not None:
+            return _serve_fleet(options, scenario, address.path)
         with tempfile.TemporaryDirectory(prefix="qgasim-") as directory:
-            return _serve_at(options, UnixAddress(f"{directory}/qga.sock"))
-    try:
-        address = parse_address(options.listen)
-    except ValueError as error:
-        parser.error(f"--listen: {error}")
-    return _serve_at(options, address)
+            return _serve_fleet(options, scenario, directory)
+    if address is not None:
+        return _serve_at(options, scenario, address)
+    with tempfile.TemporaryDirectory(prefix="qgasim-") as directory:
+        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"))
 
 
-def _serve_at(options: argparse.Namespace, address: "Address") -> int:
-    # Only now: `qgasim --help` should not wait for these.
+def _check_ready_fd(number: int | None) -> None:
     from qgasim.errors import QgaSimError  # noqa: PLC0415
+
+    if number is not None:
+        try:
+            os.fstat(number)
+        except OSError as error:
+            raise QgaSimError(f"--ready-fd {number}: {error.strerror}") from None
+
+
+def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: str) -> int:
+    from qgasim.cli.fleet import serve_fleet  # noqa: PLC0415
+
+    for guest in scenario.fleet.values():
+        with_options(guest, options)
+    log = _Log(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    with log:
+        serve_fleet(options, scenario, directory, log.writer if log.outputs else None)
+    return 0
+
+
+def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
     from qgasim.listen import UnixAddress  # noqa: PLC0415
-    from qgasim.scenario import load  # noqa: PLC0415
     from qgasim.scenario.shares import parse_share  # noqa: PLC0415
     from qgasim.server import run  # noqa: PLC0415
 
-    if options.ready_fd is not None:
-        try:
-            os.fstat(options.ready_fd)
-        except OSError as error:
-            raise QgaSimError(f"--ready-fd {options.ready_fd}: {error.strerror}") from None
-    scenario = with_options(load(options.scenario), options)
+    scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]
     channel = scenario.build(shares=shares)
     log = _Log(options.log, in_full=options.verbose, is_quiet=options.quiet)
@@ -194,6 +225,7 @@ class _Log:
         from qgasim.errors import QgaSimError  # noqa: PLC0415
 
         self._in_full = in_full
+        self._prefix = b""
         self._file: TextIO | None = None
         if path is not None:
             try:
@@ -214,13 +246,24 @@ class _Log:
         if self._file is not None:
             self._file.close()
 
+    def writer(self, guest: str) -> Callable[[Any, bytes], None]:
+        """Give what writes the exchanges of one guest of several, with its name before them."""
+        prefix = f"{guest} ".encode()
+
+        def write(request: Any, reply: bytes) -> None:
+            self._prefix = prefix
+            self.write(request, reply)
+
+        return write
+
     def write(self, request: Any, reply: bytes) -> None:
         """Write an exchange."""
         if request is not self._last:
             self._last, self._last_text = request, self._cut(_show(request))
         # The delimiter of guest-sync-delimited is no character: a log must stay text.
         shown = self._cut(reply.strip() or b"(no reply)").replace(b"\xff", b"\\xff")
-        text = b"> %b\n< %b\n" % (self._last_text, shown)
+        before = self._prefix
+        text = b"%b> %b\n%b< %b\n" % (before, self._last_text, before, shown)
         for output in self.outputs:
             try:
                 os.write(output, text)

@@ -7,6 +7,7 @@ path or by the name of one that comes with qgasim.
 import json
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from qgasim.scenario.document import (
     plain_value,
     say,
 )
+from qgasim.scenario.fleet import lay_out, pick
 from qgasim.scenario.model import (
     AgentSettings,
     Blueprint,
@@ -32,7 +34,7 @@ from qgasim.scenario.model import (
     remember_place,
     remember_places,
 )
-from qgasim.scenario.sources import embed
+from qgasim.scenario.sources import Reader, embed
 
 __all__ = [
     "AgentSettings",
@@ -105,19 +107,21 @@ def load(name: str | Path) -> Scenario:
     """Load a scenario.
 
     Args:
-        name: a path, or the name of a scenario that comes with qgasim.
+        name: a path, or the name of a scenario that comes with qgasim; of a fleet, ``NAME#GUEST`` is
+            one guest.
 
     Raises:
         ScenarioError: with a line ``file:line:column: what is wrong`` for each fault.
     """
-    path = find_scenario(str(name))
-    return _decode(_compose_file(path, ()), str(path))
+    path, guest = _find(str(name), None)
+    node = _compose_file(path, ())
+    return _decode(_pick(node, guest, str(path)), str(path))
 
 
 def loads(text: str, name: str = "<text>") -> Scenario:
     """Load a scenario from a text; `load` says what can go wrong."""
     node = compose(text, name)
-    return _decode(_extend(node, None, ()) if node else None, name)
+    return _decode(_pick(_extend(node, None, ()), "", name) if node else None, name)
 
 
 def read_value(settings: dict[str, Any], wanted: Any, name: str) -> Any:
@@ -158,11 +162,40 @@ def _compose_file(path: Path, above: tuple[Path, ...]) -> Node | None:
     return None if node is None else _extend(node, path, (*above, real))
 
 
-def _compose_base(path: Path, above: tuple[Path, ...]) -> Node | None:
+def _compose_base(name: str, beside: Path | None, above: tuple[Path, ...]) -> Node | None:
+    path, guest = _find(name, beside)
     node = _compose_file(path, above)
     if not isinstance(node, MappingNode | None):
         raise ScenarioError(f"{path}: expected a mapping, found {kind_of(node)}")
-    return node
+    return _pick(node, guest, str(path)) if guest else node
+
+
+def _find(name: str, beside: Path | None) -> tuple[Path, str]:
+    """Find a scenario, and say which guest of it is meant; '': all."""
+    start, hash_, guest = name.rpartition("#")
+    if hash_ and guest and "/" not in guest:
+        return find_scenario(start, beside), guest
+    return find_scenario(name, beside), ""
+
+
+def _pick(node: Node | None, guest: str, name: str) -> Node | None:
+    """Give a fleet's guests what they have in common; or one guest of it."""
+    if node is None:
+        return None
+
+    def base_of(extends: ScalarNode) -> Node | None:
+        beside = extends.start_mark.name
+        try:
+            return _compose_base(extends.value, Path(beside), ())
+        except ScenarioError as error:
+            raise ScenarioError(f"{place_of(extends)}: extends: {error}") from None
+
+    if not guest:
+        return lay_out(node, base_of)
+    try:
+        return pick(node, guest, base_of)
+    except ScenarioError as error:
+        raise ScenarioError(f"{name}#{guest}: {error}") from None
 
 
 def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
@@ -172,11 +205,11 @@ def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
             names_one = isinstance(value, ScalarNode) and plain_value(value) is not None
             if key.value == "extends" and names_one:
                 try:
-                    base = _compose_base(find_scenario(value.value, path), above)
+                    base = _compose_base(value.value, path, above)
                 except ScenarioError as error:
                     raise ScenarioError(f"{place_of(value)}: extends: {error}") from None
-                return merge(base, node)
-    return merge(None, node)
+                return merge(base, node, opens="fleet")
+    return merge(None, node, opens="fleet")
 
 
 def _decode(node: Node | None, name: str) -> Scenario:
@@ -185,23 +218,42 @@ def _decode(node: Node | None, name: str) -> Scenario:
     decoder = Decoder()
     scenario = decoder.decode(node, Scenario, "")
     if isinstance(scenario, Scenario):
-
-        def directory_of(path: str) -> str:
-            return os.path.dirname(decoder.nodes[join("guest.files", path)].start_mark.name)
-
-        if not any(touch(path, ("guest.files",)) for path in decoder.broken):
-            for path, text in embed(scenario.guest.files, directory_of):
-                decoder.note(path, text, "guest.files")
+        _embed(scenario, decoder)
     if decoder.faults:
         # What is wrong with the file itself, in its order, and then what it extends.
         decoder.faults.sort(key=lambda fault: _order(fault.node, name))
-        lines = [str(fault) for fault in decoder.faults[:_FAULT_LIMIT]]
-        if len(decoder.faults) > _FAULT_LIMIT:
-            lines.append(f"{name}: and {len(decoder.faults) - _FAULT_LIMIT} more")
+        # What the guests of a fleet have in common is wrong once.
+        once: dict[tuple[str, str], str] = {}
+        for fault in decoder.faults:
+            once.setdefault((place_of(fault.node), str(fault.args[0])), str(fault))
+        lines = [*once.values()]
+        if len(lines) > _FAULT_LIMIT:
+            lines[_FAULT_LIMIT:] = [f"{name}: and {len(lines) - _FAULT_LIMIT} more"]
         raise ScenarioError("\n".join(lines))
     assert isinstance(scenario, Scenario)
     remember_places(scenario, decoder.place_at)
+    for guest in scenario.fleet:
+        remember_places(scenario.fleet[guest], partial(_place_in_fleet, decoder, guest))
     return scenario
+
+
+def _place_in_fleet(decoder: Decoder, guest: str, path: str) -> str:
+    return decoder.place_at(join(f"fleet.{guest}", path))
+
+
+def _embed(scenario: Scenario, decoder: Decoder) -> None:
+    """Read the files of the host that a scenario names; they are relative to where it names them."""
+    reader = Reader()
+    for name, guest in scenario.guests().items():
+        start = f"fleet.{name}.guest.files" if name else "guest.files"
+        if any(touch(path, (start,)) for path in decoder.broken):
+            continue
+
+        def directory_of(path: str, start: str = start) -> str:
+            return os.path.dirname(decoder.nodes[join(start, path)].start_mark.name)
+
+        for path, text in embed(guest.guest.files, directory_of, reader):
+            decoder.note(path, text, start)
 
 
 def _order(node: Node, name: str) -> tuple[bool, str, int]:

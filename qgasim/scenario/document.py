@@ -183,8 +183,16 @@ def _nothing(node: Node) -> MappingNode:
     return MappingNode("tag:yaml.org,2002:map", [], node.start_mark, node.end_mark)
 
 
-def merge(base: Node | None, over: Node) -> Node:
-    """Lay *over* on *base*: mappings are merged key by key, ``+key`` appends to a list."""
+def merge(base: Node | None, over: Node, *, opens: str = "", is_open: bool = False) -> Node:
+    """Lay *over* on *base*: mappings are merged key by key, ``+key`` appends to a list.
+
+    Args:
+        base: what is below; None: nothing.
+        over: what is above.
+        opens: a key below which ``+key`` stays what it is where there is no list yet: the result is
+            still to be laid on something.
+        is_open: whether this is below such a key.
+    """
     if not isinstance(over, MappingNode):
         return over
     if not isinstance(base, MappingNode):
@@ -206,16 +214,29 @@ def merge(base: Node | None, over: Node) -> Node:
             continue
         seen.add(name)
         if name.startswith("+") and isinstance(value, SequenceNode):
-            old = result.get(name[1:])
-            if old is not None and isinstance(old[1], SequenceNode):
-                joined = SequenceNode(
-                    value.tag, [*old[1].value, *value.value], value.start_mark, value.end_mark
-                )
-                result[name[1:]] = (old[0], joined)
-                continue
-            result[name[1:]] = (ScalarNode(key.tag, name[1:], key.start_mark), value)
-        elif name in result:
-            result[name] = (key, merge(result[name][1], value))
-        else:
-            result[name] = (key, merge(_nothing(value), value))
+            _append(result, key, value, is_open=is_open)
+            continue
+        if is_open:
+            result.pop(f"+{name}", None)
+        below = result[name][1] if name in result else _nothing(value)
+        result[name] = (key, merge(below, value, is_open=is_open or name == opens))
     return MappingNode(over.tag, [*result.values(), *wrong], over.start_mark, over.end_mark)
+
+
+def _append(
+    result: dict[str, tuple[Node, Node]], key: ScalarNode, more: SequenceNode, *, is_open: bool
+) -> None:
+    """Append *more* to the list that *key*, without its plus, has in *result*."""
+    name = key.value[1:]
+    for known in (name, key.value):
+        old = result.get(known)
+        if old is not None and isinstance(old[1], SequenceNode):
+            items = [*old[1].value, *more.value]
+            result[known] = (
+                old[0], SequenceNode(more.tag, items, more.start_mark, more.end_mark),
+            )  # fmt: skip
+            return
+    if is_open:
+        result[key.value] = (key, more)
+    else:
+        result[name] = (ScalarNode(key.tag, name, key.start_mark), more)

@@ -20,9 +20,12 @@ __all__ = ["members_of", "to_line", "to_yaml", "written"]
 
 def to_yaml(scenario: Struct) -> str:
     """Write a scenario; what is as it would be anyway is left out."""
-    plain = {"qgasim": 1} | _struct(scenario)
+    plain: dict[str, Any] = {"qgasim": 1} | _struct(scenario)
     # What it extends is in it already.
     plain.pop("extends", None)
+    for name, guest in plain.get("fleet", {}).items():
+        # A seed that is not said is made of the place in the fleet.
+        plain["fleet"][name] = {"seed": 0} | guest
     text: str = yaml.dump(
         plain,
         Dumper=_Dumper,

@@ -86,6 +86,9 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
     nemesis: Nemesis | None = None
     #: What happens, and when.
     timeline: list[AnyEvent] = field(default_factory=list[AnyEvent])
+    #: Several guests, by name: each is laid over all that is said here (or extends a scenario of its
+    #: own), and is called and seeded differently. ``web{1..20}`` names twenty.
+    fleet: "dict[str, Scenario]" = field(default_factory=dict[str, "Scenario"])
 
     def build(
         self, source: Callable[[], int] = host_clock, shares: Iterable[Share] = ()
@@ -103,12 +106,19 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
 
     def filled(self) -> "Scenario":
         """Give the scenario with everything decided that it leaves open."""
+        if self.fleet:
+            fleet = {name: guest.filled() for name, guest in self.fleet.items()}
+            return structs.replace(self, fleet=fleet)
         return structs.replace(
             self,
             guest=fill(self.guest, self.seed),
             faults=[*self.faults, *self.drawn()],
             nemesis=None,
         )
+
+    def guests(self) -> "dict[str, Scenario]":
+        """Give the scenario of each guest of a fleet, by name; without a fleet, this one, as ''."""
+        return self.fleet or {"": self}
 
     def drawn(self) -> list[AnyFault]:
         """Give the faults that the nemesis draws."""
@@ -149,6 +159,9 @@ class Blueprint:
     """
 
     def __init__(self, scenario: Scenario) -> None:
+        if scenario.fleet:
+            names = ", ".join(list(scenario.fleet)[:3])
+            raise ScenarioError(f"a fleet is several guests (expected one of them: {names}, ...)")
         wrong = list(conform(scenario, Scenario))
         if not wrong:
             wrong = [*check(scenario), *embed(scenario.guest.files, lambda _: "")]

@@ -5,6 +5,7 @@ writes it to qgasim/scenario.schema.json, which `qgasim schema` prints.
 """
 
 import inspect
+import json
 import re
 import types
 from functools import lru_cache
@@ -94,12 +95,16 @@ def make_schema(root: type[Struct] = Scenario) -> dict[str, Any]:
     assert len({cls.__name__ for cls in structs}) == len(structs), "two Structs have the same name"
     definitions = {cls.__name__: _struct(cls, is_merged=cls in merged) for cls in structs}
     top = definitions.pop(root.__name__)
-    return {
+    schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A scenario of qgasim",
         **top,
         "definitions": definitions,
     }
+    # What names itself is the whole.
+    itself = json.dumps(f"#/definitions/{root.__name__}")
+    whole: dict[str, Any] = json.loads(json.dumps(schema).replace(itself, '"#"'))
+    return whole
 
 
 def structs_of(cls: type[Struct], *, in_lists: bool = True) -> dict[type[Struct], str]:

@@ -8,29 +8,33 @@ from collections.abc import Callable, Iterator
 from qgasim.errors import ScenarioError
 from qgasim.guest.settings import FileSettings
 
-__all__ = ["embed"]
+__all__ = ["Reader", "embed"]
 
 #: How much one scenario may take from the host.
 SIZE_LIMIT = 64 << 20
 COUNT_LIMIT = 10_000
+#: Directories in each other: as many as a scenario can be written with.
+DEPTH_LIMIT = 40
 
 
-class _Reader:
+class Reader:
     """Reads files and directories, up to the limits."""
 
     def __init__(self) -> None:
         self.size = 0
         self.count = 0
 
-    def read(self, path: str, given: FileSettings | None = None) -> FileSettings:
+    def read(self, path: str, given: FileSettings | None = None, depth: int = 0) -> FileSettings:
         """Give what is at *path*; what *given* says of mode, owner and time goes before."""
         self.count += 1
         if self.count > COUNT_LIMIT:
             raise ScenarioError(f"{path}: more than {COUNT_LIMIT} files")
+        if depth > DEPTH_LIMIT:
+            raise ScenarioError(f"{path}: more than {DEPTH_LIMIT} directories in each other")
         try:
             # A link below the directory that was named stays a link.
             status = os.stat(path) if given else os.lstat(path)
-            made = self._contents(path, status.st_mode)
+            made = self._contents(path, status.st_mode, depth)
         except OSError as error:
             raise ScenarioError(f"{path}: {error.strerror}") from None
         if made.symlink is None:
@@ -40,12 +44,14 @@ class _Reader:
             made.owner, made.mtime = given.owner, given.mtime
         return made
 
-    def _contents(self, path: str, mode: int) -> FileSettings:
+    def _contents(self, path: str, mode: int, depth: int) -> FileSettings:
         if stat.S_ISLNK(mode):
             return FileSettings(symlink=os.readlink(path))
         if stat.S_ISDIR(mode):
             names = sorted(os.listdir(path))
-            return FileSettings(entries={name: self.read(f"{path}/{name}") for name in names})
+            return FileSettings(
+                entries={name: self.read(f"{path}/{name}", depth=depth + 1) for name in names}
+            )
         if not stat.S_ISREG(mode):
             raise ScenarioError(f"{path}: neither a file nor a directory nor a link")
         with open(path, "rb") as file:
@@ -60,14 +66,16 @@ class _Reader:
 
 
 def embed(
-    files: dict[str, str | FileSettings | None], directory_of: Callable[[str], str]
+    files: dict[str, str | FileSettings | None],
+    directory_of: Callable[[str], str],
+    reader: Reader | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Put the contents in place of each *source*.
 
-    *directory_of* gives what a path in *files* is relative to. Gives the path of each source that
+    *directory_of* gives what a path in *files* is relative to; *reader* counts what is read. Gives the path of each source that
     cannot be read, and why.
     """
-    reader = _Reader()
+    reader = reader or Reader()
     for path, file in _walk(files):
         assert file.source is not None
         try:

@@ -10,6 +10,7 @@ from qgasim.personality import Personality
 from qgasim.scenario.checks import Wrong, checks, did_you_mean
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import counted
+from qgasim.scenario.fleet import WITHIN
 from qgasim.scenario.guest_checks import check_address, check_owners, check_place
 from qgasim.scenario.model import AgentSettings, Scenario
 from qgasim.scenario.nemesis import Nemesis
@@ -88,6 +89,25 @@ def no_such_release(release: str) -> str:
     """Say that there is no such release, and which there are."""
     known = "{}.{} to {}.{}".format(*OLDEST, *LATEST)
     return f"no such release: '{release}' (expected one from {known}, as in 7.2 or 7.2.22)"
+
+
+@checks(Scenario, "fleet")
+def _check_fleet(scenario: Scenario) -> Wrong:
+    for name, guest in scenario.fleet.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", name):
+            text = f"not a guest's name: '{name}' (expected letters, digits, '.', '_' and '-')"
+            yield f"fleet.{name}", text
+        if guest.fleet:
+            yield f"fleet.{name}.fleet", WITHIN
+
+
+@checks(Scenario)
+def _check_alone(scenario: Scenario) -> Wrong:
+    """Check that a fleet says all of its guests: YAML's are laid over the rest, Python's are not."""
+    alone = Scenario()
+    for name in ("agent", "guest", "replies", "faults", "nemesis", "timeline"):
+        if scenario.fleet and getattr(scenario, name) != getattr(alone, name):
+            yield name, "nobody reads this beside 'fleet' (give it to the guests)"
 
 
 @checks(Scenario, "agent", "guest.os", "replies", "faults", "timeline")

@@ -1,0 +1,114 @@
+"""Serve a fleet: several guests in one process, a socket for each."""
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from qgasim.cli.parser import mute
+from qgasim.errors import QgaSimError
+from qgasim.listen import UnixAddress
+from qgasim.scenario import Scenario
+from qgasim.threads import Host
+
+if TYPE_CHECKING:
+    from qgasim.channel import Channel
+
+__all__ = ["serve_fleet"]
+
+_SIGNALS: Final = {signal.SIGINT, signal.SIGTERM}
+#: How often it is looked whether the parent is there, in seconds.
+_PARENT_CHECK: Final = 0.5
+
+
+def serve_fleet(
+    options: argparse.Namespace,
+    scenario: Scenario,
+    directory: str,
+    writer: Callable[[str], Callable[[Any, bytes], None]] | None,
+) -> None:
+    """Serve each guest at ``DIRECTORY/NAME.sock`` until SIGINT or SIGTERM.
+
+    Args:
+        options: of the command line.
+        scenario: a fleet.
+        directory: made if it is not there.
+        writer: gives what writes the exchanges of a guest.
+    """
+    channels = {name: guest.build() for name, guest in scenario.fleet.items()}
+    addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in channels}
+    made = _make(directory)
+    parent = os.getppid()
+    # Before the thread is there, so that it leaves them to this one.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        with Host() as host:
+            for name, channel in channels.items():
+                if writer is not None:
+                    channel.agent.on_exchange = writer(name)
+                host.serve(channel, addresses[name])
+            if options.ready_fd is not None:
+                line = _describe(scenario, channels, addresses, directory)
+                os.write(options.ready_fd, json.dumps(line).encode() + b"\n")
+            _tell(scenario, channels, addresses)
+            while not signal.sigtimedwait(_SIGNALS, _PARENT_CHECK):
+                if options.exit_with_parent and os.getppid() != parent:
+                    break
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if made:
+            with suppress(OSError):
+                os.rmdir(directory)
+
+
+def _make(directory: str) -> bool:
+    """Make the directory; say whether it was not there."""
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise QgaSimError(f"{directory}: cannot make the directory: {error.strerror}") from None
+    return True
+
+
+def _describe(
+    scenario: Scenario,
+    channels: "dict[str, Channel]",
+    addresses: dict[str, UnixAddress],
+    directory: str,
+) -> dict[str, Any]:
+    """Say of each guest what is said of one that is served alone."""
+    return {
+        "address": f"unix:{directory}",
+        "path": directory,
+        "pid": os.getpid(),
+        "fleet": {
+            name: {
+                "address": str(addresses[name]),
+                "path": addresses[name].path,
+                "agent": channel.agent.dialect.full_version,
+                "hostname": channel.agent.guest.hostname,
+                "seed": scenario.fleet[name].seed,
+            }
+            for name, channel in channels.items()
+        },
+    }
+
+
+def _tell(
+    scenario: Scenario, channels: "dict[str, Channel]", addresses: dict[str, UnixAddress]
+) -> None:
+    lines = [f"a fleet of {len(channels)} guests, seed {scenario.seed}"]
+    width = max(map(len, channels))
+    for name, channel in channels.items():
+        version = channel.agent.dialect.full_version
+        lines.append(f"{name:{width}}  qemu-ga {version}  listening on {addresses[name]}")
+    lines.append(f"try: qgasim call {next(iter(addresses.values()))} guest-info")
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError:
+        mute()

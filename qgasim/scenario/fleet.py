@@ -1,0 +1,124 @@
+"""Fleets: several guests in one scenario, each laid over what they have in common."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from qgasim.errors import ScenarioError
+from qgasim.scenario.checks import did_you_mean
+from qgasim.scenario.document import Fault, core_value, merge
+
+__all__ = ["FLEET_LIMIT", "WITHIN", "lay_out", "pick"]
+
+WITHIN: Final = "a fleet within a fleet"
+
+#: Guests in a fleet.
+FLEET_LIMIT: Final = 1000
+#: Keys that are the fleet's; all others are what its guests have in common.
+_OWN: Final = ("qgasim", "description", "origin", "seed", "extends", "fleet")
+_RANGE: Final = re.compile(r"(.*)\{([0-9]{1,4})\.\.([0-9]{1,4})\}(.*)")
+_TEXT: Final = "tag:yaml.org,2002:str"
+
+
+def lay_out(document: Node, base_of: Callable[[ScalarNode], Node | None]) -> Node:
+    """Lay each guest of a fleet over what they have in common; other documents stay as they are.
+
+    Args:
+        document: a scenario, after all that it extends.
+        base_of: gives the scenario that an ``extends`` names: who extends one has nothing in common
+            with the others.
+
+    Raises:
+        ScenarioError: a scenario that a guest extends is not there.
+    """
+    fleet = _get(document, "fleet")
+    if not isinstance(document, MappingNode) or not isinstance(fleet, MappingNode):
+        return document
+    common = [(key, value) for key, value in document.value if key.value not in _OWN]
+    seed_node = _get(document, "seed")
+    seed = core_value(seed_node.value) if isinstance(seed_node, ScalarNode) else 0
+    guests: list[tuple[Node, Node]] = []
+    for key, value in fleet.value:
+        if inner := _get(value, "fleet"):
+            raise ScenarioError(str(Fault(inner, f"fleet.{key.value}.fleet", WITHIN)))
+        for name in _names(key):
+            if len(guests) == FLEET_LIMIT:
+                raise ScenarioError(
+                    str(Fault(key, "fleet", f"expected at most {FLEET_LIMIT} guests"))
+                )
+            own = _without(value, "extends")
+            extends = _get(value, "extends")
+            base: Node | None = _mapping(key, common)
+            if isinstance(extends, ScalarNode) and core_value(extends.value) is not None:
+                base = base_of(extends)
+            # Each is called by its name and makes up its own, unless it says otherwise.
+            given: list[tuple[str, Node]] = [
+                ("guest", _mapping(key, [(_text(key, "hostname"), _text(key, name))]))
+            ]
+            if isinstance(seed, int):
+                number = ScalarNode(_TEXT, str(seed + len(guests)), key.start_mark)
+                given.append(("seed", number))
+            made = merge(base, _mapping(key, [(_text(key, k), v) for k, v in given]))
+            guests.append((_text(key, name), _without(merge(made, own), "extends")))
+    kept = [
+        (key, _mapping(value, guests) if key.value == "fleet" else value)
+        for key, value in document.value
+        if key.value in _OWN and key.value != "extends"
+    ]
+    return MappingNode(document.tag, kept, document.start_mark)
+
+
+def pick(document: Node, name: str, base_of: Callable[[ScalarNode], Node | None]) -> Node:
+    """Give one guest of a fleet as a scenario of its own.
+
+    Raises:
+        ScenarioError: there is no such guest.
+    """
+    laid = lay_out(document, base_of)
+    fleet = _get(laid, "fleet")
+    if not isinstance(laid, MappingNode) or not isinstance(fleet, MappingNode):
+        raise ScenarioError(f"no fleet, so it has no guest '{name}'")
+    known = {key.value: value for key, value in fleet.value}
+    if name not in known:
+        raise ScenarioError(f"there is no guest '{name}'{did_you_mean(name, known)}")
+    told = [(k, v) for k, v in laid.value if k.value in ("qgasim", "description", "origin")]
+    return merge(_mapping(laid, told), known[name])
+
+
+def _names(key: Node) -> Iterator[str]:
+    """Give the names that a key stands for: ``web{1..3}`` is three."""
+    found = _RANGE.fullmatch(key.value) if isinstance(key, ScalarNode) else None
+    if found is None:
+        yield str(key.value)
+        return
+    start, first, last, end = found.groups()
+    for number in range(int(first), int(last) + 1):
+        yield f"{start}{number:0{len(first) if first[0] == '0' else 1}}{end}"
+
+
+def _get(node: Node, name: str) -> Node | None:
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if key.value == name:
+                found: Node = value
+                return found
+    return None
+
+
+def _without(node: Node, name: str) -> Node:
+    if isinstance(node, ScalarNode) and core_value(node.value) is None:
+        return _mapping(node, [])
+    if not isinstance(node, MappingNode):
+        return node
+    kept = [(key, value) for key, value in node.value if key.value != name]
+    return MappingNode(node.tag, kept, node.start_mark)
+
+
+def _mapping(place: Node, members: list[tuple[Node, Node]]) -> MappingNode:
+    return MappingNode("tag:yaml.org,2002:map", members, place.start_mark, place.end_mark)
+
+
+def _text(place: Node, text: str) -> ScalarNode:
+    return ScalarNode(_TEXT, text, place.start_mark, place.end_mark, style="'")
