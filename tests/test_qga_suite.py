@@ -45,9 +45,11 @@ VARIANT_ID=unit-test
 class Asker:
     """A connection to an agent of a release."""
 
-    def __init__(self, release: str, sock: socket.socket) -> None:
+    def __init__(self, release: str, sock: socket.socket, directory: Path) -> None:
         self.release = tuple(map(int, release.split(".")))
         self.socket = sock
+        #: Where the agent was started.
+        self.directory = directory
 
     def send(self, request: dict[str, Any]) -> dict[str, Any]:
         self.socket.sendall(json.dumps(request).encode() + b"\n")
@@ -88,10 +90,10 @@ def agent(
     process = start(
         *("-m", "unix-listen", "-p", path),
         directory=directory,
-        variables={"QGASIM_AGENT": request.param},
+        variables={"QGASIM_AGENT": request.param, "QGASIM_SHARE": ".=/mnt"},
     )
     with ending(process), connect_when_ready(path) as sock:
-        yield Asker(request.param, sock)
+        yield Asker(request.param, sock, directory)
         # While it is connected, as there.
         end(process)
 
@@ -151,7 +153,7 @@ def test_file_ops(agent: Asker) -> None:
     assert written == {"count": len(HELLO), "eof": False}
     assert agent.get("guest-file-flush", handle=handle) == {}
     assert agent.get("guest-file-close", handle=handle) == {}
-    # There, foo is now looked at in the agent's directory: that takes a shared folder.
+    assert (agent.directory / "foo").read_bytes() == HELLO
     handle = agent.get("guest-file-open", path="foo", mode="r")
     read = agent.get("guest-file-read", handle=handle)
     assert read == {"count": len(HELLO), "eof": True, "buf-b64": ENCODED}
@@ -257,7 +259,7 @@ def test_guest_get_users(agent: Asker) -> None:
 def test_blockedrpcs(tmp_path: Path, release: str, option: str) -> None:
     options = [option, "guest-ping,guest-get-time"]
     with spawned(tmp_path, *options, QGASIM_AGENT=release) as sock:
-        agent = Asker(release, sock)
+        agent = Asker(release, sock, tmp_path)
         for command in ("guest-ping", "guest-get-time"):
             kind, text = agent.refuse(command)
             assert kind == "CommandNotFound"
@@ -268,7 +270,7 @@ def test_blockedrpcs(tmp_path: Path, release: str, option: str) -> None:
 @pytest.mark.parametrize("release", ["8.1", "9.1", "10.0", "11.1"])
 def test_allowedrpcs(tmp_path: Path, release: str) -> None:
     with spawned(tmp_path, "-a", "guest-ping,guest-get-time", QGASIM_AGENT=release) as sock:
-        agent = Asker(release, sock)
+        agent = Asker(release, sock, tmp_path)
         assert agent.get("guest-ping") == {}
         assert agent.get("guest-get-time") > 0
         kind, text = agent.refuse("guest-get-fsinfo")
@@ -293,7 +295,7 @@ def test_guest_get_osinfo(tmp_path: Path, release: str) -> None:
     path = tmp_path / "os-release"
     path.write_text(OS_RELEASE)
     with spawned(tmp_path, QGA_OS_RELEASE=str(path), QGASIM_AGENT=release) as sock:
-        info = Asker(release, sock).get("guest-get-osinfo")
+        info = Asker(release, sock, tmp_path).get("guest-get-osinfo")
     expected = {
         "id": "qemu-ga-test",
         "name": "QEMU-GA",

@@ -1,5 +1,6 @@
 """``qgasim-ga``, spawned as qemu-ga is. Expected texts: qemu-ga 7.2.22 of Debian, called the same way."""
 
+import base64
 import os
 import re
 import signal
@@ -602,3 +603,52 @@ def test_the_log_says_what_is_blocked(command: list[str], tmp_path: Path) -> Non
     # In the order in which the lists are kept, and then what is another platform's.
     blocked = [*reversed(BLOCKED.split(",")), "guest-get-time", "nonsense", "guest-get-devices"]
     assert found == blocked
+
+
+# -- a folder of the host --------------------------------------------------------------------------
+
+
+def test_a_shared_folder_is_named_in_the_log_and_holds_what_was_written(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    process = start(
+        *("-m", "unix-listen", "-p", tmp_path / "sock"),
+        directory=tmp_path,
+        variables={"QGASIM_SHARE": "out=/mnt/out"},
+    )
+    with ending(process):
+        with connect_when_ready(tmp_path / "sock") as sock:
+            handle = ask(sock, "guest-file-open", path="/mnt/out/x", mode="w")["return"]
+            ask(sock, "guest-file-write", handle=handle, **{"buf-b64": "aGVsbG8="})
+            ask(sock, "guest-file-close", handle=handle)
+            # It was not started in the folder: its own relative paths are not there.
+            assert "error" in ask(sock, "guest-file-open", path="x")
+        assert log_lines(end(process)) == ["qgasim: sharing out as /mnt/out"]
+    assert (tmp_path / "out" / "x").read_text() == "hello"
+
+
+@pytest.mark.parametrize(("folder", "below"), [("..", "t"), (".", "")])
+def test_relative_paths_begin_where_it_was_started_if_that_is_shared(
+    folder: str, below: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "t"
+    directory.mkdir()
+    (directory / "x").write_text("")
+    with spawned(directory, QGASIM_SHARE=f"{folder}=/mnt") as sock:
+        assert ask(sock, "guest-file-open", path="x") == {"return": 1000}
+        assert ask(sock, "guest-file-open", path=f"/mnt/{below}/x") == {"return": 1001}
+        pid = ask(sock, "guest-exec", path="pwd", **{"capture-output": True})["return"]["pid"]
+        status: dict[str, Any] = {}
+        while not status.get("exited"):
+            status = ask(sock, "guest-exec-status", pid=pid)["return"]
+        said = base64.b64decode(status["out-data"]).decode()
+        assert said == f"{Path('/mnt') / below}\n"
+
+
+def test_a_folder_that_cannot_be_shared_is_told(tmp_path: Path) -> None:
+    arguments = ("-m", "unix-listen", "-p", tmp_path / "sock", "-t", tmp_path)
+    done = call(*arguments, QGASIM_SHARE=f"{tmp_path}/no=/mnt")
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        f"share {tmp_path}/no=/mnt: {tmp_path}/no: No such file or directory\n"
+    )
+    assert "not a shared folder: 'out'" in call(*arguments, QGASIM_SHARE="out").stderr

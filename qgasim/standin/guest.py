@@ -9,9 +9,10 @@ from qgasim.agent import Agent
 from qgasim.channel import Channel
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Blueprint, load
+from qgasim.scenario.shares import Share, parse_share
 from qgasim.standin.config import PORT_METHODS, Config
 
-__all__ = ["build", "freeze", "plan"]
+__all__ = ["build", "find_share", "freeze", "plan"]
 
 DEFAULT_SCENARIO: Final = "debian-12"
 _OS_RELEASE_LIMIT: Final = 1 << 16
@@ -47,10 +48,30 @@ def build(config: Config) -> Channel:
         allow_rpcs=(*options.allow_rpcs, *config.allowed),
         fsfreeze_hook=config.texts.get("fsfreeze-hook", options.fsfreeze_hook),
     )
-    channel = blueprint.build()
+    share = find_share()
+    channel = blueprint.build(shares=[share] if share else [])
+    if share and not config.flags["daemon"]:
+        _start_in(channel.agent, share)
     if path := os.environ.get("QGA_OS_RELEASE"):
         _show_os_release(channel.agent, path)
     return channel
+
+
+def find_share() -> Share | None:
+    """Give the folder of ``QGASIM_SHARE``.
+
+    Raises:
+        QgaSimError: it is none.
+    """
+    text = os.environ.get("QGASIM_SHARE")
+    return parse_share(text) if text else None
+
+
+def _start_in(agent: Agent, share: Share) -> None:
+    """Have the agent's relative paths begin where it was started, if that is in the folder."""
+    inside = os.path.relpath(os.getcwd(), os.path.realpath(share.host))
+    if agent.process is not None and inside.split("/")[0] != "..":
+        agent.process.cwd = os.path.normpath(f"{share.guest}/{inside}")
 
 
 def _show_os_release(agent: Agent, path: str) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["Log"]
 
 #: What is logged without ``--verbose``.
-_ALWAYS: Final = frozenset({"critical", "error"})
+_ALWAYS: Final = frozenset({"critical", "error", "qgasim"})
 
 
 class Log:

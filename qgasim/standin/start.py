@@ -10,7 +10,7 @@ from qgasim.listen import AgentAddress, AgentSocket, InheritedSocket, VsockAddre
 from qgasim.standin.activation import FIRST_FD
 from qgasim.standin.config import PORT_METHODS, Config
 from qgasim.standin.daemon import PidFile, become_daemon
-from qgasim.standin.guest import build, freeze
+from qgasim.standin.guest import build, find_share, freeze
 from qgasim.standin.log import Log
 from qgasim.standin.narration import Narration
 from qgasim.standin.ports import Port
@@ -84,6 +84,9 @@ class _Start:
         log.begin(is_verbose=config.flags["verbose"])
         # UNVERIFIED: in which release that came; 7.2 has it.
         log("debug", f"Guest agent version {self._dialect.full_version} started")
+        if share := find_share():
+            # Whoever reads the log shall know, whether it is verbose or not.
+            log("qgasim", f"sharing {share.host} as {share.guest}")
         log.is_suspended = self._is_frozen
         if not self._dialect.opens_channel_first:
             self.become_daemon()
