@@ -10,7 +10,7 @@ from qgasim.channel import Channel
 from qgasim.errors import ScenarioError, ServerError, VerificationError
 from qgasim.events import Duration, Events
 from qgasim.faults import AnyFault, Fault, LiveFault
-from qgasim.findings import Finding, find
+from qgasim.findings import POLLS_PER_SECOND, Finding, find
 from qgasim.guest import Guest
 from qgasim.guest.clock import SteeredClock
 from qgasim.journal import Journal, describe, name_of
@@ -289,9 +289,13 @@ class LiveGuest(Events):
             return
         raise found
 
-    def findings(self) -> list[Finding]:
-        """Find what the client should not have done."""
-        return self.call(lambda: find(self.journal))
+    def findings(self, polls_per_second: int = POLLS_PER_SECOND) -> list[Finding]:
+        """Find what the client should not have done.
+
+        Args:
+            polls_per_second: how often it may ask the same.
+        """
+        return self.call(lambda: find(self.journal, polls_per_second=polls_per_second))
 
     def describe(self, last: int = 40) -> str:
         """Say what the guest is at and what it was asked last, for a report."""

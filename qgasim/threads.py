@@ -69,7 +69,11 @@ class Host:
             server.listen()
             self._nursery.start_soon(self._serve, server)
 
-        self._do(start)
+        try:
+            self._do(start)
+        except BaseException:
+            del self._ended[server]
+            raise
         return server
 
     def call(self, server: Server, function: Callable[[], T], patience: float | None = None) -> T:

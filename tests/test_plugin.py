@@ -246,6 +246,28 @@ class TestChannel:
     result.assert_outcomes(passed=4)
 
 
+def test_paths_are_relative_to_the_ini_file_the_test_or_the_working_directory(run: Run) -> None:
+    scenario = "qgasim: 1\nguest: {hostname: %s}\n"
+    run.pytester.makefile(".yaml", ini=scenario % "ini", option=scenario % "option")
+    tests = run.pytester.mkdir("tests")
+    (tests / "marker.yaml").write_text(scenario % "marker")
+    (tests / "option.yaml").write_text(scenario % "another")
+    text = """
+import pytest
+
+def test_default(qga):
+    assert qga.guest.hostname == HOSTNAME
+
+@pytest.mark.qgasim(scenario="marker.yaml")
+def test_marker(qga):
+    assert qga.guest.hostname == "marker"
+"""
+    for hostname, options in (("ini", ()), ("option", ("--qgasim-scenario=option.yaml",))):
+        (tests / "test_paths.py").write_text(text.replace("HOSTNAME", repr(hostname)))
+        result = run("", "tests", *options, ini="qgasim_scenario = ini.yaml")
+        result.assert_outcomes(passed=2)
+
+
 def test_a_matrix_runs_a_test_for_each_combination(run: Run) -> None:
     result = run(
         CLIENT
@@ -350,6 +372,38 @@ def test_fleet(qga_factory):
 """
     )
     result.assert_outcomes(passed=1)
+
+
+def test_a_directory_for_temporary_files_with_a_long_path_will_do(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    directory = tmp_path / ("x" * 100)
+    directory.mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
+    result = run("def test(qga):\n    assert len(qga.socket_path.encode()) <= 107\n")
+    result.assert_outcomes(passed=1)
+
+
+def test_too_many_guests_for_the_process_are_told_and_not_all_described(run: Run) -> None:
+    result = run(
+        """
+import resource
+
+def test_fleet(qga_factory):
+    qga_factory()
+    qga_factory(seed=7).journal.note("asked")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    for _ in range(64):
+        qga_factory()
+"""
+    )
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert "each needs a socket (`ulimit -n` says how many)" in text
+    assert text.count("to have it again") == 5
+    assert "state up, seed 7" in text
+    assert "more guests)" in text
 
 
 def test_the_guest_of_a_session_is_as_at_first_in_each_test(run: Run) -> None:

@@ -1,6 +1,7 @@
 """The guests of tests: made when a test asks, ended and judged when it is over."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import trio
 from msgspec import Struct
 
 from qgasim.channel import Channel
-from qgasim.errors import ScenarioError, ServerError
+from qgasim.errors import ListenError, ScenarioError, ServerError
 from qgasim.findings import Finding, find
 from qgasim.guest.clock import SteeredClock
 from qgasim.live import LiveGuest
@@ -34,6 +35,10 @@ FOUND: Final = "qgasim findings"
 #: How often is looked whether the server has noticed that a client has left, which a busy agent does
 #: not.
 NOTICING: Final = 20
+
+
+#: How long the path of the directory for temporary files may be.
+SHORT: Final = 80
 
 
 class LeftBehindWarning(pytest.PytestWarning):
@@ -69,13 +74,19 @@ def _blueprint(text: str) -> Blueprint:
         raise ScenarioError(found) from None
 
 
+def make_directory() -> str:
+    """Make a directory for sockets, with a short path: that of a socket has 107 bytes at most."""
+    directory = tempfile.gettempdir()
+    is_long = len(os.fsencode(directory)) > SHORT
+    return tempfile.mkdtemp(prefix="qga-", dir="/tmp" if is_long else directory)
+
+
 class Guests:
     """The guests of a test session: one thread, one directory of sockets."""
 
     def __init__(self) -> None:
         self._hosts: list[Host] = []
-        # Short: the path of a unix socket has 107 bytes at most.
-        self._directory = tempfile.mkdtemp(prefix="qga-")
+        self._directory = make_directory()
         self._owner = os.getpid()
         self._count = 0
         #: Who serves each guest: one at a time.
@@ -140,7 +151,13 @@ class Guests:
                 host, server = servers.pop()
                 host.stop(server)
             host = self._host()
-            servers.append((host, host.serve(channel, path)))
+            try:
+                servers.append((host, host.serve(channel, path)))
+            except OSError as error:
+                if error.errno != errno.EMFILE:
+                    raise
+                text = f"{len(self._servers)} guests are served, each needs a socket"
+                raise ListenError(f"{error.strerror}: {text} (`ulimit -n` says how many)") from None
             return path
 
         def call(function: Callable[[], Any], patience: float | None = None) -> Any:
@@ -218,7 +235,7 @@ async def lend_in_nursery(
 ) -> AsyncGenerator[TrioGuest]:
     """Serve a guest in a test's own nursery, on the clock of its trio."""
     node = node_of(request)
-    directory = tempfile.mkdtemp(prefix="qga-")
+    directory = make_directory()
     try:
         live = TrioGuest(_blueprint(wish.to_text()), nursery, f"{directory}/s")
         lent = Lent(live, wish)

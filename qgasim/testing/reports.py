@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import pytest
 
@@ -10,6 +11,9 @@ from qgasim.threads import PATIENCE
 
 __all__ = ["describe_guests", "forget_guests", "summarise"]
 
+#: How many guests of a test are described.
+SHOWN: Final = 5
+
 
 def describe_guests(item: pytest.Item) -> Iterator[tuple[str, str]]:
     """Give the sections of a failed test's report: what its guests were asked last."""
@@ -17,7 +21,9 @@ def describe_guests(item: pytest.Item) -> Iterator[tuple[str, str]]:
     of_session = item.session.stash.get(LENT, none)
     used = [lent for lent in of_session if lent.live.journal.entries]
     made = [*item.stash.get(LENT, none), *used]
-    for lent in made:
+    # Of many, those that were asked something.
+    shown = sorted(made, key=lambda lent: not lent.live.journal.entries)[:SHOWN]
+    for lent in shown:
         text = f"{_describe(lent)}\nto have it again: {lent.wish.to_command()}"
         yield f"qgasim {lent.live.socket_path}", text
     if made:
@@ -27,7 +33,8 @@ def describe_guests(item: pytest.Item) -> Iterator[tuple[str, str]]:
             if (value := item.config.getoption(f"--qgasim-{name}"))
         ]
         command = shlex.join(["pytest", item.nodeid, *options])
-        yield "qgasim", f"to run it again: {command}"
+        more = f"(and {len(made) - SHOWN} more guests)\n" if len(made) > SHOWN else ""
+        yield "qgasim", f"{more}to run it again: {command}"
 
 
 def _describe(lent: Lent) -> str:

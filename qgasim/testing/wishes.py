@@ -180,17 +180,21 @@ def _read_options(config: pytest.Config) -> dict[str, Any]:
         ScenarioError: they say what cannot be.
     """
     wanted: dict[str, Any] = {}
+    # Paths are relative to the ini file, or to where pytest was called.
+    called = config.invocation_params.dir / "-"
     for name in ("scenario", "agent", "seed", "findings"):
-        found = {
-            f"qgasim_{name} in {config.inipath or 'the ini file'}": config.getini(f"qgasim_{name}")
-        }
+        label = f"qgasim_{name} in {config.inipath or 'the ini file'}"
+        found = [(label, config.getini(f"qgasim_{name}"), config.inipath or called)]
         if name != "findings":
-            found[f"--qgasim-{name}"] = config.getoption(f"--qgasim-{name}")
-        for label, value in found.items():
-            if value:
-                is_number = name == "seed" and value.strip().removeprefix("-").isdecimal()
-                wanted[name] = int(value) if is_number else value
-                _check(name, wanted[name], label, None)
+            found.append((f"--qgasim-{name}", config.getoption(f"--qgasim-{name}"), called))
+        for label, value, beside in found:
+            if not value:
+                continue
+            is_number = name == "seed" and value.strip().removeprefix("-").isdecimal()
+            wanted[name] = int(value) if is_number else value
+            if name == "scenario":
+                wanted[name] = _find(value, label, beside)
+            _check(name, wanted[name], label, beside)
     return wanted
 
 

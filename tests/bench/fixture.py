@@ -6,6 +6,10 @@ import socket
 import statistics
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from qgasim.testing import Guests, Wish
 
@@ -30,11 +34,14 @@ def resident() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
 
 
-class Node:
-    """Stands for a test."""
+class Request:
+    """Stands for a test that asks for a guest."""
+
+    scope = "function"
+    path = Path(__file__)
 
     def __init__(self) -> None:
-        self.stash: dict[object, object] = {}
+        self.node = SimpleNamespace(stash=pytest.Stash())
 
 
 def tests(guests: Guests, count: int) -> tuple[float, float]:
@@ -43,7 +50,7 @@ def tests(guests: Guests, count: int) -> tuple[float, float]:
     costs: list[float] = []
     for _ in range(count):
         wall, cost = time.perf_counter(), time.process_time()
-        with guests.lend(Node(), Wish()) as make:  # type: ignore[arg-type]
+        with guests.lend(Request(), Wish()) as make:  # type: ignore[arg-type]
             ping(make().socket_path)
         walls.append(1e3 * (time.perf_counter() - wall))
         costs.append(1e3 * (time.process_time() - cost))
@@ -53,7 +60,7 @@ def tests(guests: Guests, count: int) -> tuple[float, float]:
 def fleet(guests: Guests, count: int) -> tuple[float, float]:
     """Give the seconds until *count* guests have answered, and the MB that they take."""
     before, start = resident(), time.perf_counter()
-    with guests.lend(Node(), Wish()) as make:  # type: ignore[arg-type]
+    with guests.lend(Request(), Wish()) as make:  # type: ignore[arg-type]
         paths = [make().socket_path for _ in range(count)]
         for path in paths:
             ping(path)
@@ -63,7 +70,7 @@ def fleet(guests: Guests, count: int) -> tuple[float, float]:
 def time_out(guests: Guests) -> float:
     """Give the ms that a test takes in which a freeze is not answered for an hour."""
     start = time.perf_counter()
-    with guests.lend(Node(), Wish()) as make:  # type: ignore[arg-type]
+    with guests.lend(Request(), Wish()) as make:  # type: ignore[arg-type]
         live = make()
         live.clock.stop()
         live.inject(kind="delay", on="guest-fsfreeze-freeze", by="1h")
