@@ -78,7 +78,7 @@ class Channel:
     @property
     def is_open(self) -> bool:
         """Whether a client can connect."""
-        return True
+        return not self.agent.disturber.is_refusing
 
     @property
     def port_is_open(self) -> bool | None:
@@ -323,7 +323,7 @@ class UnixListen(Channel):
     @property
     def is_open(self) -> bool:
         """Whether there is an agent to listen."""
-        return self.agent.process is not None
+        return self.agent.process is not None and super().is_open
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)

@@ -44,6 +44,7 @@ class Server:
         self._connection: socket.socket | None = None
         self._listener: socket.socket | None = None
         self._waiting_on: socket.socket | None = None
+        self._waiting: trio.CancelScope | None = None
         self._is_poked = False
         self._is_closed = False
         self._inode: int | None = None
@@ -146,19 +147,21 @@ class Server:
         self._is_poked = True
         if self._waiting_on is not None:
             trio.lowlevel.notify_closing(self._waiting_on)
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def _accept_one(self) -> None:
         self._close_if_gone()
         if self._is_closed:
             await trio.sleep_forever()
         elif not self.channel.is_open:
-            await self._wait(None, trio.sleep_forever)
+            await self._wait(trio.sleep_forever)
         elif self._listener is None:
             if isinstance(self._address, UnixAddress):
                 _remove(self._address.path, None)
             self.listen()
         else:
-            accepted = await self._wait(self._listener, partial(_accept, self._listener))
+            accepted = await self._wait(partial(_accept, self._listener))
             if accepted is not None:
                 self._connection = accepted
                 await self._converse(accepted, ends_early=self.channel.ends_when_sending_ends)
@@ -175,7 +178,7 @@ class Server:
             self._listener.close()
             self._listener = None
 
-    async def _wait(self, sock: socket.socket | None, wait: Callable[[], Awaitable[T]]) -> T | None:
+    async def _wait(self, wait: Callable[[], Awaitable[T]]) -> T | None:
         """Await *wait*; None when it is time to look at the channel again."""
         if self._is_poked:
             self._is_poked = False
@@ -186,14 +189,15 @@ class Server:
             event = self.channel.next_event()
             if event is not None:
                 deadline = trio.current_time() + self.channel.agent.guest.clock.host_delay(event)
-        self._waiting_on = sock
         result: T | None = None
-        with trio.CancelScope(deadline=deadline):
-            try:
-                result = await wait()
-            except trio.ClosedResourceError:
-                self._is_poked = False
-        self._waiting_on = None
+        with (
+            trio.CancelScope(deadline=deadline) as self._waiting,
+            contextlib.suppress(trio.ClosedResourceError),
+        ):
+            result = await wait()
+        self._waiting = None
+        if result is None:
+            self._is_poked = False
         return result
 
     async def _converse(self, sock: socket.socket, *, ends_early: bool) -> None:
@@ -224,7 +228,7 @@ class Server:
                     is_deaf = has_ended or channel.is_full
                     is_deaf |= self._peeked > 0 and channel.is_pending
                     wait = trio.sleep_forever if is_deaf else partial(take, sock)
-                    data = await self._wait(None if is_deaf else sock, wait)
+                    data = await self._wait(wait)
                     if data is None:
                         effects = channel.wake()
                         continue
@@ -258,7 +262,7 @@ class Server:
             self._close_listener()
             raise
         finally:
-            self._waiting_on = None
+            self._waiting_on = self._waiting = None
             channel.lose_client(unread=unread)
             # An agent that is gone refuses connects by the time its client sees the end.
             self._close_if_gone()

@@ -118,6 +118,78 @@ def test_after_a_half_close_requests_are_still_executed(tmp_path: Path) -> None:
         assert thread.call(lambda: thread.channel.agent.is_frozen)
 
 
+def is_refused(path: str) -> bool:
+    """Whether a connection is refused soon."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            connect(path).close()
+        except ConnectionRefusedError:
+            return True
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("channel", ["virtio-serial", "unix-listen"])
+def test_connections_are_refused_while_the_fault_is_on(channel: str, tmp_path: Path) -> None:
+    scenario = with_fault(
+        "{kind: refuse, accepts: false, name: no}", f", agent: {{channel: {channel}}}"
+    )
+    with serving(tmp_path, scenario) as thread:
+        disturber = thread.channel.agent.disturber
+        for _ in range(2):
+            assert is_refused(thread.path)
+            thread.call(lambda: disturber.switch("no", on=False))
+            with patient_client(thread.path) as client:
+                assert client.call("guest-ping") == {}
+            thread.call(lambda: disturber.switch("no", on=True))
+
+
+def test_connections_are_refused_for_a_time(tmp_path: Path) -> None:
+    scenario = with_fault("{kind: refuse, accepts: false, when: {uptime: 200ms, until: 400ms}}")
+    with serving(tmp_path, scenario) as thread:
+        assert is_refused(thread.path)
+        with patient_client(thread.path) as client:
+            assert client.call("guest-ping") == {}
+
+
+def patient_client(path: str) -> SyncClient:
+    """Connect as soon as that is possible."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return SyncClient(path, timeout=PATIENCE)
+        except ClientError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_an_agent_that_is_started_from_python_can_be_connected_to(tmp_path: Path) -> None:
+    with serving(tmp_path, "agent: {channel: unix-listen, respawn: never}") as thread:
+        agent = thread.channel.agent
+        thread.call(agent.stop)
+        assert is_refused(thread.path)
+        thread.call(agent.start)
+        with patient_client(thread.path) as client:
+            assert client.call("guest-ping") == {}
+
+
+def test_an_agent_that_hung_with_a_full_queue_serves_when_it_has_died(tmp_path: Path) -> None:
+    scenario = with_fault("{kind: hang, times: 1}")
+    with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
+        sock.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            flood(sock)
+        assert thread.call(lambda: thread.channel.is_full)
+        thread.call(lambda: thread.channel.agent.crash(0))
+        sock.settimeout(PATIENCE)
+        # What it had read is gone, perhaps in the middle of a request.
+        while read_line(sock) != PONG:
+            pass
+
+
 def test_the_next_client_is_served_when_the_fault_is_over(tmp_path: Path) -> None:
     for number, fault in enumerate(
         ["{kind: refuse, times: 1}", "{kind: accept_then_silence, times: 1}"]

@@ -86,6 +86,10 @@ guest:
             )
         ],
     ),
+    "connections that are counted and not accepted": (
+        "faults: [{kind: refuse, accepts: false, times: 3}]",
+        ["f:1:48: faults[0].times: connections that are not accepted cannot be counted"],
+    ),
     "a fault for a command that there is not": (
         "faults: [{kind: drop, on: guest-pong}]",
         [

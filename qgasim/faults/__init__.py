@@ -204,6 +204,11 @@ class Disturber:
         self._by_command.clear()
         self.is_idle = False
         self.may_reset |= isinstance(fault, Reset)
+        if isinstance(fault, Refuse) and isinstance(fault.when, FromUptime):
+            # Whoever listens looks then.
+            for uptime in (fault.when.uptime, fault.when.until):
+                if uptime:
+                    self.agent.guest.call_at(uptime, lambda: None, by_guest=False)
         if isinstance(fault, Stale) and fault.as_of is not None:
             self.agent.snapshots.keep(fault.as_of)
         return live
@@ -222,6 +227,17 @@ class Disturber:
             live.is_on = on
 
     # -- connections -----------------------------------------------------------------------------
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether nobody is to connect now."""
+        return not self.is_idle and any(
+            isinstance(live.fault, Refuse)
+            and not live.fault.accepts
+            and live.is_on
+            and _holds(live.fault, self.agent)
+            for live in self._faults
+        )
 
     def connect(self) -> Iterator[Effect]:
         """Take a client; give what it meets with."""

@@ -60,6 +60,10 @@ class HalfClose(_HangUp, frozen=True, kw_only=True, tag="half_close"):
 class Refuse(Fault, frozen=True, kw_only=True, tag="refuse"):
     """A client that connects is hung up on at once. Counts connections, whatever *on* says."""
 
+    #: Whether the connection is there before it is hung up on; if not, the system refuses it
+    #: (ECONNREFUSED), which cannot be counted.
+    accepts: bool = True
+
 
 class AcceptThenSilence(Fault, frozen=True, kw_only=True, tag="accept_then_silence"):
     """What a client sends is swallowed as long as it is connected. Counts connections."""

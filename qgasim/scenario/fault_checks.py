@@ -50,6 +50,12 @@ def _check_delay(fault: Delay) -> Wrong:
         yield given[1], f"there is '{given[0]}' already (expected one of the two)"
 
 
+def _check_refuse(fault: Refuse) -> Wrong:
+    for name in ("after", "times", "every", "probability"):
+        if not fault.accepts and getattr(fault, name) != getattr(Refuse(), name):
+            yield name, "connections that are not accepted cannot be counted"
+
+
 def _check_stale(fault: Stale) -> Wrong:
     if fault.age and fault.as_of is not None:
         yield "as_of", "there is 'age' already (expected one of the two)"
@@ -115,6 +121,7 @@ FAULT_CHECKS: Final[dict[type, Callable[[Any], Wrong]]] = {
     Edit: _check_edit,
     Fault: _check_fault,
     Garbage: _check_garbage,
+    Refuse: _check_refuse,
     Split: _check_split,
     Stale: _check_stale,
     Uniform: _check_uniform,
