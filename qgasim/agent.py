@@ -57,7 +57,7 @@ class AgentOptions(Struct, kw_only=True, frozen=True):
     #: The script of ``--fsfreeze-hook``; None: none.
     fsfreeze_hook: str | None = None
     #: How long after its end the service manager starts it again (ns); None: never.
-    respawn: int | None = 100_000_000
+    respawn: int | None = 0
     #: Whether a request is read only when its line ends.
     needs_newline: bool = False
     #: What answers in place of the guest, first match first.

@@ -280,12 +280,21 @@ def test_what_is_buffered_is_kept_by_sigterm_and_lost_by_sigkill(number: int, ke
 
 
 def test_requests_wait_for_the_new_process() -> None:
-    course = Course()
+    course = Course("agent: {respawn: 100ms}")
     kill(course)
     assert course.send(PING) == b""
     assert course.send(PING) == b""
     assert course.advance(0.05) == b""
     assert course.advance(0.06) == PONG * 2
+
+
+def test_an_agent_that_has_died_is_started_again_at_once() -> None:
+    # /lib/systemd/system/qemu-guest-agent.service of Debian 12: Restart=always, RestartSec=0.
+    course = Course()
+    course.say("guest-file-open", path="/etc/hostname")
+    kill(course)
+    assert course.send(PING) == PONG
+    assert "error" in course.say("guest-file-close", handle=1000)
 
 
 def test_an_agent_that_is_not_started_again_answers_nothing_and_takes_a_megabyte() -> None:

@@ -143,7 +143,9 @@ def test_an_event_happens_after_so_many_requests() -> None:
 
 
 def test_an_event_may_wait_for_certain_arguments() -> None:
-    guest = course("{do: agent_crashes, after: {command: guest-sync, arguments: {id: 7}}}")
+    guest = course(
+        "{do: agent_crashes, respawn: 100ms, after: {command: guest-sync, arguments: {id: 7}}}"
+    )
     for number in (6, 7):
         assert guest.say("guest-sync", id=number) == {"return": number}
     guest.advance(0)

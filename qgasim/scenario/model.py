@@ -55,8 +55,9 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     allow_rpcs: list[str] = field(default_factory=list[str])
     #: The guest's script of ``--fsfreeze-hook``.
     fsfreeze_hook: str | None = None
-    #: How long after its end the agent is started again.
-    respawn: Duration | Literal["never"] = 100_000_000
+    #: How long after its end the agent is started again; at once, as by Debian's systemd unit
+    #: (``RestartSec=0``), if not given.
+    respawn: Duration | Literal["never"] = 0
     #: What an agent that is not qemu-ga does differently.
     personality: Personality = field(default_factory=Personality)
 
