@@ -447,12 +447,7 @@ async def serve(
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep up to 62 MiB of freed memory for the next reply.
-
-    It gives memory back to the kernel above a threshold that follows the largest block freed; a
-    reply of megabytes would be faulted in page by page, each time anew. The block is never touched,
-    so it costs nothing, here or where there is no glibc.
-    """
+    """Have glibc keep up to 62 MiB of freed memory: else each long reply is faulted in page by page."""
     bytes(31 << 20)
 
 

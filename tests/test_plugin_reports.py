@@ -56,7 +56,8 @@ MARKER = r"""
 import pytest
 
 @pytest.mark.qgasim(agent="5.2", guest={
-    "hostname": "it's \"mine\" \\ %s",
+    "hostname": "mine",
+    "os": {"release": {"PRETTY_NAME": "it's \"mine\" \\ %s"}},
     "files": {"/etc/mine": {"source": "mine.txt"}, "/etc/source": {"entries": {"source": "text"}}},
 })
 def test_fails(qga_factory):
@@ -66,8 +67,8 @@ def test_fails(qga_factory):
 """
 
 
-def serve_again(command: str, directory: Path) -> tuple[Any, Any]:
-    """Run the command of a report in a shell, elsewhere; ask its guest for its name and a file."""
+def serve_again(command: str, directory: Path) -> tuple[Any, Any, Any]:
+    """Run the command of a report in a shell, elsewhere; ask its guest who it is."""
     program = directory / "qgasim"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qgasim "$@"\n')
     program.chmod(0o755)
@@ -81,9 +82,10 @@ def serve_again(command: str, directory: Path) -> tuple[Any, Any]:
         ready = json.loads(process.stdout.readline())
         with SyncClient(ready["path"]) as client:
             name = client.call("guest-get-host-name")["host-name"]
+            pretty = client.call("guest-get-osinfo")["pretty-name"]
             version = client.call("guest-info")["version"]
         os.kill(ready["pid"], 15)
-    return name, version
+    return name, pretty, version
 
 
 def test_the_command_of_a_failed_test_serves_its_guest_with_all_that_the_marker_says(
@@ -94,8 +96,11 @@ def test_the_command_of_a_failed_test_serves_its_guest_with_all_that_the_marker_
     result.assert_outcomes(failed=1)
     first, second = re.findall("to have it again: (.*)", result.stdout.str())
     assert "mine.txt" in first
-    assert serve_again(first, tmp_path) == ('it\'s "mine" \\ %s', "5.2.0")
-    assert serve_again(second, tmp_path) == ("other", "5.2.0")
+    pretty = 'it\'s "mine" \\ %s'
+    assert serve_again(first, tmp_path) == ("mine", pretty, "5.2.0")
+    # What the factory is given takes the place of what the marker says of the guest.
+    debian = "Debian GNU/Linux 12 (bookworm)"
+    assert serve_again(second, tmp_path) == ("other", debian, "5.2.0")
     assert '"seed": 4' in second
 
 
@@ -268,7 +273,7 @@ MARKERS = {
     "qgasim(agent='1.0')": "agent: no such release of qemu-ga: '1.0'",
     "qgasim('debian-12')": "takes keywords only, as in scenario=...",
     "qgasim(findings='never')": "findings: expected one of report, error, off, found 'never'",
-    "qgasim(scenario='debian12')": "`qgasim scenarios` (did you mean 'debian-12'?)",
+    "qgasim(scenario='debian12')": "no such scenario (did you mean 'debian-12'?)",
     "qgasim(channel='virtio')": "found 'virtio' (did you mean 'virtio-serial'?)",
     "qgasim(seed='x')": "seed: expected a number, found 'x'",
     "qgasim(guest={'hostname': b'x'})": "guest: cannot be written in a scenario",

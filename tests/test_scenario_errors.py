@@ -150,6 +150,19 @@ guest:
             "f:1:85: faults[2].random: expected at most 1 MiB, found 2097152",
         ],
     ),
+    "faults without a bound": (
+        "faults: [{kind: corrupt, bits: 2000000}, {kind: huge, size: 65MiB}]",
+        [
+            "f:1:32: faults[0].bits: expected at most 1048576, found 2000000",
+            "f:1:61: faults[1].size: expected at most 64 MiB, found 68157440",
+        ],
+    ),
+    "interfaces without a bound": (
+        "guest: {nics: [{name: 'e{i}', count: 9223372036854775808}]}",
+        [
+            "f:1:38: guest.nics[0].count: expected from 1 to 10000, found 9223372036854775808",
+        ],
+    ),
     "nothing to corrupt or to edit": (
         "faults: [{kind: corrupt}, {kind: edit}]",
         [

@@ -142,7 +142,8 @@ def _show_time(value: int) -> str:
         return f"{seconds}.{nanoseconds:09}"
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     fraction = f".{nanoseconds // 1000:06}" if nanoseconds else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    # Not %Y, which leaves out the zeros of early years.
+    return f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}{fraction}Z"
 
 
 def _show_errno(value: int) -> int | str:

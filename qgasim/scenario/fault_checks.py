@@ -5,7 +5,7 @@ from typing import Any, Final, get_args
 
 from qgasim.faults.base import Fault
 from qgasim.faults.connection import AcceptThenSilence, Refuse
-from qgasim.faults.content import Edit, Stale, parse_pointer
+from qgasim.faults.content import Edit, Huge, Stale, parse_pointer
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split
 from qgasim.faults.timing import Delay, Uniform
 from qgasim.matching import compile_match
@@ -13,6 +13,11 @@ from qgasim.scenario.checks import Wrong
 from qgasim.states import State
 
 __all__ = ["FAULT_CHECKS"]
+
+#: Bits to flip in a reply, each of which takes a moment.
+BITS_LIMIT: Final = 1 << 20
+#: The largest reply to pad: the largest that an agent gives is 64 MiB of base64.
+HUGE_LIMIT: Final = 64 << 20
 
 
 def _check_fault(fault: Fault) -> Wrong:
@@ -99,6 +104,13 @@ def _check_garbage(fault: Garbage) -> Wrong:
 def _check_corrupt(fault: Corrupt) -> Wrong:
     if not fault.at and fault.bits < 1:
         yield "", "nothing to corrupt (expected at or bits)"
+    if fault.bits > BITS_LIMIT:
+        yield "bits", f"expected at most {BITS_LIMIT}, found {fault.bits}"
+
+
+def _check_huge(fault: Huge) -> Wrong:
+    if fault.size > HUGE_LIMIT:
+        yield "size", f"expected at most 64 MiB, found {fault.size}"
 
 
 def _check_edit(fault: Edit) -> Wrong:
@@ -121,6 +133,7 @@ FAULT_CHECKS: Final[dict[type, Callable[[Any], Wrong]]] = {
     Edit: _check_edit,
     Fault: _check_fault,
     Garbage: _check_garbage,
+    Huge: _check_huge,
     Refuse: _check_refuse,
     Split: _check_split,
     Stale: _check_stale,

@@ -41,7 +41,7 @@ from qgasim.scenario.windows_checks import (
     check_windows,
 )
 
-__all__ = ["check_address", "check_owners", "check_place"]
+__all__ = ["NIC_LIMIT", "check_address", "check_owners", "check_place"]
 
 #: More than Linux can have.
 VCPU_LIMIT: Final = 8192
@@ -347,6 +347,9 @@ def _check_nics(guest: GuestSettings) -> Wrong:
     names: dict[str, int] = {}
     seen: dict[str, str] = {}
     for number, nic in enumerate(guest.nics):
+        if nic.count > NIC_LIMIT:
+            # Told already; to count so far would take for ever.
+            continue
         for _, name in counted(nic.name, nic.count):
             if name in names:
                 text = f"the name '{name}' twice (first in entry {names[name]})"

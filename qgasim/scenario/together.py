@@ -11,7 +11,7 @@ from qgasim.scenario.checks import Wrong, checks, did_you_mean
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import counted
 from qgasim.scenario.fleet import WITHIN
-from qgasim.scenario.guest_checks import check_address, check_owners, check_place
+from qgasim.scenario.guest_checks import NIC_LIMIT, check_address, check_owners, check_place
 from qgasim.scenario.model import AgentSettings, Scenario
 from qgasim.scenario.nemesis import Nemesis
 from qgasim.snapshot import NAMED_LIMIT
@@ -176,7 +176,11 @@ def _check_timeline(scenario: Scenario) -> Wrong:
     if not scenario.timeline:
         return
     snapshots = {event.name for event in scenario.timeline if isinstance(event, TakeSnapshot)}
-    nics = {name for nic in scenario.guest.nics for _, name in counted(nic.name, nic.count)}
+    nics = {
+        name
+        for nic in scenario.guest.nics
+        for _, name in counted(nic.name, min(nic.count, NIC_LIMIT))
+    }
     nics |= {event.nic.name for event in scenario.timeline if isinstance(event, NicAppears)}
     for index, event in enumerate(scenario.timeline):
         path = f"timeline[{index}]"

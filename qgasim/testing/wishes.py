@@ -153,7 +153,7 @@ def _find(scenario: Any, label: str, beside: Path | None) -> str:
     try:
         return str(find_scenario(name, beside).resolve())
     except ScenarioError as error:
-        raise ScenarioError(f"{label}: {error}{did_you_mean(name, shipped)}") from None
+        raise ScenarioError(f"{label}: {error}") from None
 
 
 # -- what is wanted --------------------------------------------------------------------------------
