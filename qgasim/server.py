@@ -451,8 +451,7 @@ def keep_freed_memory() -> None:
     bytes(31 << 20)
 
 
-async def _cancel_without_parent(scope: trio.CancelScope) -> None:
-    parent = os.getppid()
+async def _cancel_without_parent(scope: trio.CancelScope, parent: int) -> None:
     while os.getppid() == parent:  # noqa: ASYNC110 - the kernel tells nobody
         await trio.sleep(PARENT_INTERVAL)
     scope.cancel()
@@ -473,6 +472,8 @@ def run(
         on_ready: called when clients can connect, with where.
         ends_with_parent: end when the process that started this one has ended, too.
     """
+    # Before it is told that clients can connect: it may end as soon as it hears that.
+    parent = os.getppid()
     server = Server(channel, address)
     server.listen()
     keep_freed_memory()
@@ -487,7 +488,7 @@ def run(
 
                 nursery.start_soon(serve_and_end)
                 if ends_with_parent:
-                    nursery.start_soon(_cancel_without_parent, nursery.cancel_scope)
+                    nursery.start_soon(_cancel_without_parent, nursery.cancel_scope, parent)
                 on_ready(server.address)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
