@@ -49,7 +49,7 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     keep_unread: bool = False
     #: Whether the agent reads a request only when its line has ended, as Apple's does.
     needs_newline: bool = False
-    #: Commands that the agent refuses.
+    #: Commands that the agent refuses; names that it does not know are ignored, as qemu-ga does.
     block_rpcs: list[str] = field(default_factory=list[str])
     #: If there are any, the only commands that the agent does not refuse.
     allow_rpcs: list[str] = field(default_factory=list[str])
@@ -166,10 +166,6 @@ class Blueprint:
         wrong = list(conform(scenario, Scenario))
         if not wrong:
             wrong = [*check(scenario), *embed(scenario.guest.files, lambda _: "")]
-            # The command line is qemu-ga's: names that it does not know are ignored there (recorded:
-            # config/block-unknown-name-info).
-            place_at = _place_at(scenario)
-            wrong = [w for w in wrong if place_at(w[0]) not in ("--block-rpcs", "--allow-rpcs")]
         if wrong:
             raise tell_wrong(scenario, wrong)
         self._original = scenario

@@ -40,7 +40,6 @@ def build(config: Config) -> Channel:
     """
     blueprint = plan(has_port=config.texts["method"] in PORT_METHODS)
     options = blueprint.options
-    # Past the checks of scenarios: qemu-ga takes names that no release has.
     blueprint.options = structs.replace(
         options,
         respawn=None,
