@@ -11,7 +11,6 @@ import contextlib
 import math
 import os
 import select
-import signal
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,15 +23,15 @@ from qgasim.channel import Channel
 from qgasim.effects import Close, Effect, Wait
 from qgasim.listen import Address, AgentAddress, Stdio, TcpAddress, UnixAddress
 
-__all__ = ["Server", "keep_freed_memory", "run", "serve"]
+__all__ = ["Server", "serve"]
 
 T = TypeVar("T")
 #: Replies are joined up to this size before they are sent.
 SEND_SIZE: Final = 1 << 16
 RECEIVE_SIZE: Final = 1 << 16
 EAGER_PASSES: Final = 6
-#: How often is looked whether the parent process is still there, in seconds.
-PARENT_INTERVAL: Final = 0.25
+#: So many requests that came at once are read before other tasks are let run.
+EAGER_READS: Final = 16
 
 
 class Server:
@@ -46,6 +45,7 @@ class Server:
         self._waiting_on: socket.socket | None = None
         self._waiting: trio.CancelScope | None = None
         self._is_poked = False
+        self._reads_left = EAGER_READS
         self._is_closed = False
         self._inode: int | None = None
         #: What the client got since it last sent something.
@@ -326,12 +326,18 @@ class Server:
         """Receive something; `trio.ClosedResourceError` if `poke` was called meanwhile."""
         # Who has just been answered often asks again at once: to look a few times, letting other
         # tasks run, costs less than to fall asleep and be woken.
-        for _ in range(EAGER_PASSES):
+        if self._reads_left:
+            self._reads_left -= 1
+            # A client on the same processor can ask only now.
+            os.sched_yield()
+        else:
+            self._reads_left = EAGER_READS
             await trio.lowlevel.checkpoint()
+        for _ in range(EAGER_PASSES):
             try:
                 return sock.recv(RECEIVE_SIZE)
             except BlockingIOError:
-                continue
+                await trio.lowlevel.checkpoint()
         while not self._is_poked:
             await trio.lowlevel.wait_readable(sock)
             try:
@@ -357,14 +363,15 @@ class Server:
             self._peeked -= len(sock.recv(self._peeked))
 
     async def _send(self, sock: socket.socket, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
+        left: bytes | memoryview = data
+        while left:
             try:
-                view = view[sock.send(view) :]
+                sent = sock.send(left)
+                left = memoryview(left)[sent:] if sent < len(left) else b""
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(sock)
             except OSError:
-                self._unsent = bytes(view)
+                self._unsent = bytes(left)
                 raise
         if self.channel.keeps_unread:
             self._sent += data
@@ -420,9 +427,6 @@ def _remove(path: str, inode: int | None) -> None:
         pass
 
 
-# -- ways to run it --------------------------------------------------------------------------------
-
-
 async def serve(
     channel: Channel,
     address: Address | str,
@@ -444,56 +448,3 @@ async def serve(
     server.listen()
     task_status.started(server)
     await server.serve()
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep up to 62 MiB of freed memory: else each long reply is faulted in page by page."""
-    bytes(31 << 20)
-
-
-async def _cancel_without_parent(scope: trio.CancelScope, parent: int) -> None:
-    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel tells nobody
-        await trio.sleep(PARENT_INTERVAL)
-    scope.cancel()
-
-
-def run(
-    channel: Channel,
-    address: Address,
-    on_ready: Callable[[Address], None],
-    *,
-    ends_with_parent: bool = False,
-) -> None:
-    """Serve until SIGINT or SIGTERM.
-
-    Args:
-        channel: what `Scenario.build` made.
-        address: where.
-        on_ready: called when clients can connect, with where.
-        ends_with_parent: end when the process that started this one has ended, too.
-    """
-    # Before it is told that clients can connect: it may end as soon as it hears that.
-    parent = os.getppid()
-    server = Server(channel, address)
-    server.listen()
-    keep_freed_memory()
-
-    async def main() -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as nursery:
-
-                async def serve_and_end() -> None:
-                    await server.serve()
-                    nursery.cancel_scope.cancel()
-
-                nursery.start_soon(serve_and_end)
-                if ends_with_parent:
-                    nursery.start_soon(_cancel_without_parent, nursery.cancel_scope, parent)
-                on_ready(server.address)
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-
-    try:
-        trio.run(main)
-    except KeyboardInterrupt:  # before the receiver was there
-        return

@@ -66,6 +66,7 @@ LAYERS: dict[str, set[str]] = {
     "findings": {"base64", "channel", "errors", "faults", "journal", "wire"},
     "listen": {"errors"},
     "server": {"effects", "channel", "listen"},
+    "foreground": {"channel", "listen", "server"},
     "threads": {"channel", "errors", "listen", "server"},
     "proxy": set(),
     "events": set(),
@@ -108,6 +109,7 @@ LAYERS: dict[str, set[str]] = {
         "commands",
         "dialect",
         "errors",
+        "foreground",
         "listen",
         "registry",
         "scenario",
@@ -131,9 +133,9 @@ LAYERS: dict[str, set[str]] = {
         "compare",
         "dialect",
         "errors",
+        "foreground",
         "listen",
         "scenario",
-        "server",
         "threads",
         "wire",
     },
@@ -173,6 +175,7 @@ TYPES_ONLY: dict[str, set[str]] = {
 #: Who may import what does I/O, waits, or is somebody else's.
 RESTRICTED: dict[str, set[str]] = {
     "trio": {
+        "foreground",
         "server",
         "standin.ports",
         "standin.process",

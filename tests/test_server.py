@@ -15,7 +15,7 @@ import trio
 from qgasim.client import SyncClient
 from qgasim.errors import ClientError, ListenError
 from qgasim.scenario import loads
-from qgasim.server import serve
+from qgasim.server import EAGER_READS, Server, serve
 from qgasim.threads import ServerThread
 from tests.serving import PATIENCE, connect, read_line, serving
 
@@ -334,3 +334,38 @@ def test_a_server_can_be_a_task_of_ones_own(tmp_path: Path) -> None:
 
     assert trio.run(main) == PONG
     assert not os.path.exists(path)
+
+
+class Eager(socket.socket):
+    """A client that has always asked again, a thousand times, and reads everything."""
+
+    asked = 0
+
+    def recv(self, *_: Any) -> bytes:
+        self.asked += 1
+        return PING if self.asked <= 1000 else b""
+
+    def send(self, data: Any, *_: Any) -> int:
+        return len(data)
+
+
+def test_a_client_that_asks_without_end_lets_other_tasks_run() -> None:
+    runs = 0
+
+    async def run() -> None:
+        nonlocal runs
+        while True:
+            await trio.lowlevel.checkpoint()
+            runs += 1
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        server = Server(loads("qgasim: 1").build(), "unused")
+        with theirs, Eager(fileno=ours.detach()) as client:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await server._converse(client, ends_early=False)
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert runs > 1000 // (2 * EAGER_READS)

@@ -152,9 +152,9 @@ def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: s
 
 
 def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
+    from qgasim.foreground import run  # noqa: PLC0415
     from qgasim.listen import UnixAddress  # noqa: PLC0415
     from qgasim.scenario.shares import parse_share  # noqa: PLC0415
-    from qgasim.server import run  # noqa: PLC0415
 
     scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]

@@ -41,7 +41,7 @@ class Power:
     @property
     def is_running(self) -> bool:
         """Whether programs, the agent among them, get to run."""
-        return self.state == "running" and not self.is_paused
+        return self.state == "running" and not self.guest.clock.is_stopped
 
     @property
     def is_paused(self) -> bool:

@@ -12,8 +12,9 @@ import trio
 
 from qgasim.channel import Channel, UnixListen
 from qgasim.errors import ListenError
+from qgasim.foreground import keep_freed_memory
 from qgasim.listen import AgentAddress, Stdio
-from qgasim.server import Server, keep_freed_memory
+from qgasim.server import Server
 from qgasim.standin.log import Log
 from qgasim.standin.ports import OpenPort, Port, tell_data
 
