@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Final, TypeVar
@@ -45,6 +46,7 @@ class Server:
         self._waiting_on: socket.socket | None = None
         self._waiting: trio.CancelScope | None = None
         self._is_poked = False
+        self._passes = EAGER_PASSES
         self._reads_left = EAGER_READS
         self._is_closed = False
         self._inode: int | None = None
@@ -81,9 +83,9 @@ class Server:
     def _name_client(self, sock: socket.socket) -> str:
         if not isinstance(self._address, UnixAddress):
             return "a client"
-        peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        (process,) = struct.unpack_from("i", peer)
-        return "a client of this process" if process == os.getpid() else f"process {process}"
+        if _is_of_this_process(sock):
+            return "a client of this process"
+        return f"process {_peer(sock)}"
 
     def listen(self) -> None:
         """Let clients connect.
@@ -216,6 +218,8 @@ class Server:
         self._peeked = 0
         # Who is at the other end of a unix socket sees a reset if it is closed with something unread.
         is_unix = sock.family == socket.AF_UNIX and not isinstance(self._address, Stdio)
+        # A client in another thread of this process cannot ask while this one looks.
+        self._passes = 1 if _is_of_this_process(sock) else EAGER_PASSES
         peeks = channel.may_reset and is_unix
         take = self._peek if peeks else self._receive
         has_ended = False
@@ -333,7 +337,7 @@ class Server:
         else:
             self._reads_left = EAGER_READS
             await trio.lowlevel.checkpoint()
-        for _ in range(EAGER_PASSES):
+        for _ in range(self._passes):
             try:
                 return sock.recv(RECEIVE_SIZE)
             except BlockingIOError:
@@ -375,6 +379,16 @@ class Server:
                 raise
         if self.channel.keeps_unread:
             self._sent += data
+
+
+def _peer(sock: socket.socket) -> int:
+    """Give the process at the other end of a unix socket."""
+    # struct ucred begins with it.
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)
+
+
+def _is_of_this_process(sock: socket.socket) -> bool:
+    return sock.family == socket.AF_UNIX and _peer(sock) == os.getpid()
 
 
 def _has_hung_up(sock: socket.socket) -> bool:
