@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import OLDEST, Version
-from qgasim.guest.programs import PROGRAMS
+from qgasim.guest.programs.registry import PROGRAMS
 from qgasim.registry import Command
 from qgasim.schema import Alternate, Since, strip
 

@@ -56,7 +56,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     _check_markers(metafunc.definition, pytest.Collector.CollectError)
     matrix = metafunc.definition.get_closest_marker("qgasim_matrix")
     if matrix is not None and "qgasim_wish" in metafunc.fixturenames:
-        from qgasim.testing import read_matrix  # noqa: PLC0415
+        from qgasim.testing import read_matrix
 
         cases = read_matrix(matrix.kwargs)
         metafunc.parametrize("qgasim_wish", cases.values(), ids=cases.keys(), indirect=True)
@@ -66,8 +66,8 @@ def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
     markers = [marker for marker in item.iter_markers() if marker.name in MARKERS]
     if not markers:
         return
-    from qgasim.errors import ScenarioError  # noqa: PLC0415
-    from qgasim.testing import check_marker  # noqa: PLC0415
+    from qgasim.errors import ScenarioError
+    from qgasim.testing import check_marker
 
     try:
         for marker in markers:
@@ -94,7 +94,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             text = "@pytest.mark.qgasim_matrix: pytest does not multiply tests of unittest"
             raise pytest.UsageError(f"{item.nodeid}: {text}")
     if is_asked_for:
-        from qgasim.testing import check_options  # noqa: PLC0415
+        from qgasim.testing import check_options
 
         check_options(session.config)
 
@@ -105,7 +105,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def qgasim_guests(request: pytest.FixtureRequest) -> "Iterator[Guests]":
     """All guests of a session, in one thread."""
-    from qgasim.testing import Guests  # noqa: PLC0415
+    from qgasim.testing import Guests
 
     guests = request.config.stash[GUESTS] = Guests()
     yield guests
@@ -116,7 +116,7 @@ def qgasim_guests(request: pytest.FixtureRequest) -> "Iterator[Guests]":
 @pytest.fixture
 def qgasim_wish(request: pytest.FixtureRequest) -> "Wish":
     """What the test has asked for: by markers, options and the ini file."""
-    from qgasim.testing import read_wish  # noqa: PLC0415
+    from qgasim.testing import read_wish
 
     with _told():
         return read_wish(request)
@@ -125,7 +125,7 @@ def qgasim_wish(request: pytest.FixtureRequest) -> "Wish":
 @contextmanager
 def _told() -> Generator[None]:
     """Tell what is wrong with a scenario in its own words, and no more."""
-    from qgasim.errors import ScenarioError  # noqa: PLC0415
+    from qgasim.errors import ScenarioError
 
     try:
         yield
@@ -156,7 +156,7 @@ def qga_factory(
 @pytest.fixture(scope="session")
 def qga_session(request: pytest.FixtureRequest, qgasim_guests: "Guests") -> "Iterator[LiveGuest]":
     """A guest for all tests, at one path; each test that asks for it finds it as it was at first."""
-    from qgasim.testing import read_wish  # noqa: PLC0415
+    from qgasim.testing import read_wish
 
     with _told():
         wish = read_wish(request)
@@ -171,7 +171,7 @@ async def qga_trio(
     request: pytest.FixtureRequest, qgasim_wish: "Wish", nursery: Any
 ) -> "AsyncIterator[TrioGuest]":
     """A guest in the nursery of a trio test: with `autojump_clock`, an hour takes no time."""
-    from qgasim.testing import lend_in_nursery  # noqa: PLC0415
+    from qgasim.testing import lend_in_nursery
 
     async with lend_in_nursery(request, qgasim_wish, nursery) as live:
         yield live
@@ -199,7 +199,7 @@ def pytest_runtest_makereport(
     """Show what the guests of a failed test were asked, and how to have them again."""
     report = yield
     if report.failed and not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
-        from qgasim.testing import describe_guests  # noqa: PLC0415
+        from qgasim.testing import describe_guests
 
         report.sections += describe_guests(item)
     return report
@@ -210,7 +210,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Let go of a test's guests when all is told."""
     result = yield
     if GUESTS in item.config.stash:
-        from qgasim.testing import forget_guests  # noqa: PLC0415
+        from qgasim.testing import forget_guests
 
         forget_guests(item)
     return result
@@ -220,7 +220,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Show what clients should not have done, of the tests that did not fail for it."""
     reports = [report for some in terminalreporter.stats.values() for report in some]
     if any("qgasim" in title for report in reports for title, _ in getattr(report, "sections", ())):
-        from qgasim.testing import summarise  # noqa: PLC0415
+        from qgasim.testing import summarise
 
         if lines := list(summarise(reports)):
             terminalreporter.section("qgasim findings")

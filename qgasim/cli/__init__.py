@@ -25,7 +25,7 @@ _COMMANDS: Final = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status."""
-    from qgasim.errors import QgaSimError  # noqa: PLC0415
+    from qgasim.errors import QgaSimError
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments.pop(0) if arguments and arguments[0] in _COMMANDS else "serve"

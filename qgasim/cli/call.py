@@ -53,8 +53,8 @@ def _command_arguments(parser: Parser, words: list[str]) -> dict[str, Any]:
 
 
 def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
-    from qgasim.client import SyncClient  # noqa: PLC0415
-    from qgasim.errors import ClientError  # noqa: PLC0415
+    from qgasim.client import SyncClient
+    from qgasim.errors import ClientError
 
     message: dict[str, Any] = {"execute": options.command}
     if arguments:

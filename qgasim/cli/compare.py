@@ -49,8 +49,8 @@ def compare(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON, with nothing cut short")
     options = parser.parse_args(arguments)
 
-    from qgasim.compare import RealAgent, compare  # noqa: PLC0415
-    from qgasim.dialect import find_dialect  # noqa: PLC0415
+    from qgasim.compare import RealAgent, compare
+    from qgasim.dialect import find_dialect
 
     if options.agent is not None and find_dialect(options.agent) is None:
         parser.error(f"--agent: no such release: '{options.agent}'")
@@ -65,7 +65,7 @@ def compare(arguments: list[str]) -> int:
 
 
 def _address(parser: Parser, text: str) -> "Address":
-    from qgasim.listen import UnixAddress, parse_address  # noqa: PLC0415
+    from qgasim.listen import UnixAddress, parse_address
 
     if not text.startswith(_PREFIXES):
         return UnixAddress(text)

@@ -100,10 +100,10 @@ def serve_parser() -> argparse.ArgumentParser:
 
 def serve(arguments: list[str]) -> int:
     """Serve a guest until SIGINT or SIGTERM."""
-    from qgasim.listen import UnixAddress, parse_address  # noqa: PLC0415
+    from qgasim.listen import UnixAddress, parse_address
 
     # Only now: `qgasim --help` should not wait for it.
-    from qgasim.scenario import load  # noqa: PLC0415
+    from qgasim.scenario import load
 
     parser = serve_parser()
     options = parser.parse_args(arguments)
@@ -131,7 +131,7 @@ def serve(arguments: list[str]) -> int:
 
 
 def _check_ready_fd(number: int | None) -> None:
-    from qgasim.errors import QgaSimError  # noqa: PLC0415
+    from qgasim.errors import QgaSimError
 
     if number is not None:
         try:
@@ -141,7 +141,7 @@ def _check_ready_fd(number: int | None) -> None:
 
 
 def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: str) -> int:
-    from qgasim.cli.fleet import serve_fleet  # noqa: PLC0415
+    from qgasim.cli.fleet import serve_fleet
 
     for guest in scenario.fleet.values():
         with_options(guest, options)
@@ -152,9 +152,9 @@ def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: s
 
 
 def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
-    from qgasim.foreground import run  # noqa: PLC0415
-    from qgasim.listen import UnixAddress  # noqa: PLC0415
-    from qgasim.scenario.shares import parse_share  # noqa: PLC0415
+    from qgasim.foreground import run
+    from qgasim.listen import UnixAddress
+    from qgasim.scenario.shares import parse_share
 
     scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]
@@ -201,7 +201,7 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
 
 def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario":
     """Change *scenario* as the command line says."""
-    from qgasim.scenario import remember_place  # noqa: PLC0415
+    from qgasim.scenario import remember_place
 
     settings = scenario.agent
     if options.agent is not None:
@@ -222,7 +222,7 @@ class _Log:
     WIDTH: Final = 160
 
     def __init__(self, path: str | None, *, in_full: bool, is_quiet: bool) -> None:
-        from qgasim.errors import QgaSimError  # noqa: PLC0415
+        from qgasim.errors import QgaSimError
 
         self._in_full = in_full
         self._prefix = b""
@@ -278,7 +278,7 @@ class _Log:
 
 
 def _show(request: Any) -> bytes:
-    from qgasim.errors import CommandError  # noqa: PLC0415
-    from qgasim.wire import encode  # noqa: PLC0415
+    from qgasim.errors import CommandError
+    from qgasim.wire import encode
 
     return b"(no request)" if isinstance(request, CommandError) else encode(request).encode("ascii")

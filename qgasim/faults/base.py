@@ -81,11 +81,11 @@ class Fault(Struct, frozen=True, kw_only=True, tag_field="kind"):
     #: What it is called, to be switched on and off.
     name: str = ""
 
-    def before(self, exchange: Exchange) -> bytes | None:  # noqa: ARG002
+    def before(self, exchange: Exchange) -> bytes | None:
         """Give the reply that stands in for the command's; None: let the command run."""
         return None
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Give what becomes of the effects of the request."""
         return effects
 

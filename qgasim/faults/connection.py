@@ -24,7 +24,7 @@ class _HangUp(Fault, frozen=True, kw_only=True):
     #: When: before the reply, in its middle, or after it.
     at: Literal["before", "middle", "after"] = "before"
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Hang up."""
         close = Close(self.how)
         if self.at == "before":
@@ -75,7 +75,7 @@ class Crash(Fault, frozen=True, kw_only=True, tag="crash"):
     #: After how long it is started again; absent: as ``agent.respawn`` says.
     respawn: Duration | None = None
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Die."""
         exchange.crash(self.respawn)
         return []

@@ -104,7 +104,7 @@ class Edit(Fault, frozen=True, kw_only=True, tag="edit"):
     #: indices as names.
     retype: dict[str, JsonType] = field(default_factory=dict[str, JsonType])
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Change it; places that there are not are passed over."""
         return rewrite_value(effects, self._edited)
 
@@ -168,7 +168,7 @@ def _change_at(container: Any, path: list[str], change: Change) -> None:
 class Empty(Fault, frozen=True, kw_only=True, tag="empty"):
     """The value that is returned is empty: an object without members, a list without items."""
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Empty it; a number becomes zero."""
         return rewrite_value(effects, lambda value: type(value)())
 
@@ -179,7 +179,7 @@ class Huge(Fault, frozen=True, kw_only=True, tag="huge"):
     #: How many bytes it has then.
     size: Size
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Pad it."""
 
         def pad(reply: bytes) -> bytes:

@@ -31,7 +31,7 @@ class Truncate(Fault, frozen=True, kw_only=True, tag="truncate"):
     #: How many bytes; a reply that is shorter stays whole.
     keep: Size
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Cut."""
         left = self.keep
         cut: list[Effect] = []
@@ -143,7 +143,7 @@ class Corrupt(Fault, frozen=True, kw_only=True, tag="corrupt"):
 class Duplicate(Fault, frozen=True, kw_only=True, tag="duplicate"):
     """The reply comes twice."""
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Send it again."""
         return [*effects, join_bytes(effects)]
 
@@ -160,7 +160,7 @@ class Reorder(Fault, frozen=True, kw_only=True, tag="reorder"):
 class _Edited(Fault, frozen=True, kw_only=True):
     """A fault that changes the reply as a whole."""
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Change it."""
         return rewrite(effects, self.change)
 

@@ -111,11 +111,11 @@ class Leak(Fault, frozen=True, kw_only=True, tag="leak"):
 class Hang(Fault, frozen=True, kw_only=True, tag="hang"):
     """The agent hangs: the command does not run, no reply comes, later requests queue."""
 
-    def before(self, exchange: Exchange) -> bytes | None:  # noqa: ARG002
+    def before(self, exchange: Exchange) -> bytes | None:
         """Do not run the command."""
         return b""
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Wait for what does not come."""
         return [Wait(FOR_EVER), *effects]
 
@@ -123,7 +123,7 @@ class Hang(Fault, frozen=True, kw_only=True, tag="hang"):
 class Drop(Fault, frozen=True, kw_only=True, tag="drop"):
     """The command runs, and its reply is lost."""
 
-    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:  # noqa: ARG002
+    def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Take the reply away."""
         return [effect for effect in effects if not isinstance(effect, bytes)]
 
@@ -131,7 +131,7 @@ class Drop(Fault, frozen=True, kw_only=True, tag="drop"):
 class Ignore(Fault, frozen=True, kw_only=True, tag="ignore"):
     """The command does not even run; no reply comes."""
 
-    def before(self, exchange: Exchange) -> bytes | None:  # noqa: ARG002
+    def before(self, exchange: Exchange) -> bytes | None:
         """Do not run the command."""
         return b""
 

@@ -22,7 +22,7 @@ from qgasim.guest.network import Nic
 from qgasim.guest.nodes import Budget, Volume
 from qgasim.guest.power import Power
 from qgasim.guest.processes import Processes, Program, wait_for_ever
-from qgasim.guest.programs import find_builtin
+from qgasim.guest.programs.images import find_builtin
 from qgasim.guest.settings import GuestSettings, MountSettings
 from qgasim.guest.setup import KERNEL_FILES, furnish
 from qgasim.guest.share import SharedVolume

@@ -12,8 +12,8 @@ from qgasim.guest.clock import find_zone
 from qgasim.guest.devices import MemoryBlock, Vcpu
 from qgasim.guest.network import Nic
 from qgasim.guest.nodes import Generated, Regular, Volume, os_error
-from qgasim.guest.programs import SCRIPTED, builtin_image
 from qgasim.guest.programs.catalogue import install
+from qgasim.guest.programs.images import SCRIPTED, builtin_image
 from qgasim.guest.windows import inner_path
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ def main() -> int:
     try:
         dialect = _dialect()
         config = _configure(dialect, log)
-        from qgasim.standin.start import start  # noqa: PLC0415
+        from qgasim.standin.start import start
 
         return start(config, dialect, log)
     except Done as done:
@@ -51,7 +51,7 @@ def _dialect() -> Dialect:
     dialect = find_dialect(release or "7.2") if release or not scenario else None
     if dialect is None:
         # The scenario knows its release, or knows how to refuse this one.
-        from qgasim.standin.guest import plan  # noqa: PLC0415
+        from qgasim.standin.guest import plan
 
         dialect = plan().dialect
     return dialect
@@ -59,8 +59,8 @@ def _dialect() -> Dialect:
 
 def _configure(dialect: Dialect, log: Log) -> Config:
     def commands() -> list[str]:
-        from qgasim.commands import ALL_COMMANDS  # noqa: PLC0415
-        from qgasim.registry import compile_table  # noqa: PLC0415
+        from qgasim.commands import ALL_COMMANDS
+        from qgasim.registry import compile_table
 
         return list(compile_table(ALL_COMMANDS, dialect, "linux"))
 

@@ -1,148 +1,77 @@
 """The programs that a guest has: named functions that work on the guest's state.
 
-A program's file holds a mark, so that a copy or a link of it runs the same, and a file written over
-it does not. ``@program("cat")`` registers a function under its names.
+Each module registers its programs under their names: ``@program("cat")`` (`registry`). `images` says
+what a program's file holds and what runs when it is executed, `catalogue` where it lies.
 """
 
-import fnmatch
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from qgasim.guest.programs import (
+    blocks,
+    changing,
+    clocks,
+    columns,
+    copying,
+    dump,
+    editing,
+    ends,
+    environment,
+    fields,
+    finding,
+    grep,
+    identity,
+    interfaces,
+    ip,
+    listing,
+    mounts,
+    moving,
+    output,
+    passwords,
+    paths,
+    power,
+    ps,
+    removing,
+    shell,
+    sizes,
+    status,
+    system,
+    tasks,
+    text,
+    transliterate,
+    usage,
+    waiting,
+)
 
-from qgasim.guest.processes import Killed, Process, Program, Steps
-from qgasim.guest.programs.messages import complain, explain
-
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
-    from qgasim.guest.settings import ProgramSettings
-
-__all__ = ["BUSYBOX", "PROGRAMS", "builtin_image", "find_builtin", "program"]
-
-PROGRAMS: Final[dict[str, Program]] = {}
-BUSYBOX: Final = "busybox"
-SCRIPTED: Final = "scripted"
-_MAGIC: Final = b"\x7fELF\x02\x01\x01 a program of the simulated guest: "
-
-
-def program(*names: str) -> Callable[[Program], Program]:
-    """Register a program under *names*."""
-
-    def register(function: Program) -> Program:
-        for name in names:
-            PROGRAMS[name] = function
-        return function
-
-    return register
-
-
-def guarded(function: Program) -> Program:
-    """Make a program say what went wrong where it doesn't do so itself."""
-
-    def run(p: Process) -> Steps:
-        try:
-            return (yield from function(p))
-        except OSError as error:
-            what = str(error.filename) if error.filename else "write error"
-            yield from complain(p, f"{what}: {explain(error)}")
-            return 1
-
-    return run
-
-
-def builtin_image(name: str) -> bytes:
-    """Give the contents of the program *name*'s file."""
-    return _MAGIC + name.encode() + b"\n"
-
-
-def find_builtin(guest: "Guest", head: bytes, argv: list[str]) -> Program | None:
-    """Find the program whose file begins with *head*; None if it is none of the guest's own.
-
-    BusyBox is one file that looks at the name by which it was called.
-    """
-    if not head.startswith(_MAGIC):
-        return None
-    name = head[len(_MAGIC) :].split(b"\n", 1)[0].decode()
-    if name == SCRIPTED:
-        return scripted(guest.settings.programs)
-    if name == BUSYBOX:
-        return guarded(PROGRAMS.get(argv[0].rsplit("/", 1)[-1], PROGRAMS[BUSYBOX]))
-    code = PROGRAMS.get(name)
-    return guarded(code) if code else None
-
-
-def scripted(entries: "list[ProgramSettings]") -> Program:
-    """Make the program that answers as the scenario says."""
-
-    def run(p: Process) -> Steps:
-        entry = next((e for e in entries if _matches(e, p)), None)
-        if entry is None:
-            yield from p.write(2, f"{p.name}: the scenario has no result for {p.argv[1:]}\n")
-            return 127
-        if entry.duration:
-            p.rest = partial(_end_as, entry)
-            yield from p.sleep(entry.duration)
-        return (yield from _end_as(entry, p))
-
-    return run
-
-
-def _end_as(entry: "ProgramSettings", p: Process) -> Steps:
-    yield from p.write(1, entry.stdout.encode(entry.encoding, "surrogateescape"))
-    yield from p.write(2, entry.stderr.encode(entry.encoding, "surrogateescape"))
-    if entry.signal is not None:
-        raise Killed(entry.signal)
-    return entry.exit_code
-
-
-def _resolved(p: Process, path: str) -> str:
-    """Give *path* without links, of which /bin and /sbin are two."""
-    try:
-        return p.guest.files.locate(path).path
-    except OSError:
-        return path
-
-
-def _matches(entry: "ProgramSettings", p: Process) -> bool:
-    if p.path != _resolved(p, p.guest.inner_path(entry.path)):
-        return False
-    if entry.args is None:
-        return True
-    return len(entry.args) == len(p.argv) - 1 and all(
-        fnmatch.fnmatchcase(argument, pattern)
-        for argument, pattern in zip(p.argv[1:], entry.args, strict=True)
-    )
-
-
-from qgasim.guest.programs import blocks as blocks  # noqa: E402
-from qgasim.guest.programs import changing as changing  # noqa: E402
-from qgasim.guest.programs import clocks as clocks  # noqa: E402
-from qgasim.guest.programs import columns as columns  # noqa: E402
-from qgasim.guest.programs import copying as copying  # noqa: E402
-from qgasim.guest.programs import dump as dump  # noqa: E402
-from qgasim.guest.programs import editing as editing  # noqa: E402
-from qgasim.guest.programs import ends as ends  # noqa: E402
-from qgasim.guest.programs import environment as environment  # noqa: E402
-from qgasim.guest.programs import fields as fields  # noqa: E402
-from qgasim.guest.programs import finding as finding  # noqa: E402
-from qgasim.guest.programs import grep as grep  # noqa: E402
-from qgasim.guest.programs import identity as identity  # noqa: E402
-from qgasim.guest.programs import interfaces as interfaces  # noqa: E402
-from qgasim.guest.programs import ip as ip  # noqa: E402
-from qgasim.guest.programs import listing as listing  # noqa: E402
-from qgasim.guest.programs import mounts as mounts  # noqa: E402
-from qgasim.guest.programs import moving as moving  # noqa: E402
-from qgasim.guest.programs import output as output  # noqa: E402
-from qgasim.guest.programs import passwords as passwords  # noqa: E402
-from qgasim.guest.programs import paths as paths  # noqa: E402
-from qgasim.guest.programs import power as power  # noqa: E402
-from qgasim.guest.programs import ps as ps  # noqa: E402
-from qgasim.guest.programs import removing as removing  # noqa: E402
-from qgasim.guest.programs import shell as shell  # noqa: E402
-from qgasim.guest.programs import sizes as sizes  # noqa: E402
-from qgasim.guest.programs import status as status  # noqa: E402
-from qgasim.guest.programs import system as system  # noqa: E402
-from qgasim.guest.programs import tasks as tasks  # noqa: E402
-from qgasim.guest.programs import text as text  # noqa: E402
-from qgasim.guest.programs import transliterate as transliterate  # noqa: E402
-from qgasim.guest.programs import usage as usage  # noqa: E402
-from qgasim.guest.programs import waiting as waiting  # noqa: E402
+__all__ = [
+    "blocks",
+    "changing",
+    "clocks",
+    "columns",
+    "copying",
+    "dump",
+    "editing",
+    "ends",
+    "environment",
+    "fields",
+    "finding",
+    "grep",
+    "identity",
+    "interfaces",
+    "ip",
+    "listing",
+    "mounts",
+    "moving",
+    "output",
+    "passwords",
+    "paths",
+    "power",
+    "ps",
+    "removing",
+    "shell",
+    "sizes",
+    "status",
+    "system",
+    "tasks",
+    "text",
+    "transliterate",
+    "usage",
+    "waiting",
+]

@@ -6,10 +6,10 @@ from typing import Final
 from qgasim.guest.nodes import Regular
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.listing import human_busybox
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import usage_error
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.sizes import find_size
 from qgasim.guest.programs.timestamps import SECOND
 

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Final
 
-from qgasim.guest.programs import BUSYBOX, PROGRAMS, builtin_image
+from qgasim.guest.programs.images import BUSYBOX, builtin_image
+from qgasim.guest.programs.registry import PROGRAMS
 
 if TYPE_CHECKING:
     from qgasim.guest import Guest

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inodes import Inode, join, look
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.modes import format_mode, parse_mode
 from qgasim.guest.programs.names import find_user, groups
 from qgasim.guest.programs.options import Options, missing_operand, parse, usage_error
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.timestamps import find_time, local_zone
 
 __all__: list[str] = []

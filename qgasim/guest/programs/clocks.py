@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import Options, parse, usage_error
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.timestamps import SECOND, find_time, format_time, local_zone, to_datetime
 
 __all__ = ["uptime_line"]

@@ -8,11 +8,11 @@ from msgspec import Struct
 
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import Source
 from qgasim.guest.programs.messages import explain, fail
 from qgasim.guest.programs.options import parse, usage_error
 from qgasim.guest.programs.regex import RegexError, compile_regex
+from qgasim.guest.programs.registry import program
 from qgasim.guest.shell.words import expand_escapes
 
 __all__: list[str] = []

@@ -10,10 +10,10 @@ from typing import Final
 
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import read_input
 from qgasim.guest.programs.messages import complain, explain, fail, label, pick, quote
 from qgasim.guest.programs.options import parse, to_number
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

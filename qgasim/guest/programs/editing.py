@@ -7,11 +7,11 @@ from contextlib import suppress
 
 from qgasim.guest.nodes import decode_name, encode_name
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inodes import look
 from qgasim.guest.programs.inputs import Source, read_input
 from qgasim.guest.programs.messages import complain, explain, fail, pick
 from qgasim.guest.programs.options import Options, parse, usage_error
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.scripts import Address, Instruction, ScriptError, compile_script
 
 __all__: list[str] = []

@@ -4,10 +4,10 @@ from collections import deque
 
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import CHUNK, cannot_read, open_input
 from qgasim.guest.programs.messages import complain, is_busybox
 from qgasim.guest.programs.options import Options, parse, to_number
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

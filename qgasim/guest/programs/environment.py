@@ -4,9 +4,9 @@ import signal
 
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.processes import Blocked, Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import missing_operand, parse, to_number, usage_error
+from qgasim.guest.programs.registry import PROGRAMS, program
 from qgasim.guest.programs.waiting import to_duration
 from qgasim.guest.signals import find_signal
 
@@ -214,8 +214,6 @@ def _split(p: Process, text: str) -> Waiting[list[str]]:
 @program("busybox")
 def busybox(p: Process) -> Steps:
     """Run the applet that the first argument names, or list them."""
-    from qgasim.guest.programs import PROGRAMS  # noqa: PLC0415
-
     if p.name == "busybox" and len(p.argv) > 1 and not p.argv[1].startswith("-"):
         p.argv = p.argv[1:]
         applet = PROGRAMS.get(p.name)

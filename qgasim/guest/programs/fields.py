@@ -11,10 +11,10 @@ from msgspec import Struct
 
 from qgasim.guest.nodes import encode_name
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import Source, read_input
 from qgasim.guest.programs.messages import complain, explain, fail, pick, quote
 from qgasim.guest.programs.options import parse, to_number, usage_error
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Final
 
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.criteria import MAKERS, File
 from qgasim.guest.programs.inodes import Inode, join, look
 from qgasim.guest.programs.messages import complain, explain, fail, pick, quote
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

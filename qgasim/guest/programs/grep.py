@@ -5,11 +5,11 @@ from collections import deque
 
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import Source
 from qgasim.guest.programs.messages import fail, is_busybox
 from qgasim.guest.programs.options import Options, parse, to_number, usage_error
 from qgasim.guest.programs.regex import RegexError, compile_regex
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

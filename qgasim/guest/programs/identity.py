@@ -5,11 +5,11 @@ from typing import Final
 from qgasim.guest.accounts import Login
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.clocks import uptime_line
 from qgasim.guest.programs.messages import complain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.names import User, find_user, group_name, groups, user_name, users
 from qgasim.guest.programs.options import parse, usage_error
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.timestamps import format_time, local_zone
 
 __all__: list[str] = []

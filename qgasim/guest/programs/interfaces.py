@@ -6,9 +6,9 @@ from typing import Final
 
 from qgasim.guest.network import Counters, Nic
 from qgasim.guest.processes import Process, Steps
-from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import is_busybox, pick
 from qgasim.guest.programs.options import parse
+from qgasim.guest.programs.registry import program
 
 __all__ = [
     "HARDWARE_ADDRESS",

@@ -10,7 +10,6 @@ from typing import Final, NoReturn
 
 from qgasim.guest.network import Nic
 from qgasim.guest.processes import Process, ProgramExit, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.interfaces import (
     HARDWARE_ADDRESS,
     find_nic,
@@ -21,6 +20,7 @@ from qgasim.guest.programs.interfaces import (
     set_up,
 )
 from qgasim.guest.programs.messages import complain, is_busybox, pick
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

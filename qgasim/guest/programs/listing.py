@@ -8,12 +8,12 @@ from msgspec import Struct
 
 from qgasim.guest.nodes import encode_name
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inodes import Inode, join, look
 from qgasim.guest.programs.messages import complain, explain, is_busybox, pick, quote
 from qgasim.guest.programs.modes import format_mode
 from qgasim.guest.programs.names import group_name, user_name
 from qgasim.guest.programs.options import Options, parse
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.timestamps import SECOND, format_time, local_zone
 
 __all__ = ["human_busybox", "human_gnu"]

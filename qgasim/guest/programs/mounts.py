@@ -9,7 +9,6 @@ from pyfakefs.fake_file import FakeDirectory
 from qgasim.guest.files import Mount
 from qgasim.guest.nodes import Device, os_error
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick
 from qgasim.guest.programs.mounting import (
     KERNEL_KINDS,
@@ -21,6 +20,7 @@ from qgasim.guest.programs.mounting import (
     read_fstab,
 )
 from qgasim.guest.programs.options import parse, usage_error
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

@@ -4,11 +4,11 @@ import errno
 
 from qgasim.guest.nodes import os_error
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.copying import Copier, CopyMode, check_operands, find_inode
 from qgasim.guest.programs.inodes import Inode, base_name, find_path, join, look
 from qgasim.guest.programs.messages import complain, explain, is_busybox, pick, quote
 from qgasim.guest.programs.options import Options, missing_operand, parse, usage_error
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

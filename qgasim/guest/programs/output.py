@@ -3,10 +3,10 @@
 from decimal import Decimal, InvalidOperation
 
 from qgasim.guest.processes import Blocked, Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import CHUNK
 from qgasim.guest.programs.messages import complain, is_busybox, quote
 from qgasim.guest.programs.options import Options, missing_operand, parse, usage_error
+from qgasim.guest.programs.registry import program
 from qgasim.guest.shell.words import echo, evaluate_test, format_printf
 
 __all__: list[str] = []

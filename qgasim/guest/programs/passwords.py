@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from qgasim.guest.nodes import decode_name, encode_name
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import complain, explain, fail
 from qgasim.guest.programs.names import find_user
 from qgasim.guest.programs.options import parse
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

@@ -5,9 +5,9 @@ from typing import Final, Literal
 
 from qgasim.guest.power import SleepState
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import fail, is_busybox, pick
 from qgasim.guest.programs.options import Options, parse
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.timestamps import SECOND, local_zone, to_datetime
 
 __all__: list[str] = []

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import fail, is_busybox, pick
 from qgasim.guest.programs.names import user_name
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.timestamps import SECOND, format_time, local_zone
 
 __all__: list[str] = []

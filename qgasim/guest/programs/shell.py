@@ -1,7 +1,7 @@
 """The shell, under all names that scripts call it by."""
 
 from qgasim.guest.processes import Process, Steps
-from qgasim.guest.programs import program
+from qgasim.guest.programs.registry import program
 from qgasim.guest.shell import run_shell
 
 __all__: list[str] = []

@@ -5,10 +5,10 @@ import re
 from typing import Final
 
 from qgasim.guest.processes import Process, Steps
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inodes import look
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import missing_operand, parse, usage_error
+from qgasim.guest.programs.registry import program
 
 __all__ = ["find_size"]
 

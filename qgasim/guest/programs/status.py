@@ -6,7 +6,6 @@ from typing import Final
 
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inodes import Inode, device_of, look, usage_of
 from qgasim.guest.programs.messages import (
     complain,
@@ -19,6 +18,7 @@ from qgasim.guest.programs.messages import (
 from qgasim.guest.programs.modes import format_mode, kind_name
 from qgasim.guest.programs.names import group_name, user_name
 from qgasim.guest.programs.options import missing_operand, parse
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.timestamps import SECOND, format_time, local_zone
 from qgasim.guest.shell.words import expand_escapes
 

@@ -4,11 +4,11 @@ from typing import Final
 
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.processes import Process, Steps
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import read_input
 from qgasim.guest.programs.messages import fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import parse, to_number, usage_error
 from qgasim.guest.programs.quantities import to_human
+from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
 

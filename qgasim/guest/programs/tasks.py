@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.messages import complain, fail, is_busybox, pick
 from qgasim.guest.programs.options import Options, parse, usage_error
 from qgasim.guest.programs.regex import RegexError, compile_regex
+from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.signals import list_signals, send, take_signal
 
 __all__: list[str] = []

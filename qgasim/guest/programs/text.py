@@ -4,7 +4,6 @@ from os import O_APPEND, O_CREAT, O_TRUNC, O_WRONLY
 
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs import program
 from qgasim.guest.programs.inputs import (
     CHUNK,
     Source,
@@ -15,6 +14,7 @@ from qgasim.guest.programs.inputs import (
 )
 from qgasim.guest.programs.messages import complain, explain, is_busybox
 from qgasim.guest.programs.options import Options, parse
+from qgasim.guest.programs.registry import program
 
 __all__ = ["show_control"]
 

@@ -7,7 +7,8 @@ import pytest
 
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.processes import Process
-from qgasim.guest.programs import PROGRAMS, builtin_image
+from qgasim.guest.programs.images import builtin_image
+from qgasim.guest.programs.registry import PROGRAMS
 from qgasim.guest.settings import OsSettings
 
 SECOND = 10**9
