@@ -210,6 +210,15 @@ def test_a_scenario_that_is_written_loads_to_the_same_guest(name: str) -> None:
     assert again.filled() == filled
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "0999-12-31T23:59:59.500000Z"])
+def test_an_early_year_is_written_with_four_digits(time: str) -> None:
+    # RFC 3339 has four; C's %Y writes 999 and 1.
+    scenario = loads(f"guest: {{files: {{/a: {{text: a, mtime: {time}}}}}}}")
+    text = to_yaml(scenario)
+    assert f"mtime: '{time}'" in text
+    assert loads(text) == scenario
+
+
 def test_a_guest_whose_files_are_made_late_is_the_same() -> None:
     blueprint = Blueprint(load("debian-12"))
     clocks = HandClock(), HandClock()
