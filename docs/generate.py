@@ -155,7 +155,9 @@ def make_faults_page() -> str:
             if settings := table(cls, common):
                 parts += [settings, ""]
             parts += ["```yaml", f"faults:\n  - {FAULTS[kind]}", "```", ""]
-            sent = [f"    > {text.strip()!s}" for text in example["send"]]
+            sent = [
+                f"    > {line}" for text in example["send"] for line in text.strip().split("\n")
+            ]
             seen = [f"    < {show_seen(item)}" for item in example["see"]]
             parts += [*sent, *seen, ""] if sent or seen else []
     return "\n".join(parts)

@@ -7,13 +7,19 @@ import pytest
 
 from qgasim.scenario import loads
 from tests.generated import ROOT, load_generator
+from tests.golden_cases import RECORDED, families, read_family
 from tests.serving import HandClock
 
 MADE = load_generator().MADE
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+#: A block is a scenario, with the name of its file before it or not, or has another file's.
 SCENARIOS = [
-    (path.name, number, block)
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL))
+    (path.name, number, text)
+    for path in PAGES
+    for number, (language, text) in enumerate(BLOCK.findall(path.read_text()))
+    if language == "yaml" and not re.match(r"# \S+\.ya?ml\n(?!qgasim:)", text)
 ]
 
 
@@ -31,13 +37,50 @@ def test_a_scenario_in_the_documentation_can_be_built(
         guest.build(HandClock())
 
 
-def test_every_link_to_a_section_leads_to_one() -> None:
+def prose(path: Path) -> str:
+    return BLOCK.sub("", path.read_text())
+
+
+def anchors(path: Path) -> list[str]:
     # github.com: a heading's letters, digits, hyphens and underscores in lower case, a space a hyphen.
-    titles = re.findall(r"^#+ (.*)", (ROOT / "docs" / "scenario.md").read_text(), re.MULTILINE)
-    anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
-    assert len(set(anchors)) == len(anchors)
-    for path in (ROOT / "docs").glob("*.md"):
-        assert set(re.findall(r"\(scenario\.md#(.*?)\)", path.read_text())) <= set(anchors)
+    titles = re.findall(r"^#+ (.*)", prose(path), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def links(path: Path) -> list[str]:
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(path))
+    return [target for target in targets if not target.startswith("https://")]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_to_a_page_and_a_section_that_is_there(path: Path) -> None:
+    for target in links(path):
+        name, _, anchor = target.partition("#")
+        page = (path.parent / name).resolve() if name else path
+        assert page.exists(), target
+        assert not anchor or anchors(page).count(anchor) == 1, target
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_rows_of_a_table_have_the_cells_of_its_head(path: Path) -> None:
+    tables = re.findall(r"(?:^\|.*\n)+", prose(path), re.MULTILINE)
+    for text in tables:
+        counts = {len(re.findall(r"(?<!\\)\|", row)) for row in text.splitlines()}
+        assert len(counts) == 1, text
+
+
+def test_the_index_names_every_page_once() -> None:
+    index = DOCS / "index.md"
+    pages = [str(path.relative_to(DOCS)) for path in PAGES if DOCS in path.parents]
+    named = [target for target in links(index) if "#" not in target]
+    assert sorted(named) == sorted(set(pages) - {"index.md"})
+
+
+def test_the_readme_says_how_many_cases_were_recorded() -> None:
+    count = sum(
+        len(read_family(release, family)) for release in RECORDED for family in families(release)
+    )
+    assert f" {count} recorded cases of four real agents" in (ROOT / "README.md").read_text()
 
 
 def test_there_are_scenarios_in_the_documentation() -> None:

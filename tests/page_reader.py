@@ -1,0 +1,230 @@
+"""Somebody who reads a page from top to bottom, and does what it says."""
+
+import json
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import IO
+
+from qgasim import ServerThread, SyncClient, load
+from tests.serving import PATIENCE
+
+ROOT = Path(__file__).parent.parent
+IS_INSTALLED = any(point.name == "qgasim" for point in entry_points(group="pytest11"))
+PLUGIN = () if IS_INSTALLED else ("-p", "qgasim.pytest_plugin")
+#: Sub-commands of qgasim that end by themselves, and ask no agent.
+ENDS = {"scenarios", "check", "show", "init", "schema", "--version"}
+#: What a page calls the directory that qgasim makes.
+MADE = "/tmp/qgasim-x1"
+
+
+def blocks(page: Path, language: str = r"\w+") -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [str(text) for text in found]
+
+
+def files(page: Path) -> dict[str, str]:
+    """Give the blocks that say in their first two lines as what they are to be saved."""
+    pattern = r"(?:.*\n)?(?:#|//) ([\w./-]+\.\w+|Dockerfile)\n"
+    found = [(re.match(pattern, text), text) for text in blocks(page)]
+    return {match[1]: text for match, text in found if match}
+
+
+def commands(page: Path) -> list[tuple[str, str]]:
+    """Give what is typed, each with what is shown below it."""
+    found: list[tuple[str, str]] = []
+    for block in blocks(page, "console"):
+        _, *parts = re.split(r"^\$ ", block, flags=re.MULTILINE)
+        for part in parts:
+            command, _, shown = part.partition("\n")
+            found.append((command, shown))
+    return found
+
+
+def is_shown(shown: str, printed: str) -> bool:
+    """Say whether *printed* is what a page shows: ``...`` is any text, or any lines."""
+    pattern = re.escape(shown.strip()).replace(re.escape("..."), "(?s:.*)")
+    return bool(re.fullmatch(pattern, printed.strip()))
+
+
+def is_server(words: list[str]) -> bool:
+    return words[0] == "qgasim" and not {*words[1:2]} & {"call", "compare", *ENDS}
+
+
+class Reader:
+    """One directory, one guest at a time."""
+
+    def __init__(self, page: Path, directory: Path) -> None:
+        self.page = page
+        self.directory = directory
+        self.status = 0
+        self.environment = install(directory)
+        self.server: subprocess.Popen[str] | None = None
+        #: What it is to print, and the directory that it made if the page names none.
+        self.shown = self.chosen = ""
+        self.made = str(directory / "made")
+        (directory / "out").mkdir()
+        (directory / "my-guest.yaml").write_text("qgasim: 1\nextends: debian-12\n")
+        (directory / "test_mine.py").write_text(
+            "def test_mine(qga):\n    qga.never('guest-ping')\n"
+        )
+        for name, text in files(page).items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(self.place(text))
+
+    def place(self, text: str) -> str:
+        """What a page puts into /tmp is put where the test may."""
+        return re.sub(
+            f"{MADE}|/(?:tmp|run)/",
+            lambda found: self.made if found[0] == MADE else f"{self.directory}/",
+            text,
+        )
+
+    def follow(self) -> None:
+        try:
+            for command, shown in commands(self.page):
+                self.type(self.place(command), self.place(shown))
+        finally:
+            self.stop()
+
+    def type(self, command: str, shown: str) -> None:
+        """Do what a page says, and look whether it prints what the page shows, if it shows anything."""
+        words = shlex.split(command, comments=True)
+        if is_server(words):
+            self.serve(words[1:], shown)
+        elif words[:2] == ["make", "run"]:
+            self.serve(["--scenario", "debian-12"], shown)
+        else:
+            printed = self.do(command, words)
+            assert is_shown(shown, printed) if shown else self.status == 0, f"{command}\n{printed}"
+
+    def do(self, command: str, words: list[str]) -> str:
+        """Do what comes to an end; give what is printed."""
+        if words[0] in ("make", "pip", "git", "cd", "docker"):
+            return self.set_up(words)
+        if words[0] == "pytest":
+            return self.run(sys.executable, "-m", "pytest", *PLUGIN, *words[1:])
+        if words[0] == "qgasim-ga":
+            return self.stand_in(words)
+        if words[:2] == ["qgasim", "compare"]:
+            Path(words[2]).parent.mkdir(exist_ok=True)
+            with ServerThread(load("debian-12").build(), words[2]):
+                return self.run(*words)
+        return self.run("bash", "-c", command.replace("$?", str(self.status)))
+
+    def set_up(self, words: list[str]) -> str:
+        """Look at what is not done here: the machine is as it is."""
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        elif words[0] == "pip":
+            assert words[1] == "install"
+            assert set(words[2:]) <= {"pytest", "pytest-trio", "./qgasim"}
+        elif words[0] == "docker":
+            assert words[1] == "compose"
+            assert "compose.yaml" in files(self.page)
+        self.status = 0
+        return ""
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run(
+            words,
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.status = done.returncode
+        return done.stdout
+
+    def serve(self, options: list[str], shown: str) -> None:
+        """Serve a guest until the next one is served, or the page ends."""
+        self.stop()
+        self.server = subprocess.Popen(
+            ["qgasim", *options, "--quiet", "--ready-fd=1"],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.shown = shown
+        assert self.server.stdout
+        ready = json.loads(self.server.stdout.readline())
+        if "--listen" not in options:
+            self.chosen = str(Path(ready["path"]).parent)
+            os.symlink(self.chosen, self.made)
+
+    def stop(self) -> None:
+        if self.server:
+            with self.server as server:
+                assert server.stdout
+                server.terminate()
+                printed = server.stdout.read()
+            self.server = None
+            if os.path.islink(self.made):
+                os.unlink(self.made)
+                printed = printed.replace(self.chosen, self.made)
+            assert is_shown(self.shown or "...", printed), printed
+
+    def stand_in(self, words: list[str]) -> str:
+        """Start the stand-in, and ask it."""
+        if "virtio-serial" in words:
+            # A terminal in place of the port.
+            host, port = os.openpty()
+            tty.setraw(port)
+            words[-1] = os.ttyname(port)
+            with started(self, *words, "-t", str(self.directory)):
+                os.write(host, b'{"execute": "guest-get-host-name"}\n')
+                assert os.read(host, 100) == b'{"return": {"host-name": "debian"}}\n'
+            os.close(host)
+            os.close(port)
+        else:
+            path = Path(words[words.index("-p") + 1])
+            path.parent.mkdir(exist_ok=True)
+            with started(self, *words):
+                wait_for(path)
+                with SyncClient(str(path)) as client:
+                    assert client.call("guest-ping") == {}
+        self.status = 0
+        return ""
+
+
+def install(directory: Path) -> dict[str, str]:
+    """Give an environment in which `qgasim` is found as if it were installed."""
+    for name, module in (("qgasim", "qgasim.cli"), ("qgasim-ga", "qgasim.standin")):
+        program = directory / ".venv" / "bin" / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        text = f"import sys\nfrom {module} import main\nsys.exit(main())\n"
+        program.write_text(f"#!{sys.executable}\n{text}")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    path = f"{directory / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
+
+
+@contextmanager
+def started(reader: Reader, *command: str) -> Iterator[IO[bytes] | None]:
+    with subprocess.Popen(
+        command, cwd=reader.directory, env=reader.environment, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            yield process.stdout
+        finally:
+            process.terminate()
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
