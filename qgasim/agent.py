@@ -14,7 +14,14 @@ from msgspec import Struct
 
 from qgasim.dialect import Dialect
 from qgasim.effects import Effect, Wait
-from qgasim.envelope import check_envelope, write_error, write_return, write_stubbed
+from qgasim.envelope import (
+    check_envelope,
+    read_request,
+    show_id,
+    write_error,
+    write_return,
+    write_stubbed,
+)
 from qgasim.errors import CommandError, CommandNotFound
 from qgasim.faults import Disturber, Fault
 from qgasim.faults.base import join_bytes
@@ -33,7 +40,6 @@ from qgasim.wire import (
     LocatingReader,
     Message,
     MessageReader,
-    encode,
     from_bytes,
 )
 
@@ -385,10 +391,10 @@ class Agent:
             self.journal.record(message, reply)
         if self.on_exchange is not None:
             self.on_exchange(message, reply)
-        if self.on_command is not None and isinstance(message, dict):
-            command, arguments = message.get("execute"), message.get("arguments")
-            if isinstance(command, str):
-                self.on_command(command, arguments if isinstance(arguments, dict) else {})
+        if self.on_command is not None:
+            command, arguments = read_request(message)
+            if command is not None:
+                self.on_command(command, arguments)
 
     def run_helper(
         self, action: str, path: str, argv: list[str], *, failed: str, stdin: bytes = b""
@@ -416,13 +422,11 @@ class Agent:
         raise CommandError(f"{text}: {wrote}" if wrote else text)
 
     def _answer(self, message: Message) -> bytes:
-        # The member "id" of the reply, as it is written.
         shown_id = ""
         try:
             if type(message) is dict:
-                if "id" in message and self.dialect.echoes_id:
-                    is_exact = self.dialect.writes_exact_doubles
-                    shown_id = f'"id": {encode(message["id"], exact_doubles=is_exact)}'
+                if "id" in message:
+                    shown_id = show_id(message, self.dialect)
                 entry, arguments = self._resolve(message)
                 if entry.stubs and (stubbed := _find_answer(entry, arguments)) is not None:
                     return write_stubbed(stubbed, entry, shown_id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from qgasim.agent import Agent
 from qgasim.effects import Close, Effect, Wait
+from qgasim.guest.units import SECOND
 
 if TYPE_CHECKING:
     from qgasim.journal import Journal
@@ -312,7 +313,7 @@ class IsaSerial(VirtioSerial):
     def _slow(self, effects: Iterator[Effect]) -> Iterator[Effect]:
         for effect in effects:
             if type(effect) is bytes:
-                took = len(effect) * 1_000_000_000 // self.BYTES_PER_SECOND
+                took = len(effect) * SECOND // self.BYTES_PER_SECOND
                 yield Wait(self.agent.guest.clock.uptime() + took)
             yield effect
 

@@ -1,17 +1,14 @@
 """What an agent does to its client: the closed vocabulary `bytes | Wait | Close`.
 
-A driver knows these three and nothing else. Plain bytes are to be sent; a memory-poor driver may
-join those that follow each other.
+A driver knows these three and nothing else. Plain bytes are to be sent; those that follow each
+other may be joined.
 """
 
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["FOR_EVER", "Close", "Effect", "Wait"]
-
-#: An uptime that does not come.
-FOR_EVER: Final = 1 << 62
+__all__ = ["Close", "Effect", "Wait"]
 
 
 class Wait(Struct, frozen=True):

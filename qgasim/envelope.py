@@ -1,12 +1,41 @@
 """What surrounds every command: the members of a request, and those of its reply."""
 
+from qgasim.dialect import Dialect
 from qgasim.errors import CommandError
 from qgasim.registry import Entry
 from qgasim.results import Pieces
 from qgasim.stubs import Reply
-from qgasim.wire import JsonValue, encode, encode_string, hash_order
+from qgasim.wire import JsonValue, Message, encode, encode_string, hash_order
 
-__all__ = ["check_envelope", "write_error", "write_return", "write_stubbed"]
+__all__ = [
+    "check_envelope",
+    "read_request",
+    "show_id",
+    "write_error",
+    "write_return",
+    "write_stubbed",
+]
+
+
+def read_request(message: "Message | bytes") -> tuple[str | None, dict[str, JsonValue]]:
+    """Give the command and the arguments of what a client sent, as far as it has them.
+
+    For who looks on; the agent itself refuses what is not as it should be (`check_envelope`).
+    """
+    if not isinstance(message, dict):
+        return None, {}
+    command, arguments = message.get("execute"), message.get("arguments")
+    return (
+        command if isinstance(command, str) else None,
+        arguments if isinstance(arguments, dict) else {},
+    )
+
+
+def show_id(message: Message, dialect: Dialect) -> str:
+    """Write the member ``id`` of the reply to *message*; "" for none."""
+    if not (isinstance(message, dict) and "id" in message and dialect.echoes_id):
+        return ""
+    return f'"id": {encode(message["id"], exact_doubles=dialect.writes_exact_doubles)}'
 
 
 def write_return(written: str | Pieces, entry: Entry, shown_id: str) -> bytes:

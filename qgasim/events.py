@@ -6,10 +6,26 @@
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Duration", "Events"]
+from qgasim.scenario.decode import parse_duration
+
+__all__ = ["Duration", "Events", "to_ns"]
 
 Duration: TypeAlias = str | float | timedelta
 """A span of time: ``"1h"``, seconds, or a timedelta."""
+
+
+def to_ns(duration: Duration) -> int:
+    """Give a duration in ns.
+
+    Raises:
+        ValueError: it is none, or is negative.
+    """
+    if isinstance(duration, timedelta):
+        duration = duration.total_seconds()
+    found = parse_duration(duration if isinstance(duration, str) else f"{duration:.9f}")
+    if found is None:
+        raise ValueError(f"expected a duration, as in 250ms or 1h, found {duration!r}")
+    return found
 
 
 class Events:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, cast
 from qgasim.agent import Agent
 from qgasim.channel import Channel
 from qgasim.errors import ScenarioError, ServerError, VerificationError
-from qgasim.events import Duration, Events
+from qgasim.events import Duration, Events, to_ns
 from qgasim.faults import AnyFault, Fault, LiveFault
 from qgasim.findings import POLLS_PER_SECOND, Finding, find
 from qgasim.guest import Guest
 from qgasim.guest.clock import SteeredClock
+from qgasim.guest.units import SECOND
 from qgasim.journal import Journal, describe, name_of
 from qgasim.matching import Match
 from qgasim.proxy import proxy
 from qgasim.scenario import Blueprint, read_value
 from qgasim.scenario.checks import did_you_mean
-from qgasim.scenario.decode import parse_duration
 from qgasim.states import State, state_of
 from qgasim.stubs import Stub
 from qgasim.timeline import AnyEvent, Event
@@ -29,24 +29,6 @@ __all__ = ["LiveClock", "LiveGuest"]
 T = TypeVar("T")
 #: Calls a function in the thread that serves a guest; waits so many seconds for it.
 Call: TypeAlias = Callable[[Callable[[], Any], float | None], Any]
-
-
-def to_ns(duration: Duration) -> int:
-    """Give a duration in ns.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(duration, timedelta):
-        return round(duration.total_seconds() * 1e9)
-    if isinstance(duration, str):
-        found = parse_duration(duration)
-        if found is None:
-            raise ValueError(
-                f"not a duration: '{duration}' (expected a number and a unit, as in 1h)"
-            )
-        return found
-    return round(duration * 1e9)
 
 
 class LiveClock:
@@ -84,7 +66,7 @@ class LiveClock:
     @property
     def uptime(self) -> float:
         """Seconds since the guest was switched on."""
-        return self._live.call(self._live.channel.agent.guest.clock.uptime) / 1e9
+        return self._live.call(self._live.channel.agent.guest.clock.uptime) / SECOND
 
     @property
     def now(self) -> int:

@@ -9,6 +9,7 @@ import trio.testing
 
 from qgasim.channel import Channel
 from qgasim.guest.clock import SteeredClock
+from qgasim.guest.units import SECOND
 from qgasim.live import LiveGuest
 from qgasim.scenario import Blueprint
 from qgasim.server import Server
@@ -62,7 +63,7 @@ class TrioGuest(LiveGuest):
     def _now(self) -> int:
         # When trio has ended, a test's report still wants to know.
         with contextlib.suppress(RuntimeError):
-            self._latest = int(trio.current_time() * 1e9)
+            self._latest = int(trio.current_time() * SECOND)
         return self._latest
 
     def _call_at_once(self, function: Callable[[], Any], _patience: float | None) -> Any:

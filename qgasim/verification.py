@@ -8,19 +8,17 @@ no test passes by a misspelling.
 import difflib
 import fnmatch
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import Any, Final, TypeAlias, TypedDict
 
-from msgspec import DecodeError, Struct
-from msgspec import json as msgspec_json
+from msgspec import Struct
 
 from qgasim.commands import ALL_COMMANDS
 from qgasim.errors import VerificationError
-from qgasim.events import Duration
+from qgasim.events import Duration, to_ns
+from qgasim.guest.units import SECOND
 from qgasim.journal import Exchange, Journal, Note, show_bytes
 from qgasim.matching import ABSENT, Match, compile_match, compile_pattern
 from qgasim.scenario.checks import did_you_mean
-from qgasim.scenario.decode import parse_duration
 from qgasim.wire import encode
 
 __all__ = ["Requests", "in_order", "never", "verify"]
@@ -46,7 +44,6 @@ class Counted(Placed, total=False):
     times: int | None
 
 
-SECOND: Final = 1_000_000_000
 #: How many near misses are shown.
 SHOWN: Final = 5
 
@@ -88,7 +85,13 @@ def verify(
     low, high = (times, times) if times is not None else (at_least, at_most)
     if low is None:
         low = 1 if high is None else 0
-    search = _Search(journal, _requests(command, arguments), after, before, _duration(within))
+    search = _Search(
+        journal,
+        _requests(command, arguments),
+        after,
+        before,
+        None if within is None else to_ns(within),
+    )
     count = len(search.found)
     if count < low or (high is not None and count > high):
         raise VerificationError(search.describe(_say_bounds(low, high), count))
@@ -170,18 +173,6 @@ def _compile(journal: Journal, requests: Requests) -> Callable[[Exchange], bool]
     return lambda e: (
         e.command is not None and matches_command(e.command) and matches_arguments(e.arguments)
     )
-
-
-def _duration(within: Duration | None) -> int | None:
-    """Read a duration as scenarios have it, as ns."""
-    if within is None:
-        return None
-    if isinstance(within, timedelta):
-        within = within.total_seconds()
-    duration = parse_duration(within if isinstance(within, str) else f"{within:.9f}")
-    if duration is None:
-        raise ValueError(f"expected a duration, as in 250ms or 1h, found {within!r}")
-    return duration
 
 
 class _Search:
@@ -313,9 +304,8 @@ def _differences(exchange: Exchange, wanted: Match) -> str:
     arguments = exchange.arguments
     shown = ", ".join(f"{name}={encode(value)}" for name, value in arguments.items())
     text = f"called with {show_bytes(shown.encode(), len(shown)) or 'no arguments'}"
-    error = error_of(exchange)
-    if error is not None:
-        return f"{text}: {error}"
+    if exchange.error is not None:
+        return f"{text}: {exchange.error}"
     wrong = [
         f"{name}={encode(pattern)}"
         for name, pattern in wanted.arguments.items()
@@ -337,15 +327,6 @@ def _not_read(journal: Journal, command: str) -> list[str]:
         f"{note.at / SECOND:.3f} s #{note.connection}: sent, and swallowed by a fault"
         for note in swallowed
     ]
-
-
-def error_of(exchange: Exchange) -> str | None:
-    """Give the text of the error that was answered, if one was."""
-    try:
-        reply = msgspec_json.decode(exchange.reply.lstrip(b"\xff"))
-        return str(reply["error"]["desc"])
-    except (DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
-        return None
 
 
 # -- words -----------------------------------------------------------------------------------------

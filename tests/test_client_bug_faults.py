@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from qgasim.client import SyncClient
-from qgasim.effects import FOR_EVER, Close, Wait
+from qgasim.effects import Close, Wait
 from qgasim.errors import ClientError
+from qgasim.guest.units import FOR_EVER
 from qgasim.scenario import library, load
 from tests.serving import PATIENCE, SECOND, Course, connect, read_line, request, serving
 

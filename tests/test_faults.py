@@ -10,11 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from qgasim.effects import FOR_EVER, Close, Effect, Wait
+from qgasim.effects import Close, Effect, Wait
 from qgasim.faults import HISTORY_BYTES, AnyFault, Fault, FromUptime, History
 from qgasim.faults.content import Edit, InjectedError, Stale
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split, Truncate
 from qgasim.faults.timing import Delay, Growing, Late, Leak, LogNormal, Normal, Uniform
+from qgasim.guest.units import FOR_EVER
 from qgasim.matching import Match
 from qgasim.scenario import loads
 from qgasim.scenario.decode import parse_duration
@@ -299,6 +300,18 @@ def test_a_reply_is_edited(value: Any, edit: dict[str, Any], expected: Any) -> N
 def test_what_is_no_request_can_be_disturbed_too() -> None:
     guest = course(Truncate(keep=5))
     assert guest.send(b"[]") == b'{"err'
+
+
+@pytest.mark.parametrize(
+    ("release", "shown"),
+    # `dialect.CHANGES`: 4.0 repeats the id, 6.0 writes 17 digits of a double.
+    [("3.1", b""), ("5.2", b'"id": 0.333333, '), ("7.2", b'"id": 0.33333333333333331, ')],
+)
+def test_an_injected_error_has_the_id_as_its_release_writes_it(release: str, shown: bytes) -> None:
+    disturbed = Course("faults: [{kind: error, desc: no}]", release=release)
+    assert disturbed.send(b'{"execute":"guest-ping","id":0.33333333333333331}\n') == (
+        b"{" + shown + b'"error": {"class": "GenericError", "desc": "no"}}\n'
+    )
 
 
 def test_what_is_noted_of_an_exchange_is_what_the_client_sees() -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qgasim.effects import FOR_EVER, Wait
+from qgasim.effects import Wait
 from qgasim.faults import FromUptime
+from qgasim.guest.units import FOR_EVER
 from qgasim.journal import Journal
 from qgasim.scenario import Scenario, loads
 from qgasim.scenario.dump import to_yaml

@@ -8,7 +8,7 @@ import pytest
 from qgasim.errors import QgaSimError, VerificationError
 from qgasim.faults.timing import Hang
 from qgasim.matching import Match
-from qgasim.verification import error_of, in_order, never, verify
+from qgasim.verification import in_order, never, verify
 from tests.noting import Noted
 
 FREEZE, THAW = "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"
@@ -276,5 +276,5 @@ def test_the_error_of_a_reply_that_is_nested_too_deeply_is_not_read() -> None:
     course = Noted()
     deep = b"[" * 1022 + b"]" * 1022
     course.send(b'{"execute":"nope","id":7}{"execute":"nope","id":' + deep + b"}")
-    texts = [error_of(exchange) for exchange in course.journal.exchanges]
+    texts = [exchange.error for exchange in course.journal.exchanges]
     assert texts == ["The command nope has not been found", None]

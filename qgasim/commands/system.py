@@ -8,11 +8,10 @@ from msgspec import Struct
 
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
+from qgasim.guest.units import SECOND
 from qgasim.registry import LINUX, POSIX, command
 
-__all__ = ["SECOND", "HostName", "OsInfo", "Timezone", "User"]
-
-SECOND: Final = 1_000_000_000
+__all__ = ["HostName", "OsInfo", "Timezone", "User"]
 
 
 class HostName(Struct, frozen=True, rename="kebab"):

@@ -8,9 +8,10 @@ runs (how often each has struck, replies that were put aside) is in a `Disturber
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from qgasim.effects import Close, Effect
+from qgasim.envelope import read_request, show_id
 from qgasim.faults.base import Exchange, Fault, FromUptime, join_bytes
 from qgasim.faults.connection import (
     AcceptThenSilence,
@@ -41,7 +42,7 @@ from qgasim.faults.stream import (
 from qgasim.faults.timing import Delay, Drop, Hang, Ignore, Late, Leak
 from qgasim.matching import compile_match
 from qgasim.states import state_of
-from qgasim.wire import Message, encode
+from qgasim.wire import Message
 
 if TYPE_CHECKING:
     from qgasim.agent import Agent
@@ -283,7 +284,8 @@ class Disturber:
 
     def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
         """Give what becomes of a request, which *execute* executes."""
-        command, arguments = _parts(message)
+        name, arguments = read_request(message)
+        command = name or ""
         concerned = self.find(command)
         agent = self.agent
         striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]
@@ -296,7 +298,7 @@ class Disturber:
         exchange = Exchange(
             command=command,
             arguments=arguments,
-            id_text=_id_text(message),
+            shown_id=show_id(message, agent.dialect),
             now=agent.guest.clock.uptime(),
             random=self.random,
             count=0,
@@ -330,19 +332,3 @@ class Disturber:
         replies = self._reordered[::-1]
         self._reordered.clear()
         return replies
-
-
-def _id_text(message: Message) -> str:
-    has_id = isinstance(message, dict) and "id" in message
-    return f'"id": {encode(message["id"])}, ' if has_id else ""  # type: ignore[index,call-overload]
-
-
-def _parts(message: Message) -> tuple[str, dict[str, Any]]:
-    """Give the command and the arguments of a request; of another message, nothing."""
-    if not isinstance(message, dict):
-        return "", {}
-    command, arguments = message.get("execute"), message.get("arguments")
-    return (
-        command if isinstance(command, str) else "",
-        cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {},
-    )

@@ -41,8 +41,8 @@ class Exchange(Struct, kw_only=True):
     command: str
     #: Its arguments.
     arguments: dict[str, Any]
-    #: The member ``id`` of its reply, with a comma, if there is one.
-    id_text: str
+    #: The member ``id`` of its reply, as it is written; empty if it has none.
+    shown_id: str
     #: The guest's uptime, in ns.
     now: int
     #: Chance: the same for the same seed.

@@ -8,9 +8,11 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from msgspec import field
 
 from qgasim.effects import Effect
+from qgasim.envelope import write_error
+from qgasim.errors import CommandError
 from qgasim.faults.base import Exchange, Fault, rewrite, rewrite_value
 from qgasim.guest.units import Duration, Size
-from qgasim.wire import encode, encode_string
+from qgasim.wire import encode
 
 __all__ = ["Edit", "Empty", "Huge", "InjectedError", "Stale", "parse_pointer"]
 
@@ -25,8 +27,9 @@ class InjectedError(Fault, frozen=True, kw_only=True, tag="error"):
 
     def before(self, exchange: Exchange) -> bytes | None:
         """Answer by the error."""
-        shown = f'"class": {encode_string(self.error_class)}, "desc": {encode_string(self.desc)}'
-        return f'{{{exchange.id_text}"error": {{{shown}}}}}\n'.encode("ascii")
+        error = CommandError(self.desc)
+        error.error_class = self.error_class
+        return write_error(error, exchange.shown_id)
 
 
 class Stale(Fault, frozen=True, kw_only=True, tag="stale"):

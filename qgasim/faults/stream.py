@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from qgasim.effects import Effect, Wait
 from qgasim.faults.base import Exchange, Fault, join_bytes, rewrite, rewrite_value
-from qgasim.guest.units import Duration, Size
+from qgasim.guest.units import SECOND, Duration, Size
 
 __all__ = [
     "Bandwidth",
@@ -90,7 +90,7 @@ class Bandwidth(Fault, frozen=True, kw_only=True, tag="bandwidth"):
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Send a piece at each tick."""
         piece = max(1, self.bytes_per_second // self.ticks)
-        pause = piece * 1_000_000_000 // self.bytes_per_second
+        pause = piece * SECOND // self.bytes_per_second
         return Split(sizes=(piece,), pause=pause).apply(exchange, effects)
 
 

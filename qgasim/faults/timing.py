@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from qgasim.effects import FOR_EVER, Effect, Wait
+from qgasim.effects import Effect, Wait
 from qgasim.faults.base import Exchange, Fault
-from qgasim.guest.units import Duration
+from qgasim.guest.units import FOR_EVER, Duration
 
 __all__ = [
     "Delay",

@@ -6,13 +6,13 @@ from typing import Final
 from qgasim.faults.stream import Duplicate, Garbage
 from qgasim.faults.timing import Late
 from qgasim.findings.kinds import finding
-from qgasim.findings.story import IMPATIENCE, Request, Story, decode_reply, show
+from qgasim.findings.story import IMPATIENCE, Request, Story, show
+from qgasim.guest.units import SECOND
 from qgasim.journal import Exchange
 from qgasim.wire import encode
 
 __all__: list[str] = []
 
-SECOND: Final = 1_000_000_000
 #: Commands that a client must repeat to get on.
 REPEATED: Final = ("guest-file-read", "guest-file-write")
 
@@ -123,7 +123,7 @@ def unknown_command(story: Story) -> Iterator[str]:
     """
     has_asked = False
     for exchange in story.exchanges:
-        reply = decode_reply(exchange)
+        reply = exchange.decode_reply()
         if reply is None or exchange.struck:
             continue
         if exchange.command == "guest-info" and "return" in reply:

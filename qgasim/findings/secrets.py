@@ -8,6 +8,7 @@ from qgasim import base64
 from qgasim.errors import CommandError
 from qgasim.findings.kinds import finding
 from qgasim.findings.story import Story
+from qgasim.guest.units import SECOND
 
 __all__ = ["find_secret"]
 
@@ -78,7 +79,7 @@ def secret_in_exec(story: Story) -> Iterator[str]:
         if places:
             path = request.arguments.get("path")
             shown = path if isinstance(path, str) and find_secret(path) is None else "a program"
-            when = f"{request.sent / 1e9:.3f} s #{request.connection}"
+            when = f"{request.sent / SECOND:.3f} s #{request.connection}"
             yield f"{when} guest-exec of {shown}: a secret in {', '.join(places)}"
 
 

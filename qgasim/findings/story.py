@@ -4,18 +4,18 @@ It is made of a journal when somebody asks: executed requests, and those that no
 """
 
 from collections.abc import Iterator
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from msgspec import DecodeError, Struct, field
-from msgspec import json as msgspec_json
+from msgspec import Struct, field
 
 from qgasim.channel import VirtioSerial
+from qgasim.envelope import read_request
 from qgasim.errors import CommandError
 from qgasim.faults.stream import Reorder
 from qgasim.journal import Exchange, Journal, Note, show_time
 from qgasim.wire import MessageReader
 
-__all__ = ["IMPATIENCE", "Request", "Story", "decode_reply", "show"]
+__all__ = ["IMPATIENCE", "Request", "Story", "show"]
 
 #: What follows sooner was sent together with the request before, and what leaves sooner has not
 #: waited for its reply; what comes later has run into a time-out (ns).
@@ -180,16 +180,7 @@ def _tell(exchange: Exchange) -> Request:
 
 def _is_whole(exchange: Exchange) -> bool:
     is_cut = exchange.reply_length > len(exchange.reply)
-    return is_cut or exchange.reply.endswith(b"\n") or decode_reply(exchange) is not None
-
-
-def decode_reply(exchange: Exchange) -> dict[str, Any] | None:
-    """Give the reply as a value; None if it is none, was cut, or is nested too deeply."""
-    try:
-        reply = msgspec_json.decode(exchange.reply.lstrip(b"\xff"))
-    except (DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return cast("dict[str, Any]", reply) if isinstance(reply, dict) else None
+    return is_cut or exchange.reply.endswith(b"\n") or exchange.decode_reply() is not None
 
 
 def _read(connection: int, sent: int, data: bytes, reader: MessageReader) -> Iterator[Request]:
@@ -198,10 +189,6 @@ def _read(connection: int, sent: int, data: bytes, reader: MessageReader) -> Ite
         request = Request(connection=connection, sent=sent, command=None)
         if isinstance(message, CommandError):
             request.has_sentinel = message.text.endswith(b"\xff")
-        elif isinstance(message, dict):
-            command, arguments = message.get("execute"), message.get("arguments")
-            request.command = command if isinstance(command, str) else None
-            request.arguments = (
-                cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {}
-            )
+        else:
+            request.command, request.arguments = read_request(message)
         yield request

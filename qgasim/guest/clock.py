@@ -9,15 +9,12 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import resources
-from typing import Final
 
 from msgspec import Struct
 
+from qgasim.guest.units import FOR_EVER, SECOND
+
 __all__ = ["Clock", "ClockMark", "SteeredClock", "find_zone", "host_clock"]
-
-
-#: Longer than anybody waits, in ns.
-FOR_EVER: Final = 1 << 62
 
 
 def find_zone(name: str) -> bytes | None:
@@ -243,9 +240,9 @@ class Clock:
 
     def host_delay(self, uptime: int) -> float:
         """Seconds of the host until the guest's uptime is *uptime*, as its clock goes now."""
-        delay = max(0, uptime - self.uptime()) / (1e9 * self.rate)
+        delay = max(0, uptime - self.uptime()) / (SECOND * self.rate)
         if self._stopped is not None:
-            delay += (self._stopped[1] - self._source()) / 1e9
+            delay += (self._stopped[1] - self._source()) / SECOND
         source = self._source
         if isinstance(source, SteeredClock):
             return delay / source.rate if source.rate else math.inf

@@ -7,6 +7,8 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import astuple
 
+from qgasim.guest.units import SECOND
+
 __all__ = ["Counters", "Nic", "parse_address"]
 
 
@@ -80,7 +82,7 @@ class Nic(Struct, kw_only=True):
         """Give the counters after *uptime* ns."""
         if self.growth == _NO_GROWTH:
             return self.counters
-        seconds = uptime / 1_000_000_000
+        seconds = uptime / SECOND
         return Counters(
             *[
                 start + int(each * seconds)

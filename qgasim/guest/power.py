@@ -4,7 +4,9 @@ States change at guest times that are known in advance, or from outside (`wake`)
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from qgasim.guest.units import SECOND
 
 if TYPE_CHECKING:
     from qgasim.guest import Guest
@@ -13,7 +15,6 @@ __all__ = ["Power", "PowerState", "SleepState"]
 
 PowerState = Literal["running", "suspended", "halted", "off", "booting", "rebooting"]
 SleepState = Literal["ram", "disk", "hybrid"]
-SECOND: Final = 1_000_000_000
 
 
 class Power:

@@ -14,6 +14,7 @@ from qgasim.guest.network import Nic
 from qgasim.guest.nodes import Generated, Regular, Volume, os_error
 from qgasim.guest.programs.catalogue import install
 from qgasim.guest.programs.images import SCRIPTED, builtin_image
+from qgasim.guest.units import SECOND
 from qgasim.guest.windows import inner_path
 
 if TYPE_CHECKING:
@@ -404,7 +405,7 @@ def _show_mounts(guest: "Guest") -> bytes:
 
 
 def _show_uptime(guest: "Guest") -> bytes:
-    return f"{guest.clock.uptime() / 1e9:.2f} 0.00\n".encode()
+    return f"{guest.clock.uptime() / SECOND:.2f} 0.00\n".encode()
 
 
 def _show_version(guest: "Guest") -> bytes:

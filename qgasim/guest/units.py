@@ -1,8 +1,13 @@
 """Quantities: plain integers whose unit a scenario may write out."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
-__all__ = ["Duration", "Errno", "Size", "Time"]
+__all__ = ["FOR_EVER", "SECOND", "Duration", "Errno", "Size", "Time"]
+
+SECOND: Final = 1_000_000_000
+"""A second, in ns."""
+FOR_EVER: Final = 1 << 62
+"""Longer than anybody waits, in ns; as an uptime, one that does not come."""
 
 Size = Annotated[int, "size"]
 """Bytes; a scenario may write ``16MiB``."""

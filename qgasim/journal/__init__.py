@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from qgasim.effects import Effect
 from qgasim.errors import CommandError
+from qgasim.guest.units import SECOND
 from qgasim.journal.entries import (
     EFFECTS,
     Entry,
@@ -48,7 +49,6 @@ KEPT_IN_ALL: Final = 64 << 20
 LIMIT: Final = 10_000
 #: How many pieces of what waits are told apart.
 ARRIVALS: Final = 1000
-SECOND: Final = 1_000_000_000
 
 
 class Journal:

@@ -4,14 +4,15 @@ Times are the guest's uptime, in ns: it is never stepped.
 """
 
 from functools import lru_cache
-from typing import Any, Final, Literal, TypeAlias, cast, get_args, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, get_args, get_type_hints
 
-from msgspec import Struct, structs
+from msgspec import DecodeError, Struct, json, structs
 
+from qgasim.envelope import read_request
 from qgasim.faults import Fault
-from qgasim.guest.units import Duration
+from qgasim.guest.units import SECOND, Duration
 from qgasim.timeline import Event
-from qgasim.wire import JsonValue, encode
+from qgasim.wire import JsonValue, encode, is_object
 
 __all__ = [
     "EFFECTS", "Entry", "Exchange", "Note", "Waiting", "describe", "name_of", "show_bytes",
@@ -20,7 +21,6 @@ __all__ = [
 
 #: How much of a request or reply a transcript shows.
 SHOWN: Final = 160
-SECOND: Final = 1_000_000_000
 #: What the commands that change something have done, by their arguments, what they returned, and the
 #: path of the file that they were about.
 EFFECTS: Final = {
@@ -75,7 +75,13 @@ class Exchange(Struct, kw_only=True, gc=False):
     @property
     def arguments(self) -> dict[str, Any]:
         """The request's arguments, if it has any."""
-        return _arguments_of(self.request)
+        return read_request(self.request)[1]
+
+    @property
+    def error(self) -> str | None:
+        """The text of the error that was answered, if one was."""
+        error = (self.decode_reply() or {}).get("error")
+        return str(error["desc"]) if is_object(error) and "desc" in error else None
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -90,6 +96,14 @@ class Exchange(Struct, kw_only=True, gc=False):
             effect = EFFECTS[self.command or ""]
             return effect.format(arguments=self.arguments, result=result, path=path)
         return self.change or ""
+
+    def decode_reply(self) -> dict[str, Any] | None:
+        """Give the reply as a value; None if it is none, was cut, or is nested too deeply."""
+        try:
+            reply = json.decode(self.reply.lstrip(b"\xff"))
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return reply if is_object(reply) else None
 
     def __str__(self) -> str:
         """Give its line of a transcript."""
@@ -194,11 +208,6 @@ class Waiting(Struct):
 
 
 Entry: TypeAlias = Exchange | Note
-
-
-def _arguments_of(request: "JsonValue | bytes") -> dict[str, Any]:
-    arguments = request.get("arguments") if isinstance(request, dict) else None
-    return cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else {}
 
 
 def name_of(fault: Fault) -> str:

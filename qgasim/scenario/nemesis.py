@@ -38,12 +38,11 @@ from qgasim.faults.stream import (
     WrongId,
 )
 from qgasim.faults.timing import Delay, Drop, Ignore, Late, Leak
-from qgasim.guest.units import Duration
+from qgasim.guest.units import SECOND, Duration
 from qgasim.scenario.dump import to_line
 
 __all__ = ["DrawnKind", "Nemesis", "draw", "tell"]
 
-SECOND: Final = 1_000_000_000
 #: As many as a scenario can well hold.
 LIMIT: Final = 10_000
 #: Not `edit`, which has to know the reply, not `hang`, which has no end, and not `huge`, which has none for

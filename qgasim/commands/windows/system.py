@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from qgasim.agent import Agent
-from qgasim.commands.system import SECOND, HostName, OsInfo, Timezone, User
+from qgasim.commands.system import HostName, OsInfo, Timezone, User
 from qgasim.errors import CommandError
 from qgasim.guest.power import SleepState
+from qgasim.guest.units import SECOND
 from qgasim.guest.windows import find_program, zone_name
 from qgasim.guest.windowsroutes import is_loopback
 from qgasim.registry import WINDOWS, command

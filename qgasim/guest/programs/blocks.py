@@ -11,7 +11,7 @@ from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, 
 from qgasim.guest.programs.options import usage_error
 from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.sizes import find_size
-from qgasim.guest.programs.timestamps import SECOND
+from qgasim.guest.units import SECOND
 
 __all__: list[str] = []
 

@@ -8,7 +8,8 @@ from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import Options, parse, usage_error
 from qgasim.guest.programs.registry import program
-from qgasim.guest.programs.timestamps import SECOND, find_time, format_time, local_zone, to_datetime
+from qgasim.guest.programs.timestamps import find_time, format_time, local_zone, to_datetime
+from qgasim.guest.units import SECOND
 
 __all__ = ["uptime_line"]
 

@@ -9,8 +9,8 @@ from qgasim.guest.processes import Process
 from qgasim.guest.programs.inodes import Inode, base_name, look, node_kind
 from qgasim.guest.programs.modes import parse_mode
 from qgasim.guest.programs.names import find_user, groups
-from qgasim.guest.programs.timestamps import SECOND
 from qgasim.guest.shell.patterns import matches
+from qgasim.guest.units import SECOND
 
 __all__ = ["MAKERS", "File"]
 

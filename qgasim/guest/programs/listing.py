@@ -14,7 +14,8 @@ from qgasim.guest.programs.modes import format_mode
 from qgasim.guest.programs.names import group_name, user_name
 from qgasim.guest.programs.options import Options, parse
 from qgasim.guest.programs.registry import program
-from qgasim.guest.programs.timestamps import SECOND, format_time, local_zone
+from qgasim.guest.programs.timestamps import format_time, local_zone
+from qgasim.guest.units import SECOND
 
 __all__ = ["human_busybox", "human_gnu"]
 

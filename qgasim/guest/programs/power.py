@@ -8,7 +8,8 @@ from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.messages import fail, is_busybox, pick
 from qgasim.guest.programs.options import Options, parse
 from qgasim.guest.programs.registry import program
-from qgasim.guest.programs.timestamps import SECOND, local_zone, to_datetime
+from qgasim.guest.programs.timestamps import local_zone, to_datetime
+from qgasim.guest.units import SECOND
 
 __all__: list[str] = []
 

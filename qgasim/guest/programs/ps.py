@@ -8,7 +8,8 @@ from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.messages import fail, is_busybox, pick
 from qgasim.guest.programs.names import user_name
 from qgasim.guest.programs.registry import program
-from qgasim.guest.programs.timestamps import SECOND, format_time, local_zone
+from qgasim.guest.programs.timestamps import format_time, local_zone
+from qgasim.guest.units import SECOND
 
 __all__: list[str] = []
 

@@ -19,8 +19,9 @@ from qgasim.guest.programs.modes import format_mode, kind_name
 from qgasim.guest.programs.names import group_name, user_name
 from qgasim.guest.programs.options import missing_operand, parse
 from qgasim.guest.programs.registry import program
-from qgasim.guest.programs.timestamps import SECOND, format_time, local_zone
+from qgasim.guest.programs.timestamps import format_time, local_zone
 from qgasim.guest.shell.words import expand_escapes
+from qgasim.guest.units import SECOND
 
 __all__: list[str] = []
 

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 from qgasim.guest.clock import find_zone
 from qgasim.guest.processes import Process
+from qgasim.guest.units import SECOND
 
-__all__ = ["SECOND", "find_time", "format_time", "local_zone", "to_datetime"]
+__all__ = ["find_time", "format_time", "local_zone", "to_datetime"]
 
-SECOND: Final = 1_000_000_000
 DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",

@@ -6,18 +6,17 @@ from qgasim.guest.processes import Process, Steps, Waiting, succeed
 from qgasim.guest.programs.messages import fail, is_busybox, quote
 from qgasim.guest.programs.options import missing_operand, parse, usage_error
 from qgasim.guest.programs.registry import program
+from qgasim.guest.units import FOR_EVER, SECOND
 
 __all__ = ["to_duration"]
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-#: "inf", as far as anybody will look.
-_FOREVER = 1 << 62
 
 
 def to_duration(p: Process, text: str, code: int = 1) -> Waiting[int]:
     """Read ``1.5h`` as nanoseconds; end if it is no duration."""
     if text.lower() in ("inf", "infinity"):
-        return _FOREVER
+        return FOR_EVER
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([smhd]?)", text)
     if found is None:
         if is_busybox(p):
@@ -25,8 +24,8 @@ def to_duration(p: Process, text: str, code: int = 1) -> Waiting[int]:
         yield from usage_error(p, f"invalid time interval {quote(text)}", code)
         return 0
     whole, _, part = found[1].partition(".")
-    seconds = int(whole or 0) * 1_000_000_000 + int(part[:9].ljust(9, "0"))
-    return min(seconds * _UNITS[found[2]], _FOREVER)
+    seconds = int(whole or 0) * SECOND + int(part[:9].ljust(9, "0"))
+    return min(seconds * _UNITS[found[2]], FOR_EVER)
 
 
 @program("sleep")
@@ -40,7 +39,7 @@ def sleep(p: Process) -> Steps:
     for text in words:
         duration += yield from to_duration(p, text)
     p.rest = succeed
-    yield from p.sleep(min(duration, _FOREVER))
+    yield from p.sleep(min(duration, FOR_EVER))
     return 0
 
 

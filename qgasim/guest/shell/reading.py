@@ -11,6 +11,7 @@ from qgasim.guest.shell.builtins import parse_options, to_number
 from qgasim.guest.shell.interpreter import Shell
 from qgasim.guest.shell.registry import builtin
 from qgasim.guest.shell.state import ShellError, is_name
+from qgasim.guest.units import SECOND
 
 __all__: list[str] = []
 
@@ -108,7 +109,7 @@ def _read_line(shell: Shell, options: dict[str, str], number: int) -> Waiting[Li
     if "t" in options:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", options["t"]):
             raise ShellError(f"read: '{options['t']}': invalid timeout", 1)
-        deadline = shell.p.guest.clock.uptime() + int(float(options["t"]) * 1e9)
+        deadline = shell.p.guest.clock.uptime() + int(float(options["t"]) * SECOND)
     raw = bytearray()
     escaped: list[bool] = []
     is_escape = is_complete = False
