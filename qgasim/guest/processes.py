@@ -8,7 +8,7 @@ So a process costs nothing while it sleeps, and the same scenario always gives t
 import errno
 import os
 import signal
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -226,7 +226,9 @@ class Process:
 
     def replace(self, argv: list[str], *, env: list[str], search: str) -> Steps:
         """Become another program, as execve(2) does: give what it does. OSError if it can't be."""
-        path, program, arguments = self.guest.processes.find(argv, cwd=self.cwd, search=search)
+        path, program, arguments = self.guest.processes.find(
+            argv, env=env, cwd=self.cwd, search=search
+        )
         self.argv, self.env, self.path = arguments, list(env), path
         self.handlers = {number: None for number, call in self.handlers.items() if call is None}
         return program(self)
@@ -246,7 +248,7 @@ class Process:
     def execute(self, argv: list[str], *, env: list[str] | None = None) -> Steps:
         """Become another program, as execvp(3) does. OSError if it can't be."""
         self.path, program, self.argv = self.guest.processes.find(
-            argv, cwd=self.cwd, search=self.getenv("PATH") or "/bin:/usr/bin"
+            argv, env=env or self.env, cwd=self.cwd, search=self.getenv("PATH") or "/bin:/usr/bin"
         )
         self.env = self.env if env is None else env
         return (yield from program(self))
@@ -298,7 +300,7 @@ class Processes:
         A name without a slash is looked up in *search*; a file that is no known program is run by
         ``/bin/sh``. Raises the OSError of execve(2).
         """
-        real, code, arguments = self.find(argv, cwd=cwd, search=search, program=program)
+        real, code, arguments = self.find(argv, env=env, cwd=cwd, search=search, program=program)
         return self.start(
             code,
             argv=arguments,
@@ -310,10 +312,16 @@ class Processes:
         )
 
     def find(
-        self, argv: list[str], *, cwd: str, search: str | None, program: str | None = None
+        self,
+        argv: list[str],
+        *,
+        env: Sequence[str],
+        cwd: str,
+        search: str | None,
+        program: str | None = None,
     ) -> Image:
-        """Find what *argv* runs; OSError if nothing."""
-        return find_image(self.guest, argv, program or argv[0], search, cwd)
+        """Find what *argv* runs with the environment *env*; OSError if nothing."""
+        return find_image(self.guest, argv, env, program or argv[0], search, cwd)
 
     def start(
         self,

@@ -1,8 +1,10 @@
 """Which program is started, and why not.
 
-The expectations are what the real qemu-ga 7.2 (glib 2.74, Linux 6.1) answered for the same files.
+The expectations are what the real qemu-ga 7.2 (glib 2.74, Linux 6.1 and 6.18) answered for the same
+files.
 """
 
+import base64
 import re
 
 import pytest
@@ -21,6 +23,13 @@ FILES = {
     "missing": b"#!/no/such/interpreter\n",
     "inner": b"#!/opt/x/noshebang\necho by the shell\n",
     "loop": b"#!/opt/x/loop\n",
+    "return": b"#!/bin/sh\r\necho no\n",
+    "feed": b"#!/bin/sh\x0c\necho no\n",
+    "tabs": b"#!\t/bin/echo\ta\tb\t \n",
+    "nul": b"#!/bin/echo\0 a\nx\n",
+    "longest": b"#!/bin/echo " + b"x" * 243 + b"\n",
+    "cut": b"#!/bin/echo " + b"x" * 300 + b"\n",
+    "endless-word": b"#!/bin/" + b"x" * 300 + b"\necho by the shell\n",
 }
 
 
@@ -68,6 +77,15 @@ def run(course: Course, path: str, *arg: str, search: str | None = None) -> str:
         ("inner", "0 YnkgdGhlIHNoZWxsCg=="),
         ("loop", "Too many levels of symbolic links"),
         ("noshebang/y", "Not a directory"),
+        # Only blanks and tabs separate.
+        ("return", "No such file or directory"),
+        ("feed", "No such file or directory"),
+        ("tabs", "0 " + base64.b64encode(b"a\tb /opt/x/tabs y\n").decode()),
+        ("nul", "0 " + base64.b64encode(b"/opt/x/nul y\n").decode()),
+        # The kernel looks at 256 bytes.
+        ("longest", "0 " + base64.b64encode(b"x" * 243 + b" /opt/x/longest y\n").decode()),
+        ("cut", "0 " + base64.b64encode(b"x" * 243 + b" /opt/x/cut y\n").decode()),
+        ("endless-word", "0 YnkgdGhlIHNoZWxsCg=="),
     ],
 )
 def test_a_file_runs_or_says_why_not(course: Course, name: str, expected: str) -> None:
@@ -94,3 +112,34 @@ def test_a_name_is_looked_up_in_each_directory(
     course: Course, name: str, search: str, expected: str
 ) -> None:
     assert run(course, name, search=search) == expected
+
+
+TOO_LONG = "Argument list too long"
+
+
+@pytest.mark.parametrize(
+    ("path", "arg", "env", "expected"),
+    [
+        ("/bin/true", ["x" * 131_071], [], "0 "),
+        ("/bin/true", ["x" * 131_072], [], TOO_LONG),
+        ("true", ["x" * 131_072], ["PATH=/nosuch:/bin"], TOO_LONG),
+        ("/bin/true", [], ["x" * 131_072], TOO_LONG),
+        ("/bin/true", ["y" * 100_000] * 20, [], "0 "),
+        ("/bin/true", ["y" * 100_000] * 21, [], TOO_LONG),
+        ("/bin/true", ["y"] * 200_000, [], "0 "),
+        ("/bin/true", ["y"] * 215_000, [], TOO_LONG),
+        ("/nosuch", ["x" * 131_072], [], "No such file or directory"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_arguments_have_a_limit(
+    course: Course, path: str, arg: list[str], env: list[str], expected: str
+) -> None:
+    reply = course.send(request("guest-exec", path=path, arg=arg, env=env)).decode()
+    refused = re.search(r"\((.*)\)'\"}}", reply)
+    if refused:
+        assert refused[1] == expected
+        return
+    course.advance(1)
+    status = course.say("guest-exec-status", pid=int(reply.split('"pid": ')[1].split("}")[0]))
+    assert f"{status['return']['exitcode']} " == expected
