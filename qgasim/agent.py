@@ -31,6 +31,7 @@ from qgasim.guest.processes import Exit, Process, wait_for_ever
 from qgasim.guest.stdio import Stream
 from qgasim.matching import Match
 from qgasim.personality import Personality, alter
+from qgasim.refusals import refuse_blocked, refuse_frozen, serve_thawed
 from qgasim.registry import Command, Entry, Table, compile_table, make_added
 from qgasim.snapshot import Snapshots
 from qgasim.stubs import LiveStub, Reply, Stub
@@ -147,6 +148,8 @@ class Agent:
         self.executions: dict[int, Any] = {}
         #: What a command has found out and keeps for good, by name (C's static variables).
         self.known: dict[str, bool] = {}
+        #: The guest's name when it was first asked for, in releases that keep it.
+        self.host_name: str | None = None
         #: The uptime at which it began to form averages of the load (Windows).
         self.load_since: int | None = None
         #: What is read, and half read.
@@ -209,17 +212,13 @@ class Agent:
         )
         self.process.handlers[15] = self.process.handlers[2] = self.terminate
         self.process.on_exit = self._ended
-        for entry in self.table.values():
-            name = entry.command.name
-            allowed = self.options.allow_rpcs
-            entry.is_blocked = (
-                not entry.is_supported
-                or name in self.options.block_rpcs
-                or (bool(allowed) and name not in allowed)
-            )
-            entry.disabled = self.dialect.blocked_text.format(name) if entry.is_blocked else None
-        if self.is_frozen:
-            self._disable_unsafe()
+        refuse_blocked(
+            self.table,
+            self.dialect,
+            blocked=self.options.block_rpcs,
+            allowed=self.options.allow_rpcs or None,
+            is_frozen=self.is_frozen,
+        )
         self.on_change()
 
     def upgrade(self, dialect: Dialect) -> None:
@@ -293,7 +292,7 @@ class Agent:
         """Refuse from now on what may not be done while file systems are frozen."""
         self.is_frozen = True
         self.frozen_since = started = self.guest.clock.uptime()
-        self._disable_unsafe()
+        refuse_frozen(self.table, self.dialect)
         self.on_change()
         limit = self.options.personality.thaw_after
 
@@ -305,19 +304,10 @@ class Agent:
         if limit is not None:
             self.guest.call_at(started + limit, thaw)
 
-    def _disable_unsafe(self) -> None:
-        for name, entry in self.table.items():
-            if not entry.command.while_frozen:
-                entry.disabled = self.dialect.frozen_text.format(name)
-
     def thaw(self) -> None:
         """Serve everything again that is not blocked."""
         self.is_frozen = False
-        for name, entry in self.table.items():
-            if not entry.is_blocked:
-                entry.disabled = None
-            elif not self.dialect.keeps_frozen_text:
-                entry.disabled = self.dialect.blocked_text.format(name)
+        serve_thawed(self.table, self.dialect)
         self.on_change()
 
     # -- requests --------------------------------------------------------------------------------

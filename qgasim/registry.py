@@ -143,11 +143,11 @@ class Entry:
         {"call", "check", "command", "stubs", "write"}
     )
     __slots__ = (
+        "blocked",
         "call",
         "check",
         "command",
         "disabled",
-        "is_blocked",
         "is_supported",
         "stubs",
         "write",
@@ -160,10 +160,15 @@ class Entry:
         self.check, self.call, self.write = _compile(command, dialect)
         #: Why the command is refused at present; None if it is not.
         self.disabled: str | None = None
-        #: Whether it is refused for good.
-        self.is_blocked = False
+        #: Why it is refused for good; None if it is not.
+        self.blocked: str | None = None
         #: What answers in place of the guest, first match first.
         self.stubs: tuple[LiveStub, ...] = ()
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it is refused for good."""
+        return self.blocked is not None
 
 
 Arguments: TypeAlias = dict[str, JsonValue]

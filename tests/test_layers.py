@@ -26,6 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "faults": {"effects", "envelope", "errors", "guest", "matching", "states", "wire"},
     "registry": {"arguments", "dialect", "errors", "results", "schema", "stubs", "wire"},
     "guest": {"errors"},
+    "refusals": {"dialect", "registry"},
     "snapshot": {"guest"},
     "personality": {"dialect", "guest", "registry"},
     "journal": {
@@ -48,6 +49,7 @@ LAYERS: dict[str, set[str]] = {
         "guest",
         "matching",
         "personality",
+        "refusals",
         "registry",
         "snapshot",
         "stubs",
@@ -55,7 +57,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "timeline": {"dialect", "guest", "matching", "states"},
     "channel": {"effects", "agent", "guest"},
-    "commands": {"errors", "base64", "schema", "registry", "agent", "guest"},
+    "commands": {"errors", "base64", "schema", "refusals", "registry", "agent", "guest"},
     "scenario": {
         "errors",
         "dialect",
@@ -246,7 +248,7 @@ LONG: dict[str, str] = {
 }
 LIMIT = 500
 #: Where releases are compared.
-KNOWS_RELEASES = {"registry", "dialect"}
+KNOWS_RELEASES = {"registry", "dialect.facts", "dialect.releases"}
 
 MODULES: dict[str, Path] = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path

@@ -4,14 +4,12 @@ Before (pull request qga-pull-2022-10-26), qemu-ga could not be built there with
 """
 
 import errno
-import os
 from collections.abc import Mapping
 from typing import Final
 
 from qgasim.agent import Agent
 from qgasim.commands.hardware import IpAddress, NetworkInterface
-from qgasim.commands.storage import run_hook, thaw
-from qgasim.errors import CommandError
+from qgasim.commands.storage import begin_freezing, end_freezing, give_up_freezing
 from qgasim.guest.network import Nic, parse_address
 from qgasim.registry import Family, Version, command
 
@@ -50,18 +48,15 @@ def freebsd_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = N
 
 
 def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
-    run_hook(agent, "freeze")
+    begin_freezing(agent)
     for mount in reversed(agent.guest.files.mounts):
         if mountpoints is not None and mount.path not in mountpoints:
             continue
         if mount.volume.kind != "ufs" or mount.volume.freeze_error == errno.EBUSY:
             continue
         if mount.volume.freeze_error:
-            thaw(agent)
-            reason = os.strerror(mount.volume.freeze_error)
-            raise CommandError(f"failed to freeze {mount.path}: {reason}")
+            raise give_up_freezing(agent, mount)
         mount.volume.is_frozen = True
-        agent.freeze()
         # Of all others the kernel says that it is busy, and they are passed over.
-        return 1
-    return 0
+        return end_freezing(agent, 1)
+    return end_freezing(agent, 0)

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Final, Literal
 
 from msgspec import Struct
@@ -12,6 +13,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
 from qgasim.guest.files import Mount
 from qgasim.guest.sysfs import directory_order
+from qgasim.refusals import refuse_frozen
 from qgasim.registry import LINUX, Family, Version, command
 from qgasim.schema import Since, UInt64
 
@@ -22,6 +24,9 @@ __all__ = [
     "FilesystemInfo",
     "TrimResponse",
     "TrimResult",
+    "begin_freezing",
+    "end_freezing",
+    "give_up_freezing",
     "pci_address",
     "run_hook",
     "thaw",
@@ -294,7 +299,7 @@ def guest_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = Non
 
 
 def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
-    run_hook(agent, "freeze")
+    begin_freezing(agent)
     count = 0
     for mount in reversed(_block_mounts(agent)):
         if mountpoints is not None and mount.path not in mountpoints:
@@ -303,14 +308,34 @@ def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
             # As a boot partition's FAT: it is left out (commands-posix.c).
             continue
         if mount.volume.freeze_error:
-            thaw(agent)
-            reason = os.strerror(mount.volume.freeze_error)
-            raise CommandError(f"failed to freeze {mount.path}: {reason}")
+            raise give_up_freezing(agent, mount)
         if not mount.volume.is_frozen:
             mount.volume.is_frozen = True
             count += 1
+    return end_freezing(agent, count)
+
+
+def begin_freezing(agent: Agent) -> None:
+    """Do what comes before file systems are frozen: from then on, the agent is."""
+    run_hook(agent, "freeze")
+    # A blocked command may keep the wording of that even if nothing is found to freeze.
+    refuse_frozen(agent.table, agent.dialect)
+
+
+def give_up_freezing(agent: Agent, mount: Mount) -> CommandError:
+    """Do all that a thaw does, the hook included; give the error (commands-posix.c)."""
+    with suppress(CommandError):
+        guest_fsfreeze_thaw(agent)
+    reason = os.strerror(mount.volume.freeze_error)
+    return CommandError(f"failed to freeze {mount.path}: {reason}")
+
+
+def end_freezing(agent: Agent, count: int) -> int:
+    """Stay frozen if anything is."""
     if count:
         agent.freeze()
+    else:
+        agent.thaw()
     return count
 
 
@@ -360,7 +385,8 @@ def guest_fstrim(agent: Agent, minimum: int = 0) -> TrimResponse:
     return TrimResponse([_trim(agent, m, minimum) for m in reversed(_block_mounts(agent))])
 
 
-#: ext4 takes no minimum larger than a block group: 8 x block size blocks.
+#: ext4 takes no minimum of more blocks than a block group has: 8 x block size of them (fs/ext4/
+#: mballoc.c, ext4_trim_fs(): parts of a block do not count, and what is negative is huge).
 _GROUP_BLOCKS: Final = 8
 
 
@@ -368,7 +394,7 @@ def _trim(agent: Agent, mount: Mount, minimum: int) -> TrimResult:
     volume = mount.volume
     if not volume.can_trim:
         return TrimResult(path=mount.path, error="trim not supported")
-    group = _GROUP_BLOCKS * volume.block_size * volume.block_size
-    if minimum < 0 or minimum > group:
+    blocks = minimum // volume.block_size
+    if minimum < 0 or blocks > _GROUP_BLOCKS * volume.block_size:
         return TrimResult(path=mount.path, error="failed to trim: Invalid argument")
     return TrimResult(path=mount.path, minimum=minimum, trimmed=volume.trim())

@@ -22,8 +22,14 @@ class HostName(Struct, frozen=True, rename="kebab"):
 
 @command(since=(2, 10), platforms=POSIX)
 def guest_get_host_name(agent: Agent) -> HostName:
-    """Tell the host name that the kernel has at present."""
-    return HostName(agent.guest.hostname)
+    """Tell the host name that the kernel has at present.
+
+    Releases before 5.1 tell the one that it had when they were first asked (`keeps_host_name`).
+    """
+    name = agent.guest.hostname
+    if agent.dialect.keeps_host_name:
+        name = agent.host_name = agent.host_name or name
+    return HostName(name)
 
 
 class OsInfo(Struct, frozen=True, rename="kebab", kw_only=True):
@@ -222,12 +228,15 @@ SYS_STATE: Final = "/sys/power/state"
 
 
 def _status(agent: Agent, *argv: str) -> int:
-    """Run a helper found by PATH; its status, -1 if it is not there or was killed."""
+    """Run a helper found by PATH; its status, -1 if it is not there.
+
+    One that was killed has status 0 (WEXITSTATUS() of what is no exit), and so did well.
+    """
     path = agent.guest.find_in_path(argv[0])
     if path is None:
         return -1
     ended, _ = agent.run(path, argv)
-    return -1 if ended.signal is not None else ended.code
+    return ended.code
 
 
 def _suspend(agent: Agent, mode: Sleep) -> None:
@@ -243,11 +252,13 @@ def _suspend(agent: Agent, mode: Sleep) -> None:
         # No error was set, and so it looks done.
         return
     option, program = _PM_UTILS[mode]
-    if _status(agent, "pm-is-supported", option) == 0:
+    status = _status(agent, "pm-is-supported", option)
+    if status == 0:
         is_supported = True
         if _status(agent, program) == 0:
             return
-    elif not agent.dialect.tries_all_suspends:
+    elif status == -1 and not agent.dialect.tries_all_suspends:
+        # Here, too. Any other status is an error, and the kernel is tried.
         return
     try:
         states = agent.guest.files.read(SYS_STATE).decode()

@@ -1,0 +1,238 @@
+"""What each release changed, and from where that is known."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from qgasim.dialect.facts import Version
+
+__all__ = ["CHANGES", "Change"]
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What a release changed."""
+
+    since: Version
+    facts: Mapping[str, Any]
+    #: How it is known.
+    source: str
+    #: How the release is known: ``read`` in QEMU's own words, or ``derived``, if it is only known to
+    #: be one of several, and this the likeliest.
+    known: Literal["read", "derived"] = "read"
+    #: Releases on stable branches that have it, too: major, minor, patch.
+    stable: tuple[tuple[int, int, int], ...] = ()
+
+
+_DISABLED: Final = "Command {} has been disabled"
+
+CHANGES: Final = (
+    Change(
+        since=(4, 0),
+        facts={"echoes_id": True},
+        source="commit 4eaca8de26 (v4.0.0); 5.2 recorded",
+    ),
+    Change(
+        since=(5, 1),
+        facts={"keeps_host_name": False},
+        source="commit 0d3a8f32b1 'qga: Use qemu_get_host_name() instead of g_get_host_name()', pull "
+        "request qga-pull-2020-07-13; 5.2 recorded",
+    ),
+    Change(
+        since=(6, 0),
+        facts={
+            "blocked_text": _DISABLED,
+            "not_allowed_text": _DISABLED,
+            "frozen_text": f"{_DISABLED}: the agent is in frozen state",
+            "keeps_frozen_text": True,
+        },
+        source="commit 'qga: return a more explicit error on why a command is disabled'; "
+        "5.2 and 7.2 recorded",
+    ),
+    Change(
+        since=(6, 0),
+        facts={"enum_text": "Parameter '{path}' does not accept value '{value}'"},
+        source="5.2 and 7.2 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(6, 0),
+        facts={"writes_exact_doubles": True},
+        source="qobject/json-writer.c is taken to have come with 6.0; 5.2 and 7.2 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(6, 0),
+        facts={"reads_cpu_directory": True},
+        source="commit 'qga: Correct loop count in qmp_guest_get_vcpus()'; 5.2 and 7.2 recorded",
+    ),
+    Change(
+        since=(6, 0),
+        facts={"tries_all_suspends": True},
+        source="5.2 and 7.2 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(6, 0),
+        facts={"shutdown_modes": "'halt', 'powerdown', or 'reboot'"},
+        source="a patch 'for consistency with similar error messages elsewhere'; "
+        "qga/commands-win32.c of 5.1 and of 7.2",
+        known="derived",
+    ),
+    Change(
+        since=(7, 0),
+        facts={"knows_windows_11": True},
+        source="commits 92857cd738 and 206ce9699f, pull request qga-win32-pull-2022-01-10",
+    ),
+    Change(
+        since=(7, 1),
+        facts={"knows_nvme": True},
+        source="bus type `nvme` is marked `since 7.1`; 5.2 and 7.2 recorded",
+    ),
+    Change(
+        since=(7, 2),
+        facts={"block_key": "block-rpcs"},
+        source="docs/about/deprecated.rst: `--blacklist` is deprecated since 7.2",
+    ),
+    Change(
+        since=(8, 0),
+        facts={"omits_absent_texts": True},
+        source="has_ members of optional texts were removed from the generated code in December 2022",
+        known="derived",
+    ),
+    Change(
+        since=(8, 1),
+        facts={"takes_allow_rpcs": True},
+        source="qga/main.c of 8.1",
+        known="derived",
+    ),
+    Change(
+        since=(8, 1),
+        facts={"not_allowed_text": f"{_DISABLED}: the command is not allowed"},
+        source="qga/main.c, ga_disable_not_allowed(), as it was before 'qga: centralize logic for "
+        "disabling/enabling commands' (9.1); came with the list of 8.1; 10.0 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(8, 1),
+        facts={"spoils_captures": True},
+        source="came with the modes of `capture-output`; 10.0 and 11.1 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(9, 0),
+        facts={"knows_server_2025": True, "misspells_server_2025": True},
+        source="patch 'qga/commands-win32: Add support of Windows Server 2025 in get-osinfo command' "
+        "of March 2024",
+        known="derived",
+    ),
+    Change(
+        since=(9, 1),
+        facts={
+            "no_vss_text": "fsfreeze not possible as VSS failed to initialize",
+            "blocks_without_vss": False,
+        },
+        source="patch 20240712132459.3974109-19 of pull request qga-pull-2024-07-22",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"crypted_text": "'crypted' must be off on this host"},
+        source="qga/commands-win32.c of 7.2 has the old text, agents of today have this",
+        known="derived",
+    ),
+    Change(
+        since=(9, 1),
+        facts={
+            "blocked_text": f"{_DISABLED}: the command is not allowed",
+            "frozen_text": f"{_DISABLED}: the command is not allowed",
+            "keeps_frozen_text": False,
+        },
+        source="pull request qga-pull-2024-07-22; 7.2 and 10.0 recorded",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"frees_while_frozen": True},
+        source="patch 'qga: centralize logic for disabling/enabling commands' of pull request "
+        "qga-pull-2024-07-22 (qga/main.c, ga_command_is_allowed())",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"hides_unsupported": True},
+        source="the schema's conditions, pull request qga-pull-2024-07-22; 7.2 and 10.0 recorded",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"tells_helper_output": True},
+        source="commit 'qga: introduce ga_run_command() helper' of March 2024; 7.2 and 10.0 recorded",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"exec_failed_text": "{}", "unknown_pid_text": "PID ld does not exist"},
+        source="7.2 and 10.0 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(9, 1),
+        facts={
+            "no_sleep_text": "suspend: cannot write to '/sys/power/state': {}",
+            "replaces_sys_state": True,
+        },
+        source="commit 2048129625 (v9.0.0-343)",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"takes_blacklist": False},
+        source="docs/about/removed-features.rst: `--blacklist` was removed in 9.1",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"takes_block_with_allow": True, "takes_config_path": True},
+        source="pull request qga-pull-2024-07-22",
+    ),
+    Change(
+        since=(10, 0),
+        facts={"misspells_server_2025": False},
+        source="patch 'qemu-ga-win: Fix a typo error' of December 2024",
+        known="derived",
+    ),
+    Change(
+        since=(10, 0),
+        facts={"opens_channel_first": True},
+        source="commits 5b567c21c6 and c6f5dd7ac8, pull request qga-pull-2025-02-26",
+    ),
+    Change(
+        since=(10, 0),
+        facts={"skips_bind_mounts": True},
+        source="commit 'qga: skip bind mounts in fs list'; 7.2 and 10.0 recorded",
+    ),
+    Change(
+        since=(10, 2),
+        facts={"tells_truncated": True},
+        source="commit 28c5d27dd4dc; 7.2.22 and 10.0.13 recorded. Which 10.0.x is a guess",
+        stable=((7, 2, 20), (10, 0, 3)),
+    ),
+    Change(
+        since=(10, 2),
+        facts={"replaces_sys_state": False},
+        source="commit 'qga: correctly write to /sys/power/state on linux' of August 2025; "
+        "10.0.13 recorded. Which 10.0.x is a guess",
+        stable=((10, 0, 4),),
+    ),
+    Change(
+        since=(10, 2),
+        facts={"prefers_poweroff": True},
+        source="pull request qga-pull-2025-10-30; 10.0 and 11.1 recorded",
+    ),
+    Change(
+        since=(11, 0),
+        facts={"no_cpu_text": "Could not open '{}': No such file or directory"},
+        source="patch 'qga: Use error_setg_file_open() for better error messages', pulled on 7 January "
+        "2026; 10.0 and 11.1 recorded",
+    ),
+    Change(
+        since=(11, 1),
+        facts={"locates_parse_errors": True},
+        source="10.0 and 11.1 recorded",
+        known="derived",
+    ),
+)

@@ -1,0 +1,141 @@
+"""What releases of qemu-ga do differently, by name: as the oldest does it."""
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+__all__ = ["Dialect", "Family", "Version"]
+
+Version: TypeAlias = tuple[int, int]
+Family: TypeAlias = Literal["linux", "freebsd", "windows"]
+"""The platforms that qemu-ga is built for, as far as their commands differ."""
+
+
+class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
+    """What one release of qemu-ga does differently from others."""
+
+    #: Major and minor number.
+    version: Version
+    #: What guest-info says, unless the scenario says otherwise.
+    full_version: str
+
+    # -- the wire --
+
+    #: A request may carry an ``id``, which its reply repeats.
+    echoes_id: bool = False
+    #: Doubles are written with 17 significant digits, not with six places after the point.
+    writes_exact_doubles: bool = False
+    #: The parser takes one token at a time: it finds an error at once, says at which line and column,
+    #: and passes over the rest of the message in silence.
+    locates_parse_errors: bool = False
+
+    # -- which commands there are --
+
+    #: A command of other platforms does not exist; before, it was listed and refused.
+    hides_unsupported: bool = False
+    #: Wording for a command that the administrator blocked.
+    blocked_text: str = "The command {} has been disabled for this instance"
+    #: Wording for a command that is not on the list of those that the administrator allowed.
+    not_allowed_text: str = "The command {} has been disabled for this instance"
+    #: Wording for a command that must wait for the thaw.
+    frozen_text: str = "The command {} has been disabled for this instance"
+    #: A blocked command keeps the wording of the frozen state after the thaw (qga/main.c,
+    #: ga_enable_non_blocked(): only commands that get enabled lose their reason).
+    keeps_frozen_text: bool = False
+    #: What may be done while file systems are frozen is served then even if it is blocked, or not on
+    #: the list of what is allowed: so a guest can always be thawed.
+    frees_while_frozen: bool = False
+
+    # -- arguments --
+
+    #: Wording for a string that an enumeration does not have.
+    enum_text: str = "Invalid parameter '{value}'"
+
+    # -- programs --
+
+    #: Wording of guest-exec's refusal, and of others in glib's and in Windows' words: ``{}``.
+    exec_failed_text: str = "Guest agent command failed, error was '{}'"
+    #: Wording of guest-exec-status for a pid it does not know.
+    unknown_pid_text: str = "Invalid parameter 'pid'"
+    #: ``out-truncated`` and ``err-truncated`` come with all data and are true when they should be;
+    #: before, they came only with truncated data, and were false.
+    tells_truncated: bool = False
+    #: What a helper program wrote is in the error about it; one that is missing fails like one that
+    #: runs (ga_run_command()).
+    tells_helper_output: bool = False
+    #: Capturing one stream closes the agent's own standard input: the next program loses what it
+    #: writes if it is given input, and the second that has one stream captured never seems to end.
+    spoils_captures: bool = False
+    #: A mode of suspending that one tool does not support is left to the next tool.
+    tries_all_suspends: bool = False
+    #: Wording for a kernel that refuses to sleep; ``{}`` is why.
+    no_sleep_text: str = "child process has failed to suspend"
+    #: The kernel is asked to sleep by a function that first writes another file beside the one it is
+    #: to write, and in sysfs that cannot be.
+    replaces_sys_state: bool = False
+    #: guest-shutdown prefers /sbin/poweroff, /sbin/halt and /sbin/reboot to /sbin/shutdown.
+    prefers_poweroff: bool = False
+
+    # -- hardware and storage --
+
+    #: The host name is told as it was when it was first asked for (glib's g_get_host_name()).
+    keeps_host_name: bool = True
+    #: guest-get-vcpus reads a directory of sysfs, and lists in its order; before, it counted.
+    reads_cpu_directory: bool = False
+    #: Wording for a processor that is not there; ``{}`` is its directory.
+    no_cpu_text: str = 'open("{}"): No such file or directory'
+    #: The PCI address and the bus of NVMe disks are known.
+    knows_nvme: bool = False
+    #: A file system mounted in several places is listed, frozen and trimmed only in the first.
+    skips_bind_mounts: bool = False
+
+    #: Metric and flags of an IPv6 route are read into C's signed integers (qga/commands-linux.c): a
+    #: metric of 2^32 - 1 is told as -1, and flags with the highest bit have all bits above it.
+    extends_route_signs: bool = True
+
+    # -- Windows --
+
+    #: Wording for a password that is a hash already.
+    crypted_text: str = "this feature or command is not currently supported"
+    #: Wording of the freezing commands where VSS cannot be used.
+    no_vss_text: str = "this feature or command is not currently supported"
+    #: Where VSS cannot be used, guest-get-fsinfo and the freezing commands are refused
+    #: (ga_command_init_blockedrpcs()).
+    blocks_without_vss: bool = True
+    #: Which modes guest-shutdown says that it takes.
+    shutdown_modes: str = "halt|powerdown|reboot"
+    #: Windows 11 and Server 2022 are known. Before, all clients of kernel 10.0 were Windows 10, and
+    #: servers newer than 2019 ``N/A``.
+    knows_windows_11: bool = False
+    #: Server 2025 is known; before, it was Server 2022.
+    knows_server_2025: bool = False
+    #: Server 2025 is called "MIcrosoft Windows Server 2025".
+    misspells_server_2025: bool = False
+    #: A comma is missing in the table of names: the version of Windows 7 is "Microsoft Windows 77",
+    #: and its version-id is no text at all.
+    joins_windows_7: bool = True
+    #: A member that is no text at all is left out; before, it was an empty text (the generated code
+    #: went by a flag of its own for each optional member).
+    omits_absent_texts: bool = False
+    #: Addresses have prefix lengths. A build for Windows XP has -1 where it finds none.
+    tells_prefixes: bool = True
+
+    # -- the command line --
+
+    #: The name of the list of blocked commands in a config file.
+    block_key: str = "blacklist"
+    #: ``--blacklist`` and the key of that name are taken.
+    takes_blacklist: bool = True
+    #: ``--allow-rpcs`` and the key of that name are taken.
+    takes_allow_rpcs: bool = False
+    #: Commands may be blocked and allowed at the same time.
+    takes_block_with_allow: bool = False
+    #: ``--config`` is taken.
+    takes_config_path: bool = False
+    #: The channel is opened before the agent becomes a daemon, so that who started it learns from the
+    #: exit status whether it could be, and an agent that could not be initialized does not end well.
+    opens_channel_first: bool = False
+
+    def has(self, since: Version) -> bool:
+        """Whether the release has what came with *since*."""
+        return since <= self.version

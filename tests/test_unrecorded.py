@@ -1,0 +1,72 @@
+"""What commands answer where no recording shows it: QEMU's source or the kernel's says so."""
+
+from typing import Any
+
+import pytest
+
+from tests.serving import Course
+
+
+def test_old_releases_tell_the_first_host_name_that_they_saw() -> None:
+    # Pull request qga-pull-2020-07-13: "fix erroneously reporting stale hostname".
+    for release, later in (("3.1", "first"), ("5.0", "first"), ("5.1", "second")):
+        course = Course(f'qgasim: 1\nagent: {{release: "{release}"}}\nguest: {{hostname: first}}')
+        assert course.say("guest-get-host-name")["return"]["host-name"] == "first"
+        course.guest.hostname = "second"
+        assert course.say("guest-get-host-name")["return"]["host-name"] == later
+        course.agent.crash()
+        course.advance(1)
+        assert course.say("guest-get-host-name")["return"]["host-name"] == "second"
+
+
+def test_a_processor_that_is_not_there_is_told_otherwise_since_11_0() -> None:
+    told = {
+        "10.2": 'open("/sys/devices/system/cpu/cpu99/"): No such file or directory',
+        "11.0": "Could not open '/sys/devices/system/cpu/cpu99/': No such file or directory",
+    }
+    for release, text in told.items():
+        course = Course(f'qgasim: 1\nagent: {{release: "{release}"}}')
+        reply = course.say("guest-set-vcpus", vcpus=[{"logical-id": 99, "online": True}])
+        assert reply["error"]["desc"] == text
+
+
+@pytest.mark.parametrize(
+    ("minimum", "is_taken"),
+    # fs/ext4/mballoc.c, ext4_trim_fs(): 8192 blocks of 1 KiB are in a group.
+    [(8192 * 1024, True), (8193 * 1024 - 1, True), (8193 * 1024, False), (-(1 << 40), False)],
+)
+def test_the_minimum_of_a_trim_is_counted_in_blocks(minimum: int, is_taken: bool) -> None:
+    trim = Course("lab-vm").say("guest-fstrim", minimum=minimum)["return"]["paths"][0]
+    wanted = {"minimum": minimum} if is_taken else {"error": "failed to trim: Invalid argument"}
+    assert {name: trim.get(name) for name in wanted} == wanted
+
+
+def sleeping(release: str, **programs: str) -> Course:
+    """Give a guest whose helpers are scripts."""
+    files = ", ".join(
+        f'/usr/bin/{name.replace("_", "-")}: {{text: "#!/bin/sh\\n{text}\\n", mode: "755"}}'
+        for name, text in programs.items()
+    )
+    return Course(
+        f'qgasim: 1\nextends: lab-vm\nagent: {{release: "{release}"}}\nguest: {{files: {{{files}}}}}'
+    )
+
+
+@pytest.mark.parametrize("release", ["5.2", "7.2", "10.0"])
+@pytest.mark.parametrize(
+    ("systemctl", "pm_is_supported", "expected"),
+    [
+        # A helper that is killed has exit status 0: well done (commands-linux.c,
+        # run_process_child(): WEXITSTATUS).
+        ("[ $1 = status ] && exit 3; kill -9 $$", "exit 1", None),
+        # pm-utils are there and say no: an error, also before 6.0, and so the kernel is tried.
+        ("[ $1 = status ] && exit 3; exit 1", "exit 1", "suspended"),
+    ],
+)
+def test_tools_for_suspending_are_tried_one_after_the_other(
+    release: str, systemctl: str, pm_is_supported: str, expected: Any
+) -> None:
+    course = sleeping(release, systemctl=systemctl, pm_is_supported=pm_is_supported)
+    assert course.say("guest-suspend-ram") is None
+    course.advance(1)
+    assert course.guest.power.state == (expected or "running")
