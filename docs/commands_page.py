@@ -117,11 +117,11 @@ def say_when(command: Command, commands: list[Command]) -> str:
 
 def argument_table(command: Command) -> Iterator[str]:
     rows: list[list[str]] = []
-    for name, hint, default, is_optional in command.parameters:
+    for p in command.parameters:
         shown = "required"
-        if is_optional:
-            shown = "absent" if default is None else f"`{str(default).lower()}`"
-        rows.append([f"`{name}`", say_type(hint), say_since(hint), shown])
+        if p.is_optional:
+            shown = "absent" if p.default is None else f"`{str(p.default).lower()}`"
+        rows.append([f"`{p.name}`", say_type(p.annotation), say_since(p.annotation), shown])
     yield from make_table(["argument", "type", "since", "default"], rows)
 
 
@@ -195,6 +195,6 @@ def types_of(by_name: dict[str, list[Command]]) -> list[type[Struct]]:
     for commands in by_name.values():
         for command in commands:
             look(command.returns)
-            for _, hint, _, _ in command.parameters:
-                look(hint)
+            for parameter in command.parameters:
+                look(parameter.annotation)
     return list(found.values())

@@ -8,7 +8,7 @@ release has.
 import inspect
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, get_type_hints
 
 from msgspec import Struct
 
@@ -31,6 +31,7 @@ __all__ = [
     "Command",
     "Entry",
     "Family",
+    "Parameter",
     "Table",
     "Version",
     "command",
@@ -39,27 +40,41 @@ __all__ = [
 ]
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Parameter(Struct, frozen=True):
+    """An argument of a command, as its function declares it."""
+
+    #: As it is on the wire.
+    name: str
+    annotation: Any
+    is_optional: bool
+    #: What it is if it is left out.
+    default: Any
+
+
 class Command(Struct, frozen=True, kw_only=True, eq=False):
     """A command of the agent's schema and the function that answers it."""
 
     name: str
     function: Callable[..., Any]
+    #: The first release that has it, and the first that has not.
     since: Version
-    until: Version | None
+    until: Version | None = None
     #: Whether success is answered at all.
-    replies: bool
+    replies: bool = True
     #: Whether it is served between freeze and thaw.
-    while_frozen: bool
+    while_frozen: bool = False
     #: The platforms that can do it, each since a release; None: all.
-    platforms: Mapping[Family, Version] | None
+    platforms: Mapping[Family, Version] | None = None
     #: Whether the schema has it on those platforms only. Else, up to 9.0, others list it, disabled.
-    is_conditional: bool
+    is_conditional: bool = False
     #: Whether its reply is preceded by the byte 0xFF.
-    is_delimited: bool
+    is_delimited: bool = False
     #: Whether all it does is to say that the platform cannot do it.
-    only_refuses: bool
-    #: Name, annotation, default and whether it may be left out, of each argument.
-    parameters: tuple[tuple[str, Any, Any, bool], ...]
+    only_refuses: bool = False
+    parameters: tuple[Parameter, ...] = ()
     returns: Any
 
     def is_in(self, dialect: Dialect, family: Family = "linux") -> bool:
@@ -97,14 +112,13 @@ def command(
     is_conditional: bool = False,
     is_delimited: bool = False,
     only_refuses: bool = False,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function as a command.
+) -> Callable[[F], F]:
+    """Register a function as a command; `Command` says what its settings mean.
 
-    *since* and *until* are the first release that has it and the first that has not. A name may
-    have several functions, of which one is for a release and a platform.
+    A name may have several functions, of which one is for a release and a platform.
     """
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+    def register(function: F) -> F:
         hints = get_type_hints(function, include_extras=True)
         parameters = list(inspect.signature(function).parameters.values())[1:]
         COMMANDS.append(
@@ -120,11 +134,11 @@ def command(
                 is_delimited=is_delimited,
                 only_refuses=only_refuses,
                 parameters=tuple(
-                    (
-                        p.name.replace("_", "-"),
-                        hints[p.name],
-                        None if p.default is p.empty else p.default,
-                        p.default is not p.empty,
+                    Parameter(
+                        name=p.name.replace("_", "-"),
+                        annotation=hints[p.name],
+                        is_optional=p.default is not p.empty,
+                        default=None if p.default is p.empty else p.default,
                     )
                     for p in parameters
                 ),
@@ -183,20 +197,7 @@ def make_added(name: str, dialect: Dialect) -> Entry:
     def refuse(agent: "Agent", arguments: Arguments) -> None:
         raise CommandNotFound(f"The command {name} has not been found")
 
-    added = Command(
-        name=name,
-        function=refuse,
-        since=(0, 0),
-        until=None,
-        replies=True,
-        while_frozen=False,
-        platforms=None,
-        is_conditional=False,
-        is_delimited=False,
-        only_refuses=False,
-        parameters=(),
-        returns=type(None),
-    )
+    added = Command(name=name, function=refuse, since=(0, 0), returns=type(None))
     entry = Entry(added, dialect)
     entry.check, entry.call = take, refuse
     return entry
@@ -210,9 +211,9 @@ def _compile(
     write = make_write(command.returns, dialect)
     function = command.function
     members = tuple(
-        Member(name, make_visit(annotation, dialect), is_optional, default)
-        for name, annotation, default, is_optional in command.parameters
-        if is_in(annotation, dialect)
+        Member(p.name, make_visit(p.annotation, dialect), p.is_optional, p.default)
+        for p in command.parameters
+        if is_in(p.annotation, dialect)
     )
 
     def check(arguments: Arguments) -> object:

@@ -401,7 +401,10 @@ def test_a_function_is_a_command_by_its_name() -> None:
 
     made = toy(guest_do_this, replies=False, while_frozen=True)
     assert made.name == "guest-do-this"
-    assert [(p[0], p[3]) for p in made.parameters] == [("one-thing", False), ("other", True)]
+    assert [(p.name, p.is_optional) for p in made.parameters] == [
+        ("one-thing", False),
+        ("other", True),
+    ]
     assert (made.replies, made.while_frozen, made.platforms) == (False, True, None)
 
 

@@ -111,10 +111,12 @@ def test_a_command_came_when_the_reference_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_has_the_arguments_of_the_reference(name: str) -> None:
-    parameters = [p for p in TABLE[name].command.parameters if is_in(p[1], DIALECT)]
-    assert [(p[0], p[3]) for p in parameters] == [(m[0], m[2]) for m in COMMANDS[name].members]
+    parameters = [p for p in TABLE[name].command.parameters if is_in(p.annotation, DIALECT)]
+    assert [(p.name, p.is_optional) for p in parameters] == [
+        (m[0], m[2]) for m in COMMANDS[name].members
+    ]
     for parameter, member in zip(parameters, COMMANDS[name].members, strict=True):
-        check_type(parameter[1], member[1], f"{name}: {parameter[0]}")
+        check_type(parameter.annotation, member[1], f"{name}: {parameter.name}")
 
 
 @pytest.mark.parametrize("name", [name for name, entry in COMMANDS.items() if entry.returns])

@@ -268,11 +268,11 @@ def test_a_platform_could_do_a_command_later(
 @pytest.mark.parametrize(("spec", "name"), [*EACH, *EACH_OTHER])
 def test_a_command_has_the_arguments_of_the_schema(spec: Spec, name: str) -> None:
     arguments = spec.commands[name]["arguments"]
-    parameters = [p for p in spec.table[name].command.parameters if not is_new(spec, p[1])]
-    assert [p[0] for p in parameters] == list(arguments)
-    for argument, annotation, _, is_optional in parameters:
-        assert is_optional == arguments[argument].get("optional", False)
-        check_type(spec, annotation, arguments[argument]["type"], f"{name}: {argument}")
+    parameters = [p for p in spec.table[name].command.parameters if not is_new(spec, p.annotation)]
+    assert [p.name for p in parameters] == list(arguments)
+    for p in parameters:
+        assert p.is_optional == arguments[p.name].get("optional", False)
+        check_type(spec, p.annotation, arguments[p.name]["type"], f"{name}: {p.name}")
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=repr)
@@ -284,8 +284,8 @@ def test_a_struct_that_is_an_argument_is_read_in_the_order_of_the_schema(
         "GuestLogicalProcessor": "guest-set-vcpus",
         "GuestMemoryBlock": "guest-set-memory-blocks",
     }
-    ((_, annotation, _, _),) = spec.table[commands[kind]].command.parameters
-    cls = get_args(bare(annotation)[0])[0]
+    (parameter,) = spec.table[commands[kind]].command.parameters
+    cls = get_args(bare(parameter.annotation)[0])[0]
     names = [field.encode_name for field in msgspec.structs.fields(cls)]
     assert names == list(spec.schema["structs"][kind]["members"])
 

@@ -104,7 +104,7 @@ def _mistakes(command: Command, right: dict[str, Any]) -> Iterator[dict[str, Any
     """Give *right* and all that can be wrong in it."""
     yield right
     yield {}
-    for name, *_ in command.parameters:
+    for name in (parameter.name for parameter in command.parameters):
         yield {n: v for n, v in right.items() if n != name}
         for value in (*_VALUES, *_MORE.get((command.name, name), ())):
             if not _could_be_real(name, value):
