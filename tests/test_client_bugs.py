@@ -201,6 +201,16 @@ RETURNED: list[tuple[str, str, dict[str, Any], Callable[[Any], Any], Any]] = [
 
 #: A scenario, a request, and the error: its class and text.
 REFUSED: list[tuple[str, str, dict[str, Any], str, str]] = [
+    *(
+        (
+            name,
+            "guest-file-open",
+            {"path": "/usr/x", "mode": "w"},
+            "GenericError",
+            "failed to open file '/usr/x' (mode: 'w'): Read-only file system",
+        )
+        for name in ("haos-layout", "erofs-root")
+    ),
     (
         "agent-1.4",
         "guest-get-vcpus",
