@@ -12,6 +12,7 @@ from qgasim.guest.clock import find_zone
 from qgasim.guest.devices import MemoryBlock, Vcpu
 from qgasim.guest.network import Nic
 from qgasim.guest.nodes import Generated, Regular, Volume, os_error
+from qgasim.guest.osrelease import write_os_release
 from qgasim.guest.programs.catalogue import install
 from qgasim.guest.programs.images import SCRIPTED, builtin_image
 from qgasim.guest.units import SECOND
@@ -207,12 +208,7 @@ def _make_etc(guest: "Guest") -> None:
     files, settings = guest.files, guest.settings
     files.write("/etc/hostname", f"{guest.settings.hostname or 'localhost'}\n".encode())
     if settings.os.release is not None:
-        files.write(
-            "/etc/os-release",
-            "".join(
-                f"{key}={_quote(value)}\n" for key, value in settings.os.release.items()
-            ).encode(),
-        )
+        files.write("/etc/os-release", write_os_release(settings.os.release).encode())
     _make_accounts(guest)
     files.write(
         "/etc/fstab",
@@ -237,13 +233,6 @@ def _make_zone(guest: "Guest") -> None:
         _make_parents(guest, path)
         files.write(path, data)
         files.symlink(path, "/etc/localtime")
-
-
-def _quote(value: str) -> str:
-    if value and all(c.isalnum() or c in "_-." for c in value) and not value[0].isdigit():
-        return value
-    escaped = "".join("\\" + c if c in '"\\$`' else c for c in value)
-    return f'"{escaped}"'
 
 
 def _octal(path: str) -> str:
