@@ -137,7 +137,7 @@ class Agent:
         self.process: Process | None = None
         self.respawn_at: int | None = None
         guest.agent_version = dialect.full_version
-        guest.on_boot = self.start
+        guest.on_boot = self._boot
         self._reset()
         self.start()
 
@@ -220,6 +220,15 @@ class Agent:
             is_frozen=self.is_frozen,
         )
         self.on_change()
+
+    def _boot(self) -> None:
+        """Start in a guest that has booted: nothing is frozen there.
+
+        /run, in which the marker lies, is empty then. (Where it were not, the real agent would take
+        itself to be frozen: qga/main.c, check_is_frozen(), calls the marker stale after a reboot.)
+        """
+        self.is_frozen = False
+        self.start()
 
     def upgrade(self, dialect: Dialect) -> None:
         """Be another release from now on; a process that runs ends, and the new one is started."""

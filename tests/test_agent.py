@@ -493,6 +493,15 @@ def test_after_a_reboot_there_is_a_new_agent_that_counts_on() -> None:
     assert course.say("guest-file-open", path="/etc/hostname") == {"return": 1001}
 
 
+def test_after_a_reboot_nothing_is_frozen() -> None:
+    course = Course()
+    assert course.say("guest-fsfreeze-freeze") == {"return": 1}
+    course.guest.power.shut_down("reboot", 0)
+    course.advance(30)
+    assert course.say("guest-fsfreeze-status") == {"return": "thawed"}
+    assert "return" in course.say("guest-get-host-name")
+
+
 def test_an_unknown_mode_of_shutdown_is_refused() -> None:
     # behaviour.md, section 10: the parenthesis is never closed.
     assert error(Course().say("guest-shutdown", mode="off")) == (

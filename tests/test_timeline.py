@@ -207,7 +207,7 @@ def test_states_are_named() -> None:
     for seconds in (8.5, 10, 10, 10, 10):
         guest.advance(seconds)
         seen.append(state_of(guest.agent))
-    assert seen == ["up", "frozen", "rebooting", "frozen", "suspended", "frozen", "off"]
+    assert seen == ["up", "frozen", "rebooting", "up", "suspended", "up", "off"]
 
 
 def test_a_guest_is_switched_on_and_boots() -> None:
