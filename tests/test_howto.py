@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.page_reader import PLUGIN, ROOT, Reader, blocks, install
+from tests.page_reader import PLUGIN, ROOT, Reader, blocks, files, install
 
 DOCS = ROOT / "docs"
 PAGES = [
@@ -42,6 +42,8 @@ def run_pytest(directory: Path) -> subprocess.CompletedProcess[str]:
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     parts = blocks(page, "python")
     tests = [text for text in parts if "def test_" in text]
+    for name, text in files(page).items():
+        (tmp_path / name).write_text(text)
     for number, text in enumerate(tests):
         (tmp_path / f"test_{page.stem.replace('-', '_')}_{number}.py").write_text(text)
     if tests:

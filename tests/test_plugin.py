@@ -268,6 +268,27 @@ def test_marker(qga):
         result.assert_outcomes(passed=2)
 
 
+def test_a_guest_of_a_fleet_is_named_as_on_the_command_line(run: Run) -> None:
+    run.pytester.makefile(".yaml", mine="qgasim: 1\nfleet: {web: , db: {guest: {vcpus: 7}}}\n")
+    result = run(
+        """
+import pytest
+
+@pytest.mark.qgasim(scenario="fleet-one-hung#vm2")
+def test_shipped(qga):
+    assert qga.guest.hostname == "vm2"
+
+@pytest.mark.qgasim(scenario="mine.yaml#db")
+def test_mine(qga):
+    assert len(qga.guest.vcpus) == 7
+
+def test_made(qga_factory):
+    assert qga_factory(scenario="mine.yaml#web").guest.hostname == "web"
+"""
+    )
+    result.assert_outcomes(passed=3)
+
+
 def test_a_matrix_runs_a_test_for_each_combination(run: Run) -> None:
     result = run(
         CLIENT

@@ -40,6 +40,7 @@ __all__ = [
     "AgentSettings",
     "Blueprint",
     "Scenario",
+    "find_guest",
     "find_scenario",
     "library",
     "load",
@@ -113,7 +114,7 @@ def load(name: str | Path) -> Scenario:
     Raises:
         ScenarioError: with a line ``file:line:column: what is wrong`` for each fault.
     """
-    path, guest = _find(str(name), None)
+    path, guest = find_guest(str(name), None)
     node = _compose_file(path, ())
     return _decode(_pick(node, guest, str(path)), str(path))
 
@@ -163,15 +164,19 @@ def _compose_file(path: Path, above: tuple[Path, ...]) -> Node | None:
 
 
 def _compose_base(name: str, beside: Path | None, above: tuple[Path, ...]) -> Node | None:
-    path, guest = _find(name, beside)
+    path, guest = find_guest(name, beside)
     node = _compose_file(path, above)
     if not isinstance(node, MappingNode | None):
         raise ScenarioError(f"{path}: expected a mapping, found {kind_of(node)}")
     return _pick(node, guest, str(path)) if guest else node
 
 
-def _find(name: str, beside: Path | None) -> tuple[Path, str]:
-    """Find a scenario, and say which guest of it is meant; '': all."""
+def find_guest(name: str, beside: Path | None) -> tuple[Path, str]:
+    """Find a scenario as `find_scenario` does, and say which guest of it is meant; '': all.
+
+    Raises:
+        ScenarioError: there is no such scenario.
+    """
     start, hash_, guest = name.rpartition("#")
     if hash_ and guest and "/" not in guest:
         return find_scenario(start, beside), guest

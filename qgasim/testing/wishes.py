@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from qgasim.channel import ChannelKind
 from qgasim.dialect import find_dialect
 from qgasim.errors import ScenarioError
-from qgasim.scenario import find_scenario, library
+from qgasim.scenario import find_guest, library
 from qgasim.scenario.checks import did_you_mean
 
 __all__ = [
@@ -151,9 +151,12 @@ def _find(scenario: Any, label: str, beside: Path | None) -> str:
         raise ScenarioError(f"{label}: expected a path or a name, found {scenario!r}")
     name = os.fspath(cast("os.PathLike[str]", scenario))
     try:
-        return str(find_scenario(name, beside).resolve())
+        path, guest = find_guest(name, beside)
     except ScenarioError as error:
         raise ScenarioError(f"{label}: {error}") from None
+    if guest and name.removesuffix(f"#{guest}") in shipped:
+        return name
+    return f"{path.resolve()}#{guest}" if guest else str(path.resolve())
 
 
 # -- what is wanted --------------------------------------------------------------------------------
