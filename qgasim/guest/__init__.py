@@ -18,13 +18,14 @@ from qgasim.guest.clock import Clock, host_clock
 from qgasim.guest.clone import NamedList, clone
 from qgasim.guest.devices import Disk, Memory, Vcpu
 from qgasim.guest.files import Files
+from qgasim.guest.kernelfiles import KERNEL_FILES
 from qgasim.guest.network import Nic
 from qgasim.guest.nodes import Budget, Volume
 from qgasim.guest.power import Power
 from qgasim.guest.processes import Processes, Program, wait_for_ever
 from qgasim.guest.programs.images import find_builtin
 from qgasim.guest.settings import GuestSettings, MountSettings
-from qgasim.guest.setup import KERNEL_FILES, furnish
+from qgasim.guest.setup import furnish
 from qgasim.guest.share import SharedVolume
 
 __all__ = ["Guest", "GuestSettings"]

@@ -321,6 +321,12 @@ class Files:
             if not self.exists(made):
                 self.mkdir(made, mode)
 
+    def make_parents(self, path: str) -> None:
+        """Make the directories above *path* that are missing."""
+        parent = path.rstrip("/").rpartition("/")[0]
+        if parent and not self.exists(parent):
+            self.makedirs(parent)
+
     def symlink(self, target: str, path: str, cwd: str = "/") -> None:
         """Make a symbolic link at *path*."""
         place = self._new_place(path, cwd)

@@ -2,33 +2,24 @@
 
 import base64
 import errno
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from qgasim.errors import SettingsError
 from qgasim.guest.accounts import make_entries
 from qgasim.guest.clock import find_zone
-from qgasim.guest.devices import MemoryBlock, Vcpu
-from qgasim.guest.network import Nic
-from qgasim.guest.nodes import Generated, Regular, Volume, os_error
+from qgasim.guest.kernelfiles import CREATE_ERRORS, escape_path, mount_kernel_files
+from qgasim.guest.nodes import Regular, os_error
 from qgasim.guest.osrelease import write_os_release
 from qgasim.guest.programs.catalogue import install
 from qgasim.guest.programs.images import SCRIPTED, builtin_image
-from qgasim.guest.units import SECOND
 from qgasim.guest.windows import inner_path
 
 if TYPE_CHECKING:
     from qgasim.guest import Guest
+    from qgasim.guest.files import Files
     from qgasim.guest.settings import FileSettings
 
-__all__ = ["KERNEL_FILES", "furnish"]
-
-#: File systems that the kernel makes: they are there after every boot.
-KERNEL_FILES: Final = {"proc": "/proc", "sysfs": "/sys"}
-
-#: How open(2) refuses to make a file there: proc finds no name, kernfs cannot create.
-_CREATE_ERRORS: Final = {"proc": errno.ENOENT, "sysfs": errno.EACCES}
+__all__ = ["furnish", "make_file"]
 
 _DIRECTORIES: Final = (
     "/dev", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp",
@@ -76,7 +67,7 @@ def _furnish_posix(guest: "Guest", part: _Part) -> None:
         files.chmod(path, 0o1777)
     for link in ("bin", "sbin", "lib"):
         files.symlink(f"usr/{link}", f"/{link}")
-    _mount_kernel_files(guest)
+    mount_kernel_files(guest)
     for index, mount in enumerate(guest.mounts[1:], 1):
         part.path = f"mounts[{index}]"
         guest.mount(mount)
@@ -98,11 +89,11 @@ def _make_files(guest: "Guest", part: _Part) -> None:
     for index, program in enumerate(guest.settings.programs):
         part.path = f"programs[{index}].path"
         path = guest.inner_path(program.path)
-        _make_parents(guest, path)
+        files.make_parents(path)
         files.remove_if_there(path)
         files.write(path, builtin_image(SCRIPTED), 0o755)
     for mounted in files.mounts:
-        mounted.volume.create_error = _CREATE_ERRORS.get(mounted.volume.kind, 0)
+        mounted.volume.create_error = CREATE_ERRORS.get(mounted.volume.kind, 0)
 
 
 #: Where Windows has files of its own, whatever is installed.
@@ -139,12 +130,6 @@ def _furnish_windows(guest: "Guest", part: _Part) -> None:
             files.write(path, account.authorized_keys.encode())
 
 
-def _make_parents(guest: "Guest", path: str) -> None:
-    parent = path.rstrip("/").rsplit("/", 1)[0]
-    if parent and not guest.files.exists(parent):
-        guest.files.makedirs(parent)
-
-
 def make_file(guest: "Guest", path: str, settings: "str | FileSettings | None") -> None:
     """Make what a scenario says of *path*, in place of what is there."""
     _make_file(guest, guest.inner_path(path), settings)
@@ -155,7 +140,7 @@ def _make_file(guest: "Guest", path: str, settings: "str | FileSettings | None")
     if settings is None:
         files.remove_if_there(path)
         return
-    _make_parents(guest, path)
+    files.make_parents(path)
     if isinstance(settings, str):
         files.write(path, settings.encode("utf-8", "surrogateescape"))
         return
@@ -169,22 +154,7 @@ def _make_file(guest: "Guest", path: str, settings: "str | FileSettings | None")
         if settings.symlink is not None:
             files.symlink(settings.symlink, path)
             return
-        if settings.kind == "fifo":
-            files.mkfifo(path)
-        elif settings.size is not None:
-            files.write(path, b"")
-            node = files.get(path)
-            assert isinstance(node, Regular)
-            node.fill = (
-                base64.b64decode(settings.fill_base64)
-                if settings.fill_base64 is not None
-                else (settings.fill or "\0").encode()
-            )
-            node.truncate(settings.size)
-        elif settings.base64 is not None:
-            files.write(path, base64.b64decode(settings.base64))
-        else:
-            files.write(path, (settings.text or "").encode("utf-8", "surrogateescape"))
+        _make_contents(files, path, settings)
     if settings.mode is not None:
         files.chmod(path, int(settings.mode, 8))
     if settings.owner is not None:
@@ -192,6 +162,25 @@ def _make_file(guest: "Guest", path: str, settings: "str | FileSettings | None")
         files.chown(path, uid, gid)
     if settings.mtime is not None:
         files.utime(path, settings.mtime)
+
+
+def _make_contents(files: "Files", path: str, settings: "FileSettings") -> None:
+    if settings.kind == "fifo":
+        files.mkfifo(path)
+    elif settings.size is not None:
+        files.write(path, b"")
+        node = files.get(path)
+        assert isinstance(node, Regular)
+        node.fill = (
+            base64.b64decode(settings.fill_base64)
+            if settings.fill_base64 is not None
+            else (settings.fill or "\0").encode()
+        )
+        node.truncate(settings.size)
+    elif settings.base64 is not None:
+        files.write(path, base64.b64decode(settings.base64))
+    else:
+        files.write(path, (settings.text or "").encode("utf-8", "surrogateescape"))
 
 
 def _make_devices(guest: "Guest") -> None:
@@ -213,7 +202,7 @@ def _make_etc(guest: "Guest") -> None:
     files.write(
         "/etc/fstab",
         "".join(
-            f"{m.device} {_octal(m.path)} {m.type} {m.options} 0 0\n" for m in settings.mounts
+            f"{m.device} {escape_path(m.path)} {m.type} {m.options} 0 0\n" for m in settings.mounts
         ).encode(),
     )
     _make_zone(guest)
@@ -230,14 +219,9 @@ def _make_zone(guest: "Guest") -> None:
         data = find_zone(zone)
         if data is None:
             raise os_error(errno.ENOENT, path)
-        _make_parents(guest, path)
+        files.make_parents(path)
         files.write(path, data)
         files.symlink(path, "/etc/localtime")
-
-
-def _octal(path: str) -> str:
-    """Write a path as /proc/mounts does."""
-    return "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in path)
 
 
 def _make_accounts(guest: "Guest") -> None:
@@ -270,162 +254,3 @@ def _make_accounts(guest: "Guest") -> None:
             files.write(f"{directory}/authorized_keys", account.authorized_keys.encode(), 0o600)
             for path in (directory, f"{directory}/authorized_keys"):
                 files.chown(path, entry.uid, entry.gid)
-
-
-# -- /proc and /sys ----------------------------------------------------------------------------
-
-
-def _mount_kernel_files(guest: "Guest") -> None:
-    """Mount /proc and /sys; their files are made when somebody first looks."""
-    makers = {"proc": _make_proc, "sysfs": _make_sys}
-    for kind, path in KERNEL_FILES.items():
-        volume = Volume(kind, kind, 1 << 20)
-        volume.populate = partial(makers[kind], guest)
-        guest.files.mount(volume, path, "rw,nosuid,nodev,noexec,relatime")
-
-
-def _make_proc(guest: "Guest") -> None:
-    """Make a few files of /proc, that show the guest's state when read."""
-    shown: dict[str, Callable[[], bytes]] = {
-        "/proc/mounts": partial(_show_mounts, guest),
-        "/proc/uptime": partial(_show_uptime, guest),
-        "/proc/version": partial(_show_version, guest),
-        "/proc/loadavg": lambda: b"0.00 0.00 0.00 1/50 1\n",
-        "/proc/cmdline": lambda: b"root=/dev/vda1 ro quiet\n",
-        "/proc/meminfo": partial(_show_meminfo, guest),
-        "/proc/cpuinfo": partial(_show_cpuinfo, guest),
-        "/proc/sys/kernel/ostype": lambda: b"Linux\n",
-        "/proc/sys/kernel/hostname": partial(_show_text, guest, "hostname"),
-        "/proc/sys/kernel/osrelease": partial(_show_text, guest.settings.os, "kernel_release"),
-    }
-    for path, show in shown.items():
-        _add(guest, path, show)
-
-
-def _make_sys(guest: "Guest") -> None:
-    """Make a few files of /sys, that show the guest's state when read."""
-    _add(guest, "/sys/power/wakeup_count", lambda: b"0\n", _store_wakeup_count)
-    _add(guest, "/sys/power/state", partial(_show_states, guest), partial(_store_state, guest))
-    for cpu in guest.vcpus:
-        directory = f"/sys/devices/system/cpu/cpu{cpu.id}"
-        guest.files.makedirs(directory)
-        if cpu.can_offline:
-            _add(
-                guest,
-                f"{directory}/online",
-                partial(_show_flag, cpu, "online"),
-                partial(_store_cpu, cpu),
-            )
-    for block in guest.memory.blocks:
-        directory = f"/sys/devices/system/memory/memory{block.index}"
-        _add(
-            guest,
-            f"{directory}/state",
-            partial(_show_state, block),
-            partial(_store_block, guest, block),
-        )
-        _add(guest, f"{directory}/removable", partial(_show_flag, block, "can_offline"))
-    for nic in guest.nics:
-        directory = f"/sys/class/net/{nic.name}"
-        _add(guest, f"{directory}/address", partial(_show_text, nic, "mac"))
-        _add(guest, f"{directory}/operstate", partial(_show_operstate, nic))
-        _add(guest, f"{directory}/mtu", partial(_show_text, nic, "mtu"))
-    size = f"{guest.memory.block_size:x}\n".encode()
-    _add(guest, "/sys/devices/system/memory/block_size_bytes", lambda: size)
-
-
-def _show_flag(thing: object, name: str) -> bytes:
-    return b"%d\n" % getattr(thing, name)
-
-
-def _show_text(thing: object, name: str) -> bytes:
-    return f"{getattr(thing, name) or ''}\n".encode()
-
-
-def _show_state(block: MemoryBlock) -> bytes:
-    return b"online\n" if block.online else b"offline\n"
-
-
-def _store_cpu(cpu: Vcpu, data: bytes) -> None:
-    """Do what a write to a processor's ``online`` does."""
-    word = data.strip()
-    if word not in (b"0", b"1"):
-        raise os_error(errno.EINVAL)
-    cpu.online = word == b"1"
-
-
-def _store_block(guest: "Guest", block: MemoryBlock, data: bytes) -> None:
-    """Do what a write to a memory block's ``state`` does."""
-    states = {b"offline": False} | dict.fromkeys(
-        (b"online", b"online_kernel", b"online_movable"), True
-    )
-    wanted = states.get(data.removesuffix(b"\n"))
-    if wanted is None:
-        raise os_error(errno.EINVAL)
-    guest.memory.set_online(block.index, wanted)
-
-
-def _store_wakeup_count(data: bytes) -> None:
-    """Do what a write to /sys/power/wakeup_count does: it must be the number that was read."""
-    if data.strip() != b"0":
-        raise os_error(errno.EINVAL)
-
-
-def _show_operstate(nic: Nic) -> bytes:
-    return b"up\n" if nic.up else b"down\n"
-
-
-def _add(
-    guest: "Guest",
-    path: str,
-    show: Callable[[], bytes],
-    store: Callable[[bytes], None] | None = None,
-) -> None:
-    _make_parents(guest, path)
-    mode = 0o644 if store else 0o444
-    guest.files.mknod(path, lambda name, volume: Generated(name, mode, volume, show, store))
-
-
-def _show_mounts(guest: "Guest") -> bytes:
-    return "".join(
-        f"{m.volume.device} {_octal(m.path)} {m.volume.kind} {m.options} 0 0\n"
-        for m in guest.files.mounts
-    ).encode()
-
-
-def _show_uptime(guest: "Guest") -> bytes:
-    return f"{guest.clock.uptime() / SECOND:.2f} 0.00\n".encode()
-
-
-def _show_version(guest: "Guest") -> bytes:
-    system = guest.settings.os
-    return f"Linux version {system.kernel_release} {system.kernel_version}\n".encode()
-
-
-def _show_meminfo(guest: "Guest") -> bytes:
-    memory = guest.memory
-    online = sum(block.online for block in memory.blocks) * memory.block_size // 1024
-    return f"MemTotal:       {online:8d} kB\nMemFree:        {online // 2:8d} kB\n".encode()
-
-
-def _show_cpuinfo(guest: "Guest") -> bytes:
-    return "".join(f"processor\t: {cpu.id}\n\n" for cpu in guest.vcpus if cpu.online).encode()
-
-
-def _show_states(guest: "Guest") -> bytes:
-    modes = guest.settings.power.suspend
-    states = ["freeze", *(["mem"] * ("ram" in modes)), *(["disk"] * ("disk" in modes))]
-    return f"{' '.join(states)}\n".encode()
-
-
-def _store_state(guest: "Guest", data: bytes) -> None:
-    """Do what a write to /sys/power/state does."""
-    state = data.strip()
-    if state not in _show_states(guest).split():
-        raise os_error(errno.EINVAL)
-    if state == b"disk":
-        if not guest.has_swap:
-            raise os_error(errno.ENOMEM)
-        guest.power.sleep("disk")
-    else:
-        guest.power.sleep("ram")
