@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from qgasim.effects import Close, Effect, Wait
-from qgasim.faults import HISTORY_BYTES, AnyFault, Fault, FromUptime, History
+from qgasim.faults import AnyFault, Fault, FromUptime
 from qgasim.faults.content import Edit, InjectedError, Stale
+from qgasim.faults.disturber import HISTORY_BYTES, History
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split, Truncate
 from qgasim.faults.timing import Delay, Growing, Late, Leak, LogNormal, Normal, Uniform
 from qgasim.guest.units import FOR_EVER
