@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgspec import Struct
 
@@ -28,7 +28,8 @@ from qgasim.faults.base import join_bytes
 from qgasim.guest import Guest
 from qgasim.guest.openfiles import OpenFile, Sink, Source
 from qgasim.guest.processes import Exit, Process, wait_for_ever
-from qgasim.guest.stdio import Stream
+from qgasim.guest.units import SECOND
+from qgasim.handles import Execution, FileHandle
 from qgasim.matching import Match
 from qgasim.personality import Personality, alter
 from qgasim.refusals import refuse_blocked, refuse_frozen, serve_thawed
@@ -41,16 +42,18 @@ from qgasim.wire import (
     LocatingReader,
     Message,
     MessageReader,
-    from_bytes,
 )
 
 if TYPE_CHECKING:
     from qgasim.journal import Journal
 
-__all__ = ["Agent", "AgentOptions", "FileHandle"]
+__all__ = ["FIRST_HANDLE", "Agent", "AgentOptions"]
 
+#: The number of the first file handle (qga/main.c, QGA_PSTATE_DEFAULT_FD_COUNTER).
 FIRST_HANDLE: Final = 1000
-HELPER_LIMIT: Final = 3_600_000_000_000
+#: How long a helper program may run, which is waited for (ns).
+HELPER_LIMIT: Final = 3600 * SECOND
+#: Stands in for a delay: the agent is not started again.
 NEVER: Final = -1
 
 
@@ -75,15 +78,6 @@ class AgentOptions(Struct, kw_only=True, frozen=True):
     seed: int = 0
     #: What it does differently from qemu-ga.
     personality: Personality = Personality()
-
-
-class FileHandle(Struct):
-    """An open file of guest-file-open."""
-
-    stream: Stream
-    #: What was done last ("" after a seek or flush): qemu-ga keeps C's rule that a flush or seek
-    #: must stand between reading and writing.
-    last: str = ""
 
 
 class Agent:
@@ -145,7 +139,7 @@ class Agent:
         """Have the memory of a new process."""
         self.handles: dict[int, FileHandle] = {}
         #: What guest-exec started and guest-exec-status has not yet reported, by pid.
-        self.executions: dict[int, Any] = {}
+        self.executions: dict[int, Execution] = {}
         #: What a command has found out and keeps for good, by name (C's static variables).
         self.known: dict[str, bool] = {}
         #: The guest's name when it was first asked for, in releases that keep it.
@@ -394,31 +388,6 @@ class Agent:
             command, arguments = read_request(message)
             if command is not None:
                 self.on_command(command, arguments)
-
-    def run_helper(
-        self, action: str, path: str, argv: list[str], *, failed: str, stdin: bytes = b""
-    ) -> None:
-        """Run a program of the guest that has to succeed.
-
-        *failed* is the wording of a failure in releases that do not tell what the program wrote;
-        the others say that it failed to do *action*, and why.
-
-        Raises:
-            CommandError: it did not succeed.
-        """
-        ended, output = self.run(path, argv, stdin)
-        # A C string.
-        wrote = from_bytes(output.partition(b"\0")[0]) if self.dialect.tells_helper_output else ""
-        if ended.signal is not None:
-            text = "child process has terminated abnormally"
-        elif not ended.code:
-            return
-        elif not self.dialect.tells_helper_output:
-            raise CommandError(failed)
-        else:
-            text = f"child process has failed to {action}"
-            wrote = wrote or f"exit status {ended.code}"
-        raise CommandError(f"{text}: {wrote}" if wrote else text)
 
     def _answer(self, message: Message) -> bytes:
         shown_id = ""

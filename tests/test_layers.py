@@ -39,6 +39,7 @@ LAYERS: dict[str, set[str]] = {
         "timeline",
         "wire",
     },
+    "handles": {"guest"},
     "envelope": {"dialect", "errors", "registry", "results", "stubs", "wire"},
     "agent": {
         "dialect",
@@ -47,6 +48,7 @@ LAYERS: dict[str, set[str]] = {
         "errors",
         "faults",
         "guest",
+        "handles",
         "matching",
         "personality",
         "refusals",
@@ -57,7 +59,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "timeline": {"dialect", "guest", "matching", "states"},
     "channel": {"effects", "agent", "guest"},
-    "commands": {"errors", "base64", "schema", "refusals", "registry", "agent", "guest"},
+    "commands": {"errors", "handles", "base64", "schema", "refusals", "registry", "agent", "guest"},
     "scenario": {
         "errors",
         "dialect",

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from qgasim import base64
 from qgasim.agent import Agent
+from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.accounts import Entry
 from qgasim.registry import POSIX, command
@@ -25,7 +26,8 @@ def guest_set_user_password(agent: Agent, username: str, password: str, crypted:
         # It looks for "chpasswd", and says "passwd".
         raise CommandError("cannot find 'passwd' program in PATH")
     line = username.encode("utf-8", "surrogateescape") + b":" + raw + b"\n"
-    agent.run_helper(
+    run_helper(
+        agent,
         "set user password",
         path or "chpasswd",
         ["chpasswd", "-e"] if crypted else ["chpasswd"],

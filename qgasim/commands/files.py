@@ -7,11 +7,12 @@ from typing import Annotated, Final, Literal
 from msgspec import Struct
 
 from qgasim import base64
-from qgasim.agent import Agent, FileHandle
+from qgasim.agent import Agent
 from qgasim.errors import CommandError
 from qgasim.guest.nodes import WouldBlock, os_error
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.stdio import Stream
+from qgasim.handles import FileHandle
 from qgasim.registry import POSIX, command
 from qgasim.schema import Alternate
 

@@ -11,41 +11,13 @@ from qgasim.agent import Agent
 from qgasim.errors import CommandError
 from qgasim.guest.openfiles import OpenFile, Sink, Source
 from qgasim.guest.processes import Process
+from qgasim.handles import Execution
 from qgasim.registry import POSIX, command
 from qgasim.schema import Alternate
 
 __all__ = ["Exec", "ExecStatus", "collect", "describe", "getenv", "run"]
 
 OUTPUT_LIMIT: Final = 16 << 20
-
-
-class Execution:
-    """A program started by guest-exec, until its end was reported."""
-
-    def __init__(self, process: Process, out: Sink | None, err: Sink | None) -> None:
-        self.process = process
-        self.out = out
-        self.err = err
-        #: Whether the agent waits for the end of a stream that it never opened.
-        self.is_stuck = False
-        # The agent's child: it stays a zombie until the agent looks.
-        process.on_exit = lambda _: None
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it ended, and nobody holds the ends of its pipes any more."""
-        return (
-            self.process.exit is not None
-            and not self.is_stuck
-            and all(sink is None or sink.is_closed for sink in (self.out, self.err))
-        )
-
-    def abandon(self) -> None:
-        """Leave it to itself: the agent that started it is gone."""
-        self.process.on_exit = None
-        for sink in (self.out, self.err):
-            if sink is not None:
-                sink.is_closed = True
 
 
 class Exec(Struct, frozen=True):
@@ -68,7 +40,7 @@ class ExecStatus(Struct, frozen=True, rename="kebab", kw_only=True):
 
 def collect(agent: Agent, pid: int) -> Execution | None:
     """Forget a program that has ended, and give it; None if it has not yet."""
-    execution: Execution | None = agent.executions.get(pid)
+    execution = agent.executions.get(pid)
     if execution is None:
         raise CommandError(agent.dialect.unknown_pid_text.format(pid))
     if not execution.is_finished:

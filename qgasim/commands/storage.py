@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Struct
 
 from qgasim.agent import Agent
+from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
 from qgasim.guest.files import Mount
@@ -268,7 +269,7 @@ def run_hook(agent: Agent, argument: Literal["freeze", "thaw"]) -> None:
     if hook is None:
         return
     if agent.dialect.tells_helper_output:
-        agent.run_helper("execute fsfreeze hook", hook, [hook, argument], failed="")
+        run_helper(agent, "execute fsfreeze hook", hook, [hook, argument], failed="")
         return
     try:
         agent.guest.files.get(hook)

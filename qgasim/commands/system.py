@@ -7,6 +7,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from qgasim.agent import Agent
+from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.units import SECOND
 from qgasim.registry import LINUX, POSIX, command
@@ -167,7 +168,8 @@ def guest_set_time(agent: Agent, time: int | None = None) -> None:
         raise CommandError("this feature or command is not currently supported")
     if time is not None:
         _set_time(agent, time)
-    agent.run_helper(
+    run_helper(
+        agent,
         "set hardware clock to system time",
         HWCLOCK,
         ["hwclock", "-s" if time is None else "-w"],
@@ -210,7 +212,7 @@ def guest_shutdown(agent: Agent, mode: str = "powerdown") -> None:
     if agent.dialect.prefers_poweroff and agent.guest.files.can_execute(_POWEROFF[mode]):
         program = _POWEROFF[mode]
         argv = [program]
-    agent.run_helper("shutdown", program, argv, failed="child process has failed to shutdown")
+    run_helper(agent, "shutdown", program, argv, failed="child process has failed to shutdown")
 
 
 Sleep = Literal["disk", "mem", "hybrid"]

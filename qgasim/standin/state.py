@@ -5,6 +5,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from qgasim.agent import FIRST_HANDLE
 from qgasim.standin import keyfile
 from qgasim.standin.log import Log
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NoState", "StateDirectory"]
 
-_FIRST_HANDLE: Final = 1000
 _LIMIT: Final = 1 << 16
 #: What g_key_file_get_integer() reads; it gives 0 for all else.
 _INTEGER: Final = re.compile(r"\s*([+-]?[0-9]{1,10})\s*")
@@ -97,7 +97,7 @@ class StateDirectory:
             value = keyfile.parse(text).get("global", {}).get("fd_counter")
         except FileNotFoundError:
             if is_frozen:
-                return _FIRST_HANDLE
+                return FIRST_HANDLE
             return self._begin()
         except (OSError, keyfile.KeyFileError) as error:
             if isinstance(error, OSError):
@@ -107,18 +107,18 @@ class StateDirectory:
             self._log("critical", said)
             raise NoState from None
         if value is None:
-            return _FIRST_HANDLE
+            return FIRST_HANDLE
         found = _INTEGER.fullmatch(value)
         number = int(found[1]) if found else 0
         return number if -(1 << 31) <= number < 1 << 31 else 0
 
     def _begin(self) -> int:
         try:
-            self.write(_FIRST_HANDLE)
+            self.write(FIRST_HANDLE)
         except OSError:
             self._log("critical", f"unable to create state file at path {self._path}")
             raise NoState from None
-        return _FIRST_HANDLE
+        return FIRST_HANDLE
 
     def write(self, handle: int) -> None:
         """Replace the state file, so that it is never half a file.
