@@ -79,7 +79,7 @@ SEEN: dict[str, list[tuple[bytes, Any]]] = {
 #: A scenario, and what the first client finds in the channel.
 FOUND = {
     "stale-chain": b'{"return": 1}\n',
-    "stale-freeze-reply": b'{"return": 2}\n',
+    "stale-freeze-reply": b'{"return": 1}\n',
     "half-line-leftover": b'{"return": {"count": 7, "buf-b64": "aGVsb',
 }
 #: Those that are looked at in a test of their own, below.
@@ -105,9 +105,18 @@ def test_the_first_client_finds_what_another_left(name: str) -> None:
     assert b"".join(e for e in course.channel.connect() if type(e) is bytes) == FOUND[name]
 
 
-def test_after_a_stale_reply_the_guest_is_frozen_so_far_as_the_client_can_tell() -> None:
+def test_after_a_stale_reply_the_guest_is_frozen_until_it_is_thawed() -> None:
     course = Course("stale-freeze-reply")
     assert course.say("guest-fsfreeze-status") == {"return": "frozen"}
+    # In 7.2's words (recorded: fsfreeze/*).
+    desc = "Command guest-get-osinfo has been disabled: the agent is in frozen state"
+    error = {"class": "CommandNotFound", "desc": desc}
+    assert course.say("guest-get-osinfo") == {"error": error}
+    assert course.guest.volumes["/dev/vda1"].is_frozen
+    # As many as the stale reply says.
+    assert course.say("guest-fsfreeze-thaw") == {"return": 1}
+    assert course.say("guest-fsfreeze-status") == {"return": "thawed"}
+    assert course.say("guest-get-osinfo")["return"]["id"] == "debian"
 
 
 def test_the_guest_reboots_when_the_freeze_was_read() -> None:

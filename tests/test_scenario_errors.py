@@ -251,6 +251,16 @@ guest:
             "f:1:60: agent.keep_unread: nobody reads this on the channel unix-listen",
         ],
     ),
+    "a guest that begins frozen, with Windows": (
+        "agent: {is_frozen: true}\nguest: {os: {family: windows}}",
+        ["f:1:20: agent.is_frozen: a guest can begin frozen only if guest.os.family is linux"],
+    ),
+    "a guest that begins frozen, though one refuses": (
+        "agent: {is_frozen: true}\nguest: {mounts: [{device: rootfs, path: /, freeze_error: EIO}]}",
+        [
+            "f:2:58: guest.mounts[0].freeze_error: nothing is frozen if one refuses (agent.is_frozen)",
+        ],
+    ),
     "no mapping": ("- a", ["f:1:1: expected a mapping, found a list"]),
     "a text": ("guest", ["f:1:1: expected a mapping, found 'guest'"]),
     "nothing": ("", ["f: the file is empty (begin with `qgasim: 1`)"]),

@@ -95,7 +95,7 @@ ROWS: dict[str, Row] = {
     "post-migration-gap": Row(at=20.5, naive=WAITS, careful=[NO_ANSWER], later=(30, HOST)),
     # -- stale data, sync
     "stale-chain": Row(naive=1, careful=[HOST]),
-    "stale-freeze-reply": Row(ask=ask(STATUS), naive=2, careful=["frozen"]),
+    "stale-freeze-reply": Row(ask=ask(STATUS), naive=1, careful=["frozen"]),
     "half-line-leftover": Row(naive=BREAKS, careful=[HOST]),
     "error-everywhere": Row(
         naive=BREAKS, careful=["GenericError: this feature or command is not currently supported"]

@@ -299,8 +299,18 @@ def guest_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = Non
     return _freeze(agent, mountpoints)
 
 
+def begin_frozen(agent: Agent) -> None:
+    """Have all file systems frozen from the beginning, as by a client that has gone."""
+    refuse_frozen(agent.table, agent.dialect)
+    _freeze_mounted(agent, None)
+
+
 def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
     begin_freezing(agent)
+    return _freeze_mounted(agent, mountpoints)
+
+
+def _freeze_mounted(agent: Agent, mountpoints: list[str] | None) -> int:
     count = 0
     for mount in reversed(_block_mounts(agent)):
         if mountpoints is not None and mount.path not in mountpoints:

@@ -12,6 +12,7 @@ from msgspec import Struct, field, structs
 from qgasim.agent import Agent, AgentOptions
 from qgasim.channel import Channel, ChannelKind, make_channel
 from qgasim.commands import ALL_COMMANDS
+from qgasim.commands.storage import begin_frozen
 from qgasim.dialect import Switch, find_dialect, with_quirks
 from qgasim.errors import ScenarioError, SettingsError
 from qgasim.faults import AnyFault
@@ -47,6 +48,8 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     #: Whether a serial channel gives what one client left unread to the next, as the buffers of some
     #: hypervisors do.
     keep_unread: bool = False
+    #: Whether file systems are frozen from the beginning: who froze them has gone, and thawed nothing.
+    is_frozen: bool = False
     #: Whether the agent reads a request only when its line has ended, as Apple's does.
     needs_newline: bool = False
     #: Commands that the agent refuses; names that it does not know are ignored, as qemu-ga does.
@@ -221,6 +224,8 @@ class Blueprint:
             raise ScenarioError(f"guest: {error.filename}: {error.strerror}") from None
         self._is_proven = True
         agent = Agent(guest, self.dialect, ALL_COMMANDS, self.options)
+        if scenario.agent.is_frozen:
+            begin_frozen(agent)
         if scenario.timeline:
             Timeline(scenario.timeline, agent)
         channel = make_channel(

@@ -110,6 +110,20 @@ def _check_alone(scenario: Scenario) -> Wrong:
             yield name, "nobody reads this beside 'fleet' (give it to the guests)"
 
 
+@checks(Scenario, "agent", "guest.os", "guest.mounts")
+def _check_frozen(scenario: Scenario) -> Wrong:
+    if not scenario.agent.is_frozen:
+        return
+    if scenario.guest.os.family != "linux":
+        yield "agent.is_frozen", "a guest can begin frozen only if guest.os.family is linux"
+    for i, mount in enumerate(scenario.guest.mounts):
+        if mount.freeze_error:
+            yield (
+                f"guest.mounts[{i}].freeze_error",
+                "nothing is frozen if one refuses (agent.is_frozen)",
+            )
+
+
 @checks(Scenario, "agent", "guest.os", "replies", "faults", "timeline")
 def _check_commands(scenario: Scenario) -> Wrong:
     dialect = find_dialect(scenario.agent.release)
