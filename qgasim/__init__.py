@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from qgasim.verification import in_order, never, verify
 
 __version__ = "0.1.0"
+#: The guest that is meant where none is named.
+DEFAULT_SCENARIO: Final = "debian-12"
 
 __all__ = [
     "AcceptThenSilence",

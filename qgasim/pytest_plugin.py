@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from qgasim import DEFAULT_SCENARIO
+
 if TYPE_CHECKING:
     from qgasim.live import LiveGuest
     from qgasim.testing import Guests, Wish
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-SCENARIO: Final = "debian-12"
 MARKERS: Final = ("qgasim", "qgasim_matrix")
 FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_session", "qga_trio"})
 #: The guests of the session, if a test has asked for one.
@@ -26,7 +27,11 @@ GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("qgasim", "simulated QEMU guest agents")
     for name, metavar, text in (
-        ("scenario", "FILE-or-NAME", f"the guest of tests that do not name one ({SCENARIO})"),
+        (
+            "scenario",
+            "FILE-or-NAME",
+            f"the guest of tests that do not name one ({DEFAULT_SCENARIO})",
+        ),
         ("agent", "RELEASE", "the release of qemu-ga of tests that do not name one"),
         ("seed", "N", "the seed of tests that do not name one"),
     ):

@@ -42,11 +42,6 @@ class Reply(Struct, kw_only=True, frozen=True):
     #: How often; absent: in a list once, but its last entry (and a stub without a list) for ever.
     times: int | None = None
 
-    @property
-    def is_given(self) -> bool:
-        """Whether it says what to answer."""
-        return self.reply is not UNSET or self.error is not None or self.raw is not None
-
 
 class Stub(Reply, kw_only=True, frozen=True):
     """What is answered to certain requests, without asking the guest."""

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from qgasim import DEFAULT_SCENARIO
 from qgasim.channel import Channel
 from qgasim.cli import main
 from qgasim.commands import ALL_COMMANDS
 from qgasim.compare import Comparison, RealAgent, compare
 from qgasim.compare.probes import HANDLE, probes_of
 from qgasim.compare.shapes import find_misfits, spell
-from qgasim.compare.survey import DEFAULT_SCENARIO, GUESTS
+from qgasim.compare.survey import GUESTS
 from qgasim.dialect import RELEASES
 from qgasim.errors import ClientError
 from qgasim.listen import TcpAddress, UnixAddress

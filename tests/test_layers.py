@@ -110,8 +110,9 @@ LAYERS: dict[str, set[str]] = {
         "verification",
     },
     "trio_guest": {"channel", "guest", "live", "scenario", "server"},
-    "pytest_plugin": {"errors", "testing"},
+    "pytest_plugin": {"__init__", "errors", "testing"},
     "testing": {
+        "__init__",
         "channel",
         "dialect",
         "errors",
@@ -126,6 +127,7 @@ LAYERS: dict[str, set[str]] = {
     "client": {"errors"},
     "trio_client": {"client", "errors"},
     "standin": {
+        "__init__",
         "agent",
         "channel",
         "commands",
@@ -138,6 +140,7 @@ LAYERS: dict[str, set[str]] = {
         "server",
     },
     "compare": {
+        "__init__",
         "channel",
         "client",
         "dialect",

@@ -12,12 +12,11 @@ if TYPE_CHECKING:
     from qgasim.listen import Address
     from qgasim.scenario import Scenario
 
-from qgasim import __version__
+from qgasim import DEFAULT_SCENARIO, __version__
 from qgasim.cli.parser import Parser, mute
 
 __all__ = ["serve", "serve_parser", "with_options"]
 
-DEFAULT_SCENARIO: Final = "debian-12"
 _EPILOG: Final = """\
 other commands (--help tells more of each):
   qgasim call SOCKET COMMAND [key=value ... | JSON]   ask an agent, simulated or real

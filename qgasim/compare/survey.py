@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from qgasim import DEFAULT_SCENARIO
 from qgasim.channel import Channel
 from qgasim.client import parse
 from qgasim.compare.connection import Asked
@@ -12,9 +13,8 @@ from qgasim.errors import ClientError
 from qgasim.scenario import Scenario, library, load
 from qgasim.wire import is_array, is_object
 
-__all__ = ["DEFAULT_SCENARIO", "GUESTS", "Listed", "Survey", "build_like", "read_return", "survey"]
+__all__ = ["GUESTS", "Listed", "Survey", "build_like", "read_return", "survey"]
 
-DEFAULT_SCENARIO: Final = "debian-12"
 #: The shipped guest that is most like a system, by what guest-get-osinfo calls it.
 GUESTS: Final = {
     "alpine": "alpine-3.20",

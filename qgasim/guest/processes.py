@@ -221,15 +221,25 @@ class Process:
             cwd=self.cwd,
             files=self.files if files is None else files,
             parent=self.pid,
-            search=self.getenv("PATH") or "/bin:/usr/bin",
+            search=self._search(),
         )
 
-    def replace(self, argv: list[str], *, env: list[str], search: str) -> Steps:
-        """Become another program, as execve(2) does: give what it does. OSError if it can't be."""
+    def _search(self) -> str:
+        return self.getenv("PATH") or "/bin:/usr/bin"
+
+    def replace(
+        self, argv: list[str], *, env: list[str] | None = None, search: str | None = None
+    ) -> Steps:
+        """Become another program, as execvp(3) does: give what it does. OSError if it can't be.
+
+        A name without a slash is looked up in *search*; None: in PATH.
+        """
+        env = self.env if env is None else env
+        search = self._search() if search is None else search
         path, program, arguments = self.guest.processes.find(
             argv, env=env, cwd=self.cwd, search=search
         )
-        self.argv, self.env, self.path = arguments, list(env), path
+        self.argv, self.env, self.path = arguments, env, path
         self.handlers = {number: None for number, call in self.handlers.items() if call is None}
         return program(self)
 
@@ -244,14 +254,6 @@ class Process:
             parent=self.pid,
             path=self.path,
         )
-
-    def execute(self, argv: list[str], *, env: list[str] | None = None) -> Steps:
-        """Become another program, as execvp(3) does. OSError if it can't be."""
-        self.path, program, self.argv = self.guest.processes.find(
-            argv, env=env or self.env, cwd=self.cwd, search=self.getenv("PATH") or "/bin:/usr/bin"
-        )
-        self.env = self.env if env is None else env
-        return (yield from program(self))
 
 
 def succeed(_: Process) -> Steps:

@@ -5,6 +5,7 @@ from typing import Final
 
 from msgspec import structs
 
+from qgasim import DEFAULT_SCENARIO
 from qgasim.agent import Agent
 from qgasim.channel import Channel
 from qgasim.errors import QgaSimError
@@ -14,7 +15,6 @@ from qgasim.standin.config import PORT_METHODS, Config
 
 __all__ = ["build", "find_share", "freeze", "plan"]
 
-DEFAULT_SCENARIO: Final = "debian-12"
 _OS_RELEASE_LIMIT: Final = 1 << 16
 
 

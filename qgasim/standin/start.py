@@ -72,7 +72,6 @@ class _Start:
         self._dialect = dialect
         self._log = log
         self._is_frozen = False
-        self._narration: Narration | None = None
         self.pid_file: PidFile | None = None
 
     def initialize(self, agent: Agent) -> None:
@@ -99,7 +98,7 @@ class _Start:
             raise _NotInitialized from None
         if frozen_paths is not None:
             freeze(agent, frozen_paths)
-        narration = self._narration = Narration(agent, log, state)
+        narration = Narration(agent, log, state)
         narration.begin(config)
         if self._is_frozen:
             narration.deferred += [lambda: self._open_log(falls_back=True), self._write_pid_file]

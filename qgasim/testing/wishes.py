@@ -12,6 +12,7 @@ from typing import Any, Final, cast, get_args
 import pytest
 from msgspec import Struct, field
 
+from qgasim import DEFAULT_SCENARIO
 from qgasim.channel import ChannelKind
 from qgasim.dialect import find_dialect
 from qgasim.errors import ScenarioError
@@ -30,7 +31,6 @@ __all__ = [
 ]
 
 MARKER: Final = "@pytest.mark.qgasim"
-SCENARIO: Final = "debian-12"
 _OVERRIDES: Final = ("guest", "replies", "faults", "timeline", "nemesis")
 _KEYS: Final = ("scenario", "agent", "channel", "seed", "findings", *_OVERRIDES)
 _MATRIX_KEYS: Final = ("agents", "scenarios")
@@ -41,7 +41,7 @@ _CHANNELS: Final[tuple[str, ...]] = get_args(ChannelKind)
 class Wish(Struct, frozen=True, kw_only=True):
     """Which guest a test wants."""
 
-    scenario: str = SCENARIO
+    scenario: str = DEFAULT_SCENARIO
     agent: str | None = None
     channel: str | None = None
     seed: int | None = None

@@ -25,6 +25,15 @@ def _cannot_run(p: Process, name: str, error: OSError) -> Waiting[int]:
     return 127 if isinstance(error, FileNotFoundError) else 126
 
 
+def _become(p: Process, words: list[str]) -> Steps:
+    """Become another program, or say that it can't be run."""
+    try:
+        steps = p.replace(words)
+    except OSError as error:
+        return (yield from _cannot_run(p, words[0], error))
+    return (yield from steps)
+
+
 _ENV_LONG = {"ignore-environment": "i", "unset": "u", "chdir": "C", "null": "0"}
 
 
@@ -49,13 +58,7 @@ def env(p: Process) -> Steps:
     if (directory := options.get("C")) is not None:
         p.cwd = p.guest.files.locate(directory, p.cwd).path
     p.env = items
-    name = p.name
-    try:
-        return (yield from p.execute(words))
-    except OSError as error:
-        if p.name != name:
-            raise
-        return (yield from _cannot_run(p, words[0], error))
+    return (yield from _become(p, words))
 
 
 @program("printenv")
@@ -121,13 +124,7 @@ def wrapper(p: Process) -> Steps:
         yield from missing_operand(p, code=125)
     if p.name == "nohup":
         p.handlers[signal.SIGHUP] = None
-    name = p.name
-    try:
-        return (yield from p.execute(words))
-    except OSError as error:
-        if p.name != name:
-            raise
-        return (yield from _cannot_run(p, words[0], error))
+    return (yield from _become(p, words))
 
 
 _XARGS_LONG = {"null": "0", "max-args": "n", "no-run-if-empty": "r", "max-procs": "P",
