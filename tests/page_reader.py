@@ -34,9 +34,14 @@ def blocks(page: Path, language: str = r"\w+") -> list[str]:
 
 def files(page: Path) -> dict[str, str]:
     """Give the blocks that say in their first two lines as what they are to be saved."""
-    pattern = r"(?:.*\n)?(?:#|//) ([\w./-]+\.\w+|Dockerfile)\n"
+    pattern = r"(?:#!.*\n)?(?:#|//) ([\w./-]+\.\w+|Dockerfile)\n"
     found = [(re.match(pattern, text), text) for text in blocks(page)]
     return {match[1]: text for match, text in found if match}
+
+
+def save(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def commands(page: Path) -> list[tuple[str, str]]:
@@ -78,8 +83,7 @@ class Reader:
             "def test_mine(qga):\n    qga.never('guest-ping')\n"
         )
         for name, text in files(page).items():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (directory / name).write_text(self.place(text))
+            save(directory / name, self.place(text))
 
     def place(self, text: str) -> str:
         """What a page puts into /tmp is put where the test may."""
@@ -119,7 +123,7 @@ class Reader:
             Path(words[2]).parent.mkdir(exist_ok=True)
             with ServerThread(load("debian-12").build(), words[2]):
                 return self.run(*words)
-        return self.run("bash", "-c", command.replace("$?", str(self.status)))
+        return self.run("bash", "-c", command)
 
     def set_up(self, words: list[str]) -> str:
         """Look at what is not done here: the machine is as it is."""
@@ -208,7 +212,8 @@ def install(directory: Path) -> dict[str, str]:
         text = f"import sys\nfrom {module} import main\nsys.exit(main())\n"
         program.write_text(f"#!{sys.executable}\n{text}")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    path = f"{directory / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    tools = Path(sys.executable).parent
+    path = f"{directory / '.venv' / 'bin'}{os.pathsep}{tools}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
 
 

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.page_reader import PLUGIN, ROOT, Reader, blocks, files, install
+from qgasim import SyncClient
+from qgasim.dialect import find_dialect
+from tests.page_reader import PLUGIN, ROOT, Reader, blocks, files, install, save
 
 DOCS = ROOT / "docs"
 PAGES = [
@@ -17,7 +20,11 @@ PAGES = [
     *sorted((DOCS / "howto").glob("*.md")),
 ]
 #: Those whose blocks are run, or looked at by other tests.
-LANGUAGES = {"python", "console", "javascript", "c", "rust", "go", "yaml", "xml"}
+LANGUAGES = {
+    *("python", "console", "javascript", "c", "rust", "go"),
+    *("yaml", "xml", "sh", "dockerfile"),
+}
+PONG = '{"return": {}}\n'
 
 
 def run(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +50,7 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     parts = blocks(page, "python")
     tests = [text for text in parts if "def test_" in text]
     for name, text in files(page).items():
-        (tmp_path / name).write_text(text)
+        save(tmp_path / name, text)
     for number, text in enumerate(tests):
         (tmp_path / f"test_{page.stem.replace('-', '_')}_{number}.py").write_text(text)
     if tests:
@@ -68,29 +75,77 @@ def test_what_a_page_has_typed_works_and_prints_what_it_shows(page: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("language", "source", "compile_it", "run_it"),
+    ("language", "source", "compile_it", "run_it", "result"),
     [
-        ("javascript", "client.js", None, ["node", "client.js"]),
-        ("c", "client.c", ["cc", "-Wall", "-Werror", "-o", "client", "client.c"], ["./client"]),
-        ("rust", "client.rs", ["rustc", "-o", "client", "client.rs"], ["./client"]),
-        ("go", "client.go", None, ["go", "run", "client.go"]),
+        ("javascript", "guest.test.mjs", None, ["node", "--test", "guest.test.mjs"], "pass 1"),
+        (
+            "c",
+            "client.c",
+            ["cc", "-Wall", "-Werror", "-o", "client", "client.c"],
+            ["./client"],
+            PONG,
+        ),
+        (
+            "rust",
+            "guest.rs",
+            ["rustc", "--test", "guest.rs"],
+            ["./guest"],
+            "ok. 2 passed; 0 failed",
+        ),
+        ("go", "guest_test.go", None, ["go", "test", "-v", "guest_test.go"], "\nPASS\n"),
     ],
+    ids=lambda value: value if isinstance(value, str) and value.isalpha() else "",
 )
 def test_a_client_in_another_language_runs(
-    language: str, source: str, compile_it: list[str] | None, run_it: list[str], tmp_path: Path
+    language: str,
+    source: str,
+    compile_it: list[str] | None,
+    run_it: list[str],
+    result: str,
+    tmp_path: Path,
 ) -> None:
     tool = (compile_it or run_it)[0]
     if shutil.which(tool) is None:
         pytest.skip(f"no {tool} here")
-    (text,) = blocks(ROOT / "docs" / "howto" / "other-languages.md", language)
+    (text,) = blocks(DOCS / "howto" / "other-languages.md", language)
     (tmp_path / source).write_text(text)
     if compile_it:
-        built = subprocess.run(
-            compile_it, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
+        built = run(tmp_path, *compile_it)
         assert built.returncode == 0, built.stderr
     done = run(tmp_path, *run_it)
-    assert done.stdout.strip() == '{"return": {}}', done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert result in done.stdout
+
+
+def test_the_jobs_in_ci_run_what_the_page_has() -> None:
+    texts = files(DOCS / "howto" / "ci.md")
+    github = yaml.safe_load(texts[".github/workflows/test.yml"])
+    gitlab = yaml.safe_load(texts[".gitlab-ci.yml"])
+    steps = github["jobs"]["test"]["steps"]
+    for lines in (
+        [step["run"] for step in steps if "run" in step],
+        gitlab["test"]["before_script"] + gitlab["test"]["script"],
+    ):
+        assert lines == ['pip install "qgasim @ git+$QGASIM"', "./with-guest.sh make test"]
+    assert steps[-1]["with"]["path"] in texts["with-guest.sh"]
+    assert gitlab["test"]["artifacts"]["paths"][0] in texts["with-guest.sh"]
+    agents = github["jobs"]["test"]["strategy"]["matrix"]["agent"]
+    (matrix,) = gitlab["test"]["parallel"]["matrix"]
+    assert matrix["QGASIM_OPTIONS"] == [f"--agent {agent}" for agent in agents]
+    assert all(find_dialect(agent) for agent in agents)
+
+
+def test_the_service_of_docker_compose_is_served(tmp_path: Path) -> None:
+    service = yaml.safe_load(files(DOCS / "howto" / "compose.md")["compose.yaml"])["services"]
+    reader = Reader(DOCS / "howto" / "compose.md", tmp_path)
+    path = service["client"]["environment"]["QGA_SOCKET"]
+    assert path == service["guest"]["healthcheck"]["test"][-1]
+    assert service["client"]["volumes"] == service["guest"]["volumes"]
+    (tmp_path / "qga").mkdir()
+    reader.serve(reader.place(service["guest"]["command"]).split(), "")
+    with SyncClient(reader.place(path)) as client:
+        assert client.call("guest-ping") == {}
+    reader.stop()
 
 
 def test_the_examples_find_every_bug_of_the_naive_client(tmp_path: Path) -> None:
