@@ -1,6 +1,7 @@
 """Who may import whom, and a few rules of the house that no linter knows."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -252,6 +253,8 @@ LONG: dict[str, str] = {
     "guest.processes": "a process, and the table of all of them",
 }
 LIMIT = 500
+#: A layer in a row of docs/design.md; a package has a slash.
+NAME = re.compile(r"`(\w+)/?`")
 #: Where releases are compared.
 KNOWS_RELEASES = {"registry", "dialect.facts", "dialect.releases"}
 
@@ -302,6 +305,17 @@ def test_the_table_has_no_cycles() -> None:
     while ready := [layer for layer in LAYERS if layer not in done and LAYERS[layer] <= done]:
         done.update(ready)
     assert done == set(LAYERS)
+
+
+def test_the_design_lists_every_layer_above_what_it_imports() -> None:
+    modules = (ROOT.parent / "docs" / "design.md").read_text().partition("## Modules")[2]
+    rows = re.findall(r"^\| (`.*?) \|", modules.partition("\n## ")[0], re.MULTILINE)
+    listed = [(name, number) for number, row in enumerate(rows) for name in NAME.findall(row)]
+    place = dict(listed)
+    assert len(place) == len(listed)
+    assert set(place) == {layer for layer in LAYERS if not layer.startswith("__")}
+    for layer, number in place.items():
+        assert all(number <= place[below] for below in LAYERS[layer] - {"__init__"}), layer
 
 
 @pytest.mark.parametrize("module", MODULES)
