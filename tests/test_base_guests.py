@@ -194,6 +194,14 @@ def test_the_agent_refuses_what_the_package_lets_it_refuse(name: str) -> None:
     assert refused - {"guest-get-devices"} == REFUSED[name]
 
 
+def test_a_root_of_type_erofs_is_not_frozen() -> None:
+    # erofs_sops of Linux has no freeze_fs, so that FIFREEZE says EOPNOTSUPP, which qemu-ga passes over.
+    course = Course("haos")
+    assert course.say("guest-fsfreeze-freeze") == {"return": 3}
+    frozen = {device for device, volume in course.guest.volumes.items() if volume.is_frozen}
+    assert frozen == {"/dev/sda7", "/dev/sda8", "/dev/zram2"}
+
+
 def test_what_a_shell_would_take_for_itself_is_always_quoted() -> None:
     fields = {"ID": "haos", "VERSION_ID": "1 $x", "HOME_URL": "", "X": 'a"`\\'}
     text = 'ID=haos\nVERSION_ID="1 \\$x"\nHOME_URL=""\nX="a\\"\\`\\\\"\n'

@@ -205,6 +205,11 @@ def test_61440_bytes_can_be_written_at_once_and_no_byte_more() -> None:
         data = base64.b64encode(bytes(size)).decode()
         reply = course.say("guest-file-write", handle=handle, buf_b64=data)
         assert ("return" in reply) == is_written
+    # A MiB less a byte is what `qm guest exec --pass-stdin` takes (PR 188).
+    for size, is_run in ((1_048_575, True), (1_048_576, False)):
+        data = base64.b64encode(bytes(size)).decode()
+        reply = course.say("guest-exec", path="cat", input_data=data)
+        assert ("return" in reply) == is_run
 
 
 def test_every_scenario_with_faults_is_seen_here() -> None:

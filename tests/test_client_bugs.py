@@ -157,14 +157,14 @@ RETURNED: list[tuple[str, str, dict[str, Any], Callable[[Any], Any], Any]] = [
             percent(systems)["/"],
             percent(systems)["/mnt/data"],
         ),
-        ("erofs", 100, 30),
+        ("erofs", 100, 18),
     ),
     (
         "haos-bind-mounts",
         "guest-get-fsinfo",
         {},
         lambda systems: sorted(s["name"] for s in systems if s["name"] in {"sda7", "sda8"}),
-        ["sda7"] * 6 + ["sda8"] * 3,
+        ["sda7"] * 14 + ["sda8"] * 3,
     ),
     (
         "btrfs-subvolumes",

@@ -63,8 +63,9 @@ class WouldBlock(GuestError):
         self.is_ready = is_ready
 
 
-#: Types without a freeze_fs operation (Linux 6.1: fs/fat/inode.c and its like; fs/ioctl.c).
-_NEVER_FROZEN: Final = frozenset({"vfat", "msdos", "exfat", "iso9660", "squashfs", "udf"})
+#: Types without a freeze_fs operation (Linux 6.1: fs/fat/inode.c, fs/erofs/super.c and their like;
+#: fs/ioctl.c).
+_NEVER_FROZEN: Final = frozenset({"vfat", "msdos", "exfat", "erofs", "iso9660", "squashfs", "udf"})
 
 
 class Budget:
