@@ -38,6 +38,8 @@ MAX_LINKS: Final = 40
 #: The numbers of /dev/tty.
 TTY: Final = (5, 0)
 
+#: What a path ends in that names no entry of a directory.
+_NO_NAMES: Final = ([], ["."], [".."])
 
 class Mount(Struct, eq=False):
     """A volume, or a directory of one, at a place in the tree."""
@@ -102,6 +104,8 @@ class Files:
         while todo:
             name = todo.pop()
             _, mount, directory = trail[-1]
+            if name == ".":
+                continue
             if name == "..":
                 if len(trail) > 1:
                     trail.pop()
@@ -150,7 +154,8 @@ class Files:
 
     @staticmethod
     def _components(path: str) -> list[str]:
-        return [name for name in path.split("/") if name not in ("", ".")]
+        """Give the names in *path*; ``.`` is one of them, for before it there must be a directory."""
+        return [name for name in path.split("/") if name]
 
     @staticmethod
     def _join(trail: list[tuple[str, Mount, FakeDirectory]], name: str) -> str:
@@ -228,13 +233,15 @@ class Files:
         creates = bool(flags & os.O_CREAT)
         exclusive = creates and bool(flags & os.O_EXCL)
         writes = flags & os.O_ACCMODE != os.O_RDONLY
+        if creates and path.endswith("/") and self._components(path)[-1:] not in _NO_NAMES:
+            # Whatever it names, once the way there was found (fs/namei.c, open_last_lookups()).
+            self.locate(path.rstrip("/"), cwd, follow=False)
+            raise os_error(errno.EISDIR, path)
         place = self.locate(path, cwd, follow=not exclusive)
         node = place.node
         if node is None:
             if not creates:
                 raise os_error(errno.ENOENT, path)
-            if path.endswith("/"):
-                raise os_error(errno.EISDIR, path)
             if place.mount.volume.create_error:
                 raise os_error(place.mount.volume.create_error, path)
             node = self._add(place, Regular(place.name, mode & 0o7777, place.mount.volume))
