@@ -163,7 +163,7 @@ def guest_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
         file.last = "read"
         return FileRead(len(data), data, stream.at_end)
     finally:
-        stream.at_end = False
+        stream.at_end = stream.has_failed = False
 
 
 @command(since=(0, 15), platforms=POSIX)
@@ -192,7 +192,7 @@ def guest_file_write(
         file.last = "write"
         return FileWrite(written, stream.at_end)
     finally:
-        stream.at_end = False
+        stream.at_end = stream.has_failed = False
 
 
 def read_whence(whence: int | str) -> int:
@@ -220,7 +220,7 @@ def guest_file_seek(agent: Agent, handle: int, offset: int, whence: Whence) -> F
         file.last = ""
         return FileSeek(stream.tell(), stream.at_end)
     finally:
-        stream.at_end = False
+        stream.at_end = stream.has_failed = False
 
 
 @command(since=(0, 15), platforms=POSIX)

@@ -39,7 +39,8 @@ MAX_LINKS: Final = 40
 TTY: Final = (5, 0)
 
 #: What a path ends in that names no entry of a directory.
-_NO_NAMES: Final = ([], ["."], [".."])
+_NO_NAMES: Final[tuple[list[str], ...]] = ([], ["."], [".."])
+
 
 class Mount(Struct, eq=False):
     """A volume, or a directory of one, at a place in the tree."""

@@ -3,7 +3,8 @@
 qemu-ga's file commands are ``fread``, ``fwrite``, ``fseek`` and so on, and the buffer shows: what
 was written is not in the file before a flush, what was read ahead does not change when the file
 does. The names are glibc's (libio/fileops.c, genops.c, 2.36) without their ``_IO_``; pointers are
-indices into the buffer. Errors are `OSError`, where C has a flag and errno.
+indices into the buffer. An error is an `OSError`, where C has a flag and errno; one that C has no flag
+for shows in a count that is too small.
 """
 
 import errno
@@ -19,11 +20,16 @@ UNKNOWN: Final = -1
 
 
 class Stream:
-    """A ``FILE`` on an open file. The end-of-file flag is `at_end`; callers clear it."""
+    """A ``FILE`` on an open file.
+
+    It has the flags of C's: the end-of-file flag `at_end` and the error flag `has_failed`. Callers
+    clear them; an error that they left makes the next read or write fail, without an errno.
+    """
 
     def __init__(self, file: OpenFile) -> None:
         self.file = file
         self.at_end = False
+        self.has_failed = False
         self.is_appending = bool(file.flags & os.O_APPEND)
         self._buffer = bytearray()
         self._buffer_size = 0
@@ -43,13 +49,24 @@ class Stream:
             self.at_end = True
         return data
 
+    def _try_read(self, count: int) -> bytes:
+        try:
+            return self._sys_read(count)
+        except OSError:
+            self.has_failed = True
+            raise
+
     def _sys_write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         while view:
             try:
                 done = self.file.write(view)
             except WouldBlock:
+                self.has_failed = True
                 raise os_error(errno.EAGAIN) from None
+            except OSError:
+                self.has_failed = True
+                raise
             view = view[done:]
             if self._offset >= 0:
                 self._offset += done
@@ -66,11 +83,20 @@ class Stream:
 
     def read(self, count: int) -> bytes:
         """``fread``: up to *count* bytes, fewer only at the end."""
-        if count == 0:
-            return b""
-        self._allocate()
         parts: list[bytes] = []
-        want = count
+        try:
+            if count:
+                self._allocate()
+                self._read_into(parts, count)
+        except OSError:
+            if self.has_failed:
+                raise
+        else:
+            if self.has_failed:
+                raise os_error(0)
+        return b"".join(parts)
+
+    def _read_into(self, parts: list[bytes], want: int) -> None:
         while want:
             have = self._read_end - self._read
             if want <= have:
@@ -87,14 +113,13 @@ class Stream:
                 continue
             self._set_get(0, 0, 0)
             self._write_base = self._write = self._write_end = 0
-            data = self._sys_read(want - want % self._buffer_size)
+            data = self._try_read(want - want % self._buffer_size)
             if not data:
                 break
             parts.append(data)
             want -= len(data)
             if self._offset != UNKNOWN:
                 self._offset += len(data)
-        return b"".join(parts)
 
     def _underflow(self) -> bool:
         if self._is_putting:
@@ -105,11 +130,12 @@ class Stream:
         if self.at_end:
             return False
         if not self.file.can_read:
+            self.has_failed = True
             raise os_error(errno.EBADF)
         self._switch_to_get_mode()
         self._set_get(0, 0, 0)
         self._write_base = self._write = self._write_end = 0
-        data = self._sys_read(self._buffer_size)
+        data = self._try_read(self._buffer_size)
         self._buffer[: len(data)] = data
         self._read_end = len(data)
         if not data:
@@ -131,24 +157,30 @@ class Stream:
 
     def write(self, data: bytes) -> int:
         """``fwrite``: all of *data*, into the buffer as far as it goes."""
-        if not data:
-            return 0
         view = memoryview(data)
-        space = self._write_end - self._write
-        if space > 0:
-            view = view[self._put(view[:space]) :]
-        if view:
-            self._overflow()
-            whole = len(view) - (len(view) % self._buffer_size if self._buffer_size >= 128 else 0)
-            if whole:
-                self._do_write(view[:whole])
-            view = view[whole:]
-            while view:
-                # Up to the buffer's end, not `_write_end`: a long read may have left that at 0.
-                if self._write == self._buffer_size:
-                    self._do_flush()
-                view = view[self._put(view[: self._buffer_size - self._write]) :]
-        return len(data)
+        try:
+            space = self._write_end - self._write
+            if view and space > 0:
+                view = view[self._put(view[:space]) :]
+            if view:
+                self._overflow()
+                rest = len(view) % self._buffer_size if self._buffer_size >= 128 else 0
+                whole = len(view) - rest
+                if whole:
+                    self._do_write(view[:whole])
+                view = view[whole:]
+                while view:
+                    # Up to the buffer's end, not `_write_end`: a long read may have left that at 0.
+                    if self._write == self._buffer_size:
+                        self._do_flush()
+                    view = view[self._put(view[: self._buffer_size - self._write]) :]
+        except OSError:
+            if self.has_failed:
+                raise
+        else:
+            if self.has_failed:
+                raise os_error(0)
+        return len(data) - len(view)
 
     def _put(self, data: memoryview) -> int:
         self._buffer[self._write : self._write + len(data)] = data
@@ -157,6 +189,7 @@ class Stream:
 
     def _overflow(self) -> None:
         if not self.file.can_write:
+            self.has_failed = True
             raise os_error(errno.EBADF)
         if not self._is_putting:
             self._allocate()

@@ -91,22 +91,34 @@ class Ours:
         self.files = files
         self.stream = Stream(files.open("/file", FLAGS[mode]))
 
+    def _clear(self) -> None:
+        self.stream.at_end = self.stream.has_failed = False
+
     def read(self, count: int) -> tuple[bytes, bool]:
         try:
             return self.stream.read(count), self.stream.at_end
         finally:
-            self.stream.at_end = False
+            self._clear()
 
     def write(self, data: bytes) -> int:
-        return self.stream.write(data)
+        try:
+            return self.stream.write(data)
+        finally:
+            self._clear()
 
     def seek(self, offset: int, whence: int) -> int:
-        self.stream.seek(offset, whence)
-        self.stream.at_end = False
+        try:
+            self.stream.seek(offset, whence)
+        finally:
+            self._clear()
         return self.stream.tell()
 
     def flush(self) -> None:
-        self.stream.flush()
+        try:
+            self.stream.flush()
+        except OSError:
+            self._clear()
+            raise
 
     def close(self) -> None:
         self.stream.close()
