@@ -14,14 +14,16 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.mutation import FILES, Generator
+from tests.mutation import FILES, LINKS, PROGRAMS, Generator
 from tests.real_agent import BLOCKED, RESYNC, RealAgent
-from tests.serving import Course
+from tests.serving import Course, request
 
 
 class Difference(Exception):
@@ -43,10 +45,19 @@ def pair() -> Iterator[tuple[RealAgent, Course]]:
     with tempfile.TemporaryDirectory(prefix="qgasim-fuzz-") as name:
         directory = Path(name)
         (directory / "d").mkdir()
-        contents: dict[str, Any] = {"/d": {"entries": {}}}
+        (directory / "x").mkdir()
+        contents: dict[str, Any] = {"/d": {"entries": {}}, "/x": {"entries": {}}}
         for file, data in FILES.items():
             (directory / "d" / file).write_bytes(data)
             contents["/d"]["entries"][file] = {"base64": base64.b64encode(data).decode()}
+        for link, target in LINKS.items():
+            (directory / "d" / link).symlink_to(target)
+            contents["/d"]["entries"][link] = {"symlink": target}
+        for file, data in PROGRAMS.items():
+            (directory / "x" / file).write_bytes(data)
+            (directory / "x" / file).chmod(0o755)
+            text = base64.b64encode(data).decode()
+            contents["/x"]["entries"][file] = {"base64": text, "mode": "755"}
         with RealAgent(directory) as real:
             yield real, _make_ours(contents)
 
@@ -57,8 +68,24 @@ def _make_ours(contents: dict[str, Any]) -> Course:
     return Course(json.dumps(scenario))
 
 
+_PID = re.compile(rb'"return": {"pid": (\d+)}')
+
+
 def _mask(reply: bytes) -> bytes:
-    return re.sub(rb'"return": \d{19}\b', b'"return": TIME', reply)
+    return _PID.sub(b'"return": PID', re.sub(rb'"return": \d{19}\b', b'"return": TIME', reply))
+
+
+def _outcomes(reply: bytes, ask: Callable[[bytes], bytes]) -> Iterator[bytes]:
+    """Give how each program ended that *reply* tells the start of."""
+    for pid in map(int, _PID.findall(reply)):
+        status = request("guest-exec-status", pid=pid)
+        for _ in range(1000):
+            ended = ask(status)
+            if b'"exited": true' in ended:
+                yield ended
+                break
+        else:
+            raise TimeoutError(reply)
 
 
 def differences(real: RealAgent, ours: Course, messages: int, seed: int) -> Iterator[Difference]:
@@ -70,6 +97,25 @@ def differences(real: RealAgent, ours: Course, messages: int, seed: int) -> Iter
         from_ours = b"".join(map(ours.send, [*pieces, RESYNC]))
         if _mask(from_real) != _mask(from_ours):
             yield Difference(number, pieces, from_real, from_ours)
+            continue
+        ends = zip(
+            _outcomes(from_real, partial(_ask_again, real)),
+            _outcomes(from_ours, partial(_ask_later, ours)),
+            strict=True,
+        )
+        for real_end, our_end in ends:
+            if real_end != our_end:
+                yield Difference(number, pieces, real_end, our_end)
+
+
+def _ask_again(real: RealAgent, status: bytes) -> bytes:
+    time.sleep(0.002)
+    return real.ask([status])
+
+
+def _ask_later(ours: Course, status: bytes) -> bytes:
+    ours.advance(0.01)
+    return ours.send(status) + ours.send(RESYNC)
 
 
 def main() -> int:

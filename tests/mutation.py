@@ -34,6 +34,24 @@ DISABLED = [*BLOCKED.split(","), "guest-get-devices"]
 KNOWN = {*SERVED, *BARE, *DISABLED}
 #: Files below ``d/``, alike on both sides.
 FILES = {"a": b"hello\nworld\n", "b": bytes(range(256)) * 40, "empty": b""}
+#: Programs in ``x/``, alike on both sides; nothing else can be executed, and none of them be opened.
+PROGRAMS = {
+    "arguments": b"#!/bin/sh\nprintf '%s|' \"$@\"\n",
+    "both": b"#!/bin/sh\necho out; echo err >&2; exit 3\n",
+    "carriage": b"#!/bin/sh\r\necho no\n",
+    "copy": b"#!/bin/sh\nexec cat\n",
+    "deaf": b"#!/bin/sh\nexec <&-\necho deaf\n",
+    "empty": b"",
+    "interpreted": b"#!/bin/echo a  b\n",
+    "killed": b"#!/bin/sh\nkill -TERM $$\n",
+    "late": b"#!/bin/sh\n(sleep 0.03; echo late) &\necho early\n",
+    "nul": b"#!/bin/sh\nprintf 'a\\000b\\377'\n",
+    "plain": b"echo plain\n",
+    "variable": b"#!/bin/sh\nprintf '%s' \"$VARIABLE\"\n",
+    "without": b"#!/no/such/interpreter\n",
+}
+#: Links in ``d/``.
+LINKS = {"link": "a", "dangling": "made", "loop": "loop", "inner": "../d/link", "slash": "a/"}
 #: More open files than a process may have are not what is tested.
 MANY_HANDLES = 40
 TOKENS = (
@@ -73,7 +91,12 @@ MODES = (
     *("", "x", "rw", "br", "r ", "R", "r\0"),
 )
 #: No directory: where one ends depends on the file system below it.
-PATHS = ("d/a", "d/b", "d/empty", "d/new", "d/c", "d/no/a", "d/a/x", "", "./d/a", "d//b", "é")
+PATHS = (
+    *("d/a", "d/b", "d/empty", "d/new", "d/c", "d/no/a", "d/a/x", "", "./d/a", "d//b", "é"),
+    *("d/link", "d/dangling", "d/loop", "d/inner", "d/slash", "d/a/", "d/a/.", "d/new/", "d/no/."),
+    *("d/link/", "d/loop/", "d/dangling/", "d/dangling/.", "d/" + "n" * 255, "d/" + "n" * 256),
+    *("d/" + "é" * 127, "d/" + "é" * 128, "./" * 2045 + "d/a", "./" * 2047 + "d/a"),
+)
 SPACES = (b" ", b"\t", b"\n", b"\r", b"  ", b"")
 #: Sizes around the buffers of C's streams, and of those that are allocated for larger reads.
 SIZES = (
@@ -212,11 +235,13 @@ class Generator:
         return "".join(characters)
 
     def _exec_arguments(self) -> dict[str, Any]:
-        """Give arguments for a program that is not there, or is none."""
+        """Give arguments for a program of ours, or one that is not there or is none."""
         choose = self.random.choice
         arguments: dict[str, Any] = {
-            "path": choose(("d/nope", "d/a", "d/empty", "d/no/x", "d/a/x"))
+            "path": choose(("d/nope", "d/a", "d/empty", "d/no/x", "d/a/x", "d/link", "d/loop"))
         }
+        if self.random.random() < 0.7:
+            arguments["path"] = f"x/{choose(list(PROGRAMS))}"
         for name in ("arg", "env", "input-data", "capture-output"):
             pick = self.random.random()
             if pick < 0.15:
@@ -224,7 +249,8 @@ class Generator:
             elif pick < 0.4:
                 arguments[name] = {
                     "input-data": self._base64(),
-                    "capture-output": choose((True, False)),
+                    "capture-output": choose((True, True, False)),
+                    "env": ["PATH=/usr/bin:/bin", f"VARIABLE={choose(STRINGS)}", choose(STRINGS)],
                 }.get(name, self.random.choices(STRINGS, k=self.random.randrange(4)))
         return arguments
 
@@ -373,7 +399,10 @@ def _is_request_harmless(request: dict[str, Any]) -> bool:
         if not isinstance(path, str):
             return True
         if command == "guest-exec":
-            # There is nothing below it that can be executed.
-            return path.startswith("d/") and ".." not in path
-        return not path.startswith("/") and ".." not in path
+            # There is nothing in d/ that can be executed.
+            is_ours = path.startswith("x/") and path[2:] in PROGRAMS
+            return is_ours or (path.startswith("d/") and ".." not in path)
+        # What can be executed must stay as it is.
+        names = path.split("/")
+        return not path.startswith("/") and ".." not in names and "x" not in names[:-1]
     return True

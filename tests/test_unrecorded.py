@@ -138,6 +138,7 @@ ENDS = [
     ("/new/./x", "No such file or directory", "No such file or directory"),
     ("/loop/", "Is a directory", "Too many levels of symbolic links"),
     ("/dangling/", "Is a directory", "No such file or directory"),
+    ("/slash", "Not a directory", "Not a directory"),
     ("/d/.", "Is a directory", "Is a directory"),
     ("/d/..", "Is a directory", "Is a directory"),
     ("/d/", "Is a directory", "Is a directory"),
@@ -150,7 +151,7 @@ def test_paths_end_in_slashes_and_dots_as_linux_has_them(
 ) -> None:
     course = Course(
         "qgasim: 1\nguest: {files: {/a: text, /link: {symlink: a}, /loop: {symlink: loop}, "
-        "/dangling: {symlink: nowhere}, /d: {kind: directory}}}"
+        "/dangling: {symlink: nowhere}, /slash: {symlink: a/}, /d: {kind: directory}}}"
     )
     for mode, why in (("w", making), ("a+", making), ("r+", opening)):
         reply = course.say("guest-file-open", path=path, mode=mode)

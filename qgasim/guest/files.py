@@ -129,6 +129,8 @@ class Files:
                 target = node.target
                 if target.startswith("/"):
                     del trail[1:]
+                if target.endswith("/"):
+                    todo.append(".")
                 todo += reversed(self._components(target))
                 continue
             if isinstance(node, FakeDirectory):
