@@ -6,14 +6,11 @@ does to it. The driver tells it what happens to the connection, and does the eff
 
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from qgasim.agent import Agent
 from qgasim.effects import Close, Effect, Wait
 from qgasim.guest.units import SECOND
-
-if TYPE_CHECKING:
-    from qgasim.journal import Journal
 
 __all__ = [
     "Channel",
@@ -70,11 +67,6 @@ class Channel:
                 self.hold(held[0], iter([held[1]]))
 
         return put_back
-
-    @property
-    def journal(self) -> "Journal | None":
-        """What keeps account of all that is said and done, if anything does."""
-        return self.agent.journal
 
     @property
     def is_open(self) -> bool:

@@ -11,7 +11,7 @@ from qgasim.channel import Channel
 from qgasim.listen import Address
 from qgasim.server import Server
 
-__all__ = ["keep_freed_memory", "run"]
+__all__ = ["PARENT_INTERVAL", "keep_freed_memory", "run"]
 
 #: How often is looked whether the parent process is still there, in seconds.
 PARENT_INTERVAL: Final = 0.25

@@ -1,4 +1,4 @@
-"""The trio driver: sockets, waiting, signals. What is served is the channel's business.
+"""The trio driver: sockets and waiting. What is served is the channel's business.
 
 One client is served at a time, as the real agent and QEMU's character devices do; others wait in
 the kernel's backlog. Per request there is no task, no cancel scope and no clock: only the slow

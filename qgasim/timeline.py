@@ -17,7 +17,7 @@ from qgasim.guest.network import Nic
 from qgasim.guest.nodes import WouldBlock
 from qgasim.guest.settings import FileSettings
 from qgasim.guest.setup import make_file
-from qgasim.guest.units import Duration, Size
+from qgasim.guest.units import SECOND, Duration, Size
 from qgasim.matching import Match, compile_match
 from qgasim.states import State, state_of
 
@@ -141,7 +141,7 @@ class Migrate(Event, frozen=True, kw_only=True, tag="migrate"):
     """The guest moves to another host: nothing answers for a while, and then its clock is behind."""
 
     #: How long nothing answers, in the host's time.
-    blackout: Duration = 500_000_000
+    blackout: Duration = SECOND // 2
 
     def happen(self, agent: "Agent") -> None:
         """Move it."""

@@ -194,7 +194,6 @@ TYPES_ONLY: dict[str, set[str]] = {
     "timeline": {"agent"},
     "agent": {"journal"},
     "cli": {"channel"},
-    "channel": {"journal"},
     "journal": {"channel"},
     "pytest_plugin": {"live", "trio_guest"},
 }

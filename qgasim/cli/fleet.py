@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qgasim.cli.parser import mute
 from qgasim.errors import QgaSimError
+from qgasim.foreground import PARENT_INTERVAL
 from qgasim.listen import UnixAddress
 from qgasim.scenario import Scenario
 from qgasim.threads import Host
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["serve_fleet"]
 
 _SIGNALS: Final = {signal.SIGINT, signal.SIGTERM}
-#: How often it is looked whether the parent is there, in seconds.
-_PARENT_CHECK: Final = 0.5
 
 
 def serve_fleet(
@@ -54,7 +53,7 @@ def serve_fleet(
                 line = _describe(scenario, channels, addresses, directory)
                 os.write(options.ready_fd, json.dumps(line).encode() + b"\n")
             _tell(scenario, channels, addresses)
-            while not signal.sigtimedwait(_SIGNALS, _PARENT_CHECK):
+            while not signal.sigtimedwait(_SIGNALS, PARENT_INTERVAL):
                 if options.exit_with_parent and os.getppid() != parent:
                     break
     finally:

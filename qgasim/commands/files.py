@@ -23,6 +23,8 @@ __all__ = [
     "FileWrite",
     "Whence",
     "add_handle",
+    "check_count",
+    "decode_data",
     "find_handle",
     "read_whence",
 ]
@@ -74,6 +76,21 @@ def find_handle(agent: Agent, handle: int) -> FileHandle:
         return agent.handles[handle]
     except KeyError:
         raise CommandError(f"handle '{handle}' has not been found") from None
+
+
+def check_count(count: int, most: int) -> None:
+    """Refuse to read or write a negative number of bytes, or more than *most*."""
+    if not 0 <= count <= most:
+        raise CommandError(f"value '{count}' is invalid for argument count")
+
+
+def decode_data(buf_b64: str, count: int | None) -> bytes:
+    """Give what is to be written: all of *buf_b64*, or its first *count* bytes."""
+    data = base64.decode(buf_b64)
+    if count is None:
+        return data
+    check_count(count, len(data))
+    return data[:count]
 
 
 def _failed(what: str, error: OSError) -> CommandError:
@@ -146,8 +163,7 @@ def guest_file_close(agent: Agent, handle: int) -> None:
 def guest_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
     """Read up to *count* bytes, at most 48 MiB."""
     file = find_handle(agent, handle)
-    if not 0 <= count <= READ_LIMIT:
-        raise CommandError(f"value '{count}' is invalid for argument count")
+    check_count(count, READ_LIMIT)
     stream = file.stream
     if file.last == "write":
         try:
@@ -179,11 +195,7 @@ def guest_file_write(
         except OSError as error:
             raise _failed("failed to seek file", error) from None
         file.last = ""
-    data = base64.decode(buf_b64)
-    if count is not None:
-        if not 0 <= count <= len(data):
-            raise CommandError(f"value '{count}' is invalid for argument count")
-        data = data[:count]
+    data = decode_data(buf_b64, count)
     try:
         written = stream.write(data)
     except OSError as error:

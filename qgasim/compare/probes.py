@@ -49,20 +49,20 @@ _READING: Final[dict[str, dict[str, Any]]] = {
 }
 #: Commands that only read, and take no arguments.
 _LOOKING: Final = (
-    *("guest-ping", "guest-info", "guest-get-time", "guest-fsfreeze-status", "guest-get-vcpus"),
-    *("guest-network-get-interfaces", "guest-network-get-route", "guest-get-disks"),
-    *("guest-get-fsinfo", "guest-get-memory-blocks", "guest-get-memory-block-info"),
-    *("guest-get-host-name", "guest-get-users", "guest-get-timezone", "guest-get-osinfo"),
-    *("guest-get-devices", "guest-get-diskstats", "guest-get-cpustats", "guest-get-load"),
-)
+    "guest-ping", "guest-info", "guest-get-time", "guest-fsfreeze-status", "guest-get-vcpus",
+    "guest-network-get-interfaces", "guest-network-get-route", "guest-get-disks",
+    "guest-get-fsinfo", "guest-get-memory-blocks", "guest-get-memory-block-info",
+    "guest-get-host-name", "guest-get-users", "guest-get-timezone", "guest-get-osinfo",
+    "guest-get-devices", "guest-get-diskstats", "guest-get-cpustats", "guest-get-load",
+)  # fmt: skip
 #: Those of them whose answer is the same everywhere.
 _SAME_EVERYWHERE: Final = ("guest-ping",)
 
 #: A value of each type, to be given where another is expected; and integers beyond 64 bits.
 _VALUES: Final[tuple[Any, ...]] = (
-    *(None, True, 7, 1.5, "x", [], ["x"], {}, {"x": 1}),
-    *(2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1),
-)
+    None, True, 7, 1.5, "x", [], ["x"], {}, {"x": 1}, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63),
+    -(2**63) - 1,
+)  # fmt: skip
 #: More to try for some arguments.
 _MORE: Final[dict[tuple[str, str], tuple[Any, ...]]] = {
     ("guest-file-open", "mode"): ("x", "", "rr", "r ", "R", "rw"),
@@ -121,9 +121,9 @@ def _could_be_real(name: str, value: Any) -> bool:
 
 
 _UNKNOWN: Final = (
-    *("guest-nope", "", "GUEST-PING", "guest-ping ", " guest-ping", "guest_ping", "☃", "'"),
-    *("query-version", "qmp_capabilities", "guest-\x7f", "x" * 3000),
-)
+    "guest-nope", "", "GUEST-PING", "guest-ping ", " guest-ping", "guest_ping", "☃", "'",
+    "query-version", "qmp_capabilities", "guest-\x7f", "x" * 3000,
+)  # fmt: skip
 
 
 def _unknown(name: str) -> Probe:
@@ -173,83 +173,32 @@ def _request_with(member: bytes) -> bytes:
 
 
 _IDS: Final = (
-    *(b"null", b"true", b"false", b"nul", b"0", b"-0", b"01", b"-1", b"-", b"+1", b"1.5", b"1.0"),
-    *(b"1.", b".5", b"1e3", b"1e-7", b"1e400", b"0e1", b"0.1234567890123456789", b"0x10"),
-    *(b"9223372036854775807", b"9223372036854775808", b"18446744073709551615"),
-    *(b"18446744073709551616", b"-9223372036854775808", b"-9223372036854775809", b"1" * 400),
-    *(
-        b'""',
-        b'"a"',
-        b"'a'",
-        b"'it\\'s \"'",
-        b'"\\b\\f\\n\\r\\t\\/\\\\\\""',
-        b'"\\x41"',
-        b'"\\u12"',
-    ),
-    *(b'"\\u0000"', b'"\\u00e9\\u2603"', b'"\\ud83d\\ude00"', b'"\\ud800"', b'"\\ude00"'),
-    *(b'"\\uffff"', b'"\x7f"', b'"\xc3\xa9"', b'"\xe2\x98\x83"', b'"\xf0\x9f\x98\x80"'),
-    *(b'"\xc0\x80"', b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b'"\xe2\x98"', b'"a\tb"', b'"a\nb"'),
-    *(b'"%s%d%p"', b"%s", b"%d", b"%", b'"' + b"x" * 5000 + b'"'),
-    *(b"[]", b"[1, 2]", b"[1,]", b"[,1]", b"[1 2]", b"{}", b'{"a":1}', b'{"a":1,}', b'{"a"}'),
-    *(b'{"a":1,"a":2}', b"{1:2}", b'{"one":1,"two":2,"three":3,"four":4,"five":5,"six":6}'),
-)
+    b"null", b"true", b"false", b"nul", b"0", b"-0", b"01", b"-1", b"-", b"+1", b"1.5", b"1.0",
+    b"1.", b".5", b"1e3", b"1e-7", b"1e400", b"0e1", b"0.1234567890123456789", b"0x10",
+    b"9223372036854775807", b"9223372036854775808", b"18446744073709551615",
+    b"18446744073709551616", b"-9223372036854775808", b"-9223372036854775809", b"1" * 400, b'""',
+    b'"a"', b"'a'", b"'it\\'s \"'", b'"\\b\\f\\n\\r\\t\\/\\\\\\""', b'"\\x41"', b'"\\u12"',
+    b'"\\u0000"', b'"\\u00e9\\u2603"', b'"\\ud83d\\ude00"', b'"\\ud800"', b'"\\ude00"',
+    b'"\\uffff"', b'"\x7f"', b'"\xc3\xa9"', b'"\xe2\x98\x83"', b'"\xf0\x9f\x98\x80"', b'"\xc0\x80"',
+    b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b'"\xe2\x98"', b'"a\tb"', b'"a\nb"', b'"%s%d%p"',
+    b"%s", b"%d", b"%", b'"' + b"x" * 5000 + b'"', b"[]", b"[1, 2]", b"[1,]", b"[,1]", b"[1 2]",
+    b"{}", b'{"a":1}', b'{"a":1,}', b'{"a"}', b'{"a":1,"a":2}', b"{1:2}",
+    b'{"one":1,"two":2,"three":3,"four":4,"five":5,"six":6}',
+)  # fmt: skip
 _MESSAGES: Final = (
-    *(b"", b" \t\r\n", _PING, b" " + _PING + b"\r\n\r\n", _PING * 3, _PING + b"," + _PING),
-    *(
-        _PING + b" x",
-        _PING + b"}",
-        _PING + b"]",
-        _PING + b":",
-        _PING + b"#",
-        b"hello",
-        b"!@#$%^&*()",
-    ),
-    *(
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"// a\n" + _PING,
-        b"/* a */" + _PING,
-        b"# a\n" + _PING,
-    ),
-    *(
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b"{}",
-        b"[]",
-        b"[1,2,3]",
-        b"[" + _PING + b"]",
-        b"[}",
-        b"{]",
-    ),
-    *(
-        b"1",
-        b"-1",
-        b"1.5",
-        b"true",
-        b"null",
-        b'"a"',
-        b"'a'",
-        b'"a',
-        b"'a",
-        b'"a\\',
-        b"tru",
-        b"TRUE",
-    ),
-    *(b"\xff", b"\xff\xff", b"\xfe", b"\x00", b"\x01", b"\x7f", b"\x80", b"\xef\xbb\xbf" + _PING),
-    *(_PING[:12] + b"\xff" + _PING, _PING[:20] + b"\xff" + _PING, b"@ x" + _PING, b"X[" + _PING),
-    *(b'{"execute":"guest-' + _PING, b"{" + _PING, b"[" + _PING, b"[" + _PING + b"]" + _PING),
-    *(
-        b'{"execute":"guest-ping",}',
-        b'{"execute":"guest-ping" "id":1}',
-        b'{"execute" "guest-ping"}',
-    ),
-    *(b"{execute:1}", b'{"execute":guest-ping}', b'{"execute":@}', b'{"execute"}', b'{:"a"}'),
-    *(b"{'execute':'guest-ping'}", b'{"\\u0065xecute":"guest-ping"}', b'{"EXECUTE":"guest-ping"}'),
-    *(b'{"id":1}', b'{"execute":"guest-ping","x":1}', b'{"x":1,"y":2,"execute":"guest-ping"}'),
-    *(b'{"execute":"guest-ping","control":{}}', b'{"exec-oob":"guest-ping"}', b'{"return":{}}'),
-    *(b'{"execute":"guest-ping","execute":"guest-ping"}', b'{"execute":"nope","id":1}'),
-    *(b'{"execute":"guest-sync","arguments":{"id":1},"id":2}', b'{"arguments":{},"id":[1]}'),
-)
+    b"", b" \t\r\n", _PING, b" " + _PING + b"\r\n\r\n", _PING * 3, _PING + b"," + _PING,
+    _PING + b" x", _PING + b"}", _PING + b"]", _PING + b":", _PING + b"#", b"hello", b"!@#$%^&*()",
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"// a\n" + _PING, b"/* a */" + _PING, b"# a\n" + _PING,
+    b"{", b"}", b"[", b"]", b",", b":", b"{}", b"[]", b"[1,2,3]", b"[" + _PING + b"]", b"[}", b"{]",
+    b"1", b"-1", b"1.5", b"true", b"null", b'"a"', b"'a'", b'"a', b"'a", b'"a\\', b"tru", b"TRUE",
+    b"\xff", b"\xff\xff", b"\xfe", b"\x00", b"\x01", b"\x7f", b"\x80", b"\xef\xbb\xbf" + _PING,
+    _PING[:12] + b"\xff" + _PING, _PING[:20] + b"\xff" + _PING, b"@ x" + _PING, b"X[" + _PING,
+    b'{"execute":"guest-' + _PING, b"{" + _PING, b"[" + _PING, b"[" + _PING + b"]" + _PING,
+    b'{"execute":"guest-ping",}', b'{"execute":"guest-ping" "id":1}', b'{"execute" "guest-ping"}',
+    b"{execute:1}", b'{"execute":guest-ping}', b'{"execute":@}', b'{"execute"}', b'{:"a"}',
+    b"{'execute':'guest-ping'}", b'{"\\u0065xecute":"guest-ping"}', b'{"EXECUTE":"guest-ping"}',
+    b'{"id":1}', b'{"execute":"guest-ping","x":1}', b'{"x":1,"y":2,"execute":"guest-ping"}',
+    b'{"execute":"guest-ping","control":{}}', b'{"exec-oob":"guest-ping"}', b'{"return":{}}',
+    b'{"execute":"guest-ping","execute":"guest-ping"}', b'{"execute":"nope","id":1}',
+    b'{"execute":"guest-sync","arguments":{"id":1},"id":2}', b'{"arguments":{},"id":[1]}',
+)  # fmt: skip

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from qgasim.guest.accounts import Account, Login
 from qgasim.guest.devices import Disk, Driver, Memory, Vcpu
 from qgasim.guest.network import Nic
-from qgasim.guest.units import Duration, Errno, Size, Time
+from qgasim.guest.units import SECOND, Duration, Errno, Size, Time
 
 __all__ = [
     "ClockSettings",
@@ -166,11 +166,11 @@ class PowerSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     """Booting, sleeping and waking."""
 
     #: From a reset until the agent answers.
-    boot_time: Duration = 2_000_000_000
+    boot_time: Duration = 2 * SECOND
     #: After how long the hypervisor wakes a suspended guest; absent: never.
     wake_after: Duration | None = None
     #: From a shutdown command to the end of power.
-    shutdown_time: Duration = 500_000_000
+    shutdown_time: Duration = SECOND // 2
     #: What ``systemctl suspend`` takes.
     suspend_time: Duration = 300_000_000
     #: Whether there is swap to suspend to.

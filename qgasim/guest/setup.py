@@ -12,6 +12,7 @@ from qgasim.guest.nodes import Regular, os_error
 from qgasim.guest.osrelease import write_os_release
 from qgasim.guest.programs.catalogue import install
 from qgasim.guest.programs.images import SCRIPTED, builtin_image
+from qgasim.guest.units import DAY
 from qgasim.guest.windows import inner_path
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _make_accounts(guest: "Guest") -> None:
     files = guest.files
     passwd, shadow = "", ""
     groups = dict(_GROUPS)
-    day = guest.clock.now() // 86_400_000_000_000
+    day = guest.clock.now() // DAY
     entries = make_entries(guest.settings.users)
     for entry in entries:
         account = guest.settings.users[entry.name]

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Final
 
-__all__ = ["FOR_EVER", "SECOND", "Duration", "Errno", "Size", "Time"]
+__all__ = ["DAY", "FOR_EVER", "SECOND", "Duration", "Errno", "Size", "Time"]
 
 SECOND: Final = 1_000_000_000
 """A second, in ns."""
+DAY: Final = 86_400 * SECOND
 FOR_EVER: Final = 1 << 62
 """Longer than anybody waits, in ns; as an uptime, one that does not come."""
 

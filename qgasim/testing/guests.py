@@ -30,13 +30,9 @@ __all__ = ["FOUND", "LENT", "Guests", "LeftBehindWarning", "Lent", "lend_in_nurs
 
 #: The title of the section with what clients should not have done.
 FOUND: Final = "qgasim findings"
-
-
 #: How often is looked whether the server has noticed that a client has left, which a busy agent does
 #: not.
 NOTICING: Final = 20
-
-
 #: How long the path of the directory for temporary files may be.
 SHORT: Final = 80
 

@@ -3,7 +3,6 @@
 import os
 from typing import Final
 
-from qgasim import base64
 from qgasim.agent import Agent
 from qgasim.commands.files import (
     READ_LIMIT,
@@ -12,6 +11,8 @@ from qgasim.commands.files import (
     FileWrite,
     Whence,
     add_handle,
+    check_count,
+    decode_data,
     find_handle,
     read_whence,
 )
@@ -94,8 +95,7 @@ def windows_file_close(agent: Agent, handle: int) -> None:
 def windows_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
     """Read up to *count* bytes, at most 48 MiB; the end is told when nothing is left to read."""
     file = _file(agent, handle)
-    if not 0 <= count <= READ_LIMIT:
-        raise CommandError(f"value '{count}' is invalid for argument count")
+    check_count(count, READ_LIMIT)
     try:
         data = file.read(count)
     except OSError as error:
@@ -109,11 +109,7 @@ def windows_file_write(
 ) -> FileWrite:
     """Write *buf-b64*, or its first *count* bytes, at once."""
     file = _file(agent, handle)
-    data = base64.decode(buf_b64)
-    if count is not None:
-        if not 0 <= count <= len(data):
-            raise CommandError(f"value '{count}' is invalid for argument count")
-        data = data[:count]
+    data = decode_data(buf_b64, count)
     try:
         # An empty write is allowed only where one that is not would be.
         written = file.write(data)

@@ -15,6 +15,7 @@ from qgasim.commands.hardware import (
     NetworkRoute,
 )
 from qgasim.guest.network import Nic, parse_address
+from qgasim.guest.units import SECOND
 from qgasim.guest.windowsroutes import WindowsRoute, is_loopback, list_windows_routes
 from qgasim.registry import WINDOWS, command
 
@@ -109,7 +110,7 @@ def _describe_route(route: WindowsRoute) -> NetworkRoute:
 
 #: How much of an average is left when the queue of the processors is looked at again, after 5 s.
 _FACTORS: Final = (0.9200444146293233, 0.9834714538216175, 0.9944598480048967)
-_INTERVAL: Final = 5_000_000_000
+_INTERVAL: Final = 5 * SECOND
 
 
 @command(name="guest-get-load", since=(10, 0), platforms={"windows": (10, 1)}, is_conditional=True)

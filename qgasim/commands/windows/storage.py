@@ -16,6 +16,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.devices import Bus, Disk
 from qgasim.guest.nodes import Volume
 from qgasim.guest.settings import MountSettings
+from qgasim.guest.units import SECOND
 from qgasim.guest.windows import volume_name
 from qgasim.registry import WINDOWS, command
 
@@ -137,7 +138,7 @@ def _trim(mount: MountSettings, volume: Volume) -> TrimResult:
 # -- freezing (qga/vss-win32/requester.cpp) --------------------------------------------------------
 
 #: How long VSS holds writes back (ns).
-HOLD_TIME: Final = 10_000_000_000
+HOLD_TIME: Final = 10 * SECOND
 #: That the process has asked for a snapshot that is not yet done.
 _SNAPSHOT: Final = "has a snapshot under way"
 

@@ -10,7 +10,7 @@ from qgasim.guest.programs.inodes import Inode, base_name, look, node_kind
 from qgasim.guest.programs.modes import parse_mode
 from qgasim.guest.programs.names import find_user, groups
 from qgasim.guest.shell.patterns import matches
-from qgasim.guest.units import SECOND
+from qgasim.guest.units import DAY, SECOND
 
 __all__ = ["MAKERS", "File"]
 
@@ -96,7 +96,7 @@ def _group(p: Process, word: str, name: str) -> Judge | None:
 
 def _age(p: Process, word: str, text: str) -> Judge | None:
     compare = _comparison(text)
-    unit = 60 * SECOND if word.endswith("min") else 86400 * SECOND
+    unit = 60 * SECOND if word.endswith("min") else DAY
     now = p.guest.clock.now()
 
     def judge(file: File) -> bool:

@@ -10,6 +10,7 @@ from qgasim.guest.programs.messages import complain, explain, fail
 from qgasim.guest.programs.names import find_user
 from qgasim.guest.programs.options import parse
 from qgasim.guest.programs.registry import program
+from qgasim.guest.units import DAY
 
 __all__: list[str] = []
 
@@ -17,7 +18,6 @@ SHADOW: Final = "/etc/shadow"
 SALT_LETTERS: Final = f"./{digits}{ascii_letters}"
 #: PAM_MAX_RESP_SIZE: what pam_unix takes from chpasswd (recorded: password/long).
 PASSWORD_MAX: Final = 512
-DAY: Final = 86_400_000_000_000
 _LONG: Final = {"encrypted": "e", "md5": "m", "crypt-method": "c", "sha-rounds": "s", "root": "R"}
 
 

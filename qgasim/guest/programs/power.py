@@ -9,7 +9,7 @@ from qgasim.guest.programs.messages import fail, is_busybox, pick
 from qgasim.guest.programs.options import Options, parse
 from qgasim.guest.programs.registry import program
 from qgasim.guest.programs.timestamps import local_zone, to_datetime
-from qgasim.guest.units import SECOND
+from qgasim.guest.units import DAY, SECOND
 
 __all__: list[str] = []
 
@@ -20,7 +20,6 @@ SLEEPS: Final[dict[str, SleepState]] = {
     "hybrid-sleep": "hybrid",
 }
 WAYS: Final[dict[str, Way]] = {"poweroff": "powerdown", "halt": "halt", "reboot": "reboot"}
-DAY: Final = 86_400 * SECOND
 
 
 def _go_down(p: Process, way: Way, delay: int = 0) -> None:
