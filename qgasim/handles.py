@@ -39,9 +39,18 @@ class Execution:
             and all(sink is None or sink.is_closed for sink in (self.out, self.err))
         )
 
+    def forget(self) -> None:
+        """Let go of what it wrote, and of the process if that has ended."""
+        for sink in (self.out, self.err):
+            if sink is not None:
+                sink.forget()
+        if self.process.exit is not None:
+            self.process.guest.processes.reap(self.process)
+
     def abandon(self) -> None:
         """Leave it to itself: the agent that started it is gone."""
         self.process.on_exit = None
         for sink in (self.out, self.err):
             if sink is not None:
                 sink.is_closed = True
+        self.forget()

@@ -1,5 +1,6 @@
 """Commands that run programs in the guest."""
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Annotated, Final, Literal
@@ -46,7 +47,7 @@ def collect(agent: Agent, pid: int) -> Execution | None:
     if not execution.is_finished:
         return None
     del agent.executions[pid]
-    agent.guest.processes.reap(execution.process)
+    execution.forget()
     return execution
 
 
@@ -152,6 +153,9 @@ def _exec(
             )
         except OSError as error:
             text = f"Failed to execute child process \u201c{path}\u201d ({error.strerror})"
+            if error.errno == errno.EAGAIN:
+                # gspawn.c: fork(2) has failed, and nothing was executed.
+                text = f"Failed to fork ({error.strerror})"
             raise CommandError(agent.dialect.exec_failed_text.format(text)) from None
 
     execution = run(agent, input_data, capture, spawn)
@@ -170,12 +174,21 @@ def run(
     """Have *spawn* start a program with the files that it is to have, by descriptor; note it."""
     given = None if input_data is None else base64.decode(input_data)
     guest = agent.guest
+    memory = guest.memory_budget
     null = guest.files.open("/dev/null", os.O_RDWR)
-    out = Sink(OUTPUT_LIMIT) if capture in (True, "stdout", "separated", "merged") else None
-    err = Sink(OUTPUT_LIMIT) if capture in (True, "stderr", "separated") else None
-    ours: list[OpenFile] = [null, *(sink for sink in (out, err) if sink)]
+    try:
+        source = null if given is None else Source(given, memory)
+    except OSError as error:
+        # UNVERIFIED: the words; a real machine has swapped for long by then.
+        raise CommandError(f"Failed to fork ({error.strerror})") from None
+    out = err = None
+    if capture in (True, "stdout", "separated", "merged"):
+        out = Sink(OUTPUT_LIMIT, memory)
+    if capture in (True, "stderr", "separated"):
+        err = Sink(OUTPUT_LIMIT, memory)
+    ours = {file for file in (null, source, out, err) if file}
     files: dict[int, OpenFile] = {
-        0: null if given is None else Source(given),
+        0: source,
         1: out or null,
         2: (out if capture == "merged" else err) or null,
     }

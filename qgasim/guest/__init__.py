@@ -4,6 +4,7 @@ It speaks Python: paths, bytes, exceptions. It knows neither JSON nor sockets no
 qemu-ga, and never looks at the host.
 """
 
+import errno
 import io
 import random
 from collections.abc import Callable, Mapping
@@ -66,6 +67,8 @@ class Guest:
         self._outer_calls: list[tuple[int, Callable[[], None]]] = []
         #: What the contents of its files may take of the host's memory.
         self.budget = Budget()
+        #: What its processes may take of it, their captured output included.
+        self.memory_budget = Budget(error=errno.ENOMEM)
         self.volumes: dict[str, Volume] = {}
         self.shares = (
             {windows.inner_path(path): volume for path, volume in shares.items()}
@@ -113,6 +116,7 @@ class Guest:
                 files.makedirs(path)
             self._mount_shares()
             files.is_running = self.processes.is_running
+            files.on_walk = self.processes.count_walk
         return files
 
     def _apply_options(self) -> None:

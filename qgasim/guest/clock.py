@@ -9,12 +9,18 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import resources
+from typing import Final
 
 from msgspec import Struct
 
 from qgasim.guest.units import FOR_EVER, SECOND
 
 __all__ = ["Clock", "ClockMark", "SteeredClock", "find_zone", "host_clock"]
+
+
+#: Between these is what a kernel counts in 64 bits: from 1677 to 2262.
+FIRST_TIME: Final = -(1 << 63)
+LAST_TIME: Final = (1 << 63) - 1
 
 
 def find_zone(name: str) -> bytes | None:
@@ -46,6 +52,10 @@ class ClockMark(Struct, frozen=True, kw_only=True):
     #: How long the guest's time was still to stand still; None: it did not.
     stops_for: int | None
     catches_up: bool
+
+
+def _nearest(now: int) -> int:
+    return min(max(now, FIRST_TIME), LAST_TIME)
 
 
 class SteeredClock:
@@ -195,11 +205,12 @@ class Clock:
         """Wall-clock time since 1970."""
         uptime = self.uptime()
         gained = int(uptime * self.drift / 1_000_000) if self.drift else 0
-        return self._boot + self.offset + uptime + gained
+        now = self._boot + self.offset + uptime + gained
+        return now if FIRST_TIME <= now <= LAST_TIME else _nearest(now)
 
     def rtc(self) -> int:
         """What the battery-backed clock shows, as wall-clock time since 1970."""
-        return self._boot + self.rtc_offset + self.uptime()
+        return _nearest(self._boot + self.rtc_offset + self.uptime())
 
     def set(self, now: int) -> None:
         """Step the wall-clock time."""

@@ -34,6 +34,8 @@ __all__ = ["Files", "Mount", "Place"]
 
 NAME_MAX: Final = 255
 PATH_MAX: Final = 4096
+#: What a file takes of the host's memory, whatever is in it.
+NODE_SIZE: Final = 2048
 MAX_LINKS: Final = 40
 #: The numbers of /dev/tty.
 TTY: Final = (5, 0)
@@ -78,6 +80,8 @@ class Files:
         self._covered: dict[int, Mount] = {}
         #: Whether a running program's file must not be written (ETXTBSY); set by `Processes`.
         self.is_running: Callable[[str], bool] = lambda _path: False
+        #: Told how many names of a path are walked; set by `Processes`.
+        self.on_walk: Callable[[int], None] = lambda _count: None
 
     # -- paths ---------------------------------------------------------------------------
 
@@ -100,6 +104,7 @@ class Files:
         if not path.startswith("/"):
             todo = self._components(cwd) + todo
         todo.reverse()
+        self.on_walk(len(todo))
         links = 0
         must_be_directory = path.endswith("/")
         while todo:
@@ -219,7 +224,7 @@ class Files:
         place = self.locate(path)
         directory, volume, now = place.node, place.mount.volume, self._now()
         assert isinstance(directory, FakeDirectory)
-        volume.budget.take(sum(map(len, contents.values())))
+        volume.budget.take(sum(NODE_SIZE + len(data) for data in contents.values()))
         volume.take(sum(volume.blocks(len(data)) for data in contents.values()))
         number: int = volume.fakefs.last_ino
         for name, data in contents.items():
@@ -289,6 +294,7 @@ class Files:
     def _add(self, place: Place, node: FakeFile) -> FakeFile:
         """Put a new *node* at an empty *place*."""
         self._check_writable(place.mount)
+        place.mount.volume.budget.take(NODE_SIZE)
         place.mount.volume.adopt(node, self._now())
         self._link(place.directory, place.name, node)
         # A shared folder has made one of its own.
@@ -301,14 +307,18 @@ class Files:
         count_link(directory if isinstance(node, FakeDirectory) else node, 1)
         directory.st_mtime_ns = directory.st_ctime_ns = self._now()
 
-    def _unlink(self, directory: FakeDirectory, name: str) -> None:
-        node: FakeFile = directory.entries.pop(name)
+    def _unlink(self, place: Place) -> None:
+        directory = place.directory
+        node: FakeFile = directory.entries.pop(place.name)
+        left = 0
         if isinstance(node, FakeDirectory):
             count_link(directory, -1)
         else:
             left = count_link(node, -1)
             if isinstance(node, Regular) and left == 0 and node.open_count == 0:
                 node.forget()
+        if not left:
+            place.mount.volume.budget.take(-NODE_SIZE)
         directory.st_mtime_ns = directory.st_ctime_ns = self._now()
 
     def _new_place(self, path: str, cwd: str) -> Place:
@@ -372,7 +382,7 @@ class Files:
         if isinstance(place.node, FakeDirectory):
             raise os_error(errno.EISDIR, path)
         self._check_writable(place.mount)
-        self._unlink(place.directory, place.name)
+        self._unlink(place)
 
     def rmdir(self, path: str, cwd: str = "/") -> None:
         """Remove an empty directory."""
@@ -387,7 +397,7 @@ class Files:
         if node.entries:
             raise os_error(errno.ENOTEMPTY, path)
         self._check_writable(place.mount)
-        self._unlink(place.directory, place.name)
+        self._unlink(place)
 
     def rename(self, source: str, target: str, cwd: str = "/") -> None:
         """Move *source* to *target*, in place of what is there."""
@@ -415,7 +425,7 @@ class Files:
             return
         node = old.node
         if new.node is not None:
-            self._unlink(new.directory, new.name)
+            self._unlink(new)
         del old.directory.entries[old.name]
         count_link(old.directory if isinstance(node, FakeDirectory) else node, -1)
         self._link(new.directory, new.name, node)

@@ -72,15 +72,17 @@ class Budget:
     """How much of the host's memory the contents of a guest's files may take, in bytes.
 
     A guest's disks may be far larger; a client must not be able to fill the host by filling them.
+    *error* is the errno of who wants more.
     """
 
-    def __init__(self, limit: int = 1 << 30) -> None:
+    def __init__(self, limit: int = 1 << 30, error: int = errno.ENOSPC) -> None:
         self.left = limit
+        self._error = error
 
     def take(self, size: int) -> None:
-        """Count *size* more bytes; ENOSPC if there are not so many."""
+        """Count *size* more bytes; OSError if there are not so many."""
         if size > self.left:
-            raise os_error(errno.ENOSPC)
+            raise os_error(self._error)
         self.left -= size
 
 
@@ -257,9 +259,14 @@ class Regular(FakeFile):
         self._length = len(data)
         self.allocated = self.volume.blocks(len(data))
 
-    def is_hole(self, index: int) -> bool:
-        """Whether nothing was written to a page, which reads as zeros."""
-        return self.fill == b"\0" and index not in self.pages
+    def hole_at(self, position: int) -> int:
+        """Give how many bytes from *position* on are in pages to which nothing was written."""
+        index = position // PAGE_SIZE
+        if self.fill != b"\0" or index in self.pages or position >= self._length:
+            return 0
+        following = min((page for page in self.pages if page > index), default=None)
+        end = self._length if following is None else min(self._length, following * PAGE_SIZE)
+        return end - position
 
     def _unwritten(self, start: int, end: int) -> bytes:
         fill = self.fill

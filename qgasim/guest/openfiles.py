@@ -10,6 +10,7 @@ from pyfakefs.fake_file import FakeDirectory, FakeFile
 
 from qgasim.guest.nodes import (
     MAX_LFS_FILESIZE,
+    Budget,
     Device,
     Generated,
     Regular,
@@ -229,12 +230,16 @@ class PipeEnd(OpenFile):
 
 
 class Sink(OpenFile):
-    """Where a program's output goes: kept up to *limit* bytes, the rest is dropped."""
+    """Where a program's output goes: kept up to *limit* bytes, the rest is dropped.
 
-    def __init__(self, limit: int = 1 << 16) -> None:
+    What is kept is of *budget*, if there is one, until `forget`.
+    """
+
+    def __init__(self, limit: int = 1 << 16, budget: Budget | None = None) -> None:
         super().__init__(None, None, os.O_WRONLY, lambda: 0)
         self.data = bytearray()
         self.limit = limit
+        self._budget = budget
         self.is_truncated = False
         self.is_closed = False
 
@@ -243,23 +248,45 @@ class Sink(OpenFile):
         if self.is_closed:
             raise BrokenPipeError(32, "Broken pipe")
         room = self.limit - len(self.data)
-        if len(data) > room:
+        if self._budget is not None:
+            room = min(room, self._budget.left)
+        kept = data[:room]
+        if len(kept) < len(data):
             self.is_truncated = True
-        self.data += data[:room]
+        if self._budget is not None:
+            self._budget.take(len(kept))
+        self.data += kept
         return len(data)
+
+    def forget(self) -> None:
+        """Give the memory back: what was kept is not asked for any more."""
+        if self._budget is not None:
+            self._budget.take(-len(self.data))
+            self._budget = None
 
     def _release(self) -> None:
         self.is_closed = True
 
 
 class Source(OpenFile):
-    """What a program reads as its input: *data*, then the end."""
+    """What a program reads as its input: *data*, then the end.
 
-    def __init__(self, data: bytes) -> None:
+    It is of *budget*, if there is one, until it is closed; OSError if there is not so much.
+    """
+
+    def __init__(self, data: bytes, budget: Budget | None = None) -> None:
         super().__init__(None, None, os.O_RDONLY, lambda: 0)
+        if budget is not None:
+            budget.take(len(data))
+        self._budget, self._taken = budget, len(data)
         self.data = memoryview(data)
 
     def read(self, count: int) -> bytes:
         """Read the next *count* bytes."""
         part, self.data = self.data[:count], self.data[count:]
         return bytes(part)
+
+    def _release(self) -> None:
+        self.data = memoryview(b"")
+        if self._budget is not None:
+            self._budget.take(-self._taken)

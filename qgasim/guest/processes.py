@@ -8,6 +8,7 @@ So a process costs nothing while it sleeps, and the same scenario always gives t
 import errno
 import os
 import signal
+import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from qgasim.guest import Guest
 
 __all__ = [
+    "LINE_SIZE",
+    "STEP_BYTES",
     "Blocked",
     "Exit",
     "Process",
@@ -41,7 +44,25 @@ R = TypeVar("R")
 #: What starting a program takes.
 EXEC_TIME: Final = 1_000_000
 #: How many steps of programs one look may cost; what is left runs late, as on a slow machine.
-STEP_BUDGET: Final = 20_000
+STEP_BUDGET: Final = 10_000
+#: What a step takes a program that works without waiting, and after how many their time passes.
+STEP_TIME: Final = 1_000
+STEP_DEBT: Final = 5_000
+#: So many bytes are read or written in a step.
+STEP_BYTES: Final = 1024
+#: What a path costs, and starting a program, in steps.
+WALK_STEPS: Final = 16
+START_STEPS: Final = 50
+#: How many processes are looked at, whether they can go on, for the cost of a step.
+STEP_LOOKS: Final = 16
+#: The largest process id (Linux: /proc/sys/kernel/pid_max less one).
+PID_MAX: Final = 32767
+#: How many processes a service of systemd can have (DefaultTasksMax: 15 % of the largest id).
+TASKS_MAX: Final = 4915
+#: What a process can have of the host's memory; the kernel kills who wants more.
+MEMORY_LIMIT: Final = 64 << 20
+#: What a line in a list takes of it besides its bytes.
+LINE_SIZE: Final = 64
 
 
 class Blocked(Struct, frozen=True):
@@ -117,6 +138,11 @@ class Process:
         self.steps: Steps | None = None
         #: How often it has gone on.
         self.turns = 0
+        #: Steps it has worked since it last went on, and steps whose time has not passed.
+        self.work = 0
+        self._debt = 0
+        #: What it has of the host's memory, in bytes.
+        self.memory = 0
         #: What would do all that is left to do once it is no longer blocked; None: only `steps` can.
         self.rest: Program | None = None
         self.blocked: Blocked | None = None
@@ -147,9 +173,14 @@ class Process:
         """Call *function* of the guest's files, waiting as often as it would block."""
         while True:
             try:
-                return function(*arguments)
+                result = function(*arguments)
             except WouldBlock as block:
                 yield Blocked(is_ready=block.is_ready)
+                continue
+            yield from self.toil(
+                1 + (len(result) // STEP_BYTES if isinstance(result, bytes) else 0)
+            )
+            return result
 
     def read(self, number: int, count: int = 65536) -> Waiting[bytes]:
         """Read from a descriptor; nothing at the end."""
@@ -157,8 +188,13 @@ class Process:
 
     def read_all(self, number: int) -> Waiting[bytes]:
         """Read a descriptor to its end."""
+        return self.read_rest(self.descriptor(number))
+
+    def read_rest(self, file: OpenFile) -> Waiting[bytes]:
+        """Read an open file to its end, into this process's memory."""
         parts: list[bytes] = []
-        while part := (yield from self.read(number)):
+        while part := (yield from self.call(file.read, 65536)):
+            self.take_memory(len(part))
             parts.append(part)
         return b"".join(parts)
 
@@ -174,6 +210,7 @@ class Process:
                     raise
                 raise Killed(signal.SIGPIPE) from None
             view = view[done:]
+            yield from self.toil(done // STEP_BYTES)
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o644) -> Waiting[OpenFile]:
         """Open a file relative to the working directory; not yet a descriptor."""
@@ -185,17 +222,37 @@ class Process:
             return (yield from self.read_all(0))
         file = yield from self.open(path)
         try:
-            parts: list[bytes] = []
-            while part := (yield from self.call(file.read, 65536)):
-                parts.append(part)
-            return b"".join(parts)
+            return (yield from self.read_rest(file))
         finally:
             file.close()
 
-    # -- time and other processes ------------------------------------------------------------
+    # -- time, memory and other processes ----------------------------------------------------
+
+    def toil(self, steps: int) -> Waiting[None]:
+        """Work as much as *steps* steps; the guest's time passes, and others go on meanwhile."""
+        self.count_work(steps)
+        if self._debt >= STEP_DEBT:
+            yield from self.sleep(self._debt * STEP_TIME)
+
+    def count_work(self, steps: int) -> None:
+        """Note work of *steps* steps, whose time passes with the next `toil` or `sleep`."""
+        self.work += steps
+        self._debt += steps
+
+    def take_memory(self, size: int) -> None:
+        """Have *size* bytes of memory more, or less; the kernel kills who has too much."""
+        self.memory += size
+        try:
+            self.guest.memory_budget.take(size)
+        except OSError:
+            self.memory -= size
+            raise Killed(signal.SIGKILL) from None
+        if self.memory > MEMORY_LIMIT:
+            raise Killed(signal.SIGKILL)
 
     def sleep(self, duration: int) -> Waiting[None]:
-        """Wait *duration* ns of guest time."""
+        """Wait *duration* ns of guest time; the time of work passes with it."""
+        self._debt = 0
         yield Blocked(until=self.guest.clock.uptime() + duration)
 
     def wait(self, child: "Process") -> Waiting[Exit]:
@@ -275,6 +332,10 @@ class Processes:
     def __init__(self, guest: "Guest") -> None:
         self.guest = guest
         self.table: dict[int, Process] = {}
+        #: Those of them that have not ended.
+        self._alive: dict[int, Process] = {}
+        #: The uptime at which a look left something to be done; None: it left nothing.
+        self._late: int | None = None
         self.last_pid = 0
         #: Which bits of an exit code are kept.
         self.exit_mask = 0xFFFF_FFFF if guest.is_windows else 0xFF
@@ -282,7 +343,7 @@ class Processes:
         self.running: Process | None = None
 
     def is_running(self, path: str) -> bool:
-        return any(p.path == path for p in self.table.values() if p.exit is None)
+        return any(p.path == path for p in self._alive.values())
 
     # -- starting ----------------------------------------------------------------------------
 
@@ -300,10 +361,16 @@ class Processes:
         """Start the program *program* (or ``argv[0]``) as execvp(3) and glib do.
 
         A name without a slash is looked up in *search*; a file that is no known program is run by
-        ``/bin/sh``. Raises the OSError of execve(2).
+        ``/bin/sh``. Raises the OSError of execve(2), or of fork(2) if there are too many.
         """
+        memory = self.guest.memory_budget
+        if not self.has_room(TASKS_MAX):
+            raise os_error(errno.EAGAIN)
         real, code, arguments = self.find(argv, env=env, cwd=cwd, search=search, program=program)
-        return self.start(
+        size = sum(map(len, argv)) + sum(map(len, env))
+        if size > memory.left:
+            raise os_error(errno.EAGAIN)
+        process = self.start(
             code,
             argv=arguments,
             env=list(env),
@@ -312,6 +379,9 @@ class Processes:
             parent=parent,
             path=real,
         )
+        process.memory = size
+        memory.take(size)
+        return process
 
     def find(
         self,
@@ -336,7 +406,7 @@ class Processes:
         parent: int,
         path: str,
     ) -> Process:
-        """Put a process that runs *program* into the table."""
+        """Put a process that runs *program* into the table, in which there must be room."""
         pid = self.new_pid()
         for file in files.values():
             file.retain()
@@ -344,14 +414,28 @@ class Processes:
         process.steps = program(process)
         process.rest = program
         process.blocked = Blocked(until=process.started + EXEC_TIME)
-        self.table[pid] = process
+        self.table[pid] = self._alive[pid] = process
         self.guest.is_busy = True
+        self._count(START_STEPS)
         return process
+
+    def count_walk(self, count: int) -> None:
+        """Note that whoever is at work has walked a path of *count* names."""
+        self._count(WALK_STEPS + count)
+
+    def _count(self, steps: int) -> None:
+        if self.running is not None:
+            self.running.count_work(steps)
+
+    def has_room(self, limit: int) -> bool:
+        """Whether there can be one more process: fewer than *limit* run, and some id is free."""
+        # Some are left for those whom the kernel and init start.
+        return len(self._alive) < limit and len(self.table) < PID_MAX - 100
 
     def new_pid(self) -> int:
         """Give the next free process id."""
         while True:
-            self.last_pid = self.last_pid % 32767 + 1
+            self.last_pid = self.last_pid % PID_MAX + 1
             if self.last_pid not in self.table:
                 return self.last_pid
 
@@ -384,6 +468,9 @@ class Processes:
 
     def _end(self, process: Process, how: Exit) -> None:
         process.exit = how
+        self._alive.pop(process.pid, None)
+        self.guest.memory_budget.take(-process.memory)
+        process.memory = 0
         if process.steps is not None:
             steps, process.steps = process.steps, None
             if process is not self.running:
@@ -408,10 +495,11 @@ class Processes:
             if process.exit is None:
                 self._end(process, Exit(signal=signal.SIGKILL))
         self.table.clear()
+        self._alive.clear()
 
     def postpone(self, duration: int) -> None:
         """Move what processes wait for by *duration* ns: the guest was asleep."""
-        for process in self.table.values():
+        for process in self._alive.values():
             blocked = process.blocked
             if blocked is not None and blocked.until is not None:
                 process.blocked = Blocked(blocked.until + duration, blocked.is_ready)
@@ -427,9 +515,13 @@ class Processes:
         guest = self.guest
         budget = STEP_BUDGET
         at = min(self.next_event() or uptime, uptime)
+        self._late = None
         while budget > 0:
             with guest.clock.at(at):
                 budget = self._run_ready(at, budget)
+            if budget <= 0:
+                self._late = at
+                break
             due = self.next_event()
             if due is None or due > min(uptime, guest.next_call() or uptime):
                 break
@@ -439,10 +531,9 @@ class Processes:
     def is_active(self) -> bool:
         """Whether a process may go on: by time, or because it can."""
         return any(
-            p.steps is not None
-            and not p.is_stopped
+            not p.is_stopped
             and (p.blocked is None or p.blocked.until is not None or p.blocked.is_ready is not None)
-            for p in self.table.values()
+            for p in self._alive.values()
         )
 
     def run(self, process: Process, limit: int) -> int:
@@ -464,11 +555,12 @@ class Processes:
         progress = True
         while progress and budget > 0:
             progress = False
-            for process in list(self.table.values()):
+            budget -= len(self._alive) // STEP_LOOKS
+            for process in list(self._alive.values()):
                 while process.steps is not None and self._is_ready(process, at):
                     self._step(process)
                     progress = True
-                    budget -= 1
+                    budget -= 1 + process.work
                     if budget <= 0 or process.blocked is None or process.blocked.until:
                         break
         return budget
@@ -489,6 +581,7 @@ class Processes:
         assert steps is not None
         self.running, before = process, self.running
         process.turns += 1
+        process.work = 0
         process.rest = None
         try:
             process.blocked = next(steps)
@@ -498,6 +591,14 @@ class Processes:
             self._end(process, Exit(done.code & self.exit_mask))
         except Killed as killed:
             self._end(process, Exit(signal=killed.number))
+        except RecursionError:
+            # The real program uses up its stack.
+            self._end(process, Exit(signal=signal.SIGSEGV))
+        except Exception as error:  # noqa: BLE001
+            # A mistake in a program here must not end the guest, nor its server.
+            text = f"the simulated program {process.name} failed, and is ended: {error!r}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            self._end(process, Exit(signal=signal.SIGABRT))
         else:
             if process.steps is None:
                 # It was killed, by itself or by what it did.
@@ -509,24 +610,23 @@ class Processes:
         """Give the uptime at which the next process goes on by itself; None if none does."""
         times = [
             p.blocked.until
-            for p in self.table.values()
-            if p.steps is not None
-            and not p.is_stopped
-            and p.blocked is not None
-            and p.blocked.until is not None
+            for p in self._alive.values()
+            if not p.is_stopped and p.blocked is not None and p.blocked.until is not None
         ]
+        if self._late is not None:
+            times.append(self._late)
         return min(times, default=None)
 
     # -- looking -------------------------------------------------------------------------------
 
     def named(self, name: str) -> list[Process]:
         """Give the live processes called *name*, the latest first."""
-        found = [p for p in self.table.values() if p.exit is None and p.name == name]
+        found = [p for p in self._alive.values() if p.name == name]
         return sorted(found, key=lambda p: -p.pid)
 
     def live(self) -> Iterable[Process]:
         """Give the processes that have not ended, by id."""
-        return [p for _, p in sorted(self.table.items()) if p.exit is None]
+        return [p for _, p in sorted(self._alive.items())]
 
 
 def make_pipe(clock: Callable[[], int]) -> tuple[PipeEnd, PipeEnd]:

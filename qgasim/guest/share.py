@@ -268,9 +268,9 @@ class SharedFile(Regular):
         if not self.open_count:
             self._reading = self._writing = None
 
-    def is_hole(self, index: int) -> bool:  # noqa: ARG002
-        """Tell that something was written everywhere."""
-        return False
+    def hole_at(self, position: int) -> int:  # noqa: ARG002
+        """Give 0: what the host has as a hole is read."""
+        return 0
 
     def read(self, position: int, count: int) -> bytes:
         """Read up to *count* bytes at *position*."""

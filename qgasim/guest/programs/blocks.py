@@ -4,7 +4,7 @@ import os
 from typing import Final
 
 from qgasim.guest.nodes import Regular
-from qgasim.guest.openfiles import OpenFile
+from qgasim.guest.openfiles import OpenFile, PipeEnd
 from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.listing import human_busybox
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
@@ -17,6 +17,10 @@ __all__: list[str] = []
 
 #: Bytes that it copies in a microsecond: 1 GB/s.
 _SPEED: Final = 1000
+#: A block must have room in the guest's memory.
+MAX_BLOCK: Final = 1 << 30
+#: Larger blocks are copied in pieces of so many bytes.
+PIECE: Final = 1 << 20
 _KEYS: Final = frozenset({
     "if", "of", "bs", "ibs", "obs", "count", "skip", "seek", "iseek", "oseek", "conv", "status",
     "iflag", "oflag", "cbs",
@@ -57,6 +61,12 @@ def dd(p: Process) -> Steps:
             if is_busybox(p)
             else usage_error(p, text)
         )
+    for key, buffer in (("ibs", "input"), ("obs", "output")):
+        size = numbers.get("bs", numbers.get(key, 0))
+        if size > MAX_BLOCK:
+            # GNU's dd.c, alloc_ibuf(), alloc_obuf(); UNVERIFIED: BusyBox's words (xmalloc's).
+            text = f"memory exhausted by {buffer} buffer of size {size} bytes ({_sizes(size)})"
+            yield from fail(p, pick(p, "out of memory", text))
     block = numbers.get("bs")
     copy = _Copy(p, values, conversions, numbers)
     copy.input_size = block or numbers.get("ibs", 512)
@@ -155,6 +165,14 @@ class _Copy:
             limit = -1 if count < 0 else count if in_bytes else count * self.input_size
             while limit != 0 and (in_bytes or count != sum(self.read_counts)):
                 size = self.input_size if limit < 0 or not in_bytes else min(limit, self.input_size)
+                if self.is_direct and size > PIECE and not isinstance(source, PipeEnd):
+                    done = yield from self._copy_in_pieces(source, target, size)
+                    if done < 0:
+                        return 1
+                    if not done:
+                        break
+                    limit -= done if in_bytes else 0
+                    continue
                 data = yield from self._read(source, size)
                 if not data:
                     break
@@ -197,6 +215,26 @@ class _Copy:
                     break
                 data += more
         return data
+
+    def _copy_in_pieces(self, source: OpenFile, target: OpenFile, size: int) -> Steps:
+        """Copy a block of *size* bytes that is too large to be held; -1 if it cannot be written."""
+        done, wrote, start = 0, self.write_counts, self.total
+        while done < size:
+            data = yield from self.p.call(source.read, min(PIECE, size - done))
+            if not data:
+                break
+            done += len(data)
+            self.write_counts = [0, 0]
+            if not (yield from self._write_block(target, data)):
+                self.read_counts[done < size] += 1
+                self.write_counts = [wrote[0], wrote[1] + (self.total > start)]
+                return -1
+            yield from self._take_time()
+        self.write_counts = wrote
+        if done:
+            self.read_counts[done < size] += 1
+            wrote[done < size] += 1
+        return done
 
     def _convert(self, data: bytes) -> bytes:
         if "sync" in self.conversions:
@@ -260,11 +298,15 @@ def _busybox_summary(total: int, elapsed: int, rate: int) -> str:
 
 def _gnu_summary(total: int, elapsed: int, rate: int) -> str:
     text = "1 byte" if total == 1 else f"{total} bytes"
-    sizes = [_scale(total, 1000, "kMGTPE", "B")] if total >= 1000 else []
-    sizes += [_scale(total, 1024, "KMGTPE", "iB")] if total >= 1024 else []
-    if sizes:
-        text += f" ({', '.join(sizes)})"
+    if total >= 1000:
+        text += f" ({_sizes(total)})"
     return f"{text} copied, {elapsed / SECOND:g} s, {_scale_rate(rate)}/s\n"
+
+
+def _sizes(total: int) -> str:
+    sizes = [_scale(total, 1000, "kMGTPE", "B")]
+    sizes += [_scale(total, 1024, "KMGTPE", "iB")] if total >= 1024 else []
+    return ", ".join(sizes)
 
 
 def _scale_rate(rate: int) -> str:

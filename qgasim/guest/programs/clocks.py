@@ -8,13 +8,22 @@ from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import Options, parse, usage_error
 from qgasim.guest.programs.registry import program
-from qgasim.guest.programs.timestamps import find_time, format_time, local_zone, to_datetime
+from qgasim.guest.programs.timestamps import (
+    EARLIEST,
+    LATEST,
+    find_time,
+    format_time,
+    local_zone,
+    to_datetime,
+)
 from qgasim.guest.units import SECOND
 
 __all__ = ["uptime_line"]
 
 #: The C locale's format, in both userlands.
 DATE_FORMAT: Final = "%a %b %e %H:%M:%S %Z %Y"
+#: The kernel takes no time 30 years before its own end (timespec64_valid_settod()).
+LATEST_SET: Final = (1 << 63) // SECOND - 30 * 365 * 24 * 3600
 _DATE_LONG: Final = {
     "date": "d", "set": "s", "utc": "u", "universal": "u", "reference": "r", "rfc-email": "R",
     "rfc-2822": "R", "iso-8601": "I", "rfc-3339": "rfc-3339:", "file": "f",
@@ -58,11 +67,19 @@ def date(p: Process) -> Steps:
             return 1
         when = found
         is_set = "s" in options
-    if is_set:
+    if not EARLIEST <= when // SECOND <= LATEST:
+        # UNVERIFIED: BusyBox's words. GNU's date goes on until the year has no int.
+        text = f"time {quote(str(when // SECOND))} is out of range"
+        yield from fail(p, pick(p, f"invalid date '{text}'", text))
+    status = 0
+    if is_set and 0 <= when // SECOND < LATEST_SET:
         clock.set(when)
+    elif is_set:
+        status = 1
+        yield from complain(p, pick(p, "can't set date", "cannot set date") + ": Invalid argument")
     form = (yield from _form(p, options)) or form
     yield from p.write(1, format_time(when, zone, form) + "\n")
-    return 0
+    return status
 
 
 def _form(p: Process, options: Options) -> Waiting[str]:

@@ -11,7 +11,7 @@ from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.inputs import Source
 from qgasim.guest.programs.messages import explain, fail
 from qgasim.guest.programs.options import parse, usage_error
-from qgasim.guest.programs.regex import RegexError, compile_regex
+from qgasim.guest.programs.regex import Regex, RegexError, compile_regex
 from qgasim.guest.programs.registry import program
 from qgasim.guest.shell.words import expand_escapes
 
@@ -130,7 +130,7 @@ class _Parser:
             return lambda record: _compare(left(record), operator, right(record))
         return lambda record: left(record) not in ("", "0")
 
-    def regex(self) -> re.Pattern[str]:
+    def regex(self) -> Regex:
         self.take("/")
         found = re.compile(r"((?:[^/\\]|\\.)*)/").match(self.text, self.at)
         if found is None:

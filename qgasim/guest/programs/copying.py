@@ -280,13 +280,10 @@ def copy_data(p: Process, source: OpenFile, target: OpenFile, path: str) -> Wait
     node = source.node
     is_sparse = isinstance(node, Regular) and isinstance(target.node, Regular)
     while True:
-        page = source.position // PAGE_SIZE
-        if is_sparse and isinstance(node, Regular) and node.is_hole(page):
-            rest = min(PAGE_SIZE - source.position % PAGE_SIZE, node.length - source.position)
-            if rest > 0:
-                source.position += rest
-                target.position += rest
-                continue
+        if is_sparse and isinstance(node, Regular):
+            hole = node.hole_at(source.position)
+            source.position += hole
+            target.position += hole
         data = yield from p.call(source.read, PAGE_SIZE if is_sparse else 65536)
         if not data:
             break

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Process, Steps, Waiting
-from qgasim.guest.programs.inputs import read_input
+from qgasim.guest.openfiles import OpenFile
+from qgasim.guest.processes import LINE_SIZE, Process, Steps, Waiting
+from qgasim.guest.programs.inputs import CHUNK, cannot_read, open_input, read_input
 from qgasim.guest.programs.messages import complain, explain, fail, label, pick, quote
 from qgasim.guest.programs.options import parse, to_number
 from qgasim.guest.programs.registry import program
@@ -22,6 +23,9 @@ _ASCII: Final = (  # noqa: SIM905
     "nul soh stx etx eot enq ack bel bs ht nl vt ff cr so si dle dc1 dc2 dc3 dc4 nak syn etb can "
     "em sub esc fs gs rs us sp"
 ).split()
+#: So many rows are written at once, and what each takes, in steps.
+_ROWS: Final = 1000
+_ROW_STEPS: Final = 4
 _SHORT: Final = {
     "a": "a", "b": "o1", "c": "c", "d": "u2", "D": "u4", "e": "f8", "f": "f4", "F": "f8",
     "h": "x2", "H": "x4", "i": "d4", "I": "d8", "l": "d8", "L": "d8", "o": "o2", "O": "o4",
@@ -112,7 +116,7 @@ def od(p: Process) -> Steps:
         yield from fail(p, "cannot skip past end of combined input")
     width = int(options.get("w") or 16)
     dumper = _Dumper(radix, [_formatter(kind) for kind in kinds or ["o2"]], width)
-    yield from p.write(1, dumper.dump(data, start, squeeze="v" not in options))
+    yield from dumper.dump(p, data, start, squeeze="v" not in options)
     return status
 
 
@@ -142,7 +146,7 @@ class _Dumper:
     def address(self, at: int) -> str:
         return "" if self.radix == "n" else format(at, f"07{self.radix}".replace("07x", "06x"))
 
-    def dump(self, data: bytes, start: int, *, squeeze: bool) -> str:
+    def dump(self, p: Process, data: bytes, start: int, *, squeeze: bool) -> Waiting[None]:
         out: list[str] = []
         before: bytes | None = None
         squeezed = False
@@ -157,9 +161,13 @@ class _Dumper:
             for number, kind in enumerate(self.kinds):
                 indent = self.address(at) if number == 0 else " " * len(self.address(at))
                 out.append(indent + self._row(row, kind) + "\n")
+            if len(out) >= _ROWS:
+                yield from p.toil(len(out) * _ROW_STEPS)
+                yield from p.write(1, "".join(out))
+                out.clear()
         if self.radix != "n":
             out.append(self.address(len(data)) + "\n")
-        return "".join(out)
+        yield from p.write(1, "".join(out))
 
     def _row(self, row: bytes, kind: tuple[int, int, Callable[[bytes], str]]) -> str:
         size, _, show = kind
@@ -192,6 +200,10 @@ def hexdump(p: Process) -> Steps:
             continue
         squeezed, before = False, row
         out.append(_canonical(at, row) if is_canonical else _words(at, row))
+        if len(out) >= _ROWS:
+            yield from p.toil(len(out) * _ROW_STEPS)
+            yield from p.write(1, "".join(out))
+            out.clear()
     if data[start:]:
         out.append(f"{len(data):08x}\n" if is_canonical else f"{len(data):07x}\n")
     yield from p.write(1, "".join(out))
@@ -220,6 +232,7 @@ def base64_(p: Process) -> Steps:
     if "d" not in options and "D" not in options:
         text = base64.b64encode(data)
         width = (yield from to_number(p, options.get("w") or "76", "invalid wrap size")) or 0
+        p.take_memory(LINE_SIZE * len(text) // (width or len(text) or 1))
         lines = [text[at : at + width] for at in range(0, len(text), width)] if width else [text]
         end = b"\n" if width else b""
         yield from p.write(1, b"".join(line + end for line in lines))
@@ -233,6 +246,16 @@ def base64_(p: Process) -> Steps:
     return 0
 
 
+def _digest(p: Process, kind: str, file: OpenFile) -> Waiting[str]:
+    digest = hashlib.new(kind, usedforsecurity=False)
+    try:
+        while data := (yield from p.call(file.read, CHUNK)):
+            digest.update(data)
+    finally:
+        file.close()
+    return digest.hexdigest()
+
+
 _CHECK_LONG = {"check": "c", "binary": "b", "text": "t", "quiet": "q", "status": "s", "warn": "w"}
 
 
@@ -244,25 +267,33 @@ def checksum(p: Process) -> Steps:
     status = 0
     wrong = total = 0
     for path in options.operands or ["-"]:
+        if "c" not in options:
+            file = yield from open_input(p, path)
+            try:
+                digest = "" if file is None else (yield from _digest(p, kind, file))
+            except OSError as error:
+                yield from cannot_read(p, path, error)
+                digest = ""
+            if digest:
+                mark = "*" if "b" in options and pick(p, 0, 1) else " "
+                yield from p.write(1, f"{digest} {mark}{path}\n")
+            else:
+                status = 1
+            continue
         data = yield from read_input(p, path)
         if data is None:
             status = 1
-            continue
-        if "c" not in options:
-            digest = hashlib.new(kind, data, usedforsecurity=False).hexdigest()
-            mark = "*" if "b" in options and pick(p, 0, 1) else " "
-            yield from p.write(1, f"{digest} {mark}{path}\n")
             continue
         for line in decode_name(data).splitlines():
             digest, _, name = line.partition(" ")
             total += 1
             try:
-                seen = yield from p.read_file(name[1:])
+                file = yield from p.open(name[1:])
+                good = (yield from _digest(p, kind, file)) == digest
             except OSError as error:
                 wrong += 1
                 yield from complain(p, f"{name[1:]}: {explain(error)}")
                 continue
-            good = hashlib.new(kind, seen, usedforsecurity=False).hexdigest() == digest
             wrong += not good
             if "s" not in options and not (good and "q" in options):
                 yield from p.write(1, f"{name[1:]}: {'OK' if good else 'FAILED'}\n")

@@ -2,11 +2,12 @@
 
 import os
 import re
+import signal
 from collections import deque
 from contextlib import suppress
 
 from qgasim.guest.nodes import decode_name, encode_name
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.processes import STEP_BYTES, Killed, Process, Steps, Waiting
 from qgasim.guest.programs.inodes import look
 from qgasim.guest.programs.inputs import Source, read_input
 from qgasim.guest.programs.messages import complain, explain, fail, pick
@@ -22,6 +23,8 @@ _LONG = {
 }  # fmt: skip
 #: Jumps in one cycle after which a script is taken to run for ever.
 _MAX_STEPS = 100_000
+#: How long the pattern space and the hold space may become together, in characters.
+_MAX_SPACE = 16 << 20
 
 
 @program("sed")
@@ -227,6 +230,9 @@ class _Editor:
             steps += 1
             if steps > _MAX_STEPS:
                 yield from fail(self.p, "the script does not end", 4)
+            if len(self.space) + len(self.hold) > _MAX_SPACE:
+                raise Killed(signal.SIGKILL)
+            yield from self.p.toil(1 + (len(self.space) + len(self.hold)) // STEP_BYTES)
             instruction = self.script[at]
             at += 1
             name = instruction.name

@@ -104,7 +104,7 @@ def _first_lines(p: Process, file: OpenFile, count: int) -> Waiting[None]:
 
 
 def _all_but_last(p: Process, file: OpenFile, unit: str, count: int) -> Waiting[None]:
-    data = yield from _read_all(p, file)
+    data = yield from p.read_rest(file)
     if unit == "c":
         yield from p.write(1, data[: max(0, len(data) - count)])
         return
@@ -113,13 +113,6 @@ def _all_but_last(p: Process, file: OpenFile, unit: str, count: int) -> Waiting[
     keep = max(0, len(lines) + bool(last) - count)
     kept = [line + b"\n" for line in lines]
     yield from p.write(1, b"".join([*kept, last][:keep]))
-
-
-def _read_all(p: Process, file: OpenFile) -> Waiting[bytes]:
-    parts: list[bytes] = []
-    while data := (yield from p.call(file.read, CHUNK)):
-        parts.append(data)
-    return b"".join(parts)
 
 
 @program("tail")
@@ -172,6 +165,7 @@ def _last(p: Process, file: OpenFile, unit: str, count: int) -> Waiting[None]:
     kept: deque[bytes] = deque()
     amount = 0
     while data := (yield from p.call(file.read, CHUNK)):
+        p.take_memory(len(data))
         kept.append(data)
         amount += data.count(b"\n") if unit == "n" else len(data)
         while len(kept) > 1:
@@ -179,7 +173,7 @@ def _last(p: Process, file: OpenFile, unit: str, count: int) -> Waiting[None]:
             if amount - size <= count:
                 break
             amount -= size
-            kept.popleft()
+            p.take_memory(-len(kept.popleft()))
     data = b"".join(kept)
     if unit == "c":
         yield from p.write(1, data[-count:] if count else b"")

@@ -3,7 +3,7 @@
 import signal
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Blocked, Process, Steps, Waiting
+from qgasim.guest.processes import LINE_SIZE, Blocked, Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import missing_operand, parse, to_number, usage_error
 from qgasim.guest.programs.registry import PROGRAMS, program
@@ -137,6 +137,7 @@ def xargs(p: Process) -> Steps:
     letters = "0n:rtI:L:d:P:s:x"
     options = yield from parse(p, letters, _XARGS_LONG, in_order=True)
     data = decode_name((yield from p.read_all(0)))
+    p.take_memory(LINE_SIZE * sum(map(data.count, " \t\n\0")))
     replaced = options.get("I")
     separator = "\0" if "0" in options else options.get("d")
     if separator is not None:

@@ -1,6 +1,7 @@
 """Programs that work on fields of lines: cut, sort, uniq."""
 
 import functools
+import heapq
 import re
 from collections.abc import Callable
 from itertools import groupby, pairwise
@@ -10,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from qgasim.guest.nodes import encode_name
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.processes import LINE_SIZE, Process, Steps, Waiting
 from qgasim.guest.programs.inputs import Source, read_input
 from qgasim.guest.programs.messages import complain, explain, fail, pick, quote
 from qgasim.guest.programs.options import parse, to_number, usage_error
@@ -92,6 +93,9 @@ class _Key(Struct):
     flags: str = ""
 
 
+#: So many lines are sorted at once, and what each takes, in steps.
+_RUN = 256
+_COMPARISONS = 30
 _SORT_LONG = {
     "numeric-sort": "n", "reverse": "r", "unique": "u", "key": "k", "field-separator": "t",
     "ignore-case": "f", "ignore-leading-blanks": "b", "stable": "s", "output": "o", "check": "c",
@@ -110,6 +114,7 @@ def sort(p: Process) -> Steps:
         data = yield from read_input(p, path)
         if data is None:
             return 2
+        p.take_memory(LINE_SIZE * data.count(end))
         lines += data.removesuffix(end).split(end) if data else []
     flags = "".join(name for name, _ in options if name in "nrfbhVgdM")
     keys: list[_Key] = []
@@ -147,7 +152,7 @@ def sort(p: Process) -> Steps:
     if is_plain:
         lines.sort(reverse="r" in options)
     else:
-        lines.sort(key=functools.cmp_to_key(compare_all))
+        lines = yield from _sort(p, lines, compare_all)
     if "u" in options:
         same = functools.cmp_to_key(compare)
         lines = [next(group) for _, group in groupby(lines, key=same)]
@@ -166,6 +171,23 @@ def sort(p: Process) -> Steps:
         view = view[(yield from p.call(file.write, view)) :]
     file.close()
     return 0
+
+
+def _sort(
+    p: Process, lines: list[bytes], compare: Callable[[bytes, bytes], int]
+) -> Waiting[list[bytes]]:
+    """Sort slowly, letting others go on."""
+    key = functools.cmp_to_key(compare)
+    runs: list[list[bytes]] = []
+    for at in range(0, len(lines), _RUN):
+        runs.append(sorted(lines[at : at + _RUN], key=key))
+        yield from p.toil(_RUN * _COMPARISONS)
+    result: list[bytes] = []
+    for line in heapq.merge(*runs, key=key):
+        result.append(line)
+        if len(result) % _RUN == 0:
+            yield from p.toil(_RUN * _COMPARISONS)
+    return result
 
 
 def _key(p: Process, text: str) -> Waiting[_Key]:

@@ -8,7 +8,7 @@ from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.inputs import Source
 from qgasim.guest.programs.messages import fail, is_busybox
 from qgasim.guest.programs.options import Options, parse, to_number, usage_error
-from qgasim.guest.programs.regex import RegexError, compile_regex
+from qgasim.guest.programs.regex import Regex, RegexError, compile_regex
 from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
@@ -63,7 +63,7 @@ def pick_code(p: Process) -> int:
     return 1 if is_busybox(p) else 2
 
 
-def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[re.Pattern[str]]]:
+def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[Regex]]:
     fixed = "F" in options or p.name == "fgrep"
     extended = "E" in options or "P" in options or p.name == "egrep"
     try:
@@ -94,7 +94,7 @@ def _expand(p: Process, paths: list[str], *, strip: bool) -> list[str]:
 
 
 def _search(
-    p: Process, options: Options, matchers: list[re.Pattern[str]], *, shows_name: bool
+    p: Process, options: Options, matchers: list[Regex], *, shows_name: bool
 ) -> "Waiting[_Search]":
     limit = options.get("m")
     after = options.get("A") or options.get("C")
@@ -112,7 +112,7 @@ def _search(
 class _Search:
     """A search through several files."""
 
-    def __init__(self, p: Process, options: Options, matchers: list[re.Pattern[str]]) -> None:
+    def __init__(self, p: Process, options: Options, matchers: list[Regex]) -> None:
         self.p = p
         self.options = options
         self.matchers = matchers
@@ -138,7 +138,7 @@ class _Search:
                 break
         return spans
 
-    def _match(self, matcher: re.Pattern[str], line: str, at: int) -> re.Match[str] | None:
+    def _match(self, matcher: Regex, line: str, at: int) -> re.Match[str] | None:
         if "x" in self.options:
             return matcher.fullmatch(line) if at == 0 else None
         while (found := matcher.search(line, at)) and "w" in self.options:

@@ -77,16 +77,13 @@ def read_input(p: Process, path: str) -> Waiting[bytes | None]:
     file = yield from open_input(p, path)
     if file is None:
         return None
-    parts: list[bytes] = []
     try:
-        while part := (yield from p.call(file.read, CHUNK)):
-            parts.append(part)
+        return (yield from p.read_rest(file))
     except OSError as error:
         yield from cannot_read(p, path, error)
         return None
     finally:
         file.close()
-    return b"".join(parts)
 
 
 class Source:
@@ -103,7 +100,8 @@ class Source:
         #: Called with the file's name when one begins.
         self.on_file: Callable[[str], None] = lambda _path: None
         self._file: OpenFile | None = None
-        self._rest = b""
+        #: The beginning of a line whose end is not read yet.
+        self._rest: list[bytes] = []
 
     def lines(self) -> Waiting[list[bytes]]:
         """Give the next lines with their newlines; only a file's last may lack it; none at the end."""
@@ -121,13 +119,25 @@ class Source:
             if not data:
                 self.skip()
                 if self._rest:
-                    rest, self._rest = self._rest, b""
-                    return [rest]
+                    return [self._take_rest()]
                 continue
-            lines = _split(self._rest + data)
-            self._rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
-            if lines:
+            if b"\n" in data:
+                lines = _split(self._take_rest() + data)
+                if not lines[-1].endswith(b"\n"):
+                    self._keep(lines.pop())
+                yield from self.p.toil(len(lines))
                 return lines
+            self._keep(data)
+
+    def _keep(self, part: bytes) -> None:
+        self.p.take_memory(len(part))
+        self._rest.append(part)
+
+    def _take_rest(self) -> bytes:
+        rest = b"".join(self._rest)
+        self.p.take_memory(-len(rest))
+        self._rest.clear()
+        return rest
 
     def _read(self, file: OpenFile) -> Waiting[bytes]:
         try:

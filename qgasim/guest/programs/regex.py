@@ -1,12 +1,26 @@
 """POSIX regular expressions, translated to Python's.
 
-An alternation takes its first match here, where POSIX takes the longest.
+An alternation takes its first match here, where POSIX takes the longest. Python's own can take time
+that grows with a power of the text, or worse: those with several repetitions are matched by the
+package regex, which can be told when to stop.
 """
 
+import importlib
 import re
-from typing import Final
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
 
-__all__ = ["RegexError", "compile_regex"]
+from qgasim.guest.clock import host_clock
+from qgasim.guest.processes import Killed
+
+__all__ = ["Regex", "RegexError", "compile_regex"]
+
+#: How long all matches of an expression that is not surely fast may take, in the host's ns.
+MATCH_TIME: Final = 500_000_000
+_REPEATS: Final = re.compile(r"(?<!\\)(?:[*+]|\{)")
+_CHOICES: Final = re.compile(r"(?<!\\)\|")
 
 CLASSES: Final = {
     "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z",
@@ -180,9 +194,56 @@ class _Translator:
                 self.at += 1
 
 
+class Regex:
+    """A compiled expression. A program whose matches take too long is killed."""
+
+    def __init__(self, text: str, flags: int) -> None:
+        self._pattern = re.compile(text, flags)
+        self.groups = self._pattern.groups
+        self._limited: Any = None
+        repeats = len(_REPEATS.findall(text))
+        if repeats > 1 or (repeats and _CHOICES.search(text)):
+            self._limited = importlib.import_module("regex").compile(text, flags)
+        self._left = MATCH_TIME
+
+    def search(self, text: str, at: int = 0) -> re.Match[str] | None:
+        """Find the first match from *at* on."""
+        if self._limited is None:
+            return self._pattern.search(text, at)
+        return self._limit(partial(self._limited.search, text, at, timeout=self._time_left()))
+
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        """Match all of *text*."""
+        if self._limited is None:
+            return self._pattern.fullmatch(text)
+        return self._limit(partial(self._limited.fullmatch, text, timeout=self._time_left()))
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """Find all matches, also the empty ones between."""
+        if self._limited is None:
+            yield from self._pattern.finditer(text)
+            return
+        found = self._limited.finditer(text, timeout=self._time_left())
+        while (match := self._limit(partial(next, found, None))) is not None:
+            yield match
+
+    def _time_left(self) -> float:
+        # Never 0, which would be no limit.
+        return max(self._left, 1) / 1e9
+
+    def _limit(self, function: Callable[[], Any]) -> re.Match[str] | None:
+        start = host_clock()
+        try:
+            match: re.Match[str] | None = function()
+        except TimeoutError:
+            raise Killed(signal.SIGKILL) from None
+        self._left -= host_clock() - start
+        return match
+
+
 def compile_regex(
     pattern: str, *, extended: bool = False, fixed: bool = False, ignore_case: bool = False
-) -> re.Pattern[str]:
+) -> Regex:
     """Compile a basic or *extended* regular expression, or a *fixed* string."""
     text = re.escape(pattern) if fixed else _Translator(pattern, extended=extended).whole()
-    return re.compile(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
+    return Regex(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))

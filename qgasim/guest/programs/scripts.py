@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from qgasim.guest.programs.regex import RegexError, compile_regex
+from qgasim.guest.programs.regex import Regex, RegexError, compile_regex
 
 __all__ = ["Address", "Instruction", "ScriptError", "compile_script"]
 
@@ -29,7 +29,7 @@ class Address(Struct):
     step: int = 0
     is_last: bool = False
     is_relative: bool = False
-    regex: re.Pattern[str] | None = None
+    regex: Regex | None = None
 
 
 class Instruction(Struct):
@@ -42,7 +42,7 @@ class Instruction(Struct):
     text: str = ""
     #: Where ``b``, ``t`` and a block that is not chosen go on.
     jump: int = 0
-    regex: re.Pattern[str] | None = None
+    regex: Regex | None = None
     #: Text, and the numbers of groups (0: all that matched).
     replacement: list[str | int] = field(default_factory=list["str | int"])
     is_global: bool = False
@@ -161,7 +161,7 @@ class _Compiler:
                 in_bracket = char == "[" and unterminated != ""
             out += char
 
-    def _regex(self, pattern: str, *, fold: bool) -> re.Pattern[str]:
+    def _regex(self, pattern: str, *, fold: bool) -> Regex:
         pattern = pattern or self.last_regex
         self.last_regex = pattern
         for letter in "tnrfv":

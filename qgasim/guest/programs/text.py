@@ -3,7 +3,7 @@
 from os import O_APPEND, O_CREAT, O_TRUNC, O_WRONLY
 
 from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.processes import LINE_SIZE, Process, Steps, Waiting
 from qgasim.guest.programs.inputs import (
     CHUNK,
     Source,
@@ -151,6 +151,7 @@ def tac(p: Process) -> Steps:
         if data is None:
             status = 1
             continue
+        p.take_memory(LINE_SIZE * data.count(b"\n"))
         lines = data.splitlines(keepends=True) if b"\r" not in data else _lines(data)
         yield from p.write(1, b"".join(reversed(lines)))
     return status
@@ -199,6 +200,7 @@ def wc(p: Process) -> Steps:
         try:
             while data := (yield from p.call(file.read, CHUNK)):
                 in_word = _count(data, counts, in_word=in_word)
+                yield from p.toil(len(data) // 64)
         except OSError as error:
             status = 1
             yield from cannot_read(p, path, error)

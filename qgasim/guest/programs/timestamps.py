@@ -10,8 +10,18 @@ from qgasim.guest.clock import find_zone
 from qgasim.guest.processes import Process
 from qgasim.guest.units import SECOND
 
-__all__ = ["find_time", "format_time", "local_zone", "to_datetime"]
+__all__ = [
+    "EARLIEST",
+    "LATEST",
+    "find_time",
+    "format_time",
+    "local_zone",
+    "to_datetime",
+]
 
+#: What Python can tell in any time zone, in seconds since 1970: the years 1 to 9999.
+EARLIEST: Final = -62_135_510_400
+LATEST: Final = 253_402_214_400
 DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -49,12 +59,9 @@ def _load_zone(name: str) -> tzinfo:
 
 
 def to_datetime(when: int, zone: tzinfo) -> datetime:
-    """Take a time (ns since 1970) apart."""
-    return (
-        datetime(1970, 1, 1, tzinfo=UTC).astimezone(zone)
-        if not when
-        else (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=when // SECOND)).astimezone(zone)
-    )
+    """Take a time (ns since 1970) apart; what Python cannot tell is the last or first that it can."""
+    seconds = min(max(when // SECOND, EARLIEST), LATEST)
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).astimezone(zone)
 
 
 def _directives(when: int, moment: datetime) -> dict[str, str]:

@@ -33,6 +33,8 @@ ASSIGNMENTS: Final = frozenset(
 )
 #: How deep variables may refer to expressions, and expressions be nested.
 MAX_DEPTH: Final = 40
+#: A longer expression would mean a script that runs wild.
+MAX_LENGTH: Final = 1 << 16
 
 
 class BadArithmetic(GuestError):
@@ -89,6 +91,8 @@ def evaluate(
     """Work out *text*; *get* and *assign* are for variables."""
     if depth > MAX_DEPTH:
         raise BadArithmetic("expression recursion loop detected")
+    if len(text) > MAX_LENGTH:
+        raise BadArithmetic("out of memory")
     run = _Evaluation(text, get, assign, depth)
     return run.run()
 

@@ -29,6 +29,7 @@ __all__ = ["Expander", "Host"]
 WHITE: Final = " \t\n"
 #: More than any command line can hold.
 MAX_LENGTH: Final = 16 << 20
+MAX_WORDS: Final = 1 << 17
 
 
 class Kind(Enum):
@@ -77,6 +78,9 @@ class Expander:
             pieces = yield from self._expand(word, tilde="word")
             for field in self._split(pieces):
                 fields += self._find_files(field)
+            if len(fields) > MAX_WORDS:
+                raise ShellError("out of memory", 1)
+            yield from self.shell.p.toil(len(pieces))
         return fields
 
     def expand_string(self, word: Word, *, is_assignment: bool = False) -> Waiting[str]:

@@ -24,6 +24,8 @@ __all__ = ["BadSyntax", "Scanner"]
 
 BLANK: Final = re.compile(r"(?:[ \t]|\\\n)*(?:#[^\n]*)?")
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: More parentheses in arithmetic would mean a script that runs wild.
+MAX_DEPTH: Final = 200
 DIGITS: Final = re.compile(r"[0-9]+")
 PLAIN: Final = re.compile(r"""[^\s\\'"$`|&;<>()]+""")
 PLAIN_QUOTED: Final = re.compile(r'[^\\"$`]+')
@@ -240,6 +242,8 @@ class Scanner(ABC):
                 return tuple(parts)
             if char in "()":
                 depth += 1 if char == "(" else -1
+                if depth > MAX_DEPTH:
+                    raise self.fail("missing '))'")
                 parts.append(Text(char, is_quoted=True))
                 self.at += 1
             elif char == '"':

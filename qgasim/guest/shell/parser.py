@@ -25,10 +25,11 @@ from qgasim.guest.shell.syntax import (
     Text,
     Word,
 )
-from qgasim.guest.shell.tokens import ENDS, KEYWORDS, Token, Tokens
+from qgasim.guest.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, Token, Tokens
 
 __all__ = ["KEYWORDS", "BadSyntax", "Parser"]
 
+BLANK: Final = re.compile(r"\s*+\Z")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 BAD_FUNCTION_NAME: Final = "bad function name"
 
@@ -39,10 +40,11 @@ class Parser(Tokens):
     @property
     def is_finished(self) -> bool:
         """Whether nothing but blanks is left."""
-        return not self.text[self.at :].strip()
+        return BLANK.match(self.text, self.at) is not None
 
     def parse_command(self) -> Sequence | None:
         """Parse what stands up to the end of a line; None at the end of the text."""
+        self.tokens_left = MAX_TOKENS
         token = self.look()
         if token.text == "\n":
             self.step()

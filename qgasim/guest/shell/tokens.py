@@ -8,7 +8,7 @@ from msgspec import Struct
 from qgasim.guest.shell.lexer import BadSyntax, Scanner
 from qgasim.guest.shell.syntax import Part, Redirection, Text, Word
 
-__all__ = ["ENDS", "KEYWORDS", "Token", "Tokens"]
+__all__ = ["ENDS", "KEYWORDS", "MAX_TOKENS", "Token", "Tokens"]
 
 KEYWORDS: Final = frozenset(
     "! case do done elif else esac fi for function if in then until while { }".split()  # noqa: SIM905
@@ -18,6 +18,8 @@ ENDS: Final = frozenset(("", ")", ";;", "do", "done", "elif", "else", "esac", "f
 OPERATOR: Final = re.compile(r"&&|\|\||;;|[;&|()\n]")
 REDIRECTION: Final = re.compile(r"(&>|([0-9]*)(<<<|<<-|<<|<&|<>|<|>>|>&|>\||>))")
 END: Final = "end of file"
+#: A longer command would mean a script that runs wild.
+MAX_TOKENS: Final = 1 << 16
 PLAIN_BODY: Final = re.compile(r"[^\\$`]+")
 
 
@@ -50,6 +52,8 @@ class Tokens(Scanner):
         #: Here-documents whose text begins after the next newline: how to read each.
         self.pending: list[tuple[Redirection, str, bool, bool]] = []
         self._token: Token | None = None
+        #: How many tokens the command may still have.
+        self.tokens_left = MAX_TOKENS
 
     def look(self) -> Token:
         """Give the next token without stepping over it."""
@@ -72,6 +76,9 @@ class Tokens(Scanner):
         return True
 
     def read_token(self) -> Token:
+        self.tokens_left -= 1
+        if self.tokens_left < 0:
+            raise self.fail("out of memory")
         self.skip_blanks()
         start = self.at
         if match := REDIRECTION.match(self.text, start):
