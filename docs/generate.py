@@ -212,7 +212,8 @@ Each is served by its name, as in `qgasim --scenario nic-without-ip`, and can be
 def make_library_page() -> str:
     """Give docs/library.md: the guests, and what went wrong with clients, with its scenarios."""
     shipped = {name: load(path) for name, path in library().items()}
-    rows: list[dict[str, Any]] = read_yaml("library.yaml")["rows"]
+    known = read_yaml("library.yaml")
+    rows: list[dict[str, Any]] = known["rows"]
     told = {name for row in rows for name in row["names"]}
     parts = [LIBRARY_INTRODUCTION, "## Guests", "", "| name | what it is |", "| --- | --- |"]
     parts += [
@@ -224,6 +225,7 @@ def make_library_page() -> str:
     count = len(set(names) & set(shipped))
     parts += ["", "## What went wrong with clients in the field", ""]
     parts += [f"{len(rows)} reports; {count} of their {len(set(names))} scenarios are there."]
+    parts += ["A number is that of an issue or a pull request, hexadecimal digits are a commit's."]
     chapter = ""
     for row in rows:
         if row["chapter"] != chapter:
@@ -240,6 +242,8 @@ def make_library_page() -> str:
             scenarios or "(a check of the client)",
         ]
         parts.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    parts += ["", "### Projects", "", "| called | where it is |", "| --- | --- |"]
+    parts += [f"| {name} | {place} |" for name, place in known["projects"].items()]
     return "\n".join(parts) + "\n"
 
 

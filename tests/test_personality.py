@@ -1,6 +1,7 @@
 """Agents that are not qemu-ga: what their documentation says of them."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from qgasim.channel import IsaSerial
 from qgasim.errors import ScenarioError
 from qgasim.scenario import loads
-from tests.serving import Course
+from tests.serving import Course, request
 
 
 def value(course: Course, command: str, **arguments: Any) -> Any:
@@ -51,6 +52,24 @@ def test_mac_guest_agent_has_members_of_its_own() -> None:
     assert set(value(course, "guest-get-load")) == {"load1", "load5", "load15"}
     assert "KB/t" in value(course, "guest-get-diskstats")["output"]
     assert value(course, "guest-fstrim") == {"paths": []}
+    # Until after 2.4.2 the sums of all processors (CHANGELOG.md).
+    assert set(value(course, "guest-get-cpustats")) == {"user", "system", "idle", "nice"}
+
+
+# -- Apple's agent (mav2287/mac-guest-agent, docs/PLATFORMS.md) ------------------------------------
+
+
+def test_apples_agent_has_18_commands_two_of_them_its_own() -> None:
+    course = Course("apple")
+    info = json.loads(course.send(request("guest-info") + b"\n"))["return"]
+    assert info["version"] == "1.4-AppleVirtIO-230.100.3~3768"
+    assert {command["name"] for command in info["supported_commands"]} == {
+        "guest-ping", "guest-sync", "guest-sync-delimited", "guest-info", "guest-get-time",
+        "guest-set-time", "guest-network-get-interfaces", "guest-shutdown", "guest-exec",
+        "guest-exec-status", "guest-file-open", "guest-file-close", "guest-file-read",
+        "guest-file-write", "guest-file-seek", "guest-file-flush", "apple-guest-set-remote-login",
+        "apple-guest-signal-pid",
+    }  # fmt: skip
 
 
 # -- Virtainer (README.md) -------------------------------------------------------------------------

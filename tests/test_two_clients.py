@@ -97,6 +97,10 @@ ROWS: dict[str, Row] = {
     "stale-chain": Row(naive=1, careful=[HOST]),
     "stale-freeze-reply": Row(ask=ask(STATUS), naive=1, careful=["frozen"]),
     "half-line-leftover": Row(naive=BREAKS, careful=[HOST]),
+    "apple": Row(
+        naive=BREAKS,
+        careful=["CommandNotFound: The command guest-get-host-name has not been found"],
+    ),
     "error-everywhere": Row(
         naive=BREAKS, careful=["GenericError: this feature or command is not currently supported"]
     ),
