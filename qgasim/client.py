@@ -15,6 +15,7 @@ from typing import Any, Final, Self, cast
 from qgasim.errors import ClientError
 
 __all__ = [
+    "QUEUE_IS_FULL",
     "SENTINEL",
     "Lines",
     "SyncClient",
@@ -22,10 +23,15 @@ __all__ = [
     "make_request",
     "make_sync",
     "parse",
+    "read_reply",
     "unwrap",
 ]
 
 SENTINEL: Final = b"\xff"
+#: What a connect that would have to wait is told (EAGAIN): an agent's own queue is two clients long.
+QUEUE_IS_FULL: Final = "it serves another client, and others wait already"
+#: So much of what is no reply is shown.
+_SHOWN: Final = 80
 
 
 class Lines:
@@ -76,11 +82,17 @@ def unwrap(reply: dict[str, Any]) -> Any:
     """Give what a reply returns.
 
     Raises:
-        ClientError: it is an error.
+        ClientError: it is an error, or no reply at all.
     """
     if "error" in reply:
-        raise ClientError(f"{reply['error']['class']}: {reply['error']['desc']}")
-    return reply.get("return")
+        error = reply["error"]
+        if isinstance(error, dict):
+            error = cast("dict[str, Any]", error)
+            error = f"{error.get('class')}: {error.get('desc')}"
+        raise ClientError(str(error))
+    if "return" not in reply:
+        raise ClientError(f"not a reply: {reply}")
+    return reply["return"]
 
 
 class SyncClient:
@@ -106,6 +118,9 @@ class SyncClient:
         except TimeoutError:
             self._socket.close()
             raise ClientError(f"{path}: no answer within {timeout:g} s") from None
+        except BlockingIOError:
+            self._socket.close()
+            raise ClientError(f"{path}: {QUEUE_IS_FULL}") from None
         except OSError as error:
             self._socket.close()
             # A path that is too long is refused by Python, without an errno.
@@ -159,7 +174,7 @@ class SyncClient:
         """Send a request and give the whole reply."""
         self.send(message)
         try:
-            return parse(self._read_line(time.monotonic() + self.timeout))
+            return read_reply(self._read_line(time.monotonic() + self.timeout))
         except TimeoutError:
             raise ClientError(f"{self.path}: no answer within {self.timeout:g} s") from None
         except OSError as error:
@@ -180,3 +195,15 @@ def parse(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return cast(dict[str, Any], reply) if isinstance(reply, dict) else {}
+
+
+def read_reply(line: bytes) -> dict[str, Any]:
+    """Read a reply.
+
+    Raises:
+        ClientError: it is none.
+    """
+    if reply := parse(line):
+        return reply
+    shown = line if len(line) <= _SHOWN else line[:_SHOWN] + b"..."
+    raise ClientError(f"not a reply: {shown!r}")

@@ -1,12 +1,21 @@
 """The client for trio."""
 
+import errno
 import json
 from types import TracebackType
 from typing import Any, Self
 
 import trio
 
-from qgasim.client import Lines, is_sync, make_request, make_sync, parse, unwrap
+from qgasim.client import (
+    QUEUE_IS_FULL,
+    Lines,
+    is_sync,
+    make_request,
+    make_sync,
+    read_reply,
+    unwrap,
+)
 from qgasim.errors import ClientError
 
 __all__ = ["Client"]
@@ -64,23 +73,30 @@ class Client:
         Underscores in the names of *arguments* stand for hyphens.
         """
         await self._send(json.dumps(make_request(command, arguments)).encode() + b"\n")
-        return unwrap(parse(await self._read_line()))
+        return unwrap(read_reply(await self._read_line()))
 
     async def _send(self, data: bytes) -> None:
         try:
             await self._stream.send_all(data)
         except trio.BrokenResourceError as error:
-            raise ClientError(f"{self.path}: {error.__cause__ or 'the agent hung up'}") from None
+            raise ClientError(f"{self.path}: {_why(error)}") from None
 
     async def _read_line(self) -> bytes:
         while (line := self._lines.next()) is None:
             try:
                 data = await self._stream.receive_some()
             except trio.BrokenResourceError as error:
-                raise ClientError(
-                    f"{self.path}: {error.__cause__ or 'the agent hung up'}"
-                ) from None
+                raise ClientError(f"{self.path}: {_why(error)}") from None
             if not data:
                 raise ClientError(f"{self.path}: the agent hung up")
             self._lines.feed(data)
         return line
+
+
+def _why(error: trio.BrokenResourceError) -> str:
+    """Say why a stream is broken."""
+    cause = error.__cause__
+    if not isinstance(cause, OSError):
+        return "the agent hung up"
+    # Where a unix socket's connect would have to wait, trio goes on without a connection.
+    return QUEUE_IS_FULL if cause.errno == errno.ENOTCONN else str(cause.strerror)

@@ -83,6 +83,16 @@ def serving(directory: Path, scenario: str = "debian-12") -> Iterator[ServerThre
         yield thread
 
 
+@contextmanager
+def busy(directory: Path) -> Iterator[str]:
+    """Serve a guest to one client while two wait, which is all that its queue takes; give its path."""
+    with serving(directory) as thread, connect(thread.path) as first:
+        first.sendall(b'{"execute":"guest-ping"}')
+        read_line(first)
+        with connect(thread.path), connect(thread.path):
+            yield thread.path
+
+
 def connect(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(PATIENCE)

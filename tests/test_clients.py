@@ -17,7 +17,7 @@ from qgasim.cli import main
 from qgasim.client import SyncClient
 from qgasim.errors import ClientError
 from qgasim.faults import AnyFault
-from tests.serving import PATIENCE, serving
+from tests.serving import PATIENCE, busy, serving
 
 #: Executes a command; ``_`` in the names of arguments stands for ``-``.
 Ask: TypeAlias = Callable[..., Any]
@@ -307,6 +307,36 @@ def test_a_client_tells_that_the_agent_hung_up(tmp_path: Path) -> None:
     }
 
 
+def test_a_client_that_would_have_to_wait_for_two_others_says_so(tmp_path: Path) -> None:
+    with busy(tmp_path) as path, pytest.raises(ClientError) as caught:
+        SyncClient(path, timeout=PATIENCE)
+    assert str(caught.value) == f"{path}: it serves another client, and others wait already"
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("nonsense", "not a reply: b'nonsense'"),
+        ("[" * 100_000, f"not a reply: b'{'[' * 80}...'"),
+        ("[1]", "not a reply: b'[1]'"),
+        ("{}", "not a reply: b'{}'"),
+        ('{"id": 1}', "not a reply: {'id': 1}"),
+        ('{"error": "odd"}', "odd"),
+        ('{"error": {"desc": "odd"}}', "None: odd"),
+    ],
+)
+def test_what_is_no_reply_is_shown(raw: str, text: str, tmp_path: Path) -> None:
+    stub = json.dumps({"on": "guest-ping", "raw": f"{raw}\n"})
+    scenario = f"qgasim: 1\nreplies: [{stub}]"
+    with (
+        serving(tmp_path, scenario) as thread,
+        SyncClient(thread.path, PATIENCE) as client,
+        pytest.raises(ClientError) as caught,
+    ):
+        client.call("guest-ping")
+    assert str(caught.value) == text
+
+
 # -- the public names ------------------------------------------------------------------------------
 
 
@@ -325,6 +355,14 @@ async def test_the_client_for_trio_says_who_is_not_there(tmp_path: Path) -> None
     with pytest.raises(qgasim.ClientError, match="No such file"):
         async with qgasim.Client(str(tmp_path / "none")):
             pass
+
+
+@pytest.mark.trio
+async def test_the_client_for_trio_says_that_it_would_have_to_wait(tmp_path: Path) -> None:
+    with busy(tmp_path) as path, pytest.raises(qgasim.ClientError) as caught:
+        async with qgasim.Client(path):
+            pass
+    assert str(caught.value) == f"{path}: it serves another client, and others wait already"
 
 
 @pytest.mark.parametrize("name", qgasim.__all__)

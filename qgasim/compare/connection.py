@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from qgasim.channel import Channel
+from qgasim.client import QUEUE_IS_FULL
 from qgasim.errors import ClientError
 from qgasim.listen import Address, Stdio, TcpAddress, UnixAddress
 
@@ -135,6 +136,8 @@ class RealAgent:
                 sock.close()
             if isinstance(error, TimeoutError):
                 text = f"nobody takes the connection within {self._timeout:g} s"
+            elif isinstance(error, BlockingIOError):
+                text = QUEUE_IS_FULL
             else:
                 text = getattr(error, "strerror", None) or str(error)
             raise ClientError(f"{address}: {text}") from None
