@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import stat
+import tempfile
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -20,6 +21,7 @@ __all__ = [
     "TcpAddress",
     "UnixAddress",
     "VsockAddress",
+    "make_directory",
     "parse_address",
 ]
 
@@ -27,6 +29,8 @@ __all__ = [
 BACKLOG: Final = 1
 #: sun_path of Linux, less the closing NUL.
 PATH_LIMIT: Final = 107
+#: How long the path of the directory for temporary files may be.
+_SHORT: Final = 80
 
 
 class UnixAddress(Struct, frozen=True):
@@ -170,6 +174,13 @@ def parse_address(text: str) -> Address:
     raise ValueError(
         f"expected unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio, found {text!r}"
     )
+
+
+def make_directory(prefix: str) -> str:
+    """Make a directory for sockets, with a short path, where temporary files are."""
+    directory = tempfile.gettempdir()
+    is_long = len(os.fsencode(directory)) > _SHORT
+    return tempfile.mkdtemp(prefix=prefix, dir="/tmp" if is_long else directory)
 
 
 def _bind(sock: socket.socket, address: object, failed: str) -> socket.socket:

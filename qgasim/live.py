@@ -16,9 +16,9 @@ from qgasim.guest.clock import SteeredClock
 from qgasim.guest.units import SECOND
 from qgasim.journal import Journal, describe, name_of
 from qgasim.matching import Match
+from qgasim.naming import did_you_mean
 from qgasim.proxy import proxy
 from qgasim.scenario import Blueprint, read_value
-from qgasim.scenario.checks import did_you_mean
 from qgasim.states import State, state_of
 from qgasim.stubs import Stub
 from qgasim.timeline import AnyEvent, Event

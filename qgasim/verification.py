@@ -18,7 +18,7 @@ from qgasim.events import Duration, to_ns
 from qgasim.guest.units import SECOND
 from qgasim.journal import Exchange, Journal, Note, show_bytes
 from qgasim.matching import ABSENT, Match, compile_match, compile_pattern
-from qgasim.scenario.checks import did_you_mean
+from qgasim.naming import did_you_mean
 from qgasim.wire import encode
 
 __all__ = ["Requests", "in_order", "never", "verify"]

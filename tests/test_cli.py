@@ -14,11 +14,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qgasim import __version__
 from qgasim.cli import main
+from qgasim.cli.parser import COMMANDS, Parser
 from qgasim.client import SyncClient
 from qgasim.scenario import load
 from tests.serving import PATIENCE, connect, read_line, serving
@@ -32,7 +34,40 @@ NO_ADDRESS = (
 #: What is typed, and the one line that is the answer ({} is a directory of the test's own).
 REFUSED: dict[str, tuple[list[str], str]] = {
     "an unknown option": (["--nope"], "qgasim: unrecognized arguments: --nope (try qgasim --help)"),
-    "a word": (["nope"], "qgasim: unrecognized arguments: nope (try qgasim --help)"),
+    "an unknown option after a known one": (
+        ["--quiet", "--nope", "nope"],
+        "qgasim: unrecognized arguments: --nope nope (try qgasim --help)",
+    ),
+    "a word": (["nope"], "qgasim: no such command: 'nope' (try qgasim --help)"),
+    "a command that is misspelled": (
+        ["chekc", "a.yaml"],
+        "qgasim: no such command: 'chekc' (did you mean 'check'?) (try qgasim --help)",
+    ),
+    "a scenario's name": (
+        ["debian-12"],
+        (
+            "qgasim: no such command: 'debian-12' (did you mean '--scenario debian-12'?) "
+            "(try qgasim --help)"
+        ),
+    ),
+    "a scenario's file": (
+        ["--quiet", "mine.yaml"],
+        (
+            "qgasim: no such command: 'mine.yaml' (did you mean '--scenario mine.yaml'?) "
+            "(try qgasim --help)"
+        ),
+    ),
+    "a command after options": (
+        ["--quiet", "call", "s", "guest-ping"],
+        (
+            "qgasim: a command comes first, its options after it, as in qgasim call --help "
+            "(try qgasim --help)"
+        ),
+    ),
+    "what moves the cursor": (
+        ["\x1b[2J"],
+        "qgasim: no such command: '\\x1b[2J' (try qgasim --help)",
+    ),
     "a value that is missing": (
         ["--scenario"],
         "qgasim: argument --scenario: expected one argument (try qgasim --help)",
@@ -82,7 +117,48 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "a log that cannot be written": (
         ["--log", "{}/no/log"],
-        "qgasim: {}/no/log: No such file or directory",
+        "qgasim: --log {}/no/log: No such file or directory",
+    ),
+    "a directory for a scenario": (
+        ["--scenario", "{}"],
+        "qgasim: {}: a directory (expected a file in it, or the name of a scenario)",
+    ),
+    "a directory to show": (
+        ["show", "{}"],
+        "qgasim: {}: a directory (expected a file in it, or the name of a scenario)",
+    ),
+    "nowhere to begin": (
+        ["init", ""],
+        "qgasim init: FILE: expected a path, found '' (try qgasim init --help)",
+    ),
+    "call without a socket": (
+        ["call", "", "guest-ping"],
+        (
+            "qgasim call: SOCKET: expected the path of a unix socket, found '' "
+            "(try qgasim call --help)"
+        ),
+    ),
+    "call by TCP": (
+        ["call", "tcp:4444", "guest-ping"],
+        (
+            "qgasim call: SOCKET: expected the path of a unix socket, found 'tcp:4444' "
+            "(try qgasim call --help)"
+        ),
+    ),
+    "call with an argument twice": (
+        ["call", "s", "guest-sync", "id=1", "id=2"],
+        "qgasim call: 'id' is given twice (try qgasim call --help)",
+    ),
+    "call with a number that JSON has not": (
+        ["call", "s", "guest-sync", '{"id": NaN}'],
+        ("qgasim call: not JSON: '{\"id\": NaN}' (no value of JSON: NaN) (try qgasim call --help)"),
+    ),
+    "call with more levels than Python reads": (
+        ["call", "s", "guest-sync", '{"id": ' + "[" * 100_000],
+        (
+            f"qgasim call: not JSON: '{{\"id\": {'[' * 93}...' (too many levels) "
+            "(try qgasim call --help)"
+        ),
     ),
     "call without a command": (
         ["call", "s"],
@@ -251,10 +327,18 @@ def test_the_version_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out == f"qgasim {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["call"], ["scenarios"], ["serve"]])
-def test_there_is_help(command: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    assert run([*command, "--help"]) == 0
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_there_is_help_for_all_that_can_be_given(
+    command: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run([*command.split(), "--help"]) == 0
     assert capfd.readouterr().out.startswith("usage: qgasim")
+    asked: list[Any] = []
+    monkeypatch.setattr(Parser, "print_help", lambda parser: asked.append(parser))  # noqa: PLW0108
+    assert run([*command.split(), "--help"]) == 0
+    (parser,) = asked
+    assert parser.description
+    assert [action.dest for action in parser._actions if not action.help] == []
 
 
 def test_the_shipped_scenarios_are_listed_with_a_line_each(
@@ -274,8 +358,8 @@ def test_scenarios_are_searched_in_all_that_they_say_of_themselves(
 ) -> None:
     assert run(["scenarios", "--search", "GENERICCLOUD"]) == 0
     assert capfd.readouterr().out.startswith("debian-12 ")
-    assert run(["scenarios", "--search", "no such word"]) == 0
-    assert capfd.readouterr().out == ""
+    assert run(["scenarios", "--search", "no such word"]) == 1
+    assert capfd.readouterr() == ("", "qgasim: no scenario mentions 'no such word'\n")
 
 
 # -- check, show, init -----------------------------------------------------------------------------
@@ -298,6 +382,39 @@ def test_check_says_all_that_is_wrong_with_all_files(
 def test_check_is_silent_about_what_is_right(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(ROOT / "scenarios")]) == 0
     assert capfd.readouterr() == ("", "")
+
+
+def test_check_says_that_there_is_nothing_to_check(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("not: looked at\n")
+    assert run(["check", "nosuch", str(tmp_path), "debian-12"]) == 2
+    assert capfd.readouterr().err.splitlines() == [
+        "nosuch: no such scenario (`qgasim scenarios` lists them)",
+        f"qgasim check: {tmp_path}: nothing to check (no .yaml or .yml file is in it)",
+    ]
+
+
+def test_check_says_why_a_file_cannot_be_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").symlink_to("a.yaml")
+    (tmp_path / "b.yaml").symlink_to("nowhere")
+    (tmp_path / "c.yaml").mkdir()
+    (tmp_path / "d.yaml").write_bytes(b"qgasim: 1\n\xff")
+    (tmp_path / "e.yaml").write_text("qgasim: 1\n")
+    (tmp_path / "f.yaml").symlink_to("e.yaml/f.yaml")
+    os.mkfifo(tmp_path / "g.yaml")
+    assert run(["check", str(tmp_path), f"{tmp_path}/{'n' * 300}.yaml"]) == 1
+    assert capfd.readouterr().err.splitlines() == [
+        f"{tmp_path}/a.yaml: Too many levels of symbolic links",
+        f"{tmp_path}/b.yaml: a link to 'nowhere', which is not there",
+        f"{tmp_path}/c.yaml: a directory (expected a file in it, or the name of a scenario)",
+        f"{tmp_path}/d.yaml:2: not UTF-8 (save it so)",
+        f"{tmp_path}/f.yaml: a link to 'e.yaml/f.yaml', which is not there",
+        f"{tmp_path}/g.yaml: not a file",
+        f"{tmp_path}/{'n' * 300}.yaml: File name too long",
+    ]
 
 
 def test_what_is_shown_can_be_checked(

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from qgasim.cli.parser import Parser, seconds
+from qgasim.cli.text import readable_bytes
 
 if TYPE_CHECKING:
     from qgasim.compare import Comparison
@@ -118,8 +119,5 @@ def _to_json(result: "Comparison") -> dict[str, Any]:
 
 
 def _show(data: bytes) -> str:
-    text = "".join(
-        chr(byte) if 0x20 <= byte < 0x7F else "\\n" if byte == 10 else f"\\x{byte:02x}"
-        for byte in data[:_WIDTH]
-    ).removesuffix("\\n")
+    text = readable_bytes(data[:_WIDTH].removesuffix(b"\n")).decode()
     return f"{text}... ({len(data)} bytes)" if len(data) > _WIDTH else text or "(nothing)"

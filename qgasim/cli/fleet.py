@@ -1,7 +1,6 @@
 """Serve a fleet: several guests in one process, a socket for each."""
 
 import argparse
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from qgasim.cli.parser import mute
+from qgasim.cli.serve import write_ready
 from qgasim.errors import QgaSimError
 from qgasim.foreground import PARENT_INTERVAL
 from qgasim.listen import UnixAddress
@@ -51,7 +51,7 @@ def serve_fleet(
                 host.serve(channel, addresses[name])
             if options.ready_fd is not None:
                 line = _describe(scenario, channels, addresses, directory)
-                os.write(options.ready_fd, json.dumps(line).encode() + b"\n")
+                write_ready(options.ready_fd, line)
             _tell(scenario, channels, addresses)
             while not signal.sigtimedwait(_SIGNALS, PARENT_INTERVAL):
                 if options.exit_with_parent and os.getppid() != parent:

@@ -5,7 +5,21 @@ import os
 import sys
 from typing import Final, NoReturn
 
-__all__ = ["Parser", "mute", "seconds"]
+from qgasim.cli.text import readable
+
+__all__ = ["COMMANDS", "Parser", "mute", "seconds"]
+
+#: The module of each command; a guest is served if none is named.
+COMMANDS: Final = {
+    "call": "call",
+    "check": "scenarios",
+    "compare": "compare",
+    "init": "scenarios",
+    "scenarios": "scenarios",
+    "schema": "scenarios",
+    "serve": "serve",
+    "show": "scenarios",
+}
 
 #: What a socket's time-out can hold, and nobody waits for: a year.
 _LONGEST: Final = 365 * 86400
@@ -15,11 +29,11 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (try {self.prog} --help)\n")
+        self.exit(2, readable(f"{self.prog}: {message} (try {self.prog} --help)") + "\n")
 
 
 def mute() -> None:
-    """Say nothing more: who read our output has gone."""
+    """Say nothing more: who read our output has gone, or it cannot be written."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

@@ -1,17 +1,21 @@
 """Commands about scenarios: list them, check them, show them, begin one."""
 
+import io
 import os
 import sys
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 from qgasim.cli.parser import Parser
+from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError, ScenarioError
 from qgasim.scenario import Scenario, library, load, loads
 from qgasim.scenario.dump import to_yaml
 
 __all__ = ["check", "init", "scenarios", "schema", "show"]
 
+#: What the standard input is called in messages.
+_INPUT: Final = "<stdin>"
 _STARTER: Final = """\
 qgasim: 1
 description: What this guest is for, in a line.
@@ -47,7 +51,22 @@ guest:
 
 def _read(name: str) -> Scenario:
     """Load a scenario; ``-`` is standard input."""
-    return loads(sys.stdin.read(), "<stdin>") if name == "-" else load(name)
+    return loads(_read_input(), _INPUT) if name == "-" else load(name)
+
+
+def _read_input() -> str:
+    stream: Any = sys.stdin
+    if stream is None:
+        raise ScenarioError(f"{_INPUT}: it is closed")
+    if isinstance(stream, io.TextIOWrapper):
+        # As files are read, whatever the locale.
+        stream.reconfigure(encoding="utf-8", errors="strict")
+    try:
+        return str(stream.read())
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{_INPUT}: not UTF-8 (save it so)") from None
+    except OSError as error:
+        raise ScenarioError(f"{_INPUT}: {error.strerror or error}") from None
 
 
 def scenarios(arguments: list[str]) -> int:
@@ -55,38 +74,61 @@ def scenarios(arguments: list[str]) -> int:
     parser = Parser(
         prog="qgasim scenarios", description="List the scenarios that come with qgasim."
     )
-    parser.add_argument("--search", metavar="WORD", default="", help="only those that mention WORD")
+    parser.add_argument(
+        "--search",
+        metavar="WORD",
+        default="",
+        help="only those that mention WORD, in capitals or not (default: all)",
+    )
     options = parser.parse_args(arguments)
     known = library()
     width = max(map(len, known), default=0)
+    is_found = False
     for name, path in known.items():
         scenario = load(path)
         line = f"{name:{width}} {scenario.description.splitlines()[0]}"
         if options.search.lower() in f"{line} {scenario.description} {scenario.origin}".lower():
             print(line)
             print(f"{'':{width}} {' '.join(scenario.origin.split())}")
-    return 0
+            is_found = True
+    if not is_found:
+        complain(f"qgasim: no scenario mentions '{options.search}'")
+    return int(not is_found)
 
 
 def check(arguments: list[str]) -> int:
-    """Say all that is wrong with scenarios; status 1 if anything is."""
-    parser = Parser(prog="qgasim check", description="Say all that is wrong with scenarios.")
+    """Say all that is wrong with scenarios; status 1 if anything is, 2 if there are none."""
+    parser = Parser(
+        prog="qgasim check",
+        description="Say all that is wrong with scenarios, with file, line and column: "
+        "status 0 if that is nothing, else 1; 2 if there is nothing to check.",
+    )
     parser.add_argument(
-        "files", metavar="FILE", nargs="+", help="a file, a directory of them, a name, or -"
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="a file, a directory (all .yaml and .yml files right in it), the name of a scenario "
+        "that comes with qgasim, or - for the standard input",
     )
     status = 0
     for name in parser.parse_args(arguments).files:
-        for path in _files(name):
+        paths = _files(name)
+        if not paths:
+            text = f"{name}: nothing to check (no .yaml or .yml file is in it)"
+            complain(text, "qgasim check: ")
+            status = 2
+        for path in paths:
             try:
                 for scenario in _read(path).guests().values():
                     scenario.build()
             except ScenarioError as error:
-                print(error, file=sys.stderr)
-                status = 1
+                complain(str(error))
+                status = max(status, 1)
     return status
 
 
 def _files(name: str) -> list[str]:
+    """Give the files of a directory, or what is none."""
     if not os.path.isdir(name):
         return [name]
     found = [f"{name.rstrip('/')}/{file}" for file in sorted(os.listdir(name))]
@@ -97,9 +139,15 @@ def show(arguments: list[str]) -> int:
     """Print a scenario after `extends`, with everything decided that it leaves open."""
     parser = Parser(
         prog="qgasim show",
-        description="Print a scenario with what it extends, and with nothing left open.",
+        description="Print a scenario as YAML, with what it extends and with nothing left open: "
+        "it makes the same guest.",
     )
-    parser.add_argument("scenario", metavar="FILE-or-NAME", help="a file, a name, or -")
+    parser.add_argument(
+        "scenario",
+        metavar="FILE-or-NAME",
+        help="a file, the name of a scenario that comes with qgasim, or - for the standard input; "
+        "NAME#GUEST is one of a fleet",
+    )
     scenario = _read(parser.parse_args(arguments).scenario)
     print(to_yaml(scenario.filled()), end="")
     return 0
@@ -117,9 +165,19 @@ def schema(arguments: list[str]) -> int:
 
 def init(arguments: list[str]) -> int:
     """Write a scenario to start from."""
-    parser = Parser(prog="qgasim init", description="Write a scenario to start from.")
-    parser.add_argument("file", metavar="FILE", nargs="?", default="scenario.yaml")
+    parser = Parser(
+        prog="qgasim init", description="Write a scenario to start from, with comments."
+    )
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="scenario.yaml",
+        help="what to write, which must not be there yet (default: scenario.yaml)",
+    )
     path = parser.parse_args(arguments).file
+    if not path:
+        parser.error("FILE: expected a path, found ''")
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(_STARTER)

@@ -1,21 +1,25 @@
 """``qgasim``, without a command's name: serve a guest."""
 
 import argparse
+import errno
+import fcntl
 import json
 import os
+import shutil
 import sys
-import tempfile
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from qgasim.listen import Address
     from qgasim.scenario import Scenario
 
 from qgasim import DEFAULT_SCENARIO, __version__
-from qgasim.cli.parser import Parser, mute
+from qgasim.cli.log import LiveLog
+from qgasim.cli.parser import COMMANDS, Parser, mute
 
-__all__ = ["serve", "serve_parser", "with_options"]
+__all__ = ["serve", "serve_parser", "with_options", "write_ready"]
 
 _EPILOG: Final = """\
 other commands (--help tells more of each):
@@ -37,7 +41,8 @@ def serve_parser() -> argparse.ArgumentParser:
     """Make the parser of the options with which a guest is served."""
     parser = Parser(
         prog="qgasim",
-        description="Serve a simulated QEMU guest agent on a unix socket.",
+        description="Serve a simulated QEMU guest agent, on a unix socket if nothing else is said,\n"
+        "until SIGINT (Ctrl-C) or SIGTERM.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,20 +59,32 @@ def serve_parser() -> argparse.ArgumentParser:
         help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
         "(default: a unix socket in a new temporary directory); a fleet: unix:DIRECTORY",
     )
-    parser.add_argument("--agent", metavar="RELEASE", help="release of qemu-ga, as in 7.2")
+    parser.add_argument(
+        "--agent",
+        metavar="RELEASE",
+        help="release of qemu-ga, as in 7.2, 7.2.22 or latest (default: the scenario's)",
+    )
     parser.add_argument(
         "--channel",
         choices=["virtio-serial", "isa-serial", "unix-listen", "vsock-listen"],
-        help="what lies between client and agent",
+        help="what lies between client and agent (default: the scenario's)",
     )
     parser.add_argument(
-        "--block-rpcs", metavar="A,B", type=_names, help="commands that the agent refuses"
+        "--block-rpcs",
+        metavar="A,B",
+        type=_names,
+        help="commands that the agent refuses (default: the scenario's)",
     )
     parser.add_argument(
-        "--allow-rpcs", metavar="A,B", type=_names, help="the only commands that it does not refuse"
+        "--allow-rpcs",
+        metavar="A,B",
+        type=_names,
+        help="the only commands that it does not refuse (default: the scenario's)",
     )
     parser.add_argument(
-        "--fsfreeze-hook", metavar="PATH", help="the guest's script to run at freeze and thaw"
+        "--fsfreeze-hook",
+        metavar="PATH",
+        help="the guest's script to run at freeze and thaw (default: the scenario's)",
     )
     parser.add_argument(
         "--share",
@@ -76,13 +93,26 @@ def serve_parser() -> argparse.ArgumentParser:
         default=[],
         help="let the guest have a folder of this machine, to read and to write (can be repeated)",
     )
-    parser.add_argument("--seed", metavar="N", type=int, help="seed of all that is made up")
-    parser.add_argument("--log", metavar="FILE", help="append requests and replies to FILE")
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="show requests and replies in full"
+        "--seed",
+        metavar="N",
+        type=int,
+        help="seed of all that is made up (default: the scenario's)",
     )
     parser.add_argument(
-        "-q", "--quiet", action="store_true", help="do not show requests and replies"
+        "--log", metavar="FILE", help="append requests and replies to FILE (default: none)"
+    )
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help=f"show requests and replies in full, not just {LiveLog.WIDTH} bytes of each",
+    )
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="do not show requests and replies; the log has them all the same",
     )
     parser.add_argument(
         "--ready-fd",
@@ -105,7 +135,9 @@ def serve(arguments: list[str]) -> int:
     from qgasim.scenario import load
 
     parser = serve_parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        _refuse(parser, rest)
     address = None
     if options.listen is not None:
         try:
@@ -121,12 +153,39 @@ def serve(arguments: list[str]) -> int:
             parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
         if address is not None:
             return _serve_fleet(options, scenario, address.path)
-        with tempfile.TemporaryDirectory(prefix="qgasim-") as directory:
+        with _directory() as directory:
             return _serve_fleet(options, scenario, directory)
     if address is not None:
         return _serve_at(options, scenario, address)
-    with tempfile.TemporaryDirectory(prefix="qgasim-") as directory:
+    with _directory() as directory:
         return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"))
+
+
+@contextmanager
+def _directory() -> Generator[str]:
+    """Have a directory for sockets, which goes with all that is in it."""
+    from qgasim.listen import make_directory
+
+    directory = make_directory("qgasim-")
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:
+    """Refuse what nobody reads, and say what was meant."""
+    from qgasim.naming import did_you_mean
+    from qgasim.scenario import library
+
+    word = words[0]
+    if word.startswith("-"):
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
+    if word in COMMANDS:
+        parser.error(f"a command comes first, its options after it, as in qgasim {word} --help")
+    if word in library() or word.endswith((".yaml", ".yml")):
+        parser.error(f"no such command: '{word}' (did you mean '--scenario {word}'?)")
+    parser.error(f"no such command: '{word}'{did_you_mean(word, COMMANDS)}")
 
 
 def _check_ready_fd(number: int | None) -> None:
@@ -134,9 +193,18 @@ def _check_ready_fd(number: int | None) -> None:
 
     if number is not None:
         try:
-            os.fstat(number)
-        except OSError as error:
-            raise QgaSimError(f"--ready-fd {number}: {error.strerror}") from None
+            mode = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+        except (OSError, OverflowError):
+            raise QgaSimError(f"--ready-fd {number}: {os.strerror(errno.EBADF)}") from None
+        if mode == os.O_RDONLY:
+            raise QgaSimError(f"--ready-fd {number}: it is open for reading only")
+
+
+def write_ready(number: int, line: dict[str, Any]) -> None:
+    """Write what clients want to know to a file descriptor."""
+    # Who asked may have gone, as who reads the ready lines may.
+    with suppress(OSError):
+        os.write(number, json.dumps(line).encode() + b"\n")
 
 
 def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: str) -> int:
@@ -144,7 +212,7 @@ def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: s
 
     for guest in scenario.fleet.values():
         with_options(guest, options)
-    log = _Log(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
     with log:
         serve_fleet(options, scenario, directory, log.writer if log.outputs else None)
     return 0
@@ -158,7 +226,7 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
     scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]
     channel = scenario.build(shares=shares)
-    log = _Log(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
     if log.outputs:
         channel.agent.on_exchange = log.write
 
@@ -174,7 +242,7 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
                 "hostname": agent.guest.hostname,
                 "seed": scenario.seed,
             }
-            os.write(options.ready_fd, json.dumps(line).encode() + b"\n")
+            write_ready(options.ready_fd, line)
         lines = [
             f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {scenario.seed}",
             f"listening on {address}",
@@ -213,71 +281,3 @@ def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario
     if options.seed is not None:
         scenario.seed = options.seed
     return scenario
-
-
-class _Log:
-    """The live log: a line for each request and its reply."""
-
-    WIDTH: Final = 160
-
-    def __init__(self, path: str | None, *, in_full: bool, is_quiet: bool) -> None:
-        from qgasim.errors import QgaSimError
-
-        self._in_full = in_full
-        self._prefix = b""
-        self._file: TextIO | None = None
-        if path is not None:
-            try:
-                self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
-            except OSError as error:
-                raise QgaSimError(f"{path}: {error.strerror}") from None
-        self.outputs = [] if is_quiet else [sys.stderr.fileno()]
-        if self._file:
-            self.outputs.append(self._file.fileno())
-        # Clients repeat themselves, and the agent then gives the same object again.
-        self._last: Any = None
-        self._last_text = b""
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def writer(self, guest: str) -> Callable[[Any, bytes], None]:
-        """Give what writes the exchanges of one guest of several, with its name before them."""
-        prefix = f"{guest} ".encode()
-
-        def write(request: Any, reply: bytes) -> None:
-            self._prefix = prefix
-            self.write(request, reply)
-
-        return write
-
-    def write(self, request: Any, reply: bytes) -> None:
-        """Write an exchange."""
-        if request is not self._last:
-            self._last, self._last_text = request, self._cut(_show(request))
-        # The delimiter of guest-sync-delimited is no character: a log must stay text.
-        shown = self._cut(reply.strip() or b"(no reply)").replace(b"\xff", b"\\xff")
-        before = self._prefix
-        text = b"%b> %b\n%b< %b\n" % (before, self._last_text, before, shown)
-        for output in self.outputs:
-            try:
-                os.write(output, text)
-            except OSError:
-                self.outputs.remove(output)
-                return
-
-    def _cut(self, text: bytes) -> bytes:
-        if self._in_full or len(text) <= self.WIDTH:
-            return text
-        return b"%b... (%d bytes)" % (text[: self.WIDTH], len(text))
-
-
-def _show(request: Any) -> bytes:
-    from qgasim.errors import CommandError
-    from qgasim.wire import encode
-
-    return b"(no request)" if isinstance(request, CommandError) else encode(request).encode("ascii")

@@ -6,6 +6,7 @@ path or by the name of one that comes with qgasim.
 
 import json
 import os
+import stat
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, Final
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from qgasim.errors import ScenarioError
+from qgasim.naming import did_you_mean, find_close
 from qgasim.scenario import guest_checks, reply_checks, together
-from qgasim.scenario.checks import did_you_mean, find_close, join, touch
+from qgasim.scenario.checks import join, touch
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import (
     TEXT_LIMIT,
@@ -90,14 +92,27 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
 
 def _why_not(path: Path, name: str) -> str:
     """Say why *path* is no scenario, and what was meant."""
-    if "/" not in name and path.suffix not in _SUFFIXES:
-        hint = did_you_mean(name, library()) or " (`qgasim scenarios` lists them)"
-        return f"no such scenario{hint}"
-    with suppress(OSError, ValueError):
-        if path.is_dir():
+    is_name = "/" not in name and path.suffix not in _SUFFIXES
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
             return "a directory (expected a file in it, or the name of a scenario)"
-        if path.exists():
-            return "not a file"
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        if not is_name:
+            return _what_was_meant(path)
+    except OSError as error:
+        if not is_name:
+            return str(error.strerror)
+    else:
+        return "not a file"
+    hint = did_you_mean(name, library()) or " (`qgasim scenarios` lists them)"
+    return f"no such scenario{hint}"
+
+
+def _what_was_meant(path: Path) -> str:
+    """Say that there is no file *path*, and what is like it."""
+    with suppress(OSError, ValueError):
+        if path.is_symlink():
+            return f"a link to '{path.readlink()}', which is not there"
         names = [file.name for file in path.parent.iterdir() if file.suffix in _SUFFIXES]
         if close := find_close(path.name, names):
             return f"no such file (did you mean '{path.parent / close[0]}'?)"

@@ -4,7 +4,6 @@ Each check gives the path of what is wrong, below the Struct that it looks at, a
 same checks serve YAML, where the path leads to a place in a file, and Python.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, cast
@@ -18,9 +17,7 @@ __all__ = [
     "check",
     "check_struct",
     "checks",
-    "did_you_mean",
     "fields_of",
-    "find_close",
     "join",
     "touch",
 ]
@@ -45,21 +42,6 @@ def checks(cls: type, *keys: str) -> Callable[[Check], Check]:
 def join(path: str, inner: str) -> str:
     """Put a path below another: ``guest.nics`` and ``[2].mac``."""
     return f"{path}.{inner}" if path and inner and not inner.startswith("[") else path + inner
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Give a hint that ends an error message; nothing if *name* resembles none of *known*."""
-    close = find_close(name, known)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
-def find_close(name: str, known: Iterable[str]) -> list[str]:
-    """Give the one of *known* that *name* resembles most, if it resembles any."""
-    known = list(known)
-    if whole := [one for one in known if name and one == f"guest-{name}"]:
-        return whole
-    # Long names take long to compare, and are nobody's slip of the pen.
-    return difflib.get_close_matches(name, known, n=1) if len(name) < 100 else []
 
 
 def check_struct(value: Struct, broken: Iterable[str] = ()) -> Wrong:

@@ -7,7 +7,7 @@ from typing import Final
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from qgasim.errors import ScenarioError
-from qgasim.scenario.checks import did_you_mean
+from qgasim.naming import did_you_mean
 from qgasim.scenario.document import Fault, core_value, merge
 
 __all__ = ["FLEET_LIMIT", "WITHIN", "lay_out", "pick"]

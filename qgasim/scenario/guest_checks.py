@@ -31,7 +31,8 @@ from qgasim.guest.settings import (
     MountSettings,
     ProgramSettings,
 )
-from qgasim.scenario.checks import Wrong, checks, did_you_mean, fields_of, join
+from qgasim.naming import did_you_mean
+from qgasim.scenario.checks import Wrong, checks, fields_of, join
 from qgasim.scenario.fill import AUTO, SYSTEM_USERS, count_up, counted, counts
 from qgasim.scenario.windows_checks import (
     PCI_ID,

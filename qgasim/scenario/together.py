@@ -6,8 +6,9 @@ import re
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import LATEST, OLDEST, QUIRKS, find_dialect
 from qgasim.matching import Match
+from qgasim.naming import did_you_mean
 from qgasim.personality import Personality
-from qgasim.scenario.checks import Wrong, checks, did_you_mean
+from qgasim.scenario.checks import Wrong, checks
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import counted
 from qgasim.scenario.fleet import WITHIN

@@ -5,7 +5,6 @@ import errno
 import os
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from functools import lru_cache
@@ -19,6 +18,7 @@ from qgasim.channel import Channel
 from qgasim.errors import ListenError, ScenarioError, ServerError
 from qgasim.findings import Finding, find
 from qgasim.guest.clock import SteeredClock
+from qgasim.listen import make_directory
 from qgasim.live import LiveGuest
 from qgasim.scenario import Blueprint, loads
 from qgasim.server import Server
@@ -33,8 +33,6 @@ FOUND: Final = "qgasim findings"
 #: How often is looked whether the server has noticed that a client has left, which a busy agent does
 #: not.
 NOTICING: Final = 20
-#: How long the path of the directory for temporary files may be.
-SHORT: Final = 80
 
 
 class LeftBehindWarning(pytest.PytestWarning):
@@ -70,19 +68,12 @@ def _blueprint(text: str) -> Blueprint:
         raise ScenarioError(found) from None
 
 
-def make_directory() -> str:
-    """Make a directory for sockets, with a short path: that of a socket has 107 bytes at most."""
-    directory = tempfile.gettempdir()
-    is_long = len(os.fsencode(directory)) > SHORT
-    return tempfile.mkdtemp(prefix="qga-", dir="/tmp" if is_long else directory)
-
-
 class Guests:
     """The guests of a test session: one thread, one directory of sockets."""
 
     def __init__(self) -> None:
         self._hosts: list[Host] = []
-        self._directory = make_directory()
+        self._directory = make_directory("qga-")
         self._owner = os.getpid()
         self._count = 0
         #: Who serves each guest: one at a time.
@@ -231,7 +222,7 @@ async def lend_in_nursery(
 ) -> AsyncGenerator[TrioGuest]:
     """Serve a guest in a test's own nursery, on the clock of its trio."""
     node = node_of(request)
-    directory = make_directory()
+    directory = make_directory("qga-")
     try:
         live = TrioGuest(_blueprint(wish.to_text()), nursery, f"{directory}/s")
         lent = Lent(live, wish)

@@ -16,8 +16,8 @@ from qgasim import DEFAULT_SCENARIO
 from qgasim.channel import ChannelKind
 from qgasim.dialect import find_dialect
 from qgasim.errors import ScenarioError
+from qgasim.naming import did_you_mean
 from qgasim.scenario import find_guest, library
-from qgasim.scenario.checks import did_you_mean
 
 __all__ = [
     "MARKER",

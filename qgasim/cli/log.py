@@ -1,0 +1,87 @@
+"""The live log: what clients ask and are answered, on standard error and in a file."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, TextIO
+
+from qgasim.cli.text import complain, readable_bytes
+
+__all__ = ["LiveLog"]
+
+
+class LiveLog:
+    """The live log: a line for each request and its reply."""
+
+    WIDTH: Final = 160
+
+    def __init__(self, path: str | None, *, in_full: bool, is_quiet: bool) -> None:
+        from qgasim.errors import QgaSimError
+
+        self._in_full = in_full
+        self._prefix = b""
+        self._file: TextIO | None = None
+        if path is not None:
+            try:
+                self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+            except OSError as error:
+                raise QgaSimError(f"--log {path}: {error.strerror}") from None
+        self.outputs = [] if is_quiet or sys.stderr is None else [sys.stderr.fileno()]
+        if self._file:
+            self.outputs.append(self._file.fileno())
+        # Clients repeat themselves, and the agent then gives the same object again.
+        self._last: Any = None
+        self._last_text = b""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def writer(self, guest: str) -> Callable[[Any, bytes], None]:
+        """Give what writes the exchanges of one guest of several, with its name before them."""
+        prefix = f"{guest} ".encode()
+
+        def write(request: Any, reply: bytes) -> None:
+            self._prefix = prefix
+            self.write(request, reply)
+
+        return write
+
+    def write(self, request: Any, reply: bytes) -> None:
+        """Write an exchange."""
+        if request is not self._last:
+            self._last, self._last_text = request, self._cut(_show(request))
+        shown = self._cut(reply.strip() or b"(no reply)")
+        before = self._prefix
+        text = b"%b> %b\n%b< %b\n" % (before, self._last_text, before, shown)
+        for output in self.outputs:
+            try:
+                os.write(output, text)
+            except OSError as error:
+                self._give_up(output, error)
+
+    def _give_up(self, output: int, error: OSError) -> None:
+        """Write to *output* no more, and say so if that is not where it would be said."""
+        # The others are still to be written to.
+        self.outputs = [other for other in self.outputs if other != output]
+        if self._file is not None and output == self._file.fileno():
+            text = f"--log {self._file.name}: {error.strerror}; nothing more is logged"
+            with suppress(OSError):
+                complain(text, "qgasim: ")
+
+    def _cut(self, text: bytes) -> bytes:
+        # A log must stay text, whatever a fault or a stub has made of a reply.
+        if self._in_full or len(text) <= self.WIDTH:
+            return readable_bytes(text)
+        return b"%b... (%d bytes)" % (readable_bytes(text[: self.WIDTH]), len(text))
+
+
+def _show(request: Any) -> bytes:
+    from qgasim.errors import CommandError
+    from qgasim.wire import encode
+
+    return b"(no request)" if isinstance(request, CommandError) else encode(request).encode("ascii")

@@ -1,0 +1,33 @@
+"""Text for a terminal: nothing in it ends a line, moves the cursor or changes a colour."""
+
+import re
+import sys
+from typing import Final
+
+__all__ = ["complain", "readable", "readable_bytes"]
+
+_UNPRINTABLE: Final = re.compile(rb"[^ -~]")
+
+
+def readable_bytes(data: bytes) -> bytes:
+    r"""Give *data* with what is not printable ASCII as ``\x1b``, which no JSON has."""
+    # Most are as they should be; this is faster than to search them.
+    if data.isascii() and data.decode("ascii").isprintable():
+        return data
+    return _UNPRINTABLE.sub(lambda found: b"\\x%02x" % found[0][0], data)
+
+
+def readable(text: str) -> str:
+    r"""Give *text* with what is not printable as ``\x1b`` or ``\u202e``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def complain(text: str, who: str = "") -> None:
+    """Say what is wrong on standard error, in lines that begin with *who*."""
+    if sys.stderr is None:
+        # It is closed; print() would take the standard output.
+        return
+    for line in text.split("\n"):
+        print(readable(f"{who}{line}"), file=sys.stderr)

@@ -1,0 +1,21 @@
+"""Names that are not there: what was meant."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["did_you_mean", "find_close"]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Give a hint that ends an error message; nothing if *name* resembles none of *known*."""
+    close = find_close(name, known)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def find_close(name: str, known: Iterable[str]) -> list[str]:
+    """Give the one of *known* that *name* resembles most, if it resembles any."""
+    known = list(known)
+    if whole := [one for one in known if name and one == f"guest-{name}"]:
+        return whole
+    # Long names take long to compare, and are nobody's slip of the pen.
+    return difflib.get_close_matches(name, known, n=1) if len(name) < 100 else []
