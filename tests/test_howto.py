@@ -1,4 +1,4 @@
-"""The README, the tutorial, the pages for users and the examples: what they show is run."""
+"""All pages and the examples: what they show is run."""
 
 import re
 import shutil
@@ -14,11 +14,7 @@ from qgasim.dialect import find_dialect
 from tests.page_reader import PLUGIN, ROOT, Reader, blocks, files, install, save
 
 DOCS = ROOT / "docs"
-PAGES = [
-    ROOT / "README.md",
-    *(DOCS / f"{name}.md" for name in ("tutorial", "pytest", "python", "stand-in")),
-    *sorted((DOCS / "howto").glob("*.md")),
-]
+PAGES = [page for page in [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))] if blocks(page)]
 #: Those whose blocks are run, or looked at by other tests.
 LANGUAGES = {
     *("python", "console", "javascript", "c", "rust", "go"),
@@ -47,10 +43,12 @@ def run_pytest(directory: Path) -> subprocess.CompletedProcess[str]:
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
 )
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
-    parts = blocks(page, "python")
+    # Those with the name of a file are for the commands of their page.
+    parts = [text for text in blocks(page, "python") if text not in files(page).values()]
     tests = [text for text in parts if "def test_" in text]
     for name, text in files(page).items():
-        save(tmp_path / name, text)
+        if not name.endswith(".py"):
+            save(tmp_path / name, text)
     for number, text in enumerate(tests):
         (tmp_path / f"test_{page.stem.replace('-', '_')}_{number}.py").write_text(text)
     if tests:
@@ -67,6 +65,10 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
 def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
     found = re.findall(r"^```(\w*)\n.*?^```", page.read_text(), re.DOTALL | re.MULTILINE)
     assert set(found) <= LANGUAGES
+    told = "".join(blocks(page, "console") + blocks(page, "python"))
+    for name in files(page):
+        stem, _, kind = name.partition(".")
+        assert kind != "py" or told.count(stem) > 1, f"nobody uses {name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
