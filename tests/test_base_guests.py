@@ -194,6 +194,19 @@ def test_the_agent_refuses_what_the_package_lets_it_refuse(name: str) -> None:
     assert refused - {"guest-get-devices"} == REFUSED[name]
 
 
+@pytest.mark.parametrize(
+    ("mode", "state", "events"),
+    [("powerdown", "off", ["SHUTDOWN"]), ("reboot", "rebooting", ["RESET"])],
+)
+def test_alpine_has_no_shutdown_and_is_shut_down(mode: str, state: str, events: list[str]) -> None:
+    course = Course("alpine-3.20")
+    assert not course.guest.files.exists("/sbin/shutdown")
+    # aports, guest-agent-shutdown.patch.
+    assert course.say("guest-shutdown", mode=mode) is None
+    course.advance(1)
+    assert (course.guest.power.state, course.guest.power.events) == (state, events)
+
+
 def test_a_root_of_type_erofs_is_not_frozen() -> None:
     # erofs_sops of Linux has no freeze_fs, so that FIFREEZE says EOPNOTSUPP, which qemu-ga passes over.
     course = Course("haos")

@@ -35,6 +35,12 @@ QUIRKS: Final[dict[str, Quirk]] = {
         on={"replaces_sys_state": True},
         off={"replaces_sys_state": False},
     ),
+    "poweroff": Quirk(
+        description="guest-shutdown runs /sbin/poweroff, /sbin/halt and /sbin/reboot where they are there, as "
+        "Alpine's package does where there is no /sbin/shutdown, and 10.2 and later in any case.",
+        on={"prefers_poweroff": True},
+        off={"prefers_poweroff": False},
+    ),
     "single_stream_capture": Quirk(
         description="guest-exec with `capture-output` `stdout` or `stderr` spoils later captures.",
         on={"spoils_captures": True},
