@@ -210,3 +210,12 @@ def test_a_copy_has_read_the_same_and_goes_its_own_way(
     again = make()
     read(again, before)
     assert read(copied, after) == read(again, after)
+
+
+@pytest.mark.parametrize(
+    ("make", "shown"), [(MessageReader, 2001), (LocatingReader, 1023 - len("stray '"))]
+)
+def test_how_much_of_a_stray_text_is_told(make: type[MessageReader], shown: int) -> None:
+    # json-parser.c, parse_error(): char message[1024]. Before 11.1, strays did not go through it.
+    error = read(make(), b'"' + b"x" * 2000 + b"\n")[0]
+    assert error.partition("stray '")[2].rstrip("\n'") == '"' + "x" * (shown - 1)

@@ -22,6 +22,7 @@ from qgasim.wire.parser import (
     parse_string,
 )
 from qgasim.wire.reader import ERROR, MORE, START, MessageReader
+from qgasim.wire.text import from_bytes
 from qgasim.wire.values import JsonValue, Message
 
 __all__ = ["LocatingReader"]
@@ -155,6 +156,12 @@ class LocatingReader(MessageReader):
         located = CommandError(f"{self._locate()}: {error}")
         located.text = token
         return located
+
+    def _stray(self, token: bytes) -> CommandError:
+        # UNVERIFIED: that it is cut as the other errors of the parser; it is in the series of patches
+        # that made this parser (json_parser_feed() calls parse_error()).
+        text = from_bytes(token.partition(b"\0")[0])
+        return parse_error(f"stray '{text}'")
 
     def _reset(self) -> None:
         super()._reset()
