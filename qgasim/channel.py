@@ -35,6 +35,8 @@ class Channel:
     ends_when_sending_ends: bool = False
     #: Whether replies that a client left unread go to the next one.
     keeps_unread: bool = False
+    #: Whether each reply is written by itself, so that a client that reads none is soon waited for.
+    writes_singly: bool = False
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
@@ -166,9 +168,15 @@ class Channel:
             self._queue.clear()
             if data:
                 journal = self.agent.journal
-                yield from self.agent.receive(data, None if journal is None else journal.unqueue)
+                yield from self._feed(data, None if journal is None else journal.unqueue)
         if self.agent.guest.power.state == "off":
             yield Close()
+
+    def _feed(
+        self, data: bytes, parts: Callable[[bytes], Iterator[bytes]] | None
+    ) -> Iterator[Effect]:
+        """Let the agent read *data*, which had waited."""
+        return self.agent.receive(data, parts)
 
     def hold(self, until: int, effects: Iterator[Effect]) -> None:
         """Go on with *effects* when the guest's uptime is *until*."""
@@ -310,8 +318,18 @@ class IsaSerial(VirtioSerial):
             yield effect
 
 
+#: How much an agent reads at once (qga/main.c, QGA_READ_COUNT_DEFAULT).
+READ_SIZE: Final = 4096
+
+
 class UnixListen(Channel):
-    """``qemu-ga -m unix-listen``: the agent itself is the server, and ends with its channel."""
+    """``qemu-ga -m unix-listen``: the agent itself is the server, and ends with its channel.
+
+    That a client has left something unread ends the agent only if it is told by a read that gets nothing
+    else: glib passes over an error after bytes (g_io_channel_read_chars()), and it is not told again.
+    """
+
+    writes_singly = True
 
     @property
     def is_open(self) -> bool:
@@ -321,6 +339,10 @@ class UnixListen(Channel):
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
         self._process = agent.process
+        #: How much the agent has not yet read of what came last.
+        self._unread = 0
+        #: How much it had not read when its client was found to have left; None: it has not.
+        self._left: int | None = None
 
     def _save(self) -> Callable[[], None]:
         def put_back() -> None:
@@ -333,7 +355,32 @@ class UnixListen(Channel):
     def connect(self) -> Iterator[Effect]:
         """Take a client: it is served by the process that there is now."""
         self._process = self.agent.process
+        self._left = None
         return super().connect()
+
+    def receive(self, data: bytes) -> Iterator[Effect]:
+        """Take bytes from the client; give their effects, reading as much at once as qemu-ga does."""
+        if self._left is not None:
+            self._left += len(data)
+        if self.needs_attention or self.agent.disturber.is_deaf:
+            return super().receive(data)
+        return self._feed(data, None)
+
+    def _feed(
+        self, data: bytes, parts: Callable[[bytes], Iterator[bytes]] | None
+    ) -> Iterator[Effect]:
+        self._unread = len(data)
+        for came in (data,) if parts is None else parts(data):
+            for start in range(0, len(came), READ_SIZE):
+                part = came[start : start + READ_SIZE]
+                self._unread -= len(part)
+                yield from self.agent.receive(part)
+
+    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:
+        """Take back what could not be sent; note how much was not yet read then."""
+        if self._left is None:
+            self._left = self._unread
+        return super().return_unsent(data, effects)
 
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up; hang up if the process that had the connection is gone."""
@@ -349,10 +396,11 @@ class UnixListen(Channel):
         """Have the agent do what the client still asked for, and end if it left a reply unread.
 
         The agent is busy with it until then, and answers nobody (qemu-ga 7.2: what a client sent before
-        it left is executed to the end; then the read fails, if there was something unread).
+        it left is executed to the end; then a read fails, if there was something unread).
         """
         super().lose_client(unread=unread)
-        stops = unread is not None
+        left = self._unread + len(self._queue) if self._left is None else self._left
+        stops = unread is not None and left % READ_SIZE == 0
         if self._held is None and not self._queue:
             if stops:
                 self.agent.stop()

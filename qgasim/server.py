@@ -294,11 +294,12 @@ class Server:
     async def _perform(self, sock: socket.socket, effects: Iterator[Effect]) -> bool:
         """Do *effects* in order; whether the connection goes on."""
         out = b""
+        size = 1 if self.channel.writes_singly else SEND_SIZE
         try:
             for effect in effects:
                 if type(effect) is bytes:
                     out = out + effect if out else effect
-                    if len(out) >= SEND_SIZE:
+                    if len(out) >= size:
                         await self._send(sock, out)
                         out = b""
                     continue

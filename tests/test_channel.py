@@ -177,6 +177,37 @@ def test_an_agent_that_listens_itself_ends_when_it_comes_to_read_again() -> None
     assert not course.channel.is_open
 
 
+@pytest.mark.parametrize(
+    ("sent", "more", "ends"),
+    [
+        # qemu-ga 7.2 reads 4096 bytes at once (strace): an error after bytes is passed over by glib.
+        (50, 0, True),
+        (4096, 0, True),
+        (4097, 0, False),
+        (8191, 0, False),
+        (8192, 0, True),
+        (12_289, 0, False),
+        (50, 1, False),
+        (50, 4096, True),
+        (8191, 1, True),
+    ],
+)
+def test_a_client_that_leaves_replies_unread_ends_an_agent_that_has_read_whole_blocks(
+    sent: int, more: int, ends: bool
+) -> None:
+    course = Course("{agent: {channel: unix-listen, respawn: never}}")
+    channel = course.channel
+    assert connected(course) == b""
+    effects = channel.receive((PING * 2).ljust(sent))
+    assert next(effects) == PONG
+    # The reply finds nobody; then what else is in the socket is taken from it.
+    assert list(channel.return_unsent(PONG, effects)) == [PONG]
+    if more:
+        assert list(channel.receive(b" " * more)) == []
+    channel.lose_client(unread=b"")
+    assert channel.is_open != ends
+
+
 def test_an_agent_that_hangs_does_so_for_the_next_client() -> None:
     for kind in ("unix-listen", "virtio-serial"):
         course = Course(f"{{agent: {{channel: {kind}}}, faults: [{{kind: hang, times: 1}}]}}")
