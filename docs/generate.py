@@ -209,6 +209,11 @@ Each is served by its name, as in `qgasim --scenario nic-without-ip`, and can be
 """
 
 
+def link(name: str) -> str:
+    """Lead to the scenario of this name."""
+    return f"[`{name}`](../scenarios/{name}.yaml)"
+
+
 def make_library_page() -> str:
     """Give docs/library.md: the guests, and what went wrong with clients, with its scenarios."""
     shipped = {name: load(path) for name, path in library().items()}
@@ -217,14 +222,14 @@ def make_library_page() -> str:
     told = {name for row in rows for name in row["names"]}
     parts = [LIBRARY_INTRODUCTION, "## Guests", "", "| name | what it is |", "| --- | --- |"]
     parts += [
-        f"| `{name}` | {scenario.description.splitlines()[0]} |"
+        f"| {link(name)} | {scenario.description.splitlines()[0]} |"
         for name, scenario in shipped.items()
         if name not in told
     ]
     names = [name for row in rows for name in row["names"]]
     count = len(set(names) & set(shipped))
     parts += ["", "## What went wrong with clients in the field", ""]
-    parts += [f"{len(rows)} reports; {count} of their {len(set(names))} scenarios are there."]
+    parts += [f"{len(rows)} reports, {count} scenarios."]
     parts += ["A number is that of an issue or a pull request, hexadecimal digits are a commit's."]
     chapter = ""
     for row in rows:
@@ -233,7 +238,7 @@ def make_library_page() -> str:
             parts += ["", f"### {chapter}", "", "| | what went wrong | evidence | scenarios |"]
             parts += ["| --- | --- | --- | --- |"]
         scenarios = ", ".join(
-            f"`{name}`" if name in shipped else f"{name} (to come)" for name in row["names"]
+            link(name) if name in shipped else f"{name} (to come)" for name in row["names"]
         )
         cells = [
             str(row["row"]),
