@@ -8,12 +8,23 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct
+
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.openfiles import OpenFile
 from qgasim.guest.processes import LINE_SIZE, Process, Steps, Waiting
 from qgasim.guest.programs.inputs import CHUNK, cannot_read, open_input, read_input
-from qgasim.guest.programs.messages import complain, explain, fail, label, pick, quote
-from qgasim.guest.programs.options import parse, to_number
+from qgasim.guest.programs.messages import (
+    complain,
+    explain,
+    fail,
+    is_busybox,
+    label,
+    pick,
+    quote,
+    quote_if_odd,
+)
+from qgasim.guest.programs.options import Options, parse, to_number
 from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
@@ -49,6 +60,23 @@ def _show_name(byte: int) -> str:
     return _ASCII[byte] if byte < 33 else "del" if byte == 127 else chr(byte)
 
 
+class _Kind(Struct, frozen=True):
+    """A way to write bytes."""
+
+    #: How many bytes are written together.
+    size: int
+    #: How wide their text is, without a space before it.
+    width: int
+    show: Callable[[bytes], str]
+    #: Whether the bytes follow as text (``z``).
+    shows_text: bool
+
+
+def _kind(text: str) -> _Kind:
+    size, width, show = _formatter(text.removesuffix("z"))
+    return _Kind(size, width, show, text.endswith("z"))
+
+
 def _formatter(kind: str) -> tuple[int, int, Callable[[bytes], str]]:
     """Give a type's size, the width of its text, and what makes that text."""
     if kind[0] in "ac":
@@ -66,17 +94,19 @@ def _formatter(kind: str) -> tuple[int, int, Callable[[bytes], str]]:
 
 def _types(p: Process, text: str) -> Waiting[list[str]]:
     kinds: list[str] = []
-    for letter, size in re.findall(r"([acdoufx])(\d+|[CSILFD])?z?", text):
+    for letter, size, shows_text in re.findall(r"([acdoufx])(\d+|[CSILFD])?(z?)", text):
         default = 8 if letter == "f" else 4
         width = _LETTERS.get(size) or int(size or default)
         if letter in "ac":
-            kinds.append(letter)
+            kinds.append(letter + shows_text)
         elif width in (1, 2, 4, 8):
-            kinds.append(f"{letter}{width}")
+            kinds.append(f"{letter}{width}{shows_text}")
         else:
             yield from fail(p, f"invalid type string {quote(text)}")
-    if not kinds:
-        yield from fail(p, f"invalid type string {quote(text)}")
+    rest = re.sub(r"([acdoufx])(\d+|[CSILFD])?z?", "", text)
+    if not kinds or (rest and not is_busybox(p)):
+        bad = f"invalid character {quote(rest[:1])} in type string {quote(text)}"
+        yield from fail(p, pick(p, f"invalid type string {quote(text)}", bad))
     return kinds
 
 
@@ -107,6 +137,8 @@ def od(p: Process) -> Steps:
         bad = f"invalid output address radix {quote(radix)}; it must be one character from [doxn]"
         yield from fail(p, pick(p, f"bad output address radix '{radix}' (must be [doxn])", bad))
     data, status = yield from _read_all(p, options.operands)
+    if data is None:
+        return status
     skip = options.get("j")
     start = (yield from to_number(p, skip, "invalid -j argument")) if skip else 0
     limit = options.get("N")
@@ -115,12 +147,13 @@ def od(p: Process) -> Steps:
     if start > len(data):
         yield from fail(p, "cannot skip past end of combined input")
     width = int(options.get("w") or 16)
-    dumper = _Dumper(radix, [_formatter(kind) for kind in kinds or ["o2"]], width)
+    dumper = _Dumper(radix, [_kind(kind) for kind in kinds or ["o2"]], width)
     yield from dumper.dump(p, data, start, squeeze="v" not in options)
     return status
 
 
-def _read_all(p: Process, paths: list[str]) -> Waiting[tuple[bytes, int]]:
+def _read_all(p: Process, paths: list[str]) -> Waiting[tuple[bytes | None, int]]:
+    """Read files, and give the status; None if none of them could be read."""
     parts: list[bytes] = []
     status = 0
     for path in paths or ["-"]:
@@ -129,19 +162,17 @@ def _read_all(p: Process, paths: list[str]) -> Waiting[tuple[bytes, int]]:
             status = 1
         else:
             parts.append(data)
-    return b"".join(parts), status
+    return b"".join(parts) if parts else None, status
 
 
 class _Dumper:
-    def __init__(
-        self, radix: str, kinds: list[tuple[int, int, Callable[[bytes], str]]], width: int
-    ) -> None:
+    def __init__(self, radix: str, kinds: list[_Kind], width: int) -> None:
         self.radix = radix
         self.kinds = kinds
         self.width = width
         # Every type is as wide as the widest, counted per byte.
-        self.block = max(size for size, _, _ in kinds)
-        self.room = max((cell + 1) * (self.block // size) for size, cell, _ in kinds)
+        self.block = max(kind.size for kind in kinds)
+        self.room = max((kind.width + 1) * (self.block // kind.size) for kind in kinds)
 
     def address(self, at: int) -> str:
         return "" if self.radix == "n" else format(at, f"07{self.radix}".replace("07x", "06x"))
@@ -169,11 +200,14 @@ class _Dumper:
             out.append(self.address(len(data)) + "\n")
         yield from p.write(1, "".join(out))
 
-    def _row(self, row: bytes, kind: tuple[int, int, Callable[[bytes], str]]) -> str:
-        size, _, show = kind
+    def _row(self, row: bytes, kind: _Kind) -> str:
+        size = kind.size
         width = self.room * size // self.block
         cells = [row[at : at + size].ljust(size, b"\0") for at in range(0, len(row), size)]
-        return "".join(show(cell).rjust(width) for cell in cells)
+        text = "".join(kind.show(cell).rjust(width) for cell in cells)
+        if not kind.shows_text:
+            return text
+        return f"{text:<{width * self.width // size}}  >{_printable(row)}<"
 
 
 @program("hexdump", "hd")
@@ -183,11 +217,16 @@ def hexdump(p: Process) -> Steps:
         p, "Cvxn:s:cbdoe:", {"canonical": "C", "length": "n", "skip": "s", "no-squeezing": "v"}
     )
     data, status = yield from _read_all(p, options.operands)
+    if data is None:
+        if not is_busybox(p):
+            yield from complain(p, "all input file arguments failed")
+        return status
     skip, limit = options.get("s"), options.get("n")
     start = (yield from to_number(p, skip, "invalid offset")) if skip else 0
     if limit:
         data = data[: start + (yield from to_number(p, limit, "invalid length"))]
     is_canonical = "C" in options or p.name == "hd"
+    show = _canonical if is_canonical else _characters if "c" in options else _words
     out: list[str] = []
     before: bytes | None = None
     squeezed = False
@@ -199,7 +238,7 @@ def hexdump(p: Process) -> Steps:
             squeezed = True
             continue
         squeezed, before = False, row
-        out.append(_canonical(at, row) if is_canonical else _words(at, row))
+        out.append(show(at, row))
         if len(out) >= _ROWS:
             yield from p.toil(len(out) * _ROW_STEPS)
             yield from p.write(1, "".join(out))
@@ -212,8 +251,16 @@ def hexdump(p: Process) -> Steps:
 
 def _canonical(at: int, row: bytes) -> str:
     halves = [" ".join(f"{byte:02x}" for byte in half) for half in (row[:8], row[8:])]
-    shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-    return f"{at:08x}  {halves[0]:<23}  {halves[1]:<23}  |{shown}|\n"
+    return f"{at:08x}  {halves[0]:<23}  {halves[1]:<23}  |{_printable(row)}|\n"
+
+
+def _printable(row: bytes) -> str:
+    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+
+
+def _characters(at: int, row: bytes) -> str:
+    text = "".join(f" {_show_char(byte):>3}" for byte in row)
+    return f"{at:07x}{text:<64}\n"
 
 
 def _words(at: int, row: bytes) -> str:
@@ -256,54 +303,121 @@ def _digest(p: Process, kind: str, file: OpenFile) -> Waiting[str]:
     return digest.hexdigest()
 
 
-_CHECK_LONG = {"check": "c", "binary": "b", "text": "t", "quiet": "q", "status": "s", "warn": "w"}
+_CHECK_LONG = {
+    "check": "c", "binary": "b", "text": "t", "quiet": "q", "status": "s", "warn": "w",
+}  # fmt: skip
 
 
 @program("md5sum", "sha1sum", "sha256sum", "sha512sum")
 def checksum(p: Process) -> Steps:
     """Print or check checksums."""
-    options = yield from parse(p, "cbtsw", _CHECK_LONG | {"quiet": "q"})
+    options = yield from parse(p, "cbtsw", _CHECK_LONG | pick(p, {}, {"tag": "tag"}))
     kind = p.name.removesuffix("sum")
     status = 0
-    wrong = total = 0
+    check = _Check(p, options, kind)
     for path in options.operands or ["-"]:
         if "c" not in options:
-            file = yield from open_input(p, path)
-            try:
-                digest = "" if file is None else (yield from _digest(p, kind, file))
-            except OSError as error:
-                yield from cannot_read(p, path, error)
-                digest = ""
-            if digest:
-                mark = "*" if "b" in options and pick(p, 0, 1) else " "
-                yield from p.write(1, f"{digest} {mark}{path}\n")
-            else:
-                status = 1
+            status = (yield from _print_digest(p, options, kind, path)) or status
             continue
         data = yield from read_input(p, path)
         if data is None:
             status = 1
             continue
-        for line in decode_name(data).splitlines():
-            digest, _, name = line.partition(" ")
-            total += 1
-            try:
-                file = yield from p.open(name[1:])
-                good = (yield from _digest(p, kind, file)) == digest
-            except OSError as error:
-                wrong += 1
-                yield from complain(p, f"{name[1:]}: {explain(error)}")
-                continue
-            wrong += not good
-            if "s" not in options and not (good and "q" in options):
-                yield from p.write(1, f"{name[1:]}: {'OK' if good else 'FAILED'}\n")
-    if wrong and "s" not in options:
-        yield from p.write(
-            2,
-            pick(
-                p,
-                f"{label(p)}: WARNING: {wrong} of {total} computed checksums did NOT match\n",
-                f"{label(p)}: WARNING: {wrong} computed checksum{'s' * (wrong > 1)} did NOT match\n",
-            ),
+        yield from check.lines(decode_name(data).splitlines())
+        if not is_busybox(p):
+            status = (yield from check.tell(path)) or status
+            check = _Check(p, options, kind)
+    return (yield from check.tell()) or status
+
+
+def _print_digest(p: Process, options: Options, kind: str, path: str) -> Steps:
+    file = yield from open_input(p, path)
+    if file is None:
+        return 1
+    try:
+        digest = yield from _digest(p, kind, file)
+    except OSError as error:
+        yield from cannot_read(p, path, error)
+        return 1
+    mark = "*" if "b" in options and not is_busybox(p) else " "
+    is_tagged = "tag" in options
+    line = f"{kind.upper()} ({path}) = {digest}" if is_tagged else f"{digest} {mark}{path}"
+    yield from p.write(1, line + "\n")
+    return 0
+
+
+class _Check:
+    """Files that are compared with a list of checksums."""
+
+    def __init__(self, p: Process, options: Options, kind: str) -> None:
+        self.p = p
+        self.options = options
+        self.kind = kind
+        self.total = self.wrong = self.unread = self.malformed = 0
+        length = 2 * hashlib.new(kind, usedforsecurity=False).digest_size
+        # BusyBox takes any line for one.
+        self._line = re.compile(
+            "([^ ]*) ?.?(.*)" if is_busybox(p) else f"([0-9a-f]{{{length}}}) [ *](.+)"
         )
-    return 1 if wrong else status
+
+    def lines(self, lines: list[str]) -> Waiting[None]:
+        """Look at the files that *lines* name."""
+        for line in lines:
+            found = self._line.fullmatch(line)
+            if found is None:
+                self.malformed += 1
+                continue
+            self.total += 1
+            try:
+                file = yield from self.p.open(found[2])
+                is_good = (yield from _digest(self.p, self.kind, file)) == found[1]
+            except OSError as error:
+                self.unread += 1
+                yield from complain(self.p, f"{found[2]}: {explain(error)}")
+                if not is_busybox(self.p):
+                    yield from self._say(f"{found[2]}: FAILED open or read")
+                continue
+            self.wrong += not is_good
+            if not (is_good and "q" in self.options):
+                yield from self._say(f"{found[2]}: {'OK' if is_good else 'FAILED'}")
+
+    def _say(self, text: str) -> Waiting[None]:
+        if "s" not in self.options:
+            yield from self.p.write(1, text + "\n")
+
+    def tell(self, path: str = "") -> Steps:
+        """Sum up what was found of the list *path*, and give the status."""
+        p = self.p
+        if self.malformed and not self.total:
+            name = quote_if_odd("standard input" if path == "-" else path)
+            yield from complain(p, f"{name}: no properly formatted checksum lines found")
+            return 1
+        bad = self.wrong + self.unread
+        if is_busybox(p):
+            warnings = [f"{bad} of {self.total} computed checksums did NOT match"] if bad else []
+        else:
+            warnings = [
+                f"{count} {one if count == 1 else several}"
+                for count, one, several in (
+                    (
+                        self.malformed,
+                        "line is improperly formatted",
+                        "lines are improperly formatted",
+                    ),
+                    (
+                        self.unread,
+                        "listed file could not be read",
+                        "listed files could not be read",
+                    ),
+                    (
+                        self.wrong,
+                        "computed checksum did NOT match",
+                        "computed checksums did NOT match",
+                    ),
+                )
+                if count
+            ]
+        if "s" not in self.options:
+            for warning in warnings:
+                yield from p.write(2, f"{label(p)}: WARNING: {warning}\n")
+        return int(bad > 0)

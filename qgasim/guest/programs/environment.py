@@ -3,7 +3,7 @@
 import signal
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import LINE_SIZE, Blocked, Process, Steps, Waiting
+from qgasim.guest.processes import LINE_SIZE, Blocked, Killed, Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import missing_operand, parse, to_number, usage_error
 from qgasim.guest.programs.registry import PROGRAMS, program
@@ -95,8 +95,8 @@ def timeout(p: Process) -> Steps:
     long = {"signal": "s", "kill-after": "k", "preserve-status": "P", "foreground": "F"}
     options = yield from parse(p, "s:k:v", long, in_order=True, code=125)
     if len(options.operands) < 2:
-        yield from missing_operand(p, code=125)
-    limit = yield from to_duration(p, options.operands[0])
+        yield from usage_error(p, code=125)
+    limit = yield from to_duration(p, options.operands[0], pick(p, 1, 125))
     number = find_signal(options.get("s") or "TERM")
     if number is None:
         yield from usage_error(p, f"{quote(options.get('s') or '')}: invalid signal", 125)
@@ -110,6 +110,9 @@ def timeout(p: Process) -> Steps:
     if is_late:
         p.guest.processes.kill(child.pid, number or signal.SIGTERM)
     how = yield from p.wait(child)
+    if is_late and number == signal.SIGKILL and not is_busybox(p):
+        # GNU's sends it to its own group of processes, and cannot catch this one.
+        raise Killed(number)
     if is_late and "P" not in options:
         return pick(p, 128 + (how.signal or 0), 124)
     return how.code if how.signal is None else 128 + how.signal
@@ -121,6 +124,10 @@ def wrapper(p: Process) -> Steps:
     options = yield from parse(p, "n:c:wf", in_order=True, code=125)
     words = options.operands
     if not words:
+        if p.name == "nice":
+            # How nice it is itself.
+            yield from p.write(1, "0\n")
+            return 0
         yield from missing_operand(p, code=125)
     if p.name == "nohup":
         p.handlers[signal.SIGHUP] = None
@@ -148,7 +155,12 @@ def xargs(p: Process) -> Steps:
         items = yield from _split(p, data)
     command = options.operands or ["echo"]
     count = options.get("n") or options.get("L")
-    size = (yield from to_number(p, count, "invalid number")) if count else 5000
+    size = 5000
+    if count:
+        if not is_busybox(p) and not count.isdecimal():
+            letter = "n" if "n" in options else "L"
+            yield from usage_error(p, f'invalid number "{count}" for -{letter} option')
+        size = yield from to_number(p, count)
     if replaced is not None:
         runs = [[word.replace(replaced, item) for word in command] for item in items]
     else:

@@ -13,8 +13,8 @@ from msgspec import Struct
 from qgasim.guest.nodes import encode_name
 from qgasim.guest.processes import LINE_SIZE, Process, Steps, Waiting
 from qgasim.guest.programs.inputs import Source, read_input
-from qgasim.guest.programs.messages import complain, explain, fail, pick, quote
-from qgasim.guest.programs.options import parse, to_number, usage_error
+from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.guest.programs.options import Options, parse, to_number, usage_error
 from qgasim.guest.programs.registry import program
 
 __all__: list[str] = []
@@ -79,6 +79,8 @@ def _ranges(p: Process, text: str) -> Waiting[list[tuple[int, int]]]:
             first = int(found[1] or 1)
             last = int(found[3]) if found[3] else (1 << 62 if found[2] else first)
             ranges.append((first, last))
+            if last < first and not is_busybox(p):
+                yield from usage_error(p, "invalid decreasing range")
             if not first:
                 wrong = "fields are numbered from 1"
                 yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
@@ -116,48 +118,77 @@ def sort(p: Process) -> Steps:
             return 2
         p.take_memory(LINE_SIZE * data.count(end))
         lines += data.removesuffix(end).split(end) if data else []
-    flags = "".join(name for name, _ in options if name in "nrfbhVgdM")
-    keys: list[_Key] = []
-    for text in options.all("k"):
-        key = yield from _key(p, text)
-        keys.append(key)
-    keys = keys or [_Key()]
-    for key in keys:
-        key.flags = key.flags or flags
-    separator = encode_name(options.get("t") or "")
-    separator = b"\0" if separator == b"\\0" else separator
+    order = yield from _make_order(p, options)
+    if "c" in options:
+        return (yield from _check_order(p, options, order, lines))
+    if order.is_plain:
+        lines.sort(reverse="r" in options)
+    else:
+        lines = yield from _sort(p, lines, order.compare)
+    if "u" in options:
+        same = functools.cmp_to_key(order.compare_keys)
+        lines = [next(group) for _, group in groupby(lines, key=same)]
+    return (yield from _write_to(p, options.get("o"), b"".join(line + end for line in lines)))
 
-    def compare(one: bytes, other: bytes) -> int:
-        for key in keys:
-            a, b = (_sort_value(_extract(line, key, separator), key.flags) for line in (one, other))
+
+class _Order:
+    """How lines are compared."""
+
+    def __init__(self, options: Options, keys: list[_Key]) -> None:
+        self._keys = keys or [_Key()]
+        flags = "".join(name for name, _ in options if name in "nrfbhVgdM")
+        for key in self._keys:
+            key.flags = key.flags or flags
+        separator = encode_name(options.get("t") or "")
+        self._separator = b"\0" if separator == b"\\0" else separator
+        self._is_reverse = "r" in options
+        #: Whether lines whose keys are alike stay in the order in which they came.
+        self._is_stable = "s" in options or "u" in options
+        #: Whether whole lines are compared by their bytes, and nothing else.
+        self.is_plain = not keys and set(flags) <= {"r"}
+
+    def compare_keys(self, one: bytes, other: bytes) -> int:
+        """Compare by the keys: below 0 if *one* comes first."""
+        for key in self._keys:
+            a, b = (
+                _sort_value(_extract(line, key, self._separator), key.flags)
+                for line in (one, other)
+            )
             if a != b:
                 return (1 if a > b else -1) * (-1 if "r" in key.flags else 1)
         return 0
 
-    def compare_all(one: bytes, other: bytes) -> int:
-        order = compare(one, other)
-        if order or "s" in options or "u" in options:
+    def compare(self, one: bytes, other: bytes) -> int:
+        """Compare by the keys, and by all bytes where these are alike."""
+        order = self.compare_keys(one, other)
+        if order or self._is_stable:
             return order
-        return (int(one > other) - int(one < other)) * (-1 if "r" in options else 1)
+        return (int(one > other) - int(one < other)) * (-1 if self._is_reverse else 1)
 
-    is_plain = not options.all("k") and set(flags) <= {"r"}
-    if "c" in options:
-        for number, (one, other) in enumerate(pairwise(lines), 2):
-            if compare_all(one, other) > 0 or ("u" in options and compare(one, other) == 0):
-                where = (options.operands or ["-"])[0]
-                text = other.decode("utf-8", "surrogateescape")
-                yield from complain(p, f"{where}:{number}: disorder: {text}")
-                return 1
-        return 0
-    if is_plain:
-        lines.sort(reverse="r" in options)
-    else:
-        lines = yield from _sort(p, lines, compare_all)
-    if "u" in options:
-        same = functools.cmp_to_key(compare)
-        lines = [next(group) for _, group in groupby(lines, key=same)]
-    result = b"".join(line + end for line in lines)
-    target = options.get("o")
+
+def _make_order(p: Process, options: Options) -> Waiting[_Order]:
+    keys: list[_Key] = []
+    for text in options.all("k"):
+        key = yield from _key(p, text)
+        keys.append(key)
+    return _Order(options, keys)
+
+
+def _check_order(p: Process, options: Options, order: _Order, lines: list[bytes]) -> Steps:
+    """Say which line is the first that is not in its place."""
+    for number, (one, other) in enumerate(pairwise(lines), 2):
+        if order.compare(one, other) > 0 or (
+            "u" in options and order.compare_keys(one, other) == 0
+        ):
+            where = (options.operands or ["-"])[0]
+            text = other.decode("utf-8", "surrogateescape")
+            yield from complain(p, f"{where}:{number}: disorder: {text}")
+            return 1
+    return 0
+
+
+def _write_to(p: Process, target: str | None, result: bytes) -> Steps:
+    """Write to a file, or without one to the standard output."""
     if target is None:
         yield from p.write(1, result)
         return 0
@@ -194,7 +225,8 @@ def _key(p: Process, text: str) -> Waiting[_Key]:
     place = r"(\d+)(?:\.(\d+))?([a-zA-Z]*)"
     found = re.fullmatch(f"{place}(?:,{place})?", text)
     if not found:
-        wrong = pick(p, "bad field specification", f"invalid number at field start: {quote(text)}")
+        count = f"invalid number at field start: invalid count at start of {quote(text)}"
+        wrong = pick(p, "bad field specification", count)
         yield from fail(p, wrong, 2)
         return _Key()
     if found[1] == "0":
@@ -286,13 +318,15 @@ def uniq(p: Process) -> Steps:
     source = Source(p, options.operands[:1])
     pending: bytes | None = None
     repeats = 0
-    show = _uniq_format("c" in options, "d" in options, "u" in options)
+    show = _uniq_format(options)
     while lines := (yield from source.lines()):
         parts: list[bytes] = []
         for raw in lines:
             line = raw.removesuffix(b"\n")
             if pending is not None and key(line) == key(pending):
                 repeats += 1
+                if "D" in options:
+                    parts += [one + b"\n" for one in ([pending, line] if repeats == 2 else [line])]
                 continue
             if pending is not None:
                 parts.append(show(pending, repeats))
@@ -303,10 +337,12 @@ def uniq(p: Process) -> Steps:
     return int(source.has_failed)
 
 
-def _uniq_format(counts: bool, repeated: bool, unique: bool) -> Callable[[bytes, int], bytes]:
+def _uniq_format(options: Options) -> Callable[[bytes, int], bytes]:
+    """Give what writes a line that came so often; ``-D`` has written it when it came again."""
+
     def show(line: bytes, count: int) -> bytes:
-        if (repeated and count < 2) or (unique and count > 1):
+        if "D" in options or ("d" in options and count < 2) or ("u" in options and count > 1):
             return b""
-        return (b"%7d " % count if counts else b"") + line + b"\n"
+        return (b"%7d " % count if "c" in options else b"") + line + b"\n"
 
     return show

@@ -6,7 +6,7 @@ from collections import deque
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.inputs import Source
-from qgasim.guest.programs.messages import fail, is_busybox
+from qgasim.guest.programs.messages import complain, fail, is_busybox, pick
 from qgasim.guest.programs.options import Options, parse, to_number, usage_error
 from qgasim.guest.programs.regex import Regex, RegexError, compile_regex
 from qgasim.guest.programs.registry import program
@@ -20,14 +20,14 @@ _LONG = {
     "perl-regexp": "P", "word-regexp": "w", "line-regexp": "x", "recursive": "r",
     "dereference-recursive": "R", "regexp": "e", "file": "f", "no-messages": "s",
     "no-filename": "h", "with-filename": "H", "max-count": "m", "after-context": "A",
-    "before-context": "B", "context": "C", "text": "a", "color": "color",
+    "before-context": "B", "context": "C", "text": "a", "color": "color::",
 }  # fmt: skip
 
 
 @program("grep", "egrep", "fgrep")
 def grep(p: Process) -> Steps:
     """Print lines that match."""
-    letters = "ivclLnqoEFGPwxrRe:f:shHm:A:B:C:abzZ"
+    letters = "ivclLnqoEFGPwxrRe:f:shHm:A:B:C:abzZ" + pick(p, "", "y")
     options = yield from parse(p, letters, _LONG, code=pick_code(p))
     operands = options.operands
     patterns = "\n".join(options.all("e")).split("\n") if "e" in options else []
@@ -47,6 +47,8 @@ def grep(p: Process) -> Steps:
     if is_recursive:
         paths = _expand(p, paths, strip=not operands and not is_busybox(p))
     search = yield from _search(p, options, matchers, shows_name=shows_name)
+    if search.limit == 0 and not is_busybox(p):
+        return 1
     for path in paths:
         if is_recursive and path != "-" and p.guest.files.is_dir(path, p.cwd):
             continue
@@ -68,7 +70,12 @@ def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[
     extended = "E" in options or "P" in options or p.name == "egrep"
     try:
         return [
-            compile_regex(pattern, extended=extended, fixed=fixed, ignore_case="i" in options)
+            compile_regex(
+                pattern,
+                extended=extended,
+                fixed=fixed,
+                ignore_case="i" in options or "y" in options,
+            )
             for pattern in patterns
         ]
     except RegexError as error:
@@ -102,11 +109,18 @@ def _search(
     search = _Search(p, options, matchers)
     last = options.last("hH")
     search.shows_name = last == "H" if last else shows_name
-    search.limit = (yield from to_number(p, limit, "invalid max count", 2)) if limit else None
-    invalid = "invalid context length argument"
-    search.after = (yield from to_number(p, after, invalid, 2)) if after else 0
-    search.before = (yield from to_number(p, before, invalid, 2)) if before else 0
+    search.limit = (yield from _count(p, limit, "invalid max count")) if limit else None
+    invalid = ": invalid context length argument"
+    search.after = (yield from _count(p, after, after + invalid)) if after else 0
+    search.before = (yield from _count(p, before, before + invalid)) if before else 0
     return search
+
+
+def _count(p: Process, text: str, wrong: str) -> Waiting[int]:
+    """Read an option's number; *wrong*: what GNU's grep says of what is none."""
+    if not is_busybox(p) and not text.isdecimal():
+        yield from fail(p, wrong, 2)
+    return (yield from to_number(p, text))
 
 
 class _Search:
@@ -121,9 +135,10 @@ class _Search:
         self.after = self.before = 0
         self.has_matched = False
         self.has_failed = False
-        self._has_printed = False
+        #: Whether a line has been printed, of whatever file.
+        self.has_printed = False
 
-    def _spans(self, line: str) -> list[tuple[int, int]]:
+    def spans(self, line: str) -> list[tuple[int, int]]:
         """Give where *line* matches, from left to right, without overlaps."""
         spans: list[tuple[int, int]] = []
         at = 0
@@ -152,67 +167,24 @@ class _Search:
 
     def file(self, path: str) -> Waiting[None]:
         """Search one file."""
-        options = self.options
         source = Source(self.p, [path])
-        source.is_quiet = "s" in options
-        name = "(standard input)" if path == "-" else path
-        prefix = name if self.shows_name else ""
-        wants_lines = not any(o in options for o in "clLq")
-        count = number = shown_to = 0
-        recent: deque[tuple[int, str]] = deque(maxlen=self.before)
-        trailing = 0
-        while lines := (yield from source.lines()):
-            out: list[str] = []
-            if "a" not in options and wants_lines and any(b"\0" in line for line in lines):
-                wants_lines = False
-                name_ = f"grep: {name}: binary file matches\n"
-            else:
-                name_ = ""
-            for raw in lines:
-                number += 1
-                line = decode_name(raw.removesuffix(b"\n"))
-                spans = self._spans(line)
-                if bool(spans) == ("v" in options):
-                    if trailing and wants_lines:
-                        trailing -= 1
-                        shown_to = number
-                        out.append(self._format(prefix, "-", number, line))
-                    else:
-                        recent.append((number, line))
-                    continue
-                count += 1
-                self.has_matched = True
-                if not wants_lines:
-                    if name_:
-                        yield from self.p.write(1, name_)
-                    if "c" not in options:
-                        break
-                elif "o" in options:
-                    parts = [line[a:b] for a, b in spans if b > a and "v" not in options]
-                    out += [self._format(prefix, ":", number, part) for part in parts]
-                else:
-                    first = number - len(recent)
-                    gap = self._has_printed and (self.before or self.after)
-                    if gap and first > shown_to + 1:
-                        out.append("--\n")
-                    out += [self._format(prefix, "-", n, text) for n, text in recent]
-                    recent.clear()
-                    out.append(self._format(prefix, ":", number, line))
-                    self._has_printed = True
-                    shown_to, trailing = number, self.after
-                if count == self.limit:
-                    break
+        source.is_quiet = "s" in self.options
+        file = _File(self, "(standard input)" if path == "-" else path)
+        while not file.is_done and (lines := (yield from source.lines())):
+            if "a" not in self.options and any(b"\0" in line for line in lines):
+                file.is_binary = True
+            out = [file.look(decode_name(raw.removesuffix(b"\n"))) for raw in lines]
             yield from self.p.write(1, "".join(out))
-            if count == self.limit or (count and not wants_lines and "c" not in options):
-                break
+        if file.is_binary and file.wants_lines and file.count:
+            text = f"{file.name}: binary file matches"
+            if is_busybox(self.p):
+                yield from self.p.write(1, f"grep: {text}\n")
+            else:
+                yield from complain(self.p, text)
         source.skip()
         self.has_failed = self.has_failed or source.has_failed
         if not source.has_failed:
-            yield from self._summary(name, count)
-
-    def _format(self, prefix: str, mark: str, number: int, line: str) -> str:
-        where = f"{number}{mark}" if "n" in self.options else ""
-        return (prefix + mark if self.shows_name else "") + where + line + "\n"
+            yield from self._summary(file.name, file.count)
 
     def _summary(self, name: str, count: int) -> Waiting[None]:
         options = self.options
@@ -222,6 +194,80 @@ class _Search:
             yield from self.p.write(1, f"{name}:{count}\n" if self.shows_name else f"{count}\n")
         if ("l" in options and count) or ("L" in options and not count):
             yield from self.p.write(1, f"{name}\n")
+
+
+class _File:
+    """A file that is being searched, line by line."""
+
+    def __init__(self, search: _Search, name: str) -> None:
+        self._search = search
+        self._options = search.options
+        self.name = name
+        #: Whether lines are printed that match, unless it is binary.
+        self.wants_lines = not any(option in search.options for option in "clLq")
+        self.is_binary = False
+        #: How many lines matched.
+        self.count = 0
+        self.is_done = False
+        self._number = 0
+        #: The number of the last line that was printed.
+        self._shown_to = 0
+        #: Lines that are printed if one after them matches.
+        self._recent: deque[tuple[int, str]] = deque(maxlen=search.before)
+        #: How many of the next lines are printed although they do not match.
+        self._trailing = 0
+
+    def look(self, line: str) -> str:
+        """Look at the next line; give what is printed now."""
+        if self.is_done:
+            return ""
+        search = self._search
+        self._number += 1
+        spans = search.spans(line)
+        if bool(spans) == ("v" in self._options):
+            return self._pass(line)
+        if self.count == search.limit:
+            # The lines after the last match end where there would be another.
+            self.is_done = True
+            return ""
+        self.count += 1
+        search.has_matched = True
+        if not self.wants_lines or self.is_binary:
+            self.is_done = "c" not in self._options or self.count == search.limit
+            return ""
+        shown = self._show(line, spans)
+        self.is_done = self.count == search.limit and (not self._trailing or is_busybox(search.p))
+        return shown
+
+    def _pass(self, line: str) -> str:
+        """Pass over a line that does not match."""
+        if not self._trailing or not self.wants_lines or self.is_binary:
+            self._recent.append((self._number, line))
+            return ""
+        self._trailing -= 1
+        self._shown_to = self._number
+        self.is_done = self.count == self._search.limit and not self._trailing
+        return self._format("-", self._number, line)
+
+    def _show(self, line: str, spans: list[tuple[int, int]]) -> str:
+        """Give a line that matches, with those before it."""
+        search = self._search
+        if "o" in self._options:
+            parts = [line[a:b] for a, b in spans if b > a and "v" not in self._options]
+            return "".join(self._format(":", self._number, part) for part in parts)
+        gap = search.has_printed and (search.before or search.after)
+        is_apart = gap and self._number - len(self._recent) > self._shown_to + 1
+        out = ["--\n"] if is_apart else []
+        out += [self._format("-", number, text) for number, text in self._recent]
+        self._recent.clear()
+        out.append(self._format(":", self._number, line))
+        search.has_printed = True
+        self._shown_to, self._trailing = self._number, search.after
+        return "".join(out)
+
+    def _format(self, mark: str, number: int, line: str) -> str:
+        where = f"{number}{mark}" if "n" in self._options else ""
+        return (self.name + mark if self._search.shows_name else "") + where + line + "\n"
 
 
 def _is_word(char: str) -> bool:

@@ -84,7 +84,7 @@ class _Parser:
         if len(keys) != 1:
             yield from self._bad(f"unrecognized option '--{name}'")
         key = keys.pop()
-        takes = ":" if key.endswith(":") else self.takes.get(key, "")
+        takes = key[len(key.rstrip(":")) :] or self.takes.get(key, "")
         key = key.rstrip(":") or key
         if equals and not takes:
             yield from self._bad(f"option '--{matches[0]}' doesn't allow an argument")
@@ -123,8 +123,8 @@ def parse(
     """Take the arguments apart; a wrong option ends the program with *code*.
 
     *letters* are getopt's: ``n:`` takes a value, ``i::`` one that is attached. *long* names long
-    options' letters; ``"reference:"`` is a name without a letter that takes a value. With *in_order*
-    the first operand ends the options.
+    options' letters; ``"reference:"`` is a name without a letter that takes a value, ``"color::"`` one
+    that takes one after ``=``. With *in_order* the first operand ends the options.
     """
     parser = _Parser(p, letters, long or {}, code)
     rest = list(p.argv[1:] if arguments is None else arguments)

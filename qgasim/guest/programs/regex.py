@@ -161,6 +161,8 @@ class _Translator:
     def _bracket(self) -> str:
         unmatched = "Unmatched [, [^, [:, [., or [="
         out = "["
+        if self.at == len(self.text):
+            raise RegexError("Invalid regular expression")
         if self.text.startswith("^", self.at):
             out += "^"
             self.at += 1

@@ -108,7 +108,10 @@ def tr(p: Process) -> Steps:
             yield from p.write(2, f"{p.argv[0]}: missing operand after {quote(sets[-1])}\n{why}\n")
         yield from usage_error(p)
     if len(sets) > (1 if deletes and not squeezes else 2):
-        yield from usage_error(p, f"extra operand {quote(sets[-1])}")
+        why = ""
+        if deletes and len(sets) == 2:
+            why = "\nOnly one string may be given when deleting without squeezing repeats."
+        yield from usage_error(p, f"extra operand {quote(sets[-1])}{why}")
     first = yield from _expand(p, sets[0])
     if "c" in options or "C" in options:
         first = bytes(byte for byte in EVERY if byte not in first)
