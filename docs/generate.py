@@ -66,7 +66,8 @@ INTRODUCTION = """\
 <!-- Made by docs/generate.py (`make docs`); do not edit. -->
 
 What goes wrong, on demand and the same way every time. Faults stand in a scenario under `faults`, and strike in the
-order in which they are written; each changes what the one before has left.
+order in which they are written; each changes what the one before has left. Which of them is which trouble, and what else
+can happen to a guest, has [a page of its own](howto/failures.md).
 
 ```yaml
 qgasim: 1

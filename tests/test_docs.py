@@ -37,6 +37,24 @@ def test_a_scenario_in_the_documentation_can_be_built(
         guest.build(HandClock())
 
 
+#: Faults and events in the midst of a sentence or a table.
+FRAGMENTS = [
+    (path.name, text)
+    for path in PAGES
+    for text in re.findall(r"`(\{(?:kind|do): [^`]*\})`", path.read_text())
+]
+
+
+@pytest.mark.parametrize(("name", "text"), FRAGMENTS)
+def test_a_fault_or_an_event_in_the_documentation_is_right(name: str, text: str) -> None:
+    if text.startswith("{kind"):
+        scenario = f"{{qgasim: 1, faults: [{text}]}}"
+    else:
+        when = "" if re.search(r"\b(at|after|on): ", text) else ", at: 1s"
+        scenario = f"{{qgasim: 1, timeline: [{text[:-1]}{when}}}]}}"
+    loads(scenario, name).build(HandClock())
+
+
 def prose(path: Path) -> str:
     return BLOCK.sub("", path.read_text())
 
@@ -85,3 +103,4 @@ def test_the_readme_says_how_many_cases_were_recorded() -> None:
 
 def test_there_are_scenarios_in_the_documentation() -> None:
     assert len(SCENARIOS) > 30
+    assert len(FRAGMENTS) > 10
