@@ -48,26 +48,30 @@ def lay_out(document: Node, base_of: Callable[[ScalarNode], Node | None]) -> Nod
                 raise ScenarioError(
                     str(Fault(key, "fleet", f"expected at most {FLEET_LIMIT} guests"))
                 )
-            own = _without(value, "extends")
-            extends = _get(value, "extends")
             base: Node | None = _mapping(key, common)
+            extends = _get(value, "extends")
             if isinstance(extends, ScalarNode) and core_value(extends.value) is not None:
                 base = base_of(extends)
-            # Each is called by its name and makes up its own, unless it says otherwise.
-            given: list[tuple[str, Node]] = [
-                ("guest", _mapping(key, [(_text(key, "hostname"), _text(key, name))]))
-            ]
-            if isinstance(seed, int):
-                number = ScalarNode(_TEXT, str(seed + len(guests)), key.start_mark)
-                given.append(("seed", number))
-            made = merge(base, _mapping(key, [(_text(key, k), v) for k, v in given]))
-            guests.append((_text(key, name), _without(merge(made, own), "extends")))
+            number = seed + len(guests) if isinstance(seed, int) else None
+            made = merge(base, _own_of(key, name, number))
+            made = merge(made, _without(value, "extends"))
+            guests.append((_text(key, name), _without(made, "extends")))
     kept = [
         (key, _mapping(value, guests) if key.value == "fleet" else value)
         for key, value in document.value
         if key.value in _OWN and key.value != "extends"
     ]
     return MappingNode(document.tag, kept, document.start_mark)
+
+
+def _own_of(key: Node, name: str, seed: int | None) -> Node:
+    """Give what a guest has if it does not say otherwise: it is called by its name, and seeded."""
+    own: list[tuple[Node, Node]] = [
+        (_text(key, "guest"), _mapping(key, [(_text(key, "hostname"), _text(key, name))]))
+    ]
+    if seed is not None:
+        own.append((_text(key, "seed"), ScalarNode(_TEXT, str(seed), key.start_mark)))
+    return _mapping(key, own)
 
 
 def pick(document: Node, name: str, base_of: Callable[[ScalarNode], Node | None]) -> Node:

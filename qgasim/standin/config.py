@@ -1,7 +1,7 @@
 """How qemu-ga is told what to do: its command line over its config file over its defaults."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 from msgspec import Struct, field
@@ -219,8 +219,25 @@ def read_config(
                 path, is_required = value, True
     if path is not None:
         _load(config, path, dialect, log, is_required=is_required)
+    given = read_options(arguments, options)
+    _take_options(config, given, program=program, dialect=dialect, commands=commands)
+    config.texts.setdefault("pidfile", "/var/run/qemu-ga.pid")
+    config.texts.setdefault("statedir", "/var/run")
+    config.texts.setdefault("method", "virtio-serial")
+    return config
+
+
+def _take_options(
+    config: Config,
+    given: Iterable[tuple[str, str | None]],
+    *,
+    program: str,
+    dialect: Dialect,
+    commands: Callable[[], list[str]],
+) -> None:
+    """Put what the command line says over what the config file said."""
     uses = set[str]()
-    for letter, value in read_options(arguments, options):
+    for letter, value in given:
         if letter == WRONG:
             _complain(program, value)
             raise WrongOption
@@ -243,10 +260,6 @@ def read_config(
             config.texts[_LETTERS[letter]] = value or ""
     if len(uses) > 1 and not dialect.takes_block_with_allow:
         raise Refused(_BOTH_OPTIONS)
-    config.texts.setdefault("pidfile", "/var/run/qemu-ga.pid")
-    config.texts.setdefault("statedir", "/var/run")
-    config.texts.setdefault("method", "virtio-serial")
-    return config
 
 
 def _complain(program: str, text: str | None) -> None:

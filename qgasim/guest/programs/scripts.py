@@ -174,19 +174,7 @@ class _Compiler:
     # -- commands ------------------------------------------------------------------------------
 
     def _instruction(self) -> None:
-        first = self._address()
-        last = None
-        self.skip(" \t")
-        if first is not None and self.peek() == ",":
-            self.take()
-            self.skip(" \t")
-            if self.peek() == "+":
-                self.take()
-                last = Address(line=self._number() or 0, is_relative=True)
-            else:
-                last = self._address()
-            if last is None:
-                raise self.wrong("unexpected `,'", "no address after comma")
+        first, last = self._addresses()
         self.skip(" \t")
         is_negated = self.peek() == "!"
         self.skip("! \t")
@@ -228,6 +216,22 @@ class _Compiler:
         if self.peek() not in ("", ";", "\n", "}", "#"):
             self.at += 1
             raise self.wrong("extra characters after command")
+
+    def _addresses(self) -> tuple[Address | None, Address | None]:
+        """Read the addresses before a command: none, one, or two with a comma."""
+        first = self._address()
+        self.skip(" \t")
+        if first is None or self.peek() != ",":
+            return first, None
+        self.take()
+        self.skip(" \t")
+        if self.peek() == "+":
+            self.take()
+            return first, Address(line=self._number() or 0, is_relative=True)
+        last = self._address()
+        if last is None:
+            raise self.wrong("unexpected `,'", "no address after comma")
+        return first, last
 
     def _label(self) -> str:
         found = re.compile(r"[ \t]*([^;\n}]*)").match(self.text, self.at)
