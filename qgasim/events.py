@@ -22,7 +22,10 @@ def to_ns(duration: Duration) -> int:
     """
     if isinstance(duration, timedelta):
         duration = duration.total_seconds()
-    found = parse_duration(duration if isinstance(duration, str) else f"{duration:.9f}")
+    try:
+        found = parse_duration(duration if isinstance(duration, str) else f"{duration:.9f}")
+    except TypeError:  # it is no number
+        found = None
     if found is None:
         raise ValueError(f"expected a duration, as in 250ms or 1h, found {duration!r}")
     return found

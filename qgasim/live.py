@@ -2,10 +2,10 @@
 
 import fnmatch
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, cast
 
 from qgasim.agent import Agent
+from qgasim.assigning import assign
 from qgasim.channel import Channel
 from qgasim.errors import ScenarioError, ServerError, VerificationError
 from qgasim.events import Duration, Events, to_ns
@@ -139,12 +139,12 @@ class LiveGuest(Events):
     @property
     def guest(self) -> Guest:
         """The virtual machine: ``guest.files.write("/etc/motd", b"hello")``."""
-        return proxy(self.channel.agent.guest, self.call)
+        return proxy(self.channel.agent.guest, self.call, assign)
 
     @property
     def agent(self) -> Agent:
         """The simulated qemu-ga."""
-        return proxy(self.channel.agent, self.call)
+        return proxy(self.channel.agent, self.call, assign)
 
     @property
     def state(self) -> State:
@@ -174,7 +174,10 @@ class LiveGuest(Events):
         __tracebackhide__ = True
 
         def do() -> LiveFault:
-            made = fault if fault is not None else read_value(_plain(settings), AnyFault, "inject")
+            if fault is None:
+                made = read_value(settings, AnyFault, "inject")
+            else:
+                made = _check_fault(fault, settings)
             self._check_command(made.on, "inject")
             self.journal.note(f"fault: {describe(made)}")
             return self.channel.agent.disturber.inject(made)
@@ -233,10 +236,8 @@ class LiveGuest(Events):
     def _let(self, name: str, /, **settings: Any) -> None:
         __tracebackhide__ = True
         # Each event says when it happens; here, that is now. None says nothing, but of a file.
-        given = {"do": name, "at": "0s"}
-        for key, value in settings.items():
-            if value is not None or key == "file":
-                given[key] = _plain(value)
+        given: dict[str, Any] = {"do": name, "at": "0s"}
+        given |= {k: value for k, value in settings.items() if value is not None or k == "file"}
         self.happen(self.call(lambda: read_value(given, AnyEvent, name)))
 
     if not TYPE_CHECKING:  # a type checker is to know that it is not there
@@ -293,13 +294,13 @@ class LiveGuest(Events):
         return self.call(lambda: self.journal.transcript(last))
 
 
-def _plain(value: Any) -> Any:
-    """Give what a scenario can say: a timedelta as seconds."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in cast("dict[str, Any]", value).items()}
-    return value
+def _check_fault(fault: Any, settings: dict[str, Any]) -> Fault:
+    """Refuse what is no fault, and settings beside one, which nobody would read."""
+    if isinstance(fault, Fault) and not settings:
+        return fault
+    shown = ", ".join([repr(fault), *(f"{name}={value!r}" for name, value in settings.items())])
+    text = f"expected a fault (Delay(...)) or settings (kind=..., on=...), found {shown}"
+    raise ScenarioError(f"inject: {text}")
 
 
 def _call_here(function: Callable[[], Any], _patience: float | None) -> Any:

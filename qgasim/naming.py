@@ -2,8 +2,12 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
-__all__ = ["did_you_mean", "find_close"]
+__all__ = ["did_you_mean", "find_close", "not_there"]
+
+#: So many names are told one by one.
+_SHOWN: Final = 20
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -19,3 +23,11 @@ def find_close(name: str, known: Iterable[str]) -> list[str]:
         return whole
     # Long names take long to compare, and are nobody's slip of the pen.
     return difflib.get_close_matches(name, known, n=1) if len(name) < 100 else []
+
+
+def not_there(what: str, name: str, known: Iterable[str]) -> str:
+    """Say that there is no *what* called *name*, what was meant, and which there are."""
+    known = sorted({one for one in known if one})
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    there = f"there are: {', '.join(known[:_SHOWN])}{more}" if known else "there is none at all"
+    return f"there is no {what} '{name}'{did_you_mean(name, known)} ({there})"

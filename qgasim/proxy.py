@@ -3,26 +3,36 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
+from qgasim.naming import did_you_mean
+
 __all__ = ["proxy"]
 
 T = TypeVar("T")
 #: Calls a function in the thread that owns the objects.
 Call: TypeAlias = Callable[[Callable[[], Any]], Any]
+#: Sets an attribute.
+Assign: TypeAlias = Callable[[Any, str, Any], None]
 #: What can be handed from thread to thread as it is.
 _PLAIN: Final = (str, bytes, int, float, bool, type(None))
 
 
-def proxy(target: T, call: Call) -> T:
-    """Give what looks like *target*; whatever is done with it is done by *call*."""
-    return cast("T", _wrap(target, call))
+def proxy(target: T, call: Call, assign: Assign = setattr) -> T:
+    """Give what looks like *target*.
+
+    Args:
+        target: an object of another thread.
+        call: does whatever is done with it.
+        assign: sets attributes of it, and of what is reached through it.
+    """
+    return cast("T", _wrap(target, call, assign))
 
 
-def _wrap(value: Any, call: Call) -> Any:
+def _wrap(value: Any, call: Call, assign: Assign) -> Any:
     if isinstance(value, (*_PLAIN, type)):
         return value
     if isinstance(value, tuple):
-        return tuple(_wrap(item, call) for item in value)  # pyright: ignore[reportUnknownVariableType]
-    return _Proxy(value, call)
+        return tuple(_wrap(item, call, assign) for item in value)  # pyright: ignore[reportUnknownVariableType]
+    return _Proxy(value, call, assign)
 
 
 def _unwrap(value: Any) -> Any:
@@ -32,22 +42,27 @@ def _unwrap(value: Any) -> Any:
 class _Proxy:
     """Stands for an object of another thread."""
 
-    __slots__ = ("_call", "_target")
+    __slots__ = ("_assign", "_call", "_target")
 
-    def __init__(self, target: object, call: Call) -> None:
+    def __init__(self, target: object, call: Call, assign: Assign) -> None:
+        object.__setattr__(self, "_assign", assign)
         object.__setattr__(self, "_target", target)
         object.__setattr__(self, "_call", call)
 
     def __getattr__(self, name: str) -> Any:
-        return _do(self, lambda target: getattr(target, name))
+        __tracebackhide__ = True
+        return _do(self, lambda target: _get(target, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        _do(self, lambda target: setattr(target, name, _unwrap(value)))
+        __tracebackhide__ = True
+        assign: Assign = object.__getattribute__(self, "_assign")
+        _do(self, lambda target: assign(target, name, _unwrap(value)))
 
     def __delattr__(self, name: str) -> None:
         _do(self, lambda target: delattr(target, name))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         given = [_unwrap(value) for value in args]
         named = {name: _unwrap(value) for name, value in kwargs.items()}
         return _do(self, lambda target: target(*given, **named))
@@ -87,6 +102,20 @@ class _Proxy:
 
 
 def _do(stand_in: _Proxy, function: Callable[[Any], Any]) -> Any:
+    __tracebackhide__ = True
     target = object.__getattribute__(stand_in, "_target")
     call: Call = object.__getattribute__(stand_in, "_call")
-    return _wrap(call(lambda: function(target)), call)
+    assign: Assign = object.__getattribute__(stand_in, "_assign")
+    return _wrap(call(lambda: function(target)), call, assign)
+
+
+def _get(target: object, name: str) -> Any:
+    __tracebackhide__ = True
+    try:
+        return getattr(target, name)
+    except AttributeError as error:
+        known = dir(target)
+        if name in known or name.startswith("_"):
+            raise
+        text = f"{error}{did_you_mean(name, known)}"
+    raise AttributeError(text)

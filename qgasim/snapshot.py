@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from qgasim.guest.memento import Memento
 from qgasim.guest.processes import Process, Steps
+from qgasim.naming import not_there
 
 if TYPE_CHECKING:
     from qgasim.agent import Agent
@@ -122,7 +123,7 @@ class Snapshots:
             LookupError: there is none of this name.
         """
         if name not in self._named:
-            raise LookupError(f"there is no snapshot '{name}'")
+            raise LookupError(not_there("snapshot", name, self._named))
         assert self.agent.guest.processes.running is None, "a program cannot undo itself"
         self._named[name].revert()
         self.agent.guest.power.events += ["STOP", "RESUME"]

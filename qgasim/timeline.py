@@ -3,6 +3,7 @@
 An event is a frozen Struct with one method, `happen`; each can also be called from Python.
 """
 
+import errno
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -14,11 +15,12 @@ from qgasim.guest.accounts import Login
 from qgasim.guest.clone import clone
 from qgasim.guest.devices import Disk
 from qgasim.guest.network import Nic
-from qgasim.guest.nodes import WouldBlock
+from qgasim.guest.nodes import WouldBlock, os_error
 from qgasim.guest.settings import FileSettings
 from qgasim.guest.setup import make_file
 from qgasim.guest.units import SECOND, Duration, Size
 from qgasim.matching import Match, compile_match
+from qgasim.naming import not_there
 from qgasim.states import State, state_of
 
 if TYPE_CHECKING:
@@ -207,7 +209,8 @@ class NicAppears(Event, frozen=True, kw_only=True, tag="nic_appears"):
     nic: Nic
 
     def happen(self, agent: "Agent") -> None:
-        """Plug it in."""
+        """Plug it in; OSError if there is one of this name."""
+        _check_new(self.nic.name, agent.guest.nics)
         agent.guest.nics.append(clone(self.nic))
 
 
@@ -235,6 +238,9 @@ class Addresses(Event, frozen=True, kw_only=True, tag="addresses"):
     def happen(self, agent: "Agent") -> None:
         """Change them."""
         nic = _find_nic(agent, self.nic)
+        for address in self.remove:
+            if address not in nic.addresses:
+                raise LookupError(not_there(f"address of {nic.name}", address, nic.addresses))
         nic.addresses = [a for a in nic.addresses if a not in self.remove] + list(self.add)
 
 
@@ -245,7 +251,8 @@ class DiskAppears(Event, frozen=True, kw_only=True, tag="disk_appears"):
     disk: Disk
 
     def happen(self, agent: "Agent") -> None:
-        """Plug it in."""
+        """Plug it in; OSError if there is one of this name."""
+        _check_new(self.disk.name, agent.guest.disks)
         agent.guest.disks.append(clone(self.disk))
 
 
@@ -263,7 +270,8 @@ class DiskFills(Event, frozen=True, kw_only=True, tag="disk_fills"):
             if mount.path == agent.guest.inner_path(self.path):
                 mount.volume.overhead += self.used - mount.volume.used
                 return
-        raise LookupError(f"nothing is mounted at {self.path}")
+        known = (mount.path for mount in agent.guest.files.mounts)
+        raise LookupError(not_there("mount point", self.path, known))
 
 
 class LogsOn(Event, frozen=True, kw_only=True, tag="logs_on"):
@@ -289,6 +297,9 @@ class LogsOff(Event, frozen=True, kw_only=True, tag="logs_off"):
     def happen(self, agent: "Agent") -> None:
         """Take the user's entries out of utmp."""
         guest = agent.guest
+        users = [login.user for login in guest.logins]
+        if self.user not in users:
+            raise LookupError(not_there("login of the user", self.user, users))
         guest.logins = [login for login in guest.logins if login.user != self.user]
 
 
@@ -305,7 +316,8 @@ class ProcessEnds(Event, frozen=True, kw_only=True, tag="process_ends"):
         processes = agent.guest.processes
         found = processes.named(self.process)
         if not found:
-            raise LookupError(f"there is no process {self.process}")
+            known = (process.name for process in processes.live())
+            raise LookupError(not_there("process", self.process, known))
         for process in found:
             processes.kill(process.pid, self.signal)
 
@@ -379,7 +391,13 @@ def _find_nic(agent: "Agent", name: str) -> Nic:
     for nic in agent.guest.nics:
         if nic.name == name:
             return nic
-    raise LookupError(f"there is no interface {name}")
+    raise LookupError(not_there("interface", name, (nic.name for nic in agent.guest.nics)))
+
+
+def _check_new(name: str, things: Iterable[Nic] | Iterable[Disk]) -> None:
+    """Refuse what is called as one that there is: EEXIST, as the kernel says."""
+    if any(thing.name == name for thing in things):
+        raise os_error(errno.EEXIST, name)
 
 
 class Timeline:

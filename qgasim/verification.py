@@ -80,6 +80,7 @@ def verify(
         VerificationError: it was not so.
         ValueError: what is asked for cannot be.
     """
+    _check_counts(at_least=at_least, at_most=at_most, times=times)
     if times is not None and (at_least is not None or at_most is not None):
         raise ValueError("times says all that at_least and at_most could")
     low, high = (times, times) if times is not None else (at_least, at_most)
@@ -154,11 +155,19 @@ def in_order(journal: Journal, *steps: Requests) -> None:
 # -- asking ----------------------------------------------------------------------------------------
 
 
+def _check_counts(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None and not (isinstance(value, int) and value >= 0):
+            raise ValueError(f"{name}: expected how often, as a number, found {value!r}")
+
+
 def _requests(command: str, arguments: dict[str, Any] | None) -> Match:
-    return Match(command=command, arguments=arguments or {})
+    return Match(command=_as_match(command).command, arguments=arguments or {})
 
 
 def _as_match(requests: Requests) -> Match:
+    if not isinstance(requests, str | Match):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"expected a command's name or a Match, found {requests!r}")  # noqa: TRY004
     return Match(command=requests) if isinstance(requests, str) else requests
 
 

@@ -173,7 +173,7 @@ def test_faults_are_injected_and_switched() -> None:
     assert guest.send(PING) == PONG
     guest.agent.disturber.switch("down", on=True)
     assert guest.send(PING) != PONG
-    with pytest.raises(KeyError):
+    with pytest.raises(LookupError, match=r"there is no fault 'up' \(there are: down\)"):
         guest.agent.disturber.switch("up", on=True)
 
 

@@ -3,8 +3,9 @@
 import inspect
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any, get_args
 
@@ -124,7 +125,7 @@ def test_every_event_can_happen(live: LiveGuest) -> None:
     assert state_of(live) == "crashed"
     live.power_off()
     live.power_on()
-    with pytest.raises(LookupError, match="there is no process nginx"):
+    with pytest.raises(LookupError, match="there is no process 'nginx'"):
         live.process_ends("nginx")
     live.clock_drifts(1000)
     assert live.clock.uptime != uptime
@@ -145,8 +146,156 @@ def test_faults_are_switched_by_name(live: LiveGuest) -> None:
 def test_what_an_event_cannot_be_is_told(live: LiveGuest) -> None:
     with pytest.raises(ScenarioError, match="pause: lasts: "):
         live.pause(lasts="1 parsec")
-    with pytest.raises(LookupError, match="there is no interface eth7"):
-        live.nic_disappears("eth7")
+    # Checks of a scenario that need no scenario hold here, too.
+    with pytest.raises(ScenarioError, match=r"addresses: add\[0\]: not an address: 'x'"):
+        live.addresses("enp1s0", add=["x"])
+    with pytest.raises(ScenarioError, match="file_changes: path: expected an absolute path"):
+        live.file_changes("motd", "hello")
+
+
+def test_what_is_not_there_is_told_with_what_there_is(live: LiveGuest) -> None:
+    live.inject(kind="error", on="guest-ping", desc="no", name="no-ping")
+    live.snapshot("first")
+    told: dict[str, Callable[[], None]] = {
+        "there is no fault 'no-pong' (did you mean 'no-ping'?) (there are: no-ping)": (
+            lambda: live.fault_off("no-pong")
+        ),
+        "there is no fault 'x' (there are: no-ping)": lambda: live.fault_on("x"),
+        "there is no snapshot 'frist' (did you mean 'first'?) (there are: first)": (
+            lambda: live.revert("frist")
+        ),
+        "there is no interface 'eth7' (there are: enp1s0, lo)": (
+            lambda: live.nic_disappears("eth7")
+        ),
+        "there is no mount point '/nope' (there are: /, /boot/efi, /proc, /run, /sys)": (
+            lambda: live.disk_fills("/nope", 5)
+        ),
+        "there is no login of the user 'root' (there is none at all)": (
+            lambda: live.logs_off("root")
+        ),
+    }
+    live.guest.logins.clear()
+    for text, function in told.items():
+        with pytest.raises(LookupError) as caught:
+            function()
+        assert str(caught.value) == text
+    with pytest.raises(LookupError, match="there is no address of enp1s0 "):
+        live.addresses("enp1s0", remove=["192.0.2.99/24"])
+    with pytest.raises(FileExistsError, match="File exists: 'enp1s0'"):
+        live.nic_appears({"name": "enp1s0"})
+    with pytest.raises(FileExistsError, match="File exists: 'vda'"):
+        live.disk_appears({"name": "vda"})
+
+
+@pytest.mark.parametrize("duration", ["-1h", -1, "soon", None, float("nan"), [1]])
+def test_what_is_no_duration_is_told(live: LiveGuest, duration: Any) -> None:
+    with pytest.raises(ValueError, match="expected a duration, as in 250ms or 1h, found "):
+        live.clock.advance(duration)
+
+
+@pytest.mark.parametrize("rate", [-1, float("nan"), float("inf"), "fast", None])
+def test_what_is_no_rate_is_told_and_time_goes_on(live: LiveGuest, rate: Any) -> None:
+    with pytest.raises(ValueError, match=f"expected a rate from 0 to 1e\\+06, found {rate!r}"):
+        live.clock.run(rate)
+    assert live.clock.uptime > 0
+
+
+# -- what is done to the guest ---------------------------------------------------------------------
+
+
+def test_an_attribute_is_set_only_if_there_is_one_and_to_what_it_can_be(live: LiveGuest) -> None:
+    nic = live.guest.nics["enp1s0"]
+    nic.mac = "52:54:00:00:00:01"
+    live.guest.hostname = "db1"
+    wrong: list[tuple[Any, str, Any, type[Exception], str]] = [
+        (
+            live.guest,
+            "hostnme",
+            "x",
+            AttributeError,
+            "a Guest has no 'hostnme' (did you mean 'hostname'?)",
+        ),
+        (live.guest, "hostname", 5, TypeError, "Guest.hostname: expected str, found int: 5"),
+        (nic, "upp", False, AttributeError, "a Nic has no 'upp' (did you mean 'up'?)"),
+        (nic, "up", "no", TypeError, "Nic.up: expected bool, got str: 'no'"),
+        (
+            nic,
+            "addresses",
+            "192.0.2.1/24",
+            TypeError,
+            "Nic.addresses: expected list, got str: '192.0.2.1/24'",
+        ),
+        (
+            nic,
+            "mac",
+            "52:54",
+            ValueError,
+            "Nic.mac: not a MAC address: '52:54' (expected six hex pairs)",
+        ),
+    ]
+    for target, name, value, kind, text in wrong:
+        with pytest.raises(kind) as caught:
+            setattr(target, name, value)
+        assert str(caught.value) == text
+    assert (nic.mac, nic.up, live.guest.hostname) == ("52:54:00:00:00:01", True, "db1")
+    with pytest.raises(AttributeError, match=r"no attribute 'fils' \(did you mean 'files'\?\)"):
+        _ = live.guest.fils  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    things: Any = live.guest.nics
+    with pytest.raises(TypeError, match="expected a Nic, found "):
+        things.append({"name": "eth1"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("/etc/motd", "text"), "expected bytes, as in b'hello' or text.encode(), found 'text'"),
+        (("/etc/motd", None), "expected bytes, as in b'hello' or text.encode(), found None"),
+        ((Path("/etc/motd"), b""), "expected the path of a file of the guest as a str, found "),
+        (
+            (b"/etc/motd", b""),
+            "expected the path of a file of the guest as a str, found b'/etc/motd'",
+        ),
+        (("/etc/new", b"", "0644"), "expected a mode as a number, as in 0o644, found '0644'"),
+    ],
+)
+def test_what_cannot_be_written_leaves_the_file_as_it_was(
+    live: LiveGuest, arguments: Any, text: str
+) -> None:
+    live.guest.files.write("/etc/motd", b"hello")
+    with pytest.raises(TypeError) as caught:
+        live.guest.files.write(*arguments)
+    assert str(caught.value).startswith(text)
+    assert live.guest.files.read("/etc/motd") == b"hello"
+    assert not live.guest.files.exists("/etc/new")
+
+
+def test_what_no_scenario_can_say_is_told(live: LiveGuest) -> None:
+    hint = "bytes: give a text, or base64 of a file"
+    wrong: dict[str, Callable[[], Any]] = {
+        f"file_changes: cannot be written in a scenario ({hint})": (
+            lambda: live.file_changes("/etc/motd", b"hello")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        ),
+        f"stub: cannot be written in a scenario ({hint})": (
+            lambda: live.stub("guest-ping", reply=b"x")
+        ),
+        "stub: cannot be written in a scenario (object is nothing that it has)": (
+            lambda: live.stub("guest-ping", reply=object())
+        ),
+        "inject: expected a fault (Delay(...)) or settings (kind=..., on=...), found 'error'": (
+            lambda: live.inject("error")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        ),
+        (
+            "inject: expected a fault (Delay(...)) or settings (kind=..., on=...), "
+            f"found {Delay(by=1)!r}, on='guest-ping'"
+        ): lambda: live.inject(Delay(by=1), on="guest-ping"),
+    }
+    for text, function in wrong.items():
+        with pytest.raises(ScenarioError) as caught:
+            function()
+        assert str(caught.value) == text
+    # What Python has for what a scenario can say is taken.
+    live.addresses("enp1s0", add=[ip_interface("192.0.2.98/24")])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    assert "192.0.2.98/24" in live.guest.nics["enp1s0"].addresses
 
 
 # -- what goes wrong, what is answered -------------------------------------------------------------

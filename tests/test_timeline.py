@@ -328,11 +328,11 @@ def test_an_event_may_happen_at_once() -> None:
 
 def test_what_is_not_there_cannot_change() -> None:
     guest = course()
-    with pytest.raises(LookupError, match="there is no interface eth9"):
+    with pytest.raises(LookupError, match="there is no interface 'eth9'"):
         NicDisappears(at=0, nic="eth9").happen(guest.agent)
-    with pytest.raises(LookupError, match="there is no process nope"):
+    with pytest.raises(LookupError, match="there is no process 'nope'"):
         ProcessEnds(at=0, process="nope").happen(guest.agent)
-    with pytest.raises(LookupError, match="nothing is mounted at /nope"):
+    with pytest.raises(LookupError, match="there is no mount point '/nope'"):
         DiskFills(at=0, path="/nope", used=1).happen(guest.agent)
 
 

@@ -11,6 +11,7 @@ from qgasim.faults.base import Exchange, Fault, FromUptime, join_bytes
 from qgasim.faults.connection import AcceptThenSilence, Refuse, Reset
 from qgasim.faults.content import Stale
 from qgasim.matching import compile_match
+from qgasim.naming import not_there
 from qgasim.states import state_of
 from qgasim.wire import Message
 
@@ -145,10 +146,11 @@ class Disturber:
         self._by_command.clear()
 
     def switch(self, name: str, *, on: bool) -> None:
-        """Switch all faults called *name* on or off; KeyError if there is none."""
+        """Switch all faults called *name* on or off; LookupError if there is none."""
         named = [live for live in self._faults if live.fault.name == name]
         if not named:
-            raise KeyError(name)
+            known = (live.fault.name for live in self._faults)
+            raise LookupError(not_there("fault", name, known))
         for live in named:
             live.is_on = on
 

@@ -38,6 +38,16 @@ class NamedList(list[N]):
             raise KeyError(f"{key} (there are: {names})")
         return super().__getitem__(key)
 
+    def append(self, item: Any, /) -> None:
+        """Add an item; TypeError if it has no name, as what a scenario would say has none."""
+        if not isinstance(item, Struct):
+            raise TypeError(f"expected a {_kind_of(self)}, found {item!r}")
+        super().append(cast("N", item))
+
+
+def _kind_of(items: list[N]) -> str:
+    return type(items[0]).__name__ if items else "record with a name"
+
 
 def clone(value: T) -> T:
     """Copy Structs, lists and dicts, and what is in them; much faster than `copy.deepcopy`."""

@@ -93,6 +93,7 @@ class Files:
         *follow* says whether a link as last component is followed; *parent* asks for a place in
         which an entry can be made, so that ``..`` and ``/`` are refused with EEXIST.
         """
+        _check_path(path)
         if not path:
             raise os_error(errno.ENOENT, path)
         if len(encode_name(path)) >= PATH_MAX:
@@ -211,6 +212,10 @@ class Files:
 
     def write(self, path: str, data: bytes, mode: int = 0o644, cwd: str = "/") -> None:
         """Make *path* hold *data*; *mode* is for a new file."""
+        if not isinstance(data, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"expected bytes, as in b'hello' or text.encode(), found {data!r:.80}")
+        _check_path(path)
+        _check_mode(mode)
         file = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode, cwd)
         try:
             view = memoryview(data)
@@ -329,6 +334,7 @@ class Files:
 
     def mkdir(self, path: str, mode: int = 0o755, cwd: str = "/") -> None:
         """Make a directory; EEXIST if anything is there."""
+        _check_mode(mode)
         place = self._new_place(path, cwd)
         directory = FakeDirectory(place.name, mode, filesystem=place.mount.volume.fakefs)
         self._add(place, directory)
@@ -446,6 +452,7 @@ class Files:
 
     def chmod(self, path: str, mode: int, cwd: str = "/") -> None:
         """Set the permission bits."""
+        _check_mode(mode)
         place = self.locate(path, cwd)
         if place.node is None:
             raise os_error(errno.ENOENT, path)
@@ -568,3 +575,13 @@ class Files:
         """Make a device node; *size*: a block device's bytes."""
         mode = (stat.S_IFCHR | 0o666) if size is None else (stat.S_IFBLK | 0o660)
         self.mknod(path, lambda name, volume: Device(name, mode, volume, major, minor, size))
+
+
+def _check_path(path: str) -> None:
+    if not isinstance(path, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"expected the path of a file of the guest as a str, found {path!r}")
+
+
+def _check_mode(mode: int) -> None:
+    if not isinstance(mode, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"expected a mode as a number, as in 0o644, found {mode!r}")

@@ -40,7 +40,7 @@ PAGE_SIZE: Final = 256 * 1024
 MAX_LFS_FILESIZE: Final = (1 << 63) - 1
 
 
-def os_error(number: int, path: str = "") -> OSError:
+def os_error(number: int, path: str | None = None) -> OSError:
     """Make the error that the guest's kernel gives, with its text in English."""
     return OSError(number, os.strerror(number), path)
 
@@ -150,7 +150,7 @@ class Volume:
 
     def take(self, size: int) -> None:
         """Count *size* more bytes in use; ENOSPC if there are not so many."""
-        self.fakefs.change_disk_usage(size, "", self.root.st_dev)
+        self.fakefs.change_disk_usage(size, self.device, self.root.st_dev)
         if size < 0:
             self.untrimmed -= size
 

@@ -8,8 +8,10 @@ import json
 import os
 import stat
 from contextlib import suppress
+from datetime import date, timedelta
 from functools import partial
-from pathlib import Path
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from yaml.nodes import MappingNode, Node, ScalarNode
@@ -54,6 +56,8 @@ __all__ = [
 #: They say what must hold: `checks` finds it once they are imported.
 _CHECKS: Final = (guest_checks, reply_checks, together)
 _SUFFIXES: Final = (".yaml", ".yml")
+#: What Python has for addresses.
+_ADDRESSES: Final = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 #: How many faults are told one by one.
 _FAULT_LIMIT: Final = 100
 #: How many scenarios may extend each other in turn.
@@ -146,7 +150,11 @@ def read_value(settings: dict[str, Any], wanted: Any, name: str) -> Any:
     Raises:
         ScenarioError: they are no *wanted*.
     """
-    node = compose(json.dumps(settings, default=str), name)
+    try:
+        text = json.dumps(settings, default=_write)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ScenarioError(f"{name}: cannot be written in a scenario ({error})") from None
+    node = compose(text, name)
     assert node
     decoder = Decoder()
     value = decoder.decode(node, wanted, "")
@@ -154,6 +162,21 @@ def read_value(settings: dict[str, Any], wanted: Any, name: str) -> Any:
     if wrong:
         raise ScenarioError("\n".join(f"{name}: {say(path, text)}" for path, text in wrong))
     return value
+
+
+def _write(value: object) -> str | float:
+    """Give what stands for *value* in a scenario."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError("bytes: give a text, or base64 of a file")
+    if isinstance(value, _ADDRESSES):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is nothing that it has")
 
 
 def _read(path: Path) -> str:

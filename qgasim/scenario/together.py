@@ -71,6 +71,17 @@ def _check_signal(event: ProcessEnds) -> Wrong:
         yield "signal", f"expected a number from 1 to 64, found {event.signal}"
 
 
+@checks(FileChanges)
+def _check_file_place(event: FileChanges) -> Wrong:
+    yield from check_place(event.path, "path")
+
+
+@checks(Addresses)
+def _check_addresses(event: Addresses) -> Wrong:
+    for number, address in enumerate(event.add):
+        yield from check_address(address, 1, f"add[{number}]")
+
+
 @checks(AgentSettings)
 def _check_agent(agent: AgentSettings) -> Wrong:
     if find_dialect(agent.release) is None:
@@ -200,11 +211,7 @@ def _check_timeline(scenario: Scenario) -> Wrong:
     for index, event in enumerate(scenario.timeline):
         path = f"timeline[{index}]"
         if isinstance(event, FileChanges):
-            yield from check_place(event.path, f"{path}.path")
             yield from check_owners(event.file, f"{path}.file", set(scenario.guest.users))
-        if isinstance(event, Addresses):
-            for number, address in enumerate(event.add):
-                yield from check_address(address, 1, f"{path}.add[{number}]")
         if isinstance(event, FaultOn | FaultOff) and event.fault not in faults:
             text = f"no fault is called '{event.fault}'{did_you_mean(event.fault, faults)}"
             yield f"{path}.fault", text

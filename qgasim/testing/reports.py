@@ -1,5 +1,6 @@
 """What a report says of the guests of a test."""
 
+import contextlib
 import shlex
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -42,8 +43,11 @@ def _describe(lent: Lent) -> str:
     try:
         return live.call(live.describe, PATIENCE)
     except Exception as error:  # noqa: BLE001 - of whatever a test has done to it: a report must be
+        text = f"({error})"
+    with contextlib.suppress(Exception):
         # What is written down can be read all the same.
-        return f"({error})\n{live.journal.transcript(40)}"
+        text += f"\n{live.journal.transcript(40)}"
+    return text
 
 
 def forget_guests(item: pytest.Item) -> None:
