@@ -30,6 +30,19 @@ def test_a_processor_that_is_not_there_is_told_otherwise_since_11_0() -> None:
         assert reply["error"]["desc"] == text
 
 
+def test_a_pid_that_is_not_known_is_told_otherwise_since_8_2() -> None:
+    # 'qga: Improve guest-exec-status error message', pulled on 17 November 2023. What cannot be started
+    # is told otherwise since 9.1 only (27 May 2024).
+    texts = {"8.1": "Invalid parameter 'pid'", "8.2": "PID ld does not exist"}
+    for release, text in texts.items():
+        course = Course(f'qgasim: 1\nagent: {{release: "{release}"}}')
+        assert course.say("guest-exec-status", pid=7)["error"]["desc"] == text
+    for release, begins in (("9.0", "Guest agent command failed"), ("9.1", "Failed to execute")):
+        course = Course(f'qgasim: 1\nagent: {{release: "{release}"}}')
+        reply = course.say("guest-exec", path="/nosuch")
+        assert reply["error"]["desc"].startswith(begins)
+
+
 @pytest.mark.parametrize(
     ("minimum", "is_taken"),
     # fs/ext4/mballoc.c, ext4_trim_fs(): 8192 blocks of 1 KiB are in a group.

@@ -120,11 +120,16 @@ CHANGES: Final = (
         known="derived",
     ),
     Change(
+        since=(8, 2),
+        facts={"unknown_pid_text": "PID ld does not exist"},
+        source="patch 'qga: Improve guest-exec-status error message', pulled on 17 November 2023; "
+        "7.2 and 10.0 recorded",
+    ),
+    Change(
         since=(9, 0),
         facts={"knows_server_2025": True, "misspells_server_2025": True},
-        source="patch 'qga/commands-win32: Add support of Windows Server 2025 in get-osinfo command' "
-        "of March 2024",
-        known="derived",
+        source="patch 'qga-win: Add support of Windows Server 2025 in get-osinfo command', pulled on "
+        "11 March 2024",
     ),
     Change(
         since=(9, 1),
@@ -133,12 +138,6 @@ CHANGES: Final = (
             "blocks_without_vss": False,
         },
         source="patch 20240712132459.3974109-19 of pull request qga-pull-2024-07-22",
-    ),
-    Change(
-        since=(9, 1),
-        facts={"crypted_text": "'crypted' must be off on this host"},
-        source="qga/commands-win32.c of 7.2 has the old text, agents of today have this",
-        known="derived",
     ),
     Change(
         since=(9, 1),
@@ -167,9 +166,9 @@ CHANGES: Final = (
     ),
     Change(
         since=(9, 1),
-        facts={"exec_failed_text": "{}", "unknown_pid_text": "PID ld does not exist"},
-        source="7.2 and 10.0 recorded",
-        known="derived",
+        facts={"exec_failed_text": "{}"},
+        source="patch 'qerror: QERR_QGA_COMMAND_FAILED is no longer used, drop' and those before it, "
+        "pulled on 27 May 2024; 7.2 and 10.0 recorded",
     ),
     Change(
         since=(9, 1),
@@ -190,10 +189,16 @@ CHANGES: Final = (
         source="pull request qga-pull-2024-07-22",
     ),
     Change(
+        since=(9, 2),
+        facts={"crypted_text": "'crypted' must be off on this host"},
+        source="patch that drops QERR_UNSUPPORTED, posted on 11 September 2024, when 9.1 was out; "
+        "qga/commands-win32.c of 7.2 has the old text, agents of today have this",
+        known="derived",
+    ),
+    Change(
         since=(10, 0),
         facts={"misspells_server_2025": False},
-        source="patch 'qemu-ga-win: Fix a typo error' of December 2024",
-        known="derived",
+        source="patch 'qemu-ga-win: Fix a typo error', pull request qga-pull-2024-12-18",
     ),
     Change(
         since=(10, 0),
@@ -203,7 +208,8 @@ CHANGES: Final = (
     Change(
         since=(10, 0),
         facts={"skips_bind_mounts": True},
-        source="commit 'qga: skip bind mounts in fs list'; 7.2 and 10.0 recorded",
+        source="commit 56ef123777 'qga: skip bind mounts in fs list', pull request qga-pull-2024-12-18; "
+        "7.2 and 10.0 recorded",
     ),
     Change(
         since=(10, 2),
