@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from qgasim.channel import Channel
+from qgasim.channel import KEPT_LIMIT, Channel
 from qgasim.effects import Close, Effect, Wait
 from qgasim.listen import Address, AgentAddress, Stdio, TcpAddress, UnixAddress
 
@@ -50,7 +50,7 @@ class Server:
         self._reads_left = EAGER_READS
         self._is_closed = False
         self._inode: int | None = None
-        #: What the client got since it last sent something.
+        #: What the client got since it last sent something, as far as it can be unread.
         self._sent = b""
         #: How much of what was read is left in the socket, so that to close it is a reset.
         self._peeked = 0
@@ -329,20 +329,19 @@ class Server:
 
     async def _receive(self, sock: socket.socket) -> bytes:
         """Receive something; `trio.ClosedResourceError` if `poke` was called meanwhile."""
+        await self._let_others_run()
         # Who has just been answered often asks again at once: to look a few times, letting other
         # tasks run, costs less than to fall asleep and be woken.
-        if self._reads_left:
-            self._reads_left -= 1
-            # A client on the same processor can ask only now.
-            os.sched_yield()
-        else:
-            self._reads_left = EAGER_READS
-            await trio.lowlevel.checkpoint()
         for _ in range(self._passes):
             try:
-                return sock.recv(RECEIVE_SIZE)
+                data = sock.recv(RECEIVE_SIZE)
             except BlockingIOError:
                 await trio.lowlevel.checkpoint()
+            else:
+                if len(data) == RECEIVE_SIZE:
+                    # It takes a while to work off.
+                    self._reads_left = 0
+                return data
         while not self._is_poked:
             await trio.lowlevel.wait_readable(sock)
             try:
@@ -351,16 +350,26 @@ class Server:
                 continue
         raise trio.ClosedResourceError
 
+    async def _let_others_run(self) -> None:
+        if self._reads_left:
+            self._reads_left -= 1
+            # A client on the same processor can ask only now.
+            os.sched_yield()
+        else:
+            self._reads_left = EAGER_READS
+            await trio.lowlevel.checkpoint()
+
     async def _peek(self, sock: socket.socket) -> bytes:
         """Do as `_receive`, but leave it in the socket until the next time."""
         self._take_peeked(sock)
+        await self._let_others_run()
         while not self._is_poked:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            await trio.lowlevel.wait_readable(sock)
+            # Before any wait: where the guest is late, there is no time for one.
             with contextlib.suppress(BlockingIOError):
                 data = sock.recv(RECEIVE_SIZE, socket.MSG_PEEK)
                 self._peeked = len(data)
                 return data
+            await trio.lowlevel.wait_readable(sock)
         raise trio.ClosedResourceError
 
     def _take_peeked(self, sock: socket.socket) -> None:
@@ -379,7 +388,10 @@ class Server:
                 self._unsent = bytes(left)
                 raise
         if self.channel.keeps_unread:
-            self._sent += data
+            self._sent = (self._sent + data)[-KEPT_LIMIT:]
+        if len(data) >= SEND_SIZE:
+            # A client that reads as fast shall not keep others, and signals, from being seen to.
+            await trio.lowlevel.checkpoint()
 
 
 def _peer(sock: socket.socket) -> int:
@@ -401,7 +413,7 @@ def _has_hung_up(sock: socket.socket) -> bool:
 
 async def _accept(listener: socket.socket) -> socket.socket:
     while True:
-        await trio.lowlevel.wait_readable(listener)
+        # Before any wait: where the guest is late, there is no time for one.
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
             sock, _ = listener.accept()
             sock.setblocking(False)
@@ -409,6 +421,7 @@ async def _accept(listener: socket.socket) -> socket.socket:
                 # A reply that comes in pieces shall be seen to.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
+        await trio.lowlevel.wait_readable(listener)
 
 
 async def _while_open(
