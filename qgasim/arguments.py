@@ -117,6 +117,9 @@ def _first_left(keys: list[str], visited: list[str]) -> str:
     It keeps the names in a GHashTable, filled in the order of the QDict, takes out what it visits,
     and names the first of the rest in the order of that table's slots (glib/ghash.c).
     """
+    if len(keys) == 1:
+        # It may be megabytes long.
+        return keys[0]
     table = _GHashTable()
     for key in hash_order(keys):
         table.insert(key)
@@ -128,19 +131,27 @@ def _first_left(keys: list[str], visited: list[str]) -> str:
 class _GHashTable:
     """The order of a GHashTable of strings (glib 2.74; a removed key leaves `True`)."""
 
-    PRIMES: Final = (1, 2, 3, 7, 13, 31, 61, 127, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749)
+    # The largest primes below the powers of two, up to what 2 Mi tokens can fill (ghash.c, prime_mod).
+    PRIMES: Final = (
+        1, 2, 3, 7, 13, 31, 61, 127, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749,
+        65521, 131071, 262139, 524287, 1048573, 2097143, 4194301,
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.shift = 3
         self.slots: list[str | bool | None] = [None] * 8
         self.count = 0
         self.occupied = 0
+        self._hashes: dict[str, int] = {}
 
     def _home(self, key: str) -> int:
-        value = 5381
-        for byte in key.encode("utf-8", "surrogateescape"):
-            value = value * 33 + (byte - 256 if byte > 127 else byte) & 0xFFFFFFFF
-        return (max(value, 2) * 11 & 0xFFFFFFFF) % self.PRIMES[self.shift]
+        value = self._hashes.get(key)
+        if value is None:
+            value = 5381
+            for byte in key.encode("utf-8", "surrogateescape"):
+                value = value * 33 + (byte - 256 if byte > 127 else byte) & 0xFFFFFFFF
+            self._hashes[key] = value = max(value, 2) * 11 & 0xFFFFFFFF
+        return value % self.PRIMES[self.shift]
 
     def _find(self, key: str) -> int:
         index, step, removed = self._home(key), 0, -1

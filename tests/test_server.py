@@ -369,3 +369,51 @@ def test_a_client_that_asks_without_end_lets_other_tasks_run() -> None:
 
     trio.run(main)
     assert runs > 1000 // (2 * EAGER_READS)
+
+
+def test_a_client_that_reads_as_fast_as_it_asks_lets_other_tasks_run() -> None:
+    server = Server(loads("qgasim: 1").build(), "unused")
+    others: list[int] = []
+
+    async def count() -> None:
+        while True:
+            others.append(0)
+            await trio.lowlevel.checkpoint()
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with ours, theirs:
+            theirs.setblocking(False)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(count)
+                await trio.lowlevel.checkpoint()
+                before = len(others)
+                for _ in range(50):
+                    await server._send(ours, bytes(1 << 16))
+                    assert len(theirs.recv(1 << 16)) == 1 << 16
+                assert len(others) - before > 25
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("faults", ["", "faults: [{kind: reset, on: guest-info}]"])
+def test_clients_are_let_in_and_heard_by_a_guest_that_is_always_late(
+    tmp_path: Path, faults: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, f"{UNIX_LISTEN}\n{faults}") as thread:
+
+        def be_late() -> None:
+            channel = thread.channel
+            assert channel is not None
+            guest = channel.agent.guest
+            guest.is_busy = True
+            monkeypatch.setattr(guest, "next_event", lambda: 0)
+            monkeypatch.setattr(guest, "settle", lambda: None)
+
+        thread.call(be_late)
+        for _ in range(3):
+            with connect(thread.path) as sock:
+                sock.sendall(PING)
+                assert read_line(sock) == PONG

@@ -167,6 +167,37 @@ def test_strings_are_written_as_qemu_writes_them(text: str, written: str) -> Non
     assert encode_string(text) == written
 
 
+@pytest.mark.parametrize(
+    ("written", "meant", "answered"),
+    [
+        ("\u00e9", "\u00e9", "\\u00E9"),
+        ("\\u00e9", "\u00e9", "\\u00E9"),
+        ("\\u0000", "\udcc0\udc80", "\\u0000"),
+        ("\\ud83d\\ude00", "\U0001f600", "\\uD83D\\uDE00"),
+        ("\\n\\/\\'", "\n/'", "\\n/'"),
+        ("a\u00e9", "a\u00e9", "a\\u00E9"),
+        ("a" * 300 + "\u00e9", "a" * 300 + "\u00e9", "a" * 300 + "\\u00E9"),
+    ],
+)
+def test_a_long_string_means_and_is_written_as_a_short_one_does(
+    written: str, meant: str, answered: str
+) -> None:
+    for times in (1, 500):
+        (message,) = MessageReader().feed(b'["' + (written * times).encode() + b'"]')
+        assert message == [meant * times]
+        assert encode_string(meant * times) == f'"{answered * times}"'
+
+
+@pytest.mark.parametrize(
+    "end", ["\ufffe", "\\ud83d", "\\ud83dn", "\\ufdd0", "\\ud83f\\udfff", "\\ude00", "\\x"]
+)
+def test_what_is_wrong_at_the_end_of_a_long_string_is_found(end: str) -> None:
+    for start in ("\u00e9", "\\u00e9", "\\ud83d\\ude00", "\\u0000"):
+        text = start * 500 + end
+        (message,) = MessageReader().feed(b'["' + text.encode() + b'"]')
+        assert isinstance(message, CommandError)
+
+
 def test_a_long_parse_error_is_cut_at_1023_bytes() -> None:
     # json-parser.c, parse_error(): char message[1024].
     (message,) = MessageReader().feed(b"a" * 5000 + b"\n")

@@ -1,6 +1,7 @@
 """Tokens to values: qobject/json-parser.c."""
 
 import re
+from contextlib import suppress
 from typing import Final, TypeAlias, cast
 
 from qgasim.errors import CommandError
@@ -141,21 +142,46 @@ _NON_CHARACTER: Final = re.compile(
 )
 _LOW_SURROGATE: Final = re.compile(rb"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _HEX4: Final = re.compile(rb"[0-9a-fA-F]{4}")
+# Escapes that mean the same to Python, and none that need care: U+0000, surrogates, non-characters.
+_ESCAPES_RUN: Final = re.compile(
+    rb"(?:\\[bfnrt\"'\\]"
+    rb"|\\u(?!0000|[dD][89a-fA-F]|[fF][dD][dDeE]|[fF]{3}[eEfF])[0-9a-fA-F]{4})++"
+)
+_PAIRS_RUN: Final = re.compile(
+    rb"(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD](?![fF]{2}[eEfF])[c-fC-F][0-9a-fA-F]{2})++"
+)
+_NULS_RUN: Final = re.compile(rb"(?:\\u0000)++")
 _NUL: Final = "\udcc0\udc80"
 
 
 def parse_string(token: bytes) -> str:
     if b"\\" not in token and token.isascii():
         return str(memoryview(token)[1:-1], "ascii")
+    if b"\\" not in token:
+        with suppress(UnicodeDecodeError):
+            return _check_characters(str(memoryview(token)[1:-1], "utf-8"))
     parts: list[str] = []
     position, end = 1, len(token) - 1
     while position < end:
         run = _WELL_FORMED.match(token, position, end)
         if run:
-            text = run[0].decode()
-            if _NON_CHARACTER.search(text):
-                raise parse_error("invalid UTF-8 sequence in string")
-            parts.append(text)
+            parts.append(_check_characters(run[0].decode()))
+            position = run.end()
+            continue
+        run = _ESCAPES_RUN.match(token, position, end)
+        if run:
+            parts.append(run[0].decode("unicode_escape"))
+            position = run.end()
+            continue
+        run = _PAIRS_RUN.match(token, position, end)
+        if run:
+            units = run[0].decode("unicode_escape")
+            parts.append(units.encode("utf-16-le", "surrogatepass").decode("utf-16-le"))
+            position = run.end()
+            continue
+        run = _NULS_RUN.match(token, position, end)
+        if run:
+            parts.append(_NUL * (len(run[0]) // 6))
             position = run.end()
             continue
         escape = _ESCAPE.match(token, position)
@@ -173,6 +199,12 @@ def parse_string(token: bytes) -> str:
         else:
             raise parse_error("invalid escape sequence in string")
     return "".join(parts)
+
+
+def _check_characters(text: str) -> str:
+    if _NON_CHARACTER.search(text):
+        raise parse_error("invalid UTF-8 sequence in string")
+    return text
 
 
 def _parse_unicode_escape(token: bytes, position: int) -> tuple[str, int]:

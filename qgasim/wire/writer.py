@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from qgasim.wire.text import codepoint_at, to_bytes
+from qgasim.wire.text import codepoint_at, is_valid, to_bytes
 from qgasim.wire.values import JsonValue
 
 __all__ = ["bucket", "encode", "encode_double", "encode_string", "hash_order"]
@@ -14,8 +14,9 @@ def bucket(key: str) -> int:
     """Give the bucket of a QDict that holds *key*: members come out bucket by bucket."""
     raw = to_bytes(key)
     value = 0x238F13AF * len(raw)
-    for index, byte in enumerate(raw):
-        value += byte << (index * 5 % 24)
+    # Each 24th byte is shifted alike.
+    for index in range(min(24, len(raw))):
+        value += sum(raw[index::24]) << (index * 5 % 24)
     return (1103515243 * value + 12345 & 0xFFFFFFFF) % 512
 
 
@@ -30,6 +31,10 @@ def hash_order(names: Iterable[str]) -> list[str]:
 
 
 _PLAIN: Final = re.compile(r"[ !#-\[\]-~]*+")
+_LONG_PLAIN: Final = re.compile(r"([ !#-\[\]-~]{256,}+)")
+#: Bytes that are not of Python's UTF-8; some of them are of QEMU's.
+_RAW: Final = re.compile("([\udc80-\udcff]+)")
+_KEPT_CHARACTERS: Final = 4096
 _WRITTEN: Final = {
     0x22: '\\"',
     0x5C: "\\\\",
@@ -45,24 +50,58 @@ def encode_string(text: str) -> str:
     """Write *text* as QEMU does: all ASCII, U+FFFD for each sequence that is not UTF-8."""
     if _PLAIN.fullmatch(text):
         return f'"{text}"'
-    raw = to_bytes(text)
-    parts = ['"']
+    if len(text) < 256:
+        return f'"{_write(text)}"'
+    # Every other part is a run of what is written as it is.
+    parts = _LONG_PLAIN.split(text)
+    parts[::2] = map(_write, parts[::2])
+    return f'"{"".join(parts)}"'
+
+
+def _write(text: str) -> str:
+    parts = _RAW.split(text)
+    for index, part in enumerate(parts):
+        parts[index] = _write_raw(to_bytes(part)) if index % 2 else part.translate(_CHARACTERS)
+    return "".join(parts)
+
+
+def _write_raw(raw: bytes) -> str:
+    """Write bytes in which no sequence begins that Python takes."""
+    nuls = len(raw) // 2
+    if raw == b"\xc0\x80" * nuls:
+        return "\\u0000" * nuls
+    parts: list[str] = []
     position = 0
     while position < len(raw):
         codepoint, position = codepoint_at(raw, position)
-        if codepoint < 0:
-            codepoint = 0xFFFD
-        if codepoint in _WRITTEN:
-            parts.append(_WRITTEN[codepoint])
-        elif codepoint > 0xFFFF:
-            high, low = divmod(codepoint - 0x10000, 0x400)
-            parts.append(f"\\u{0xD800 + high:04X}\\u{0xDC00 + low:04X}")
-        elif codepoint < 0x20 or codepoint >= 0x7F:
-            parts.append(f"\\u{codepoint:04X}")
-        else:
-            parts.append(chr(codepoint))
-    parts.append('"')
+        parts.append(_write_character(codepoint))
     return "".join(parts)
+
+
+def _write_character(codepoint: int) -> str:
+    if not is_valid(codepoint):
+        codepoint = 0xFFFD
+    if codepoint in _WRITTEN:
+        return _WRITTEN[codepoint]
+    if codepoint > 0xFFFF:
+        high, low = divmod(codepoint - 0x10000, 0x400)
+        return f"\\u{0xD800 + high:04X}\\u{0xDC00 + low:04X}"
+    if codepoint < 0x20 or codepoint >= 0x7F:
+        return f"\\u{codepoint:04X}"
+    return chr(codepoint)
+
+
+class _Characters(dict[int, str]):
+    """How characters are written; as many as are often written are kept."""
+
+    def __missing__(self, codepoint: int) -> str:
+        text = _write_character(codepoint)
+        if len(self) < _KEPT_CHARACTERS:
+            self[codepoint] = text
+        return text
+
+
+_CHARACTERS: Final = _Characters()
 
 
 def encode_double(value: float, *, is_exact: bool = True) -> str:
