@@ -85,6 +85,29 @@ def test_tools_for_suspending_are_tried_one_after_the_other(
     assert course.guest.power.state == (expected or "running")
 
 
+@pytest.mark.parametrize(
+    ("release", "sleeps"),
+    [
+        ("9.0", True),
+        # Commit 2048129625 (v9.0.0-343) writes by g_file_set_contents(); "qga: correctly write to
+        # /sys/power/state on linux" of August 2025 mends it, on the stable branch of 10.0 as well.
+        ("9.1", False),
+        ("10.0.2", False),
+        ("10.0.13", True),
+        ("10.2", True),
+    ],
+)
+def test_some_releases_cannot_write_the_kernels_file_for_sleeping(
+    release: str, sleeps: bool
+) -> None:
+    course = sleeping(release, systemctl="exit 4")
+    reply = course.say("guest-suspend-ram")
+    course.advance(1)
+    assert (course.guest.power.state == "suspended") == sleeps
+    said = reply["error"]["desc"] if reply else ""
+    assert said.startswith("" if sleeps else "suspend: cannot write to '/sys/power/state': ")
+
+
 # -- files: what the real qemu-ga 7.2 answered for the same --------------------------------------------
 
 
