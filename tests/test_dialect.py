@@ -38,9 +38,13 @@ def test_what_is_no_release_or_an_unknown_one_is_not_found(written: str) -> None
     assert find_dialect(written) is None
 
 
-def test_a_stable_release_has_what_came_to_its_branch() -> None:
-    # docs/versions.md: the flags of truncation came to 7.2.20.
-    flags = [find_dialect(f"7.2.{patch}") for patch in (19, 20)]
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("7.2.19", "7.2.20"), ("10.0.3", "10.0.4"), ("10.1.0", "10.1.1"), ("9.1", "10.2")],
+)
+def test_a_stable_release_has_what_came_to_its_branch(before: str, after: str) -> None:
+    # docs/versions.md: the flags of truncation.
+    flags = [find_dialect(release) for release in (before, after)]
     assert [bool(dialect and dialect.tells_truncated) for dialect in flags] == [False, True]
 
 

@@ -90,11 +90,11 @@ def test_tools_for_suspending_are_tried_one_after_the_other(
     [
         ("9.0", True),
         # Commit 2048129625 (v9.0.0-343) writes by g_file_set_contents(); "qga: correctly write to
-        # /sys/power/state on linux" of August 2025 mends it, on the stable branch of 10.0 as well.
+        # /sys/power/state on linux" of August 2025 mends it in 10.1, and in 10.0.4.
         ("9.1", False),
-        ("10.0.2", False),
-        ("10.0.13", True),
-        ("10.2", True),
+        ("10.0.3", False),
+        ("10.0.4", True),
+        ("10.1", True),
     ],
 )
 def test_some_releases_cannot_write_the_kernels_file_for_sleeping(

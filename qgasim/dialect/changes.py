@@ -212,17 +212,18 @@ CHANGES: Final = (
         "7.2 and 10.0 recorded",
     ),
     Change(
-        since=(10, 2),
-        facts={"tells_truncated": True},
-        source="commit 28c5d27dd4dc; 7.2.22 and 10.0.13 recorded. Which 10.0.x is a guess",
-        stable=((7, 2, 20), (10, 0, 3)),
+        since=(10, 1),
+        facts={"replaces_sys_state": False},
+        source="commit b217d987a3 'qga: correctly write to /sys/power/state on linux' (between 10.1.0-rc2 "
+        "and 10.1.0); announcement of 10.0.4; 10.0.13 recorded",
+        stable=((10, 0, 4),),
     ),
     Change(
         since=(10, 2),
-        facts={"replaces_sys_state": False},
-        source="commit 'qga: correctly write to /sys/power/state on linux' of August 2025; "
-        "10.0.13 recorded. Which 10.0.x is a guess",
-        stable=((10, 0, 4),),
+        facts={"tells_truncated": True},
+        source="commit 28c5d27dd4dc; announcement of 10.0.4, lists of patches for 7.2.20 and 10.1.1; 7.2.22 "
+        "and 10.0.13 recorded",
+        stable=((7, 2, 20), (10, 0, 4), (10, 1, 1)),
     ),
     Change(
         since=(10, 2),
