@@ -37,17 +37,21 @@ def test_a_scenario_in_the_documentation_can_be_built(
         guest.build(HandClock())
 
 
-#: Faults and events in the midst of a sentence or a table.
+#: Faults, events and settings in the midst of a sentence or a table.
 FRAGMENTS = [
     (path.name, text)
     for path in PAGES
-    for text in re.findall(r"`(\{(?:kind|do): [^`]*\})`", path.read_text())
+    for text in re.findall(
+        r"`(\{(?:kind|do): [^`]*\}|(?:agent|guest|nemesis|timeline): [\[{][^`]*)`", path.read_text()
+    )
 ]
 
 
 @pytest.mark.parametrize(("name", "text"), FRAGMENTS)
 def test_a_fault_or_an_event_in_the_documentation_is_right(name: str, text: str) -> None:
-    if text.startswith("{kind"):
+    if not text.startswith("{"):
+        scenario = f"{{qgasim: 1, {text}}}"
+    elif text.startswith("{kind"):
         scenario = f"{{qgasim: 1, faults: [{text}]}}"
     else:
         when = "" if re.search(r"\b(at|after|on): ", text) else ", at: 1s"
