@@ -89,10 +89,10 @@ class Agent:
     """
 
     #: `reader` is kept apart: who reads from the old one must see that it is another.
-    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset(
-        {"options", "_commands", "disturber", "snapshots", "reader", "helpers", "on_exchange"}
-        | {"on_command", "on_change", "journal"}
-    )
+    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({
+        "options", "_commands", "disturber", "snapshots", "reader", "helpers", "journal",
+        "on_exchange", "on_command", "on_change",
+    })  # fmt: skip
 
     def __init__(
         self,
@@ -109,27 +109,29 @@ class Agent:
         #: What it was like earlier.
         self.snapshots = Snapshots(self)
         self.disturber = Disturber(self.options.faults, self, self.options.seed)
+        self.process: Process | None = None
+        #: The uptime at which it is started again, if it is.
+        self.respawn_at: int | None = None
+        #: After how many ns it is to be started when it next ends; None: as the options say.
         self._respawn_after: int | None = None
         #: The next handle's number: kept in a state file, so that it survives the process.
         self.next_handle = FIRST_HANDLE
-        #: Called when a handle was given.
-        self.on_handle: Callable[[], None] = lambda: None
         #: A marker file: an agent killed while frozen starts frozen.
         self.is_frozen = False
-        #: What keeps account of all that is said and done, if anything does.
-        self.journal: Journal | None = None
         #: The uptime of the latest freeze.
         self.frozen_since = 0
+        #: The helper programs that were run, latest last.
+        self.helpers: deque[list[str]] = deque(maxlen=100)
+        #: What keeps account of all that is said and done, if anything does.
+        self.journal: Journal | None = None
         #: Called with each request and its reply (b"" for none).
         self.on_exchange: Callable[[Message, bytes], None] | None = None
         #: Called with the command and the arguments of each request that was read.
         self.on_command: Callable[[str, dict[str, JsonValue]], None] | None = None
         #: Called when the process ends and when it starts, when it freezes and when it thaws.
         self.on_change: Callable[[], None] = lambda: None
-        #: The helper programs that were run, latest last.
-        self.helpers: deque[list[str]] = deque(maxlen=100)
-        self.process: Process | None = None
-        self.respawn_at: int | None = None
+        #: Called when a handle was given.
+        self.on_handle: Callable[[], None] = lambda: None
         guest.agent_version = dialect.full_version
         guest.on_boot = self._boot
         self._reset()

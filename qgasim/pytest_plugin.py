@@ -221,7 +221,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     return result
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Show what clients should not have done, of the tests that did not fail for it."""
     reports = [report for some in terminalreporter.stats.values() for report in some]
     if any("qgasim" in title for report in reports for title, _ in getattr(report, "sections", ())):

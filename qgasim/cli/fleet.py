@@ -17,6 +17,7 @@ from qgasim.threads import Host
 
 if TYPE_CHECKING:
     from qgasim.channel import Channel
+    from qgasim.wire import Message
 
 __all__ = ["serve_fleet"]
 
@@ -27,7 +28,7 @@ def serve_fleet(
     options: argparse.Namespace,
     scenario: Scenario,
     directory: str,
-    writer: Callable[[str], Callable[[Any, bytes], None]] | None,
+    writer: "Callable[[str], Callable[[Message, bytes], None]] | None",
 ) -> None:
     """Serve each guest at ``DIRECTORY/NAME.sock`` until SIGINT or SIGTERM.
 

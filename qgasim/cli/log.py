@@ -4,9 +4,12 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from qgasim.cli.text import complain, readable_bytes
+
+if TYPE_CHECKING:
+    from qgasim.wire import Message
 
 __all__ = ["LiveLog"]
 
@@ -31,8 +34,8 @@ class LiveLog:
         if self._file:
             self.outputs.append(self._file.fileno())
         # Clients repeat themselves, and the agent then gives the same object again.
-        self._last: Any = None
-        self._last_text = b""
+        self._last: Message = None
+        self._last_text = b"null"
 
     def __enter__(self) -> None:
         return
@@ -41,17 +44,17 @@ class LiveLog:
         if self._file is not None:
             self._file.close()
 
-    def writer(self, guest: str) -> Callable[[Any, bytes], None]:
+    def writer(self, guest: str) -> "Callable[[Message, bytes], None]":
         """Give what writes the exchanges of one guest of several, with its name before them."""
         prefix = f"{guest} ".encode()
 
-        def write(request: Any, reply: bytes) -> None:
+        def write(request: "Message", reply: bytes) -> None:
             self._prefix = prefix
             self.write(request, reply)
 
         return write
 
-    def write(self, request: Any, reply: bytes) -> None:
+    def write(self, request: "Message", reply: bytes) -> None:
         """Write an exchange."""
         if request is not self._last:
             self._last, self._last_text = request, self._cut(_show(request))
@@ -80,7 +83,7 @@ class LiveLog:
         return b"%b... (%d bytes)" % (readable_bytes(text[: self.WIDTH]), len(text))
 
 
-def _show(request: Any) -> bytes:
+def _show(request: "Message") -> bytes:
     from qgasim.errors import CommandError
     from qgasim.wire import encode
 

@@ -1,6 +1,5 @@
 """Faults in the bytes of a reply."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 from qgasim.effects import Effect, Wait
@@ -228,5 +227,7 @@ class WrongId(Fault, frozen=True, kw_only=True, tag="wrong_id"):
         """Count on."""
         if not exchange.command.startswith("guest-sync"):
             return effects
-        change: Callable[[Any], Any] = lambda value: value + self.by  # noqa: E731
-        return rewrite_value(effects, change)
+        return rewrite_value(effects, self._count_on)
+
+    def _count_on(self, number: Any) -> Any:
+        return number + self.by
