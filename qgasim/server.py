@@ -8,6 +8,7 @@ checkpoint (trio's own sockets pass the scheduler twice per request).
 """
 
 import contextlib
+import errno
 import math
 import os
 import select
@@ -412,16 +413,25 @@ def _has_hung_up(sock: socket.socket) -> bool:
 
 
 async def _accept(listener: socket.socket) -> socket.socket:
+    has_waited = False
     while True:
         # Before any wait: where the guest is late, there is no time for one.
-        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+        try:
             sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            pass
+        except OSError as error:
+            # Linux wants a free descriptor before it looks whether anybody is there.
+            if has_waited or error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        else:
             sock.setblocking(False)
             if sock.family in (socket.AF_INET, socket.AF_INET6):
                 # A reply that comes in pieces shall be seen to.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
         await trio.lowlevel.wait_readable(listener)
+        has_waited = True
 
 
 async def _while_open(
