@@ -392,3 +392,23 @@ def test_every_kind_of_event_can_be_called_from_python(qga: Any) -> None:
         assert f"-- {kind}" in qga.transcript(1) + qga.transcript(3)
         qga.revert(to="s")
     assert qga.state == "up"
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "guest: {power: {boot_time: 0s}}\ntimeline: [{do: reboot, at: 13s}, {do: reboot, on: up}]",
+        "timeline: [{do: suspend, at: 13s}, {do: wake, on: suspended}, {do: suspend, on: up}]",
+        """\
+guest: {power: {boot_time: 0s}}
+timeline: [{do: power_off, at: 13s}, {do: power_on, on: off}, {do: power_off, on: up}]""",
+    ],
+    ids=["reboots", "sleep and wake", "off and on"],
+)
+def test_events_that_bring_each_other_about_in_no_time_leave_a_look_its_end(scenario: str) -> None:
+    course = Course(scenario)
+    for _ in range(3):
+        course.advance(2)
+        due = course.channel.next_event()
+        assert due is not None
+        assert due <= course.clock.now

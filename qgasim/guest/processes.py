@@ -528,6 +528,11 @@ class Processes:
             at = max(at, due)
 
     @property
+    def is_late(self) -> bool:
+        """Whether the last look left something undone that was due."""
+        return self._late is not None
+
+    @property
     def is_active(self) -> bool:
         """Whether a process may go on: by time, or because it can."""
         return any(
