@@ -5,6 +5,7 @@ guest-sync-delimited marks where the answers to its own requests begin.
 """
 
 import json
+import os
 import random
 import select
 import socket
@@ -106,8 +107,8 @@ class SyncClient:
         ClientError: nobody answers; and from `call`, an error reply.
     """
 
-    def __init__(self, path: str, timeout: float = 5.0) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], timeout: float = 5.0) -> None:
+        self.path = path = os.fspath(path)
         self.timeout = timeout
         self._lines = Lines()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -55,13 +55,17 @@ class Host:
         if self._error is not None and error is None:
             raise self._error
 
-    def serve(self, channel: Channel, address: Address | str) -> Server:
+    def serve(self, channel: Channel, address: Address | str | os.PathLike[str]) -> Server:
         """Serve a guest until `stop` is called.
 
         Raises:
             ListenError: the address cannot be listened on.
             ServerError: the thread is not there any more.
+            TypeError: what is to be served is no channel.
         """
+        _check_channel(channel)
+        if isinstance(address, os.PathLike):
+            address = os.fspath(address)
         server = Server(channel, address)
         self._ended[server] = threading.Event()
 
@@ -195,13 +199,19 @@ class Host:
             await trio.sleep_forever()
 
 
+def _check_channel(channel: object) -> None:
+    if not isinstance(channel, Channel):
+        found = type(channel).__name__
+        raise TypeError(f"expected a channel, as Scenario.build() gives, found a {found}")
+
+
 class ServerThread:
     """A guest that is served in a thread of its own.
 
     A context manager; what goes wrong in the server is raised at its end.
     """
 
-    def __init__(self, channel: Channel, address: Address | str) -> None:
+    def __init__(self, channel: Channel, address: Address | str | os.PathLike[str]) -> None:
         self.channel = channel
         self._address = address
         self._host: Host | None = None
@@ -228,17 +238,24 @@ class ServerThread:
     @property
     def address(self) -> Address:
         """Where clients connect."""
-        assert self._server
-        return self._server.address
+        return self._served()[1].address
 
     @property
     def path(self) -> str:
         """The path of the unix socket."""
-        assert isinstance(self.address, UnixAddress)
-        return self.address.path
+        address = self.address
+        if not isinstance(address, UnixAddress):
+            raise ServerError(f"{address}: there is no path (`address` says where it is served)")
+        return address.path
 
     def call(self, function: Callable[[], T]) -> T:
         """Call *function* in the server's thread, between two requests."""
-        assert self._host
-        assert self._server
-        return self._host.call(self._server, function)
+        host, server = self._served()
+        return host.call(server, function)
+
+    def _served(self) -> tuple[Host, Server]:
+        if self._host is None or self._server is None:
+            raise ServerError(
+                "it is not served yet: that begins with the block, as in `with thread:`"
+            )
+        return self._host, self._server

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,10 +35,10 @@ class Client:
         ClientError: the agent is not there or hangs up; and from `call`, an error reply.
     """
 
-    def __init__(self, path: str | trio.abc.Stream) -> None:
-        self.path = path if isinstance(path, str) else "the stream"
+    def __init__(self, path: str | os.PathLike[str] | trio.abc.Stream) -> None:
+        self._given = path if isinstance(path, trio.abc.Stream) else None
+        self.path = "the stream" if isinstance(path, trio.abc.Stream) else os.fspath(path)
         self._lines = Lines()
-        self._given = None if isinstance(path, str) else path
         self._stream: trio.abc.Stream
 
     async def __aenter__(self) -> Self:

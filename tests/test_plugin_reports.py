@@ -280,6 +280,7 @@ MARKERS = {
     "qgasim_matrix(agent=['5.2'])": "no such key 'agent' (did you mean 'agents'?)",
     "qgasim_matrix(agents='5.2')": "agents: expected a list of them, found '5.2'",
     "qgasim_matrix(agents=[])": "agents: expected a list of them, found []",
+    "qgasim_matrix()": "nothing is given to combine (expected agents or scenarios)",
 }
 
 
@@ -296,6 +297,26 @@ def test_a_wrong_marker_is_an_error_when_tests_are_collected(run: Run) -> None:
         (line,) = [line for line in lines if line.startswith(f"test_{number}.py::test_it: ")]
         assert line.startswith(f"test_{number}.py::test_it: @pytest.mark.{name}")
         assert text in line
+    assert "qgasim/testing" not in result.stdout.str()
+
+
+def test_a_guest_that_is_no_mapping_fails_its_test_in_a_line(run: Run) -> None:
+    result = run(
+        """
+import pytest
+
+@pytest.mark.qgasim(guest="db1")
+def test_it(qga):
+    pass
+
+def test_factory(qga_factory):
+    with pytest.raises(TypeError, match="^qga_factory.. takes 0 positional arguments"):
+        qga_factory("debian-12")
+"""
+    )
+    result.assert_outcomes(errors=1, passed=1)
+    text = "@pytest.mark.qgasim: guest: expected a mapping, found 'db1'"
+    assert text in result.stdout.str()
     assert "qgasim/testing" not in result.stdout.str()
 
 

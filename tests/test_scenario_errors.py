@@ -58,6 +58,10 @@ guest:
         "extends: debian-12\n[a]: 1",
         ["f:2:1: a key must be a text"],
     ),
+    "a version that is a text": (
+        "qgasim: '1'",
+        ["f:1:9: qgasim: expected one of 1, found '1' (write it without quotes)"],
+    ),
     "another version": ("qgasim: 2", ["f:1:9: qgasim: expected one of 1, found a number (2)"]),
     "a wrong choice": (
         "agent: {channel: virtio}",

@@ -13,10 +13,12 @@ import pytest
 import trio
 
 from qgasim.client import SyncClient
-from qgasim.errors import ClientError, ListenError
-from qgasim.scenario import loads
+from qgasim.errors import ClientError, ListenError, ServerError
+from qgasim.listen import TcpAddress
+from qgasim.scenario import load, loads
 from qgasim.server import EAGER_READS, Server, serve
 from qgasim.threads import ServerThread
+from qgasim.trio_client import Client
 from tests.serving import PATIENCE, connect, read_line, serving
 
 PING = b'{"execute":"guest-ping"}\n'
@@ -279,6 +281,33 @@ def test_call_runs_in_the_thread_of_the_server(tmp_path: Path) -> None:
         name = thread.call(lambda: threading.current_thread().name)
     assert name == "qgasim"
     assert threading.current_thread().name != "qgasim"
+
+
+def test_paths_may_be_objects(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with ServerThread(load("debian-12").build(), path) as thread:
+        assert thread.path == str(path)
+        with SyncClient(path) as client:
+            assert client.call("guest-ping") == {}
+
+        async def call() -> Any:
+            async with Client(path) as client:
+                return await client.call("guest-ping")
+
+        assert trio.run(call) == {}
+
+
+def test_a_thread_that_cannot_serve_says_so(tmp_path: Path) -> None:
+    scenario: Any = load("debian-12")
+    with pytest.raises(TypeError, match=r"as Scenario.build\(\) gives, found a Scenario"):
+        ServerThread(scenario, tmp_path / "s").__enter__()
+    thread = ServerThread(scenario.build(), TcpAddress("127.0.0.1", 0))
+    with pytest.raises(ServerError, match="it is not served yet"):
+        _ = thread.path
+    with pytest.raises(ServerError, match="it is not served yet"):
+        thread.call(lambda: None)
+    with thread, pytest.raises(ServerError, match="there is no path"):
+        _ = thread.path
 
 
 def test_call_gives_back_what_is_raised_and_the_server_goes_on(tmp_path: Path) -> None:

@@ -213,7 +213,9 @@ class Decoder:
             if isinstance(value, str) and isinstance(node, ScalarNode) and node.value == value:
                 return value
         known = ", ".join(str(value) for value in values)
-        hint = did_you_mean(str(found), [str(v) for v in values])
+        words = [str(value) for value in values]
+        is_quoted = found in words
+        hint = " (write it without quotes)" if is_quoted else did_you_mean(str(found), words)
         raise Fault(node, path, f"expected one of {known}, found {kind_of(node)}{hint}")
 
     def _union(self, node: Node, members: tuple[Any, ...], path: str) -> Any:

@@ -87,6 +87,8 @@ def check_marker(
     known = _KEYS if name == "qgasim" else _MATRIX_KEYS
     if arguments:
         raise ScenarioError(f"{marker} takes keywords only, as in {known[0]}=...")
+    if name == "qgasim_matrix" and not settings:
+        raise ScenarioError(f"{marker}: nothing is given to combine (expected agents or scenarios)")
     for key, value in settings.items():
         if key not in known:
             raise ScenarioError(f"{marker}: no such key '{key}'{did_you_mean(key, known)}")
@@ -243,9 +245,12 @@ def make_wish(
     base = base or Wish()
     scenario, agent = wanted.get("scenario"), wanted.get("agent")
     overrides = {name: wanted[name] for name in _OVERRIDES if wanted.get(name) is not None}
-    if files := cast("dict[str, Any]", overrides.get("guest") or {}).get("files"):
+    guest = overrides.get("guest")
+    # What is no mapping is told when it is read.
+    if isinstance(guest, dict) and "files" in guest:
+        guest = cast("dict[str, Any]", guest)
         directory = Path.cwd() if beside is None else beside.parent
-        overrides["guest"] = {**overrides["guest"], "files": _from(files, directory)}
+        overrides["guest"] = {**guest, "files": _from(guest["files"], directory)}
     return Wish(
         scenario=base.scenario if scenario is None else _find(scenario, MARKER, beside),
         agent=base.agent if agent is None else str(agent),
