@@ -35,7 +35,8 @@ class Channel:
     ends_when_sending_ends: bool = False
     #: Whether replies that a client left unread go to the next one.
     keeps_unread: bool = False
-    #: Whether each reply is written by itself, so that a client that reads none is soon waited for.
+    #: Whether a client that falls behind gets each reply in a write of its own: many small writes fill a
+    #: socket sooner than a large one.
     writes_singly: bool = False
 
     def __init__(self, agent: Agent) -> None:

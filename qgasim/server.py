@@ -9,12 +9,14 @@ checkpoint (trio's own sockets pass the scheduler twice per request).
 
 import contextlib
 import errno
+import fcntl
 import math
 import os
 import select
 import socket
 import struct
 import sys
+import termios
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Final, TypeVar
@@ -30,6 +32,8 @@ __all__ = ["Server", "serve"]
 T = TypeVar("T")
 #: Replies are joined up to this size before they are sent.
 SEND_SIZE: Final = 1 << 16
+#: The same where it counts how many there are: fewer than fill a socket when written one by one.
+FEW_SIZE: Final = 1 << 11
 RECEIVE_SIZE: Final = 1 << 16
 EAGER_PASSES: Final = 6
 #: So many requests that came at once are read before other tasks are let run.
@@ -295,7 +299,7 @@ class Server:
     async def _perform(self, sock: socket.socket, effects: Iterator[Effect]) -> bool:
         """Do *effects* in order; whether the connection goes on."""
         out = b""
-        size = 1 if self.channel.writes_singly else SEND_SIZE
+        size = _few_if_unread(sock) if self.channel.writes_singly else SEND_SIZE
         try:
             for effect in effects:
                 if type(effect) is bytes:
@@ -303,6 +307,8 @@ class Server:
                     if len(out) >= size:
                         await self._send(sock, out)
                         out = b""
+                        if self.channel.writes_singly:
+                            size = _few_if_unread(sock)
                     continue
                 if out:
                     await self._send(sock, out)
@@ -403,6 +409,12 @@ def _peer(sock: socket.socket) -> int:
 
 def _is_of_this_process(sock: socket.socket) -> bool:
     return sock.family == socket.AF_UNIX and _peer(sock) == os.getpid()
+
+
+def _few_if_unread(sock: socket.socket) -> int:
+    """Give up to what size replies are joined for a client that shall be waited for if it falls behind."""
+    (unread,) = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))
+    return 1 if unread else FEW_SIZE
 
 
 def _has_hung_up(sock: socket.socket) -> bool:
