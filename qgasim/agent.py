@@ -417,6 +417,8 @@ class Agent:
         name = request.get("execute")
         arguments = request.get("arguments")
         count = len(request)
+        if "id" in request and self.dialect.echoes_id:
+            count -= 1
         if not (type(name) is str and (count == 1 or (count == 2 and type(arguments) is dict))):
             check_envelope(request, has_id=self.dialect.echoes_id)
         assert isinstance(name, str)
