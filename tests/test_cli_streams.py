@@ -186,6 +186,26 @@ def test_it_serves_without_any_standard_stream(tmp_path: Path) -> None:
     assert shell(command + wait + call) == (0, "{}\n")
 
 
+def test_a_signal_before_anybody_can_connect_leaves_no_directory_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    program = (
+        "import os, signal, sys\n"
+        "from qgasim.cli import main, serve\n"
+        "def end(*_):\n"
+        "    assert len(os.listdir(os.environ['TMPDIR'])) == 1\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "serve._serve_at = end\n"
+        "sys.exit(main([]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    # 128 and the number of SIGTERM, as a shell has it.
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (143, "", [])
+
+
 @pytest.mark.parametrize("name", ["scenarios", "serve"])
 def test_an_interrupt_while_modules_are_imported_gives_no_traceback(name: str) -> None:
     program = (

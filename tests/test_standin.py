@@ -65,7 +65,18 @@ def test_a_scenario_says_its_release_but_the_environment_overrules_it(tmp_path: 
     assert version == "QEMU Guest Agent 10.0.13\n"
     wrong = call("-V", QGASIM_AGENT="2.0")
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert ": agent.release: " in wrong.stderr
+    assert ": QGASIM_AGENT: agent.release: no such release: '2.0' " in wrong.stderr
+
+
+def test_an_interrupt_before_it_takes_signals_ends_it_without_a_word() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from qgasim import standin\n"
+        "standin._dialect = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.exit(standin.main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -166,11 +167,18 @@ def _directory() -> Generator[str]:
     """Have a directory for sockets, which goes with all that is in it."""
     from qgasim.listen import make_directory
 
+    # Who serves takes signals; one that comes before that must not leave the directory behind.
+    before = signal.signal(signal.SIGTERM, _end)
     directory = make_directory("qgasim-")
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:

@@ -5,6 +5,7 @@ release of ``QGASIM_AGENT``. What it does is what qga/main.c does, its texts are
 """
 
 import os
+import signal
 import sys
 
 from qgasim.dialect import Dialect, find_dialect
@@ -26,6 +27,8 @@ __all__ = ["main"]
 def main() -> int:
     """Be qemu-ga; give the exit status."""
     log = Log()
+    # Until somebody takes signals they end it without a word, as any program in C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         dialect = _dialect()
         config = _configure(dialect, log)

@@ -9,7 +9,7 @@ from qgasim import DEFAULT_SCENARIO
 from qgasim.agent import Agent
 from qgasim.channel import Channel
 from qgasim.errors import QgaSimError
-from qgasim.scenario import Blueprint, load
+from qgasim.scenario import Blueprint, load, remember_place
 from qgasim.scenario.shares import Share, parse_share
 from qgasim.standin.config import PORT_METHODS, Config
 
@@ -27,6 +27,7 @@ def plan(*, has_port: bool = False) -> Blueprint:
     scenario = load(os.environ.get("QGASIM_SCENARIO") or DEFAULT_SCENARIO)
     if release := os.environ.get("QGASIM_AGENT"):
         scenario.agent.release = release
+        remember_place(scenario, "agent.release", "QGASIM_AGENT")
     # A port that was opened is as slow as it is: it is not to be slowed down as isa-serial is.
     scenario.agent.channel = "virtio-serial" if has_port else "unix-listen"
     return Blueprint(scenario)
