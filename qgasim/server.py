@@ -346,8 +346,7 @@ class Server:
                 await trio.lowlevel.checkpoint()
             else:
                 if len(data) == RECEIVE_SIZE:
-                    # It takes a while to work off.
-                    self._reads_left = 0
+                    self._reads_left = 0  # It takes a while to work off.
                 return data
         while not self._is_poked:
             await trio.lowlevel.wait_readable(sock)
@@ -371,8 +370,7 @@ class Server:
         self._take_peeked(sock)
         await self._let_others_run()
         while not self._is_poked:
-            # Before any wait: where the guest is late, there is no time for one.
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(BlockingIOError):  # Before any wait: as in _accept().
                 data = sock.recv(RECEIVE_SIZE, socket.MSG_PEEK)
                 self._peeked = len(data)
                 return data
@@ -396,8 +394,7 @@ class Server:
                 raise
         if self.channel.keeps_unread:
             self._sent = (self._sent + data)[-KEPT_LIMIT:]
-        if len(data) >= SEND_SIZE:
-            # A client that reads as fast shall not keep others, and signals, from being seen to.
+        if len(data) >= SEND_SIZE:  # A client that reads as fast does not keep out signals.
             await trio.lowlevel.checkpoint()
 
 
@@ -449,9 +446,12 @@ async def _accept(listener: socket.socket) -> socket.socket:
 async def _while_open(
     copy: Callable[[trio.SocketStream], Awaitable[None]], stream: trio.SocketStream
 ) -> None:
-    # The other end may be closed with something unread in it.
-    with contextlib.suppress(trio.BrokenResourceError):
-        await copy(stream)
+    # The other end may be closed with something unread in it, or with this end's other task.
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        try:
+            await copy(stream)
+        except OSError:
+            await stream.aclose()  # Who gave the stream has left.
 
 
 async def _copy_input(stream: trio.SocketStream) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -20,6 +21,7 @@ import pytest
 
 from qgasim import __version__
 from qgasim.cli import main
+from qgasim.cli.log import LiveLog
 from qgasim.cli.parser import COMMANDS, Parser
 from qgasim.client import SyncClient
 from qgasim.scenario import load
@@ -794,3 +796,25 @@ def test_a_guest_ends_with_the_process_that_started_it() -> None:
     while os.path.exists(path) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not os.path.exists(path)
+
+
+def test_a_live_log_that_nobody_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LiveLog, "PATIENCE", 0)
+    log = LiveLog(None, in_full=True, is_quiet=True)
+    reader, writer = os.pipe()
+    try:
+        log.outputs = [writer]
+        for _ in range(100):
+            log.write({"execute": "guest-ping"}, bytes(1 << 16))
+        assert log.outputs == [writer]
+        while select.select([reader], [], [], 0)[0]:
+            os.read(reader, 1 << 20)
+        log.write({"execute": "guest-ping"}, b"{}")
+        said = os.read(reader, 1 << 16)
+        assert said.startswith(b"(")
+        assert b" exchanges are missing: nobody read the log)\n> " in said
+        log.write({"execute": "guest-ping"}, b"{}")
+        assert os.read(reader, 1 << 16).startswith(b"> ")
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -225,7 +225,7 @@ RESTRICTED: dict[str, set[str]] = {
         "standin.activation",
         "standin.process",
     },
-    "select": {"client", "server"},
+    "select": {"cli.log", "client", "server"},
     "threading": {"threads"},
     "subprocess": set(),
     "asyncio": set(),

@@ -99,3 +99,20 @@ def test_a_guest_on_the_standard_input_ends_by_a_signal() -> None:
         assert process.stdout.readline() == PONG
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
+
+
+def test_who_closes_the_standard_output_ends_the_server() -> None:
+    command = [sys.executable, "-m", "qgasim", "--listen", "stdio", "--quiet"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdin.write(PING)
+        program.stdin.flush()
+        assert program.stdout.readline() == PONG
+        program.stdout.close()
+        program.stdin.write(PING)
+        program.stdin.flush()
+        assert program.wait(PATIENCE) == 0
+        assert b"Traceback" not in program.stderr.read()

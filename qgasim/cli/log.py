@@ -1,6 +1,7 @@
 """The live log: what clients ask and are answered, on standard error and in a file."""
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,8 @@ class LiveLog:
     """The live log: a line for each request and its reply."""
 
     WIDTH: Final = 160
+    #: How long is waited for who reads it, in ms; once.
+    PATIENCE: Final = 500
 
     def __init__(self, path: str | None, *, in_full: bool, is_quiet: bool) -> None:
         from qgasim.errors import QgaSimError
@@ -33,6 +36,8 @@ class LiveLog:
         self.outputs = [] if is_quiet or sys.stderr is None else [sys.stderr.fileno()]
         if self._file:
             self.outputs.append(self._file.fileno())
+        #: How many exchanges could not be written, by output, since something could.
+        self._missed: dict[int, int] = {}
         # Clients repeat themselves, and the agent then gives the same object again.
         self._last: Message = None
         self._last_text = b"null"
@@ -63,9 +68,24 @@ class LiveLog:
         text = b"%b> %b\n%b< %b\n" % (before, self._last_text, before, shown)
         for output in self.outputs:
             try:
-                os.write(output, text)
+                self._write_to(output, text)
             except OSError as error:
                 self._give_up(output, error)
+
+    def _write_to(self, output: int, text: bytes) -> None:
+        """Write, but do not wait long for who does not read: clients and signals would wait, too."""
+        poll = select.poll()
+        poll.register(output, select.POLLOUT)
+        missed = self._missed.get(output, 0)
+        if missed:
+            text = b"(%d exchanges are missing: nobody read the log)\n" % missed + text
+        while text:
+            if not poll.poll(0 if missed else self.PATIENCE):
+                self._missed[output] = missed + 1
+                return
+            # A pipe that takes anything takes so much.
+            text = text[os.write(output, text[: select.PIPE_BUF]) :]
+        self._missed[output] = 0
 
     def _give_up(self, output: int, error: OSError) -> None:
         """Write to *output* no more, and say so if that is not where it would be said."""
