@@ -256,7 +256,6 @@ RESTRICTED: dict[str, set[str]] = {
 }
 #: Modules longer than 500 lines, and why.
 LONG: dict[str, str] = {
-    "guest.files": "the calls of a kernel on paths and open files: one class",
     "guest.processes": "a process, and the table of all of them",
 }
 LIMIT = 500

@@ -12,8 +12,8 @@ from qgasim.agent import Agent
 from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
-from qgasim.guest.files import Mount
 from qgasim.guest.sysfs import directory_order
+from qgasim.guest.tree import Mount
 from qgasim.refusals import refuse_frozen
 from qgasim.registry import LINUX, Family, Version, command
 from qgasim.schema import Since, UInt64

@@ -1,8 +1,7 @@
-"""The guest's files: mounted volumes and the paths through them.
+"""The guest's files: what processes do with paths and open files.
 
-Paths are walked here as the kernel walks them (component by component, over mounts, links and
-``..``), because pyfakefs resolves ``..`` in the text; every refusal is an `OSError` with the
-kernel's errno. All callers are root: permission bits decide only what may be executed.
+Every refusal is an `OSError` with the kernel's errno. All callers are root: permission bits decide
+only what may be executed.
 """
 
 import errno
@@ -11,7 +10,6 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import Struct
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 
 from qgasim.guest.nodes import (
@@ -24,19 +22,16 @@ from qgasim.guest.nodes import (
     Volume,
     WouldBlock,
     count_link,
-    encode_name,
     os_error,
 )
 from qgasim.guest.openfiles import OpenFile, PipeEnd
 from qgasim.guest.share import SharedDirectory
+from qgasim.guest.tree import Mount, Place, Tree, check_path
 
-__all__ = ["Files", "Mount", "Place"]
+__all__ = ["Files"]
 
-NAME_MAX: Final = 255
-PATH_MAX: Final = 4096
 #: What a file takes of the host's memory, whatever is in it.
 NODE_SIZE: Final = 2048
-MAX_LINKS: Final = 40
 #: The numbers of /dev/tty.
 TTY: Final = (5, 0)
 
@@ -44,158 +39,14 @@ TTY: Final = (5, 0)
 _NO_NAMES: Final[tuple[list[str], ...]] = ([], ["."], [".."])
 
 
-class Mount(Struct, eq=False):
-    """A volume, or a directory of one, at a place in the tree."""
-
-    volume: Volume
-    path: str
-    root: FakeDirectory
-    options: str = "rw,relatime"
-    #: The directory that it covers; None for ``/``.
-    covers: FakeDirectory | None = None
-
-    @property
-    def is_read_only(self) -> bool:
-        """Whether the kernel refuses writes here with EROFS."""
-        return "ro" in self.options.split(",")
-
-
-class Place(Struct):
-    """Where a path leads: the directory, the name in it, and what is there now, if anything."""
-
-    mount: Mount
-    directory: FakeDirectory
-    name: str
-    node: FakeFile | None
-    path: str
-
-
-class Files:
+class Files(Tree):
     """The tree of mounted volumes, and what processes do with paths in it."""
 
     def __init__(self, root: Volume, clock: Callable[[], int], options: str) -> None:
+        super().__init__(root, options)
         self._now = clock
-        #: In the order of mounting, as in /proc/self/mounts.
-        self.mounts: list[Mount] = [Mount(root, "/", root.root, options)]
-        self._covered: dict[int, Mount] = {}
         #: Whether a running program's file must not be written (ETXTBSY); set by `Processes`.
         self.is_running: Callable[[str], bool] = lambda _path: False
-        #: Told how many names of a path are walked; set by `Processes`.
-        self.on_walk: Callable[[int], None] = lambda _count: None
-
-    # -- paths ---------------------------------------------------------------------------
-
-    def locate(
-        self, path: str, cwd: str = "/", *, follow: bool = True, parent: bool = False
-    ) -> Place:
-        """Walk *path*; the last component may be missing, all others must be there.
-
-        *follow* says whether a link as last component is followed; *parent* asks for a place in
-        which an entry can be made, so that ``..`` and ``/`` are refused with EEXIST.
-        """
-        _check_path(path)
-        if not path:
-            raise os_error(errno.ENOENT, path)
-        if len(encode_name(path)) >= PATH_MAX:
-            raise os_error(errno.ENAMETOOLONG, path)
-        root = self.mounts[0]
-        # What has been walked: name, mount and directory, from / on.
-        trail: list[tuple[str, Mount, FakeDirectory]] = [("", root, root.root)]
-        todo = self._components(path)
-        if not path.startswith("/"):
-            todo = self._components(cwd) + todo
-        todo.reverse()
-        self.on_walk(len(todo))
-        links = 0
-        must_be_directory = path.endswith("/")
-        while todo:
-            name = todo.pop()
-            _, mount, directory = trail[-1]
-            if name == ".":
-                continue
-            if name == "..":
-                if len(trail) > 1:
-                    trail.pop()
-                continue
-            if len(encode_name(name)) > NAME_MAX:
-                raise os_error(errno.ENAMETOOLONG, path)
-            found: FakeFile | Unmade | None = directory.entries.get(name)
-            if isinstance(found, Unmade):
-                found = directory.entries[name] = found.make(name)
-            node = found
-            is_last = not todo
-            if node is None:
-                if is_last:
-                    return Place(mount, directory, name, None, self._join(trail, name))
-                raise os_error(errno.ENOENT, path)
-            if isinstance(node, Link) and (follow or not is_last or must_be_directory):
-                links += 1
-                if links > MAX_LINKS:
-                    raise os_error(errno.ELOOP, path)
-                target = node.target
-                if target.startswith("/"):
-                    del trail[1:]
-                if target.endswith("/"):
-                    todo.append(".")
-                todo += reversed(self._components(target))
-                continue
-            if isinstance(node, FakeDirectory):
-                over = self._covered.get(id(node))
-                if over is not None:
-                    mount, node = over, over.root
-                    if mount.volume.populate is not None:
-                        populate, mount.volume.populate = mount.volume.populate, None
-                        populate()
-                if is_last and not parent:
-                    return Place(mount, directory, name, node, self._join(trail, name))
-                trail.append((name, mount, node))
-                if is_last:
-                    break
-                continue
-            if not is_last or must_be_directory:
-                raise os_error(errno.ENOTDIR, path)
-            return Place(mount, directory, name, node, self._join(trail, name))
-        name, mount, directory = trail[-1]
-        if parent:
-            raise os_error(errno.EEXIST, path)
-        above = trail[-2][2] if len(trail) > 1 else directory
-        return Place(mount, above, name, directory, self._join(trail[:-1], name))
-
-    @staticmethod
-    def _components(path: str) -> list[str]:
-        """Give the names in *path*; ``.`` is one of them, for before it there must be a directory."""
-        return [name for name in path.split("/") if name]
-
-    @staticmethod
-    def _join(trail: list[tuple[str, Mount, FakeDirectory]], name: str) -> str:
-        return "/".join([part for part, _, _ in trail] + [name]) or "/"
-
-    def get(self, path: str, cwd: str = "/", *, follow: bool = True) -> FakeFile:
-        """Give what is at *path*; ENOENT if nothing is."""
-        node = self.locate(path, cwd, follow=follow).node
-        if node is None:
-            raise os_error(errno.ENOENT, path)
-        return node
-
-    def find(self, path: str, cwd: str = "/", *, follow: bool = True) -> FakeFile | None:
-        """Give what is at *path*, None if that is nothing for whatever reason."""
-        try:
-            return self.locate(path, cwd, follow=follow).node
-        except OSError:
-            return None
-
-    def exists(self, path: str, cwd: str = "/") -> bool:
-        """Whether *path* leads to anything."""
-        return self.find(path, cwd) is not None
-
-    def is_dir(self, path: str, cwd: str = "/") -> bool:
-        """Whether *path* leads to a directory."""
-        return isinstance(self.find(path, cwd), FakeDirectory)
-
-    def can_execute(self, path: str, cwd: str = "/") -> bool:
-        """Whether root may execute *path*: a regular file with an x bit."""
-        node = self.find(path, cwd)
-        return node is not None and stat.S_ISREG(node.st_mode) and bool(node.st_mode & 0o111)
 
     # -- whole files -----------------------------------------------------------------------
 
@@ -214,7 +65,7 @@ class Files:
         """Make *path* hold *data*; *mode* is for a new file."""
         if not isinstance(data, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"expected bytes, as in b'hello' or text.encode(), found {data!r:.80}")
-        _check_path(path)
+        check_path(path)
         _check_mode(mode)
         file = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode, cwd)
         try:
@@ -522,64 +373,10 @@ class Files:
         if self.find(path, follow=False) is not None:
             self.remove_tree(path)
 
-    # -- mounts ------------------------------------------------------------------------------
-
-    def mount(self, volume: Volume, path: str, options: str = "rw,relatime") -> Mount:
-        """Mount *volume* on the directory *path*."""
-        return self._mount(Mount(volume, "", volume.root, options), path)
-
-    def bind(self, source: str, path: str) -> Mount:
-        """Make the directory *source* appear at *path*, too."""
-        place = self.locate(source)
-        if not isinstance(place.node, FakeDirectory):
-            raise os_error(errno.ENOTDIR, source)
-        return self._mount(Mount(place.mount.volume, "", place.node, place.mount.options), path)
-
-    def _mount(self, mount: Mount, path: str) -> Mount:
-        place = self.locate(path)
-        if place.node is None:
-            raise os_error(errno.ENOENT, path)
-        if not isinstance(place.node, FakeDirectory):
-            raise os_error(errno.ENOTDIR, path)
-        mount.path = place.path
-        mount.covers = place.node
-        self._covered[id(place.node)] = mount
-        self.mounts.append(mount)
-        return mount
-
-    def find_mount(self, path: str) -> Mount | None:
-        """Give the topmost mount at exactly *path*."""
-        for mount in reversed(self.mounts):
-            if mount.path == path:
-                return mount
-        return None
-
-    def unmount(self, mount: Mount) -> None:
-        """Take *mount* away; EBUSY if something is mounted in it or open on it."""
-        below = "/" if mount.path == "/" else mount.path + "/"
-        if any(m is not mount and m.path.startswith(below) for m in self.mounts):
-            raise os_error(errno.EBUSY, mount.path)
-        if mount.root is mount.volume.root and mount.volume.open_count:
-            raise os_error(errno.EBUSY, mount.path)
-        self.mounts.remove(mount)
-        del self._covered[id(mount.covers)]
-
-    def detach(self, mount: Mount) -> None:
-        """Take *mount* away with what is mounted in it, busy or not, as a lazy unmount does."""
-        below = mount.path.rstrip("/") + "/"
-        for gone in [m for m in self.mounts if m is mount or m.path.startswith(below)]:
-            self.mounts.remove(gone)
-            self._covered.pop(id(gone.covers), None)
-
     def add_device(self, path: str, major: int, minor: int, size: int | None = None) -> None:
         """Make a device node; *size*: a block device's bytes."""
         mode = (stat.S_IFCHR | 0o666) if size is None else (stat.S_IFBLK | 0o660)
         self.mknod(path, lambda name, volume: Device(name, mode, volume, major, minor, size))
-
-
-def _check_path(path: str) -> None:
-    if not isinstance(path, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"expected the path of a file of the guest as a str, found {path!r}")
 
 
 def _check_mode(mode: int) -> None:

@@ -6,9 +6,9 @@ from typing import Final
 from msgspec import Struct
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 
-from qgasim.guest.files import Mount
 from qgasim.guest.nodes import Device, Generated, Link, Regular, Volume, os_error
 from qgasim.guest.processes import Process
+from qgasim.guest.tree import Mount
 
 __all__ = [
     "Inode",

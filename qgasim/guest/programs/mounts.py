@@ -6,7 +6,6 @@ from typing import Final
 
 from pyfakefs.fake_file import FakeDirectory
 
-from qgasim.guest.files import Mount
 from qgasim.guest.nodes import Device, os_error
 from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick
@@ -21,6 +20,7 @@ from qgasim.guest.programs.mounting import (
 )
 from qgasim.guest.programs.options import parse, usage_error
 from qgasim.guest.programs.registry import program
+from qgasim.guest.tree import Mount
 
 __all__: list[str] = []
 

@@ -5,7 +5,6 @@ from typing import Final
 
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 
-from qgasim.guest.files import Mount
 from qgasim.guest.nodes import Regular, Volume
 from qgasim.guest.processes import Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
@@ -13,6 +12,7 @@ from qgasim.guest.programs.mounting import KERNEL_KINDS
 from qgasim.guest.programs.options import Options, parse, to_number
 from qgasim.guest.programs.quantities import in_units, to_human, uuid_of
 from qgasim.guest.programs.registry import program
+from qgasim.guest.tree import Mount
 
 __all__: list[str] = []
 
