@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qgasim.client import SyncClient
+from qgasim.client import QUEUE_IS_FULL, SyncClient
 from qgasim.errors import ClientError
 from tests.serving import PATIENCE, connect, read_line
 
@@ -146,7 +146,7 @@ def ask_patiently(path: str) -> object:
             with SyncClient(path, timeout=PATIENCE) as client:
                 return client.call("guest-sync", id=7)
         except ClientError as error:
-            if "temporarily unavailable" not in str(error) or time.monotonic() > deadline:
+            if QUEUE_IS_FULL not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 

@@ -193,7 +193,7 @@ NOT_THERE = {
         "scenarios/debian-11.yaml: no such file (did you mean 'scenarios/debian-12.yaml'?)"
     ),
     "a" * 80: f"{'a' * 80}: no such scenario (`qgasim scenarios` lists them)",
-    "a" * 300 + ".yaml": f"{'a' * 300}.yaml: no such file",
+    "a" * 300 + ".yaml": f"{'a' * 300}.yaml: File name too long",
     "": "'': no such scenario (`qgasim scenarios` lists them)",
     "/": "/: a directory (expected a file in it, or the name of a scenario)",
     "/dev/null": "/dev/null: not a file",

@@ -98,8 +98,7 @@ def _why_not(path: Path, name: str) -> str:
     """Say why *path* is no scenario, and what was meant."""
     is_name = "/" not in name and path.suffix not in _SUFFIXES
     try:
-        if stat.S_ISDIR(path.stat().st_mode):
-            return "a directory (expected a file in it, or the name of a scenario)"
+        mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):
         if not is_name:
             return _what_was_meant(path)
@@ -107,7 +106,10 @@ def _why_not(path: Path, name: str) -> str:
         if not is_name:
             return str(error.strerror)
     else:
-        return "not a file"
+        if name:  # "" is the working directory to pathlib only
+            is_directory = stat.S_ISDIR(mode)
+            expected = "a directory (expected a file in it, or the name of a scenario)"
+            return expected if is_directory else "not a file"
     hint = did_you_mean(name, library()) or " (`qgasim scenarios` lists them)"
     return f"no such scenario{hint}"
 
