@@ -27,7 +27,7 @@ from qgasim.faults import Disturber, Fault
 from qgasim.faults.base import join_bytes
 from qgasim.guest import Guest
 from qgasim.guest.openfiles import OpenFile, Sink, Source
-from qgasim.guest.processes import Exit, Process, wait_for_ever
+from qgasim.guest.process import Exit, Process, wait_for_ever
 from qgasim.guest.units import SECOND
 from qgasim.handles import Execution, FileHandle
 from qgasim.matching import Match

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from qgasim.guest.openfiles import Sink
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 from qgasim.guest.stdio import Stream
 
 __all__ = ["Execution", "FileHandle"]

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from qgasim.guest.memento import Memento
-from qgasim.guest.processes import Process, Steps
+from qgasim.guest.process import Process, Steps
 from qgasim.naming import not_there
 
 if TYPE_CHECKING:

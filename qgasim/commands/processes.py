@@ -11,7 +11,7 @@ from qgasim import base64
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
 from qgasim.guest.openfiles import OpenFile, Sink, Source
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 from qgasim.handles import Execution
 from qgasim.registry import POSIX, command
 from qgasim.schema import Alternate

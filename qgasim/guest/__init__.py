@@ -23,7 +23,8 @@ from qgasim.guest.kernelfiles import KERNEL_FILES
 from qgasim.guest.network import Nic
 from qgasim.guest.nodes import Budget, Volume
 from qgasim.guest.power import Power
-from qgasim.guest.processes import Processes, Program, wait_for_ever
+from qgasim.guest.process import Program, wait_for_ever
+from qgasim.guest.processes import Processes
 from qgasim.guest.programs.images import find_builtin
 from qgasim.guest.settings import GuestSettings, MountSettings
 from qgasim.guest.setup import furnish

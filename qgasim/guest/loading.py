@@ -9,7 +9,7 @@ from qgasim.guest.nodes import encode_name, os_error
 
 if TYPE_CHECKING:
     from qgasim.guest import Guest
-    from qgasim.guest.processes import Program
+    from qgasim.guest.process import Program
 
 __all__ = ["Image", "find_image"]
 

@@ -91,9 +91,8 @@ class Stream:
         except OSError:
             if self.has_failed:
                 raise
-        else:
-            if self.has_failed:
-                raise os_error(0)
+        if self.has_failed:
+            raise os_error(0)
         return b"".join(parts)
 
     def _read_into(self, parts: list[bytes], want: int) -> None:
@@ -177,9 +176,8 @@ class Stream:
         except OSError:
             if self.has_failed:
                 raise
-        else:
-            if self.has_failed:
-                raise os_error(0)
+        if self.has_failed:
+            raise os_error(0)
         return len(data) - len(view)
 
     def _put(self, data: memoryview) -> int:

@@ -9,14 +9,8 @@ import pytest
 from qgasim import loads
 from qgasim.channel import Channel
 from qgasim.guest import Guest
-from qgasim.guest.processes import (
-    MEMORY_LIMIT,
-    PID_MAX,
-    STEP_BUDGET,
-    Exit,
-    Process,
-    Steps,
-)
+from qgasim.guest.process import MEMORY_LIMIT, Exit, Process, Steps
+from qgasim.guest.processes import PID_MAX, STEP_BUDGET
 from qgasim.guest.programs.regex import Regex
 from tests.serving import HandClock, request
 

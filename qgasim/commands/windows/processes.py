@@ -14,7 +14,7 @@ from qgasim.commands.processes import (
 )
 from qgasim.errors import CommandError
 from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 from qgasim.guest.windows import SYSTEM_DIRECTORY, find_program, inner_path
 from qgasim.registry import WINDOWS, command
 from qgasim.schema import Alternate

@@ -5,7 +5,7 @@ from typing import Final
 
 from qgasim.guest.nodes import Regular
 from qgasim.guest.openfiles import OpenFile, PipeEnd
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.listing import human_busybox
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import usage_error

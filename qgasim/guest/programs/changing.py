@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.inodes import Inode, join, look
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.modes import format_mode, parse_mode

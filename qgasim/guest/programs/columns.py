@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.inputs import Source
 from qgasim.guest.programs.messages import explain, fail
 from qgasim.guest.programs.options import parse, usage_error

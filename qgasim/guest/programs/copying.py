@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from qgasim.guest.nodes import PAGE_SIZE, Device, Fifo, Regular, Volume
 from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.processes import Blocked, Process, Steps, Waiting
+from qgasim.guest.process import Blocked, Process, Steps, Waiting
 from qgasim.guest.programs.inodes import Inode, base_name, find_path, join, look
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, quote
 from qgasim.guest.programs.options import Options, missing_operand, parse, usage_error

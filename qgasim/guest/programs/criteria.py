@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 from qgasim.guest.programs.inodes import Inode, base_name, look, node_kind
 from qgasim.guest.programs.modes import parse_mode
 from qgasim.guest.programs.names import find_user, groups

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.processes import LINE_SIZE, Process, Steps, Waiting
+from qgasim.guest.process import LINE_SIZE, Process, Steps, Waiting
 from qgasim.guest.programs.inputs import CHUNK, cannot_read, open_input, read_input
 from qgasim.guest.programs.messages import (
     complain,

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 
 from qgasim.guest.nodes import decode_name, encode_name
-from qgasim.guest.processes import STEP_BYTES, Killed, Process, Steps, Waiting
+from qgasim.guest.process import STEP_BYTES, Killed, Process, Steps, Waiting
 from qgasim.guest.programs.inodes import look
 from qgasim.guest.programs.inputs import Source, read_input
 from qgasim.guest.programs.messages import complain, explain, fail, pick

@@ -3,7 +3,7 @@
 from collections import deque
 
 from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.inputs import CHUNK, cannot_read, open_input
 from qgasim.guest.programs.messages import complain, is_busybox
 from qgasim.guest.programs.options import Options, parse, to_number

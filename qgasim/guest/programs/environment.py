@@ -3,7 +3,7 @@
 import signal
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import LINE_SIZE, Blocked, Killed, Process, Steps, Waiting
+from qgasim.guest.process import LINE_SIZE, Blocked, Killed, Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import missing_operand, parse, to_number, usage_error
 from qgasim.guest.programs.registry import PROGRAMS, program

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from qgasim.guest.nodes import encode_name
-from qgasim.guest.processes import LINE_SIZE, Process, Steps, Waiting
+from qgasim.guest.process import LINE_SIZE, Process, Steps, Waiting
 from qgasim.guest.programs.inputs import Source, read_input
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import Options, parse, to_number, usage_error

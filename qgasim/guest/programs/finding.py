@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.criteria import MAKERS, File
 from qgasim.guest.programs.inodes import Inode, join, look
 from qgasim.guest.programs.messages import complain, explain, fail, pick, quote

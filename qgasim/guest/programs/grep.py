@@ -4,7 +4,7 @@ import re
 from collections import deque
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.inputs import Source
 from qgasim.guest.programs.messages import complain, fail, is_busybox, pick
 from qgasim.guest.programs.options import Options, parse, to_number, usage_error

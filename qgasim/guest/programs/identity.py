@@ -4,7 +4,7 @@ from typing import Final
 
 from qgasim.guest.accounts import Login
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.clocks import uptime_line
 from qgasim.guest.programs.messages import complain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.names import User, find_user, group_name, groups, user_name, users

@@ -8,7 +8,7 @@ import fnmatch
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from qgasim.guest.processes import Killed, Process, Program, Steps
+from qgasim.guest.process import Killed, Process, Program, Steps
 from qgasim.guest.programs.messages import complain, explain
 from qgasim.guest.programs.registry import PROGRAMS
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 
 from qgasim.guest.nodes import Device, Generated, Link, Regular, Volume, os_error
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 from qgasim.guest.tree import Mount
 
 __all__ = [

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.processes import Process, Waiting
+from qgasim.guest.process import Process, Waiting
 from qgasim.guest.programs.messages import complain, explain, is_busybox, quote
 
 __all__ = ["CHUNK", "Source", "cannot_open", "cannot_read", "open_input", "read_input"]

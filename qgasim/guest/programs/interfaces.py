@@ -5,7 +5,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Final
 
 from qgasim.guest.network import Counters, Nic
-from qgasim.guest.processes import Process, Steps
+from qgasim.guest.process import Process, Steps
 from qgasim.guest.programs.messages import is_busybox, pick
 from qgasim.guest.programs.options import parse
 from qgasim.guest.programs.registry import program

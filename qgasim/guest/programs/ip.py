@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final, NoReturn
 
 from qgasim.guest.network import Nic
-from qgasim.guest.processes import Process, ProgramExit, Steps, Waiting
+from qgasim.guest.process import Process, ProgramExit, Steps, Waiting
 from qgasim.guest.programs.interfaces import (
     HARDWARE_ADDRESS,
     find_nic,

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from qgasim.guest.nodes import encode_name
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.inodes import Inode, join, look
 from qgasim.guest.programs.messages import complain, explain, is_busybox, pick, quote
 from qgasim.guest.programs.modes import format_mode

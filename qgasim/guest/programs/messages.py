@@ -2,7 +2,7 @@
 
 from typing import NoReturn, TypeVar
 
-from qgasim.guest.processes import Process, ProgramExit, Waiting
+from qgasim.guest.process import Process, ProgramExit, Waiting
 
 __all__ = ["complain", "explain", "fail", "is_busybox", "label", "pick", "quote", "quote_if_odd"]
 

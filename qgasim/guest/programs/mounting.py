@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from qgasim.guest.nodes import Device, Volume, decode_name, os_error
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 from qgasim.guest.programs.quantities import uuid_of
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Final
 from pyfakefs.fake_file import FakeDirectory
 
 from qgasim.guest.nodes import Device, os_error
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick
 from qgasim.guest.programs.mounting import (
     KERNEL_KINDS,

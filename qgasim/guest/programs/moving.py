@@ -3,7 +3,7 @@
 import errno
 
 from qgasim.guest.nodes import os_error
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.copying import Copier, CopyMode, check_operands, find_inode
 from qgasim.guest.programs.inodes import Inode, base_name, find_path, join, look
 from qgasim.guest.programs.messages import complain, explain, is_busybox, pick, quote

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 
 __all__ = ["Group", "User", "find_user", "group_name", "groups", "user_name", "users"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from qgasim.guest.processes import Process, ProgramExit, Waiting
+from qgasim.guest.process import Process, ProgramExit, Waiting
 from qgasim.guest.programs.messages import complain, fail, is_busybox, label, quote
 
 __all__ = ["Options", "missing_operand", "parse", "to_number", "usage_error"]

@@ -2,7 +2,7 @@
 
 from decimal import Decimal, InvalidOperation
 
-from qgasim.guest.processes import Blocked, Process, Steps, Waiting
+from qgasim.guest.process import Blocked, Process, Steps, Waiting
 from qgasim.guest.programs.inputs import CHUNK
 from qgasim.guest.programs.messages import complain, is_busybox, quote
 from qgasim.guest.programs.options import Options, missing_operand, parse, usage_error

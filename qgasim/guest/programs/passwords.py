@@ -5,7 +5,7 @@ from string import ascii_letters, digits
 from typing import Any, Final
 
 from qgasim.guest.nodes import decode_name, encode_name
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail
 from qgasim.guest.programs.names import find_user
 from qgasim.guest.programs.options import parse

@@ -6,7 +6,7 @@ import string
 from typing import NoReturn
 
 from qgasim.guest.nodes import os_error
-from qgasim.guest.processes import Process, ProgramExit, Steps, Waiting
+from qgasim.guest.process import Process, ProgramExit, Steps, Waiting
 from qgasim.guest.programs.inodes import base_name, join
 from qgasim.guest.programs.messages import complain, explain, is_busybox, pick, quote
 from qgasim.guest.programs.options import Options, missing_operand, parse, usage_error

@@ -4,7 +4,7 @@ import re
 from typing import Final, Literal
 
 from qgasim.guest.power import SleepState
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.messages import fail, is_busybox, pick
 from qgasim.guest.programs.options import Options, parse
 from qgasim.guest.programs.registry import program

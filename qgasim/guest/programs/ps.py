@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.messages import fail, is_busybox, pick
 from qgasim.guest.programs.names import user_name
 from qgasim.guest.programs.registry import program

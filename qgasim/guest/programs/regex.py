@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from qgasim.guest.clock import host_clock
-from qgasim.guest.processes import Killed
+from qgasim.guest.process import Killed
 
 __all__ = ["Regex", "RegexError", "compile_regex"]
 

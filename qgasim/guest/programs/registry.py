@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from qgasim.guest.processes import Program
+from qgasim.guest.process import Program
 
 __all__ = ["PROGRAMS", "program"]
 

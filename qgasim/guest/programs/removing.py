@@ -3,7 +3,7 @@
 import errno
 
 from qgasim.guest.nodes import os_error
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.inodes import base_name, join, look
 from qgasim.guest.programs.messages import complain, explain, is_busybox, pick, quote
 from qgasim.guest.programs.options import Options, missing_operand, parse, usage_error

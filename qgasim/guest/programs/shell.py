@@ -1,6 +1,6 @@
 """The shell, under all names that scripts call it by."""
 
-from qgasim.guest.processes import Process, Steps
+from qgasim.guest.process import Process, Steps
 from qgasim.guest.programs.registry import program
 from qgasim.guest.shell import run_shell
 

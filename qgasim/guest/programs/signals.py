@@ -4,7 +4,8 @@ import signal
 from collections.abc import Sequence
 from typing import NoReturn
 
-from qgasim.guest.processes import Blocked, NoSuchProcess, Process, Waiting
+from qgasim.guest.process import Blocked, Process, Waiting
+from qgasim.guest.processes import NoSuchProcess
 from qgasim.guest.programs.messages import fail, is_busybox, pick
 from qgasim.guest.signals import SIGNALS, find_signal
 

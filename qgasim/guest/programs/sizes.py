@@ -4,7 +4,7 @@ import os
 import re
 from typing import Final
 
-from qgasim.guest.processes import Process, Steps
+from qgasim.guest.process import Process, Steps
 from qgasim.guest.programs.inodes import look
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import missing_operand, parse, usage_error

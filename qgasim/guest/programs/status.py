@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.inodes import Inode, device_of, look, usage_of
 from qgasim.guest.programs.messages import (
     complain,

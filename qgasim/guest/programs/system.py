@@ -3,7 +3,7 @@
 from typing import Final
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Process, Steps
+from qgasim.guest.process import Process, Steps
 from qgasim.guest.programs.inputs import read_input
 from qgasim.guest.programs.messages import fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import parse, to_number, usage_error

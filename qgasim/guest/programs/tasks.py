@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, fail, is_busybox, pick
 from qgasim.guest.programs.options import Options, parse, usage_error
 from qgasim.guest.programs.regex import RegexError, compile_regex

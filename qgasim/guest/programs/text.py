@@ -3,7 +3,7 @@
 from os import O_APPEND, O_CREAT, O_TRUNC, O_WRONLY
 
 from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.processes import LINE_SIZE, Process, Steps, Waiting
+from qgasim.guest.process import LINE_SIZE, Process, Steps, Waiting
 from qgasim.guest.programs.inputs import (
     CHUNK,
     Source,

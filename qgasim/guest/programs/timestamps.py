@@ -7,7 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from qgasim.guest.clock import find_zone
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 from qgasim.guest.units import SECOND
 
 __all__ = [

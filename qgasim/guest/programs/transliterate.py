@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from qgasim.guest.nodes import encode_name
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.messages import fail, is_busybox, pick, quote
 from qgasim.guest.programs.options import missing_operand, parse, usage_error
 from qgasim.guest.programs.registry import program

@@ -6,7 +6,7 @@ from typing import Final
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 
 from qgasim.guest.nodes import Regular, Volume
-from qgasim.guest.processes import Process, Steps, Waiting
+from qgasim.guest.process import Process, Steps, Waiting
 from qgasim.guest.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.guest.programs.mounting import KERNEL_KINDS
 from qgasim.guest.programs.options import Options, parse, to_number

@@ -2,7 +2,7 @@
 
 import re
 
-from qgasim.guest.processes import Process, Steps, Waiting, succeed
+from qgasim.guest.process import Process, Steps, Waiting, succeed
 from qgasim.guest.programs.messages import fail, is_busybox, quote
 from qgasim.guest.programs.options import missing_operand, parse, usage_error
 from qgasim.guest.programs.registry import program

@@ -7,7 +7,7 @@ them in a `Process`. Subshells are processes of their own, with a copy of the `S
 import re
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Process, Steps
+from qgasim.guest.process import Process, Steps
 from qgasim.guest.shell import builtins, directories, jobs, reading, variables
 from qgasim.guest.shell.directories import find_directory
 from qgasim.guest.shell.interpreter import Shell

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final, NoReturn
 
 from qgasim.guest.nodes import decode_name
-from qgasim.guest.processes import Steps, Waiting
+from qgasim.guest.process import Steps, Waiting
 from qgasim.guest.shell import words
 from qgasim.guest.shell.conditions import TestError, decide
 from qgasim.guest.shell.interpreter import Shell

@@ -7,7 +7,7 @@ from typing import Final
 
 from qgasim.guest.nodes import decode_name
 from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.processes import Exit, Process, Steps, Waiting, make_pipe
+from qgasim.guest.process import Exit, Process, Steps, Waiting, make_pipe
 from qgasim.guest.shell.expansion import Expander
 from qgasim.guest.shell.parser import BadSyntax
 from qgasim.guest.shell.redirection import Redirector

@@ -10,7 +10,7 @@ from pyfakefs.fake_file import FakeDirectory, FakeFile
 
 from qgasim.errors import GuestError
 from qgasim.guest.nodes import Regular, WouldBlock, encode_name
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 
 __all__ = ["TestError", "decide", "evaluate_test"]
 

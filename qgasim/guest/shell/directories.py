@@ -1,6 +1,6 @@
 """Builtins for the working directory."""
 
-from qgasim.guest.processes import Steps
+from qgasim.guest.process import Steps
 from qgasim.guest.shell.builtins import parse_options
 from qgasim.guest.shell.interpreter import Shell
 from qgasim.guest.shell.registry import builtin

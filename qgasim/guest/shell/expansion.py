@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from qgasim.guest.nodes import encode_name
-from qgasim.guest.processes import Process, Waiting
+from qgasim.guest.process import Process, Waiting
 from qgasim.guest.shell import patterns
 from qgasim.guest.shell.arithmetic import BadArithmetic, evaluate
 from qgasim.guest.shell.state import ShellError, State

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from qgasim.guest.nodes import decode_name, encode_name
-from qgasim.guest.processes import Killed, Process, Steps, Waiting
+from qgasim.guest.process import Killed, Process, Steps, Waiting
 from qgasim.guest.shell import patterns
 from qgasim.guest.shell.children import ShellProcess
 from qgasim.guest.shell.parser import BadSyntax, Parser

@@ -5,7 +5,8 @@ import signal
 from collections.abc import Callable
 from typing import NoReturn
 
-from qgasim.guest.processes import Blocked, NoSuchProcess, Process, Steps
+from qgasim.guest.process import Blocked, Process, Steps
+from qgasim.guest.processes import NoSuchProcess
 from qgasim.guest.shell.builtins import parse_options, show, to_number
 from qgasim.guest.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.guest.shell.interpreter import Shell

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from qgasim.guest.nodes import WouldBlock, decode_name, encode_name
-from qgasim.guest.processes import Blocked, Steps, Waiting
+from qgasim.guest.process import Blocked, Steps, Waiting
 from qgasim.guest.shell.builtins import parse_options, to_number
 from qgasim.guest.shell.interpreter import Shell
 from qgasim.guest.shell.registry import builtin

@@ -6,7 +6,7 @@ from typing import Final
 
 from qgasim.guest.nodes import encode_name
 from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.processes import Waiting, make_pipe
+from qgasim.guest.process import Waiting, make_pipe
 from qgasim.guest.shell.expansion import Expander, Host
 from qgasim.guest.shell.state import ShellError
 from qgasim.guest.shell.syntax import Redirection

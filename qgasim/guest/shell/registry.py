@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from qgasim.guest.processes import Steps
+from qgasim.guest.process import Steps
 
 if TYPE_CHECKING:
     from qgasim.guest.shell.interpreter import Shell

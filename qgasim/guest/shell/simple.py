@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from qgasim.guest.nodes import encode_name
-from qgasim.guest.processes import Steps, Waiting
+from qgasim.guest.process import Steps, Waiting
 from qgasim.guest.shell import patterns
 from qgasim.guest.shell.children import ShellProcess, WriteFailed
 from qgasim.guest.shell.parser import BadSyntax

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from qgasim.errors import GuestError
-from qgasim.guest.processes import Process, Steps
+from qgasim.guest.process import Process, Steps
 from qgasim.guest.shell.syntax import Function
 
 __all__ = [

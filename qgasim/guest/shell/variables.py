@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from qgasim.guest.processes import Steps
+from qgasim.guest.process import Steps
 from qgasim.guest.shell.builtins import parse_options, show, to_number
 from qgasim.guest.shell.interpreter import Shell
 from qgasim.guest.shell.registry import builtin, immediate_builtin

@@ -8,7 +8,7 @@ import pytest
 
 from qgasim.guest import Guest
 from qgasim.guest.openfiles import Sink, Source
-from qgasim.guest.processes import Exit
+from qgasim.guest.process import Exit
 
 Run: TypeAlias = Callable[..., tuple[bytes, bytes, Exit]]
 

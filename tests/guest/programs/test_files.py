@@ -12,7 +12,7 @@ import pytest
 
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.accounts import Account
-from qgasim.guest.processes import Exit
+from qgasim.guest.process import Exit
 from qgasim.guest.settings import FileSettings, MountSettings, OsSettings
 
 Run: TypeAlias = Callable[..., tuple[bytes, bytes, Exit]]

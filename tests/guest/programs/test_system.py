@@ -10,7 +10,7 @@ import pytest
 from msgspec import Struct, convert
 
 from qgasim.guest import Guest, GuestSettings
-from qgasim.guest.processes import Exit, Process, Steps
+from qgasim.guest.process import Exit, Process, Steps
 
 SECOND = 1_000_000_000
 #: 2024-06-15T12:00:00Z

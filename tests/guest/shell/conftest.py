@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from qgasim.guest import Guest, GuestSettings
-from qgasim.guest.processes import Process
+from qgasim.guest.process import Process
 from qgasim.guest.programs.images import builtin_image
 from qgasim.guest.programs.registry import PROGRAMS
 from qgasim.guest.settings import OsSettings

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qgasim.guest.nodes import Regular
-from qgasim.guest.processes import Exit
+from qgasim.guest.process import Exit
 from qgasim.guest.shell.words import echo, evaluate_test, format_printf
 
 if TYPE_CHECKING:
