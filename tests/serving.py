@@ -66,6 +66,16 @@ class Course:
         self.clock.now += int(seconds * SECOND)
         return b"".join(effect for effect in self.channel.wake() if type(effect) is bytes)
 
+    def kill_agent(self, number: int = 9) -> None:
+        """Send the agent's process a signal from inside the guest."""
+        assert self.agent.process is not None
+        self.guest.processes.kill(self.agent.process.pid, number)
+
+
+def error(reply: Any) -> str:
+    """Give the text of an error reply."""
+    return str(reply["error"]["desc"])
+
 
 def request(command: str, **arguments: Any) -> bytes:
     """Write a request."""

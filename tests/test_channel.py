@@ -108,8 +108,7 @@ def test_an_agent_that_writes_for_nobody_stops_when_the_channel_is_full() -> Non
 def test_the_reply_of_an_agent_that_has_died_does_not_come() -> None:
     course = Course(HWCLOCK)
     hold(course, SLOW + PING)
-    assert course.agent.process is not None
-    course.guest.processes.kill(course.agent.process.pid, 9)
+    course.kill_agent()
     assert course.advance(1) == b""
     assert course.send(PING) == PONG
 

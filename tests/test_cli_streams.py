@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from qgasim.client import QUEUE_IS_FULL, SyncClient
+from tests.command_line import ROOT, end, ready_lines, run, started
 from tests.serving import busy, connect, read_line, serving
-from tests.test_cli import ROOT, end, ready_lines, run, started
 
 #: Moves the cursor, hides what was written before, changes the colour, rings (ECMA-48).
 CONTROLS = "\x1b[31m\r\x07\x7f\x9b2J"
