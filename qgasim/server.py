@@ -410,6 +410,8 @@ def _is_of_this_process(sock: socket.socket) -> bool:
 
 def _few_if_unread(sock: socket.socket) -> int:
     """Give up to what size replies are joined for a client that shall be waited for if it falls behind."""
+    if sock.family != socket.AF_UNIX:
+        return SEND_SIZE  # No such count is kept there, and vsock can be too old to be asked.
     (unread,) = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))
     return 1 if unread else FEW_SIZE
 
@@ -470,11 +472,9 @@ async def _copy_output(stream: trio.SocketStream) -> None:
 
 def _remove(path: str, inode: int | None) -> None:
     """Remove the socket's file, if it is still the one with this inode."""
-    try:
+    with contextlib.suppress(OSError):
         if inode is None or os.stat(path, follow_symlinks=False).st_ino == inode:
             os.unlink(path)
-    except OSError:
-        pass
 
 
 async def serve(

@@ -16,7 +16,7 @@ import trio.testing
 
 from qgasim.client import SyncClient
 from qgasim.errors import ClientError, ListenError, ServerError
-from qgasim.listen import TcpAddress
+from qgasim.listen import TcpAddress, parse_address
 from qgasim.scenario import load, loads
 from qgasim.server import EAGER_READS, Server, serve
 from qgasim.threads import ServerThread
@@ -490,3 +490,14 @@ def test_an_agent_that_listens_itself_waits_sooner_for_a_client_that_does_not_re
 
     trio.run(main)
     assert done == 2000
+
+
+def test_an_agent_that_listens_itself_is_served_at_any_address() -> None:
+    # Only a unix socket is asked what is unread in it: one of vsock may not know.
+    channel = loads("{qgasim: 1, agent: {channel: unix-listen}}").build()
+    with ServerThread(channel, parse_address("tcp:0")) as thread:
+        assert isinstance(thread.address, TcpAddress)
+        with socket.create_connection((thread.address.host, thread.address.port)) as sock:
+            sock.settimeout(PATIENCE)
+            sock.sendall(PING * 1000)
+            assert [read_line(sock) for _ in range(1000)] == [PONG] * 1000
