@@ -8,9 +8,9 @@ from msgspec import Struct, structs
 
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import OLDEST, Version
-from qgasim.guest.programs.registry import PROGRAMS
-from qgasim.registry import Command
-from qgasim.schema import Alternate, Since, strip
+from qgasim.qapi.annotations import Alternate, Since, strip
+from qgasim.qapi.registry import Command
+from qgasim.userland.programs.registry import PROGRAMS
 
 __all__ = ["make_commands_page"]
 

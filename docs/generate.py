@@ -25,7 +25,7 @@ from qgasim.dialect import (
 )
 from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
 from qgasim.findings import KINDS
-from qgasim.registry import Entry, compile_table
+from qgasim.qapi.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
 from qgasim.scenario.decode import Decoder, hints_of, tag_field_of, tag_of, unit_of
 from qgasim.scenario.document import compose, core_value
@@ -375,7 +375,7 @@ What clients did with a guest and should not have done, made of its journal when
 
 ```python
 from qgasim.findings import find
-from qgasim.journal import Journal
+from qgasim.simulation.journal import Journal
 from qgasim.scenario import load
 
 channel = load("debian-12").build()

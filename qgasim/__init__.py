@@ -1,207 +1,98 @@
 """A simulated QEMU guest agent for developers of hypervisor tools.
 
-What most users need is here; a name's module is imported when the name is first used.
-docs/python.md shows how it fits together, docs/pytest.md what the plugin adds.
+The names that most users need. Each is listed once, below, and its module is imported when the name
+is first used: a pytest run without a guest pays for none. docs/python.md shows how they fit together,
+docs/pytest.md what the plugin adds.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from qgasim.agent import Agent
-    from qgasim.client import SyncClient
-    from qgasim.errors import (
-        ClientError,
-        ListenError,
-        QgaSimError,
-        ScenarioError,
-        ServerError,
-        VerificationError,
-    )
-    from qgasim.faults import (
-        AcceptThenSilence,
-        Bandwidth,
-        Bom,
-        CloseConnection,
-        Corrupt,
-        Crash,
-        Crlf,
-        Delay,
-        Drop,
-        Duplicate,
-        Edit,
-        Empty,
-        ExtraSentinel,
-        Fault,
-        Garbage,
-        HalfClose,
-        Hang,
-        Huge,
-        Ignore,
-        InjectedError,
-        InvalidUtf8,
-        KillOn,
-        Late,
-        Leak,
-        MissingSentinel,
-        NoNewline,
-        Refuse,
-        Reorder,
-        Reset,
-        Split,
-        Stale,
-        Truncate,
-        WrongId,
-    )
-    from qgasim.findings import Finding, find
-    from qgasim.guest import Guest
-    from qgasim.journal import Journal
-    from qgasim.live import LiveGuest
-    from qgasim.matching import Match
-    from qgasim.scenario import Blueprint, Scenario, load, loads
-    from qgasim.server import serve
-    from qgasim.stubs import Stub
-    from qgasim.threads import Host, ServerThread
-    from qgasim.trio_client import Client
-    from qgasim.trio_guest import TrioGuest
-    from qgasim.verification import in_order, never, verify
+    from qgasim.agent import Agent as Agent
+    from qgasim.agent.stubs import Stub as Stub
+    from qgasim.client.blocking import SyncClient as SyncClient
+    from qgasim.client.trio import Client as Client
+    from qgasim.errors import ClientError as ClientError
+    from qgasim.errors import LeftBehindWarning as LeftBehindWarning
+    from qgasim.errors import ListenError as ListenError
+    from qgasim.errors import QgaSimError as QgaSimError
+    from qgasim.errors import ScenarioError as ScenarioError
+    from qgasim.errors import ServerError as ServerError
+    from qgasim.errors import VerificationError as VerificationError
+    from qgasim.faults import AcceptThenSilence as AcceptThenSilence
+    from qgasim.faults import Bandwidth as Bandwidth
+    from qgasim.faults import Bom as Bom
+    from qgasim.faults import CloseConnection as CloseConnection
+    from qgasim.faults import Corrupt as Corrupt
+    from qgasim.faults import Crash as Crash
+    from qgasim.faults import Crlf as Crlf
+    from qgasim.faults import Delay as Delay
+    from qgasim.faults import Drop as Drop
+    from qgasim.faults import Duplicate as Duplicate
+    from qgasim.faults import Edit as Edit
+    from qgasim.faults import Empty as Empty
+    from qgasim.faults import ExtraSentinel as ExtraSentinel
+    from qgasim.faults import Fault as Fault
+    from qgasim.faults import Garbage as Garbage
+    from qgasim.faults import HalfClose as HalfClose
+    from qgasim.faults import Hang as Hang
+    from qgasim.faults import Huge as Huge
+    from qgasim.faults import Ignore as Ignore
+    from qgasim.faults import InjectedError as InjectedError
+    from qgasim.faults import InvalidUtf8 as InvalidUtf8
+    from qgasim.faults import KillOn as KillOn
+    from qgasim.faults import Late as Late
+    from qgasim.faults import Leak as Leak
+    from qgasim.faults import MissingSentinel as MissingSentinel
+    from qgasim.faults import NoNewline as NoNewline
+    from qgasim.faults import Refuse as Refuse
+    from qgasim.faults import Reorder as Reorder
+    from qgasim.faults import Reset as Reset
+    from qgasim.faults import Split as Split
+    from qgasim.faults import Stale as Stale
+    from qgasim.faults import Truncate as Truncate
+    from qgasim.faults import WrongId as WrongId
+    from qgasim.findings import Finding as Finding
+    from qgasim.findings import find as find
+    from qgasim.guest import Guest as Guest
+    from qgasim.matching import Match as Match
+    from qgasim.scenario import Blueprint as Blueprint
+    from qgasim.scenario import Scenario as Scenario
+    from qgasim.scenario import load as load
+    from qgasim.scenario import loads as loads
+    from qgasim.serving.server import serve as serve
+    from qgasim.serving.threads import Host as Host
+    from qgasim.serving.threads import ServerThread as ServerThread
+    from qgasim.simulation.journal import Journal as Journal
+    from qgasim.testing.live import LiveGuest as LiveGuest
+    from qgasim.testing.trio_guest import TrioGuest as TrioGuest
+    from qgasim.testing.verification import in_order as in_order
+    from qgasim.testing.verification import never as never
+    from qgasim.testing.verification import verify as verify
 
 __version__ = "0.1.0"
 #: The guest that is meant where none is named.
 DEFAULT_SCENARIO: Final = "debian-12"
 
-__all__ = [
-    "AcceptThenSilence",
-    "Agent",
-    "Bandwidth",
-    "Blueprint",
-    "Bom",
-    "Client",
-    "ClientError",
-    "CloseConnection",
-    "Corrupt",
-    "Crash",
-    "Crlf",
-    "Delay",
-    "Drop",
-    "Duplicate",
-    "Edit",
-    "Empty",
-    "ExtraSentinel",
-    "Fault",
-    "Finding",
-    "Garbage",
-    "Guest",
-    "HalfClose",
-    "Hang",
-    "Host",
-    "Huge",
-    "Ignore",
-    "InjectedError",
-    "InvalidUtf8",
-    "Journal",
-    "KillOn",
-    "Late",
-    "Leak",
-    "ListenError",
-    "LiveGuest",
-    "Match",
-    "MissingSentinel",
-    "NoNewline",
-    "QgaSimError",
-    "Refuse",
-    "Reorder",
-    "Reset",
-    "Scenario",
-    "ScenarioError",
-    "ServerError",
-    "ServerThread",
-    "Split",
-    "Stale",
-    "Stub",
-    "SyncClient",
-    "TrioGuest",
-    "Truncate",
-    "VerificationError",
-    "WrongId",
-    "find",
-    "in_order",
-    "load",
-    "loads",
-    "never",
-    "serve",
-    "verify",
-]
+_modules: dict[str, str] = {}
 
-_MODULES: Final = {
-    "Agent": "agent",
-    "SyncClient": "client",
-    "ClientError": "errors",
-    "ListenError": "errors",
-    "QgaSimError": "errors",
-    "ScenarioError": "errors",
-    "ServerError": "errors",
-    "VerificationError": "errors",
-    "AcceptThenSilence": "faults",
-    "Bandwidth": "faults",
-    "Bom": "faults",
-    "CloseConnection": "faults",
-    "Corrupt": "faults",
-    "Crash": "faults",
-    "Crlf": "faults",
-    "Delay": "faults",
-    "Drop": "faults",
-    "Duplicate": "faults",
-    "Edit": "faults",
-    "Empty": "faults",
-    "ExtraSentinel": "faults",
-    "Fault": "faults",
-    "Garbage": "faults",
-    "HalfClose": "faults",
-    "Hang": "faults",
-    "Huge": "faults",
-    "Ignore": "faults",
-    "InjectedError": "faults",
-    "InvalidUtf8": "faults",
-    "KillOn": "faults",
-    "Late": "faults",
-    "Leak": "faults",
-    "MissingSentinel": "faults",
-    "NoNewline": "faults",
-    "Refuse": "faults",
-    "Reorder": "faults",
-    "Reset": "faults",
-    "Split": "faults",
-    "Stale": "faults",
-    "Truncate": "faults",
-    "WrongId": "faults",
-    "Finding": "findings",
-    "find": "findings",
-    "Guest": "guest",
-    "Journal": "journal",
-    "LiveGuest": "live",
-    "Match": "matching",
-    "Blueprint": "scenario",
-    "Scenario": "scenario",
-    "load": "scenario",
-    "loads": "scenario",
-    "serve": "server",
-    "Stub": "stubs",
-    "Host": "threads",
-    "ServerThread": "threads",
-    "Client": "trio_client",
-    "TrioGuest": "trio_guest",
-    "in_order": "verification",
-    "never": "verification",
-    "verify": "verification",
-}
+
+def _module_of(name: str) -> str | None:
+    """Return the module that defines a public name, as the imports above say; None: there is no such name."""
+    if not _modules:
+        with open(__file__, encoding="utf-8") as source:
+            statements = (line.split() for line in source if line.startswith("    from qgasim"))
+            _modules.update({statement[3]: statement[1] for statement in statements})
+    return _modules.get(name)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name.startswith("__") or (module := _module_of(name)) is None:
         raise AttributeError(f"module 'qgasim' has no attribute '{name}'")
-    return getattr(import_module(f"qgasim.{_MODULES[name]}"), name)
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    _module_of("")
+    return sorted([*_modules, "__version__"])

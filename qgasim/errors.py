@@ -19,6 +19,7 @@ __all__ = [
     "CommandError",
     "CommandNotFound",
     "GuestError",
+    "LeftBehindWarning",
     "ListenError",
     "QgaSimError",
     "ScenarioError",
@@ -49,7 +50,7 @@ class ClientError(QgaSimError):
 
 
 class VerificationError(QgaSimError, AssertionError):
-    """A client did not do what `qgasim.verification` was told to expect."""
+    """A client did not do what `qgasim.testing.verification` was told to expect."""
 
 
 class CommandError(QgaSimError):
@@ -82,3 +83,7 @@ class SettingsError(GuestError):
         super().__init__(f"{path}: {text}")
         self.path = path
         self.text = text
+
+
+class LeftBehindWarning(UserWarning):
+    """A test is over, and something of it is still there: a client that is connected, a blocked thread."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from qgasim.scenario import load
-from qgasim.threads import ServerThread
+from qgasim.serving.threads import ServerThread
 from tests.real_agent import MARK, PATIENCE, RESYNC, RealAgent
 
 Step = tuple[Any, ...]

@@ -4,7 +4,7 @@ from typing import Any
 
 from qgasim.effects import Wait
 from qgasim.faults import Fault
-from qgasim.journal import Exchange, Journal
+from qgasim.simulation.journal import Exchange, Journal
 from tests.serving import SECOND, Course
 
 
@@ -23,7 +23,7 @@ class Noted(Course):
         self.channel.lose_client(unread=unread)
 
     def inject(self, fault: Fault) -> None:
-        self.agent.disturber.inject(fault)
+        self.agent.injector.inject(fault)
 
     def take(self, effects: Any) -> bytes:
         """Do as a driver does: send what is to be sent, hold what has to wait."""

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qgasim.channel import Channel
 from qgasim.effects import Effect
 from qgasim.scenario import library, load, loads
-from qgasim.threads import ServerThread
+from qgasim.serving.threads import ServerThread
+from qgasim.simulation.channel import Channel
 
 SECOND = 1_000_000_000
 #: How long a test waits for what never happens if the test passes.

@@ -5,7 +5,7 @@ The scenarios' `origin` names the sources; what is expected here is copied from 
 
 import pytest
 
-from qgasim.guest.osrelease import write_os_release
+from qgasim.guest.system.os_release import write_os_release
 from tests.serving import Course
 
 #: /etc/os-release, as printed on such a machine or written by the build.

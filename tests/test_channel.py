@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from qgasim.channel import KEPT_LIMIT
 from qgasim.effects import Wait
+from qgasim.simulation.channel import KEPT_LIMIT
 from tests.serving import PATIENCE, SECOND, Course, connect, read_line, serving
 
 PING = b'{"execute":"guest-ping"}\n'

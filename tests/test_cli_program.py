@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qgasim.cli.log import LiveLog
-from qgasim.client import SyncClient
+from qgasim.client.blocking import SyncClient
 from tests.command_line import closed_pipe, end, ready_lines, started
 from tests.serving import PATIENCE, connect, read_line
 

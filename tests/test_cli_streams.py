@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qgasim.client import QUEUE_IS_FULL, SyncClient
+from qgasim.client.blocking import QUEUE_IS_FULL, SyncClient
 from tests.command_line import ROOT, end, ready_lines, run, started
 from tests.serving import busy, connect, read_line, serving
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qgasim.client import SyncClient
+from qgasim.client.blocking import SyncClient
 from qgasim.effects import Close, Wait
 from qgasim.errors import ClientError
 from qgasim.guest.units import FOR_EVER

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from qgasim import DEFAULT_SCENARIO
-from qgasim.channel import Channel
 from qgasim.cli import main
 from qgasim.commands import ALL_COMMANDS
 from qgasim.compare import Comparison, RealAgent, compare
@@ -21,10 +20,11 @@ from qgasim.compare.shapes import find_misfits, spell
 from qgasim.compare.survey import GUESTS
 from qgasim.dialect import RELEASES
 from qgasim.errors import ClientError
-from qgasim.listen import TcpAddress, UnixAddress
-from qgasim.registry import compile_table, make_added
+from qgasim.qapi.registry import compile_table, make_added
 from qgasim.scenario import load, loads
-from qgasim.threads import ServerThread
+from qgasim.serving.listen import TcpAddress, UnixAddress
+from qgasim.serving.threads import ServerThread
+from qgasim.simulation.channel import Channel
 from qgasim.wire import LocatingReader, MessageReader
 from tests.real_agent import RealAgent as QemuGa
 from tests.real_agent import needs_qemu_ga

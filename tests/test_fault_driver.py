@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from qgasim.client import SyncClient
+from qgasim.client.blocking import SyncClient
 from qgasim.errors import ClientError
-from qgasim.listen import TcpAddress, UnixAddress
 from qgasim.scenario import loads
-from qgasim.threads import ServerThread
+from qgasim.serving.listen import TcpAddress, UnixAddress
+from qgasim.serving.threads import ServerThread
 from tests.serving import PATIENCE, connect, read_line, serving
 
 PING = b'{"execute":"guest-ping"}\n'
@@ -138,13 +138,13 @@ def test_connections_are_refused_while_the_fault_is_on(channel: str, tmp_path: P
         "{kind: refuse, accepts: false, name: no}", f", agent: {{channel: {channel}}}"
     )
     with serving(tmp_path, scenario) as thread:
-        disturber = thread.channel.agent.disturber
+        injector = thread.channel.agent.injector
         for _ in range(2):
             assert is_refused(thread.path)
-            thread.call(lambda: disturber.switch("no", on=False))
+            thread.call(lambda: injector.switch("no", on=False))
             with patient_client(thread.path) as client:
                 assert client.call("guest-ping") == {}
-            thread.call(lambda: disturber.switch("no", on=True))
+            thread.call(lambda: injector.switch("no", on=True))
 
 
 def test_connections_are_refused_for_a_time(tmp_path: Path) -> None:

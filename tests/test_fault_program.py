@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qgasim.client import QUEUE_IS_FULL, SyncClient
+from qgasim.client.blocking import QUEUE_IS_FULL, SyncClient
 from qgasim.errors import ClientError
 from tests.serving import PATIENCE, connect, read_line
 

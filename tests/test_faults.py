@@ -10,17 +10,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from qgasim.agent.stubs import Stub
 from qgasim.effects import Close, Effect, Wait
 from qgasim.faults import AnyFault, Fault, FromUptime
 from qgasim.faults.content import Edit, InjectedError, Stale
-from qgasim.faults.disturber import HISTORY_BYTES, History
+from qgasim.faults.injector import HISTORY_BYTES, History
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split, Truncate
 from qgasim.faults.timing import Delay, Growing, Late, Leak, LogNormal, Normal, Uniform
 from qgasim.guest.units import FOR_EVER
 from qgasim.matching import Match
 from qgasim.scenario import loads
 from qgasim.scenario.decode import parse_duration
-from qgasim.stubs import Stub
 from tests.generated import load_generator
 from tests.serving import SECOND, Course, HandClock, request
 
@@ -167,14 +167,14 @@ def test_a_fault_of_connections_may_wait_for_any_state(event: str, state: Any) -
 
 def test_faults_are_injected_and_switched() -> None:
     guest = course()
-    guest.agent.disturber.inject(injected(name="down"))
+    guest.agent.injector.inject(injected(name="down"))
     assert guest.send(PING) != PONG
-    guest.agent.disturber.switch("down", on=False)
+    guest.agent.injector.switch("down", on=False)
     assert guest.send(PING) == PONG
-    guest.agent.disturber.switch("down", on=True)
+    guest.agent.injector.switch("down", on=True)
     assert guest.send(PING) != PONG
     with pytest.raises(LookupError, match=r"there is no fault 'up' \(there are: down\)"):
-        guest.agent.disturber.switch("up", on=True)
+        guest.agent.injector.switch("up", on=True)
 
 
 # -- what some kinds say ---------------------------------------------------------------------------
@@ -252,9 +252,9 @@ def test_a_client_that_invents_commands_fills_no_memory() -> None:
     for number in range(3000):
         guest.send(b'{"execute":"%d"}' % number)
     guest.send(b'{"execute":"%s"}' % (b"x" * 100_000))
-    disturber = guest.agent.disturber
-    assert len(disturber._history._kept) <= 1024
-    assert sum(map(len, disturber._by_command)) < 512 * 100
+    injector = guest.agent.injector
+    assert len(injector._history._kept) <= 1024
+    assert sum(map(len, injector._by_command)) < 512 * 100
 
 
 NICS = [{"name": "a", "ips": [1, 2]}, {"name": "b"}]
@@ -424,7 +424,7 @@ def test_whatever_goes_wrong_the_agent_serves_again_when_it_is_over(
     guest = course(structs.replace(fault, name="it"))
     for start, end in pairwise([0, *sorted(cuts), len(data)]):
         guest.effects(data[start:end])
-    guest.agent.disturber.switch("it", on=False)
+    guest.agent.injector.switch("it", on=False)
     guest.advance(10)
     sync = b"\xff" + request("guest-sync-delimited", id=5)
     # A reply that was put aside may come after it.

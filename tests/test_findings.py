@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from qgasim.client import SyncClient
+from qgasim.client.blocking import SyncClient
 from qgasim.faults.stream import Duplicate, Reorder, Truncate
 from qgasim.faults.timing import Delay, Drop, Hang, Ignore
 from qgasim.findings import KINDS, Finding, find
 from qgasim.findings.secrets import find_secret
-from qgasim.journal import Journal
+from qgasim.simulation.journal import Journal
 from tests.generated import ROOT
 from tests.noting import Noted
 from tests.serving import SECOND, connect, request, serving

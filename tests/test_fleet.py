@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from qgasim.cli import main
-from qgasim.client import SyncClient
+from qgasim.client.blocking import SyncClient
 from qgasim.errors import ClientError, ScenarioError
 from qgasim.faults.timing import Delay, Hang
 from qgasim.scenario import AgentSettings, Scenario, load, loads

@@ -34,7 +34,7 @@ def test_clients_that_come_and_leave_find_both_alike() -> None:
 
 @needs_qemu_ga
 def test_the_courses_of_clients_see_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qgasim.agent.FIRST_HANDLE", 2000)
+    monkeypatch.setattr("qgasim.agent.agent.FIRST_HANDLE", 2000)
     found = next(fuzz_connections.find_differences(40, seed=0))
     assert '"return": 1000}' in found.partition("\n  ours ")[0]
     assert '"return": 2000}' in found.partition("\n  ours ")[2]

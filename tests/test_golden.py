@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from qgasim.channel import Channel
 from qgasim.cli.serve import serve_parser, with_options
 from qgasim.scenario import load
-from qgasim.threads import ServerThread
+from qgasim.serving.threads import ServerThread
+from qgasim.simulation.channel import Channel
 from tests.golden_cases import (
     EXCEPTIONS,
     GOLDEN,

@@ -7,8 +7,8 @@ from typing import Any
 from qgasim.faults.content import InjectedError
 from qgasim.faults.stream import Split
 from qgasim.faults.timing import Delay, Drop, Hang
-from qgasim.journal import KEPT_IN_ALL, Journal, Note
-from qgasim.journal.keeping import KEPT
+from qgasim.simulation.journal import KEPT_IN_ALL, Journal, Note
+from qgasim.simulation.journal.keeping import KEPT
 from tests.noting import Noted
 from tests.serving import SECOND, Course, connect, read_line, request, serving
 

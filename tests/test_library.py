@@ -67,7 +67,7 @@ def is_tampered(course: Course, command: str) -> bool:
     """Whether the scenario itself says what the command answers, or that it does not."""
     agent = course.agent
     entry = agent.table.get(command)
-    return bool((entry and entry.stubs) or agent.disturber.find(command))
+    return bool((entry and entry.stubs) or agent.injector.find(command))
 
 
 def check(course: Course, command: str, reply: bytes) -> list[str]:

@@ -12,7 +12,8 @@ import pytest
 
 from qgasim.errors import ListenError
 from qgasim.faults.connection import Reset
-from qgasim.listen import (
+from qgasim.scenario import load
+from qgasim.serving.listen import (
     Address,
     Stdio,
     TcpAddress,
@@ -20,8 +21,7 @@ from qgasim.listen import (
     VsockAddress,
     parse_address,
 )
-from qgasim.scenario import load
-from qgasim.threads import ServerThread
+from qgasim.serving.threads import ServerThread
 from tests.serving import PATIENCE, read_line
 
 PING = b'{"execute":"guest-ping"}\n'

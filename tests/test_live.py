@@ -14,16 +14,16 @@ from msgspec import structs
 
 from qgasim import ClientError, SyncClient
 from qgasim.errors import ScenarioError, ServerError
-from qgasim.events import Events
 from qgasim.faults.timing import Delay
-from qgasim.guest.clock import SteeredClock
-from qgasim.live import LiveGuest
+from qgasim.guest.system.clock import SteeredClock
 from qgasim.matching import Match
 from qgasim.scenario import Blueprint, loads
 from qgasim.scenario.schema import describe
-from qgasim.server import Server
-from qgasim.threads import Host
-from qgasim.timeline import AnyEvent, Event
+from qgasim.serving.server import Server
+from qgasim.serving.threads import Host
+from qgasim.simulation.timeline import AnyEvent, Event
+from qgasim.testing.events import Events
+from qgasim.testing.live import LiveGuest
 from tests.serving import SECOND
 
 EVENTS = {str(cls.__struct_config__.tag): cls for cls in get_args(AnyEvent)}

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from qgasim.effects import Wait
 from qgasim.faults import FromUptime
 from qgasim.guest.units import FOR_EVER
-from qgasim.journal import Journal
 from qgasim.scenario import Scenario, loads
 from qgasim.scenario.dump import to_yaml
 from qgasim.scenario.nemesis import DrawnKind, Nemesis, draw
+from qgasim.simulation.journal import Journal
 from tests.serving import SECOND, HandClock
 
 PING = b'{"execute":"guest-ping"}\n'

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from qgasim.channel import IsaSerial
 from qgasim.errors import ScenarioError
 from qgasim.scenario import loads
+from qgasim.simulation.channel import IsaSerial
 from tests.serving import Course, request
 
 

@@ -9,8 +9,8 @@ from msgspec import Struct, structs
 from qgasim.agent import Agent
 from qgasim.dialect import RELEASES, Dialect
 from qgasim.errors import CommandError
-from qgasim.registry import COMMANDS, Command, Entry, command, compile_table
-from qgasim.schema import Alternate, Since, UInt64
+from qgasim.qapi.annotations import Alternate, Since, UInt64
+from qgasim.qapi.registry import COMMANDS, Command, Entry, command, compile_table
 from qgasim.wire import JsonValue
 from tests.serving import Course
 

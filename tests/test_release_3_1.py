@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import RELEASES
-from qgasim.registry import compile_table
-from qgasim.schema import Alternate, is_in, strip
+from qgasim.qapi.annotations import Alternate, is_in, strip
+from qgasim.qapi.registry import compile_table
 from tests.serving import Course
 from tests.test_schema import ARGUMENTS as ASKED
 from tests.test_schema import BEFORE, RESULT

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qgasim.errors import ScenarioError
-from qgasim.guest.network import Nic
+from qgasim.guest.hardware.network import Nic
 from qgasim.guest.settings import GuestSettings
 from qgasim.scenario import AgentSettings, Scenario, load, loads
 from tests.generated import ROOT

@@ -7,17 +7,17 @@ from typing import Any, get_args
 import pytest
 from msgspec import Struct, structs
 
+from qgasim.agent.stubs import Stub
 from qgasim.errors import ScenarioError
 from qgasim.faults import AnyFault, Delay
-from qgasim.guest.devices import Memory
-from qgasim.guest.network import Nic
+from qgasim.guest.hardware.devices import Memory
+from qgasim.guest.hardware.network import Nic
 from qgasim.guest.settings import FileSettings, GuestSettings
 from qgasim.scenario import AgentSettings, Scenario, library, load, loads
 from qgasim.scenario.decode import tag_field_of, tag_of
 from qgasim.scenario.dump import to_yaml
 from qgasim.scenario.schema import structs_of
-from qgasim.stubs import Stub
-from qgasim.timeline import Reboot
+from qgasim.simulation.timeline import Reboot
 
 NAMES: dict[str, Any] = {cls.__name__: cls for cls in structs_of(Scenario)}
 

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import RELEASES, Family, find_dialect
-from qgasim.registry import compile_table
-from qgasim.schema import Alternate, Since
+from qgasim.qapi.annotations import Alternate, Since
+from qgasim.qapi.registry import compile_table
 from qgasim.wire import hash_order
 from tests.serving import Course, request
 

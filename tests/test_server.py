@@ -14,13 +14,13 @@ import pytest
 import trio
 import trio.testing
 
-from qgasim.client import SyncClient
+from qgasim.client.blocking import SyncClient
+from qgasim.client.trio import Client
 from qgasim.errors import ClientError, ListenError, ServerError
-from qgasim.listen import TcpAddress, parse_address
 from qgasim.scenario import load, loads
-from qgasim.server import EAGER_READS, Server, serve
-from qgasim.threads import ServerThread
-from qgasim.trio_client import Client
+from qgasim.serving.listen import TcpAddress, parse_address
+from qgasim.serving.server import EAGER_READS, Server, serve
+from qgasim.serving.threads import ServerThread
 from tests.serving import PATIENCE, connect, read_line, serving
 
 PING = b'{"execute":"guest-ping"}\n'

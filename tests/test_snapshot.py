@@ -13,10 +13,10 @@ from qgasim.dialect import RELEASES
 from qgasim.effects import Close
 from qgasim.faults import AnyFault
 from qgasim.faults.content import InjectedError, Stale
-from qgasim.guest.memento import Memento
-from qgasim.guest.network import Nic
-from qgasim.guest.nodes import Regular
-from qgasim.snapshot import NAMED_LIMIT
+from qgasim.guest.files.nodes import Regular
+from qgasim.guest.hardware.network import Nic
+from qgasim.simulation.memento import Memento
+from qgasim.simulation.snapshot import NAMED_LIMIT
 from tests.serving import SECOND, Course, connect, read_line, request, serving
 
 PING = b'{"execute":"guest-ping"}\n'
@@ -443,7 +443,7 @@ def test_faults_and_stubs_count_on() -> None:
 def test_a_fault_that_was_added_stays() -> None:
     guest = course()
     take(guest)
-    guest.agent.disturber.inject(InjectedError(desc="no"))
+    guest.agent.injector.inject(InjectedError(desc="no"))
     revert(guest)
     assert guest.say("guest-ping")["error"]["desc"] == "no"
 
@@ -527,7 +527,7 @@ def test_there_are_at_most_so_many() -> None:
 
 
 def test_they_take_at_most_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qgasim.snapshot.SIZE_LIMIT", 1_000_000)
+    monkeypatch.setattr("qgasim.simulation.snapshot.SIZE_LIMIT", 1_000_000)
     guest = course()
     write(guest, "/tmp/f", "x" * 600_000)
     take(guest, "one")
@@ -593,7 +593,7 @@ def test_an_event_goes_back_while_a_client_is_connected(tmp_path: Path) -> None:
 
 def with_fault(fault: AnyFault) -> Course:
     guest = course()
-    guest.agent.disturber.inject(fault)
+    guest.agent.injector.inject(fault)
     return guest
 
 

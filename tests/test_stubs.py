@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qgasim.agent.stubs import ErrorReply, Reply, Stub
 from qgasim.matching import Match, compile_match, compile_pattern
 from qgasim.scenario import Scenario
-from qgasim.stubs import ErrorReply, Reply, Stub
 from tests.serving import Course, HandClock
 
 #: A pattern, values that it matches and values that it does not.

@@ -7,8 +7,7 @@ import pytest
 from qgasim.effects import Close
 from qgasim.scenario import loads
 from qgasim.scenario.dump import to_yaml
-from qgasim.states import state_of
-from qgasim.timeline import (
+from qgasim.simulation.timeline import (
     AgentUpgrades,
     AnyEvent,
     ClockDrifts,
@@ -19,6 +18,7 @@ from qgasim.timeline import (
     Reboot,
     Resume,
 )
+from qgasim.states import state_of
 from tests.serving import SECOND, Course
 
 PING = b'{"execute":"guest-ping"}\n'

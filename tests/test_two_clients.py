@@ -16,9 +16,9 @@ import pytest
 from msgspec import Struct
 
 from qgasim.cli import main
-from qgasim.guest.clock import SteeredClock
+from qgasim.guest.system.clock import SteeredClock
 from qgasim.scenario import library, load
-from qgasim.threads import ServerThread
+from qgasim.serving.threads import ServerThread
 from tests.serving import PATIENCE, SECOND, Course, all_guests, connect, read_line, request
 
 #: What stands for ever, in seconds.

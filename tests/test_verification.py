@@ -8,7 +8,7 @@ import pytest
 from qgasim.errors import QgaSimError, VerificationError
 from qgasim.faults.timing import Hang
 from qgasim.matching import Match
-from qgasim.verification import in_order, never, verify
+from qgasim.testing.verification import in_order, never, verify
 from tests.noting import Noted
 
 FREEZE, THAW = "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"

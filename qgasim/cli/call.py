@@ -90,7 +90,7 @@ def _read_json(text: str) -> Any:
 
 
 def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
-    from qgasim.client import SyncClient, unwrap
+    from qgasim.client.blocking import SyncClient, unwrap
     from qgasim.errors import ClientError
 
     message: dict[str, Any] = {"execute": options.command}

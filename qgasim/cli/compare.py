@@ -9,7 +9,7 @@ from qgasim.cli.text import readable_bytes
 
 if TYPE_CHECKING:
     from qgasim.compare import Comparison
-    from qgasim.listen import Address
+    from qgasim.serving.listen import Address
 
 __all__ = ["compare"]
 
@@ -66,7 +66,7 @@ def compare(arguments: list[str]) -> int:
 
 
 def _address(parser: Parser, text: str) -> "Address":
-    from qgasim.listen import UnixAddress, parse_address
+    from qgasim.serving.listen import UnixAddress, parse_address
 
     if not text.startswith(_PREFIXES):
         return UnixAddress(text)

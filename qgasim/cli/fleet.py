@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from qgasim.cli.parser import mute
 from qgasim.cli.serve import write_ready
 from qgasim.errors import QgaSimError
-from qgasim.foreground import PARENT_INTERVAL
-from qgasim.listen import UnixAddress
 from qgasim.scenario import Scenario
-from qgasim.threads import Host
+from qgasim.serving.foreground import PARENT_INTERVAL
+from qgasim.serving.listen import UnixAddress
+from qgasim.serving.threads import Host
 
 if TYPE_CHECKING:
-    from qgasim.channel import Channel
+    from qgasim.simulation.channel import Channel
     from qgasim.wire import Message
 
 __all__ = ["serve_fleet"]

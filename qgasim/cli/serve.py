@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
-    from qgasim.listen import Address
     from qgasim.scenario import Scenario
+    from qgasim.serving.listen import Address
 
 from qgasim import DEFAULT_SCENARIO, __version__
 from qgasim.cli.log import LiveLog
@@ -130,10 +130,9 @@ def serve_parser() -> argparse.ArgumentParser:
 
 def serve(arguments: list[str]) -> int:
     """Serve a guest until SIGINT or SIGTERM."""
-    from qgasim.listen import UnixAddress, parse_address
-
     # Only now: `qgasim --help` should not wait for it.
     from qgasim.scenario import load
+    from qgasim.serving.listen import UnixAddress, parse_address
 
     parser = serve_parser()
     options, rest = parser.parse_known_args(arguments)
@@ -165,7 +164,7 @@ def serve(arguments: list[str]) -> int:
 @contextmanager
 def _directory() -> Generator[str]:
     """Have a directory for sockets, which goes with all that is in it."""
-    from qgasim.listen import make_directory
+    from qgasim.serving.listen import make_directory
 
     # Who serves takes signals; one that comes before that must not leave the directory behind.
     before = signal.signal(signal.SIGTERM, _end)
@@ -183,8 +182,8 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:
     """Refuse what nobody reads, and say what was meant."""
-    from qgasim.naming import did_you_mean
     from qgasim.scenario import library
+    from qgasim.suggestions import did_you_mean
 
     word = words[0]
     if word.startswith("-"):
@@ -227,9 +226,9 @@ def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: s
 
 
 def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
-    from qgasim.foreground import run
-    from qgasim.listen import UnixAddress
     from qgasim.scenario.shares import parse_share
+    from qgasim.serving.foreground import run
+    from qgasim.serving.listen import UnixAddress
 
     scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]

@@ -14,7 +14,7 @@ from qgasim.commands import (
     unsupported,
     windows,
 )
-from qgasim.registry import COMMANDS, Command
+from qgasim.qapi.registry import COMMANDS, Command
 
 __all__ = [
     "ALL_COMMANDS",

@@ -2,12 +2,12 @@
 
 from msgspec import Struct
 
-from qgasim import base64
 from qgasim.agent import Agent
 from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
-from qgasim.guest.accounts import Entry
-from qgasim.registry import POSIX, command
+from qgasim.guest.system.accounts import Entry
+from qgasim.qapi.registry import POSIX, command
+from qgasim.wire import base64
 
 __all__ = ["AuthorizedKeys", "add_keys", "check_keys", "list_keys", "read_keys"]
 

@@ -6,15 +6,15 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Struct
 
-from qgasim import base64
 from qgasim.agent import Agent
+from qgasim.agent.handles import FileHandle
 from qgasim.errors import CommandError
-from qgasim.guest.nodes import WouldBlock, os_error
-from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.stdio import Stream
-from qgasim.handles import FileHandle
-from qgasim.registry import POSIX, command
-from qgasim.schema import Alternate
+from qgasim.guest.files.nodes import WouldBlock, os_error
+from qgasim.guest.files.open_files import OpenFile
+from qgasim.guest.files.stdio import Stream
+from qgasim.qapi.annotations import Alternate
+from qgasim.qapi.registry import POSIX, command
+from qgasim.wire import base64
 
 __all__ = [
     "READ_LIMIT",

@@ -10,8 +10,8 @@ from typing import Final
 from qgasim.agent import Agent
 from qgasim.commands.hardware import IpAddress, NetworkInterface
 from qgasim.commands.storage import begin_freezing, end_freezing, give_up_freezing
-from qgasim.guest.network import Nic, parse_address
-from qgasim.registry import Family, Version, command
+from qgasim.guest.hardware.network import Nic, parse_address
+from qgasim.qapi.registry import Family, Version, command
 
 __all__: list[str] = []
 

@@ -11,11 +11,11 @@ from msgspec.structs import astuple
 
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
-from qgasim.guest.network import parse_address
-from qgasim.guest.routes import Route, list_routes4, list_routes6
-from qgasim.guest.sysfs import directory_order
-from qgasim.registry import LINUX, command
-from qgasim.schema import UInt64
+from qgasim.guest.hardware.network import parse_address
+from qgasim.guest.hardware.routes import Route, list_routes4, list_routes6
+from qgasim.guest.hardware.sysfs import directory_order
+from qgasim.qapi.annotations import UInt64
+from qgasim.qapi.registry import LINUX, command
 
 __all__ = [
     "IpAddress",

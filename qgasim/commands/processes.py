@@ -7,14 +7,14 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Struct
 
-from qgasim import base64
 from qgasim.agent import Agent
+from qgasim.agent.handles import Execution
 from qgasim.errors import CommandError
-from qgasim.guest.openfiles import OpenFile, Sink, Source
-from qgasim.guest.process import Process
-from qgasim.handles import Execution
-from qgasim.registry import POSIX, command
-from qgasim.schema import Alternate
+from qgasim.guest.files.open_files import OpenFile, Sink, Source
+from qgasim.guest.processes.process import Process
+from qgasim.qapi.annotations import Alternate
+from qgasim.qapi.registry import POSIX, command
+from qgasim.wire import base64
 
 __all__ = ["Exec", "ExecStatus", "collect", "describe", "getenv", "run"]
 

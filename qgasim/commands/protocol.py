@@ -3,7 +3,7 @@
 from msgspec import Struct, field
 
 from qgasim.agent import Agent
-from qgasim.registry import command
+from qgasim.qapi.registry import command
 
 __all__: list[str] = []
 

@@ -2,7 +2,7 @@
 
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
-from qgasim.guest.nodes import decode_name
+from qgasim.guest.files.nodes import decode_name
 
 __all__ = ["run_helper"]
 

@@ -9,14 +9,14 @@ from typing import Annotated, Final, Literal
 from msgspec import Struct
 
 from qgasim.agent import Agent
+from qgasim.agent.refusals import refuse_frozen
 from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
-from qgasim.guest.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
-from qgasim.guest.sysfs import directory_order
-from qgasim.guest.tree import Mount
-from qgasim.refusals import refuse_frozen
-from qgasim.registry import LINUX, Family, Version, command
-from qgasim.schema import Since, UInt64
+from qgasim.guest.files.tree import Mount
+from qgasim.guest.hardware.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
+from qgasim.guest.hardware.sysfs import directory_order
+from qgasim.qapi.annotations import Since, UInt64
+from qgasim.qapi.registry import LINUX, Family, Version, command
 
 __all__ = [
     "NO_PCI",

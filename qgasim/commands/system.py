@@ -10,7 +10,7 @@ from qgasim.agent import Agent
 from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.units import SECOND
-from qgasim.registry import LINUX, POSIX, command
+from qgasim.qapi.registry import LINUX, POSIX, command
 
 __all__ = ["HostName", "OsInfo", "Timezone", "User"]
 

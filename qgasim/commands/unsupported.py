@@ -11,7 +11,7 @@ from qgasim.agent import Agent
 from qgasim.commands.hardware import CpuStats, MemoryBlockInfo
 from qgasim.commands.storage import DiskInfo, DiskStatsInfo, FilesystemInfo
 from qgasim.errors import CommandError
-from qgasim.registry import Family, Version, command
+from qgasim.qapi.registry import Family, Version, command
 
 __all__: list[str] = []
 

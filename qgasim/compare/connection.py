@@ -8,10 +8,10 @@ from itertools import chain
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from qgasim.channel import Channel
-from qgasim.client import QUEUE_IS_FULL
+from qgasim.client.blocking import QUEUE_IS_FULL
 from qgasim.errors import ClientError
-from qgasim.listen import Address, Stdio, TcpAddress, UnixAddress
+from qgasim.serving.listen import Address, Stdio, TcpAddress, UnixAddress
+from qgasim.simulation.channel import Channel
 
 __all__ = ["Asked", "RealAgent", "SimulatedAgent"]
 

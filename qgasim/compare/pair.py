@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from qgasim.client import parse
+from qgasim.client.blocking import parse
 from qgasim.compare.connection import Asked
 from qgasim.compare.probes import HANDLE, Probe
 from qgasim.compare.result import Comparison, Difference
@@ -11,7 +11,7 @@ from qgasim.compare.shapes import find_misfits, spell
 from qgasim.compare.survey import read_return
 from qgasim.dialect import Dialect
 from qgasim.errors import ClientError
-from qgasim.registry import Table
+from qgasim.qapi.registry import Table
 from qgasim.wire import is_object
 
 __all__ = ["Pair"]

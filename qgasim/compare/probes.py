@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from qgasim.registry import Command, Table
+from qgasim.qapi.registry import Command, Table
 
 __all__ = ["HANDLE", "Probe", "probes_of"]
 

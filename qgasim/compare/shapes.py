@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from msgspec import Struct
 
 from qgasim.dialect import Dialect
-from qgasim.results import fields_in_order
-from qgasim.schema import strip
+from qgasim.qapi.annotations import strip
+from qgasim.qapi.results import fields_in_order
 from qgasim.wire import encode, is_array, is_object
 
 __all__ = ["find_misfits", "spell"]

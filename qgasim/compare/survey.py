@@ -5,12 +5,12 @@ from typing import Any, Final
 from msgspec import Struct
 
 from qgasim import DEFAULT_SCENARIO
-from qgasim.channel import Channel
-from qgasim.client import parse
+from qgasim.client.blocking import parse
 from qgasim.compare.connection import Asked
 from qgasim.dialect import LATEST, OLDEST, find_dialect
 from qgasim.errors import ClientError
 from qgasim.scenario import Scenario, library, load
+from qgasim.simulation.channel import Channel
 from qgasim.wire import is_array, is_object
 
 __all__ = ["GUESTS", "Listed", "Survey", "build_like", "read_return", "survey"]

@@ -2,7 +2,7 @@
 
 A fault is a frozen Struct: its fields are its settings in a scenario, `Fault.before` may answer in the
 command's place, `Fault.apply` is a function from effects to effects. What changes while the agent
-runs (how often each has struck, replies that were put aside) is in a `Disturber`.
+runs (how often each has struck, replies that were put aside) is in a `FaultInjector`.
 """
 
 from typing import TypeAlias
@@ -18,7 +18,7 @@ from qgasim.faults.connection import (
     Reset,
 )
 from qgasim.faults.content import Edit, Empty, Huge, InjectedError, Stale
-from qgasim.faults.disturber import Disturber, LiveFault
+from qgasim.faults.injector import ArmedFault, FaultInjector
 from qgasim.faults.stream import (
     Bandwidth,
     Bom,
@@ -40,6 +40,7 @@ from qgasim.faults.timing import Delay, Drop, Hang, Ignore, Late, Leak
 __all__ = [
     "AcceptThenSilence",
     "AnyFault",
+    "ArmedFault",
     "Bandwidth",
     "Bom",
     "CloseConnection",
@@ -47,7 +48,6 @@ __all__ = [
     "Crash",
     "Crlf",
     "Delay",
-    "Disturber",
     "Drop",
     "Duplicate",
     "Edit",
@@ -55,6 +55,7 @@ __all__ = [
     "Exchange",
     "ExtraSentinel",
     "Fault",
+    "FaultInjector",
     "FromUptime",
     "Garbage",
     "HalfClose",
@@ -66,7 +67,6 @@ __all__ = [
     "KillOn",
     "Late",
     "Leak",
-    "LiveFault",
     "MissingSentinel",
     "NoNewline",
     "Refuse",

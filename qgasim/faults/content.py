@@ -8,10 +8,10 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from msgspec import field
 
 from qgasim.effects import Effect
-from qgasim.envelope import write_error
 from qgasim.errors import CommandError
 from qgasim.faults.base import Exchange, Fault, rewrite, rewrite_value
 from qgasim.guest.units import Duration, Size
+from qgasim.qapi.envelope import write_error
 from qgasim.wire import encode
 
 __all__ = ["Edit", "Empty", "Huge", "InjectedError", "Stale", "parse_pointer"]

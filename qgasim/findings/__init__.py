@@ -8,7 +8,7 @@ from typing import Final
 from qgasim.findings import conversation, secrets, state
 from qgasim.findings.kinds import KINDS, Finding, Kind
 from qgasim.findings.story import Story
-from qgasim.journal import Journal
+from qgasim.simulation.journal import Journal
 
 __all__ = [
     "KINDS",

@@ -8,7 +8,7 @@ from qgasim.faults.timing import Late
 from qgasim.findings.kinds import finding
 from qgasim.findings.story import IMPATIENCE, Request, Story, show
 from qgasim.guest.units import SECOND
-from qgasim.journal import Exchange
+from qgasim.simulation.journal import Exchange
 from qgasim.wire import encode
 
 __all__: list[str] = []

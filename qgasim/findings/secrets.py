@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
-from qgasim import base64
 from qgasim.errors import CommandError
 from qgasim.findings.kinds import finding
 from qgasim.findings.story import Story
 from qgasim.guest.units import SECOND
+from qgasim.wire import base64
 
 __all__ = ["find_secret"]
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from qgasim.channel import VirtioSerial
-from qgasim.envelope import read_request
 from qgasim.errors import CommandError
 from qgasim.faults.stream import Reorder
-from qgasim.journal import Exchange, Journal, Note, show_time
+from qgasim.qapi.envelope import read_request
+from qgasim.simulation.channel import VirtioSerial
+from qgasim.simulation.journal import Exchange, Journal, Note, show_time
 from qgasim.wire import MessageReader
 
 __all__ = ["IMPATIENCE", "Request", "Story", "show"]

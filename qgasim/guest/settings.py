@@ -8,9 +8,9 @@ from typing import Final, Literal
 
 from msgspec import Struct, field
 
-from qgasim.guest.accounts import Account, Login
-from qgasim.guest.devices import Disk, Driver, Memory, Vcpu
-from qgasim.guest.network import Nic
+from qgasim.guest.hardware.devices import Disk, Driver, Memory, Vcpu
+from qgasim.guest.hardware.network import Nic
+from qgasim.guest.system.accounts import Account, Login
 from qgasim.guest.units import SECOND, Duration, Errno, Size, Time
 
 __all__ = [

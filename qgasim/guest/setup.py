@@ -5,19 +5,19 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from qgasim.errors import SettingsError
-from qgasim.guest.accounts import make_entries
-from qgasim.guest.clock import find_zone
-from qgasim.guest.kernelfiles import CREATE_ERRORS, escape_path, mount_kernel_files
-from qgasim.guest.nodes import Regular, os_error
-from qgasim.guest.osrelease import write_os_release
-from qgasim.guest.programs.catalogue import install
-from qgasim.guest.programs.images import SCRIPTED, builtin_image
+from qgasim.guest.files.kernel_files import CREATE_ERRORS, escape_path, mount_kernel_files
+from qgasim.guest.files.nodes import Regular, os_error
+from qgasim.guest.system.accounts import make_entries
+from qgasim.guest.system.clock import find_zone
+from qgasim.guest.system.os_release import write_os_release
+from qgasim.guest.system.windows import inner_path
 from qgasim.guest.units import DAY
-from qgasim.guest.windows import inner_path
+from qgasim.userland.programs.catalogue import install
+from qgasim.userland.programs.images import SCRIPTED, builtin_image
 
 if TYPE_CHECKING:
     from qgasim.guest import Guest
-    from qgasim.guest.files import Files
+    from qgasim.guest.files.files import Files
     from qgasim.guest.settings import FileSettings
 
 __all__ = ["furnish", "make_file"]

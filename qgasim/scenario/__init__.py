@@ -17,7 +17,6 @@ from typing import Any, Final
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from qgasim.errors import ScenarioError
-from qgasim.naming import did_you_mean, find_close
 from qgasim.scenario import guest_checks, reply_checks, together
 from qgasim.scenario.checks import join, touch
 from qgasim.scenario.decode import Decoder
@@ -39,6 +38,7 @@ from qgasim.scenario.model import (
     remember_places,
 )
 from qgasim.scenario.sources import Reader, embed
+from qgasim.suggestions import did_you_mean, find_close
 
 __all__ = [
     "AgentSettings",

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_or
 from msgspec import Struct
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from qgasim.naming import did_you_mean, find_close
 from qgasim.scenario.checks import check_struct, fields_of, join
 from qgasim.scenario.document import Fault, check_tag, kind_of, place_of, plain_value
+from qgasim.suggestions import did_you_mean, find_close
 
 __all__ = [
     "UNIT_NAMES",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from qgasim.guest.accounts import Account
 from qgasim.guest.clone import clone
-from qgasim.guest.network import Nic
+from qgasim.guest.hardware.network import Nic
 from qgasim.guest.settings import GuestSettings
+from qgasim.guest.system.accounts import Account
 
 if TYPE_CHECKING:
     from faker import Faker

@@ -7,8 +7,8 @@ from typing import Final
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from qgasim.errors import ScenarioError
-from qgasim.naming import did_you_mean
 from qgasim.scenario.document import Fault, core_value, merge
+from qgasim.suggestions import did_you_mean
 
 __all__ = ["FLEET_LIMIT", "WITHIN", "lay_out", "pick"]
 

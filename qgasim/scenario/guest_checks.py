@@ -10,9 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from qgasim.guest.accounts import Account
-from qgasim.guest.clock import find_zone
-from qgasim.guest.devices import (
+from qgasim.guest.hardware.devices import (
     BLOCK_LIMIT,
     CpuTimes,
     Disk,
@@ -23,7 +21,7 @@ from qgasim.guest.devices import (
     Partition,
     Vcpu,
 )
-from qgasim.guest.network import Counters, Nic, parse_address
+from qgasim.guest.hardware.network import Counters, Nic, parse_address
 from qgasim.guest.settings import (
     ClockSettings,
     FileSettings,
@@ -31,7 +29,8 @@ from qgasim.guest.settings import (
     MountSettings,
     ProgramSettings,
 )
-from qgasim.naming import did_you_mean
+from qgasim.guest.system.accounts import Account
+from qgasim.guest.system.clock import find_zone
 from qgasim.scenario.checks import Wrong, checks, fields_of, join
 from qgasim.scenario.fill import AUTO, SYSTEM_USERS, count_up, counted, counts
 from qgasim.scenario.windows_checks import (
@@ -41,6 +40,7 @@ from qgasim.scenario.windows_checks import (
     check_encoding,
     check_windows,
 )
+from qgasim.suggestions import did_you_mean
 
 __all__ = ["NIC_LIMIT", "check_address", "check_owners", "check_place"]
 

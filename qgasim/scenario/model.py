@@ -10,16 +10,16 @@ from typing import Literal
 from msgspec import Struct, field, structs
 
 from qgasim.agent import Agent, AgentOptions
-from qgasim.channel import Channel, ChannelKind, make_channel
+from qgasim.agent.personality import Personality
+from qgasim.agent.stubs import Stub
 from qgasim.commands import ALL_COMMANDS
 from qgasim.commands.storage import begin_frozen
 from qgasim.dialect import Switch, find_dialect, with_quirks
 from qgasim.errors import ScenarioError, SettingsError
 from qgasim.faults import AnyFault
 from qgasim.guest import Guest, GuestSettings
-from qgasim.guest.clock import host_clock
+from qgasim.guest.system.clock import host_clock
 from qgasim.guest.units import Duration
-from qgasim.personality import Personality
 from qgasim.scenario.checks import check
 from qgasim.scenario.conform import conform
 from qgasim.scenario.document import say
@@ -27,8 +27,8 @@ from qgasim.scenario.fill import fill
 from qgasim.scenario.nemesis import Nemesis, draw, tell
 from qgasim.scenario.shares import Share, open_shares
 from qgasim.scenario.sources import embed
-from qgasim.stubs import Stub
-from qgasim.timeline import AnyEvent, Timeline
+from qgasim.simulation.channel import Channel, ChannelKind, make_channel
+from qgasim.simulation.timeline import AnyEvent, Timeline
 
 __all__ = ["AgentSettings", "Blueprint", "Scenario", "remember_place", "remember_places"]
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import msgspec
 
+from qgasim.agent.stubs import Reply, Stub
 from qgasim.matching import Match, compile_match
 from qgasim.scenario.checks import Wrong, checks, join
-from qgasim.stubs import Reply, Stub
 
 __all__: list[str] = []
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from qgasim.errors import ScenarioError
-from qgasim.guest.share import SharedVolume
+from qgasim.guest.files.share import SharedVolume
 
 __all__ = ["Share", "open_shares", "parse_share"]
 

@@ -3,11 +3,10 @@
 import fnmatch
 import re
 
+from qgasim.agent.personality import Personality
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import LATEST, OLDEST, QUIRKS, find_dialect
 from qgasim.matching import Match
-from qgasim.naming import did_you_mean
-from qgasim.personality import Personality
 from qgasim.scenario.checks import Wrong, checks
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import counted
@@ -15,8 +14,8 @@ from qgasim.scenario.fleet import WITHIN
 from qgasim.scenario.guest_checks import NIC_LIMIT, check_address, check_owners, check_place
 from qgasim.scenario.model import AgentSettings, Scenario
 from qgasim.scenario.nemesis import Nemesis
-from qgasim.snapshot import NAMED_LIMIT
-from qgasim.timeline import (
+from qgasim.simulation.snapshot import NAMED_LIMIT
+from qgasim.simulation.timeline import (
     Addresses,
     AgentUpgrades,
     ClockDrifts,
@@ -31,6 +30,7 @@ from qgasim.timeline import (
     Revert,
     TakeSnapshot,
 )
+from qgasim.suggestions import did_you_mean
 
 __all__ = ["no_such_release"]
 

@@ -63,7 +63,7 @@ def _dialect() -> Dialect:
 def _configure(dialect: Dialect, log: Log) -> Config:
     def commands() -> list[str]:
         from qgasim.commands import ALL_COMMANDS
-        from qgasim.registry import compile_table
+        from qgasim.qapi.registry import compile_table
 
         return list(compile_table(ALL_COMMANDS, dialect, "linux"))
 

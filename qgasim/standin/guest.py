@@ -7,10 +7,10 @@ from msgspec import structs
 
 from qgasim import DEFAULT_SCENARIO
 from qgasim.agent import Agent
-from qgasim.channel import Channel
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Blueprint, load, remember_place
 from qgasim.scenario.shares import Share, parse_share
+from qgasim.simulation.channel import Channel
 from qgasim.standin.config import PORT_METHODS, Config
 
 __all__ = ["build", "find_share", "freeze", "plan"]

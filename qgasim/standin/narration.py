@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
-from qgasim.registry import Entry
+from qgasim.qapi.registry import Entry
 from qgasim.standin.config import Config
 from qgasim.standin.log import Log
 from qgasim.standin.state import StateDirectory

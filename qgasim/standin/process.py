@@ -10,11 +10,11 @@ from typing import Final, Self
 
 import trio
 
-from qgasim.channel import Channel, UnixListen
 from qgasim.errors import ListenError
-from qgasim.foreground import keep_freed_memory
-from qgasim.listen import AgentAddress, Stdio
-from qgasim.server import Server
+from qgasim.serving.foreground import keep_freed_memory
+from qgasim.serving.listen import AgentAddress, Stdio
+from qgasim.serving.server import Server
+from qgasim.simulation.channel import Channel, UnixListen
 from qgasim.standin.log import Log
 from qgasim.standin.ports import OpenPort, Port, tell_data
 

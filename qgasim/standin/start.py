@@ -6,7 +6,7 @@ from typing import Final
 from qgasim.agent import Agent
 from qgasim.dialect import Dialect
 from qgasim.errors import ListenError
-from qgasim.listen import AgentAddress, AgentSocket, InheritedSocket, VsockAddress
+from qgasim.serving.listen import AgentAddress, AgentSocket, InheritedSocket, VsockAddress
 from qgasim.standin.activation import FIRST_FD
 from qgasim.standin.config import PORT_METHODS, Config
 from qgasim.standin.daemon import PidFile, become_daemon

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from qgasim.testing import Guests, Wish
+from qgasim.pytest_plugin.guests import Guests
+from qgasim.pytest_plugin.markers import GuestRequest
 
 PING = b'{"execute":"guest-ping"}\n'
 
@@ -50,7 +51,7 @@ def tests(guests: Guests, count: int) -> tuple[float, float]:
     costs: list[float] = []
     for _ in range(count):
         wall, cost = time.perf_counter(), time.process_time()
-        with guests.lend(Request(), Wish()) as make:  # type: ignore[arg-type]
+        with guests.lend(Request(), GuestRequest()) as make:  # type: ignore[arg-type]
             ping(make().socket_path)
         walls.append(1e3 * (time.perf_counter() - wall))
         costs.append(1e3 * (time.process_time() - cost))
@@ -60,7 +61,7 @@ def tests(guests: Guests, count: int) -> tuple[float, float]:
 def fleet(guests: Guests, count: int) -> tuple[float, float]:
     """Give the seconds until *count* guests have answered, and the MB that they take."""
     before, start = resident(), time.perf_counter()
-    with guests.lend(Request(), Wish()) as make:  # type: ignore[arg-type]
+    with guests.lend(Request(), GuestRequest()) as make:  # type: ignore[arg-type]
         paths = [make().socket_path for _ in range(count)]
         for path in paths:
             ping(path)
@@ -70,7 +71,7 @@ def fleet(guests: Guests, count: int) -> tuple[float, float]:
 def time_out(guests: Guests) -> float:
     """Give the ms that a test takes in which a freeze is not answered for an hour."""
     start = time.perf_counter()
-    with guests.lend(Request(), Wish()) as make:  # type: ignore[arg-type]
+    with guests.lend(Request(), GuestRequest()) as make:  # type: ignore[arg-type]
         live = make()
         live.clock.stop()
         live.inject(kind="delay", on="guest-fsfreeze-freeze", by="1h")

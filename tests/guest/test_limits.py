@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from qgasim import loads
-from qgasim.channel import Channel
 from qgasim.guest import Guest
-from qgasim.guest.process import MEMORY_LIMIT, Exit, Process, Steps
-from qgasim.guest.processes import PID_MAX, STEP_BUDGET
-from qgasim.guest.programs.regex import Regex
+from qgasim.guest.processes.process import MEMORY_LIMIT, Exit, Process, Steps
+from qgasim.guest.processes.table import PID_MAX, STEP_BUDGET
+from qgasim.simulation.channel import Channel
+from qgasim.userland.programs.posix_regex import Regex
 from tests.serving import HandClock, request
 
 ENDLESS = {
@@ -191,7 +191,7 @@ def test_so_many_processes_run_and_no_more(
     channel: Channel, guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = len(list(guest.processes.live()))
-    monkeypatch.setattr("qgasim.guest.processes.TASKS_MAX", before + 10)
+    monkeypatch.setattr("qgasim.guest.processes.table.TASKS_MAX", before + 10)
     text = ""
     for _ in range(11):
         assert "error" not in text

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qgasim.errors import ScenarioError
-from qgasim.guest.share import OPEN_LIMIT
+from qgasim.guest.files.share import OPEN_LIMIT
 from qgasim.scenario import load
 from qgasim.scenario.shares import Share, parse_share
 from tests.serving import Course, HandClock

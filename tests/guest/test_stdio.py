@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qgasim.guest.files import Files
-from qgasim.guest.nodes import Volume
-from qgasim.guest.stdio import Stream
+from qgasim.guest.files.files import Files
+from qgasim.guest.files.nodes import Volume
+from qgasim.guest.files.stdio import Stream
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.fdopen.restype = ctypes.c_void_p

@@ -1,11 +1,11 @@
 """Commands about the accounts of a Windows guest: passwords and ssh keys."""
 
-from qgasim import base64
 from qgasim.agent import Agent
 from qgasim.commands.accounts import AuthorizedKeys, add_keys, check_keys, list_keys, read_keys
 from qgasim.commands.windows.messages import NO_PATH
 from qgasim.errors import CommandError
-from qgasim.registry import WINDOWS, command
+from qgasim.qapi.registry import WINDOWS, command
+from qgasim.wire import base64
 
 __all__: list[str] = []
 

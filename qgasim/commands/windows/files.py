@@ -18,8 +18,8 @@ from qgasim.commands.files import (
 )
 from qgasim.commands.windows.messages import ACCESS_DENIED, NO_PATH, SHARED, failed
 from qgasim.errors import CommandError
-from qgasim.guest.openfiles import OpenFile
-from qgasim.registry import WINDOWS, command
+from qgasim.guest.files.open_files import OpenFile
+from qgasim.qapi.registry import WINDOWS, command
 
 __all__: list[str] = []
 

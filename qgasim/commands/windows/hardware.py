@@ -14,10 +14,10 @@ from qgasim.commands.hardware import (
     NetworkInterfaceStat,
     NetworkRoute,
 )
-from qgasim.guest.network import Nic, parse_address
+from qgasim.guest.hardware.network import Nic, parse_address
+from qgasim.guest.hardware.windows_routes import WindowsRoute, is_loopback, list_windows_routes
 from qgasim.guest.units import SECOND
-from qgasim.guest.windowsroutes import WindowsRoute, is_loopback, list_windows_routes
-from qgasim.registry import WINDOWS, command
+from qgasim.qapi.registry import WINDOWS, command
 
 __all__: list[str] = []
 

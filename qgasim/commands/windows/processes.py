@@ -13,11 +13,11 @@ from qgasim.commands.processes import (
     run,
 )
 from qgasim.errors import CommandError
-from qgasim.guest.openfiles import OpenFile
-from qgasim.guest.process import Process
-from qgasim.guest.windows import SYSTEM_DIRECTORY, find_program, inner_path
-from qgasim.registry import WINDOWS, command
-from qgasim.schema import Alternate
+from qgasim.guest.files.open_files import OpenFile
+from qgasim.guest.processes.process import Process
+from qgasim.guest.system.windows import SYSTEM_DIRECTORY, find_program, inner_path
+from qgasim.qapi.annotations import Alternate
+from qgasim.qapi.registry import WINDOWS, command
 
 __all__: list[str] = []
 

@@ -13,12 +13,12 @@ from qgasim.commands.storage import (
     pci_address,
 )
 from qgasim.errors import CommandError
-from qgasim.guest.devices import Bus, Disk
-from qgasim.guest.nodes import Volume
+from qgasim.guest.files.nodes import Volume
+from qgasim.guest.hardware.devices import Bus, Disk
 from qgasim.guest.settings import MountSettings
+from qgasim.guest.system.windows import volume_name
 from qgasim.guest.units import SECOND
-from qgasim.guest.windows import volume_name
-from qgasim.registry import WINDOWS, command
+from qgasim.qapi.registry import WINDOWS, command
 
 __all__: list[str] = []
 

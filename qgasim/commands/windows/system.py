@@ -6,11 +6,11 @@ from typing import Final, Literal, TypeAlias
 from qgasim.agent import Agent
 from qgasim.commands.system import HostName, OsInfo, Timezone, User
 from qgasim.errors import CommandError
-from qgasim.guest.power import SleepState
+from qgasim.guest.hardware.windows_routes import is_loopback
+from qgasim.guest.system.power import SleepState
+from qgasim.guest.system.windows import find_program, zone_name
 from qgasim.guest.units import SECOND
-from qgasim.guest.windows import find_program, zone_name
-from qgasim.guest.windowsroutes import is_loopback
-from qgasim.registry import WINDOWS, command
+from qgasim.qapi.registry import WINDOWS, command
 
 __all__: list[str] = []
 

@@ -1,0 +1,3 @@
+"""Small clients that do the handshake of qemu-ga's protocol right."""
+
+__all__: list[str] = []

@@ -1,0 +1,261 @@
+"""Faults at work: which strike when, and what becomes of the requests that they strike."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from qgasim.effects import Close, Effect
+from qgasim.faults.base import Exchange, Fault, FromUptime, join_bytes
+from qgasim.faults.connection import AcceptThenSilence, Refuse, Reset
+from qgasim.faults.content import Stale
+from qgasim.matching import compile_match
+from qgasim.qapi.envelope import read_request, show_id
+from qgasim.states import state_of
+from qgasim.suggestions import not_there
+from qgasim.wire import Message
+
+if TYPE_CHECKING:
+    from qgasim.agent import Agent
+
+__all__ = ["HISTORY_BYTES", "ArmedFault", "FaultInjector", "History"]
+
+#: How many earlier replies are kept for `Stale`, and how many bytes of them.
+HISTORY: Final = 1024
+HISTORY_BYTES: Final = 4 << 20
+_OF_CONNECTIONS: Final = (Refuse, AcceptThenSilence)
+
+
+class ArmedFault:
+    """A fault as one agent has it: it counts."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.matches_command, self.matches_arguments = compile_match(fault.on)
+        self.seen = 0
+        self.struck = 0
+        self.is_on = True
+        # The process of the agent at which it struck last, and how often it had struck before.
+        self._process: object = None
+        self._before = 0
+
+    def strikes(self, arguments: dict[str, Any], agent: "Agent", chance: random.Random) -> bool:
+        """Tell whether it strikes now, and count."""
+        fault = self.fault
+        if not (self.is_on and self.matches_arguments(arguments) and _holds(fault, agent)):
+            return False
+        self.seen += 1
+        turn = self.seen - fault.after
+        if (
+            turn <= 0
+            or turn % fault.every
+            or (fault.times is not None and self.struck >= fault.times)
+        ):
+            return False
+        if fault.probability < 1 and chance.random() >= fault.probability:
+            return False
+        if agent.process is not self._process:
+            self._process, self._before = agent.process, self.struck
+        self.struck += 1
+        return True
+
+    @property
+    def struck_process(self) -> int:
+        """How often it has struck at the agent's process that it struck last."""
+        return self.struck - self._before
+
+
+def _holds(fault: Fault, agent: "Agent") -> bool:
+    """Whether the guest is in the state of which the fault speaks."""
+    when = fault.when
+    if when is None:
+        return True
+    if isinstance(when, FromUptime):
+        uptime = agent.guest.clock.uptime()
+        if when.frozen_for is not None and not (
+            agent.is_frozen and uptime - agent.frozen_since >= when.frozen_for
+        ):
+            return False
+        return when.uptime <= uptime and (when.until is None or uptime < when.until)
+    return state_of(agent) == when
+
+
+class History:
+    """Earlier replies, as many as are kept."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[str, int, bytes]] = deque()
+        self._size = 0
+
+    def add(self, command: str, at: int, reply: bytes) -> None:
+        """Keep a reply to *command*, and let go of the oldest if there are too many."""
+        self._kept.append((command, at, reply))
+        self._size += len(reply)
+        while len(self._kept) > HISTORY or (self._size > HISTORY_BYTES and len(self._kept) > 1):
+            _, _, gone = self._kept.popleft()
+            self._size -= len(gone)
+
+    def of(self, command: str) -> list[tuple[int, bytes]]:
+        """Give the replies to *command*, with the uptime of each, the latest last."""
+        return [(at, reply) for name, at, reply in self._kept if name == command]
+
+
+class FaultInjector:
+    """The faults of one agent, at work."""
+
+    def __init__(self, faults: "tuple[Fault, ...]", agent: "Agent", seed: int) -> None:
+        self.agent = agent
+        self.random = random.Random(f"faults {seed}")
+        self._faults: list[ArmedFault] = []
+        self._by_command: dict[str, tuple[ArmedFault, ...]] = {}
+        self._history = History()
+        self._late: list[bytes] = []
+        self._reordered: list[bytes] = []
+        #: Whether the client that is connected is not listened to.
+        self.is_deaf = False
+        #: What struck last: whoever has noted it empties it.
+        self.struck: tuple[Fault, ...] = ()
+        #: Whether nothing can ever go wrong, so that nobody need ask.
+        self.is_idle = True
+        #: Whether there is a fault that resets connections.
+        self.may_reset = False
+        for fault in faults:
+            self.inject(fault)
+
+    # -- switching -------------------------------------------------------------------------------
+
+    def inject(self, fault: Fault) -> ArmedFault:
+        """Add a fault, after those that there are."""
+        live = ArmedFault(fault)
+        self._faults.append(live)
+        self._by_command.clear()
+        self.is_idle = False
+        self.may_reset |= isinstance(fault, Reset)
+        if isinstance(fault, Refuse) and isinstance(fault.when, FromUptime):
+            # Whoever listens looks then.
+            for uptime in (fault.when.uptime, fault.when.until):
+                if uptime:
+                    self.agent.guest.call_at(uptime, lambda: None, by_guest=False)
+        if isinstance(fault, Stale) and fault.as_of is not None:
+            self.agent.snapshots.keep(fault.as_of)
+        return live
+
+    def withdraw(self, live: ArmedFault) -> None:
+        """Take a fault away; nothing happens if it is not there any more."""
+        self._faults = [other for other in self._faults if other is not live]
+        self._by_command.clear()
+
+    def switch(self, name: str, *, on: bool) -> None:
+        """Switch all faults called *name* on or off; LookupError if there is none."""
+        named = [live for live in self._faults if live.fault.name == name]
+        if not named:
+            known = (live.fault.name for live in self._faults)
+            raise LookupError(not_there("fault", name, known))
+        for live in named:
+            live.is_on = on
+
+    # -- connections -----------------------------------------------------------------------------
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether nobody is to connect now."""
+        return not self.is_idle and any(
+            isinstance(live.fault, Refuse)
+            and not live.fault.accepts
+            and live.is_on
+            and _holds(live.fault, self.agent)
+            for live in self._faults
+        )
+
+    def connect(self) -> Iterator[Effect]:
+        """Take a client; give what it meets with."""
+        striking = [
+            live.fault
+            for live in self._faults
+            if isinstance(live.fault, _OF_CONNECTIONS) and live.strikes({}, self.agent, self.random)
+        ]
+        self.struck = tuple(striking)
+        self.is_deaf = any(isinstance(fault, AcceptThenSilence) for fault in striking)
+        if any(isinstance(fault, Refuse) for fault in striking):
+            yield Close()
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def find(self, command: str) -> tuple[ArmedFault, ...]:
+        """Give the faults that may disturb a command."""
+        found = self._by_command.get(command)
+        if found is None:
+            found = tuple(
+                live
+                for live in self._faults
+                if live.matches_command(command) and not isinstance(live.fault, _OF_CONNECTIONS)
+            )
+            # Whoever asks for ever other or very long names may do so.
+            if len(self._by_command) >= 512:
+                self._by_command.clear()
+            if len(command) <= 100:
+                self._by_command[command] = found
+        return found
+
+    def concerns(self, message: Message) -> bool:
+        """Whether a request may be disturbed, or something is to be sent after its reply."""
+        if self.is_idle:
+            return False
+        command = message.get("execute") if type(message) is dict else None
+        return bool(self._late or self.find(command if isinstance(command, str) else ""))
+
+    def forget(self) -> None:
+        """Let go of the replies that were put aside: the agent's process has ended."""
+        self._late.clear()
+        self._reordered.clear()
+
+    def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
+        """Give what becomes of a request, which *execute* executes."""
+        name, arguments = read_request(message)
+        command = name or ""
+        concerned = self.find(command)
+        agent = self.agent
+        striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]
+        self.struck = tuple(live.fault for live in striking)
+        is_remembered = any(isinstance(live.fault, Stale) for live in concerned)
+        late, self._late = self._late, []
+        if not striking and not is_remembered:
+            return [*execute(message), *late]
+        process = agent.process
+        exchange = Exchange(
+            command=command,
+            arguments=arguments,
+            shown_id=show_id(message, agent.dialect),
+            now=agent.guest.clock.uptime(),
+            random=self.random,
+            count=0,
+            history=self._history.of(command) if is_remembered else [],
+            late=self._late,
+            reordered=self._reordered,
+            recall=lambda uptime: agent.snapshots.look(
+                uptime, lambda: join_bytes(execute(message))
+            ),
+            crash=agent.crash,
+        )
+        effects: list[Effect] | None = None
+        for live in striking:
+            reply = live.fault.before(exchange)
+            if reply is not None:
+                effects = [reply] if reply else []
+                break
+        if effects is None:
+            effects = execute(message)
+            if is_remembered and (reply := join_bytes(effects)):
+                self._history.add(command, exchange.now, reply)
+        for live in striking:
+            exchange.count = live.struck - 1
+            exchange.count_of_process = live.struck_process - 1
+            effects = live.fault.apply(exchange, effects)
+        # A process that has died says nothing more.
+        return [*effects, *late] if agent.process is process else effects
+
+    def finish(self) -> list[bytes]:
+        """Give the replies that were put aside until all that came together is answered."""
+        replies = self._reordered[::-1]
+        self._reordered.clear()
+        return replies

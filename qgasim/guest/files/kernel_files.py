@@ -1,0 +1,182 @@
+"""The files of /proc and /sys: reading them shows the guest's state, writing some of them changes it."""
+
+import errno
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from qgasim.guest.files.nodes import Generated, Volume, os_error
+from qgasim.guest.hardware.devices import MemoryBlock, Vcpu
+from qgasim.guest.hardware.network import Nic
+from qgasim.guest.units import SECOND
+
+if TYPE_CHECKING:
+    from qgasim.guest import Guest
+
+__all__ = ["CREATE_ERRORS", "KERNEL_FILES", "escape_path", "mount_kernel_files"]
+
+#: File systems that the kernel makes: they are there after every boot.
+KERNEL_FILES: Final = {"proc": "/proc", "sysfs": "/sys"}
+#: How open(2) refuses to make a file there: proc finds no name, kernfs cannot create.
+CREATE_ERRORS: Final = {"proc": errno.ENOENT, "sysfs": errno.EACCES}
+
+
+def escape_path(path: str) -> str:
+    """Write a path as /proc/mounts does."""
+    return "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in path)
+
+
+def mount_kernel_files(guest: "Guest") -> None:
+    """Mount /proc and /sys; their files are made when somebody first looks."""
+    makers = {"proc": _make_proc, "sysfs": _make_sys}
+    for kind, path in KERNEL_FILES.items():
+        volume = Volume(kind, kind, 1 << 20)
+        volume.populate = partial(makers[kind], guest)
+        guest.files.mount(volume, path, "rw,nosuid,nodev,noexec,relatime")
+
+
+def _make_proc(guest: "Guest") -> None:
+    """Make a few files of /proc, that show the guest's state when read."""
+    shown: dict[str, Callable[[], bytes]] = {
+        "/proc/mounts": partial(_show_mounts, guest),
+        "/proc/uptime": partial(_show_uptime, guest),
+        "/proc/version": partial(_show_version, guest),
+        "/proc/loadavg": lambda: b"0.00 0.00 0.00 1/50 1\n",
+        "/proc/cmdline": lambda: b"root=/dev/vda1 ro quiet\n",
+        "/proc/meminfo": partial(_show_meminfo, guest),
+        "/proc/cpuinfo": partial(_show_cpuinfo, guest),
+        "/proc/sys/kernel/ostype": lambda: b"Linux\n",
+        "/proc/sys/kernel/hostname": partial(_show_text, guest, "hostname"),
+        "/proc/sys/kernel/osrelease": partial(_show_text, guest.settings.os, "kernel_release"),
+    }
+    for path, show in shown.items():
+        _add(guest, path, show)
+
+
+def _make_sys(guest: "Guest") -> None:
+    """Make a few files of /sys, that show the guest's state when read."""
+    _add(guest, "/sys/power/wakeup_count", lambda: b"0\n", _store_wakeup_count)
+    _add(guest, "/sys/power/state", partial(_show_states, guest), partial(_store_state, guest))
+    for cpu in guest.vcpus:
+        directory = f"/sys/devices/system/cpu/cpu{cpu.id}"
+        guest.files.makedirs(directory)
+        if cpu.can_offline:
+            _add(
+                guest,
+                f"{directory}/online",
+                partial(_show_flag, cpu, "online"),
+                partial(_store_cpu, cpu),
+            )
+    for block in guest.memory.blocks:
+        directory = f"/sys/devices/system/memory/memory{block.index}"
+        _add(
+            guest,
+            f"{directory}/state",
+            partial(_show_state, block),
+            partial(_store_block, guest, block),
+        )
+        _add(guest, f"{directory}/removable", partial(_show_flag, block, "can_offline"))
+    for nic in guest.nics:
+        directory = f"/sys/class/net/{nic.name}"
+        _add(guest, f"{directory}/address", partial(_show_text, nic, "mac"))
+        _add(guest, f"{directory}/operstate", partial(_show_operstate, nic))
+        _add(guest, f"{directory}/mtu", partial(_show_text, nic, "mtu"))
+    size = f"{guest.memory.block_size:x}\n".encode()
+    _add(guest, "/sys/devices/system/memory/block_size_bytes", lambda: size)
+
+
+def _show_flag(thing: object, name: str) -> bytes:
+    return b"%d\n" % getattr(thing, name)
+
+
+def _show_text(thing: object, name: str) -> bytes:
+    return f"{getattr(thing, name) or ''}\n".encode()
+
+
+def _show_state(block: MemoryBlock) -> bytes:
+    return b"online\n" if block.online else b"offline\n"
+
+
+def _store_cpu(cpu: Vcpu, data: bytes) -> None:
+    """Do what a write to a processor's ``online`` does."""
+    word = data.strip()
+    if word not in (b"0", b"1"):
+        raise os_error(errno.EINVAL)
+    cpu.online = word == b"1"
+
+
+def _store_block(guest: "Guest", block: MemoryBlock, data: bytes) -> None:
+    """Do what a write to a memory block's ``state`` does."""
+    states = {b"offline": False} | dict.fromkeys(
+        (b"online", b"online_kernel", b"online_movable"), True
+    )
+    wanted = states.get(data.removesuffix(b"\n"))
+    if wanted is None:
+        raise os_error(errno.EINVAL)
+    guest.memory.set_online(block.index, wanted)
+
+
+def _store_wakeup_count(data: bytes) -> None:
+    """Do what a write to /sys/power/wakeup_count does: it must be the number that was read."""
+    if data.strip() != b"0":
+        raise os_error(errno.EINVAL)
+
+
+def _show_operstate(nic: Nic) -> bytes:
+    return b"up\n" if nic.up else b"down\n"
+
+
+def _add(
+    guest: "Guest",
+    path: str,
+    show: Callable[[], bytes],
+    store: Callable[[bytes], None] | None = None,
+) -> None:
+    guest.files.make_parents(path)
+    mode = 0o644 if store else 0o444
+    guest.files.mknod(path, lambda name, volume: Generated(name, mode, volume, show, store))
+
+
+def _show_mounts(guest: "Guest") -> bytes:
+    return "".join(
+        f"{m.volume.device} {escape_path(m.path)} {m.volume.kind} {m.options} 0 0\n"
+        for m in guest.files.mounts
+    ).encode()
+
+
+def _show_uptime(guest: "Guest") -> bytes:
+    return f"{guest.clock.uptime() / SECOND:.2f} 0.00\n".encode()
+
+
+def _show_version(guest: "Guest") -> bytes:
+    system = guest.settings.os
+    return f"Linux version {system.kernel_release} {system.kernel_version}\n".encode()
+
+
+def _show_meminfo(guest: "Guest") -> bytes:
+    memory = guest.memory
+    online = sum(block.online for block in memory.blocks) * memory.block_size // 1024
+    return f"MemTotal:       {online:8d} kB\nMemFree:        {online // 2:8d} kB\n".encode()
+
+
+def _show_cpuinfo(guest: "Guest") -> bytes:
+    return "".join(f"processor\t: {cpu.id}\n\n" for cpu in guest.vcpus if cpu.online).encode()
+
+
+def _show_states(guest: "Guest") -> bytes:
+    modes = guest.settings.power.suspend
+    states = ["freeze", *(["mem"] * ("ram" in modes)), *(["disk"] * ("disk" in modes))]
+    return f"{' '.join(states)}\n".encode()
+
+
+def _store_state(guest: "Guest", data: bytes) -> None:
+    """Do what a write to /sys/power/state does."""
+    state = data.strip()
+    if state not in _show_states(guest).split():
+        raise os_error(errno.EINVAL)
+    if state == b"disk":
+        if not guest.has_swap:
+            raise os_error(errno.ENOMEM)
+        guest.power.sleep("disk")
+    else:
+        guest.power.sleep("ram")

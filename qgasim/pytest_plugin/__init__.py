@@ -1,0 +1,235 @@
+"""The pytest plugin: guests as fixtures.
+
+Every run of pytest imports this module, so it imports nothing of qgasim before a guest is asked for.
+"""
+
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from qgasim import DEFAULT_SCENARIO
+
+if TYPE_CHECKING:
+    from qgasim.pytest_plugin.guests import Guests
+    from qgasim.pytest_plugin.markers import GuestRequest
+    from qgasim.testing.live import LiveGuest
+    from qgasim.testing.trio_guest import TrioGuest
+
+__all__: list[str] = []
+
+MARKERS: Final = ("qgasim", "qgasim_matrix")
+FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_session", "qga_trio"})
+#: The guests of the session, if a test has asked for one.
+GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("qgasim", "simulated QEMU guest agents")
+    for name, metavar, text in (
+        (
+            "scenario",
+            "FILE-or-NAME",
+            f"the guest of tests that do not name one ({DEFAULT_SCENARIO})",
+        ),
+        ("agent", "RELEASE", "the release of qemu-ga of tests that do not name one"),
+        ("seed", "N", "the seed of tests that do not name one"),
+    ):
+        group.addoption(f"--qgasim-{name}", metavar=metavar, default=None, help=text)
+        parser.addini(f"qgasim_{name}", text, default="")
+    text = "what findings do: 'report' (they are shown), 'error' (they fail the test), 'off'"
+    parser.addini("qgasim_findings", text, default="report")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "qgasim(scenario=, agent=, channel=, seed=, findings=, guest=, replies=, faults=, timeline=, "
+        "nemesis=): the guest of the fixtures `qga`, `qga_factory` and `qga_trio`.",
+    )
+    config.addinivalue_line(
+        "markers",
+        "qgasim_matrix(agents=[...], scenarios=[...]): run the test once for each combination.",
+    )
+
+
+# -- which guest -----------------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Check the markers, and multiply the tests that ask for it."""
+    _check_markers(metafunc.definition, pytest.Collector.CollectError)
+    matrix = metafunc.definition.get_closest_marker("qgasim_matrix")
+    if matrix is not None and "qgasim_wish" in metafunc.fixturenames:
+        from qgasim.pytest_plugin.markers import read_matrix
+
+        cases = read_matrix(matrix.kwargs)
+        metafunc.parametrize("qgasim_wish", cases.values(), ids=cases.keys(), indirect=True)
+
+
+def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
+    markers = [marker for marker in item.iter_markers() if marker.name in MARKERS]
+    if not markers:
+        return
+    from qgasim.errors import ScenarioError
+    from qgasim.pytest_plugin.markers import check_marker
+
+    try:
+        for marker in markers:
+            check_marker(marker.name, marker.args, marker.kwargs, item.path)
+    except ScenarioError as error:
+        found = kind(f"{item.nodeid}: {error}")
+    else:
+        return
+    raise found
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Check the options, and the markers that `pytest_generate_tests` has not seen (of unittest)."""
+    if hasattr(session.config, "workerinput"):
+        # Of xdist, which takes this for a crash: there, each test is told when it begins.
+        return
+    is_asked_for = False
+    for item in session.items:
+        fixtures: Sequence[str] = getattr(item, "fixturenames", ())
+        is_asked_for |= not FIXTURES.isdisjoint(fixtures)
+        _check_markers(item, pytest.UsageError)
+        is_multiplied = "qgasim_wish" not in fixtures or hasattr(item, "callspec")
+        if item.get_closest_marker("qgasim_matrix") is not None and not is_multiplied:
+            text = "@pytest.mark.qgasim_matrix: pytest does not multiply tests of unittest"
+            raise pytest.UsageError(f"{item.nodeid}: {text}")
+    if is_asked_for:
+        from qgasim.pytest_plugin.markers import check_options
+
+        check_options(session.config)
+
+
+# -- the guests ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def qgasim_guests(request: pytest.FixtureRequest) -> "Iterator[Guests]":
+    """All guests of a session, in one thread."""
+    # Reports, too: a test that fails for want of descriptors is told of without opening a module then.
+    from qgasim.pytest_plugin import reports  # noqa: F401
+    from qgasim.pytest_plugin.guests import Guests
+
+    guests = request.config.stash[GUESTS] = Guests()
+    yield guests
+    del request.config.stash[GUESTS]
+    guests.close()
+
+
+@pytest.fixture
+def qgasim_wish(request: pytest.FixtureRequest) -> "GuestRequest":
+    """What the test has asked for: by markers, options and the ini file."""
+    from qgasim.pytest_plugin.markers import read_wish
+
+    with _told():
+        return read_wish(request)
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """Tell what is wrong with a scenario in its own words, and no more."""
+    from qgasim.errors import ScenarioError
+
+    try:
+        yield
+    except ScenarioError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
+@pytest.fixture
+def qga(
+    request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "GuestRequest"
+) -> "Iterator[LiveGuest]":
+    """A guest of this test's own, on a unix socket: ``qga.socket_path``."""
+    with qgasim_guests.lend(request, qgasim_wish) as make:
+        with _told():
+            live = make()
+        yield live
+
+
+@pytest.fixture
+def qga_factory(
+    request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "GuestRequest"
+) -> "Iterator[Callable[..., LiveGuest]]":
+    """Make guests: ``qga_factory(scenario="alpine-3.20", seed=3)``; they end with the test."""
+    with qgasim_guests.lend(request, qgasim_wish) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def qga_session(request: pytest.FixtureRequest, qgasim_guests: "Guests") -> "Iterator[LiveGuest]":
+    """A guest for all tests, at one path; each test that asks for it finds it as it was at first."""
+    from qgasim.pytest_plugin.markers import read_wish
+
+    with _told():
+        wish = read_wish(request)
+    with qgasim_guests.lend(request, wish) as make:
+        with _told():
+            live = make()
+        yield live
+
+
+@pytest.fixture
+async def qga_trio(
+    request: pytest.FixtureRequest, qgasim_wish: "GuestRequest", nursery: Any
+) -> "AsyncIterator[TrioGuest]":
+    """A guest in the nursery of a trio test: with `autojump_clock`, an hour takes no time."""
+    from qgasim.pytest_plugin.guests import lend_in_nursery
+
+    async with lend_in_nursery(request, qgasim_wish, nursery) as live:
+        yield live
+
+
+# -- what is told ----------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Let the next test find the session's guest as it was at first."""
+    # The session's fixtures may end with this test.
+    guests = item.config.stash.get(GUESTS, None)
+    try:
+        return (yield)
+    finally:
+        if guests is not None:
+            guests.reset_of_session(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: "pytest.CallInfo[None]"
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the guests of a failed test were asked, and how to have them again."""
+    report = yield
+    if report.failed and not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        from qgasim.pytest_plugin.reports import describe_guests
+
+        report.sections += describe_guests(item)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let go of a test's guests when all is told."""
+    result = yield
+    if GUESTS in item.config.stash:
+        from qgasim.pytest_plugin.reports import forget_guests
+
+        forget_guests(item)
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
+    """Show what clients should not have done, of the tests that did not fail for it."""
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    if any("qgasim" in title for report in reports for title, _ in getattr(report, "sections", ())):
+        from qgasim.pytest_plugin.reports import summarise
+
+        if lines := list(summarise(reports)):
+            terminalreporter.section("qgasim findings")
+            terminalreporter.write("\n".join(lines) + "\n")

@@ -1,0 +1,247 @@
+"""Reading arguments as QEMU's input visitor does (qapi/qobject-input-visitor.c).
+
+Members are visited in the order of the schema, each is refused in QEMU's words, and what was not
+visited is refused at the end.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+from qgasim.dialect import Dialect
+from qgasim.errors import CommandError
+from qgasim.qapi.annotations import Alternate, is_in, strip
+from qgasim.wire import hash_order, is_array, is_object
+
+__all__ = ["Member", "Visit", "make_visit", "read_members"]
+
+#: Takes a value and the path that errors call it by.
+Visit: TypeAlias = Callable[[Any, str], Any]
+
+
+def _kind(value: object) -> type:
+    """Give the type by which an alternate's branch is chosen: a double is a number, too."""
+    return int if isinstance(value, float) else type(value)
+
+
+def _wrong_type(path: str, expected: str) -> CommandError:
+    return CommandError(f"Invalid parameter type for '{path}', expected: {expected}")
+
+
+def _visit_int(value: Any, path: str) -> int:
+    if type(value) is int and value < 1 << 63:
+        return value
+    raise _wrong_type(path, "integer")
+
+
+def _visit_uint64(value: Any, path: str) -> int:
+    if type(value) is int:
+        return value % (1 << 64)
+    raise CommandError(f"Parameter '{path}' expects uint64")
+
+
+def _visit_str(value: Any, path: str) -> str:
+    if type(value) is str:
+        return value
+    raise _wrong_type(path, "string")
+
+
+def _visit_bool(value: Any, path: str) -> bool:
+    if type(value) is bool:
+        return value
+    raise _wrong_type(path, "boolean")
+
+
+def _visit_enum(values: tuple[str, ...], refusal: str) -> Visit:
+    def visit(value: Any, path: str) -> str:
+        text = _visit_str(value, path)
+        if text not in values:
+            raise CommandError(refusal.format(path=path, value=text))
+        return text
+
+    return visit
+
+
+def _visit_alternate(name: str, branches: dict[type, Visit]) -> Visit:
+    def visit(value: Any, path: str) -> Any:
+        branch = branches.get(_kind(value))
+        if branch is None:
+            raise _wrong_type(path, name)
+        return branch(value, path)
+
+    return visit
+
+
+def _visit_list(element: Visit) -> Visit:
+    def visit(value: Any, path: str) -> list[Any]:
+        if not is_array(value):
+            raise _wrong_type(path, "array")
+        return [element(item, f"{path}[{i}]") for i, item in enumerate(value)]
+
+    return visit
+
+
+class Member(Struct, frozen=True):
+    """An argument, or a member of a struct, as it is read."""
+
+    name: str
+    visit: Visit
+    is_optional: bool
+    default: Any
+
+
+def read_members(members: tuple[Member, ...], value: dict[str, Any], prefix: str) -> list[Any]:
+    """Read an object's members in order; refuse what is left over."""
+    result: list[Any] = []
+    seen = 0
+    for member in members:
+        if member.name in value:
+            seen += 1
+            result.append(member.visit(value[member.name], prefix + member.name))
+        elif member.is_optional:
+            result.append(member.default)
+        else:
+            raise CommandError(f"Parameter '{prefix}{member.name}' is missing")
+    if seen != len(value):
+        visited = [member.name for member in members if member.name in value]
+        left = _first_left(list(value), visited)
+        raise CommandError(f"Parameter '{prefix}{left}' is unexpected")
+    return result
+
+
+def _first_left(keys: list[str], visited: list[str]) -> str:
+    """Give the member that QEMU names of those it did not visit.
+
+    It keeps the names in a GHashTable, filled in the order of the QDict, takes out what it visits,
+    and names the first of the rest in the order of that table's slots (glib/ghash.c).
+    """
+    if len(keys) == 1:
+        # It may be megabytes long.
+        return keys[0]
+    table = _GHashTable()
+    for key in hash_order(keys):
+        table.insert(key)
+    for key in visited:
+        table.remove(key)
+    return next(slot for slot in table.slots if isinstance(slot, str))
+
+
+class _GHashTable:
+    """The order of a GHashTable of strings (glib 2.74; a removed key leaves `True`)."""
+
+    # The largest primes below the powers of two, up to what 2 Mi tokens can fill (ghash.c, prime_mod).
+    PRIMES: Final = (
+        1, 2, 3, 7, 13, 31, 61, 127, 251, 509, 1021, 2039, 4093, 8191, 16381, 32749,
+        65521, 131071, 262139, 524287, 1048573, 2097143, 4194301,
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.shift = 3
+        self.slots: list[str | bool | None] = [None] * 8
+        self.count = 0
+        self.occupied = 0
+        self._hashes: dict[str, int] = {}
+
+    def _home(self, key: str) -> int:
+        value = self._hashes.get(key)
+        if value is None:
+            value = 5381
+            for byte in key.encode("utf-8", "surrogateescape"):
+                value = value * 33 + (byte - 256 if byte > 127 else byte) & 0xFFFFFFFF
+            self._hashes[key] = value = max(value, 2) * 11 & 0xFFFFFFFF
+        return value % self.PRIMES[self.shift]
+
+    def _find(self, key: str) -> int:
+        index, step, removed = self._home(key), 0, -1
+        while (slot := self.slots[index]) is not None:
+            if slot == key:
+                return index
+            if slot is True and removed < 0:
+                removed = index
+            step += 1
+            index = (index + step) & (len(self.slots) - 1)
+        return removed if removed >= 0 else index
+
+    def insert(self, key: str) -> None:
+        index = self._find(key)
+        self.occupied += self.slots[index] is None
+        self.slots[index] = key
+        self.count += 1
+        self._maybe_resize()
+
+    def remove(self, key: str) -> None:
+        self.slots[self._find(key)] = True
+        self.count -= 1
+        self._maybe_resize()
+
+    def _maybe_resize(self) -> None:
+        size = len(self.slots)
+        if (size > 8 and size > self.count * 4) or size <= self.occupied + self.occupied // 16:
+            self._resize()
+
+    def _resize(self) -> None:
+        """Move each key to its new place, in the order of the slots; who is in the way moves next."""
+        self.shift = max(3, int(self.count * 1.333).bit_length())
+        slots, size = self.slots, 1 << self.shift
+        old_size = len(slots)
+        slots += [None] * (size - old_size)
+        settled: set[int] = set()
+        for start in range(old_size):
+            if start in settled:
+                continue
+            moving, slots[start] = slots[start], None
+            while isinstance(moving, str):
+                index, step = self._home(moving), 0
+                while index in settled:
+                    step += 1
+                    index = (index + step) & (size - 1)
+                settled.add(index)
+                moving, slots[index] = slots[index], moving
+        del slots[size:]
+        self.occupied = self.count
+
+
+def _visit_struct(cls: type[Struct], dialect: Dialect) -> Visit:
+    members = tuple(
+        Member(
+            field.encode_name, make_visit(field.type, dialect), not field.required, field.default
+        )
+        for field in msgspec.structs.fields(cls)
+        if is_in(field.type, dialect)
+    )
+    names = [field.name for field in msgspec.structs.fields(cls) if is_in(field.type, dialect)]
+
+    def visit(value: Any, path: str) -> Struct:
+        if not is_object(value):
+            raise _wrong_type(path, "object")
+        read = read_members(members, value, path + ".")
+        return cls(**dict(zip(names, read, strict=True)))
+
+    return visit
+
+
+_SCALARS: Final[dict[Any, Visit]] = {int: _visit_int, str: _visit_str, bool: _visit_bool}
+
+
+def make_visit(annotation: Any, dialect: Dialect) -> Visit:
+    bare, marks = strip(annotation)
+    for mark in marks:
+        if isinstance(mark, Alternate):
+            branches = {
+                (str if get_origin(a) is Literal else a): make_visit(a, dialect)
+                for a in get_args(bare)
+            }
+            return _visit_alternate(mark.name, branches)
+    if "uint64" in marks:
+        return _visit_uint64
+    if bare in _SCALARS:
+        return _SCALARS[bare]
+    if get_origin(bare) is Literal:
+        return _visit_enum(get_args(bare), dialect.enum_text)
+    if get_origin(bare) is list:
+        return _visit_list(make_visit(get_args(bare)[0], dialect))
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        return _visit_struct(bare, dialect)
+    raise TypeError(f"no way to read {annotation!r} from a request")

@@ -1,0 +1,265 @@
+"""Commands: annotated functions, and the table that an agent dispatches by.
+
+`@command` reads a function's signature: its name is the wire name, its parameters are the arguments
+in the schema's order, its result type says how the result is written. `compile_table` takes what one
+release has.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, get_type_hints
+
+from msgspec import Struct
+
+from qgasim.dialect import Dialect, Family, Version
+from qgasim.errors import CommandNotFound
+from qgasim.qapi.annotations import is_in
+from qgasim.qapi.arguments import Member, make_visit, read_members
+from qgasim.qapi.results import WriteResult, make_write
+from qgasim.wire import JsonValue
+
+if TYPE_CHECKING:
+    from qgasim.agent import Agent
+
+__all__ = [
+    "COMMANDS",
+    "LINUX",
+    "POSIX",
+    "WINDOWS",
+    "Command",
+    "Entry",
+    "Family",
+    "Parameter",
+    "Table",
+    "Version",
+    "command",
+    "compile_table",
+    "make_added",
+]
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Parameter(Struct, frozen=True):
+    """An argument of a command, as its function declares it."""
+
+    #: As it is on the wire.
+    name: str
+    annotation: Any
+    is_optional: bool
+    #: What it is if it is left out.
+    default: Any
+
+
+class Command(Struct, frozen=True, kw_only=True, eq=False):
+    """A command of the agent's schema and the function that answers it."""
+
+    name: str
+    function: Callable[..., Any]
+    #: The first release that has it, and the first that has not.
+    since: Version
+    until: Version | None = None
+    #: Whether success is answered at all.
+    replies: bool = True
+    #: Whether it is served between freeze and thaw.
+    while_frozen: bool = False
+    #: The platforms that can do it, each since a release; None: all.
+    platforms: Mapping[Family, Version] | None = None
+    #: Whether the schema has it on those platforms only. Else, up to 9.0, others list it, disabled.
+    is_conditional: bool = False
+    #: Whether its reply is preceded by the byte 0xFF.
+    is_delimited: bool = False
+    #: Whether all it does is to say that the platform cannot do it.
+    only_refuses: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    returns: Any
+
+    def is_in(self, dialect: Dialect, family: Family = "linux") -> bool:
+        """Whether a release has it on a platform, be it disabled."""
+        version = dialect.version
+        if not (self.since <= version and (self.until is None or version < self.until)):
+            return False
+        is_hidden = self.is_conditional or dialect.hides_unsupported
+        return not is_hidden or self.is_supported(dialect, family)
+
+    def is_supported(self, dialect: Dialect, family: Family) -> bool:
+        """Whether the platform can do it in that release."""
+        if self.platforms is None:
+            return True
+        since = self.platforms.get(family)
+        return since is not None and dialect.has(since)
+
+
+LINUX: Final[Mapping[Family, Version]] = {"linux": (0, 0)}
+POSIX: Final[Mapping[Family, Version]] = {"linux": (0, 0), "freebsd": (0, 0)}
+WINDOWS: Final[Mapping[Family, Version]] = {"windows": (0, 0)}
+
+COMMANDS: Final[list[Command]] = []
+"""All commands of all releases, in the order of the schema."""
+
+
+def command(
+    *,
+    since: Version,
+    until: Version | None = None,
+    name: str | None = None,
+    replies: bool = True,
+    while_frozen: bool = False,
+    platforms: Mapping[Family, Version] | None = None,
+    is_conditional: bool = False,
+    is_delimited: bool = False,
+    only_refuses: bool = False,
+) -> Callable[[F], F]:
+    """Register a function as a command; `Command` says what its settings mean.
+
+    A name may have several functions, of which one is for a release and a platform.
+    """
+
+    def register(function: F) -> F:
+        hints = get_type_hints(function, include_extras=True)
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        COMMANDS.append(
+            Command(
+                name=name or function.__name__.replace("_", "-"),
+                function=function,
+                since=since,
+                until=until,
+                replies=replies,
+                while_frozen=while_frozen,
+                platforms=platforms,
+                is_conditional=is_conditional,
+                is_delimited=is_delimited,
+                only_refuses=only_refuses,
+                parameters=tuple(
+                    Parameter(
+                        name=p.name.replace("_", "-"),
+                        annotation=hints[p.name],
+                        is_optional=p.default is not p.empty,
+                        default=None if p.default is p.empty else p.default,
+                    )
+                    for p in parameters
+                ),
+                returns=hints["return"],
+            )
+        )
+        return function
+
+    return register
+
+
+class Entry:
+    """A command as one agent has it: everything decided that can be decided beforehand."""
+
+    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset(
+        {"call", "check", "command", "stubs", "write"}
+    )
+    __slots__ = (
+        "blocked",
+        "call",
+        "check",
+        "command",
+        "disabled",
+        "is_supported",
+        "stubs",
+        "write",
+    )
+
+    def __init__(self, command: Command, dialect: Dialect, *, is_supported: bool = True) -> None:
+        self.command = command
+        #: Whether this kind of guest can do it.
+        self.is_supported = is_supported
+        self.check, self.call, self.write = _compile(command, dialect)
+        #: Why the command is refused at present; None if it is not.
+        self.disabled: str | None = None
+        #: Why it is refused for good; None if it is not.
+        self.blocked: str | None = None
+        #: What answers in place of the guest, first match first.
+        self.stubs: tuple[Any, ...] = ()
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it is refused for good."""
+        return self.blocked is not None
+
+
+Arguments: TypeAlias = dict[str, JsonValue]
+
+
+def make_added(name: str, dialect: Dialect) -> Entry:
+    """Make the entry of a command that only stubs answer: it takes any arguments."""
+
+    def take(arguments: Arguments) -> None:
+        """Take any arguments."""
+
+    def refuse(agent: "Agent", arguments: Arguments) -> None:
+        raise CommandNotFound(f"The command {name} has not been found")
+
+    added = Command(name=name, function=refuse, since=(0, 0), returns=type(None))
+    entry = Entry(added, dialect)
+    entry.check, entry.call = take, refuse
+    return entry
+
+
+@lru_cache(maxsize=1024)
+def _compile(
+    command: Command, dialect: Dialect
+) -> "tuple[Callable[[Arguments], object], Callable[[Agent, Arguments], Any], WriteResult]":
+    """Make what refuses wrong arguments, what does so and executes, and what writes the result."""
+    write = make_write(command.returns, dialect)
+    function = command.function
+    members = tuple(
+        Member(p.name, make_visit(p.annotation, dialect), p.is_optional, p.default)
+        for p in command.parameters
+        if is_in(p.annotation, dialect)
+    )
+
+    def check(arguments: Arguments) -> object:
+        return read_members(members, arguments, "")
+
+    if not members:
+
+        def call_bare(agent: "Agent", arguments: Arguments) -> Any:
+            if arguments:
+                read_members((), arguments, "")
+            return function(agent)
+
+        return check, call_bare, write
+
+    def call(agent: "Agent", arguments: Arguments) -> Any:
+        return function(agent, *read_members(members, arguments, ""))
+
+    return check, call, write
+
+
+Table: TypeAlias = dict[str, Entry]
+
+
+#: What older agents for Windows refuse if VSS cannot be used (ga_command_init_blockedrpcs());
+#: guest-fsfreeze-freeze-list was forgotten.
+NEED_VSS: Final = (
+    "guest-get-fsinfo",
+    "guest-fsfreeze-status",
+    "guest-fsfreeze-freeze",
+    "guest-fsfreeze-thaw",
+)
+
+
+def compile_table(
+    commands: list[Command], dialect: Dialect, family: Family = "linux", *, has_vss: bool = True
+) -> Table:
+    """Make the table of one release on one platform, in the order of its schema.
+
+    *has_vss*: Windows can freeze its volumes.
+    """
+    table: Table = {}
+    for c in commands:
+        if c.is_in(dialect, family):
+            is_supported = c.is_supported(dialect, family)
+            if is_supported or c.name not in table:
+                table[c.name] = Entry(c, dialect, is_supported=is_supported)
+    if family == "windows" and not has_vss and dialect.blocks_without_vss:
+        for name in NEED_VSS:
+            table[name].is_supported = False
+    return table

@@ -1,0 +1,70 @@
+"""Serve in a process of its own, until a signal or the end of who started it."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from qgasim.serving.listen import Address
+from qgasim.serving.server import Server
+from qgasim.simulation.channel import Channel
+
+__all__ = ["PARENT_INTERVAL", "keep_freed_memory", "run"]
+
+#: How often is looked whether the parent process is still there, in seconds.
+PARENT_INTERVAL: Final = 0.25
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep up to 62 MiB of freed memory: else each long reply is faulted in page by page."""
+    bytes(31 << 20)
+
+
+async def _cancel_without_parent(scope: trio.CancelScope, parent: int) -> None:
+    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel tells nobody
+        await trio.sleep(PARENT_INTERVAL)
+    scope.cancel()
+
+
+def run(
+    channel: Channel,
+    address: Address,
+    on_ready: Callable[[Address], None],
+    *,
+    ends_with_parent: bool = False,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        channel: what `Scenario.build` made.
+        address: where.
+        on_ready: called when clients can connect, with where.
+        ends_with_parent: end when the process that started this one has ended, too.
+    """
+    # Before it is told that clients can connect: it may end as soon as it hears that.
+    parent = os.getppid()
+    server = Server(channel, address)
+    server.listen()
+    keep_freed_memory()
+
+    async def main() -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+
+                async def serve_and_end() -> None:
+                    await server.serve()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(serve_and_end)
+                if ends_with_parent:
+                    nursery.start_soon(_cancel_without_parent, nursery.cancel_scope, parent)
+                on_ready(server.address)
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+    try:
+        trio.run(main)
+    except KeyboardInterrupt:  # before the receiver was there
+        return

@@ -1,0 +1,433 @@
+"""What lies between a client on the host and the agent in the guest. No I/O.
+
+`Channel` knows when bytes reach the agent, what becomes of its replies and what a connection's end
+does to it. The driver tells it what happens to the connection, and does the effects.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Final, Literal, TypeAlias
+
+from qgasim.agent import Agent
+from qgasim.effects import Close, Effect, Wait
+from qgasim.guest.units import SECOND
+
+__all__ = [
+    "Channel",
+    "ChannelKind",
+    "IsaSerial",
+    "UnixListen",
+    "VirtioSerial",
+    "make_channel",
+]
+
+ChannelKind: TypeAlias = Literal["virtio-serial", "isa-serial", "unix-listen", "vsock-listen"]
+#: How much waits in front of an agent that does not read, before the driver stops reading.
+QUEUE_LIMIT: Final = 1 << 20
+#: How much an agent writes for nobody before it has to wait (the virtio queue's 128 buffers of 4 KiB).
+KEPT_LIMIT: Final = 128 * 4096
+
+
+class Channel:
+    """The way to an agent: one client at a time."""
+
+    #: Whether a client that only stops sending has left.
+    ends_when_sending_ends: bool = False
+    #: Whether replies that a client left unread go to the next one.
+    keeps_unread: bool = False
+    #: Whether a client that falls behind gets each reply in a write of its own: many small writes fill a
+    #: socket sooner than a large one.
+    writes_singly: bool = False
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self._queue = bytearray()
+        #: What is to go on at a time: a reply that waits, and all that comes after it.
+        self._held: tuple[int, Iterator[Effect]] | None = None
+        #: The process whose effects are held.
+        self._holder = agent.process
+        #: Gives the faults that chance drew and that began until an uptime, as the YAML of a scenario.
+        self.drawn: Callable[[int], str] = lambda _: ""
+        agent.snapshots.others.append(self._save)
+
+    def _save(self) -> Callable[[], None]:
+        """Give what puts the port's contents back as they are; the connection is the host's."""
+        queue = bytes(self._queue)
+        held: tuple[int, bytes] | None = None
+        if self._held is not None:
+            until, effects = self._held
+            # A reply that waits, but not what is only to be done after it.
+            reply = next(effects, None)
+            if reply is not None:
+                self._held = until, chain([reply], effects)
+            if type(reply) is bytes:
+                held = until, reply
+
+        def put_back() -> None:
+            self._queue[:] = queue
+            self._held = None
+            if held is not None:
+                self.hold(held[0], iter([held[1]]))
+
+        return put_back
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a client can connect."""
+        return not self.agent.injector.is_refusing
+
+    @property
+    def port_is_open(self) -> bool | None:
+        """Whether the guest has opened the port, as QEMU tells by VSERPORT_CHANGE; None: no port tells."""
+        return None
+
+    @property
+    def waiting(self) -> bytes:
+        """What was sent and has not yet been read by the agent."""
+        return bytes(self._queue)
+
+    def leftovers(self) -> list[str]:
+        """Name what a client that connects now finds of those before it."""
+        found = ["half a request"] if self.agent.has_half_request else []
+        return [*found, "requests not yet answered"] if self._held or self._queue else found
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be read from the client now."""
+        return len(self._queue) >= QUEUE_LIMIT
+
+    @property
+    def may_reset(self) -> bool:
+        """Whether the connection may end by a reset."""
+        return self.agent.injector.may_reset
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether something that was asked is not yet answered, and can be."""
+        return self._held is not None or (bool(self._queue) and self.agent.is_up)
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether `wake` may have effects now or by itself later."""
+        agent = self.agent
+        held = self._held is not None
+        return held or agent.guest.is_busy or bool(self._queue) or not agent.is_up
+
+    def next_event(self) -> int | None:
+        """Give the uptime at which `wake` should next be called; None: only when told."""
+        if self._held is None and self._queue and self.agent.is_up:
+            return 0
+        event = self.agent.guest.next_event()
+        if self._held is None or not self.agent.is_up:
+            return event
+        return self._held[0] if event is None else min(event, self._held[0])
+
+    def connect(self) -> Iterator[Effect]:
+        """Take a client; give what it finds in the channel."""
+        effects = list(self.agent.injector.connect())
+        if self.agent.journal is not None:
+            self.agent.journal.connected()
+        yield from effects
+
+    def receive(self, data: bytes) -> Iterator[Effect]:
+        """Take bytes from the client; give their effects.
+
+        These must be taken to the end, unless they are given back by `hold` or `return_unsent`.
+        """
+        if self.agent.injector.is_deaf:
+            if self.agent.journal is not None:
+                self.agent.journal.swallowed(data)
+            return iter(())
+        if self.needs_attention:
+            # What was due before these bytes came may undo what is in the port.
+            self.agent.guest.settle()
+            if self.agent.journal is not None:
+                self.agent.journal.queued(len(data), is_first=not self._queue)
+            self._queue += data
+            return self.wake()
+        return self.agent.receive(data)
+
+    def wake(self) -> Iterator[Effect]:
+        """Let the guest catch up with time, and the agent read what waits for it."""
+        self.agent.guest.settle()
+        if self._held is not None and self._holder is not self.agent.process:
+            # A process that has died says nothing more.
+            self._held = None
+        if self._held is not None:
+            until, effects = self._held
+            if not self.agent.is_up or self.agent.guest.clock.uptime() < until:
+                return iter(())
+            self._held = None
+            journal = self.agent.journal
+            return effects if journal is None else journal.resumed(effects)
+        return self._go_on()
+
+    def _go_on(self) -> Iterator[Effect]:
+        if self.agent.is_up:
+            yield from self.agent.resume()
+            data = bytes(self._queue)
+            self._queue.clear()
+            if data:
+                journal = self.agent.journal
+                yield from self._feed(data, None if journal is None else journal.unqueue)
+        if self.agent.guest.power.state == "off":
+            yield Close()
+
+    def _feed(
+        self, data: bytes, parts: Callable[[bytes], Iterator[bytes]] | None
+    ) -> Iterator[Effect]:
+        """Let the agent read *data*, which had waited."""
+        return self.agent.receive(data, parts)
+
+    def hold(self, until: int, effects: Iterator[Effect]) -> None:
+        """Go on with *effects* when the guest's uptime is *until*."""
+        self._held = (until, effects)
+        self._holder = self.agent.process
+        if self.agent.journal is not None:
+            self.agent.journal.held()
+
+    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:
+        """Take back what could not be sent: *data*, and then *effects*.
+
+        Gives those that are nobody's: they must be taken to the end, or are not executed.
+        """
+        if self.agent.journal is not None:
+            self.agent.journal.unsent(is_cut=bool(data))
+        return self._keep(data, effects)
+
+    def _keep(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:  # noqa: ARG002
+        """Go on without a client; keep for the next one what this kind of channel keeps: nothing."""
+        for effect in effects:
+            if isinstance(effect, Wait):
+                self.hold(effect.until, effects)
+                return
+            yield effect
+
+    def wake_alone(self) -> None:
+        """Do as `wake` while there is no client."""
+        for _ in self._keep(b"", self.wake()):
+            pass
+
+    def lose_client(self, *, unread: bytes | None) -> None:
+        """Note that the client has gone.
+
+        *unread* is what it got since it last sent anything, if it left some of that unread
+        (ECONNRESET); else None.
+        """
+        if self.agent.journal is not None:
+            self.agent.journal.disconnected(is_unread=unread is not None)
+
+
+class VirtioSerial(Channel):
+    """A virtio-serial port behind a socket of QEMU: bytes outlive connections (behaviour.md, 12).
+
+    The agent sees no connections. What it writes while nobody is connected goes to whoever
+    connects next; what was written to a client is lost with it, read or not.
+    """
+
+    ends_when_sending_ends = True
+
+    def __init__(
+        self, agent: Agent, *, stale_bytes: bytes = b"", keeps_unread: bool = False
+    ) -> None:
+        super().__init__(agent)
+        self.keeps_unread = keeps_unread
+        self._kept = bytearray(stale_bytes)
+
+    @property
+    def port_is_open(self) -> bool | None:
+        """Whether the guest has opened the port: whether the agent runs, which keeps it open."""
+        return self.agent.process is not None
+
+    def _save(self) -> Callable[[], None]:
+        kept, put_rest_back = bytes(self._kept), super()._save()
+
+        def put_back() -> None:
+            self._kept[:] = kept
+            put_rest_back()
+
+        return put_back
+
+    def connect(self) -> Iterator[Effect]:
+        """Take a client; give what was written for nobody."""
+        yield from super().connect()
+        kept = bytes(self._kept)
+        self._kept.clear()
+        if kept:
+            yield kept
+
+    def leftovers(self) -> list[str]:
+        """Name what a client that connects now finds of those before it."""
+        found = super().leftovers()
+        return [*found, "bytes for an earlier client"] if self._kept else found
+
+    def _keep(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:
+        """Keep what could not be sent for the next client, as much as the port holds."""
+        self._kept += data
+        until = 0
+        while len(self._kept) < KEPT_LIMIT:
+            effect = next(effects, None)
+            if effect is None:
+                return iter(())
+            if isinstance(effect, Wait):
+                until = effect.until
+                break
+            if type(effect) is bytes:
+                self._kept += effect
+        self.hold(until, effects)
+        return iter(())
+
+    def next_event(self) -> int | None:
+        """Give the uptime at which `wake` should next be called; None: only when told."""
+        return None if len(self._kept) >= KEPT_LIMIT else super().next_event()
+
+    def lose_client(self, *, unread: bytes | None) -> None:
+        """Keep what the client left unread, if this channel does."""
+        super().lose_client(unread=unread)
+        if unread and self.keeps_unread:
+            self._kept += unread
+
+
+class IsaSerial(VirtioSerial):
+    """A serial port: as virtio-serial, but slow.
+
+    UNVERIFIED: how slow; taken are the 11520 bytes a second of 115200 baud.
+    """
+
+    BYTES_PER_SECOND: Final = 11_520
+
+    @property
+    def port_is_open(self) -> bool | None:
+        """None: a serial port does not tell."""
+        return None
+
+    def receive(self, data: bytes) -> Iterator[Effect]:
+        """Take bytes from the client; give their effects, as fast as the line is."""
+        if self.needs_attention:
+            # They go through the queue, and are slow from there on.
+            return super().receive(data)
+        return self._slow(super().receive(data))
+
+    def _go_on(self) -> Iterator[Effect]:
+        return self._slow(super()._go_on())
+
+    def _slow(self, effects: Iterator[Effect]) -> Iterator[Effect]:
+        for effect in effects:
+            if type(effect) is bytes:
+                took = len(effect) * SECOND // self.BYTES_PER_SECOND
+                yield Wait(self.agent.guest.clock.uptime() + took)
+            yield effect
+
+
+#: How much an agent reads at once (qga/main.c, QGA_READ_COUNT_DEFAULT).
+READ_SIZE: Final = 4096
+
+
+class UnixListen(Channel):
+    """``qemu-ga -m unix-listen``: the agent itself is the server, and ends with its channel.
+
+    That a client has left something unread ends the agent only if it is told by a read that gets nothing
+    else: glib passes over an error after bytes (g_io_channel_read_chars()), and it is not told again.
+    """
+
+    writes_singly = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an agent to listen."""
+        return self.agent.process is not None and super().is_open
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(agent)
+        self._process = agent.process
+        #: How much the agent has not yet read of what came last.
+        self._unread = 0
+        #: How much it had not read when its client was found to have left; None: it has not.
+        self._left: int | None = None
+
+    def _save(self) -> Callable[[], None]:
+        def put_back() -> None:
+            # The process of then knows nothing of the connections of now.
+            self._queue.clear()
+            self._held = self._process = None
+
+        return put_back
+
+    def connect(self) -> Iterator[Effect]:
+        """Take a client: it is served by the process that there is now."""
+        self._process = self.agent.process
+        self._left = None
+        return super().connect()
+
+    def receive(self, data: bytes) -> Iterator[Effect]:
+        """Take bytes from the client; give their effects, reading as much at once as qemu-ga does."""
+        if self._left is not None:
+            self._left += len(data)
+        if self.needs_attention or self.agent.injector.is_deaf:
+            return super().receive(data)
+        return self._feed(data, None)
+
+    def _feed(
+        self, data: bytes, parts: Callable[[bytes], Iterator[bytes]] | None
+    ) -> Iterator[Effect]:
+        self._unread = len(data)
+        for came in (data,) if parts is None else parts(data):
+            for start in range(0, len(came), READ_SIZE):
+                part = came[start : start + READ_SIZE]
+                self._unread -= len(part)
+                yield from self.agent.receive(part)
+
+    def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:
+        """Take back what could not be sent; note how much was not yet read then."""
+        if self._left is None:
+            self._left = self._unread
+        return super().return_unsent(data, effects)
+
+    def wake(self) -> Iterator[Effect]:
+        """Let the guest catch up; hang up if the process that had the connection is gone."""
+        self.agent.guest.settle()
+        if self.agent.process is self._process is not None:
+            return super().wake()
+        # What was in its connections is gone with it.
+        self._queue.clear()
+        self._held = None
+        return iter([Close()])
+
+    def lose_client(self, *, unread: bytes | None) -> None:
+        """Have the agent do what the client still asked for, and end if it left a reply unread.
+
+        The agent is busy with it until then, and answers nobody (qemu-ga 7.2: what a client sent before
+        it left is executed to the end; then a read fails, if there was something unread).
+        """
+        super().lose_client(unread=unread)
+        left = self._unread + len(self._queue) if self._left is None else self._left
+        stops = unread is not None and left % READ_SIZE == 0
+        if self._held is None and not self._queue:
+            if stops:
+                self.agent.stop()
+            return
+        until, effects = self._held or (0, iter(()))
+        data = bytes(self._queue)
+        self._queue.clear()
+        if self._holder is self.agent.process or self._held is None:
+            self.hold(until, self._finish(effects, data, stops=stops))
+
+    def _finish(self, effects: Iterator[Effect], data: bytes, *, stops: bool) -> Iterator[Effect]:
+        """Do *effects*, and what *data* asks for, without a reply."""
+        journal = self.agent.journal
+        rest = self.agent.receive(data, None if journal is None else journal.unqueue)
+        for effect in chain(effects, rest):
+            if isinstance(effect, Wait):
+                yield effect
+        if stops:
+            self.agent.stop()
+
+
+def make_channel(
+    kind: ChannelKind, agent: Agent, *, stale_bytes: bytes = b"", keeps_unread: bool = False
+) -> Channel:
+    """Make a channel of *kind*; the other arguments are for those that QEMU provides."""
+    if kind in ("unix-listen", "vsock-listen"):
+        return UnixListen(agent)
+    channel = IsaSerial if kind == "isa-serial" else VirtioSerial
+    return channel(agent, stale_bytes=stale_bytes, keeps_unread=keeps_unread)

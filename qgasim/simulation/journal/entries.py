@@ -1,0 +1,255 @@
+"""What a journal consists of: exchanges, notes, and what the agent has not yet read.
+
+Times are the guest's uptime, in ns: it is never stepped.
+"""
+
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeAlias, get_args, get_type_hints
+
+from msgspec import DecodeError, Struct, json, structs
+
+from qgasim.faults import Fault
+from qgasim.guest.units import SECOND, Duration
+from qgasim.qapi.envelope import read_request
+from qgasim.simulation.timeline import Event
+from qgasim.wire import JsonValue, encode, is_object
+
+__all__ = [
+    "EFFECTS", "Entry", "Exchange", "Note", "Waiting", "describe", "name_of", "show_bytes",
+    "show_time",
+]  # fmt: skip
+
+#: How much of a request or reply a transcript shows.
+SHOWN: Final = 160
+#: What the commands that change something have done, by their arguments, what they returned, and the
+#: path of the file that they were about.
+EFFECTS: Final = {
+    "guest-file-open": "opened handle {result}",
+    "guest-file-close": "closed handle {arguments[handle]}",
+    "guest-file-write": "wrote {result.count} bytes to {path}",
+    "guest-exec": "started pid {result.pid}",
+    "guest-exec-status": "collected pid {arguments[pid]}",
+    "guest-set-user-password": "set the password of {arguments[username]}",
+    "guest-ssh-add-authorized-keys": "added keys of {arguments[username]}",
+    "guest-ssh-remove-authorized-keys": "removed keys of {arguments[username]}",
+    "guest-set-vcpus": "set {result} processors",
+    "guest-set-memory-blocks": "set memory blocks",
+    "guest-fstrim": "trimmed file systems",
+    "guest-shutdown": "shutting down",
+    "guest-suspend-disk": "suspending to disk",
+    "guest-suspend-ram": "suspending to memory",
+    "guest-suspend-hybrid": "suspending to memory and disk",
+}
+
+
+class Exchange(Struct, kw_only=True, gc=False):
+    """A request, its reply and what it did."""
+
+    #: When it was executed.
+    at: int
+    #: When it came: earlier, if the agent was busy, hung or not there.
+    sent: int
+    #: Who sent it: the clients are counted from 1; 0 is nobody who had connected.
+    connection: int
+    #: What it asked for; None if that cannot be told.
+    command: str | None
+    #: The request as it was read; if it could not be read, its text without white space.
+    request: "JsonValue | bytes"
+    #: All that was answered, faults included; nothing if nothing was.
+    reply: bytes
+    #: How long the reply was: a long one is kept in part.
+    reply_length: int
+    #: When the reply had gone to the client that asked; None if it has not.
+    replied: int | None
+    #: Whether the command never answers, if it succeeds.
+    is_silent: bool
+    #: Whether the agent was frozen when the request came to it.
+    was_frozen: bool
+    #: The faults that touched it.
+    struck: tuple[Fault, ...] = ()
+    #: What changed: words, or what the command returned and what else is needed to find the words.
+    change: "str | tuple[object, str] | None" = None
+    #: About how many bytes of it are kept.
+    size: int = 0
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The request's arguments, if it has any."""
+        return read_request(self.request)[1]
+
+    @property
+    def error(self) -> str | None:
+        """The text of the error that was answered, if one was."""
+        error = (self.decode_reply() or {}).get("error")
+        return str(error["desc"]) if is_object(error) and "desc" in error else None
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The names of the faults that touched it; the kind of one that has no name."""
+        return tuple(name_of(fault) for fault in self.struck)
+
+    @property
+    def effect(self) -> str:
+        """What changed on the guest; nothing if nothing did."""
+        if isinstance(self.change, tuple):
+            result, path = self.change
+            effect = EFFECTS[self.command or ""]
+            return effect.format(arguments=self.arguments, result=result, path=path)
+        return self.change or ""
+
+    def decode_reply(self) -> dict[str, Any] | None:
+        """Give the reply as a value; None if it is none, was cut, or is nested too deeply."""
+        try:
+            reply = json.decode(self.reply.lstrip(b"\xff"))
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return reply if is_object(reply) else None
+
+    def __str__(self) -> str:
+        """Give its line of a transcript."""
+        reply = show_bytes(self.reply, self.reply_length) if self.reply else "(no reply)"
+        text = f"{show_time(self.at)} #{self.connection} {self.show_request()} → {reply}"
+        if self.at - self.sent >= SECOND // 1000:
+            text += f"  sent at {self.sent / SECOND:.3f} s"
+        if self.reply and self.replied is None:
+            text += "  not received"
+        elif self.replied is not None and self.replied > self.at:
+            text += f"  after {(self.replied - self.at) / SECOND:g} s"
+        if self.struck:
+            text += f"  [{', '.join(self.faults)}]"
+        return f"{text}  ({self.effect})" if self.effect else text
+
+    def show_request(self) -> str:
+        """Write the request: a command and its arguments, or what it was instead."""
+        if isinstance(self.request, bytes):
+            return show_bytes(self.request, len(self.request))
+        rest = self.request
+        if self.command is None or not isinstance(rest, dict):
+            return cut(encode(self.request))
+        if set(rest) <= {"execute", "arguments"}:
+            shown = encode(self.arguments) if self.arguments else ""
+            return f"{self.command} {cut(shown)}".rstrip()
+        return cut(encode(rest))
+
+    def to_json(self) -> dict[str, object]:
+        """Give what a line of `Journal.to_jsonl` says of it."""
+        raw = self.request
+        return {
+            "kind": "exchange",
+            "at": self.at,
+            "sent": self.sent,
+            "connection": self.connection,
+            "command": self.command,
+            "request": None if isinstance(raw, bytes) else raw,
+            "text": raw.decode("latin-1") if isinstance(raw, bytes) else None,
+            "reply": self.reply.decode("latin-1"),
+            "reply_length": self.reply_length,
+            "replied": self.replied,
+            "faults": list(self.faults),
+            "effect": self.effect,
+        }
+
+
+class Note(Struct, kw_only=True):
+    """Something that happened between exchanges."""
+
+    at: int
+    #: Which client it is about; 0: none.
+    connection: int = 0
+    #: What it was: a client that came or left, bytes that a fault swallowed, a state that the guest
+    #: entered, an event of the timeline, or what somebody wrote.
+    kind: Literal["connect", "disconnect", "swallowed", "state", "event", "note"]
+    #: What it was, in more words.
+    text: str = ""
+    #: Of a client that came: what it found in the channel; of one that left: what it left behind.
+    marks: tuple[str, ...] = ()
+    #: What was swallowed.
+    data: bytes = b""
+    #: About how many bytes of it are kept.
+    size: int = 0
+
+    def __str__(self) -> str:
+        """Give its line of a transcript."""
+        who = f"#{self.connection} " if self.connection else ""
+        text = {
+            "connect": "connects",
+            "disconnect": "disconnects",
+            "swallowed": f"{show_bytes(self.data, len(self.data))} (swallowed)",
+            "state": f"-- {self.text}",
+            "event": f"-- {self.text}",
+            "note": f"-- {self.text}",
+        }[self.kind]
+        if self.marks:
+            text += f" ({'finds' if self.kind == 'connect' else 'leaves'} {', '.join(self.marks)})"
+        return f"{show_time(self.at)} {who}{text}"
+
+    def to_json(self) -> dict[str, object]:
+        """Give what a line of `Journal.to_jsonl` says of it."""
+        return {
+            "kind": self.kind,
+            "at": self.at,
+            "connection": self.connection,
+            "text": self.text or self.data.decode("latin-1"),
+            "marks": list(self.marks),
+        }
+
+
+class Waiting(Struct):
+    """Bytes that were sent, and that the agent has not read."""
+
+    sent: int
+    connection: int
+    data: bytes
+
+    def __str__(self) -> str:
+        """Give its line of a transcript."""
+        shown = show_bytes(self.data, len(self.data))
+        return f"{show_time(self.sent)} #{self.connection} {shown} → (not yet read)"
+
+
+Entry: TypeAlias = Exchange | Note
+
+
+def name_of(fault: Fault) -> str:
+    return fault.name or str(fault.__struct_config__.tag)
+
+
+def describe(what: Event | Fault) -> str:
+    """Give what an event or a fault does, and what it says besides that is not as ever."""
+    when = set(Event.__struct_fields__) if isinstance(what, Event) else set[str]()
+    hints = _hints_of(type(what))
+    said = [
+        f"{field.name}={_show_setting(getattr(what, field.name), hints[field.name])}"
+        for field in structs.fields(what)
+        if field.name not in when and getattr(what, field.name) != field.default
+    ]
+    return " ".join([str(what.__struct_config__.tag), *(cut(text) for text in said)])
+
+
+@lru_cache(maxsize=256)
+def _hints_of(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _show_setting(value: object, hint: Any) -> str:
+    """Write a setting of an event or a fault; a duration in seconds."""
+    if type(value) is int and Duration in (hint, *get_args(hint)):
+        return f"{value / SECOND:g}s"
+    return repr(value)
+
+
+def show_time(at: int) -> str:
+    """Write an uptime."""
+    return f"{at / SECOND:10.3f} s"
+
+
+def show_bytes(data: bytes, length: int) -> str:
+    r"""Write bytes as text, what is no text as ``\xff``; the beginning, and of how much it is."""
+    data = data.strip()
+    shown = data[:SHOWN].decode("utf-8", "backslashreplace").replace("\n", "\\n")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return shown if len(data) <= SHOWN else f"{shown}… ({length} bytes)"
+
+
+def cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"

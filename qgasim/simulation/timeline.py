@@ -1,0 +1,466 @@
+"""Events: what happens to a guest and its agent at a time, after a command, or in a state.
+
+An event is a frozen Struct with one method, `happen`; each can also be called from Python.
+"""
+
+import errno
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+from qgasim.dialect import find_dialect
+from qgasim.guest.clone import clone
+from qgasim.guest.files.nodes import WouldBlock, os_error
+from qgasim.guest.hardware.devices import Disk
+from qgasim.guest.hardware.network import Nic
+from qgasim.guest.settings import FileSettings
+from qgasim.guest.setup import make_file
+from qgasim.guest.system.accounts import Login
+from qgasim.guest.units import SECOND, Duration, Size
+from qgasim.matching import Match, compile_match
+from qgasim.states import State, state_of
+from qgasim.suggestions import not_there
+
+if TYPE_CHECKING:
+    from qgasim.agent import Agent
+
+__all__ = ["AnyEvent", "Event", "Timeline"]
+
+
+class Event(Struct, frozen=True, kw_only=True, tag_field="do"):
+    """Something that happens. Give one of *at*, *after* and *on*."""
+
+    #: The guest's uptime at which it happens.
+    at: Duration | None = None
+    #: It happens when such a request has been read, and executed if no fault prevents it.
+    after: str | Match | None = None
+    #: How many such requests it takes.
+    count: int = 1
+    #: It happens when the guest enters this state.
+    on: State | None = None
+    #: How long after that.
+    delay: Duration = 0
+
+    def happen(self, agent: "Agent") -> None:
+        """Let it happen now.
+
+        Raises:
+            LookupError: what it names is not there.
+        """
+        raise NotImplementedError
+
+
+class AgentStops(Event, frozen=True, kw_only=True, tag="agent_stops"):
+    """The agent ends in good order, and is not started again."""
+
+    def happen(self, agent: "Agent") -> None:
+        """End it."""
+        agent.stop(respawn=False)
+
+
+class AgentCrashes(Event, frozen=True, kw_only=True, tag="agent_crashes"):
+    """The agent dies: what is buffered in open files is lost."""
+
+    #: After how long it is started again; absent: as ``agent.respawn`` says.
+    respawn: Duration | None = None
+
+    def happen(self, agent: "Agent") -> None:
+        """Kill it."""
+        agent.crash(self.respawn)
+
+
+class AgentStarts(Event, frozen=True, kw_only=True, tag="agent_starts"):
+    """The agent is started, if it does not run."""
+
+    def happen(self, agent: "Agent") -> None:
+        """Start it."""
+        if agent.process is None and agent.guest.power.is_running:
+            agent.start()
+
+
+class AgentUpgrades(Event, frozen=True, kw_only=True, tag="agent_upgrades"):
+    """The agent is replaced by another release, and started again if it runs."""
+
+    #: The release, as in ``agent.release``.
+    release: str
+
+    def happen(self, agent: "Agent") -> None:
+        """Replace it."""
+        dialect = find_dialect(self.release)
+        if dialect is None:
+            raise LookupError(f"no such release: '{self.release}'")
+        agent.upgrade(dialect)
+
+
+class Reboot(Event, frozen=True, kw_only=True, tag="reboot"):
+    """The guest is reset, and boots again."""
+
+    def happen(self, agent: "Agent") -> None:
+        """Reset it."""
+        agent.guest.power.shut_down("reboot", 0)
+
+
+class PowerOff(Event, frozen=True, kw_only=True, tag="power_off"):
+    """The guest is switched off."""
+
+    def happen(self, agent: "Agent") -> None:
+        """Switch it off."""
+        agent.guest.power.shut_down("powerdown", 0)
+
+
+class PowerOn(Event, frozen=True, kw_only=True, tag="power_on"):
+    """A guest that is off is switched on, and boots."""
+
+    def happen(self, agent: "Agent") -> None:
+        """Switch it on."""
+        agent.guest.power.switch_on()
+
+
+class Panic(Event, frozen=True, kw_only=True, tag="panic"):
+    """The guest's kernel panics: nothing runs any more."""
+
+    def happen(self, agent: "Agent") -> None:
+        """Panic."""
+        agent.guest.power.shut_down("halt", 0)
+
+
+class Pause(Event, frozen=True, kw_only=True, tag="pause"):
+    """The hypervisor stops the guest's processors: nothing answers, and its time stands still."""
+
+    #: For how long, in the host's time; absent: until it is resumed.
+    lasts: Duration | None = None
+    #: The guest's wall-clock time goes on meanwhile, as after a migration with a clock that is set.
+    clock_runs: bool = False
+
+    def happen(self, agent: "Agent") -> None:
+        """Pause it."""
+        agent.guest.power.pause(self.lasts, clock_runs=self.clock_runs)
+
+
+class Migrate(Event, frozen=True, kw_only=True, tag="migrate"):
+    """The guest moves to another host: nothing answers for a while, and then its clock is behind."""
+
+    #: How long nothing answers, in the host's time.
+    blackout: Duration = SECOND // 2
+
+    def happen(self, agent: "Agent") -> None:
+        """Move it."""
+        agent.guest.power.pause(self.blackout)
+
+
+class Resume(Event, frozen=True, kw_only=True, tag="resume"):
+    """A paused guest goes on. Only from Python: a paused guest has no time."""
+
+    def happen(self, agent: "Agent") -> None:
+        """Go on."""
+        agent.guest.power.resume()
+
+
+class Suspend(Event, frozen=True, kw_only=True, tag="suspend"):
+    """The guest goes to sleep."""
+
+    #: How.
+    mode: Literal["ram", "disk", "hybrid"] = "ram"
+
+    def happen(self, agent: "Agent") -> None:
+        """Send it to sleep."""
+        agent.guest.power.sleep(self.mode)
+
+
+class Wake(Event, frozen=True, kw_only=True, tag="wake"):
+    """A suspended guest wakes."""
+
+    def happen(self, agent: "Agent") -> None:
+        """Wake it."""
+        agent.guest.power.wake()
+
+
+class StepClock(Event, frozen=True, kw_only=True, tag="step_clock"):
+    """The guest's wall-clock time jumps."""
+
+    #: Forwards by this much.
+    forward: Duration = 0
+    #: Backwards by this much.
+    back: Duration = 0
+
+    def happen(self, agent: "Agent") -> None:
+        """Set it."""
+        clock = agent.guest.clock
+        clock.set(clock.now() + self.forward - self.back)
+
+
+class ClockDrifts(Event, frozen=True, kw_only=True, tag="clock_drifts"):
+    """The guest's wall-clock time runs faster or slower from now on."""
+
+    #: How many seconds it gains in a million.
+    drift: float
+
+    def happen(self, agent: "Agent") -> None:
+        """Let it."""
+        agent.guest.clock.set_drift(self.drift)
+
+
+class NicAppears(Event, frozen=True, kw_only=True, tag="nic_appears"):
+    """A network interface is plugged in."""
+
+    #: The interface.
+    nic: Nic
+
+    def happen(self, agent: "Agent") -> None:
+        """Plug it in; OSError if there is one of this name."""
+        _check_new(self.nic.name, agent.guest.nics)
+        agent.guest.nics.append(clone(self.nic))
+
+
+class NicDisappears(Event, frozen=True, kw_only=True, tag="nic_disappears"):
+    """A network interface is unplugged."""
+
+    #: Its name.
+    nic: str
+
+    def happen(self, agent: "Agent") -> None:
+        """Unplug it."""
+        agent.guest.nics.remove(_find_nic(agent, self.nic))
+
+
+class Addresses(Event, frozen=True, kw_only=True, tag="addresses"):
+    """A network interface gets or loses addresses."""
+
+    #: Its name.
+    nic: str
+    #: What it gets, as in ``192.0.2.7/24``.
+    add: tuple[str, ...] = ()
+    #: What it loses.
+    remove: tuple[str, ...] = ()
+
+    def happen(self, agent: "Agent") -> None:
+        """Change them."""
+        nic = _find_nic(agent, self.nic)
+        for address in self.remove:
+            if address not in nic.addresses:
+                raise LookupError(not_there(f"address of {nic.name}", address, nic.addresses))
+        nic.addresses = [a for a in nic.addresses if a not in self.remove] + list(self.add)
+
+
+class DiskAppears(Event, frozen=True, kw_only=True, tag="disk_appears"):
+    """A disk is plugged in."""
+
+    #: The disk.
+    disk: Disk
+
+    def happen(self, agent: "Agent") -> None:
+        """Plug it in; OSError if there is one of this name."""
+        _check_new(self.disk.name, agent.guest.disks)
+        agent.guest.disks.append(clone(self.disk))
+
+
+class DiskFills(Event, frozen=True, kw_only=True, tag="disk_fills"):
+    """So many bytes of a file system are in use all at once."""
+
+    #: Its mount point.
+    path: str
+    #: How many, what is in use now included.
+    used: Size
+
+    def happen(self, agent: "Agent") -> None:
+        """Fill it."""
+        for mount in agent.guest.files.mounts:
+            if mount.path == agent.guest.inner_path(self.path):
+                mount.volume.overhead += self.used - mount.volume.used
+                return
+        known = (mount.path for mount in agent.guest.files.mounts)
+        raise LookupError(not_there("mount point", self.path, known))
+
+
+class LogsOn(Event, frozen=True, kw_only=True, tag="logs_on"):
+    """A user logs on."""
+
+    #: The user's name.
+    user: str
+    #: The terminal.
+    line: str = "pts/0"
+
+    def happen(self, agent: "Agent") -> None:
+        """Note it in utmp."""
+        guest = agent.guest
+        guest.logins.append(Login(user=self.user, time=guest.clock.now(), line=self.line))
+
+
+class LogsOff(Event, frozen=True, kw_only=True, tag="logs_off"):
+    """A user logs off, everywhere."""
+
+    #: The user's name.
+    user: str
+
+    def happen(self, agent: "Agent") -> None:
+        """Take the user's entries out of utmp."""
+        guest = agent.guest
+        users = [login.user for login in guest.logins]
+        if self.user not in users:
+            raise LookupError(not_there("login of the user", self.user, users))
+        guest.logins = [login for login in guest.logins if login.user != self.user]
+
+
+class ProcessEnds(Event, frozen=True, kw_only=True, tag="process_ends"):
+    """Processes of the guest get a signal that ends them."""
+
+    #: What they are called, all of them.
+    process: str
+    #: The signal's number.
+    signal: int = 15
+
+    def happen(self, agent: "Agent") -> None:
+        """Send it."""
+        processes = agent.guest.processes
+        found = processes.named(self.process)
+        if not found:
+            known = (process.name for process in processes.live())
+            raise LookupError(not_there("process", self.process, known))
+        for process in found:
+            processes.kill(process.pid, self.signal)
+
+
+class FileChanges(Event, frozen=True, kw_only=True, tag="file_changes"):
+    """A file is written, or removed, unless its file system is frozen."""
+
+    #: Where.
+    path: str
+    #: What is there then: a text, or more about it; null: nothing.
+    file: str | FileSettings | None
+
+    def happen(self, agent: "Agent") -> None:
+        """Write it."""
+        make_file(agent.guest, self.path, self.file)
+
+
+class TakeSnapshot(Event, frozen=True, kw_only=True, tag="snapshot"):
+    """A snapshot of the guest is taken, its memory included."""
+
+    #: What it is called; an earlier one of this name is given up.
+    name: str
+
+    def happen(self, agent: "Agent") -> None:
+        """Take it."""
+        agent.snapshots.take(self.name)
+
+
+class Revert(Event, frozen=True, kw_only=True, tag="revert"):
+    """The guest goes back to a snapshot: all that is in it, its time, and the agent's memory."""
+
+    #: The snapshot's name.
+    to: str
+
+    def happen(self, agent: "Agent") -> None:
+        """Go back to it."""
+        agent.snapshots.revert(self.to)
+
+
+class FaultOn(Event, frozen=True, kw_only=True, tag="fault_on"):
+    """Faults begin to strike."""
+
+    #: Their name.
+    fault: str
+
+    def happen(self, agent: "Agent") -> None:
+        """Switch them on."""
+        agent.injector.switch(self.fault, on=True)
+
+
+class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
+    """Faults strike no more."""
+
+    #: Their name.
+    fault: str
+
+    def happen(self, agent: "Agent") -> None:
+        """Switch them off."""
+        agent.injector.switch(self.fault, on=False)
+
+
+AnyEvent: TypeAlias = (
+    Addresses | AgentCrashes | AgentStarts | AgentStops | AgentUpgrades | ClockDrifts | DiskAppears
+    | DiskFills | FaultOff | FaultOn | FileChanges | LogsOff | LogsOn | Migrate | NicAppears
+    | NicDisappears | Panic | Pause | PowerOff | PowerOn | ProcessEnds | Reboot | Resume | Revert
+    | StepClock | Suspend | TakeSnapshot | Wake
+)  # fmt: skip
+
+
+def _find_nic(agent: "Agent", name: str) -> Nic:
+    for nic in agent.guest.nics:
+        if nic.name == name:
+            return nic
+    raise LookupError(not_there("interface", name, (nic.name for nic in agent.guest.nics)))
+
+
+def _check_new(name: str, things: Iterable[Nic] | Iterable[Disk]) -> None:
+    """Refuse what is called as one that there is: EEXIST, as the kernel says."""
+    if any(thing.name == name for thing in things):
+        raise os_error(errno.EEXIST, name)
+
+
+class Timeline:
+    """Lets events happen when they are due."""
+
+    def __init__(self, events: Iterable[Event], agent: "Agent") -> None:
+        self.agent = agent
+        self._by_command: list[_Count] = []
+        self._by_state: list[Event] = []
+        self._state = state_of(agent)
+        self._happening: Event | None = None
+        for event in events:
+            if event.at is not None:
+                self._plan(event, event.at)
+            elif event.after is not None:
+                self._by_command.append(_Count(event))
+            else:
+                self._by_state.append(event)
+        if self._by_command:
+            agent.on_command = self._count
+        if self._by_state:
+            agent.on_change = agent.guest.power.on_change = self._look
+
+    def _plan(self, event: Event, uptime: int) -> None:
+        def happen() -> None:
+            # What it names may have gone in the meantime; then nothing happens.
+            self._happening = event
+            with suppress(LookupError, OSError, WouldBlock):
+                event.happen(self.agent)
+            if self.agent.journal is not None:
+                self.agent.journal.happened(event)
+            self._happening = None
+
+        # What has happened once does not happen again when the guest goes back in time.
+        self.agent.guest.call_at(uptime + event.delay, happen, by_guest=False)
+
+    def _count(self, command: str, arguments: dict[str, Any]) -> None:
+        for count in self._by_command:
+            if count.is_reached(command, arguments):
+                self._plan(count.event, self.agent.guest.clock.uptime())
+
+    def _look(self) -> None:
+        state = state_of(self.agent)
+        if state != self._state:
+            self._state = state
+            for event in self._by_state:
+                # An event that brings the guest back into its own state would go on for ever.
+                if event.on == state and event is not self._happening:
+                    self._plan(event, self.agent.guest.clock.uptime())
+
+
+class _Count:
+    """How often a request was made that an event waits for."""
+
+    def __init__(self, event: Event) -> None:
+        assert event.after is not None
+        self.event = event
+        self.left: int = event.count
+        self._matches_command, self._matches_arguments = compile_match(event.after)
+
+    def is_reached(self, command: str, arguments: dict[str, Any]) -> bool:
+        """Count a request; tell whether it is the one."""
+        if not (self._matches_command(command) and self._matches_arguments(arguments)):
+            return False
+        self.left -= 1
+        return self.left == 0

@@ -1,0 +1,308 @@
+"""A guest that is being served, as a test takes hold of it."""
+
+import fnmatch
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, cast
+
+from qgasim.agent import Agent
+from qgasim.agent.stubs import Stub
+from qgasim.errors import ScenarioError, ServerError, VerificationError
+from qgasim.faults import AnyFault, ArmedFault, Fault
+from qgasim.findings import POLLS_PER_SECOND, Finding, find
+from qgasim.guest import Guest
+from qgasim.guest.system.clock import SteeredClock
+from qgasim.guest.units import SECOND
+from qgasim.matching import Match
+from qgasim.scenario import Blueprint, read_value
+from qgasim.simulation.channel import Channel
+from qgasim.simulation.journal import Journal, describe, name_of
+from qgasim.simulation.timeline import AnyEvent, Event
+from qgasim.states import State, state_of
+from qgasim.suggestions import did_you_mean
+from qgasim.testing.attribute_paths import assign
+from qgasim.testing.events import Duration, Events, to_ns
+from qgasim.testing.proxy import proxy
+from qgasim.testing.verification import Counted, Placed, Requests, in_order, never, verify
+
+__all__ = ["LiveClock", "LiveGuest"]
+
+T = TypeVar("T")
+#: Calls a function in the thread that serves a guest; waits so many seconds for it.
+Call: TypeAlias = Callable[[Callable[[], Any], float | None], Any]
+
+
+class LiveClock:
+    """The guest's time: as the host's, faster, slower, or standing still until it is advanced."""
+
+    def __init__(self, live: "LiveGuest") -> None:
+        self._live = live
+
+    def advance(self, duration: Duration) -> None:
+        """Let time pass at once: processes, counters, events, replies that wait.
+
+        Raises:
+            ValueError: it is no duration, or a negative one.
+        """
+        span = to_ns(duration)
+
+        def do() -> None:
+            self._live.source.advance(span)
+            self._live.channel.agent.guest.settle()
+
+        self._live.call(do)
+
+    def stop(self) -> None:
+        """Let time stand still, but for `advance`."""
+        self.run(0.0)
+
+    def run(self, rate: float = 1.0) -> None:
+        """Let *rate* seconds of the guest pass in a second of the host."""
+
+        def do() -> None:
+            self._live.source.rate = rate
+
+        self._live.call(do)
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the guest was switched on."""
+        return self._live.call(self._live.channel.agent.guest.clock.uptime) / SECOND
+
+    @property
+    def now(self) -> int:
+        """The guest's wall-clock time, in ns since 1970."""
+        return self._live.call(self._live.channel.agent.guest.clock.now)
+
+
+class LiveGuest(Events):
+    """A guest that is being served, with everything that a test may want of it.
+
+    What is done with it happens between two requests, from whatever thread.
+
+    Args:
+        blueprint: what it is made of.
+        make_clock: makes the clock that it follows, of a new one when it is reset.
+        call: calls a function in the thread that serves it.
+        serve: takes the channel and serves it; gives the path of its socket.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        make_clock: Callable[[], SteeredClock],
+        call: Call,
+        serve: Callable[[Channel], str],
+    ) -> None:
+        self.blueprint = blueprint
+        #: The guest's time.
+        self.clock = LiveClock(self)
+        #: What ended its server before it was told to end.
+        self.failure: BaseException | None = None
+        self._make_clock = make_clock
+        self._call = call
+        self._serve = serve
+        self.reset()
+
+    def reset(self) -> None:
+        """Be as at first, at the same path: a new guest, with an empty journal and nobody connected."""
+        #: The clock that it follows.
+        self.source = self._make_clock()
+        self.channel = self.blueprint.build(self.source)
+        #: What was asked, answered and done.
+        self.journal = Journal(self.channel)
+        #: Where clients connect: the path of a unix socket.
+        self.socket_path: str = self._serve(self.channel)
+
+    def end(self, failure: BaseException | None = None) -> None:
+        """Be served no more, because of *failure* if it was not meant to be; it can still be looked at."""
+        self.failure = failure
+        self._call = _call_here
+
+    def call(self, function: Callable[[], T], patience: float | None = None) -> T:
+        """Call *function* between two requests, in the thread that serves the guest.
+
+        Args:
+            function: what it raises is raised here.
+            patience: how long to wait for its turn, in seconds; None: for ever.
+
+        Raises:
+            ServerError: the guest is not served any more.
+        """
+        __tracebackhide__ = True
+        try:
+            return cast("T", self._call(function, patience))
+        except (VerificationError, ScenarioError, ServerError) as error:
+            # They say all themselves; where in qgasim they were raised tells a test nothing.
+            found = error.with_traceback(None)
+        raise found from found.__cause__
+
+    @property
+    def guest(self) -> Guest:
+        """The virtual machine: ``guest.files.write("/etc/motd", b"hello")``."""
+        return proxy(self.channel.agent.guest, self.call, assign)
+
+    @property
+    def agent(self) -> Agent:
+        """The simulated qemu-ga."""
+        return proxy(self.channel.agent, self.call, assign)
+
+    @property
+    def state(self) -> State:
+        """What the guest is at."""
+        return self.call(self._state_now)
+
+    def _state_now(self) -> State:
+        self.channel.agent.guest.settle()
+        return state_of(self.channel.agent)
+
+    @property
+    def port_is_open(self) -> bool | None:
+        """Whether the guest has opened its port, as QMP's VSERPORT_CHANGE tells; None: no port tells."""
+        return self.call(lambda: self.channel.port_is_open)
+
+    # -- what goes wrong, what is answered, what happens --------------------------------------------
+
+    def inject(self, fault: Fault | None = None, /, **settings: Any) -> Callable[[], None]:
+        """Let something go wrong from now on: a fault, or its settings as in a scenario.
+
+        Returns:
+            a function that ends it.
+
+        Raises:
+            ScenarioError: there is no such fault, or no such command.
+        """
+        __tracebackhide__ = True
+
+        def do() -> ArmedFault:
+            if fault is None:
+                made = read_value(settings, AnyFault, "inject")
+            else:
+                made = _check_fault(fault, settings)
+            self._check_command(made.on, "inject")
+            self.journal.note(f"fault: {describe(made)}")
+            return self.channel.agent.injector.inject(made)
+
+        live = self.call(do)
+
+        def withdraw() -> None:
+            self.journal.note(f"no fault any more: {name_of(live.fault)}")
+            self.channel.agent.injector.withdraw(live)
+
+        return lambda: self.call(withdraw)
+
+    def stub(self, on: str | Match | dict[str, Any], /, **settings: Any) -> None:
+        """Answer in place of the guest, before what the scenario says: a stub as in a scenario.
+
+        Raises:
+            ScenarioError: it is none, or there is no such command.
+        """
+        __tracebackhide__ = True
+
+        def do() -> None:
+            if isinstance(on, Match):
+                made = Stub(on=on, **settings)
+            else:
+                made = read_value({"on": on, **settings}, Stub, "stub")
+            self._check_command(made.on, "stub")
+            self.channel.agent.add_stub(made)
+            self.journal.note(f"stub: {made.on if isinstance(made.on, str) else made.on.command}")
+
+        self.call(do)
+
+    def _check_command(self, on: str | Match, what: str) -> None:
+        """Refuse what no request could ever match."""
+        name = on.command if isinstance(on, Match) else on
+        table = self.channel.agent.table
+        if not fnmatch.filter(table, name):
+            release = self.channel.agent.dialect.full_version
+            hint = did_you_mean(name, table)
+            raise ScenarioError(f"{what}: on: qemu-ga {release} has no command '{name}'{hint}")
+
+    def happen(self, event: Event) -> None:
+        """Let an event happen now.
+
+        Raises:
+            LookupError: what it names is not there.
+        """
+        __tracebackhide__ = True
+
+        def do() -> None:
+            event.happen(self.channel.agent)
+            self.channel.agent.guest.settle()
+            self.journal.happened(event)
+
+        self.call(do)
+
+    def _let(self, name: str, /, **settings: Any) -> None:
+        __tracebackhide__ = True
+        # Each event says when it happens; here, that is now. None says nothing, but of a file.
+        given: dict[str, Any] = {"do": name, "at": "0s"}
+        given |= {k: value for k, value in settings.items() if value is not None or k == "file"}
+        self.happen(self.call(lambda: read_value(given, AnyEvent, name)))
+
+    if not TYPE_CHECKING:  # a type checker is to know that it is not there
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f"a guest has no '{name}'{did_you_mean(name, dir(self))}")
+
+    # -- what the client did ------------------------------------------------------------------------
+
+    def verify(self, command: str, /, **expected: Unpack[Counted]) -> None:
+        """Verify that a command was asked for; `qgasim.testing.verification.verify` says what else."""
+        __tracebackhide__ = True
+        self._judge(lambda: verify(self.journal, command, **expected))
+
+    def never(self, command: str, /, **expected: Unpack[Placed]) -> None:
+        """Verify that a command was never asked for."""
+        __tracebackhide__ = True
+        self._judge(lambda: never(self.journal, command, **expected))
+
+    def in_order(self, *commands: Requests) -> None:
+        """Verify that commands were asked for in this order."""
+        __tracebackhide__ = True
+        self._judge(lambda: in_order(self.journal, *commands))
+
+    def _judge(self, function: Callable[[], None]) -> None:
+        __tracebackhide__ = True
+        try:
+            self.call(function)
+        except ValueError as error:
+            found = error.with_traceback(None)
+        else:
+            return
+        raise found
+
+    def findings(self, polls_per_second: int = POLLS_PER_SECOND) -> list[Finding]:
+        """Find what the client should not have done.
+
+        Args:
+            polls_per_second: how often it may ask the same.
+        """
+        return self.call(lambda: find(self.journal, polls_per_second=polls_per_second))
+
+    def describe(self, last: int = 40) -> str:
+        """Say what the guest is at and what it was asked last, for a report."""
+        agent = self.channel.agent
+        name = f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}"
+        state = f"state {self._state_now()}, seed {self.blueprint.scenario.seed}"
+        asked = self.journal.transcript(last) or "(nothing was asked)"
+        failed = f"\nits server failed: {self.failure!r}" if self.failure is not None else ""
+        return f"{name}, {state}\n{asked}{failed}"
+
+    def transcript(self, last: int | None = None) -> str:
+        """Give the journal as a text: the *last* so many lines of it."""
+        return self.call(lambda: self.journal.transcript(last))
+
+
+def _check_fault(fault: Any, settings: dict[str, Any]) -> Fault:
+    """Refuse what is no fault, and settings beside one, which nobody would read."""
+    if isinstance(fault, Fault) and not settings:
+        return fault
+    shown = ", ".join([repr(fault), *(f"{name}={value!r}" for name, value in settings.items())])
+    text = f"expected a fault (Delay(...)) or settings (kind=..., on=...), found {shown}"
+    raise ScenarioError(f"inject: {text}")
+
+
+def _call_here(function: Callable[[], Any], _patience: float | None) -> Any:
+    """Call a function where one is: nobody else has hold of the guest any more."""
+    return function()

@@ -1,0 +1,296 @@
+"""Copying files and trees: the program cp, and what mv does between file systems."""
+
+import os
+import stat
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from qgasim.guest.files.nodes import PAGE_SIZE, Device, Fifo, Regular, Volume
+from qgasim.guest.files.open_files import OpenFile
+from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
+from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
+from qgasim.userland.programs.lstat import Inode, base_name, find_path, join, look
+from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, quote
+from qgasim.userland.programs.registry import program
+
+__all__ = ["Copier", "CopyMode", "check_operands", "copy_data", "find_inode"]
+
+#: What copying 64 KiB from a device takes, so that an endless copy lets time go on.
+DEVICE_TIME: Final = 50_000
+UMASK: Final = 0o022
+_LONG: Final = {
+    "archive": "a", "recursive": "r", "force": "f", "preserve": "preserve", "no-clobber": "n",
+    "dereference": "L", "no-dereference": "P", "update": "u", "verbose": "v",
+    "no-target-directory": "T", "target-directory": "t", "remove-destination": "remove",
+    "link": "l", "symbolic-link": "s", "reflink": "reflink", "sparse": "sparse:",
+}  # fmt: skip
+
+
+class CopyMode(Struct):
+    """How a copy is made."""
+
+    is_recursive: bool = False
+    #: Whether owner, mode and times are kept.
+    preserves: bool = False
+    #: Whether links are followed: always, or only those that are named.
+    follows: bool = True
+    follows_named: bool = True
+    forces: bool = False
+    keeps_existing: bool = False
+    updates: bool = False
+    is_verbose: bool = False
+    removes_first: bool = False
+
+
+def find_inode(p: Process, path: str, *, follow: bool = True) -> Inode | None:
+    """Do what stat(2) does; None if there is nothing for whatever reason."""
+    try:
+        return look(p, path, follow=follow)
+    except OSError:
+        return None
+
+
+def check_operands(p: Process, options: Options) -> Waiting[tuple[list[str], str, bool]]:
+    """Give what to copy or move, where to, and whether that is a directory to put it in."""
+    words = list(options.operands)
+    target = options.get("t")
+    if target is None:
+        if len(words) < 2:
+            what = (
+                "file operand" if not words else f"destination file operand after {quote(words[0])}"
+            )
+            if is_busybox(p):
+                yield from missing_operand(p)
+            yield from usage_error(p, f"missing {what}")
+        target = words.pop()
+    elif not words:
+        yield from usage_error(p, "" if is_busybox(p) else "missing file operand")
+    node = find_inode(p, target)
+    is_directory = node is not None and node.is_dir and "T" not in options
+    if not is_directory and "T" in options and len(words) > 1:
+        yield from usage_error(p, f"extra operand {quote(words[1])}")
+    if not is_directory and (len(words) > 1 or "t" in options):
+        why = os.strerror(20 if node is not None else 2)
+        if not is_busybox(p):
+            yield from fail(p, f"target {quote(target)}: {why}")
+        # BusyBox goes on as if it were one, and fails at each file.
+        is_directory = True
+    return words, target, is_directory
+
+
+@program("cp")
+def cp(p: Process) -> Steps:
+    """Copy files, with ``-r`` directories."""
+    options = yield from parse(p, "arRfpdPLHnuvTt:lsix", _LONG)
+    sources, target, is_directory = yield from check_operands(p, options)
+    is_recursive = any(o in options for o in "arR")
+    links = options.last("LPHda") or ("P" if is_recursive else "L")
+    mode = CopyMode(
+        is_recursive=is_recursive,
+        preserves=any(o in options for o in ("a", "p", "preserve")),
+        follows=links == "L",
+        follows_named=links in "LH",
+        forces="f" in options,
+        keeps_existing="n" in options,
+        updates="u" in options,
+        is_verbose="v" in options,
+        removes_first="remove" in options,
+    )
+    copier = Copier(p, mode)
+    status = 0
+    for source in sources:
+        if "l" in options or "s" in options:
+            yield from complain(p, "the simulated cp makes no links")
+            return 1
+        path = join(target, base_name(source)) if is_directory else target
+        if is_directory and base_name(source) in (".", ".."):
+            path = target
+        if not (yield from copier.copy(source, path, is_named=True)):
+            status = 1
+    return status
+
+
+class Copier:
+    """Copies, with the messages of cp; the methods give False if something was not copied."""
+
+    def __init__(self, p: Process, mode: CopyMode) -> None:
+        self.p = p
+        self.mode = mode
+        self.busybox = is_busybox(p)
+
+    def complain(self, busybox: str, gnu: str, error: OSError | None = None) -> Waiting[bool]:
+        why = f": {explain(error)}" if error else ""
+        yield from complain(self.p, (busybox if self.busybox else gnu) + why)
+        return False
+
+    def copy(self, source: str, target: str, *, is_named: bool = False) -> Waiting[bool]:
+        """Copy *source* so that it becomes *target*."""
+        p, mode = self.p, self.mode
+        follow = mode.follows_named if is_named else mode.follows
+        shown, aim = quote(source), quote(target)
+        try:
+            inode = look(p, source, follow=follow)
+        except OSError as error:
+            return (
+                yield from self.complain(f"can't stat '{source}'", f"cannot stat {shown}", error)
+            )
+        old = find_inode(p, target, follow=follow or not inode.is_link)
+        if old is not None and old.node is inode.node and not mode.removes_first:
+            text = f"{shown} and {aim} are the same file"
+            return (yield from self.complain(text, text))
+        if old is not None and self._is_kept(inode, old):
+            return True
+        if inode.is_dir:
+            return (yield from self._copy_directory(source, target, inode, old))
+        if old is not None and old.is_dir and not self.busybox:
+            text = f"cannot overwrite directory {aim} with non-directory {shown}"
+            return (yield from self.complain("", text))
+        if mode.is_verbose:
+            yield from p.write(1, f"{shown} -> {aim}\n")
+        if not inode.is_link and (stat.S_ISREG(inode.mode) or not mode.is_recursive):
+            return (yield from self._copy_file(source, target, inode))
+        return (yield from self._copy_special(target, inode, old))
+
+    def _is_kept(self, inode: Inode, old: Inode) -> bool:
+        if inode.is_dir:
+            return False
+        return self.mode.keeps_existing or (self.mode.updates and old.mtime >= inode.mtime)
+
+    def _copy_directory(
+        self, source: str, target: str, inode: Inode, old: Inode | None
+    ) -> Waiting[bool]:
+        p, mode = self.p, self.mode
+        files = p.guest.files
+        shown, aim = quote(source), quote(target)
+        if not mode.is_recursive:
+            text = f"omitting directory {shown}"
+            return (yield from self.complain(text, f"-r not specified; {text}"))
+        if old is not None and not old.is_dir:
+            text = f"cannot overwrite non-directory {aim} with directory {shown}"
+            return (yield from self.complain(f"target '{target}' is not a directory", text))
+        place = find_path(p, target)
+        if place is not None and f"{place}/".startswith(f"{inode.path.rstrip('/')}/"):
+            text = f"cannot copy a directory, {shown}, into itself, {aim}"
+            busybox = f"recursion detected, omitting directory '{source}'"
+            return (yield from self.complain(busybox, text))
+        # The names are read first: a copy into a directory of the source must end.
+        names = files.listdir(source, p.cwd)
+        if old is None:
+            try:
+                yield from p.call(files.mkdir, target, 0o700, p.cwd)
+            except OSError as error:
+                gnu = f"cannot create directory {aim}"
+                return (yield from self.complain(f"can't create directory '{target}'", gnu, error))
+            if mode.is_verbose:
+                yield from p.write(1, f"{shown} -> {aim}\n")
+        is_done = True
+        for name in names:
+            is_done &= yield from self.copy(join(source, name), join(target, name))
+        if mode.preserves:
+            yield from self._preserve(target, inode)
+        elif old is None:
+            yield from p.call(files.chmod, target, inode.mode & 0o777 & ~UMASK, p.cwd)
+        return is_done
+
+    def _open_target(self, target: str, inode: Inode) -> Waiting[OpenFile]:
+        p, files = self.p, self.p.guest.files
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        rights = inode.mode & 0o777 & ~UMASK
+        if self.mode.removes_first and files.find(target, p.cwd, follow=False) is not None:
+            yield from p.call(files.unlink, target, p.cwd)
+        try:
+            return (yield from p.open(target, flags, rights))
+        except OSError:
+            if not self.mode.forces or files.find(target, p.cwd, follow=False) is None:
+                raise
+            if files.is_dir(target, p.cwd):
+                raise
+        yield from p.call(files.unlink, target, p.cwd)
+        return (yield from p.open(target, flags, rights))
+
+    def _copy_file(self, source: str, target: str, inode: Inode) -> Waiting[bool]:
+        p = self.p
+        try:
+            read = yield from p.open(source)
+        except OSError as error:
+            gnu = f"cannot open {quote(source)} for reading"
+            return (yield from self.complain(f"can't open '{source}'", gnu, error))
+        try:
+            write = yield from self._open_target(target, inode)
+        except OSError as error:
+            read.close()
+            gnu = f"cannot create regular file {quote(target)}"
+            return (yield from self.complain(f"can't create '{target}'", gnu, error))
+        try:
+            yield from copy_data(p, read, write, target)
+        except OSError as error:
+            gnu = f"error writing {quote(target)}"
+            return (yield from self.complain("write error", gnu, error))
+        finally:
+            read.close()
+            write.close()
+        if self.mode.preserves:
+            yield from self._preserve(target, inode)
+        return True
+
+    def _copy_special(self, target: str, inode: Inode, old: Inode | None) -> Waiting[bool]:
+        p, files, node = self.p, self.p.guest.files, inode.node
+        try:
+            if old is not None:
+                yield from p.call(files.unlink, target, p.cwd)
+            if inode.is_link:
+                yield from p.call(files.symlink, inode.target, target, p.cwd)
+            elif isinstance(node, Device):
+                yield from p.call(files.mknod, target, _copy_device(node), p.cwd)
+            elif isinstance(node, Fifo):
+                yield from p.call(files.mkfifo, target, inode.mode & 0o777 & ~UMASK, p.cwd)
+        except OSError as error:
+            kind = "symbolic link" if inode.is_link else "special file"
+            gnu = f"cannot create {kind} {quote(target)}"
+            return (yield from self.complain(f"can't create {kind} '{target}'", gnu, error))
+        if self.mode.preserves:
+            yield from self._preserve(target, inode)
+        return True
+
+    def _preserve(self, target: str, inode: Inode) -> Waiting[None]:
+        p, files = self.p, self.p.guest.files
+        is_link = inode.is_link
+        owner = partial(files.chown, follow=not is_link)
+        yield from p.call(owner, target, inode.uid, inode.gid, p.cwd)
+        if not is_link:
+            yield from p.call(files.chmod, target, inode.mode & 0o7777, p.cwd)
+        times = partial(files.set_times, follow=not is_link)
+        yield from p.call(times, target, inode.atime, inode.mtime, p.cwd)
+
+
+def _copy_device(device: Device) -> Callable[[str, Volume], Device]:
+    def make(name: str, volume: Volume) -> Device:
+        return Device(
+            name, device.st_mode, volume, device.major, device.minor, device.size_in_bytes
+        )
+
+    return make
+
+
+def copy_data(p: Process, source: OpenFile, target: OpenFile, path: str) -> Waiting[None]:
+    """Copy all from *source* to the new file *target*, which is *path*; holes stay holes."""
+    node = source.node
+    is_sparse = isinstance(node, Regular) and isinstance(target.node, Regular)
+    while True:
+        if is_sparse and isinstance(node, Regular):
+            hole = node.hole_at(source.position)
+            source.position += hole
+            target.position += hole
+        data = yield from p.call(source.read, PAGE_SIZE if is_sparse else 65536)
+        if not data:
+            break
+        view = memoryview(data)
+        while view:
+            view = view[(yield from p.call(target.write, view)) :]
+        if isinstance(node, Device):
+            yield Blocked(until=p.guest.clock.uptime() + DEVICE_TIME)
+    if is_sparse and target.size < target.position:
+        yield from p.call(p.guest.files.truncate, path, target.position, p.cwd)

@@ -1,0 +1,348 @@
+"""Programs that work on fields of lines: cut, sort, uniq."""
+
+import functools
+import heapq
+import re
+from collections.abc import Callable
+from itertools import groupby, pairwise
+from os import O_CREAT, O_TRUNC, O_WRONLY
+from typing import Any
+
+from msgspec import Struct
+
+from qgasim.guest.files.nodes import encode_name
+from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
+from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
+from qgasim.userland.programs.inputs import Source, read_input
+from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.registry import program
+
+__all__: list[str] = []
+
+_CUT_LONG = {
+    "bytes": "b", "characters": "c", "fields": "f", "delimiter": "d", "only-delimited": "s",
+    "output-delimiter": "o", "complement": "C",
+}  # fmt: skip
+
+
+@program("cut")
+def cut(p: Process) -> Steps:
+    """Print parts of lines."""
+    options = yield from parse(p, "b:c:f:d:snO:C", _CUT_LONG | {"output-delimiter": "O"})
+    unit = options.last("bcf")
+    if not unit:
+        needed = " a list of bytes, characters, or fields"
+        wrong = pick(p, "expected" + needed, "you must specify" + needed)
+        yield from (fail(p, wrong) if pick(p, 1, 0) else usage_error(p, wrong))
+    ranges = yield from _ranges(p, options.get(unit) or "")
+    delimiter = encode_name(options.get("d") or "\t")
+    if len(delimiter.decode("utf-8", "replace")) != 1:
+        yield from usage_error(p, "the delimiter must be a single character")
+    joiner = encode_name(options.get("O") or "")
+    outside = "C" in options
+    if unit == "f":
+        joiner = joiner or delimiter
+    source = Source(p, options.operands)
+    while lines := (yield from source.lines()):
+        out: list[bytes] = []
+        for raw in lines:
+            line = raw.removesuffix(b"\n")
+            if unit == "f":
+                parts = line.split(delimiter)
+                if len(parts) == 1:
+                    if "s" not in options:
+                        out.append(line)
+                    continue
+            elif unit == "c" and not line.isascii():
+                text = line.decode("utf-8", "surrogateescape")
+                parts = [char.encode("utf-8", "surrogateescape") for char in text]
+            else:
+                parts = [line[i : i + 1] for i in range(len(line))]
+            chosen = [x for i, x in enumerate(parts, 1) if _contains(ranges, i) != outside]
+            out.append(joiner.join(chosen))
+        yield from p.write(1, b"".join(line + b"\n" for line in out))
+    return int(source.has_failed)
+
+
+def _contains(ranges: list[tuple[int, int]], number: int) -> bool:
+    return any(first <= number <= last for first, last in ranges)
+
+
+def _ranges(p: Process, text: str) -> Waiting[list[tuple[int, int]]]:
+    ranges: list[tuple[int, int]] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d*)(-?)(\d*)", part)
+        if not found or not (found[1] or found[3]):
+            wrong = f"invalid field value {quote(part)}"
+            yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
+        else:
+            first = int(found[1] or 1)
+            last = int(found[3]) if found[3] else (1 << 62 if found[2] else first)
+            ranges.append((first, last))
+            if last < first and not is_busybox(p):
+                yield from usage_error(p, "invalid decreasing range")
+            if not first:
+                wrong = "fields are numbered from 1"
+                yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
+    return ranges
+
+
+class _Key(Struct):
+    """A part of the line that is compared, with how."""
+
+    start: tuple[int, int] = (1, 1)
+    end: tuple[int, int] | None = None
+    flags: str = ""
+
+
+#: So many lines are sorted at once, and what each takes, in steps.
+_RUN = 256
+_COMPARISONS = 30
+_SORT_LONG = {
+    "numeric-sort": "n", "reverse": "r", "unique": "u", "key": "k", "field-separator": "t",
+    "ignore-case": "f", "ignore-leading-blanks": "b", "stable": "s", "output": "o", "check": "c",
+    "human-numeric-sort": "h", "version-sort": "V", "general-numeric-sort": "g",
+    "dictionary-order": "d", "month-sort": "M", "zero-terminated": "z",
+}  # fmt: skip
+
+
+@program("sort")
+def sort(p: Process) -> Steps:
+    """Sort lines by their bytes."""
+    options = yield from parse(p, "nrufbk:t:so:chVgdMizS:T:", _SORT_LONG, code=2)
+    lines: list[bytes] = []
+    end = b"\0" if "z" in options else b"\n"
+    for path in options.operands or ["-"]:
+        data = yield from read_input(p, path)
+        if data is None:
+            return 2
+        p.take_memory(LINE_SIZE * data.count(end))
+        lines += data.removesuffix(end).split(end) if data else []
+    order = yield from _make_order(p, options)
+    if "c" in options:
+        return (yield from _check_order(p, options, order, lines))
+    if order.is_plain:
+        lines.sort(reverse="r" in options)
+    else:
+        lines = yield from _sort(p, lines, order.compare)
+    if "u" in options:
+        same = functools.cmp_to_key(order.compare_keys)
+        lines = [next(group) for _, group in groupby(lines, key=same)]
+    return (yield from _write_to(p, options.get("o"), b"".join(line + end for line in lines)))
+
+
+class _Order:
+    """How lines are compared."""
+
+    def __init__(self, options: Options, keys: list[_Key]) -> None:
+        self._keys = keys or [_Key()]
+        flags = "".join(name for name, _ in options if name in "nrfbhVgdM")
+        for key in self._keys:
+            key.flags = key.flags or flags
+        separator = encode_name(options.get("t") or "")
+        self._separator = b"\0" if separator == b"\\0" else separator
+        self._is_reverse = "r" in options
+        #: Whether lines whose keys are alike stay in the order in which they came.
+        self._is_stable = "s" in options or "u" in options
+        #: Whether whole lines are compared by their bytes, and nothing else.
+        self.is_plain = not keys and set(flags) <= {"r"}
+
+    def compare_keys(self, one: bytes, other: bytes) -> int:
+        """Compare by the keys: below 0 if *one* comes first."""
+        for key in self._keys:
+            a, b = (
+                _sort_value(_extract(line, key, self._separator), key.flags)
+                for line in (one, other)
+            )
+            if a != b:
+                return (1 if a > b else -1) * (-1 if "r" in key.flags else 1)
+        return 0
+
+    def compare(self, one: bytes, other: bytes) -> int:
+        """Compare by the keys, and by all bytes where these are alike."""
+        order = self.compare_keys(one, other)
+        if order or self._is_stable:
+            return order
+        return (int(one > other) - int(one < other)) * (-1 if self._is_reverse else 1)
+
+
+def _make_order(p: Process, options: Options) -> Waiting[_Order]:
+    keys: list[_Key] = []
+    for text in options.all("k"):
+        key = yield from _key(p, text)
+        keys.append(key)
+    return _Order(options, keys)
+
+
+def _check_order(p: Process, options: Options, order: _Order, lines: list[bytes]) -> Steps:
+    """Say which line is the first that is not in its place."""
+    for number, (one, other) in enumerate(pairwise(lines), 2):
+        if order.compare(one, other) > 0 or (
+            "u" in options and order.compare_keys(one, other) == 0
+        ):
+            where = (options.operands or ["-"])[0]
+            text = other.decode("utf-8", "surrogateescape")
+            yield from complain(p, f"{where}:{number}: disorder: {text}")
+            return 1
+    return 0
+
+
+def _write_to(p: Process, target: str | None, result: bytes) -> Steps:
+    """Write to a file, or without one to the standard output."""
+    if target is None:
+        yield from p.write(1, result)
+        return 0
+    try:
+        file = yield from p.open(target, O_WRONLY | O_CREAT | O_TRUNC)
+    except OSError as error:
+        yield from fail(p, f"{pick(p, '', 'open failed: ')}{target}: {explain(error)}", 2)
+        return 2
+    view = memoryview(result)
+    while view:
+        view = view[(yield from p.call(file.write, view)) :]
+    file.close()
+    return 0
+
+
+def _sort(
+    p: Process, lines: list[bytes], compare: Callable[[bytes, bytes], int]
+) -> Waiting[list[bytes]]:
+    """Sort slowly, letting others go on."""
+    key = functools.cmp_to_key(compare)
+    runs: list[list[bytes]] = []
+    for at in range(0, len(lines), _RUN):
+        runs.append(sorted(lines[at : at + _RUN], key=key))
+        yield from p.toil(_RUN * _COMPARISONS)
+    result: list[bytes] = []
+    for line in heapq.merge(*runs, key=key):
+        result.append(line)
+        if len(result) % _RUN == 0:
+            yield from p.toil(_RUN * _COMPARISONS)
+    return result
+
+
+def _key(p: Process, text: str) -> Waiting[_Key]:
+    place = r"(\d+)(?:\.(\d+))?([a-zA-Z]*)"
+    found = re.fullmatch(f"{place}(?:,{place})?", text)
+    if not found:
+        count = f"invalid number at field start: invalid count at start of {quote(text)}"
+        wrong = pick(p, "bad field specification", count)
+        yield from fail(p, wrong, 2)
+        return _Key()
+    if found[1] == "0":
+        yield from fail(p, f"field number is zero: invalid field specification {quote(text)}", 2)
+    end = (int(found[4]), int(found[5] or 0)) if found[4] else None
+    start = (int(found[1]), int(found[2] or 1))
+    return _Key(start=start, end=end, flags=found[3] + (found[6] or ""))
+
+
+def _extract(line: bytes, key: _Key, separator: bytes) -> bytes:
+    if key.start == (1, 1) and key.end is None:
+        return line
+    if separator:
+        fields = line.split(separator)
+        starts = [0]
+        for part in fields:
+            starts.append(starts[-1] + len(part) + 1)
+        ends = [start - 1 for start in starts[1:]]
+    else:
+        spans = [found.span() for found in re.finditer(rb"[ \t]*[^ \t]+", line)]
+        starts, ends = [a for a, _ in spans], [b for _, b in spans]
+    field, char = key.start
+    begin = starts[field - 1] if field <= len(ends) else len(line)
+    if "b" in key.flags:
+        begin += len(line[begin:]) - len(line[begin:].lstrip(b" \t"))
+    begin += char - 1
+    if key.end is None:
+        return line[begin:]
+    field, char = key.end
+    if field > len(ends):
+        return line[begin:]
+    return line[begin : ends[field - 1] if char == 0 else starts[field - 1] + char]
+
+
+def _sort_value(text: bytes, flags: str) -> Any:
+    if "h" in flags or "n" in flags or "g" in flags:
+        number = rb"\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)" if "g" in flags else rb"\s*(-?\d*\.?\d+)"
+        found = re.match(number, text)
+        value = float(found[1]) if found else 0.0
+        if "h" in flags and found:
+            unit = text[found.end() : found.end() + 1].upper()
+            return (b" KMGTPE".find(unit) if unit else 0, value)
+        return (0, value) if "h" in flags else value
+    if "b" in flags:
+        text = text.lstrip(b" \t")
+    if "V" in flags:
+        parts = re.split(rb"(\d+)", text)
+        return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+    if "M" in flags:
+        return b"JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC".find(text.strip()[:3].upper())
+    if "d" in flags:
+        text = re.sub(rb"[^A-Za-z0-9 \t]", b"", text)
+    return text.upper() if "f" in flags else text
+
+
+_UNIQ_LONG = {
+    "count": "c", "repeated": "d", "unique": "u", "ignore-case": "i", "skip-fields": "f",
+    "skip-chars": "s", "check-chars": "w",
+}  # fmt: skip
+
+
+@program("uniq")
+def uniq(p: Process) -> Steps:
+    """Drop lines that are like the one before."""
+    options = yield from parse(p, "cdDuif:s:w:z", _UNIQ_LONG)
+    skip_fields = skip_chars = 0
+    width: int | None = None
+    if (text := options.get("f")) is not None:
+        skip_fields = yield from to_number(p, text, "invalid number of fields to skip")
+    if (text := options.get("s")) is not None:
+        skip_chars = yield from to_number(p, text, "invalid number of bytes to skip")
+    if (text := options.get("w")) is not None:
+        width = yield from to_number(p, text, "invalid number of bytes to compare")
+
+    def key(line: bytes) -> bytes:
+        for _ in range(skip_fields):
+            line = re.sub(rb"^[ \t]*[^ \t]*", b"", line)
+        part = line[skip_chars:] if width is None else line[skip_chars : skip_chars + width]
+        return part.lower() if "i" in options else part
+
+    if len(options.operands) > 2:
+        yield from usage_error(p, f"extra operand {quote(options.operands[2])}")
+    out = 1
+    file = None
+    if len(options.operands) == 2:
+        file = yield from p.open(options.operands[1], O_WRONLY | O_CREAT | O_TRUNC)
+        out = max(p.files, default=2) + 1
+        p.files[out] = file
+    source = Source(p, options.operands[:1])
+    pending: bytes | None = None
+    repeats = 0
+    show = _uniq_format(options)
+    while lines := (yield from source.lines()):
+        parts: list[bytes] = []
+        for raw in lines:
+            line = raw.removesuffix(b"\n")
+            if pending is not None and key(line) == key(pending):
+                repeats += 1
+                if "D" in options:
+                    parts += [one + b"\n" for one in ([pending, line] if repeats == 2 else [line])]
+                continue
+            if pending is not None:
+                parts.append(show(pending, repeats))
+            pending, repeats = line, 1
+        yield from p.write(out, b"".join(parts))
+    if pending is not None:
+        yield from p.write(out, show(pending, repeats))
+    return int(source.has_failed)
+
+
+def _uniq_format(options: Options) -> Callable[[bytes, int], bytes]:
+    """Give what writes a line that came so often; ``-D`` has written it when it came again."""
+
+    def show(line: bytes, count: int) -> bytes:
+        if "D" in options or ("d" in options and count < 2) or ("u" in options and count > 1):
+            return b""
+        return (b"%7d " % count if "c" in options else b"") + line + b"\n"
+
+    return show

@@ -1,0 +1,130 @@
+"""Programs that make up what they print, or print nothing: echo, printf, yes, seq, test."""
+
+from decimal import Decimal, InvalidOperation
+
+from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
+from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
+from qgasim.userland.programs.inputs import CHUNK
+from qgasim.userland.programs.messages import complain, is_busybox, quote
+from qgasim.userland.programs.registry import program
+from qgasim.userland.shell.words import echo, evaluate_test, format_printf
+
+__all__: list[str] = []
+
+#: What writing 64 KiB takes a program that never ends, so that the guest's time goes on.
+CHUNK_TIME = 50_000
+
+
+@program("true")
+def true(p: Process) -> Steps:
+    """Succeed."""
+    yield from ()
+    return 0
+
+
+@program("false")
+def false(p: Process) -> Steps:
+    """Fail."""
+    yield from ()
+    return 1
+
+
+@program("echo")
+def echo_(p: Process) -> Steps:
+    """Print the arguments."""
+    yield from p.write(1, echo(p.argv[1:]))
+    return 0
+
+
+@program("printf")
+def printf(p: Process) -> Steps:
+    """Print the arguments in a format."""
+    if len(p.argv) == 1:
+        yield from missing_operand(p)
+    output, errors, status = format_printf(p.argv[1:])
+    for error in errors:
+        yield from complain(p, error)
+    yield from p.write(1, output)
+    return status
+
+
+@program("test", "[", "[[")
+def test(p: Process) -> Steps:
+    """Judge an expression."""
+    yield from ()
+    return evaluate_test(p, p.argv[1:])
+
+
+@program("yes")
+def yes(p: Process) -> Steps:
+    """Print a line until somebody stops it."""
+    words = p.argv[1:]
+    if not is_busybox(p):
+        words = (yield from parse(p, "", in_order=True)).operands
+    line = (" ".join(words or ["y"]) + "\n").encode("utf-8", "surrogateescape")
+    chunk = line * (CHUNK // len(line) + 1)
+    while True:
+        yield from p.write(1, chunk)
+        yield Blocked(until=p.guest.clock.uptime() + CHUNK_TIME)
+
+
+@program("seq")
+def seq(p: Process) -> Steps:
+    """Print numbers from FIRST by INCREMENT to LAST."""
+    # A negative number is no option.
+    arguments = p.argv[1:]
+    at = next((i for i, a in enumerate(arguments) if _is_number(a)), len(arguments))
+    options = yield from parse(
+        p, "s:wf:", {"separator": "s", "equal-width": "w", "format": "f"}, arguments=arguments[:at]
+    )
+    numbers = options.operands + arguments[at:]
+    if not numbers:
+        yield from missing_operand(p)
+    if len(numbers) > 3:
+        extra = f"extra operand {quote(numbers[3])}"
+        yield from usage_error(p, "" if is_busybox(p) else extra)
+    for number in numbers:
+        if not _is_number(number):
+            wrong = f"invalid floating point argument: {quote(number)}"
+            yield from usage_error(p, "" if is_busybox(p) else wrong)
+    first = Decimal(numbers[0]) if len(numbers) > 1 else Decimal(1)
+    step = Decimal(numbers[1]) if len(numbers) > 2 else Decimal(1)
+    last = Decimal(numbers[-1])
+    if not step and not is_busybox(p):
+        zero = f"invalid Zero increment value: {quote(numbers[1])}"
+        yield from usage_error(p, zero)
+    yield from _count(p, options, first, step, last)
+    return 0
+
+
+def _count(
+    p: Process, options: Options, first: Decimal, step: Decimal, last: Decimal
+) -> Waiting[None]:
+    places = max(0, -int(first.as_tuple().exponent), -int(step.as_tuple().exponent))
+    width = max(len(f"{x:.{places}f}") for x in (first, last)) if "w" in options else 0
+    separator = options.get("s")
+    separator = "\n" if separator is None else separator
+    form = options.get("f")
+    out: list[str] = []
+    size = 0
+    number, is_first = first, True
+    while number <= last if step >= 0 else number >= last:
+        text = form % number if form else f"{number:.{places}f}".zfill(width)
+        out.append(text if is_first else separator + text)
+        size += len(out[-1])
+        number, is_first = number + step, False
+        if size > CHUNK:
+            yield from p.toil(len(out))
+            yield from p.write(1, "".join(out))
+            out, size = [], 0
+            if not step:
+                yield Blocked(until=p.guest.clock.uptime() + CHUNK_TIME)
+    yield from p.toil(len(out))
+    yield from p.write(1, "".join(out) + ("" if is_first else "\n"))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return Decimal(text).is_finite()
+    except InvalidOperation:
+        return False

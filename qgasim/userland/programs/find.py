@@ -1,0 +1,301 @@
+"""The program find. Directories are read in the order in which their entries were made."""
+
+import stat
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.programs.find_tests import MAKERS, File
+from qgasim.userland.programs.lstat import Inode, join, look
+from qgasim.userland.programs.messages import complain, explain, fail, pick, quote
+from qgasim.userland.programs.registry import program
+
+__all__: list[str] = []
+
+
+#: Judges a file, or does something with it.
+_Test = Callable[[File], Waiting[bool]]
+_ACTIONS: Final = frozenset({"-print", "-print0", "-exec", "-delete", "-quit"})
+
+
+class _Quit(Exception):
+    """``-quit`` was reached."""
+
+
+@program("find")
+def find(p: Process) -> Steps:
+    """Search directories for files."""
+    words = p.argv[1:]
+    follow = False
+    while words and words[0] in ("-H", "-L", "-P"):
+        follow = words.pop(0) == "-L"
+    count = next(
+        (i for i, w in enumerate(words) if w in ("!", "(") or (w[:1] == "-" and w != "-")),
+        len(words),
+    )
+    paths = words[:count] or ["."]
+    finder = _Finder(p, words[count:], follow=follow)
+    test = yield from finder.parse()
+    try:
+        for path in paths:
+            yield from finder.walk(path, path, 0, test)
+    except _Quit:
+        pass
+    yield from finder.finish()
+    return finder.status
+
+
+class _Finder:
+    def __init__(self, p: Process, words: list[str], *, follow: bool) -> None:
+        self.p = p
+        self.words = words
+        self.follow = follow
+        self.status = 0
+        self.min_depth, self.max_depth = 0, 1 << 30
+        self.depth_first = False
+        self.stays = False
+        self.acts = False
+        self.pruned = False
+        #: Commands of ``-exec ... +`` and what they are to be run on.
+        self.gathered: list[tuple[list[str], list[str]]] = []
+
+    # -- walking -------------------------------------------------------------------------------
+
+    def walk(self, path: str, shown: str, depth: int, test: _Test) -> Waiting[None]:
+        p = self.p
+        try:
+            try:
+                inode = look(p, path, follow=self.follow)
+            except OSError:
+                if not self.follow:
+                    raise
+                inode = look(p, path, follow=False)
+        except OSError as error:
+            yield from self.complain(shown, error)
+            return
+        file = File(shown, inode, depth)
+        counts = depth >= self.min_depth
+        self.pruned = False
+        if counts and not self.depth_first:
+            yield from test(file)
+        if inode.is_dir and depth < self.max_depth and not (self.pruned and not self.depth_first):
+            try:
+                names = yield from p.call(p.guest.files.listdir, path, p.cwd)
+            except OSError as error:
+                yield from self.complain(shown, error)
+                names = []
+            for name in names:
+                child = join(path, name)
+                if self.stays and self._is_elsewhere(child, inode):
+                    continue
+                yield from self.walk(child, join(shown, name), depth + 1, test)
+        if counts and self.depth_first:
+            yield from test(file)
+
+    def _is_elsewhere(self, path: str, parent: Inode) -> bool:
+        try:
+            inode = look(self.p, path, follow=False)
+        except OSError:
+            return False
+        return inode.mount.volume is not parent.mount.volume
+
+    def complain(self, path: str, error: OSError, verb: str = "") -> Waiting[None]:
+        self.status = 1
+        text = pick(self.p, path, f"{verb}{quote(path)}")
+        return complain(self.p, f"{text}: {explain(error)}")
+
+    # -- the expression ------------------------------------------------------------------------
+
+    def parse(self) -> Waiting[_Test]:
+        test = (yield from self._any()) if self.words else _always
+        if self.words:
+            text = f"paths must precede expression: {quote(self.words[0])}"
+            if self.words[0] == ")":
+                text = "invalid expression; you have too many ')'"
+            yield from fail(self.p, pick(self.p, f"unrecognized: {self.words[0]}", text))
+        if self.acts:
+            return test
+        return partial(_both, test, self._print)
+
+    def _any(self) -> Waiting[_Test]:
+        test = yield from self._all()
+        while self.words and self.words[0] in ("-o", "-or", ","):
+            joiner = _then if self.words.pop(0) == "," else _either
+            other = yield from self._all()
+            test = partial(joiner, test, other)
+        return test
+
+    def _all(self) -> Waiting[_Test]:
+        test = yield from self._not()
+        while self.words and self.words[0] not in ("-o", "-or", ",", ")"):
+            if self.words[0] in ("-a", "-and"):
+                self.words.pop(0)
+            other = yield from self._not()
+            test = partial(_both, test, other)
+        return test
+
+    def _not(self) -> Waiting[_Test]:
+        if not self.words:
+            yield from fail(self.p, "invalid expression")
+        word = self.words.pop(0)
+        if word in ("!", "-not"):
+            test = yield from self._not()
+            return partial(_opposite, test)
+        if word == "(":
+            test = yield from self._any()
+            if not self.words or self.words.pop(0) != ")":
+                text = "invalid expression; expected to find a ')' but didn't see one."
+                yield from fail(self.p, pick(self.p, "unmatched '('", text))
+            return test
+        return (yield from self._primary(word))
+
+    def _argument(self, word: str) -> Waiting[str]:
+        if not self.words:
+            text = pick(self.p, f"{word} requires an argument", f"missing argument to '{word}'")
+            yield from fail(self.p, text)
+        return self.words.pop(0)
+
+    def _primary(self, word: str) -> Waiting[_Test]:
+        self.acts = self.acts or word in _ACTIONS
+        if word == "-exec":
+            return (yield from self._exec())
+        plain = {
+            "-print": self._print, "-print0": self._print0, "-delete": self._delete,
+            "-quit": self._quit, "-prune": self._prune, "-true": _always, "-empty": self._is_empty,
+        }  # fmt: skip
+        if word in plain:
+            self.depth_first = self.depth_first or word == "-delete"
+            return plain[word]
+        if word in ("-depth", "-d", "-xdev", "-mount", "-noleaf"):
+            self.depth_first = self.depth_first or word[:2] == "-d"
+            self.stays = self.stays or word in ("-xdev", "-mount")
+            return _always
+        if word not in MAKERS and word not in ("-maxdepth", "-mindepth"):
+            text = f"unknown predicate {quote(word)}"
+            if not word.startswith("-"):
+                text = f"paths must precede expression: {quote(word)}"
+            yield from fail(self.p, pick(self.p, f"unrecognized: {word}", text))
+        argument = yield from self._argument(word)
+        maker = MAKERS.get(word)
+        judge = maker(self.p, word, argument) if maker else self._depth(word, argument)
+        if judge is None:
+            gnu = f"invalid argument {quote(argument)} to {quote(word)}"
+            if word == "-type":
+                gnu = f"Unknown argument to -type: {argument}"
+            yield from fail(self.p, pick(self.p, f"invalid argument '{argument}' to '{word}'", gnu))
+            return _always
+        return partial(_judge, judge)
+
+    def _depth(self, word: str, text: str) -> Callable[[File], bool] | None:
+        if not text.isdecimal():
+            return None
+        if word == "-maxdepth":
+            self.max_depth = int(text)
+        else:
+            self.min_depth = int(text)
+        return lambda _: True
+
+    def _is_empty(self, file: File) -> Waiting[bool]:
+        if file.inode.is_dir:
+            return not (yield from self.p.call(self.p.guest.files.listdir, file.inode.path))
+        return stat.S_ISREG(file.inode.mode) and file.inode.size == 0
+
+    # -- actions -------------------------------------------------------------------------------
+
+    def _print(self, file: File) -> Waiting[bool]:
+        yield from self.p.write(1, file.path + "\n")
+        return True
+
+    def _print0(self, file: File) -> Waiting[bool]:
+        yield from self.p.write(1, file.path + "\0")
+        return True
+
+    def _prune(self, _: File) -> Waiting[bool]:
+        self.pruned = True
+        yield from ()
+        return True
+
+    def _quit(self, _: File) -> Waiting[bool]:
+        yield from ()
+        raise _Quit
+
+    def _delete(self, file: File) -> Waiting[bool]:
+        if file.path == ".":
+            return True
+        files = self.p.guest.files
+        try:
+            yield from self.p.call(
+                files.rmdir if file.inode.is_dir else files.unlink, file.path, self.p.cwd
+            )
+        except OSError as error:
+            yield from self.complain(file.path, error, "cannot delete ")
+            return False
+        return True
+
+    def _exec(self) -> Waiting[_Test]:
+        ends = [i for i, w in enumerate(self.words) if w == ";" or (w == "+" and i)]
+        if not ends or not ends[0]:
+            text = pick(self.p, "-exec requires an argument", "missing argument to '-exec'")
+            yield from fail(self.p, text)
+        end = ends[0]
+        command, last = self.words[:end], self.words[end]
+        del self.words[: end + 1]
+        if last == "+" and command[-1] == "{}":
+            paths: list[str] = []
+            self.gathered.append((command[:-1], paths))
+            return partial(_gather, paths)
+
+        def run(file: File) -> Waiting[bool]:
+            return (yield from self._run([word.replace("{}", file.path) for word in command])) == 0
+
+        return run
+
+    def _run(self, argv: list[str]) -> Waiting[int]:
+        try:
+            child = self.p.spawn(argv)
+        except OSError as error:
+            name = pick(self.p, argv[0], quote(argv[0]))
+            yield from complain(self.p, f"{name}: {explain(error)}")
+            return 1
+        how = yield from self.p.wait(child)
+        return how.code if how.signal is None else 1
+
+    def finish(self) -> Waiting[None]:
+        """Run what was gathered for ``-exec ... +``."""
+        for command, paths in self.gathered:
+            if paths and (yield from self._run([*command, *paths])):
+                self.status = 1
+
+
+def _always(_: File) -> Waiting[bool]:
+    yield from ()
+    return True
+
+
+def _judge(judge: Callable[[File], bool], file: File) -> Waiting[bool]:
+    yield from ()
+    return judge(file)
+
+
+def _both(one: _Test, other: _Test, file: File) -> Waiting[bool]:
+    return (yield from one(file)) and (yield from other(file))
+
+
+def _either(one: _Test, other: _Test, file: File) -> Waiting[bool]:
+    return (yield from one(file)) or (yield from other(file))
+
+
+def _then(one: _Test, other: _Test, file: File) -> Waiting[bool]:
+    yield from one(file)
+    return (yield from other(file))
+
+
+def _opposite(test: _Test, file: File) -> Waiting[bool]:
+    return not (yield from test(file))
+
+
+def _gather(paths: list[str], file: File) -> Waiting[bool]:
+    yield from ()
+    paths.append(file.path)
+    return True

@@ -1,0 +1,125 @@
+"""What find can ask about a file: its name, kind, size, age, owner."""
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from qgasim.guest.processes.process import Process
+from qgasim.guest.units import DAY, SECOND
+from qgasim.userland.programs.lstat import Inode, base_name, look, node_kind
+from qgasim.userland.programs.modes import parse_mode
+from qgasim.userland.programs.user_names import find_user, groups
+from qgasim.userland.shell.patterns import matches
+
+__all__ = ["MAKERS", "File"]
+
+_UNITS: Final = {"": 512, "b": 512, "c": 1, "w": 2, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class File(Struct):
+    """A file that was found, under the name by which it was found."""
+
+    path: str
+    inode: Inode
+    depth: int
+
+
+Judge: TypeAlias = Callable[[File], bool]
+
+
+def _comparison(text: str) -> Callable[[int], bool] | None:
+    """Read ``N``, ``+N`` or ``-N``."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not digits.isdecimal():
+        return None
+    number = int(digits)
+    if text[0] == "+":
+        return lambda value: value > number
+    if text[0] == "-":
+        return lambda value: value < number
+    return lambda value: value == number
+
+
+def _name(p: Process, word: str, pattern: str) -> Judge:
+    return lambda file: matches(pattern, base_name(file.path))
+
+
+def _folded_name(p: Process, word: str, pattern: str) -> Judge:
+    return lambda file: matches(pattern.lower(), base_name(file.path).lower())
+
+
+def _path(p: Process, word: str, pattern: str) -> Judge:
+    return lambda file: matches(pattern, file.path)
+
+
+def _type(p: Process, word: str, kinds: str) -> Judge | None:
+    known = all(kind in "fdlpcbs" and kind for kind in kinds.split(","))
+    return (lambda file: node_kind(file.inode.mode) in kinds.split(",")) if known else None
+
+
+def _size(p: Process, word: str, text: str) -> Judge | None:
+    unit = text[-1:] if text[-1:] in _UNITS else ""
+    compare = _comparison(text.removesuffix(unit))
+    size = _UNITS[unit]
+    return compare and (lambda file: compare(-(-file.inode.size // size)))
+
+
+def _perm(p: Process, word: str, text: str) -> Judge | None:
+    sign = text[:1] if text[:1] in "-/" else ""
+    bits = parse_mode(text.removeprefix(sign))
+    if bits is None:
+        return None
+    if sign == "-":
+        return lambda file: file.inode.mode & bits == bits
+    if sign:
+        return lambda file: not bits or bool(file.inode.mode & bits)
+    return lambda file: file.inode.mode & 0o7777 == bits
+
+
+def _newer(p: Process, word: str, path: str) -> Judge:
+    when = look(p, path).mtime
+    return lambda file: file.inode.mtime > when
+
+
+def _user(p: Process, word: str, name: str) -> Judge | None:
+    user = find_user(p, name)
+    uid = user.uid if user else int(name) if name.isdecimal() else None
+    return None if uid is None else lambda file: file.inode.uid == uid
+
+
+def _group(p: Process, word: str, name: str) -> Judge | None:
+    gid = next((group.gid for group in groups(p) if group.name == name), None)
+    gid = int(name) if gid is None and name.isdecimal() else gid
+    return None if gid is None else lambda file: file.inode.gid == gid
+
+
+def _age(p: Process, word: str, text: str) -> Judge | None:
+    compare = _comparison(text)
+    unit = 60 * SECOND if word.endswith("min") else DAY
+    now = p.guest.clock.now()
+
+    def judge(file: File) -> bool:
+        inode = file.inode
+        when = {"a": inode.atime, "c": inode.ctime}.get(word[1], inode.mtime)
+        return compare is not None and compare((now - when) // unit)
+
+    return compare and judge
+
+
+def _number(p: Process, word: str, text: str) -> Judge | None:
+    compare = _comparison(text)
+    fields: dict[str, Callable[[Inode], int]] = {
+        "-links": lambda i: i.links, "-inum": lambda i: i.ino, "-uid": lambda i: i.uid,
+        "-gid": lambda i: i.gid,
+    }  # fmt: skip
+    return compare and (lambda file: compare(fields[word](file.inode)))
+
+
+#: The tests: each makes a judge of its name and argument, None if the argument is wrong.
+MAKERS: Final[dict[str, Callable[[Process, str, str], Judge | None]]] = {
+    "-name": _name, "-iname": _folded_name, "-path": _path, "-wholename": _path, "-type": _type,
+    "-size": _size, "-perm": _perm, "-newer": _newer, "-user": _user, "-group": _group,
+    "-mtime": _age, "-mmin": _age, "-atime": _age, "-amin": _age, "-ctime": _age, "-cmin": _age,
+    "-links": _number, "-inum": _number, "-uid": _number, "-gid": _number,
+}  # fmt: skip

@@ -1,0 +1,160 @@
+"""A getopt(3) for the guest's programs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+from qgasim.guest.processes.process import Process, ProgramExit, Waiting
+from qgasim.userland.programs.messages import complain, fail, is_busybox, label, quote
+
+__all__ = ["Options", "missing_operand", "parse", "to_number", "usage_error"]
+
+BUSYBOX_BANNER = (
+    "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) multi-call binary.\n\nUsage: {name} ...\n"
+)
+SUFFIXES = {"": 1, "b": 512, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+class Options:
+    """A command line taken apart: options by letter, with their values in order, and operands."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[str, str]] = []
+        self.operands: list[str] = []
+
+    def __contains__(self, letter: str) -> bool:
+        return any(name == letter for name, _ in self.given)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.given)
+
+    def get(self, letter: str) -> str | None:
+        """Give the last value of an option; None if it was not given."""
+        return next((value for name, value in reversed(self.given) if name == letter), None)
+
+    def all(self, letter: str) -> list[str]:
+        """Give all values of an option."""
+        return [value for name, value in self.given if name == letter]
+
+    def last(self, letters: str) -> str:
+        """Give which of *letters* was given last; nothing if none was."""
+        return next((name for name, _ in reversed(self.given) if name in letters), "")
+
+
+def usage_error(p: Process, text: str = "", code: int = 1) -> Waiting[NoReturn]:
+    """Write *text* and how to use the program, and end."""
+    if text:
+        yield from complain(p, text)
+    # BusyBox prints its whole help here; we keep to the form of its first lines.
+    usage = BUSYBOX_BANNER.format(name=p.name)
+    if not is_busybox(p):
+        usage = f"Try '{label(p)} --help' for more information.\n"
+    with suppress(OSError):
+        yield from p.write(2, usage)
+    raise ProgramExit(code)
+
+
+def missing_operand(p: Process, after: str | None = None, code: int = 1) -> Waiting[NoReturn]:
+    """End because there are too few operands; *after* is the last one that there is."""
+    text = "missing operand" if after is None else f"missing operand after {quote(after)}"
+    return usage_error(p, "" if is_busybox(p) else text, code)
+
+
+class _Parser:
+    def __init__(self, p: Process, letters: str, long: Mapping[str, str], code: int) -> None:
+        self.p = p
+        self.long = long
+        self.code = code
+        self.found = Options()
+        self.takes: dict[str, str] = {}
+        for letter, following in zip(letters, f"{letters[1:]} ", strict=False):
+            if letter != ":":
+                self.takes[letter] = ":" if following == ":" else ""
+        for letter in self.takes:
+            if f"{letter}::" in letters:
+                self.takes[letter] = "::"
+
+    def _bad(self, text: str) -> Waiting[NoReturn]:
+        return usage_error(self.p, text, self.code)
+
+    def take_long(self, argument: str, rest: list[str]) -> Waiting[None]:
+        name, equals, value = argument[2:].partition("=")
+        matches = [name] if name in self.long else [n for n in self.long if n.startswith(name)]
+        keys = {self.long[match] for match in matches}
+        if len(keys) != 1:
+            yield from self._bad(f"unrecognized option '--{name}'")
+        key = keys.pop()
+        takes = key[len(key.rstrip(":")) :] or self.takes.get(key, "")
+        key = key.rstrip(":") or key
+        if equals and not takes:
+            yield from self._bad(f"option '--{matches[0]}' doesn't allow an argument")
+        if takes == ":" and not equals:
+            if not rest:
+                yield from self._bad(f"option '--{matches[0]}' requires an argument")
+            value = rest.pop(0)
+        self.found.given.append((key, value))
+
+    def take_short(self, argument: str, rest: list[str]) -> Waiting[None]:
+        letters = argument[1:]
+        while letters:
+            letter, letters = letters[0], letters[1:]
+            takes = self.takes.get(letter)
+            if takes is None:
+                yield from self._bad(f"invalid option -- '{letter}'")
+            value = ""
+            if takes:
+                value, letters = letters, ""
+                if not value and takes == ":":
+                    if not rest:
+                        yield from self._bad(f"option requires an argument -- '{letter}'")
+                    value = rest.pop(0)
+            self.found.given.append((letter, value))
+
+
+def parse(
+    p: Process,
+    letters: str,
+    long: Mapping[str, str] | None = None,
+    *,
+    in_order: bool = False,
+    code: int = 1,
+    arguments: Sequence[str] | None = None,
+) -> Waiting[Options]:
+    """Take the arguments apart; a wrong option ends the program with *code*.
+
+    *letters* are getopt's: ``n:`` takes a value, ``i::`` one that is attached. *long* names long
+    options' letters; ``"reference:"`` is a name without a letter that takes a value, ``"color::"`` one
+    that takes one after ``=``. With *in_order* the first operand ends the options.
+    """
+    parser = _Parser(p, letters, long or {}, code)
+    rest = list(p.argv[1:] if arguments is None else arguments)
+    operands = parser.found.operands
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            operands += rest
+            break
+        if argument.startswith("--") and len(argument) > 2:
+            yield from parser.take_long(argument, rest)
+        elif argument.startswith("-") and len(argument) > 1:
+            yield from parser.take_short(argument, rest)
+        else:
+            operands.append(argument)
+            if in_order:
+                operands += rest
+                break
+    return parser.found
+
+
+def to_number(p: Process, text: str, what: str = "", code: int = 1) -> Waiting[int]:
+    """Read a count with an optional suffix (``k``, ``M``, ``KiB``, ``kB``, ...)."""
+    digits = text.lstrip("+")
+    end = next((i for i, c in enumerate(digits) if not c.isdecimal()), len(digits))
+    suffix = digits[end:].lower()
+    unit = SUFFIXES.get(suffix.removesuffix("ib"))
+    if unit is None and len(suffix) == 2 and suffix[1] == "b" and suffix[0] in SUFFIXES:
+        unit = 1000 ** ("kmgt".find(suffix[0]) + 1)
+    if not end or unit is None:
+        wrong = f"invalid number '{text}'" if is_busybox(p) else f"{what}: {quote(text)}"
+        yield from fail(p, wrong, code)
+    return int(digits[:end]) * (unit or 1)

@@ -1,0 +1,247 @@
+"""Programs about accounts: id, whoami, groups, getent, who, last, w, users."""
+
+from typing import Final
+
+from qgasim.guest.files.nodes import decode_name
+from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.guest.system.accounts import Login
+from qgasim.userland.programs.date import uptime_line
+from qgasim.userland.programs.getopt import parse, usage_error
+from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.registry import program
+from qgasim.userland.programs.timestamps import format_time, local_zone
+from qgasim.userland.programs.user_names import (
+    User,
+    find_user,
+    group_name,
+    groups,
+    user_name,
+    users,
+)
+
+__all__: list[str] = []
+
+ROOT: Final = User("root", 0, 0, "/root")
+_ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real": "r", "zero": "z"}
+
+
+def _group_ids(p: Process, user: User) -> list[int]:
+    """Give the groups of a user, the own one first."""
+    others = [g.gid for g in groups(p) if user.name in g.members and g.gid != user.gid]
+    return [user.gid, *others]
+
+
+def _find(p: Process, name: str) -> Waiting[User | None]:
+    user = find_user(p, name)
+    if user is None and name.isdecimal() and not is_busybox(p):
+        user = next((user for user in users(p) if user.uid == int(name)), None)
+    if user is None:
+        odd = f"{quote(name)}: no such user"
+        yield from complain(p, pick(p, f"unknown user {name}", odd))
+    return user
+
+
+def _named(number: int, name: str | None) -> str:
+    return f"{number}({name})" if name is not None else str(number)
+
+
+@program("id")
+def identity(p: Process) -> Steps:
+    """Print who a user is, and in which groups."""
+    options = yield from parse(p, "ugGnrza", _ID_LONG)
+    which = options.last("ugG")
+    status = 0
+    names: list[str | None] = [*options.operands] or [None]
+    for name in names:
+        user = ROOT if name is None else (yield from _find(p, name))
+        if user is None:
+            status = 1
+            continue
+        ids = _group_ids(p, user)
+        if not which:
+            if "n" in options or "r" in options:
+                text = "cannot print only names or real IDs in default format"
+                yield from (usage_error(p) if is_busybox(p) else fail(p, text))
+            line = f"uid={_named(user.uid, user_name(p, user.uid))}"
+            line += f" gid={_named(user.gid, group_name(p, user.gid))}"
+            # A process that init started has no supplementary groups, and BusyBox then prints
+            # none, where GNU's id counts the own one (recorded: exec/id).
+            if name is not None or len(ids) > 1 or not is_busybox(p):
+                line += " groups=" + ",".join(_named(gid, group_name(p, gid)) for gid in ids)
+            yield from p.write(1, line + "\n")
+            continue
+        numbers = {"u": [user.uid], "g": [user.gid], "G": ids}[which]
+        look_up = user_name if which == "u" else group_name
+        texts = [(look_up(p, n) if "n" in options else None) or str(n) for n in numbers]
+        yield from p.write(1, " ".join(texts) + "\n")
+    return status
+
+
+@program("whoami")
+def whoami(p: Process) -> Steps:
+    """Print the user's name."""
+    yield from parse(p, "")
+    name = user_name(p, 0)
+    if name is None:
+        yield from fail(p, pick(p, "unknown uid 0", "cannot find name for user ID 0"))
+    yield from p.write(1, f"{name}\n")
+    return 0
+
+
+@program("groups")
+def print_groups(p: Process) -> Steps:
+    """Print the groups of users, by name."""
+    options = yield from parse(p, "")
+    status = 0
+    names: list[str | None] = [*options.operands] or [None]
+    for name in names:
+        user = ROOT if name is None else (yield from _find(p, name))
+        if user is None:
+            status = 1
+            continue
+        texts = [group_name(p, gid) or str(gid) for gid in _group_ids(p, user)]
+        head = "" if name is None or is_busybox(p) else f"{name} : "
+        yield from p.write(1, head + " ".join(texts) + "\n")
+    return status
+
+
+_DATABASES: Final = {
+    "passwd": "/etc/passwd", "group": "/etc/group", "shadow": "/etc/shadow", "hosts": "/etc/hosts",
+    "ahosts": "/etc/hosts", "services": "/etc/services", "protocols": "/etc/protocols",
+}  # fmt: skip
+
+
+@program("getent")
+def getent(p: Process) -> Steps:
+    """Print entries of the databases of accounts and hosts. Status 2: there is none."""
+    options = yield from parse(p, "is:")
+    if not options.operands:
+        yield from fail(p, "wrong number of arguments")
+    database, *keys = options.operands
+    path = _DATABASES.get(database)
+    if path is None:
+        yield from p.write(2, f"Unknown database: {database}\n")
+        return 1
+    try:
+        lines = decode_name(p.guest.files.read(path)).splitlines()
+    except OSError:
+        lines = []
+    if path.startswith(("/etc/passwd", "/etc/group", "/etc/shadow")):
+        rows = [(line, _account_keys(line)) for line in lines if ":" in line]
+    else:
+        rows = _host_rows(lines or ["127.0.0.1 localhost"])
+    if not keys:
+        yield from p.write(1, "".join(line + "\n" for line, _ in rows))
+        return 0
+    status = 0
+    for key in keys:
+        found = next((line for line, names in rows if key in names), None)
+        if found is None:
+            status = 2
+        else:
+            yield from p.write(1, found + "\n")
+    return status
+
+
+def _account_keys(line: str) -> list[str]:
+    """Give what finds a line: the name, and the number but for /etc/shadow."""
+    fields = line.split(":")
+    return [fields[0], fields[2]] if len(fields) < 9 else [fields[0]]
+
+
+def _host_rows(lines: list[str]) -> list[tuple[str, list[str]]]:
+    words = [line.partition("#")[0].split() for line in lines]
+    return [(f"{row[0]:<15} {' '.join(row[1:])}", row) for row in words if len(row) > 1]
+
+
+def _present(p: Process) -> list[Login]:
+    return [login for login in p.guest.logins if login.kind == "user"]
+
+
+@program("who")
+def who(p: Process) -> Steps:
+    """List who is logged in."""
+    options = yield from parse(p, "aHqbum", {"heading": "H", "count": "q", "boot": "b", "all": "a"})
+    if "q" in options and not is_busybox(p):
+        names = [login.user for login in _present(p)]
+        yield from p.write(1, " ".join(names) + f"\n# users={len(names)}\n")
+        return 0
+    if "H" in options:
+        heading = "NAME     LINE         TIME         COMMENT\n"
+        yield from p.write(1, pick(p, "USER\t\tTTY\t\tIDLE\tTIME\t\t HOST\n", heading))
+    yield from _list_busybox(p) if is_busybox(p) else _list_gnu(p)
+    return 0
+
+
+def _list_busybox(p: Process) -> Waiting[None]:
+    zone = local_zone(p)
+    for login in _present(p):
+        time = format_time(login.time, zone, "%b %e %H:%M:%S")
+        text = f"{login.user:<15} {login.line:<15} {'?':<7} {time:<16.16} {login.host}\n"
+        yield from p.write(1, text)
+
+
+def _list_gnu(p: Process) -> Waiting[None]:
+    zone = local_zone(p)
+    for login in _present(p):
+        time = format_time(login.time, zone, "%b %e %H:%M")
+        host = f" ({login.host})" if login.host else ""
+        yield from p.write(1, f"{login.user:<8} {login.line:<12} {time}{host}\n")
+
+
+@program("w")
+def w(p: Process) -> Steps:
+    """List who is logged in, and what for."""
+    options = yield from parse(p, "hsfiou", {"no-header": "h", "short": "s"})
+    if is_busybox(p):
+        yield from p.write(1, "USER\t\tTTY\t\tIDLE\tTIME\t\t HOST\n")
+        yield from _list_busybox(p)
+        return 0
+    if "h" not in options:
+        heading = "USER     TTY      FROM             LOGIN@   IDLE   JCPU   PCPU WHAT\n"
+        yield from p.write(1, uptime_line(p) + heading)
+    zone = local_zone(p)
+    for login in _present(p):
+        time = format_time(login.time, zone, "%H:%M")
+        row = (
+            f"{login.user:<8} {login.line:<8} {login.host or '-':<16} {time}    ?      0.00s  0.00s"
+        )
+        yield from p.write(1, f"{row} -\n")
+    return 0
+
+
+@program("users")
+def list_users(p: Process) -> Steps:
+    """Print the names of who is logged in."""
+    yield from parse(p, "")
+    names = sorted(login.user for login in _present(p))
+    if names or is_busybox(p):
+        yield from p.write(1, " ".join(names) + "\n")
+    return 0
+
+
+@program("last")
+def last(p: Process) -> Steps:
+    """List logins, the latest first: utmp is all there is."""
+    options = yield from parse(p, "n:f:awxiFRd")
+    zone = local_zone(p)
+    rows = sorted(p.guest.logins, key=lambda login: -login.time)
+    if options.operands:
+        rows = [r for r in rows if r.user in options.operands or r.line in options.operands]
+    if (count := options.get("n")) is not None and count.isdecimal():
+        rows = rows[: int(count)]
+    if is_busybox(p):
+        yield from p.write(1, "USER       TTY            HOST               LOGIN        TIME\n")
+    for login in rows:
+        ending = {"user": "still logged in", "boot": "still running"}.get(login.kind, "gone")
+        if is_busybox(p):
+            time = format_time(login.time, zone, "%b %e %H:%M")
+            row = f"{login.user:<10.10} {login.line:<14.14} {login.host:<18.18} {time}"
+        else:
+            time = format_time(login.time, zone, "%a %b %e %H:%M")
+            row = f"{login.user:<8.8} {login.line:<12.12} {login.host:<16.16} {time}"
+        yield from p.write(1, f"{row}   {ending}\n")
+    if not is_busybox(p):
+        begin = min((login.time for login in p.guest.logins), default=p.guest.clock.now())
+        yield from p.write(1, format_time(begin, zone, "\nwtmp begins %a %b %e %H:%M:%S %Y\n"))
+    return 0

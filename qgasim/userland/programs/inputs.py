@@ -1,0 +1,162 @@
+"""Reading files as the text programs do: several in turn, line by line, ``-`` for standard input."""
+
+from collections.abc import Callable, Sequence
+
+from qgasim.guest.files.open_files import OpenFile
+from qgasim.guest.processes.process import Process, Waiting
+from qgasim.userland.programs.messages import complain, explain, is_busybox, quote
+
+__all__ = ["CHUNK", "Source", "cannot_open", "cannot_read", "open_input", "read_input"]
+
+CHUNK = 65536
+
+#: Programs of GNU whose message about a file that can't be opened has a form of its own.
+GNU_OPEN = {
+    "head": "cannot open {quoted} for reading: {why}",
+    "tail": "cannot open {quoted} for reading: {why}",
+    "tac": "failed to open {quoted} for reading: {why}",
+    "sort": "cannot read: {name}: {why}",
+    "rev": "cannot open {name}: {why}",
+    "sed": "can't read {name}: {why}",
+}
+GNU_READ = {
+    "head": "error reading {quoted}: {why}",
+    "tail": "error reading {quoted}: {why}",
+    "tac": "{name}: read error: {why}",
+    "sort": "read failed: {name}: {why}",
+    "uniq": "error reading {quoted}: {why}",
+    "sed": "couldn't read {name}: {why}",
+    "rev": "{name}: {why}",
+}
+#: Programs of BusyBox that say "can't open": those that need the file.
+BUSYBOX_OPEN = frozenset({"cat", "tail", "uniq", "md5sum", "sha1sum", "sha256sum", "sha512sum"})
+BUSYBOX_READ = {
+    "cat": "read error: {why}",
+    "tail": "read error: {why}",
+    "head": "{name}: Input/output error",
+    "md5sum": "can't read {quoted}: {why}",
+    "sha1sum": "can't read {quoted}: {why}",
+    "sha256sum": "can't read {quoted}: {why}",
+    "sha512sum": "can't read {quoted}: {why}",
+    "sed": "read error: {why}",
+}
+
+
+def cannot_open(p: Process, path: str, error: OSError) -> Waiting[None]:
+    """Say that *path* can't be opened."""
+    if is_busybox(p):
+        form = "can't open {quoted}: {why}" if p.name in BUSYBOX_OPEN else "{name}: {why}"
+    else:
+        form = GNU_OPEN.get(p.name, "{name}: {why}")
+    return complain(p, form.format(name=path, quoted=quote(path), why=explain(error)))
+
+
+def cannot_read(p: Process, path: str, error: OSError) -> Waiting[None]:
+    """Say that *path* is open but can't be read: it is a directory, mostly."""
+    forms = BUSYBOX_READ if is_busybox(p) else GNU_READ
+    form = forms.get(p.name, "{name}: {why}")
+    return complain(p, form.format(name=path, quoted=quote(path), why=explain(error)))
+
+
+def open_input(p: Process, path: str, *, quiet: bool = False) -> Waiting[OpenFile | None]:
+    """Open *path* to read from; None, after a message, if that can't be."""
+    try:
+        if path == "-":
+            file = p.descriptor(0)
+            file.retain()
+            return file
+        return (yield from p.open(path))
+    except OSError as error:
+        if not quiet:
+            yield from cannot_open(p, path, error)
+        return None
+
+
+def read_input(p: Process, path: str) -> Waiting[bytes | None]:
+    """Read all of *path*; None, after a message, if that can't be."""
+    file = yield from open_input(p, path)
+    if file is None:
+        return None
+    try:
+        return (yield from p.read_rest(file))
+    except OSError as error:
+        yield from cannot_read(p, path, error)
+        return None
+    finally:
+        file.close()
+
+
+class Source:
+    """The lines of several files, in batches, so that an endless one can be read, too."""
+
+    def __init__(self, p: Process, paths: Sequence[str]) -> None:
+        self.p = p
+        self.todo = list(paths) or ["-"]
+        #: The file that the last batch came from.
+        self.path = ""
+        self.has_failed = False
+        #: Whether to say nothing about files that can't be read.
+        self.is_quiet = False
+        #: Called with the file's name when one begins.
+        self.on_file: Callable[[str], None] = lambda _path: None
+        self._file: OpenFile | None = None
+        #: The beginning of a line whose end is not read yet.
+        self._rest: list[bytes] = []
+
+    def lines(self) -> Waiting[list[bytes]]:
+        """Give the next lines with their newlines; only a file's last may lack it; none at the end."""
+        while True:
+            if self._file is None:
+                if not self.todo:
+                    return []
+                self.path = self.todo.pop(0)
+                self._file = yield from open_input(self.p, self.path, quiet=self.is_quiet)
+                if self._file is None:
+                    self.has_failed = True
+                    continue
+                self.on_file(self.path)
+            data: bytes = yield from self._read(self._file)
+            if not data:
+                self.skip()
+                if self._rest:
+                    return [self._take_rest()]
+                continue
+            if b"\n" in data:
+                lines = _split(self._take_rest() + data)
+                if not lines[-1].endswith(b"\n"):
+                    self._keep(lines.pop())
+                yield from self.p.toil(len(lines))
+                return lines
+            self._keep(data)
+
+    def _keep(self, part: bytes) -> None:
+        self.p.take_memory(len(part))
+        self._rest.append(part)
+
+    def _take_rest(self) -> bytes:
+        rest = b"".join(self._rest)
+        self.p.take_memory(-len(rest))
+        self._rest.clear()
+        return rest
+
+    def _read(self, file: OpenFile) -> Waiting[bytes]:
+        try:
+            return (yield from self.p.call(file.read, CHUNK))
+        except OSError as error:
+            self.has_failed = True
+            if not self.is_quiet:
+                yield from cannot_read(self.p, self.path, error)
+            return b""
+
+    def skip(self) -> None:
+        """Leave the rest of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _split(data: bytes) -> list[bytes]:
+    parts = data.split(b"\n")
+    last = parts.pop()
+    lines = [part + b"\n" for part in parts]
+    return [*lines, last] if last else lines

@@ -1,0 +1,324 @@
+"""The program ip: addresses and links of the guest's interfaces; of routes what follows from them."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from itertools import pairwise
+from typing import Final, NoReturn
+
+from qgasim.guest.hardware.network import Nic
+from qgasim.guest.processes.process import Process, ProgramExit, Steps, Waiting
+from qgasim.userland.programs.ifconfig import (
+    HARDWARE_ADDRESS,
+    find_nic,
+    gateways,
+    interfaces,
+    is_loopback,
+    networks,
+    set_up,
+)
+from qgasim.userland.programs.messages import complain, is_busybox, pick
+from qgasim.userland.programs.registry import program
+
+__all__: list[str] = []
+
+OBJECTS: Final = ("address", "link", "route", "neighbour", "neighbor", "rule", "maddress")
+VERBS: Final = {
+    "address": ("add", "del", "delete", "show", "list", "lst", "flush", "replace", "change"),
+    "link": ("set", "show", "list", "lst", "add", "del", "delete"),
+    "route": ("show", "list", "lst", "get", "add", "del", "delete", "replace", "flush", "change"),
+}
+
+
+class _Style:
+    """The options before the object."""
+
+    def __init__(self) -> None:
+        self.versions: list[int] = [4, 6]
+        self.is_oneline = False
+        self.is_brief = False
+
+
+def _fail(p: Process, busybox: str, iproute: str, code: int = 1) -> Waiting[NoReturn]:
+    text = f"{p.name}: {busybox}\n" if is_busybox(p) else f"{iproute}\n"
+    yield from p.write(2, text)
+    raise ProgramExit(code)
+
+
+def _refuse(p: Process, number: int) -> Waiting[NoReturn]:
+    """End with what the kernel says."""
+    text = f"RTNETLINK answers: {os.strerror(number)}"
+    return _fail(p, text, text, 2)
+
+
+@program("ip")
+def ip(p: Process) -> Steps:
+    """Show and change addresses and interfaces."""
+    style = _Style()
+    words = p.argv[1:]
+    while words and words[0].startswith("-"):
+        option = words.pop(0).lstrip("-")
+        if option in ("4", "6"):
+            style.versions = [int(option)]
+        elif option in ("f", "family"):
+            family = words.pop(0) if words else ""
+            style.versions = {"inet": [4], "inet6": [6]}.get(family, [4, 6])
+        elif option in ("o", "oneline"):
+            style.is_oneline = True
+        elif option in ("br", "brief"):
+            style.is_brief = True
+        elif option in ("V", "Version"):
+            yield from p.write(1, pick(p, "ip: BusyBox v1.35.0\n", "ip utility, iproute2-6.1.0\n"))
+            return 0
+        elif option not in ("s", "stats", "statistics", "d", "details", "c", "color", "h", "N"):
+            gnu = f'Option "-{option}" is unknown, try "ip -help".'
+            yield from _fail(p, f"invalid argument '-{option}' to 'ip'", gnu, pick(p, 1, 255))
+    if not words:
+        yield from complain(p, "no object") if is_busybox(p) else p.write(2, _USAGE)
+        return pick(p, 1, 255)
+    name = words.pop(0)
+    subject = next((known for known in OBJECTS if known.startswith(name)), "")
+    if not subject:
+        gnu = f'Object "{name}" is unknown, try "ip help".'
+        yield from _fail(p, f"invalid argument '{name}' to 'ip'", gnu, 1)
+    if subject not in VERBS:
+        return 0
+    verb = _find_verb(VERBS[subject], words)
+    if verb is None:
+        gnu = f'Command "{words[0]}" is unknown, try "ip {subject} help".'
+        yield from _fail(p, f"invalid argument '{words[0]}' to 'ip'", gnu, pick(p, 1, 255))
+    run = {"address": _address, "link": _link, "route": _route}[subject]
+    yield from run(p, style, str(verb), words[1:])
+    return 0
+
+
+_USAGE: Final = "Usage: ip [ OPTIONS ] OBJECT { COMMAND | help }\n"
+
+
+def _find_verb(verbs: tuple[str, ...], words: list[str]) -> str | None:
+    if not words:
+        return "show"
+    found = next((verb for verb in verbs if verb.startswith(words[0])), None)
+    return {"list": "show", "lst": "show", "delete": "del"}.get(found or "", found)
+
+
+# -- what can be asked for ------------------------------------------------------------------------
+
+
+def _take(words: list[str], *names: str) -> str | None:
+    """Give the word after one of *names*."""
+    for name, value in pairwise(words):
+        if name in names:
+            return value
+    return None
+
+
+def _get_nic(p: Process, name: str, *, shows: bool = False) -> Waiting[Nic]:
+    nic = find_nic(p, name)
+    if nic is None:
+        gnu = f'Device "{name}" does not exist.' if shows else f'Cannot find device "{name}"'
+        yield from _fail(p, f"can't find device '{name}'", gnu)
+        raise AssertionError
+    return nic
+
+
+def _chosen(p: Process, words: list[str]) -> Waiting[list[Nic]]:
+    """Give the interfaces that ``show [dev NAME] [up]`` means."""
+    plain = [w for w in words if w not in ("up", "dev", "to", "scope", "primary", "dynamic")]
+    name = _take(words, "dev") or (plain[-1] if plain and "scope" not in words else None)
+    nics = p.guest.nics if name is None else [(yield from _get_nic(p, name, shows=True))]
+    return [nic for nic in nics if nic.up or "up" not in words]
+
+
+# -- addresses ------------------------------------------------------------------------------------
+
+
+def _address(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[None]:
+    if verb == "show":
+        for nic in (yield from _chosen(p, words)):
+            yield from p.write(1, "".join(_address_lines(p, style, nic)))
+        return
+    name = _take(words, "dev")
+    if name is None:
+        gnu = 'Not enough information: "dev" argument is required.'
+        yield from _fail(p, 'need "dev" argument', gnu, pick(p, 1, 255))
+        return
+    nic = yield from _get_nic(p, name)
+    if verb == "flush":
+        nic.addresses = [a for a in nic.addresses if ip_interface(a).version not in style.versions]
+        return
+    text = _take(words, "local") or next((w for w in words if re.match(r"[\da-fA-F:]+[.:]", w)), "")
+    if not text and words:
+        text = words[0]
+    try:
+        address = ip_interface(text)
+    except ValueError:
+        gnu = f'Error: any valid prefix is expected rather than "{text}".'
+        yield from _fail(p, f'an inet prefix is expected rather than "{text}"', gnu)
+        return
+    if verb == "del":
+        yield from _remove(p, nic, address, has_prefix="/" in text)
+    else:
+        yield from _add(p, nic, address, may_be_there=verb in ("replace", "change"))
+
+
+def _add(
+    p: Process, nic: Nic, address: IPv4Interface | IPv6Interface, *, may_be_there: bool
+) -> Waiting[None]:
+    """Add an address: those of IPv4 stay before those of IPv6."""
+    for other in interfaces(nic):
+        # An address of IPv6 is there once, whatever its prefix.
+        if other == address or (other.version == 6 and other.ip == address.ip):
+            if not may_be_there:
+                yield from _refuse(p, errno.EEXIST)
+            return
+    # Recorded: net/extra-address.
+    count = sum(other.version == 4 for other in interfaces(nic))
+    at = count if address.version == 4 else len(nic.addresses)
+    nic.addresses.insert(at, address.with_prefixlen)
+
+
+def _remove(
+    p: Process, nic: Nic, address: IPv4Interface | IPv6Interface, *, has_prefix: bool
+) -> Waiting[None]:
+    for at, other in enumerate(interfaces(nic)):
+        if other == address or (other.ip == address.ip and not has_prefix):
+            del nic.addresses[at]
+            return
+    yield from _refuse(p, errno.EADDRNOTAVAIL)
+
+
+def _flags(nic: Nic) -> str:
+    kinds = ["LOOPBACK"] if is_loopback(nic) else ["BROADCAST", "MULTICAST"]
+    if nic.mac is None:
+        kinds = ["POINTOPOINT", "NOARP"]
+    return ",".join([*kinds, *(["UP", "LOWER_UP"] if nic.up else [])])
+
+
+def _state(nic: Nic) -> str:
+    if not nic.up:
+        return "DOWN"
+    return "UNKNOWN" if is_loopback(nic) or nic.mac is None else "UP"
+
+
+def _head(p: Process, nic: Nic, *, is_link: bool) -> str:
+    qdisc = "noqueue" if is_loopback(nic) else "pfifo_fast" if nic.up else "noop"
+    mode = " mode DEFAULT" if is_link and not is_busybox(p) else ""
+    group = pick(p, "", f"{mode} group default")
+    number = p.guest.nics.index(nic) + 1
+    return (
+        f"{number}: {nic.name}: <{_flags(nic)}> mtu {nic.mtu} qdisc {qdisc} "
+        f"state {_state(nic)}{group} qlen 1000"
+    )
+
+
+def _hardware(nic: Nic) -> str:
+    if is_loopback(nic):
+        return f"link/loopback {nic.mac or '00:00:00:00:00:00'} brd 00:00:00:00:00:00"
+    return f"link/ether {nic.mac} brd ff:ff:ff:ff:ff:ff" if nic.mac else "link/none"
+
+
+def _address_lines(p: Process, style: _Style, nic: Nic) -> Iterator[str]:
+    shown = [i for i in interfaces(nic) if i.version in style.versions]
+    if style.is_brief:
+        if shown or len(style.versions) == 2:
+            texts = "".join(f"{i.with_prefixlen} " for i in shown)
+            yield f"{nic.name:<16} {_state(nic):<14} {texts}\n"
+        return
+    if len(style.versions) == 2 and not style.is_oneline:
+        yield f"{_head(p, nic, is_link=False)}\n    {_hardware(nic)}\n"
+    elif shown and not style.is_oneline:
+        yield f"{_head(p, nic, is_link=False)}\n"
+    seen: set[str] = set()
+    for i in shown:
+        text = _describe(nic, i, is_secondary=str(i.network) in seen)
+        seen.add(str(i.network))
+        life = "       valid_lft forever preferred_lft forever\n"
+        if style.is_oneline:
+            yield f"{p.guest.nics.index(nic) + 1}: {nic.name}    {text}\\{life}"
+        else:
+            yield f"    {text}\n{life}"
+
+
+def _describe(nic: Nic, i: IPv4Interface | IPv6Interface, *, is_secondary: bool) -> str:
+    if isinstance(i, IPv6Interface):
+        scope = "host" if i.is_loopback else "link" if i.is_link_local else "global"
+        return f"inet6 {i.with_prefixlen} scope {scope} "
+    scope = "host" if i.is_loopback else "global"
+    broadcast = ""
+    if not is_loopback(nic) and i.network.prefixlen < 31:
+        broadcast = f" brd {i.network.broadcast_address}"
+    secondary = " secondary" if is_secondary else ""
+    return f"inet {i.with_prefixlen}{broadcast} scope {scope}{secondary} {nic.name}"
+
+
+# -- links and routes -----------------------------------------------------------------------------
+
+
+def _link(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[None]:
+    if verb == "set":
+        yield from _set_link(p, words)
+    elif verb != "show":
+        yield from _refuse(p, errno.EOPNOTSUPP)
+    else:
+        for nic in (yield from _chosen(p, words)):
+            separator = "\\" if style.is_oneline else "\n"
+            text = f"{_head(p, nic, is_link=True)}{separator}    {_hardware(nic)}\n"
+            if style.is_brief:
+                text = f"{nic.name:<16} {_state(nic):<14} {nic.mac or ''} <{_flags(nic)}> \n"
+            yield from p.write(1, text)
+
+
+def _set_link(p: Process, words: list[str]) -> Waiting[None]:
+    rest = list(words)
+    name = _take(rest, "dev")
+    if name is None and rest:
+        name = rest.pop(0)
+    if name is None:
+        gnu = 'Not enough information: "dev" argument is required.'
+        yield from _fail(p, 'need "dev" argument', gnu, pick(p, 1, 255))
+        return
+    nic = yield from _get_nic(p, name)
+    while rest:
+        word = rest.pop(0)
+        if word in ("up", "down"):
+            set_up(nic, up=word == "up")
+            continue
+        value = rest.pop(0) if rest else ""
+        if word == "address":
+            if not re.fullmatch(HARDWARE_ADDRESS, value):
+                gnu = f'"{value}" is invalid lladdr.'
+                yield from _fail(p, f"invalid argument '{value}' to 'address'", gnu, 1)
+            nic.mac = value.lower()
+        elif word == "mtu" and value.isdecimal():
+            nic.mtu = int(value)
+        elif word == "name" and value:
+            nic.name = value
+        elif word not in ("dev", "txqueuelen", "qlen", "multicast", "arp", "promisc", "alias"):
+            gnu = f'Error: either "dev" is duplicate, or "{word}" is a garbage.'
+            yield from _fail(p, f"invalid argument '{word}' to 'ip'", gnu, pick(p, 1, 255))
+
+
+def _route(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[None]:
+    """List the gateways and networks of interfaces. Other routes are accepted, and not kept."""
+    if verb != "show":
+        return
+    wanted = _take(words, "dev")
+    version = 6 if style.versions == [6] else 4
+    for nic, gateway in gateways(p, version):
+        if wanted is None or nic.name == wanted:
+            metric = pick(p, " metric 1024 ", "metric 1024 pref medium") if version == 6 else ""
+            yield from p.write(1, f"default via {gateway} dev {nic.name} {metric}\n")
+    for nic, i in networks(p, version):
+        if wanted is not None and nic.name != wanted:
+            continue
+        if version == 6:
+            tail = "metric 256 pref medium" if not is_busybox(p) else "metric 256 "
+            text = f"{i.network} dev {nic.name} proto kernel {tail}"
+        elif is_busybox(p):
+            text = f"{i.network} dev {nic.name} scope link  src {i.ip} "
+        else:
+            text = f"{i.network} dev {nic.name} proto kernel scope link src {i.ip} "
+        yield from p.write(1, text + "\n")

@@ -1,0 +1,165 @@
+"""What lstat(2) and statfs(2) tell the guest's programs."""
+
+import stat
+from typing import Final
+
+from msgspec import Struct
+from pyfakefs.fake_file import FakeDirectory, FakeFile
+
+from qgasim.guest.files.nodes import Device, Generated, Link, Regular, Volume, os_error
+from qgasim.guest.files.tree import Mount
+from qgasim.guest.processes.process import Process
+
+__all__ = [
+    "Inode",
+    "Usage",
+    "base_name",
+    "device_of",
+    "find_path",
+    "join",
+    "look",
+    "node_kind",
+    "usage_of",
+]
+
+#: Where the numbers of devices without a device node (proc, tmpfs) begin.
+FIRST_ANONYMOUS: Final = 20
+#: Bytes for each inode of a file system, mkfs.ext4's default.
+INODE_RATIO: Final = 16384
+
+
+class Inode(Struct):
+    """A file as ``stat`` sees it; times in ns."""
+
+    path: str
+    node: FakeFile
+    mount: Mount
+    target: str
+    mode: int
+    size: int
+    #: In units of 512 bytes.
+    blocks: int
+    ino: int
+    links: int
+    uid: int
+    gid: int
+    atime: int
+    mtime: int
+    ctime: int
+    major: int = 0
+    minor: int = 0
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return stat.S_ISLNK(self.mode)
+
+    @property
+    def is_device(self) -> bool:
+        """Whether it is a device node."""
+        return stat.S_ISCHR(self.mode) or stat.S_ISBLK(self.mode)
+
+
+class Usage(Struct):
+    """The space of a file system, in blocks, and its inodes."""
+
+    block_size: int
+    total: int
+    free: int
+    available: int
+    inodes: int
+    free_inodes: int
+
+
+def _space(node: FakeFile, volume: Volume, target: str) -> tuple[int, int]:
+    """Give the size and the number of 512-byte blocks."""
+    if isinstance(node, Regular):
+        return node.length, node.allocated // 512
+    is_virtual = volume.kind in ("proc", "sysfs")
+    if isinstance(node, FakeDirectory):
+        return (0, 0) if is_virtual else (volume.block_size, volume.block_size // 512)
+    if isinstance(node, Generated):
+        # sysfs says a page, proc says nothing.
+        return (4096 if volume.kind == "sysfs" else 0), 0
+    return len(target.encode("utf-8", "surrogateescape")), 0
+
+
+def look(p: Process, path: str, *, follow: bool = True) -> Inode:
+    """Do what stat(2) does, or lstat(2). OSError if there is nothing."""
+    place = p.guest.files.locate(path, p.cwd, follow=follow)
+    node = place.node
+    if node is None:
+        raise os_error(2, path)
+    target = node.target if isinstance(node, Link) else ""
+    size, blocks = _space(node, place.mount.volume, target)
+    inode = Inode(
+        path=place.path,
+        node=node,
+        mount=place.mount,
+        target=target,
+        mode=node.st_mode,
+        size=size,
+        blocks=blocks,
+        ino=node.st_ino or 0,
+        links=node.st_nlink,
+        uid=node.st_uid or 0,
+        gid=node.st_gid or 0,
+        atime=node.st_atime_ns,
+        mtime=node.st_mtime_ns,
+        ctime=node.st_ctime_ns,
+    )
+    if isinstance(node, Device):
+        inode.major, inode.minor = node.major, node.minor
+    return inode
+
+
+def find_path(p: Process, path: str) -> str | None:
+    """Give the path without links, whose last component may be missing; None if others are."""
+    try:
+        return p.guest.files.locate(path, p.cwd).path
+    except OSError:
+        return None
+
+
+def device_of(p: Process, mount: Mount) -> tuple[int, int]:
+    """Give the major and minor number of the device that a file system is on."""
+    node = p.guest.files.find(mount.volume.device)
+    if isinstance(node, Device):
+        return node.major, node.minor
+    volumes = list(dict.fromkeys(id(m.volume) for m in p.guest.files.mounts))
+    return 0, FIRST_ANONYMOUS + volumes.index(id(mount.volume))
+
+
+def usage_of(volume: Volume) -> Usage:
+    """Do what statfs(2) does."""
+    block = volume.block_size
+    free = volume.size + volume.reserved - volume.used
+    inodes = (volume.size + volume.reserved) // INODE_RATIO
+    return Usage(
+        block_size=block,
+        total=(volume.size + volume.reserved) // block,
+        free=free // block,
+        available=max(0, free - volume.reserved) // block,
+        inodes=inodes,
+        free_inodes=max(0, inodes - volume.fakefs.last_ino),
+    )
+
+
+def node_kind(mode: int) -> str:
+    """Give the letter of a file's kind, as ``find -type`` knows it."""
+    return {"-": "f"}.get(stat.filemode(mode)[0], stat.filemode(mode)[0])
+
+
+def base_name(path: str) -> str:
+    """Give the last component, as basename(3) does."""
+    return path.rstrip("/").rsplit("/", 1)[-1] or path[:1]
+
+
+def join(directory: str, name: str) -> str:
+    """Put a name after a directory."""
+    return f"{directory.rstrip('/')}/{name}" if directory.rstrip("/") else f"{directory[:1]}{name}"

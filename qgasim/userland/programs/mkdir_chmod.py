@@ -1,0 +1,322 @@
+"""Programs that make directories and change what an inode says: mkdir, touch, chmod, chown, chgrp."""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
+from qgasim.userland.programs.lstat import Inode, join, look
+from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.modes import format_mode, parse_mode
+from qgasim.userland.programs.registry import program
+from qgasim.userland.programs.timestamps import find_time, local_zone
+from qgasim.userland.programs.user_names import find_user, groups
+
+__all__: list[str] = []
+
+UMASK = 0o022
+Change = Callable[[str, bool], Waiting[None]]
+
+
+# -- mkdir -------------------------------------------------------------------------------------
+
+
+@program("mkdir")
+def mkdir(p: Process) -> Steps:
+    """Make directories, with ``-p`` those above them, too."""
+    long = {"mode": "m", "parents": "p", "verbose": "v"}
+    options = yield from parse(p, "m:pv", long)
+    if not options.operands:
+        yield from missing_operand(p)
+    text = options.get("m")
+    mode = None
+    if text is not None:
+        mode = parse_mode(text, 0o777, is_directory=True)
+        if mode is None:
+            yield from fail(p, f"invalid mode {quote(text)}")
+    status = 0
+    for path in options.operands:
+        failed = yield from _make(p, path, mode, options)
+        if failed is not None:
+            where, error = failed
+            text = pick(p, f"can't create directory '{where}'", "")
+            text = text or f"cannot create directory {quote(where)}"
+            yield from complain(p, f"{text}: {explain(error)}")
+            status = 1
+    return status
+
+
+def _make(
+    p: Process, path: str, mode: int | None, options: Options
+) -> Waiting[tuple[str, OSError] | None]:
+    """Make a directory; give what could not be made, and why."""
+    files = p.guest.files
+    steps = [path]
+    if "p" in options:
+        ends = [found.end() for found in re.finditer(r"[^/]+", path)]
+        steps = [path[:end] for end in ends] or [path]
+    for at, step in enumerate(steps):
+        is_last = at == len(steps) - 1
+        if "p" in options and files.is_dir(step, p.cwd):
+            continue
+        try:
+            yield from p.call(files.mkdir, step, 0o777 & ~UMASK, p.cwd)
+            if is_last and mode is not None:
+                yield from p.call(files.chmod, step, mode, p.cwd)
+        except FileExistsError as error:
+            is_inner = not is_last and not is_busybox(p)
+            return step, NotADirectoryError(20, os.strerror(20)) if is_inner else error
+        except OSError as error:
+            return step, error
+        if "v" in options:
+            shown = pick(p, f"created directory: '{step}'", "")
+            yield from p.write(1, (shown or f"{p.argv[0]}: created directory {quote(step)}") + "\n")
+    return None
+
+
+# -- touch -------------------------------------------------------------------------------------
+
+_TOUCH_LONG = {"no-create": "c", "date": "d", "reference": "r", "time": "time:",
+               "no-dereference": "h"}  # fmt: skip
+
+
+@program("touch")
+def touch(p: Process) -> Steps:
+    """Set the times of files, which are made if they are not there."""
+    options = yield from parse(p, "acmd:r:t:hf", _TOUCH_LONG)
+    if not options.operands:
+        yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")
+    now = p.guest.clock.now()
+    accessed = modified = now
+    reference = options.get("r")
+    if reference is not None:
+        try:
+            inode = look(p, reference, follow="h" not in options)
+        except OSError as error:
+            gnu = f"failed to get attributes of {quote(reference)}"
+            text = pick(p, f"can't stat '{reference}'", gnu)
+            yield from fail(p, f"{text}: {explain(error)}")
+        else:
+            accessed, modified = inode.atime, inode.mtime
+    for letter, text in options:
+        if letter in "dt":
+            found = find_time(text if letter == "d" else _from_digits(p, text), now, local_zone(p))
+            if found is None:
+                yield from fail(
+                    p, f"{pick(p, 'invalid date', 'invalid date format')} {quote(text)}"
+                )
+            else:
+                accessed = modified = found
+    only = "".join(letter for letter, _ in options if letter in "am")
+    kind = options.get("time")
+    only += ("a" if kind in ("access", "atime", "use") else "m") if kind else ""
+    status = 0
+    for path in options.operands:
+        try:
+            yield from _touch(
+                p,
+                path,
+                accessed if "a" in only or not only else None,
+                modified if "m" in only or not only else None,
+                options,
+            )
+        except OSError as error:
+            text = pick(p, path, f"cannot touch {quote(path)}")
+            yield from complain(p, f"{text}: {explain(error)}")
+            status = 1
+    return status
+
+
+def _touch(
+    p: Process, path: str, accessed: int | None, modified: int | None, options: Options
+) -> Waiting[None]:
+    files = p.guest.files
+    follow = "h" not in options
+    if files.locate(path, p.cwd, follow=follow).node is None:
+        if "c" in options or not follow:
+            return
+        file = yield from p.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666 & ~UMASK)
+        file.close()
+    setter = partial(files.set_times, follow=follow)
+    yield from p.call(setter, path, accessed, modified, p.cwd)
+
+
+def _from_digits(p: Process, text: str) -> str:
+    """Write ``[[CC]YY]MMDDhhmm[.ss]`` as ``-d`` wants it."""
+    found = re.fullmatch(r"(\d\d)?(\d\d)?(\d\d)(\d\d)(\d\d)(\d\d)(?:\.(\d\d))?", text)
+    if not found:
+        return "?"
+    century, year, *rest, second = found.groups()
+    if year is None and century is not None:
+        century, year = None, century
+    if century is None and year is not None:
+        century = "19" if int(year) >= 69 else "20"
+    now = find_time("now", p.guest.clock.now(), local_zone(p)) or 0
+    this_year = str(1970 + now // 31_556_952_000_000_000)
+    month, day, hour, minute = rest
+    whole = f"{century}{year}" if year is not None else this_year
+    return f"{whole}-{month}-{day} {hour}:{minute}:{second or '00'}"
+
+
+# -- chmod -------------------------------------------------------------------------------------
+
+_CHMOD_LONG = {
+    "recursive": "R", "verbose": "v", "changes": "c", "quiet": "f", "silent": "f",
+    "reference": "reference:",
+}  # fmt: skip
+
+
+@program("chmod")
+def chmod(p: Process) -> Steps:
+    """Change permission bits."""
+    arguments, mode = _take_minus(p.argv[1:])
+    options = yield from parse(p, "Rvcf", _CHMOD_LONG, arguments=arguments)
+    paths = options.operands
+    reference = options.get("reference")
+    if reference is not None:
+        mode = f"{look(p, reference).mode & 0o7777:o}"
+    elif mode is None:
+        if not paths:
+            yield from missing_operand(p)
+        mode = paths.pop(0)
+    if not paths:
+        yield from missing_operand(p, mode)
+    if parse_mode(mode) is None:
+        if is_busybox(p):
+            yield from fail(p, f"invalid mode '{mode}'")
+        yield from usage_error(p, f"invalid mode: {quote(mode)}")
+    text = mode
+
+    def change(path: str, follow: bool) -> Waiting[None]:
+        inode = look(p, path)
+        if not follow and look(p, path, follow=False).is_link:
+            return
+        new = parse_mode(text, inode.mode & 0o7777, is_directory=inode.is_dir) or 0
+        yield from p.call(p.guest.files.chmod, path, new, p.cwd)
+        old = inode.mode & 0o7777
+        if "v" in options or ("c" in options and new != old):
+            yield from p.write(1, _describe(p, path, old, new))
+
+    return (yield from _change_all(p, paths, options, change))
+
+
+def _describe(p: Process, path: str, old: int, new: int) -> str:
+    if is_busybox(p):
+        return f"mode of '{path}' changed to {new:04o} ({format_mode(new)[1:]})\n"
+    before, after = (f"{mode:04o} ({format_mode(mode)[1:]})" for mode in (old, new))
+    if old == new:
+        return f"mode of {quote(path)} retained as {after}\n"
+    return f"mode of {quote(path)} changed from {before} to {after}\n"
+
+
+def _take_minus(arguments: list[str]) -> tuple[list[str], str | None]:
+    """Take the mode out if it looks like an option (``-x``, ``-w+r``)."""
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            break
+        if re.fullmatch(r"-[rwxXstugo,+=-]+", argument) and argument[1:2] != "-":
+            return [*arguments[:at], *arguments[at + 1 :]], argument
+    return arguments, None
+
+
+def _change_all(p: Process, paths: list[str], options: Options, change: Change) -> Steps:
+    status = 0
+    follow = "h" not in options and "no-dereference" not in options
+    for path in paths:
+        if "R" not in options:
+            steps: Iterator[tuple[str, bool]] = iter([(path, follow)])
+        else:
+            steps = _walk(p, path)
+        for step, follows in steps:
+            try:
+                yield from change(step, follows)
+            except OSError as error:
+                yield from _refuse(p, step, error, options)
+                status = 1
+    return status
+
+
+def _refuse(p: Process, path: str, error: OSError, options: Options) -> Waiting[None]:
+    if "f" in options:
+        return
+    text = f"cannot access {quote(path)}"
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        what = {"chmod": "permissions", "chgrp": "group"}.get(p.name, "ownership")
+        text = f"changing {what} of {quote(path)}"
+    elif p.guest.files.find(path, p.cwd, follow=False) is not None:
+        verb = "operate on dangling symlink" if p.name == "chmod" else "dereference"
+        text = f"cannot {verb} {quote(path)}"
+        if p.name == "chmod":
+            yield from complain(p, pick(p, f"{path}: {explain(error)}", text))
+            return
+    yield from complain(p, f"{pick(p, path, text)}: {explain(error)}")
+
+
+def _walk(p: Process, path: str, *, is_top: bool = True) -> Iterator[tuple[str, bool]]:
+    """Give *path* and all below it; links are followed only at the top."""
+    yield path, is_top and p.name == "chmod"
+    node: Inode | None = None
+    try:
+        node = look(p, path, follow=is_top and p.name == "chmod")
+    except OSError:
+        return
+    if stat.S_ISDIR(node.mode):
+        for name in p.guest.files.listdir(path, p.cwd):
+            yield from _walk(p, join(path, name), is_top=False)
+
+
+# -- chown -------------------------------------------------------------------------------------
+
+_CHOWN_LONG = {
+    "recursive": "R", "no-dereference": "h", "verbose": "v", "changes": "c", "quiet": "f",
+    "silent": "f", "reference": "reference:", "dereference": "dereference",
+    "preserve-root": "preserve", "no-preserve-root": "preserve",
+}  # fmt: skip
+
+
+@program("chown", "chgrp")
+def chown(p: Process) -> Steps:
+    """Change the owner, the group or both."""
+    options = yield from parse(p, "RhvcfLHP", _CHOWN_LONG)
+    paths = options.operands
+    reference = options.get("reference")
+    if reference is not None:
+        inode = look(p, reference)
+        uid, gid = (-1 if p.name == "chgrp" else inode.uid), inode.gid
+    else:
+        if not paths:
+            yield from missing_operand(p)
+        spec = paths.pop(0)
+        owner = yield from _read_owner(p, f":{spec}" if p.name == "chgrp" else spec, spec)
+        uid, gid = owner
+        if not paths:
+            yield from missing_operand(p, spec)
+
+    def change(path: str, follow: bool) -> Waiting[None]:
+        setter = partial(p.guest.files.chown, follow=follow)
+        yield from p.call(setter, path, uid, gid, p.cwd)
+
+    return (yield from _change_all(p, paths, options, change))
+
+
+def _read_owner(p: Process, spec: str, shown: str) -> Waiting[tuple[int, int]]:
+    """Read ``user``, ``user:group``, ``user:`` (its own group) or ``:group``; -1 is none."""
+    user, colon, group = spec.partition(":")
+    uid = gid = -1
+    if user:
+        account = find_user(p, user)
+        if account is not None:
+            uid, gid = account.uid, account.gid if colon and not group else -1
+        elif user.isdecimal():
+            uid = int(user)
+        else:
+            yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote(shown)}"))
+    if group:
+        found = next((g.gid for g in groups(p) if g.name == group), None)
+        if found is None and not group.isdecimal():
+            yield from fail(p, pick(p, f"unknown group {group}", f"invalid group: {quote(shown)}"))
+        gid = int(group) if found is None else found
+    return uid, gid

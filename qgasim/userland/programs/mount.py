@@ -1,0 +1,281 @@
+"""Programs about mounts: mount, umount, mountpoint, fsfreeze, swapon, swapoff."""
+
+import errno
+import os
+from typing import Final
+
+from pyfakefs.fake_file import FakeDirectory
+
+from qgasim.guest.files.nodes import Device, os_error
+from qgasim.guest.files.tree import Mount
+from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.programs.getopt import parse, usage_error
+from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick
+from qgasim.userland.programs.mount_options import (
+    KERNEL_KINDS,
+    GuestRequest,
+    MountError,
+    change_options,
+    do_mount,
+    find_device,
+    read_fstab,
+)
+from qgasim.userland.programs.registry import program
+
+__all__: list[str] = []
+
+_MOUNT_LONG: Final = {
+    "bind": "B", "rbind": "R", "options": "o", "types": "t", "all": "a", "read-only": "r",
+    "rw": "w", "read-write": "w", "verbose": "v", "no-mtab": "n", "fake": "f", "source": "source:",
+    "target": "target:", "make-private": "p", "make-rprivate": "p", "make-shared": "p",
+}  # fmt: skip
+#: util-linux's status of a failed mount or umount; BusyBox's mount gives -1.
+MOUNT_FAILED: Final = 32
+
+
+@program("mount")
+def mount(p: Process) -> Steps:
+    """Mount a file system, change how it is mounted, or list what is."""
+    options = yield from parse(p, "o:t:arwvnfBRpO:isU:L:T:l", _MOUNT_LONG)
+    operands = list(options.operands)
+    source, target = options.get("source"), options.get("target")
+    operands += [text for text in (source, target) if text is not None]
+    flags = [flag for text in options.all("o") for flag in text.split(",") if flag]
+    flags += [flag for letter, flag in (("r", "ro"), ("w", "rw")) if letter in options]
+    flags += ["bind"] if "B" in options or "R" in options else []
+    if "a" in options:
+        return (yield from _mount_all(p, options.get("t")))
+    if not operands:
+        yield from _list(p, options.get("t"))
+        return 0
+    if "p" in options:
+        return 0
+    wish = GuestRequest("", operands[-1], options.get("t") or "auto", flags)
+    if len(operands) > 2:
+        yield from usage_error(p, "bad usage")
+    if len(operands) == 2:
+        wish.source = operands[0]
+    elif "remount" not in flags:
+        found = _from_fstab(p, operands[0])
+        if found is None:
+            name = operands[0]
+            gnu = f"{name}: can't find in /etc/fstab."
+            yield from fail(p, pick(p, f"can't find {name} in /etc/fstab", gnu))
+            return 1
+        wish = GuestRequest(found.source, found.target, found.kind, found.flags + flags)
+    if "f" in options:
+        return 0
+    return (yield from _try(p, wish))
+
+
+def _from_fstab(p: Process, name: str) -> GuestRequest | None:
+    path = os.path.normpath(os.path.join(p.cwd, name))
+    return next((e for e in read_fstab(p) if e.target == path or e.source == name), None)
+
+
+def _try(p: Process, wish: GuestRequest) -> Steps:
+    try:
+        if "remount" in wish.flags:
+            yield from _remount(p, wish)
+        else:
+            do_mount(p, wish)
+    except MountError as error:
+        if is_busybox(p):
+            what = f"mounting {wish.source} on {wish.target} failed: {os.strerror(error.number)}"
+            yield from complain(p, what)
+            return 255
+        yield from complain(p, f"{wish.target}: {error}")
+        if error.is_from_kernel:
+            hint = "dmesg(1) may have more information after failed mount system call."
+            yield from p.write(2, f"       {hint}\n")
+        return MOUNT_FAILED
+    return 0
+
+
+def _remount(p: Process, wish: GuestRequest) -> Waiting[None]:
+    files = p.guest.files
+    place = files.locate(wish.target, p.cwd) if files.exists(wish.target, p.cwd) else None
+    found = files.find_mount(place.path) if place else None
+    if found is None:
+        found = next((m for m in files.mounts if m.volume.device == wish.target), None)
+    if found is None:
+        if is_busybox(p):
+            yield from fail(p, f"can't find {wish.target} in /proc/mounts")
+        raise MountError(errno.EINVAL, "mount point not mounted or bad option.")
+    found.options = change_options(found.options, wish.flags)
+
+
+def _mount_all(p: Process, kinds: str | None) -> Steps:
+    status = 0
+    for wish in read_fstab(p):
+        is_wanted = kinds is None or wish.kind in kinds.split(",")
+        is_special = (
+            wish.kind == "swap" or "noauto" in wish.flags or not wish.target.startswith("/")
+        )
+        if is_wanted and not is_special and p.guest.files.find_mount(wish.target) is None:
+            status = (yield from _try(p, wish)) or status
+    return status
+
+
+def _list(p: Process, kinds: str | None) -> Waiting[None]:
+    for m in p.guest.files.mounts:
+        if kinds is None or m.volume.kind in kinds.split(","):
+            line = f"{m.volume.device} on {m.path} type {m.volume.kind} ({m.options})\n"
+            yield from p.write(1, line)
+
+
+@program("umount")
+def umount(p: Process) -> Steps:
+    """Take mounts away."""
+    long = {"lazy": "l", "force": "f", "all": "a", "read-only": "r", "recursive": "R",
+            "quiet": "q", "verbose": "v", "no-mtab": "n", "detach-loop": "d"}  # fmt: skip
+    options = yield from parse(p, "lfarnRqvdDiO:t:c", long)
+    files = p.guest.files
+    targets = list(options.operands)
+    if "a" in options:
+        kinds = options.get("t")
+        targets = [
+            m.path
+            for m in reversed(files.mounts[1:])
+            if m.volume.kind not in KERNEL_KINDS
+            and (kinds is None or m.volume.kind in kinds.split(","))
+        ]
+    if not targets and "a" not in options:
+        yield from usage_error(p, "bad usage")
+    status = 0
+    for target in targets:
+        found = _find_mounted(p, target)
+        try:
+            if found is None:
+                missing = errno.EINVAL if files.exists(target, p.cwd) else errno.ENOENT
+                raise os_error(missing, target)
+            if "R" in options:
+                below = found.path.rstrip("/") + "/"
+                for inner in [m for m in reversed(files.mounts) if m.path.startswith(below)]:
+                    _unmount(p, inner, is_lazy="l" in options)
+            _unmount(p, found, is_lazy="l" in options)
+        except OSError as error:
+            status = pick(p, 1, MOUNT_FAILED)
+            gnu = {
+                errno.EINVAL: "not mounted.",
+                errno.ENOENT: "no mount point specified.",
+                errno.EBUSY: "target is busy.",
+            }.get(error.errno or 0, explain(error))
+            text = f"can't unmount {target}: {explain(error)}"
+            yield from complain(p, pick(p, text, f"{target}: {gnu}"))
+    return status
+
+
+def _find_mounted(p: Process, target: str) -> Mount | None:
+    files = p.guest.files
+    if files.exists(target, p.cwd):
+        found = files.find_mount(files.locate(target, p.cwd).path)
+        if found is not None:
+            return found
+    return next((m for m in reversed(files.mounts) if m.volume.device == target), None)
+
+
+def _unmount(p: Process, mount: Mount, *, is_lazy: bool) -> None:
+    """Take a mount away; EBUSY if a process works in it."""
+    files = p.guest.files
+    if mount is files.mounts[0]:
+        raise os_error(errno.EBUSY, mount.path)
+    if is_lazy:
+        files.detach(mount)
+        return
+    cwds = [q.cwd for q in p.guest.processes.live()]
+    if any(cwd == mount.path or cwd.startswith(mount.path + "/") for cwd in cwds):
+        raise os_error(errno.EBUSY, mount.path)
+    files.unmount(mount)
+
+
+@program("mountpoint")
+def mountpoint(p: Process) -> Steps:
+    """Tell whether a directory is a mount point."""
+    options = yield from parse(p, "qdxn", {"quiet": "q", "fs-devno": "d", "devno": "x"})
+    if len(options.operands) != 1:
+        yield from usage_error(p, "bad usage")
+    path = options.operands[0]
+    files = p.guest.files
+    try:
+        place = files.locate(path, p.cwd)
+        if place.node is None:
+            raise os_error(errno.ENOENT, path)
+    except OSError as error:
+        if "q" not in options:
+            yield from complain(p, f"{path}: {explain(error)}")
+        return 1
+    if "x" in options:
+        if not isinstance(place.node, Device):
+            return pick(p, 1, MOUNT_FAILED)
+        yield from p.write(1, f"{place.node.major}:{place.node.minor}\n")
+        return 0
+    found = files.find_mount(place.path) if isinstance(place.node, FakeDirectory) else None
+    if found is not None and "d" in options:
+        device = find_device(p, found.volume.device)
+        major, minor = (device.major, device.minor) if device else (0, files.mounts.index(found))
+        yield from p.write(1, f"{major}:{minor}\n")
+    elif "q" not in options:
+        yield from p.write(1, f"{path} is {'' if found else 'not '}a mountpoint\n")
+    return 0 if found is not None else pick(p, 1, MOUNT_FAILED)
+
+
+@program("fsfreeze")
+def fsfreeze(p: Process) -> Steps:
+    """Freeze or thaw a file system."""
+    # util-linux's messages for both userlands.
+    options = yield from parse(p, "fu", {"freeze": "f", "unfreeze": "u"})
+    action = options.last("fu")
+    if not action:
+        yield from usage_error(p, "neither --freeze or --unfreeze specified")
+    if not options.operands:
+        yield from usage_error(p, "no filename specified")
+    path = options.operands[0]
+    try:
+        place = p.guest.files.locate(path, p.cwd)
+        if place.node is None:
+            raise os_error(errno.ENOENT, path)
+    except OSError as error:
+        yield from fail(p, f"cannot open {path}: {explain(error)}")
+        return 1
+    if not isinstance(place.node, FakeDirectory):
+        yield from fail(p, f"{path}: is not a directory")
+    volume = place.mount.volume
+    if action == "f":
+        number = volume.freeze_error or (errno.EOPNOTSUPP if volume.kind in KERNEL_KINDS else 0)
+        number = errno.EBUSY if volume.is_frozen else number
+        if number:
+            yield from fail(p, f"{path}: freeze failed: {os.strerror(number)}")
+        volume.is_frozen = True
+        return 0
+    if not volume.is_frozen:
+        yield from fail(p, f"{path}: unfreeze failed: {os.strerror(errno.EINVAL)}")
+    volume.is_frozen = False
+    # Who waits to write can go on.
+    p.guest.is_busy = True
+    return 0
+
+
+@program("swapon", "swapoff")
+def switch_swap(p: Process) -> Steps:
+    """Switch swapping on or off. What is swapped to nobody knows, so ``swapon`` alone lists none."""
+    long = {"all": "a", "show": "s", "summary": "s", "noheadings": "n", "bytes": "b"}
+    options = yield from parse(p, "aesdp:vfnbo:", long)
+    is_on = p.name == "swapon"
+    if "a" in options:
+        p.guest.has_swap = is_on
+        return 0
+    if not options.operands and not is_on:
+        yield from usage_error(p, "bad usage")
+    for path in options.operands:
+        if not p.guest.files.exists(path, p.cwd):
+            why = os.strerror(errno.ENOENT)
+            yield from fail(p, pick(p, f"{path}: {why}", f"cannot open {path}: {why}"))
+        number = errno.EINVAL if path in p.guest.volumes else 0
+        if p.guest.has_swap == is_on:
+            number = errno.EBUSY if is_on else errno.EINVAL
+        if number:
+            why = os.strerror(number)
+            yield from fail(p, pick(p, f"{path}: {why}", f"{path}: {p.name} failed: {why}"))
+        p.guest.has_swap = is_on
+    return 0

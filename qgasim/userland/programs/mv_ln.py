@@ -1,0 +1,177 @@
+"""Programs that give files other names: mv and ln."""
+
+import errno
+
+from qgasim.guest.files.nodes import os_error
+from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.programs.cp import Copier, CopyMode, check_operands, find_inode
+from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
+from qgasim.userland.programs.lstat import Inode, base_name, find_path, join, look
+from qgasim.userland.programs.messages import complain, explain, is_busybox, pick, quote
+from qgasim.userland.programs.registry import program
+
+__all__: list[str] = []
+
+_MV_LONG = {
+    "force": "f", "no-clobber": "n", "verbose": "v", "update": "u", "no-target-directory": "T",
+    "target-directory": "t",
+}  # fmt: skip
+
+
+@program("mv")
+def mv(p: Process) -> Steps:
+    """Move or rename files and directories."""
+    options = yield from parse(p, "fnvuTt:i", _MV_LONG)
+    sources, target, is_directory = yield from check_operands(p, options)
+    status = 0
+    for source in sources:
+        path = join(target, base_name(source)) if is_directory else target
+        try:
+            is_done = yield from _move(p, source, path, options)
+        except OSError as error:
+            gnu = f"cannot move {quote(source)} to {quote(path)}"
+            text = pick(p, f"can't rename '{source}'", gnu)
+            yield from complain(p, f"{text}: {explain(error)}")
+            is_done = False
+        if not is_done:
+            status = 1
+    return status
+
+
+def _move(p: Process, source: str, target: str, options: Options) -> Waiting[bool]:
+    inode = find_inode(p, source, follow=source.endswith("/"))
+    old = find_inode(p, target, follow=False)
+    if not is_busybox(p):
+        wrong = _find_obstacle(p, source, target, inode, old)
+        if wrong:
+            yield from complain(p, wrong)
+            return False
+    if old is not None and "n" in options:
+        return True
+    if old is not None and inode is not None and "u" in options and old.mtime >= inode.mtime:
+        return True
+    if target.endswith("/") and inode is not None and not inode.is_dir:
+        raise os_error(errno.ENOTDIR)
+    try:
+        # rename(2) does nothing for two names of one file; mv then removes the first.
+        if inode is not None and old is not None and inode.node is old.node:
+            if inode.path != old.path:
+                yield from p.call(p.guest.files.unlink, source, p.cwd)
+        else:
+            yield from p.call(p.guest.files.rename, source, target, p.cwd)
+    except OSError as error:
+        if error.errno != errno.EXDEV or inode is None:
+            raise
+        if not (yield from _move_over(p, source, target, inode, old)):
+            return False
+    if "v" in options:
+        verb = pick(p, "", "renamed ")
+        yield from p.write(1, f"{verb}{quote(source)} -> {quote(target)}\n")
+    return True
+
+
+def _find_obstacle(
+    p: Process, source: str, target: str, inode: Inode | None, old: Inode | None
+) -> str:
+    """Give GNU's message if the move can't be; empty if it can."""
+    if inode is None:
+        try:
+            look(p, source, follow=False)
+        except OSError as error:
+            return f"cannot stat {quote(source)}: {explain(error)}"
+        return ""
+    names = f"{quote(source)} and {quote(target)}"
+    if old is not None and inode.path == old.path:
+        return f"{names} are the same file"
+    if old is not None and old.is_dir and not inode.is_dir:
+        return f"cannot overwrite directory {quote(target)} with non-directory"
+    if old is not None and inode.is_dir and not old.is_dir:
+        return f"cannot overwrite non-directory {quote(target)} with directory {quote(source)}"
+    path = find_path(p, target)
+    if inode.is_dir and path is not None and f"{path}/".startswith(f"{inode.path}/"):
+        return f"cannot move {quote(source)} to a subdirectory of itself, {quote(target)}"
+    return ""
+
+
+def _move_over(
+    p: Process, source: str, target: str, inode: Inode, old: Inode | None
+) -> Waiting[bool]:
+    """Move to another file system: copy, then remove."""
+    files = p.guest.files
+    if old is not None:
+        if old.is_dir != inode.is_dir:
+            sides = ("", "non-") if old.is_dir else ("non-", "")
+            yield from complain(p, f"can't overwrite {sides[0]}directory with {sides[1]}directory")
+            return False
+        yield from p.call(files.rmdir if old.is_dir else files.unlink, target, p.cwd)
+    mode = CopyMode(is_recursive=True, preserves=True, follows=False, follows_named=False)
+    if not (yield from Copier(p, mode).copy(source, target, is_named=True)):
+        return False
+    yield from p.call(files.remove_tree, source, p.cwd)
+    return True
+
+
+# -- ln ----------------------------------------------------------------------------------------
+
+_LN_LONG = {
+    "symbolic": "s", "force": "f", "no-dereference": "n", "verbose": "v",
+    "no-target-directory": "T", "target-directory": "t",
+}  # fmt: skip
+
+
+@program("ln")
+def ln(p: Process) -> Steps:
+    """Make links."""
+    options = yield from parse(p, "sfnvTbt:" if is_busybox(p) else "sfnvTt:", _LN_LONG)
+    words = list(options.operands)
+    if not words:
+        yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")
+    directory = options.get("t")
+    if directory is None:
+        directory = words.pop() if len(words) > 1 else "."
+    node = find_inode(p, directory, follow="n" not in options)
+    is_directory = node is not None and node.is_dir and "T" not in options
+    if len(words) > 1 and not is_directory and not is_busybox(p):
+        error = os_error(errno.ENOTDIR if node is not None else errno.ENOENT)
+        yield from complain(p, f"target {quote(directory)}: {explain(error)}")
+        return 1
+    status = 0
+    for word in words:
+        path = join(directory, base_name(word)) if is_directory else directory
+        path = path.removeprefix("./") if directory == "." and is_busybox(p) else path
+        wrong = yield from _link(p, word, path, options)
+        if wrong:
+            yield from complain(p, wrong)
+            status = 1
+        elif "v" in options:
+            arrow = "->" if "s" in options or is_busybox(p) else "=>"
+            yield from p.write(1, f"{quote(path)} {arrow} {quote(word)}\n")
+    return status
+
+
+def _link(p: Process, target: str, path: str, options: Options) -> Waiting[str]:
+    """Make one link; give the message if that fails."""
+    files = p.guest.files
+    is_soft = "s" in options
+    try:
+        inode = None if is_soft else look(p, target, follow=False)
+    except OSError as error:
+        return f"{pick(p, target, f'failed to access {quote(target)}')}: {explain(error)}"
+    if inode is not None and inode.is_dir and not is_busybox(p):
+        return f"{target}: hard link not allowed for directory"
+    old = find_inode(p, path, follow=False)
+    try:
+        if old is not None and "f" in options and (is_busybox(p) or not old.is_dir):
+            if inode is not None and old.path == inode.path and not is_busybox(p):
+                return f"{quote(target)} and {quote(path)} are the same file"
+            if not old.is_dir:
+                yield from p.call(files.unlink, path, p.cwd)
+        yield from p.call(files.symlink if is_soft else files.link, target, path, p.cwd)
+    except OSError as error:
+        kind = "symbolic" if is_soft else "hard"
+        text = f"failed to create {kind} link {quote(path)}"
+        plain = (errno.EEXIST, errno.ENOSPC, errno.EROFS)
+        if not is_soft and error.errno not in plain:
+            text += f" => {quote(target)}"
+        return f"{pick(p, path, text)}: {explain(error)}"
+    return ""

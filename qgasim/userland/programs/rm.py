@@ -1,0 +1,146 @@
+"""Programs that remove: rm, rmdir, and unlink."""
+
+import errno
+
+from qgasim.guest.files.nodes import os_error
+from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
+from qgasim.userland.programs.lstat import base_name, join, look
+from qgasim.userland.programs.messages import complain, explain, is_busybox, pick, quote
+from qgasim.userland.programs.registry import program
+
+__all__ = ["remove"]
+
+_RM_LONG = {
+    "recursive": "r", "force": "f", "verbose": "v", "dir": "d", "preserve-root": "preserve",
+    "no-preserve-root": "everything", "one-file-system": "x",
+}  # fmt: skip
+
+
+@program("rm")
+def rm(p: Process) -> Steps:
+    """Remove files, with ``-r`` directories and all in them."""
+    options = yield from parse(p, "rRfv" if is_busybox(p) else "rRfvdx", _RM_LONG)
+    if not options.operands:
+        if "f" in options:
+            return 0
+        yield from missing_operand(p)
+    status = 0
+    for path in options.operands:
+        wrong = _protect(p, path, options)
+        if wrong:
+            for line in wrong:
+                yield from complain(p, line)
+            status = 1
+        elif not (yield from remove(p, path, options)):
+            status = 1
+    return status
+
+
+def _protect(p: Process, path: str, options: Options) -> list[str]:
+    """Say why *path* must not be removed; nothing if it may."""
+    is_recursive = "r" in options or "R" in options
+    if base_name(path) in (".", ".."):
+        if is_busybox(p):
+            return ["can't remove '.' or '..'"]
+        if is_recursive:
+            skipped = f"skipping {quote(path)}"
+            return [f"refusing to remove '.' or '..' directory: {skipped}"]
+    if is_recursive and not is_busybox(p) and "everything" not in options:
+        files = p.guest.files
+        node = files.find(path, p.cwd, follow=path.endswith("/"))
+        if node is not None and node is files.mounts[0].root:
+            same = "" if path == "/" else f" (same as {quote('/')})"
+            danger = f"it is dangerous to operate recursively on {quote(path)}{same}"
+            return [danger, "use --no-preserve-root to override this failsafe"]
+    return []
+
+
+def remove(p: Process, path: str, options: Options) -> Waiting[bool]:
+    """Remove *path* and all below it, with rm's messages; False if something is left."""
+    files = p.guest.files
+    try:
+        inode = look(p, path, follow=False)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        if "f" in options and (missing or (error.errno == errno.ENOTDIR and not is_busybox(p))):
+            return True
+        text = pick(p, f"can't {'remove' if missing else 'stat'} '{path}'", "")
+        yield from complain(p, f"{text or f'cannot remove {quote(path)}'}: {explain(error)}")
+        return False
+    is_recursive = "r" in options or "R" in options
+    if inode.is_dir and not is_recursive and "d" not in options:
+        text = pick(p, f"'{path}' is a directory", f"cannot remove {quote(path)}: Is a directory")
+        yield from complain(p, text)
+        return False
+    is_done = True
+    if inode.is_dir and is_recursive:
+        for name in files.listdir(path, p.cwd):
+            is_done &= yield from remove(p, join(path, name), options)
+        if not is_done and not is_busybox(p):
+            return False
+    try:
+        yield from p.call(files.rmdir if inode.is_dir else files.unlink, path, p.cwd)
+    except OSError as error:
+        text = pick(p, f"can't remove '{path}'", f"cannot remove {quote(path)}")
+        yield from complain(p, f"{text}: {explain(error)}")
+        return False
+    if "v" in options:
+        kind = pick(p, "directory: ", "directory ") if inode.is_dir else ""
+        yield from p.write(1, f"removed {kind}{quote(path)}\n")
+    return is_done
+
+
+@program("rmdir")
+def rmdir(p: Process) -> Steps:
+    """Remove empty directories, with ``-p`` those above that become empty, too."""
+    long = {"parents": "p", "ignore-fail-on-non-empty": "ignore", "verbose": "v"}
+    options = yield from parse(p, "p" if is_busybox(p) else "pv", long)
+    if not options.operands:
+        yield from missing_operand(p)
+    status = 0
+    for path in options.operands:
+        if not (yield from _remove_empty(p, path, options)):
+            status = 1
+    return status
+
+
+def _remove_empty(p: Process, path: str, options: Options) -> Waiting[bool]:
+    step = path
+    while step:
+        if "v" in options:
+            yield from p.write(1, f"{p.argv[0]}: removing directory, {quote(step)}\n")
+        try:
+            if base_name(step) == ".":
+                raise os_error(errno.EINVAL)
+            if base_name(step) == "..":
+                raise os_error(errno.ENOTEMPTY)
+            yield from p.call(p.guest.files.rmdir, step, p.cwd)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY and "ignore" in options:
+                return True
+            text = f"failed to remove {'' if step == path else 'directory '}{quote(step)}"
+            yield from complain(p, f"{pick(p, quote(step), text)}: {explain(error)}")
+            return False
+        if "p" not in options:
+            break
+        step = step.rstrip("/").rpartition("/")[0].rstrip("/")
+    return True
+
+
+@program("unlink")
+def unlink(p: Process) -> Steps:
+    """Remove one name."""
+    options = yield from parse(p, "")
+    if not options.operands:
+        yield from missing_operand(p)
+    path, *rest = options.operands
+    if rest:
+        yield from usage_error(p, "" if is_busybox(p) else f"extra operand {quote(rest[0])}")
+    try:
+        yield from p.call(p.guest.files.unlink, path, p.cwd)
+    except OSError as error:
+        text = pick(p, f"can't remove file '{path}'", f"cannot unlink {quote(path)}")
+        yield from complain(p, f"{text}: {explain(error)}")
+        return 1
+    return 0

@@ -1,0 +1,313 @@
+"""sed's scripts: text to instructions."""
+
+import re
+from typing import Final
+
+from msgspec import Struct, field
+
+from qgasim.userland.programs.posix_regex import Regex, RegexError, compile_regex
+
+__all__ = ["Address", "Instruction", "ScriptError", "compile_script"]
+
+_PLAIN: Final = "pPdD=nNhHgGx"
+_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
+
+
+class ScriptError(ValueError):
+    """A script is wrong: GNU's text, the place, and BusyBox's text if it has another."""
+
+    def __init__(self, text: str, at: int, busybox: str = "") -> None:
+        super().__init__(text)
+        self.at = at
+        self.busybox = busybox
+
+
+class Address(Struct):
+    """Which lines are meant: a number (or FIRST~STEP, +N), the last, or those that match."""
+
+    line: int = 0
+    step: int = 0
+    is_last: bool = False
+    is_relative: bool = False
+    regex: Regex | None = None
+
+
+class Instruction(Struct):
+    """A command with its addresses."""
+
+    name: str
+    first: Address | None = None
+    last: Address | None = None
+    is_negated: bool = False
+    text: str = ""
+    #: Where ``b``, ``t`` and a block that is not chosen go on.
+    jump: int = 0
+    regex: Regex | None = None
+    #: Text, and the numbers of groups (0: all that matched).
+    replacement: list[str | int] = field(default_factory=list["str | int"])
+    is_global: bool = False
+    prints: bool = False
+    number: int = 1
+    table: dict[int, str] = field(default_factory=dict[int, str])
+
+
+def compile_script(text: str, *, extended: bool) -> list[Instruction]:
+    """Read a script."""
+    return _Compiler(text, extended=extended).compile()
+
+
+class _Compiler:
+    def __init__(self, text: str, *, extended: bool) -> None:
+        self.text = text
+        self.at = 0
+        self.extended = extended
+        self.script: list[Instruction] = []
+        self.blocks: list[Instruction] = []
+        self.labels: dict[str, int] = {}
+        self.last_regex = ""
+
+    def peek(self) -> str:
+        return self.text[self.at : self.at + 1]
+
+    def take(self) -> str:
+        char = self.peek()
+        self.at += 1
+        return char
+
+    def skip(self, chars: str) -> None:
+        while self.peek() and self.peek() in chars:
+            self.at += 1
+
+    def wrong(self, text: str, busybox: str = "") -> ScriptError:
+        return ScriptError(text, min(self.at, len(self.text)), busybox)
+
+    def compile(self) -> list[Instruction]:
+        while True:
+            self.skip(" \t\n;")
+            if not self.peek():
+                break
+            if self.peek() == "#":
+                self._line()
+                continue
+            self._instruction()
+        if self.blocks:
+            raise ScriptError("unmatched `{'", 0, "unmatched '{'")
+        for instruction in self.script:
+            if instruction.name in "bt" and instruction.text:
+                if instruction.text not in self.labels:
+                    label = instruction.text
+                    text = f"can't find label for jump to `{label}'"
+                    raise ScriptError(
+                        text, len(self.text), f"can't find label for jump to '{label}'"
+                    )
+                instruction.jump = self.labels[instruction.text]
+            elif instruction.name in "bt":
+                instruction.jump = len(self.script)
+        return self.script
+
+    def _line(self) -> str:
+        end = self.text.find("\n", self.at)
+        end = len(self.text) if end < 0 else end
+        line, self.at = self.text[self.at : end], end + 1
+        return line
+
+    # -- addresses -----------------------------------------------------------------------------
+
+    def _number(self) -> int | None:
+        found = re.compile(r"\d+").match(self.text, self.at)
+        if found is None:
+            return None
+        self.at = found.end()
+        return int(found[0])
+
+    def _address(self) -> Address | None:
+        number = self._number()
+        if number is not None:
+            if self.peek() == "~":
+                self.take()
+                return Address(line=number, step=self._number() or 0)
+            return Address(line=number)
+        char = self.peek()
+        if char == "$":
+            self.take()
+            return Address(is_last=True)
+        if char and char in "/\\":
+            self.take()
+            delimiter = self.take() if char == "\\" else "/"
+            pattern = self._delimited(delimiter, "unterminated address regex")
+            fold = self.peek() == "I"
+            if fold:
+                self.take()
+            return Address(regex=self._regex(pattern, fold=fold))
+        return None
+
+    def _delimited(self, delimiter: str, unterminated: str) -> str:
+        """Take the text up to *delimiter*, which a backslash makes a plain character."""
+        out = ""
+        in_bracket = False
+        while True:
+            char = self.take()
+            if not char:
+                raise self.wrong(unterminated, f"unmatched '{delimiter}'")
+            if in_bracket:
+                in_bracket = char != "]" or out.endswith(("[", "[^"))
+            elif char == "\\":
+                following = self.take()
+                out += following if following == delimiter else "\\" + following
+                continue
+            elif char == delimiter:
+                return out
+            else:
+                in_bracket = char == "[" and unterminated != ""
+            out += char
+
+    def _regex(self, pattern: str, *, fold: bool) -> Regex:
+        pattern = pattern or self.last_regex
+        self.last_regex = pattern
+        for letter in "tnrfv":
+            pattern = re.sub(rf"(?<!\\)((?:\\\\)*)\\{letter}", rf"\1{_ESCAPES[letter]}", pattern)
+        try:
+            return compile_regex(pattern, extended=self.extended, ignore_case=fold)
+        except RegexError as error:
+            raise self.wrong(str(error), f"bad regex '{pattern}': {error}") from None
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def _instruction(self) -> None:
+        first, last = self._addresses()
+        self.skip(" \t")
+        is_negated = self.peek() == "!"
+        self.skip("! \t")
+        name = self.take()
+        if not name:
+            raise self.wrong("missing command")
+        instruction = Instruction(name, first, last, is_negated)
+        if name == ":":
+            self.labels[self._label()] = len(self.script)
+            return
+        if name == "}":
+            if not self.blocks:
+                raise self.wrong("unexpected `}'")
+            self.blocks.pop().jump = len(self.script)
+            return
+        self.script.append(instruction)
+        if name == "{":
+            self.blocks.append(instruction)
+            return
+        if name == "s":
+            self._substitution(instruction)
+        elif name == "y":
+            self._transliteration(instruction)
+        elif name in "aic":
+            instruction.text = self._text()
+            return
+        elif name in "bt":
+            instruction.text = self._label()
+            return
+        elif name == "r":
+            instruction.text = self._line().strip()
+            return
+        elif name in "qQ":
+            self.skip(" \t")
+            instruction.text = str(self._number() or 0)
+        elif name not in _PLAIN:
+            raise self.wrong(f"unknown command: `{name}'", f"unsupported command {name}")
+        self.skip(" \t")
+        if self.peek() not in ("", ";", "\n", "}", "#"):
+            self.at += 1
+            raise self.wrong("extra characters after command")
+
+    def _addresses(self) -> tuple[Address | None, Address | None]:
+        """Read the addresses before a command: none, one, or two with a comma."""
+        first = self._address()
+        self.skip(" \t")
+        if first is None or self.peek() != ",":
+            return first, None
+        self.take()
+        self.skip(" \t")
+        if self.peek() == "+":
+            self.take()
+            return first, Address(line=self._number() or 0, is_relative=True)
+        last = self._address()
+        if last is None:
+            raise self.wrong("unexpected `,'", "no address after comma")
+        return first, last
+
+    def _label(self) -> str:
+        found = re.compile(r"[ \t]*([^;\n}]*)").match(self.text, self.at)
+        assert found is not None
+        self.at = found.end()
+        return found[1].strip()
+
+    def _text(self) -> str:
+        """Take the text of ``a``, ``i`` or ``c``, in one line or after a backslash."""
+        self.skip(" \t")
+        if self.peek() == "\\":
+            self.take()
+            self.skip(" \t")
+            if self.peek() == "\n":
+                self.take()
+        lines = self._line()
+        while lines.endswith("\\") and self.at <= len(self.text):
+            lines = f"{lines[:-1]}\n{self._line()}"
+        if not lines:
+            raise self.wrong("expected \\ after `a', `c' or `i'")
+        return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), lines)
+
+    def _substitution(self, instruction: Instruction) -> None:
+        delimiter = self.take()
+        unterminated = "unterminated `s' command"
+        pattern = self._delimited(delimiter, unterminated)
+        start = self.at
+        end = start
+        while end < len(self.text) and self.text[end] != delimiter:
+            end += 2 if self.text[end] == "\\" else 1
+        if end >= len(self.text):
+            self.at = end
+            raise self.wrong(unterminated, f"unmatched '{delimiter}'")
+        self.at = end + 1
+        instruction.replacement = _replacement(self.text[start:end], delimiter)
+        fold = False
+        while (flag := self.peek()) and (flag in "gpiIe" or flag.isdecimal()):
+            number = self._number()
+            if number is not None:
+                instruction.number = number
+                continue
+            self.take()
+            instruction.is_global = instruction.is_global or flag == "g"
+            instruction.prints = instruction.prints or flag == "p"
+            fold = fold or flag in "iI"
+        if self.peek() not in ("", ";", "\n", "}", "#", " ", "\t"):
+            self.at += 1
+            raise self.wrong("unknown option to `s'", "bad option in substitution expression")
+        instruction.regex = self._regex(pattern, fold=fold)
+        highest = max(
+            (part for part in instruction.replacement if isinstance(part, int)), default=0
+        )
+        if highest > instruction.regex.groups:
+            text = f"invalid reference \\{highest} on `s' command's RHS"
+            raise self.wrong(text, f"invalid reference \\{highest} on 's' command's RHS")
+
+    def _transliteration(self, instruction: Instruction) -> None:
+        delimiter = self.take()
+        unterminated = "unterminated `y' command"
+        sets = [self._delimited(delimiter, unterminated) for _ in range(2)]
+        one, other = (re.sub(r"\\(.)", lambda f: _ESCAPES.get(f[1], f[1]), part) for part in sets)
+        if len(one) != len(other):
+            raise self.wrong("strings for `y' command are different lengths")
+        instruction.table = {ord(a): b for a, b in zip(one, other, strict=True)}
+
+
+def _replacement(text: str, delimiter: str) -> list[str | int]:
+    parts: list[str | int] = []
+    for found in re.finditer(r"\\(.|\n)|&|[^\\&]+", text):
+        escaped = found[1]
+        if found[0] == "&":
+            parts.append(0)
+        elif escaped is None:
+            parts.append(found[0])
+        elif escaped.isdecimal() and escaped != delimiter:
+            parts.append(int(escaped))
+        else:
+            parts.append(_ESCAPES.get(escaped, escaped) if escaped != delimiter else escaped)
+    return parts

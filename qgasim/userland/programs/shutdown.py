@@ -1,0 +1,138 @@
+"""Programs that switch the machine off or send it to sleep: shutdown, poweroff, systemctl, ..."""
+
+import re
+from typing import Final, Literal
+
+from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.guest.system.power import SleepState
+from qgasim.guest.units import DAY, SECOND
+from qgasim.userland.programs.getopt import Options, parse
+from qgasim.userland.programs.messages import fail, is_busybox, pick
+from qgasim.userland.programs.registry import program
+from qgasim.userland.programs.timestamps import local_zone, to_datetime
+
+__all__: list[str] = []
+
+Way = Literal["powerdown", "halt", "reboot"]
+SLEEPS: Final[dict[str, SleepState]] = {
+    "suspend": "ram",
+    "hibernate": "disk",
+    "hybrid-sleep": "hybrid",
+}
+WAYS: Final[dict[str, Way]] = {"poweroff": "powerdown", "halt": "halt", "reboot": "reboot"}
+
+
+def _go_down(p: Process, way: Way, delay: int = 0) -> None:
+    """Begin to go down; as with systemd, the caller lives to tell."""
+    p.guest.power.shut_down(way, delay + p.guest.settings.power.shutdown_time)
+
+
+_SHUTDOWN_LONG: Final = {
+    "help": "?", "halt": "H", "poweroff": "P", "reboot": "r", "no-wall": "W", "show": "S",
+}  # fmt: skip
+
+
+@program("shutdown")
+def shutdown(p: Process) -> Steps:
+    """Power off, halt or reboot, now or later. Later words are a message to nobody."""
+    # `shutdown -h -H +0 hypervisor initiated shutdown` is what the agent runs (recorded:
+    # shutdown/halt); without a time we go down at once, where systemd waits for a minute.
+    options = yield from parse(p, "hPHrckfFnt:a", _SHUTDOWN_LONG)
+    if "c" in options:
+        p.guest.power.cancel()
+        return 0
+    delay = yield from _delay(p, options)
+    if "k" in options or "S" in options:
+        return 0
+    _go_down(p, "reboot" if "r" in options else "halt" if "H" in options else "powerdown", delay)
+    return 0
+
+
+def _delay(p: Process, options: Options) -> Waiting[int]:
+    when = options.operands[0] if options.operands else "now"
+    if when == "now":
+        return 0
+    if found := re.fullmatch(r"\+?(\d{1,7})", when):
+        return int(found[1]) * 60 * SECOND
+    found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", when)
+    if not found:
+        yield from fail(p, f"Failed to parse time specification: {when}")
+        return 0
+    now = p.guest.clock.now()
+    moment = to_datetime(now, local_zone(p))
+    passed = ((moment.hour * 60 + moment.minute) * 60 + moment.second) * SECOND + now % SECOND
+    return ((int(found[1]) * 60 + int(found[2])) * 60 * SECOND - passed) % DAY
+
+
+_DOWN_LONG: Final = {
+    "force": "f", "poweroff": "p", "halt": "H", "reboot": "r", "wtmp-only": "w", "no-wtmp": "d",
+    "no-sync": "n", "no-wall": "W",
+}  # fmt: skip
+
+
+@program("poweroff", "halt", "reboot")
+def go_down(p: Process) -> Steps:
+    """Power off, halt or reboot."""
+    options = yield from parse(p, "fpwdniHrt:", _DOWN_LONG)
+    if "w" in options:
+        return 0
+    last = options.last("pHr")
+    ways: dict[str, Way] = {"p": "powerdown", "H": "halt", "r": "reboot"}
+    _go_down(p, ways.get(last) or WAYS.get(p.name, "powerdown"))
+    return 0
+
+
+#: Verbs that succeed and do nothing that would show.
+_QUIET: Final = frozenset({
+    "cat", "daemon-reexec", "daemon-reload", "disable", "edit", "enable", "kill", "link",
+    "list-timers", "list-unit-files", "list-units", "mask", "preset", "reload",
+    "reload-or-restart", "reset-failed", "restart", "set-default", "show", "start", "stop",
+    "try-restart", "unmask",
+})  # fmt: skip
+_ANSWERS: Final = {
+    "is-active": "active\n",
+    "is-enabled": "enabled\n",
+    "is-system-running": "running\n",
+    "get-default": "multi-user.target\n",
+}
+
+
+@program("systemctl")
+def systemctl(p: Process) -> Steps:
+    """Stand in for systemd's: it sleeps and shuts down; of services it knows nothing."""
+    long = {"quiet": "q", "version": "V", "force": "f", "no-pager": "P", "now": "N",
+            "user": "U", "system": "Y", "no-block": "B", "type": "t", "all": "a",
+            "state": "state:", "property": "p", "no-legend": "L", "ignore-inhibitors": "i",
+            "lines": "n", "output": "o", "full": "l", "signal": "s"}  # fmt: skip
+    options = yield from parse(p, "qft:aip:ln:o:s:H:M:", long)
+    if "V" in options:
+        yield from p.write(1, "systemd 252 (252.38-1~deb12u1)\n")
+        return 0
+    verb = options.operands[0] if options.operands else "list-units"
+    units = options.operands[1:]
+    if verb == "status":
+        return (yield from _status(p, units))
+    if verb in SLEEPS:
+        # It answers before the machine sleeps (recorded: suspend/hybrid).
+        p.guest.power.sleep(SLEEPS[verb], p.guest.settings.power.suspend_time)
+    elif verb in WAYS:
+        _go_down(p, WAYS[verb])
+    elif verb in _ANSWERS:
+        if "q" not in options:
+            yield from p.write(1, _ANSWERS[verb] * max(1, len(units)))
+    elif verb not in _QUIET:
+        name = verb if is_busybox(p) else f"{verb}."
+        yield from p.write(2, pick(p, f"systemctl: {name}\n", f"Unknown command verb {name}\n"))
+        return 1
+    return 0
+
+
+def _status(p: Process, units: list[str]) -> Steps:
+    """Tell how units do: those for sleeping are not running (recorded: status 3, no output)."""
+    for unit in units:
+        name = unit.removesuffix(".service")
+        if sleep := SLEEPS.get(name.removeprefix("systemd-")):
+            return 3 if sleep in p.guest.settings.power.suspend else 4
+        text = f"* {name}.service - {name}\n     Loaded: loaded\n     Active: active (running)\n"
+        yield from p.write(1, text)
+    return 0

@@ -1,0 +1,192 @@
+"""Programs about the machine: hostname, uname, nproc, free, tty, logger, and the agent's own."""
+
+from typing import Final
+
+from qgasim.guest.files.nodes import decode_name
+from qgasim.guest.processes.process import Process, Steps
+from qgasim.userland.programs.getopt import parse, to_number, usage_error
+from qgasim.userland.programs.human_sizes import to_human
+from qgasim.userland.programs.inputs import read_input
+from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
+from qgasim.userland.programs.registry import program
+
+__all__: list[str] = []
+
+_HOSTNAME_LONG: Final = {
+    "short": "s", "fqdn": "f", "long": "f", "domain": "d", "ip-address": "i",
+    "all-ip-addresses": "I", "file": "F", "all-fqdns": "A", "boot": "b",
+}  # fmt: skip
+#: The kernel's __NEW_UTS_LEN.
+HOST_NAME_MAX: Final = 64
+
+
+@program("hostname")
+def hostname(p: Process) -> Steps:
+    """Print the host name, or set it."""
+    options = yield from parse(p, "sfdiIF:AbB", _HOSTNAME_LONG)
+    name = options.operands[0] if options.operands else None
+    path = options.get("F")
+    if path is not None:
+        data = yield from read_input(p, path)
+        if data is None:
+            return 1
+        lines = (line.strip() for line in decode_name(data).splitlines())
+        name = next((line for line in lines if line and not line.startswith("#")), "")
+    if name is not None:
+        if len(name.encode("utf-8", "surrogateescape")) > HOST_NAME_MAX:
+            text = pick(p, "sethostname: Invalid argument", "name too long")
+            yield from fail(p, text)
+        p.guest.hostname = name
+        return 0
+    text = p.guest.hostname
+    short, _, domain = text.partition(".")
+    if "s" in options:
+        text = short
+    elif "d" in options:
+        text = domain
+    elif "i" in options or "I" in options:
+        addresses = [a for nic in p.guest.nics if nic.name != "lo" for a, _ in nic.ipv4()]
+        text = " ".join(addresses)
+    yield from p.write(1, text + "\n")
+    return 0
+
+
+_UNAME_LONG: Final = {
+    "all": "a", "kernel-name": "s", "sysname": "s", "nodename": "n", "kernel-release": "r",
+    "release": "r", "kernel-version": "v", "machine": "m", "processor": "p",
+    "hardware-platform": "i", "operating-system": "o",
+}  # fmt: skip
+
+
+@program("uname")
+def uname(p: Process) -> Steps:
+    """Print what the system calls itself."""
+    options = yield from parse(p, "asnrvmpio", _UNAME_LONG)
+    if options.operands:
+        operand = quote(options.operands[0])
+        yield from usage_error(p, "" if is_busybox(p) else f"extra operand {operand}")
+    system = p.guest.settings.os
+    texts = {
+        "s": "Linux", "n": p.guest.hostname, "r": system.kernel_release,
+        "v": system.kernel_version, "m": system.machine, "p": "unknown", "i": "unknown",
+        "o": "GNU/Linux",
+    }  # fmt: skip
+    # With -a, what is unknown is left out.
+    letters = [o for o in texts if o in options or ("a" in options and texts[o] != "unknown")]
+    yield from p.write(1, " ".join(texts[o] for o in letters or ["s"]) + "\n")
+    return 0
+
+
+@program("arch")
+def arch(p: Process) -> Steps:
+    """Print the machine's architecture."""
+    yield from parse(p, "")
+    yield from p.write(1, p.guest.settings.os.machine + "\n")
+    return 0
+
+
+@program("tty")
+def tty(p: Process) -> Steps:
+    """Print the terminal's name: no program of the guest has one."""
+    options = yield from parse(p, "s", {"silent": "s", "quiet": "s"})
+    if "s" not in options:
+        yield from p.write(1, "not a tty\n")
+    return 1
+
+
+@program("nproc")
+def nproc(p: Process) -> Steps:
+    """Print the number of processors."""
+    options = yield from parse(p, "", {"all": "a", "ignore": "ignore:"})
+    count = sum(cpu.online or "a" in options for cpu in p.guest.vcpus)
+    if (ignored := options.get("ignore")) is not None:
+        count -= yield from to_number(p, ignored, "invalid number")
+    yield from p.write(1, f"{max(1, count)}\n")
+    return 0
+
+
+_FREE_LONG: Final = {
+    "bytes": "b", "kibi": "k", "mebi": "m", "gibi": "g", "tebi": "T", "human": "h", "wide": "w",
+    "total": "t", "lohi": "l", "si": "S", "kilo": "k", "mega": "m", "giga": "g",
+}  # fmt: skip
+
+
+@program("free")
+def free(p: Process) -> Steps:
+    """Print how much memory is in use: half of it, as /proc/meminfo has it."""
+    options = yield from parse(p, "bkmghtlws:c:T", _FREE_LONG)
+    memory = p.guest.memory
+    total = sum(block.online for block in memory.blocks) * memory.block_size
+    unused = total // 2
+    # UNVERIFIED: how large the swap is nobody says; we have as much as memory.
+    swap = total if p.guest.has_swap else 0
+    rows = {
+        "Mem:": [total, total - unused, unused, 0, 0, unused],
+        "Swap:": [swap, 0, swap],
+    }
+    if "t" in options:
+        rows["Total:"] = [total + swap, total - unused, unused + swap]
+    unit = {"b": 1, "m": 1 << 20, "g": 1 << 30, "T": 1 << 40}.get(options.last("bkmgT"), 1 << 10)
+    # BusyBox pads names to 7, procps to 8 columns.
+    width = pick(p, 7, 8)
+    titles = ["total", "used", "free", "shared", "buff/cache", "available"]
+    yield from p.write(1, " " * width + "".join(f"{title:>12}" for title in titles) + "\n")
+    for name, row in rows.items():
+        texts = [_amount(p, n) if "h" in options else str(n // unit) for n in row]
+        yield from p.write(1, f"{name:{width}}" + "".join(f"{text:>12}" for text in texts) + "\n")
+    return 0
+
+
+def _amount(p: Process, size: int) -> str:
+    text = to_human(size, is_busybox=is_busybox(p))
+    if is_busybox(p):
+        return text
+    return text + ("i" if text[-1].isalpha() else "B")
+
+
+@program("logger")
+def logger(p: Process) -> Steps:
+    """Take a message for the system's log, which is not kept."""
+    long = {"stderr": "s", "tag": "t", "priority": "p", "id": "i", "file": "f"}
+    options = yield from parse(p, "sit:p:f:", long, in_order=True)
+    message = " ".join(options.operands)
+    if not options.operands:
+        data = yield from read_input(p, options.get("f") or "-")
+        if data is None:
+            return 1
+        message = decode_name(data).removesuffix("\n")
+    if "s" in options:
+        for line in message.split("\n"):
+            yield from p.write(2, f"{options.get('t') or 'root'}: {line}\n")
+    return 0
+
+
+@program("dmesg", "modprobe", "udevadm")
+def nothing(p: Process) -> Steps:
+    """Succeed without a word: there are no kernel messages and no modules."""
+    yield from ()
+    return 0
+
+
+@program("lsmod")
+def lsmod(p: Process) -> Steps:
+    """List the kernel's modules: there are none."""
+    yield from p.write(1, "Module                  Size  Used by\n")
+    return 0
+
+
+@program("journalctl")
+def journalctl(p: Process) -> Steps:
+    """Print the journal: it is empty."""
+    if "-q" not in p.argv and "--quiet" not in p.argv:
+        yield from p.write(1, "-- No entries --\n")
+    return 0
+
+
+@program("qemu-ga")
+def qemu_ga(p: Process) -> Steps:
+    """Tell the agent's version; the agent itself is not started by this program."""
+    if p.argv[1:] in (["--version"], ["-V"]):
+        yield from p.write(1, f"QEMU Guest Agent {p.guest.agent_version}\n")
+        return 0
+    return 1

@@ -1,0 +1,61 @@
+"""User and group names, from the guest's /etc/passwd and /etc/group."""
+
+from msgspec import Struct
+
+from qgasim.guest.files.nodes import decode_name
+from qgasim.guest.processes.process import Process
+
+__all__ = ["Group", "User", "find_user", "group_name", "groups", "user_name", "users"]
+
+
+class User(Struct):
+    """A line of /etc/passwd."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+class Group(Struct):
+    """A line of /etc/group."""
+
+    name: str
+    gid: int
+    members: list[str]
+
+
+def _rows(p: Process, path: str, width: int) -> list[list[str]]:
+    try:
+        text = decode_name(p.guest.files.read(path))
+    except OSError:
+        return []
+    rows = [line.split(":") for line in text.splitlines()]
+    return [row for row in rows if len(row) >= width and row[2].isdecimal()]
+
+
+def users(p: Process) -> list[User]:
+    """Give the accounts, in order."""
+    rows = _rows(p, "/etc/passwd", 6)
+    return [User(r[0], int(r[2]), int(r[3]), r[5]) for r in rows if r[3].isdecimal()]
+
+
+def groups(p: Process) -> list[Group]:
+    """Give the groups, in order."""
+    rows = _rows(p, "/etc/group", 4)
+    return [Group(r[0], int(r[2]), [m for m in r[3].split(",") if m]) for r in rows]
+
+
+def find_user(p: Process, name: str) -> User | None:
+    """Find an account by its name."""
+    return next((user for user in users(p) if user.name == name), None)
+
+
+def user_name(p: Process, uid: int) -> str | None:
+    """Give the name of a user; None if there is none."""
+    return next((user.name for user in users(p) if user.uid == uid), None)
+
+
+def group_name(p: Process, gid: int) -> str | None:
+    """Give the name of a group; None if there is none."""
+    return next((group.name for group in groups(p) if group.gid == gid), None)

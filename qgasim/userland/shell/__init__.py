@@ -1,0 +1,82 @@
+"""The guest's ``sh``: POSIX sh as BusyBox 1.35's ash understands it, in the virtual guest only.
+
+A script's text is made into commands by `Parser`, words into arguments by `Expander`, and `Shell` runs
+them in a `Process`. Subshells are processes of their own, with a copy of the `State`.
+"""
+
+import re
+
+from qgasim.guest.files.nodes import decode_name
+from qgasim.guest.processes.process import Process, Steps
+from qgasim.userland.shell import builtins, directories, jobs, reading, variables
+from qgasim.userland.shell.directories import find_directory
+from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
+from qgasim.userland.shell.variables import change_options
+
+__all__ = ["builtins", "directories", "jobs", "reading", "run_shell", "variables"]
+
+
+def run_shell(p: Process) -> Steps:
+    """Be ``sh``: run a string (``-c``), a file, or the standard input."""
+    state = State()
+    shell = Shell(p, state)
+    argv = p.argv[1:] if p.name == "busybox" and len(p.argv) > 1 else p.argv
+    state.name = argv[0]
+    state.main_pid = p.pid
+    _take_environment(shell)
+    try:
+        arguments = change_options(shell, argv[1:], extra="csil") or []
+        body = _choose_body(shell, arguments)
+    except ShellError as error:
+        yield from shell.write_error(f"{state.name}: {error}\n")
+        return 2
+    return (yield from body)
+
+
+def _choose_body(shell: Shell, arguments: list[str]) -> Steps:
+    state = shell.state
+    if "c" in state.options:
+        if not arguments:
+            raise ShellError("-c requires an argument")
+        text = arguments[0]
+        if len(arguments) > 1:
+            state.name = state.command = arguments[1]
+        state.arguments = arguments[2:]
+        return shell.run(lambda: shell.run_text(text, 0, is_last=True))
+    if "s" in state.options or not arguments:
+        state.options.add("s")
+        state.arguments = arguments
+        return shell.run(shell.run_input)
+    return _run_file(shell, arguments)
+
+
+def _run_file(shell: Shell, arguments: list[str]) -> Steps:
+    state = shell.state
+    try:
+        raw = yield from shell.p.read_file(arguments[0])
+    except OSError as error:
+        message = f"can't open '{arguments[0]}': {error.strerror}"
+        yield from shell.write_error(f"{state.name}: {message}\n")
+        return 2
+    state.name = state.command = arguments[0]
+    state.arguments = arguments[1:]
+    text = decode_name(raw.replace(b"\0", b""))
+    return (yield from shell.run(lambda: shell.run_text(text, 1, is_last=True)))
+
+
+def _take_environment(shell: Shell) -> None:
+    state, p = shell.state, shell.p
+    defaults = {"IFS": " \t\n", "LINENO": "", "OPTIND": "1", "PATH": DEFAULT_PATH}
+    defaults |= {"PPID": str(p.parent), "PS1": r"\w \$ ", "PS2": "> ", "PS4": "+ "}
+    for name, value in defaults.items():
+        state.variables[name] = Variable(value)
+    for item in p.env:
+        name, sign, value = item.partition("=")
+        if sign and is_name(name) and name not in ("IFS", "PPID", "OPTIND"):
+            state.variables[name] = Variable(value, is_exported=True)
+    state.directory = find_directory(shell, state.get("PWD"))
+    state.set("PWD", state.directory, exported=True)
+    level = state.get("SHLVL") or ""
+    depth = int(level) if re.fullmatch("[0-9]{1,9}", level) else 0
+    state.set("SHLVL", str(depth + 1), exported=True)

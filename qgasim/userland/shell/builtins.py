@@ -1,0 +1,309 @@
+"""Builtins that say what runs next, that write, and that look things up."""
+
+import re
+from collections.abc import Iterator
+from typing import Final, NoReturn
+
+from qgasim.guest.files.nodes import decode_name
+from qgasim.guest.processes.process import Steps, Waiting
+from qgasim.userland.shell import words
+from qgasim.userland.shell.conditions import TestError, decide
+from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.parser import KEYWORDS
+from qgasim.userland.shell.registry import BUILTINS, builtin, immediate_builtin
+from qgasim.userland.shell.simple import SPECIAL, quote_always
+from qgasim.userland.shell.state import (
+    DEFAULT_PATH,
+    BreakOut,
+    LeaveShell,
+    Replaced,
+    ReturnBack,
+    ShellError,
+)
+
+__all__ = ["parse_options", "to_number"]
+
+MAX_NUMBER: Final = 0x7FFFFFFF
+
+
+def to_number(text: str) -> int:
+    """Make a number of a builtin's argument."""
+    if not re.fullmatch("[0-9]{1,12}", text) or int(text) > MAX_NUMBER:
+        raise ShellError(f"Illegal number: {text}")
+    return int(text)
+
+
+def parse_options(argv: list[str], known: str) -> tuple[dict[str, str], list[str]]:
+    """Take the options off *argv*: those of *known*, with an argument if a colon follows there."""
+    options: dict[str, str] = {}
+    rest = argv[1:]
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        letters = iter(word[1:])
+        for letter in letters:
+            at = known.find(letter)
+            if at < 0 or letter == ":":
+                raise ShellError(f"illegal option -{letter}")
+            options[letter] = ""
+            if known[at + 1 : at + 2] == ":":
+                options[letter] = _take_argument(letters, rest, letter)
+    return options, rest
+
+
+def _take_argument(letters: Iterator[str], rest: list[str], letter: str) -> str:
+    value = "".join(letters)
+    if value:
+        return value
+    if not rest:
+        raise ShellError(f"no arg for -{letter} option")
+    return rest.pop(0)
+
+
+@immediate_builtin(":", "true")
+def true(shell: Shell, argv: list[str]) -> int:
+    """Succeed."""
+    return 0
+
+
+@immediate_builtin("false")
+def false(shell: Shell, argv: list[str]) -> int:
+    """Fail."""
+    return 1
+
+
+@builtin("echo")
+def echo(shell: Shell, argv: list[str]) -> Steps:
+    """Write arguments."""
+    yield from shell.write(words.echo(argv[1:]))
+    return 0
+
+
+@builtin("printf")
+def printf(shell: Shell, argv: list[str]) -> Steps:
+    """Write arguments by a format."""
+    output, errors, status = words.format_printf(argv[1:])
+    for error in errors:
+        yield from shell.write_error(f"{shell.applet}: {error}\n")
+    yield from shell.write(output)
+    return status
+
+
+@builtin("test", "[", "[[")
+def test(shell: Shell, argv: list[str]) -> Steps:
+    """Work out a condition."""
+    try:
+        return 0 if decide(shell.p, argv[1:], argv[0]) else 1
+    except TestError as error:
+        yield from shell.write_error(f"{shell.applet}: {error}\n")
+        return 2
+
+
+@immediate_builtin("let")
+def let(shell: Shell, argv: list[str]) -> int:
+    """Work out arithmetic expressions."""
+    if len(argv) < 2:
+        raise ShellError("expression expected")
+    value = 0
+    for argument in argv[1:]:
+        value = shell.expander.evaluate(argument)
+    return int(not value)
+
+
+@builtin("eval")
+def evaluate(shell: Shell, argv: list[str]) -> Steps:
+    """Run arguments as commands."""
+    return (yield from shell.run_text(" ".join(argv[1:]), shell.state.line))
+
+
+@builtin(".", "source")
+def source(shell: Shell, argv: list[str]) -> Steps:
+    """Run the commands of a file in this shell."""
+    state = shell.state
+    if len(argv) < 2:
+        return 2
+    path = argv[1]
+    if "/" not in path:
+        found = _find_source(shell, path)
+        if found is None:
+            raise ShellError(f"{path}: not found")
+        path = found
+    try:
+        raw = yield from shell.p.read_file(path)
+    except OSError as error:
+        raise ShellError(f"can't open '{path}': {error.strerror}") from None
+    arguments = state.arguments
+    if len(argv) > 2:
+        state.arguments = argv[2:]
+    line, state.command = state.line, path
+    try:
+        return (yield from shell.run_text(decode_name(raw), 1))
+    except ReturnBack as back:
+        return back.status
+    finally:
+        state.line = line
+        if len(argv) > 2:
+            state.arguments = arguments
+
+
+def _find_source(shell: Shell, name: str) -> str | None:
+    search = shell.state.get("PATH")
+    for directory in (DEFAULT_PATH if search is None else search).split(":"):
+        path = f"{directory}/{name}" if directory else f"./{name}"
+        if shell.p.guest.files.exists(path, shell.p.cwd):
+            return path
+    return None
+
+
+@immediate_builtin("exec")
+def execute(shell: Shell, argv: list[str]) -> int:
+    """Become another program; without one, only the redirections stay."""
+    _, rest = parse_options(argv, "")
+    if not rest:
+        return 0
+    state, p = shell.state, shell.p
+    search = state.get("PATH")
+    try:
+        steps = p.replace(
+            rest,
+            env=state.environment(),
+            search=DEFAULT_PATH if search is None else search,
+        )
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        reason = "not found" if is_missing else error.strerror
+        raise ShellError(f"{rest[0]}: {reason}", 127 if is_missing else 126) from None
+    raise Replaced(steps)
+
+
+@immediate_builtin("exit")
+def leave(shell: Shell, argv: list[str]) -> NoReturn:
+    """End the shell."""
+    raise LeaveShell(to_number(argv[1]) if len(argv) > 1 else shell.state.status)
+
+
+@immediate_builtin("return")
+def go_back(shell: Shell, argv: list[str]) -> NoReturn:
+    """End a function or a sourced file."""
+    raise ReturnBack(to_number(argv[1]) if len(argv) > 1 else shell.state.status)
+
+
+@immediate_builtin("break", "continue")
+def break_out(shell: Shell, argv: list[str]) -> int:
+    """Leave loops, or go on with the next round."""
+    count = to_number(argv[1]) if len(argv) > 1 else 1
+    if not count:
+        raise ShellError(f"Illegal number: {argv[1]}")
+    count = min(count, shell.state.loops)
+    if count:
+        raise BreakOut(count, goes_on=argv[0] == "continue")
+    return 0
+
+
+@builtin("command")
+def command(shell: Shell, argv: list[str]) -> Steps:
+    """Run a builtin or program even if a function has its name; or say what it is."""
+    options, rest = parse_options(argv, "pvV")
+    if not rest:
+        return 0
+    if "v" in options or "V" in options:
+        return (yield from _describe(shell, rest[0], is_verbose="V" in options))
+    found = BUILTINS.get(rest[0])
+    if found is None:
+        state = shell.state
+        before, state.command = state.command, None
+        try:
+            return (yield from shell.run_program(rest))
+        finally:
+            state.command = before
+
+    def run(arguments: list[str]) -> Steps:
+        return (yield from found(shell, arguments))
+
+    return (yield from shell.run_builtin(run, rest, is_special=rest[0] == "exec"))
+
+
+@builtin("type")
+def show_type(shell: Shell, argv: list[str]) -> Steps:
+    """Say what commands are."""
+    status = 0
+    names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
+    for name in names:
+        status = (yield from _describe(shell, name, is_verbose=True)) or status
+    return status
+
+
+def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
+    state = shell.state
+    if name in KEYWORDS:
+        text = f"{name} is a shell keyword" if is_verbose else name
+    elif name in state.aliases:
+        alias = state.aliases[name]
+        text = f"{name} is an alias for {alias}" if is_verbose else _show_alias(name, alias)
+    elif name in state.functions and name not in SPECIAL:
+        text = f"{name} is a function" if is_verbose else name
+    elif name in BUILTINS:
+        kind = "special shell builtin" if name in SPECIAL else "shell builtin"
+        text = f"{name} is a {kind}" if is_verbose else name
+    elif (path := shell.find_in_path(name)) is not None:
+        text = f"{name} is {path}" if is_verbose else path
+    else:
+        if is_verbose:
+            yield from shell.write(f"{name}: not found\n")
+        return 127
+    yield from shell.write(text + "\n")
+    return 0
+
+
+@builtin("hash")
+def remember(shell: Shell, argv: list[str]) -> Steps:
+    """Look programs up; nothing is remembered."""
+    _, rest = parse_options(argv, "r")
+    status = 0
+    for name in rest:
+        if name not in BUILTINS and shell.find_in_path(name) is None:
+            yield from shell.complain(f"{name}: not found")
+            status = 1
+    return status
+
+
+def _show_alias(name: str, value: str) -> str:
+    return f"alias {name}={quote_always(value)}"
+
+
+@builtin("alias")
+def alias(shell: Shell, argv: list[str]) -> Steps:
+    """Define or show aliases."""
+    aliases = shell.state.aliases
+    status = 0
+    for argument in argv[1:] or sorted(aliases):
+        name, sign, value = argument.partition("=")
+        if sign and name:
+            aliases[name] = value
+        elif name in aliases:
+            yield from shell.write(f"{name}={quote_always(aliases[name])}\n")
+        else:
+            yield from shell.write_error(f"alias: {argument} not found\n")
+            status = 1
+    return status
+
+
+@builtin("unalias")
+def unalias(shell: Shell, argv: list[str]) -> Steps:
+    """Forget aliases."""
+    options, rest = parse_options(argv, "a")
+    if "a" in options:
+        shell.state.aliases.clear()
+        return 0
+    status = 0
+    for name in rest:
+        if shell.state.aliases.pop(name, None) is None:
+            yield from shell.write_error(f"unalias: {name} not found\n")
+            status = 1
+    return status
+
+
+def show(shell: Shell, lines: list[str]) -> Waiting[None]:
+    """Write lines."""
+    yield from shell.write("".join(f"{line}\n" for line in lines))

@@ -1,0 +1,225 @@
+"""The process of a shell and those that it starts: messages, subshells, pipes, waiting."""
+
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Final
+
+from qgasim.guest.files.nodes import decode_name
+from qgasim.guest.files.open_files import OpenFile
+from qgasim.guest.processes.process import Exit, Process, Steps, Waiting, make_pipe
+from qgasim.userland.shell.expansion import Expander
+from qgasim.userland.shell.parser import BadSyntax
+from qgasim.userland.shell.redirection import Redirector
+from qgasim.userland.shell.state import Job, ShellError, State
+from qgasim.userland.shell.syntax import Command, Sequence
+
+__all__ = ["SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
+
+#: What a command takes that the shell does itself.
+STEP_TIME: Final = 50_000
+#: How much of that is waited for at once: looking at the clock costs the host something, too.
+STEP_DEBT: Final = 1_000_000
+MAX_PROCESSES: Final = 256
+MAX_OUTPUT: Final = 16 << 20
+#: What the shell says when a signal ended a command.
+SIGNAL_TEXTS: Final[dict[int, str]] = {
+    signal.SIGHUP: "Hangup",
+    signal.SIGQUIT: "Quit",
+    signal.SIGILL: "Illegal instruction",
+    signal.SIGTRAP: "Trace/breakpoint trap",
+    signal.SIGABRT: "Aborted",
+    signal.SIGBUS: "Bus error",
+    signal.SIGFPE: "Floating point exception",
+    signal.SIGKILL: "Killed",
+    signal.SIGUSR1: "User defined signal 1",
+    signal.SIGSEGV: "Segmentation fault",
+    signal.SIGUSR2: "User defined signal 2",
+    signal.SIGALRM: "Alarm clock",
+    signal.SIGTERM: "Terminated",
+}
+
+
+class WriteFailed(ShellError):
+    """A builtin cannot write its output."""
+
+
+class ShellProcess(ABC):
+    """A shell in a process; a subshell is another one, with a copy of the state."""
+
+    def __init__(self, p: Process, state: State) -> None:
+        self.p = p
+        self.state = state
+        self.expander = Expander(self)
+        self.redirector = Redirector(self, self.expander)
+        #: Signals that were caught and whose traps have not run yet.
+        self.pending: list[int] = []
+        #: The status of the last command substitution of the command; it is that of an assignment.
+        self.substituted = 0
+        self._debt = 0
+
+    @property
+    def applet(self) -> str:
+        """What some messages begin with: the name by which the shell was called."""
+        return self.p.name or "sh"
+
+    @abstractmethod
+    def execute(self, node: Command, *, is_last: bool = False) -> Steps:
+        """Run a command; with *is_last* the process may become the program that it runs."""
+
+    @abstractmethod
+    def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
+        """Run all commands of *text*; *is_last* says that the shell ends with them."""
+
+    @abstractmethod
+    def make_program(
+        self, state: State, body: "Callable[[ShellProcess], Steps]"
+    ) -> Callable[[Process], Steps]:
+        """Make the program of a subshell with *state* that runs *body*."""
+
+    def complain(self, error: Exception | str) -> Waiting[None]:
+        """Write a message to the standard error, as ash words it."""
+        state = self.state
+        text = f"{state.name}: "
+        if isinstance(error, WriteFailed):
+            text = f"{self.applet}: "
+        elif state.command:
+            line = error.line if isinstance(error, BadSyntax) else state.line
+            text += f"{state.command}: " if state.command != state.name else ""
+            text += f"line {line}: "
+        yield from self.write_error(f"{text}{error}\n")
+
+    def write_error(self, text: str) -> Waiting[None]:
+        """Write to the standard error, whether or not that works."""
+        try:
+            yield from self.p.write(2, text)
+        except OSError:
+            return
+
+    def write(self, data: bytes | str) -> Waiting[None]:
+        """Write a builtin's output."""
+        try:
+            yield from self.p.write(1, data)
+        except OSError as error:
+            raise WriteFailed(f"write error: {error.strerror}", 1) from None
+
+    def spend(self) -> Waiting[None]:
+        """Let the guest's time pass that a command takes which the shell does itself."""
+        self._debt += STEP_TIME
+        if self._debt >= STEP_DEBT:
+            debt, self._debt = self._debt, 0
+            yield from self.p.sleep(debt)
+
+    def fork(
+        self,
+        body: "Callable[[ShellProcess], Steps]",
+        files: dict[int, OpenFile],
+    ) -> Process:
+        """Start a subshell that runs *body*."""
+        if not self.p.guest.processes.has_room(MAX_PROCESSES):
+            raise ShellError("can't fork: Resource temporarily unavailable")
+        state = State()
+        self.state.copy_to(state)
+        child = self.p.fork(self.make_program(state, body), files=files)
+        self.inherit(child)
+        return child
+
+    def inherit(self, child: Process) -> None:
+        """Have *child* ignore the signals that this process ignores."""
+        for number, call in self.p.handlers.items():
+            if call is None:
+                child.handlers[number] = None
+
+    def wait_for(self, child: Process, *, is_quiet: bool = False) -> Steps:
+        """Wait for a child, say which signal ended it unless *is_quiet*, and give its status."""
+        how = yield from self.p.wait(child)
+        if how.signal is not None and not is_quiet:
+            yield from self.report(how)
+        return to_status(how)
+
+    def report(self, how: Exit) -> Waiting[None]:
+        """Say which signal ended a command."""
+        if how.signal is not None and how.signal not in (signal.SIGINT, signal.SIGPIPE):
+            text = SIGNAL_TEXTS.get(how.signal, f"Unknown signal {how.signal}")
+            yield from self.write_error(f"{text}\n")
+
+    def substitute(self, body: Sequence) -> Waiting[str]:
+        """Give what *body* writes, without the newlines at its end."""
+        self.substituted = 0
+        if not body.items:
+            return ""
+        reader, writer = make_pipe(self.p.guest.clock.now)
+        parts: list[bytes] = []
+        length = 0
+        try:
+            try:
+                child = self.fork(
+                    lambda shell: shell.execute(body, is_last=True), {**self.p.files, 1: writer}
+                )
+            finally:
+                writer.close()
+            while part := (yield from self.p.call(reader.read, 65536)):
+                parts.append(part)
+                length += len(part)
+                if length > MAX_OUTPUT:
+                    raise ShellError("out of memory", 1)
+        finally:
+            reader.close()
+        self.substituted = yield from self.wait_for(child, is_quiet=True)
+        return decode_name(b"".join(parts).replace(b"\0", b"")).rstrip("\n")
+
+    def start_pipeline(self, commands: list[Command], *, is_background: bool) -> list[Process]:
+        """Start each of *commands* in a subshell, each writing to the next."""
+        children: list[Process] = []
+        files = dict(self.p.files)
+        source: OpenFile | None = None
+        if is_background:
+            source = files[0] = self._open_null()
+        for index, command in enumerate(commands):
+            following: OpenFile | None = None
+            target: OpenFile | None = None
+            files = dict(self.p.files)
+            if source is not None:
+                files[0] = source
+            if index < len(commands) - 1:
+                following, target = make_pipe(self.p.guest.clock.now)
+                files[1] = target
+            try:
+                children.append(self.fork(_runner(command), files))
+            finally:
+                for file in (source, target):
+                    if file is not None:
+                        file.close()
+            source = following
+        if is_background:
+            for child in children:
+                child.handlers[signal.SIGINT] = child.handlers[signal.SIGQUIT] = None
+        return children
+
+    def _open_null(self) -> OpenFile:
+        try:
+            return self.p.guest.files.open("/dev/null", 0)
+        except OSError:
+            reader, writer = make_pipe(self.p.guest.clock.now)
+            writer.close()
+            return reader
+
+    def add_job(self, processes: list[Process]) -> Job:
+        """Remember processes in the background."""
+        state = self.state
+        for job in [job for job in state.jobs if job.is_done and job.is_reported]:
+            state.jobs.remove(job)
+        number = max((job.number for job in state.jobs), default=0) + 1
+        job = Job(number, processes)
+        state.jobs.append(job)
+        state.background_pid = processes[-1].pid
+        return job
+
+
+def _runner(command: Command) -> Callable[[ShellProcess], Steps]:
+    return lambda shell: shell.execute(command, is_last=True)
+
+
+def to_status(how: Exit) -> int:
+    """Make ``$?`` of how a process ended."""
+    return how.code if how.signal is None else 128 + how.signal

@@ -1,0 +1,350 @@
+"""From words to arguments: expansion, field splitting and file names.
+
+A word becomes pieces, each quoted, literal or expanded: only expanded ones are split into fields, only
+quoted ones are safe from being patterns.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from qgasim.guest.files.nodes import encode_name
+from qgasim.guest.processes.process import Process, Waiting
+from qgasim.userland.shell import patterns
+from qgasim.userland.shell.arithmetic import BadArithmetic, evaluate
+from qgasim.userland.shell.state import ShellError, State
+from qgasim.userland.shell.syntax import (
+    Arithmetic,
+    Parameter,
+    Sequence,
+    Substitution,
+    Text,
+    Word,
+)
+
+__all__ = ["Expander", "Host"]
+
+WHITE: Final = " \t\n"
+#: More than any command line can hold.
+MAX_LENGTH: Final = 16 << 20
+MAX_WORDS: Final = 1 << 17
+
+
+class Kind(Enum):
+    """What may happen to a piece of an expanded word."""
+
+    QUOTED = 0
+    LITERAL = 1
+    EXPANDED = 2
+    #: The border between two positional parameters.
+    BREAK = 3
+
+
+class Piece(Struct, frozen=True):
+    """A part of an expanded word."""
+
+    text: str
+    kind: Kind
+
+
+class Host(Protocol):
+    """The shell for which words are expanded."""
+
+    p: Process
+    state: State
+
+    def substitute(self, body: Sequence) -> Waiting[str]:
+        """Give what *body* writes, without the newlines at its end."""
+        ...
+
+
+class Expander:
+    """Expands words for a shell."""
+
+    def __init__(self, shell: Host) -> None:
+        self.shell = shell
+
+    def expand_words(self, words: Iterable[Word]) -> Waiting[list[str]]:
+        """Expand to arguments."""
+        fields: list[str] = []
+        for word in words:
+            if len(word) == 1 and isinstance(word[0], Text):
+                text = word[0]
+                if text.is_quoted or not set(text.text) & set("*?[~"):
+                    fields.append(text.text)
+                    continue
+            pieces = yield from self._expand(word, tilde="word")
+            for field in self._split(pieces):
+                fields += self._find_files(field)
+            if len(fields) > MAX_WORDS:
+                raise ShellError("out of memory", 1)
+            yield from self.shell.p.toil(len(pieces))
+        return fields
+
+    def expand_string(self, word: Word, *, is_assignment: bool = False) -> Waiting[str]:
+        """Expand to one text, without splitting or file names."""
+        pieces = yield from self._expand(word, tilde="assignment" if is_assignment else "word")
+        return self._join(pieces)
+
+    def expand_pattern(self, word: Word) -> Waiting[str]:
+        """Expand to a pattern, in which what was quoted is escaped."""
+        pieces = yield from self._expand(word, tilde="word")
+        return _to_pattern(pieces)
+
+    def _join(self, pieces: list[Piece]) -> str:
+        text = "".join(" " if piece.kind is Kind.BREAK else piece.text for piece in pieces)
+        if len(text) > MAX_LENGTH:
+            raise ShellError("out of memory", 1)
+        return text
+
+    def _expand(self, word: Word, *, tilde: str = "") -> Waiting[list[Piece]]:
+        pieces: list[Piece] = []
+        for index, part in enumerate(word):
+            if isinstance(part, Text):
+                text = part.text
+                if not part.is_quoted and tilde and "~" in text:
+                    is_last = index == len(word) - 1
+                    pieces += self._expand_tildes(text, tilde, is_first=not index, is_last=is_last)
+                else:
+                    pieces.append(Piece(text, Kind.QUOTED if part.is_quoted else Kind.LITERAL))
+            elif isinstance(part, Substitution):
+                text = yield from self.shell.substitute(part.body)
+                pieces.append(Piece(text, _kind(is_quoted=part.is_quoted)))
+            elif isinstance(part, Arithmetic):
+                text = str((yield from self._calculate(part.word)))
+                pieces.append(Piece(text, _kind(is_quoted=part.is_quoted)))
+            else:
+                pieces += yield from self._expand_parameter(part)
+        return pieces
+
+    def _calculate(self, word: Word) -> Waiting[int]:
+        text = yield from self.expand_string(word)
+        return self.evaluate(text)
+
+    def evaluate(self, text: str) -> int:
+        """Work out an arithmetic expression."""
+        state = self.shell.state
+        try:
+            return evaluate(text, self._get_number, state.set)
+        except BadArithmetic as error:
+            raise ShellError(str(error)) from None
+
+    def _get_number(self, name: str) -> str | None:
+        return self.get_parameter(name)
+
+    def _expand_tildes(
+        self, text: str, tilde: str, *, is_first: bool, is_last: bool
+    ) -> list[Piece]:
+        parts = text.split(":") if tilde == "assignment" else [text]
+        done: list[Piece] = []
+        for index, part in enumerate(parts):
+            if index:
+                done.append(Piece(":", Kind.LITERAL))
+            home = None
+            name, slash, rest = part[1:].partition("/")
+            is_whole = slash or index < len(parts) - 1 or is_last
+            if part.startswith("~") and is_whole and (index or is_first):
+                home = self._find_home(name)
+            if home is None:
+                done.append(Piece(part, Kind.LITERAL))
+            else:
+                done.append(Piece(home, Kind.QUOTED))
+                done.append(Piece(slash + rest, Kind.LITERAL))
+        return done
+
+    def _find_home(self, name: str) -> str | None:
+        if not name:
+            return self.shell.state.get("HOME")
+        files = self.shell.p.guest.files
+        try:
+            text = files.read("/etc/passwd").decode("utf-8", "surrogateescape")
+        except OSError:
+            return None
+        for line in text.splitlines():
+            fields = line.split(":")
+            if fields[0] == name and len(fields) > 5:
+                return fields[5]
+        return None
+
+    def get_parameter(self, name: str) -> str | None:
+        """Give the value of a variable or special parameter other than ``@`` and ``*``."""
+        state = self.shell.state
+        if name.isdigit():
+            number = int(name[:9])
+            if number == 0:
+                return state.name
+            return state.arguments[number - 1] if number <= len(state.arguments) else None
+        match name:
+            case "?":
+                return str(state.status)
+            case "#":
+                return str(len(state.arguments))
+            case "$":
+                return str(state.main_pid)
+            case "!":
+                return None if state.background_pid is None else str(state.background_pid)
+            case "-":
+                return state.flags()
+            case "RANDOM" if name not in state.variables:
+                return str(self.shell.p.guest.random.randrange(32768))
+            case _:
+                return state.get(name)
+
+    def _expand_parameter(self, part: Parameter) -> Waiting[list[Piece]]:
+        state = self.shell.state
+        kind = _kind(is_quoted=part.is_quoted)
+        values: list[str] | None = None
+        value: str | None
+        if part.name in ("@", "*"):
+            values = state.arguments
+            value = " ".join(values) if values else None
+        else:
+            value = self.get_parameter(part.name)
+        operator = part.operator
+        if operator and operator[-1] in "-=?+":
+            is_missing = value is None or (operator[0] == ":" and not value)
+            if operator[-1] == "+":
+                if is_missing:
+                    return [Piece("", kind)]
+                return (yield from self._expand_default(part))
+            if is_missing:
+                return (yield from self._expand_missing(part))
+        elif value is None and values is None and "u" in state.options:
+            raise ShellError(f"{part.name}: parameter not set")
+        if operator == "length":
+            return [Piece(str(len(encode_name(value or ""))), kind)]
+        if operator and operator[-1] not in "-=?":
+            value = yield from self._modify(part, value or "")
+            return [Piece(value, kind)]
+        if values is None:
+            # A missing one in double quotes is an empty argument.
+            return [Piece(value or "", kind)]
+        if part.name == "*" and part.is_quoted:
+            separator = self._separator()
+            return [Piece(separator.join(values), kind)]
+        pieces: list[Piece] = []
+        for text in values:
+            if pieces:
+                pieces.append(Piece("", Kind.BREAK))
+            pieces.append(Piece(text, kind))
+        return pieces
+
+    def _separator(self) -> str:
+        separators = self.shell.state.get("IFS")
+        return " " if separators is None else separators[:1]
+
+    def _expand_default(self, part: Parameter) -> Waiting[list[Piece]]:
+        pieces = yield from self._expand(part.word, tilde="" if part.is_quoted else "word")
+        if part.is_quoted:
+            return pieces or [Piece("", Kind.QUOTED)]
+        return [
+            Piece(piece.text, Kind.EXPANDED) if piece.kind is Kind.LITERAL else piece
+            for piece in pieces
+        ]
+
+    def _expand_missing(self, part: Parameter) -> Waiting[list[Piece]]:
+        state = self.shell.state
+        if part.operator[-1] == "-":
+            return (yield from self._expand_default(part))
+        if part.operator[-1] == "?":
+            message = yield from self.expand_string(part.word)
+            if not message:
+                is_strict = part.operator[0] == ":"
+                message = "parameter not set or null" if is_strict else "parameter not set"
+            raise ShellError(f"{part.name}: {message}")
+        if not (part.name[0].isalpha() or part.name[0] == "_"):
+            raise ShellError(f"{part.name}: bad variable name")
+        value = yield from self.expand_string(part.word)
+        state.set(part.name, value)
+        return [Piece(value, _kind(is_quoted=part.is_quoted))]
+
+    def _modify(self, part: Parameter, value: str) -> Waiting[str]:
+        operator = part.operator
+        if operator == ":":
+            return (yield from self._cut(part, value))
+        pattern = yield from self.expand_pattern(part.word)
+        if operator in ("#", "##"):
+            length = patterns.match_prefix(pattern, value, is_longest=operator == "##")
+            return value[length:] if length > 0 else value
+        if operator in ("%", "%%"):
+            length = patterns.match_suffix(pattern, value, is_longest=operator == "%%")
+            return value[: len(value) - length] if length > 0 else value
+        replacement = yield from self.expand_string(part.other or ())
+        return patterns.replace(pattern, replacement, value, is_global=operator == "//")
+
+    def _cut(self, part: Parameter, value: str) -> Waiting[str]:
+        start = yield from self._calculate(part.word)
+        if start < 0:
+            start = max(start + len(value), 0)
+        if part.other is None:
+            return value[start:]
+        length = yield from self._calculate(part.other)
+        if length < 0:
+            end = len(value) + length
+            return value[start:end] if end > start else value[start:]
+        return value[start : start + length]
+
+    def _split(self, pieces: list[Piece]) -> list[list[Piece]]:
+        """Split into fields by IFS."""
+        separators = self.shell.state.get("IFS")
+        if separators is None:
+            separators = WHITE
+        fields: list[list[Piece]] = []
+        field: list[Piece] | None = None
+        # Whether blanks ended the last field: then one other separator still belongs to that end.
+        is_open = False
+        for piece in pieces:
+            if piece.kind is Kind.BREAK:
+                if field is not None:
+                    fields.append(field)
+                field, is_open = None, False
+                continue
+            if piece.kind is not Kind.EXPANDED:
+                if piece.text or piece.kind is Kind.QUOTED:
+                    field = [*(field or []), piece]
+                    is_open = False
+                continue
+            start = 0
+            for at, char in enumerate(piece.text):
+                if char not in separators:
+                    continue
+                if at > start:
+                    field = [*(field or []), Piece(piece.text[start:at], Kind.EXPANDED)]
+                    is_open = False
+                start = at + 1
+                if char in WHITE:
+                    if field is not None:
+                        fields.append(field)
+                        field, is_open = None, True
+                elif field is None and is_open:
+                    is_open = False
+                else:
+                    fields.append(field or [])
+                    field, is_open = None, False
+            if start < len(piece.text):
+                field = [*(field or []), Piece(piece.text[start:], Kind.EXPANDED)]
+                is_open = False
+        if field is not None:
+            fields.append(field)
+        return fields
+
+    def _find_files(self, field: list[Piece]) -> list[str]:
+        text = self._join(field)
+        if "f" not in self.shell.state.options and set(text) & set("*?["):
+            pattern = _to_pattern(field)
+            if patterns.is_pattern(pattern):
+                found = patterns.find_files(self.shell.p.guest.files, pattern, self.shell.p.cwd)
+                return found or [text]
+        return [text]
+
+
+def _kind(*, is_quoted: bool) -> Kind:
+    return Kind.QUOTED if is_quoted else Kind.EXPANDED
+
+
+def _to_pattern(pieces: list[Piece]) -> str:
+    return "".join(
+        patterns.escape(piece.text) if piece.kind is Kind.QUOTED else piece.text for piece in pieces
+    )

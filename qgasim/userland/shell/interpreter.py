@@ -1,0 +1,333 @@
+"""The shell as it runs: compound commands, traps, and the end of the process."""
+
+import signal
+from collections.abc import Callable
+from functools import partial
+
+from qgasim.guest.files.nodes import decode_name, encode_name
+from qgasim.guest.processes.process import Killed, Process, Steps, Waiting
+from qgasim.userland.shell import patterns
+from qgasim.userland.shell.children import ShellProcess
+from qgasim.userland.shell.parser import BadSyntax, Parser
+from qgasim.userland.shell.redirection import RedirectionFailed
+from qgasim.userland.shell.registry import BUILTINS
+from qgasim.userland.shell.simple import SimpleCommands
+from qgasim.userland.shell.state import (
+    BreakOut,
+    LeaveShell,
+    Replaced,
+    ReturnBack,
+    ShellError,
+    State,
+)
+from qgasim.userland.shell.syntax import (
+    AndOr,
+    Case,
+    Command,
+    For,
+    Function,
+    Group,
+    If,
+    Item,
+    Loop,
+    Pipeline,
+    Redirected,
+    Sequence,
+    Simple,
+    Subshell,
+)
+
+__all__ = ["Shell"]
+
+
+class Shell(SimpleCommands):
+    """A shell: `ShellProcess` and `SimpleCommands` with all kinds of commands."""
+
+    def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
+        """Give what the shell does itself for the command *name*."""
+        found = BUILTINS.get(name)
+        return None if found is None else partial(found, self)
+
+    def make_program(
+        self, state: State, body: Callable[[ShellProcess], Steps]
+    ) -> Callable[[Process], Steps]:
+        """Make the program of a subshell with *state* that runs *body*."""
+
+        def program(p: Process) -> Steps:
+            shell = Shell(p, state)
+            return (yield from shell.run(lambda: body(shell)))
+
+        return program
+
+    def run(self, body: Callable[[], Steps]) -> Steps:
+        """Run *body* and what belongs to the end of the shell."""
+        try:
+            status = yield from self._finish(body)
+        except Replaced as replaced:
+            steps = replaced.steps
+        except RecursionError:
+            # The real shell uses up its stack.
+            raise Killed(int(signal.SIGSEGV)) from None
+        else:
+            return status
+        return (yield from steps)
+
+    def _finish(self, body: Callable[[], Steps]) -> Steps:
+        status = yield from self._guard(body)
+        action = self.state.traps.pop(0, "")
+        if action:
+            self.state.status = status
+            try:
+                yield from self.run_text(action, self.state.line)
+            except LeaveShell as leave:
+                return leave.status
+            except (ShellError, BadSyntax) as error:
+                yield from self.complain(error)
+        return status
+
+    def _guard(self, body: Callable[[], Steps]) -> Steps:
+        try:
+            return (yield from body())
+        except (LeaveShell, ReturnBack) as leave:
+            return leave.status
+        except BreakOut:
+            return 0
+        except ShellError as error:
+            yield from self.complain(error)
+            return error.status
+        except BadSyntax as error:
+            yield from self.complain(error)
+            return 2
+
+    def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
+        """Run all commands of *text*; *is_last* says that the shell ends with them."""
+        parser = Parser(text, line, self.state.aliases)
+        status = 0
+        while (command := parser.parse_command()) is not None:
+            if command.items:
+                ends = is_last and parser.is_finished
+                status = yield from self.execute(command, is_last=ends)
+        return status
+
+    def run_input(self) -> Steps:
+        """Run the commands on the standard input as they come."""
+        raw, line, status = b"", 1, 0
+        is_end = False
+        while True:
+            parser = Parser(decode_name(raw), line, self.state.aliases)
+            command: Sequence | None = None
+            try:
+                command = parser.parse_command()
+            except BadSyntax:
+                if is_end or not parser.has_seen_end:
+                    raise
+            if parser.has_seen_end and not is_end:
+                try:
+                    more = yield from self.p.read(0)
+                except OSError:
+                    more = b""
+                raw += more
+                is_end = not more
+                continue
+            if command is None:
+                return status
+            raw = encode_name(parser.text[parser.at :])
+            line = parser.line
+            if command.items:
+                status = yield from self.execute(command)
+
+    def execute(self, node: Command, *, is_last: bool = False) -> Steps:
+        """Run a command; with *is_last* the process may become the program that it runs."""
+        state = self.state
+        if "n" in state.options:
+            return 0
+        status = 0
+        match node:
+            case Simple():
+                status = yield from self.run_simple(node, is_last=is_last)
+            case Sequence():
+                status = yield from self._run_sequence(node, is_last=is_last)
+            case Group():
+                status = yield from self._run_sequence(node.body, is_last=is_last)
+            case AndOr():
+                status = yield from self._test(node.left)
+                if (status == 0) == (node.operator == "&&"):
+                    status = yield from self.execute(node.right, is_last=is_last)
+            case Pipeline():
+                status = yield from self._run_pipeline(node)
+            case If():
+                status = yield from self._run_if(node, is_last=is_last)
+            case Loop():
+                status = yield from self._run_loop(node)
+            case For():
+                status = yield from self._run_for(node)
+            case Case():
+                status = yield from self._run_case(node, is_last=is_last)
+            case Subshell():
+                status = yield from self._run_subshell(node, is_last=is_last)
+            case Function():
+                state.functions[node.name] = node
+            case Redirected():
+                status = yield from self._run_redirected(node)
+        state.status = status
+        if self.pending:
+            yield from self.run_traps()
+        can_fail = isinstance(node, Simple | Subshell | Redirected) or (
+            isinstance(node, Pipeline) and not node.is_negated
+        )
+        if status and "e" in state.options and not state.conditions and can_fail:
+            raise LeaveShell(status)
+        return status
+
+    def run_traps(self) -> Waiting[None]:
+        """Run the traps of the signals that came."""
+        state = self.state
+        while self.pending:
+            action = state.traps.get(self.pending.pop(0))
+            if action:
+                status = state.status
+                yield from self.run_text(action, state.line)
+                state.status = status
+
+    def _test(self, node: Command) -> Steps:
+        """Run a condition: its failure does not end the shell."""
+        self.state.conditions += 1
+        try:
+            return (yield from self.execute(node))
+        finally:
+            self.state.conditions -= 1
+
+    def _run_sequence(self, node: Sequence, *, is_last: bool) -> Steps:
+        status = self.state.status if not node.items else 0
+        for item in node.items:
+            if item.is_background:
+                self._start_background(item)
+                self.state.status = status = 0
+            else:
+                ends = is_last and item is node.items[-1]
+                status = yield from self.execute(item.command, is_last=ends)
+        return status
+
+    def _run_if(self, node: If, *, is_last: bool) -> Steps:
+        while True:
+            if (yield from self._test(node.condition)) == 0:
+                return (yield from self.execute(node.then, is_last=is_last))
+            if node.otherwise is None:
+                return 0
+            if isinstance(node.otherwise, Sequence):
+                return (yield from self.execute(node.otherwise, is_last=is_last))
+            node = node.otherwise
+
+    def _run_loop(self, node: Loop) -> Steps:
+        status = 0
+        self.state.loops += 1
+        try:
+            while True:
+                try:
+                    condition = yield from self._test(node.condition)
+                    if (condition == 0) == node.is_until:
+                        return status
+                    status = yield from self.execute(node.body)
+                except BreakOut as out:
+                    status = 0
+                    if self._leaves(out):
+                        return status
+        finally:
+            self.state.loops -= 1
+
+    def _run_for(self, node: For) -> Steps:
+        state = self.state
+        state.line = node.line
+        words = list(state.arguments)
+        if node.words is not None:
+            words = yield from self.expander.expand_words(node.words)
+        status = 0
+        state.loops += 1
+        try:
+            for word in words:
+                state.set(node.name, word)
+                try:
+                    status = yield from self.execute(node.body)
+                except BreakOut as out:
+                    status = 0
+                    if self._leaves(out):
+                        return status
+        finally:
+            state.loops -= 1
+        return status
+
+    @staticmethod
+    def _leaves(out: BreakOut) -> bool:
+        """Whether the loop ends; passes on what is meant for an outer one."""
+        if out.count > 1:
+            raise BreakOut(out.count - 1, goes_on=out.goes_on)
+        return not out.goes_on
+
+    def _run_case(self, node: Case, *, is_last: bool) -> Steps:
+        self.state.line = node.line
+        text = yield from self.expander.expand_string(node.word)
+        for item in node.items:
+            for word in item.patterns:
+                pattern = yield from self.expander.expand_pattern(word)
+                if patterns.matches(pattern, text):
+                    if item.body is None:
+                        return 0
+                    return (yield from self.execute(item.body, is_last=is_last))
+        return 0
+
+    def _run_pipeline(self, node: Pipeline) -> Steps:
+        if node.is_negated and len(node.commands) == 1:
+            return int(not (yield from self._test(node.commands[0])))
+        children = self.start_pipeline(node.commands, is_background=False)
+        statuses: list[int] = []
+        for child in children:
+            is_quiet = child is not children[-1]
+            statuses.append((yield from self.wait_for(child, is_quiet=is_quiet)))
+        status = statuses[-1]
+        if "2" in self.state.options:
+            status = next((s for s in reversed(statuses) if s), 0)
+        return int(not status) if node.is_negated else status
+
+    def _start_background(self, item: Item) -> None:
+        command = item.command
+        is_plain = isinstance(command, Pipeline) and not command.is_negated
+        commands = command.commands if isinstance(command, Pipeline) and is_plain else [command]
+        self.add_job(self.start_pipeline(commands, is_background=True))
+
+    def _run_subshell(self, node: Subshell, *, is_last: bool) -> Steps:
+        if is_last and not any(self.state.traps.values()):
+            raise LeaveShell((yield from self.execute(node.body, is_last=True)))
+        child = self.fork(lambda shell: shell.execute(node.body, is_last=True), self.p.files)
+        return (yield from self.wait_for(child))
+
+    def _run_redirected(self, node: Redirected) -> Steps:
+        self.state.line = node.line
+        if isinstance(node.command, Subshell):
+            # The redirection is the subshell's own business, and so is its failure.
+            child = self.fork(_inner(node), self.p.files)
+            return (yield from self.wait_for(child))
+        try:
+            saved = yield from self.redirector.apply(node.redirections)
+        except RedirectionFailed as error:
+            yield from self.complain(error)
+            return error.status
+        try:
+            return (yield from self.execute(node.command))
+        except Replaced:
+            self.redirector.keep(saved)
+            saved = {}
+            raise
+        finally:
+            self.redirector.undo(saved)
+
+
+def _inner(node: Redirected) -> Callable[[ShellProcess], Steps]:
+    def run(shell: ShellProcess) -> Steps:
+        assert isinstance(node.command, Subshell)
+        try:
+            yield from shell.redirector.apply(node.redirections)
+        except RedirectionFailed as error:
+            raise ShellError(str(error)) from None
+        return (yield from shell.execute(node.command.body, is_last=True))
+
+    return run

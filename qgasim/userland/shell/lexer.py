@@ -1,0 +1,321 @@
+"""Words: quotes, ``$`` and backquotes in the text of a script.
+
+The messages are those of BusyBox's ash (shell/ash.c).
+"""
+
+import re
+from abc import ABC, abstractmethod
+from typing import Final
+
+from qgasim.errors import GuestError
+from qgasim.guest.files.nodes import decode_name
+from qgasim.userland.shell.syntax import (
+    Arithmetic,
+    Parameter,
+    Part,
+    Sequence,
+    Substitution,
+    Text,
+    Word,
+)
+from qgasim.userland.shell.words import expand_escapes
+
+__all__ = ["BadSyntax", "Scanner"]
+
+BLANK: Final = re.compile(r"(?:[ \t]|\\\n)*(?:#[^\n]*)?")
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: More parentheses in arithmetic would mean a script that runs wild.
+MAX_DEPTH: Final = 200
+DIGITS: Final = re.compile(r"[0-9]+")
+PLAIN: Final = re.compile(r"""[^\s\\'"$`|&;<>()]+""")
+PLAIN_QUOTED: Final = re.compile(r'[^\\"$`]+')
+PLAIN_BRACED: Final = re.compile(r"""[^\\'"$`}/:]+""")
+PLAIN_ARITHMETIC: Final = re.compile(r"""[^\\"$`()]+""")
+OPERATOR: Final = re.compile(r":?[-=?+]|##?|%%?|//?|:")
+SPECIAL: Final = "@*#?-$!"
+
+
+class BadSyntax(GuestError):
+    """The script cannot be parsed; *line* is where that showed."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class Scanner(ABC):
+    """A position in the text of a script, and words read from there on."""
+
+    def __init__(self, text: str, line: int = 0) -> None:
+        self.text = text
+        self.at = 0
+        self._line = line
+        self._line_at = 0
+        #: Whether the end of the text was looked at: with more text the result may differ.
+        self.has_seen_end = False
+
+    @property
+    def line(self) -> int:
+        """The number of the line at the position."""
+        self._line += self.text.count("\n", self._line_at, self.at)
+        self._line_at = self.at
+        return self._line
+
+    def fail(self, message: str) -> BadSyntax:
+        """Make the error for the place where we are."""
+        return BadSyntax(f"syntax error: {message}", self.line)
+
+    def peek(self, count: int = 1) -> str:
+        """Give the next characters, fewer at the end."""
+        if self.at + count > len(self.text):
+            self.has_seen_end = True
+        return self.text[self.at : self.at + count]
+
+    def accept(self, what: str) -> bool:
+        """Step over *what* if it is next."""
+        if self.peek(len(what)) == what:
+            self.at += len(what)
+            return True
+        return False
+
+    def skip_blanks(self) -> None:
+        """Step over blanks, joined lines and a comment."""
+        match = BLANK.match(self.text, self.at)
+        assert match is not None
+        self.at = match.end()
+        if self.at == len(self.text):
+            self.has_seen_end = True
+
+    @abstractmethod
+    def parse_substitution(self) -> Sequence:
+        """Parse commands up to ``)`` and step over it."""
+
+    @abstractmethod
+    def parse_text(self, text: str) -> Sequence:
+        """Parse all of another text."""
+
+    def read_word(self) -> Word:
+        """Read a word; empty if there is none here."""
+        parts: list[Part] = []
+        while True:
+            self._take(PLAIN, parts)
+            char = self.peek()
+            if char == "\\":
+                self._read_escape(parts)
+            elif char and char in "'\"$`":
+                self._read_special(parts)
+            else:
+                return tuple(parts)
+
+    def _take(self, plain: re.Pattern[str], parts: list[Part], *, is_quoted: bool = False) -> None:
+        match = plain.match(self.text, self.at)
+        if match is not None:
+            self.at = match.end()
+            parts.append(Text(match[0], is_quoted))
+
+    def _read_escape(self, parts: list[Part]) -> None:
+        pair = self.peek(2)
+        self.at += len(pair)
+        if len(pair) < 2:
+            parts.append(Text("\\", is_quoted=True))
+        elif pair[1] != "\n":
+            parts.append(Text(pair[1], is_quoted=True))
+
+    def _read_special(self, parts: list[Part]) -> None:
+        """Read quotes or an expansion outside of double quotes."""
+        char = self.peek()
+        if char == "'":
+            parts.append(self._read_single_quoted())
+        elif char == '"':
+            self._read_double_quoted(parts)
+        else:
+            self._read_expansion(parts, is_quoted=False)
+
+    def _read_single_quoted(self) -> Text:
+        end = self.text.find("'", self.at + 1)
+        if end < 0:
+            self.at = len(self.text)
+            self.has_seen_end = True
+            raise self.fail("unterminated quoted string")
+        text = self.text[self.at + 1 : end]
+        self.at = end + 1
+        return Text(text, is_quoted=True)
+
+    def _read_double_quoted(self, parts: list[Part]) -> None:
+        self.at += 1
+        before = len(parts)
+        while True:
+            self._take(PLAIN_QUOTED, parts, is_quoted=True)
+            char = self.peek()
+            if char == '"':
+                self.at += 1
+                if len(parts) == before:
+                    parts.append(Text("", is_quoted=True))
+                return
+            if not char:
+                raise self.fail("unterminated quoted string")
+            if char == "\\":
+                self._read_quoted_escape(parts, '$`"\\')
+            else:
+                self._read_expansion(parts, is_quoted=True)
+
+    def _read_quoted_escape(self, parts: list[Part], special: str) -> None:
+        pair = self.peek(2)
+        self.at += len(pair)
+        if pair[1:] == "\n":
+            return
+        parts.append(Text(pair[1:] if pair[1:] and pair[1] in special else pair, is_quoted=True))
+
+    def _read_expansion(self, parts: list[Part], *, is_quoted: bool) -> None:
+        """Read what ``$`` or a backquote begins."""
+        if self.peek() == "`":
+            parts.append(Substitution(self._read_backquoted(is_quoted=is_quoted), is_quoted))
+            return
+        self.at += 1
+        if self.accept("(("):
+            parts.append(Arithmetic(self._read_arithmetic(), is_quoted))
+        elif self.accept("("):
+            parts.append(Substitution(self.parse_substitution(), is_quoted))
+        elif self.accept("{"):
+            parts.append(self._read_braced(is_quoted=is_quoted))
+        elif not is_quoted and self.peek() == "'":
+            parts.append(self._read_dollar_quoted())
+        elif name := self._read_name(is_braced=False):
+            parts.append(Parameter(name, is_quoted))
+        else:
+            parts.append(Text("$", is_quoted))
+
+    def _read_name(self, *, is_braced: bool) -> str:
+        match = NAME.match(self.text, self.at)
+        if match is None and is_braced:
+            match = DIGITS.match(self.text, self.at)
+        char = self.peek()
+        if match is not None:
+            self.at = match.end()
+            self.peek()
+            return match[0]
+        if char and (char in SPECIAL or char in "0123456789"):
+            self.at += 1
+            return char
+        return ""
+
+    def _read_dollar_quoted(self) -> Text:
+        self.at += 1
+        start = self.at
+        while (char := self.peek()) != "'":
+            if not char:
+                raise self.fail("unterminated quoted string")
+            self.at += 2 if char == "\\" else 1
+        raw = self.text[start : self.at].replace("\\'", "'").replace('\\"', '"')
+        self.at += 1
+        return Text(decode_name(expand_escapes(raw)[0].split(b"\0")[0]), is_quoted=True)
+
+    def _read_backquoted(self, *, is_quoted: bool) -> Sequence:
+        self.at += 1
+        special = '$`\\"' if is_quoted else "$`\\"
+        out: list[str] = []
+        while (char := self.peek()) != "`":
+            if not char:
+                raise self.fail("EOF in backquote substitution")
+            self.at += 1
+            if char == "\\":
+                following = self.peek()
+                self.at += len(following)
+                if following == "\n":
+                    continue
+                char = following if following and following in special else char + following
+            out.append(char)
+        self.at += 1
+        return self.parse_text("".join(out))
+
+    def _read_arithmetic(self) -> Word:
+        parts: list[Part] = []
+        depth = 0
+        while True:
+            self._take(PLAIN_ARITHMETIC, parts, is_quoted=True)
+            char = self.peek()
+            if not char:
+                raise self.fail("missing '))'")
+            if char == ")" and depth == 0:
+                if not self.accept("))"):
+                    raise self.fail("missing '))'")
+                return tuple(parts)
+            if char in "()":
+                depth += 1 if char == "(" else -1
+                if depth > MAX_DEPTH:
+                    raise self.fail("missing '))'")
+                parts.append(Text(char, is_quoted=True))
+                self.at += 1
+            elif char == '"':
+                self.at += 1
+            elif char == "\\":
+                self._read_quoted_escape(parts, '$`"\\')
+            else:
+                self._read_expansion(parts, is_quoted=True)
+
+    def _read_braced(self, *, is_quoted: bool) -> Parameter:
+        if self.peek() == "#" and self.peek(2) != "#}":
+            start = self.at
+            self.at += 1
+            name = self._read_name(is_braced=True)
+            if name and self.accept("}"):
+                return Parameter(name, is_quoted, "length")
+            if not self.peek():
+                raise self.fail("missing '}'")
+            self.at = start
+        name = self._read_name(is_braced=True)
+        if not name and self.peek():
+            raise self.fail("bad substitution")
+        if self.accept("}"):
+            return Parameter(name, is_quoted)
+        if not self.peek():
+            raise self.fail("missing '}'")
+        match = OPERATOR.match(self.text, self.at)
+        if match is None:
+            raise self.fail("bad substitution")
+        operator = match[0]
+        self.at = match.end()
+        if operator == ":" and self.peek() == "}":
+            raise self.fail("missing '}'")
+        stop = operator[0] if operator in ("/", "//", ":") else ""
+        word = self._read_braced_word(stop, operator, is_quoted=is_quoted)
+        other: Word | None = None
+        if stop and self.accept(stop):
+            other = self._read_braced_word("", operator, is_quoted=is_quoted)
+        self.at += 1
+        return Parameter(name, is_quoted, operator, word, other)
+
+    def _read_braced_word(self, stop: str, operator: str, *, is_quoted: bool) -> Word:
+        """Read up to *stop* or ``}``, not over it."""
+        parts: list[Part] = []
+        # In double quotes a single quote only quotes a pattern.
+        is_pattern = operator[0] in "#%/"
+        is_open = False
+        while True:
+            quoted = (is_quoted and not is_pattern) or is_open
+            self._take(PLAIN_BRACED, parts, is_quoted=quoted)
+            char = self.peek()
+            if not char:
+                message = "unterminated quoted string" if is_open else "missing '}'"
+                raise self.fail(message)
+            if not is_open and char in ("}", stop):
+                return tuple(parts)
+            if char in "}/:":
+                self.at += 1
+                parts.append(Text(char, quoted))
+            elif char == '"' and (is_quoted or is_open):
+                self.at += 1
+                is_open = not is_open
+                parts.append(Text("", is_quoted=True))
+            elif char == "'" and quoted:
+                self.at += 1
+                parts.append(Text(char, quoted))
+            elif char == "\\":
+                if quoted:
+                    self._read_quoted_escape(parts, '$`"\\}')
+                else:
+                    self._read_escape(parts)
+            elif char in "$`":
+                self._read_expansion(parts, is_quoted=is_quoted or is_open)
+            else:
+                self._read_special(parts)

@@ -1,0 +1,362 @@
+"""The grammar of the shell, one complete command at a time, as ash reads it."""
+
+import re
+from typing import Final
+
+from qgasim.userland.shell.lexer import NAME, BadSyntax
+from qgasim.userland.shell.syntax import (
+    AndOr,
+    Assignment,
+    Case,
+    CaseItem,
+    Command,
+    For,
+    Function,
+    Group,
+    If,
+    Item,
+    Loop,
+    Pipeline,
+    Redirected,
+    Redirection,
+    Sequence,
+    Simple,
+    Subshell,
+    Text,
+    Word,
+)
+from qgasim.userland.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, Token, Tokens
+
+__all__ = ["KEYWORDS", "BadSyntax", "Parser"]
+
+BLANK: Final = re.compile(r"\s*+\Z")
+ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
+BAD_FUNCTION_NAME: Final = "bad function name"
+
+
+class Parser(Tokens):
+    """Finds commands in a text. With *aliases*, names that begin commands are replaced."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing but blanks is left."""
+        return BLANK.match(self.text, self.at) is not None
+
+    def parse_command(self) -> Sequence | None:
+        """Parse what stands up to the end of a line; None at the end of the text."""
+        self.tokens_left = MAX_TOKENS
+        token = self.look()
+        if token.text == "\n":
+            self.step()
+            return Sequence([])
+        if self.is_end(token):
+            return None
+        items: list[Item] = []
+        while True:
+            items.append(self._parse_item())
+            token = self.look()
+            if self.is_end(token):
+                break
+            if token.text == "\n":
+                self.step()
+                break
+            if items[-1].is_background and token.text not in (";", "&"):
+                continue
+            if token.text != ";":
+                raise self.unexpected()
+            self.step()
+            if self.look().text == "\n":
+                self.step()
+                break
+            if self.is_end(self.look()):
+                break
+        return Sequence(items)
+
+    def parse_substitution(self) -> Sequence:
+        """Parse commands up to ``)`` and step over it."""
+        self.forget_token()
+        if self.skip_newlines().text == ")":
+            self.at = self.look().start + 1
+            self.forget_token()
+            return Sequence([])
+        body = self._parse_list(")")
+        token = self.look()
+        if token.text != ")":
+            raise self.unexpected(")")
+        self.at = token.start + 1
+        self.forget_token()
+        return body
+
+    def parse_text(self, text: str) -> Sequence:
+        """Parse all of another text."""
+        parser = Parser(text, self.line, self.aliases)
+        items: list[Item] = []
+        while (command := parser.parse_command()) is not None:
+            items += command.items
+        return Sequence(items)
+
+    def _parse_list(self, end: str) -> Sequence:
+        """Parse commands up to something that ends a list; *end* is named if they end otherwise."""
+        self.skip_newlines()
+        items = [self._parse_item(end)]
+        while True:
+            token = self.look()
+            if token.text in ("\n", ";"):
+                self.step()
+                token = self.skip_newlines()
+            elif not items[-1].is_background:
+                break
+            if self._ends_list(token):
+                break
+            items.append(self._parse_item(end))
+        return Sequence(items)
+
+    def _ends_list(self, token: Token) -> bool:
+        if token.redirection:
+            return False
+        return (token.literal or "a word") in ENDS if token.word else token.text in ENDS
+
+    def _parse_item(self, end: str = "") -> Item:
+        command = self._parse_and_or(end)
+        if self.look().text == "&":
+            self.step()
+            return Item(command, is_background=True)
+        return Item(command)
+
+    def _parse_and_or(self, end: str) -> Command:
+        left = self._parse_pipeline(end)
+        while (operator := self.look().text) in ("&&", "||"):
+            self.step()
+            self.skip_newlines()
+            left = AndOr(left, operator, self._parse_pipeline(end))
+        return left
+
+    def _parse_pipeline(self, end: str) -> Command:
+        is_negated = self.look().literal == "!"
+        if is_negated:
+            self.step()
+        commands = [self._parse_one(end)]
+        while self.look().text == "|":
+            self.step()
+            self.skip_newlines()
+            commands.append(self._parse_one(end))
+        return Pipeline(commands, is_negated) if is_negated or len(commands) > 1 else commands[0]
+
+    def _parse_one(self, end: str) -> Command:
+        self.replace_alias()
+        token = self.look()
+        line = self.line
+        match token.literal:
+            case "if":
+                command: Command = self._parse_if()
+            case "while" | "until":
+                self.step()
+                condition = self._parse_list("do")
+                command = Loop(condition, self._parse_do(), token.literal == "until")
+            case "for":
+                command = self._parse_for()
+            case "case":
+                command = self._parse_case()
+            case "{":
+                self.step()
+                body = self._parse_list("}")
+                self.expect("}")
+                command = Group(body)
+            case "function":
+                return self._parse_function_keyword()
+            case _:
+                if token.text != "(":
+                    return self._parse_simple(end)
+                if (arithmetic := self._read_arithmetic_command(token)) is not None:
+                    return Simple([], [(Text("let"),), arithmetic], [], line)
+                self.step()
+                body = self._parse_list(")")
+                self.expect(")")
+                command = Subshell(body)
+        redirections: list[Redirection] = []
+        while self.look().redirection:
+            redirections.append(self._parse_redirection())
+        return Redirected(command, redirections, line) if redirections else command
+
+    def _read_arithmetic_command(self, token: Token) -> Word | None:
+        """Read bash's ``((...))``, another word for let; None if these are two subshells.
+
+        dash has it not, and would run what is inside as a command.
+        """
+        if not self.text.startswith("((", token.start):
+            return None
+        self.forget_token()
+        self.at = token.start + 2
+        try:
+            return self._read_arithmetic()
+        except BadSyntax:
+            self.at = token.start
+            return None
+
+    def _parse_do(self) -> Sequence:
+        self.expect("do")
+        body = self._parse_list("done")
+        self.expect("done")
+        return body
+
+    def _parse_if(self) -> If:
+        self.step()
+        condition = self._parse_list("then")
+        self.expect("then")
+        then = self._parse_list("fi")
+        otherwise: Sequence | None = None
+        match self.look().literal:
+            case "elif":
+                return If(condition, then, self._parse_if())
+            case "else":
+                self.step()
+                otherwise = self._parse_list("fi")
+            case _:
+                pass
+        self.expect("fi")
+        return If(condition, then, otherwise)
+
+    def _parse_for(self) -> For:
+        self.step()
+        line = self.line
+        name = self.look().literal
+        if not NAME.fullmatch(name):
+            raise self.fail("bad for loop variable")
+        self.step()
+        words: list[Word] | None = None
+        if self.skip_newlines().literal == "in":
+            self.step()
+            words = []
+            while self.look().word:
+                words.append(self.step().word)
+            if self.look().text not in (";", "\n"):
+                raise self.unexpected()
+            self.step()
+        elif self.look().text == ";":
+            self.step()
+        return For(name, words, self._parse_do(), line)
+
+    def _parse_case(self) -> Case:
+        self.step()
+        line = self.line
+        if not self.look().word:
+            raise self.unexpected("word")
+        word = self.step().word
+        self.expect("in")
+        items: list[CaseItem] = []
+        while self.skip_newlines().literal != "esac":
+            if self.look().text == "(":
+                self.step()
+            patterns: list[Word] = []
+            while True:
+                if not self.look().word:
+                    # ash takes any token for a pattern, and stumbles over the next.
+                    self.step()
+                    raise self.unexpected(")", keywords=False)
+                patterns.append(self.step().word)
+                if self.look().text != "|":
+                    break
+                self.step()
+            if self.look().text != ")":
+                raise self.unexpected(")", keywords=False)
+            self.step()
+            token = self.skip_newlines()
+            is_empty = token.text == ";;" or token.literal == "esac"
+            items.append(CaseItem(patterns, None if is_empty else self._parse_list(";;")))
+            if self.skip_newlines().literal == "esac":
+                break
+            if self.look().text != ";;":
+                raise self.unexpected(";;")
+            self.step()
+        self.step()
+        return Case(word, items, line)
+
+    def _parse_function_keyword(self) -> Function:
+        self.step()
+        name = self.step().literal
+        if not NAME.fullmatch(name):
+            raise self.fail(BAD_FUNCTION_NAME)
+        if self.look().text == "(":
+            self.step()
+            self.expect(")")
+        self.skip_newlines()
+        return Function(name, self._parse_one(""))
+
+    def _parse_redirection(self) -> Redirection:
+        token = self.step()
+        assert token.redirection is not None
+        number, operator = token.redirection
+        line_token = self.look()
+        if not line_token.word:
+            raise self.unexpected()
+        self.step()
+        result = Redirection(number, operator, line_token.word)
+        if operator in ("<<", "<<-"):
+            delimiter, is_quoted = self._to_delimiter(line_token)
+            self.pending.append((result, delimiter, is_quoted, operator == "<<-"))
+            result.target = ()
+        return result
+
+    def _to_delimiter(self, token: Token) -> tuple[str, bool]:
+        texts = [part for part in token.word if isinstance(part, Text)]
+        if len(texts) < len(token.word):
+            # An expansion in a delimiter stands for itself.
+            return self.text[token.start : self.at].strip(), False
+        return "".join(part.text for part in texts), any(part.is_quoted for part in texts)
+
+    def _parse_simple(self, end: str) -> Command:
+        assignments: list[Assignment] = []
+        words: list[Word] = []
+        redirections: list[Redirection] = []
+        line = self.line
+        is_test = False
+        while True:
+            token = self.look()
+            if token.redirection:
+                redirections.append(self._parse_redirection())
+            elif token.word:
+                first = not words and not assignments and not redirections
+                if first and token.literal in KEYWORDS and token.literal != "in":
+                    raise self.unexpected(end if end == ")" else "")
+                assignment = None if words else _to_assignment(token.word)
+                if assignment is not None:
+                    assignments.append(assignment)
+                else:
+                    words.append(token.word)
+                if len(words) == 1 and token.literal == "[[":
+                    is_test = True
+                elif token.literal == "]]":
+                    is_test = False
+                self.step()
+            elif is_test and token.text in ("&&", "||"):
+                self.step()
+                words.append((Text("-a" if token.text == "&&" else "-o"),))
+            elif token.text == "(" and len(words) == 1 and not (assignments or redirections):
+                return self._parse_function(words[0])
+            else:
+                break
+        if not (assignments or words or redirections):
+            raise self.unexpected(end if self.look().text == "" and end else "")
+        return Simple(assignments, words, redirections, line)
+
+    def _parse_function(self, word: Word) -> Function:
+        name = Token("", word).literal
+        self.step()
+        if self.look().text != ")":
+            raise self.unexpected(")", keywords=False)
+        if not NAME.fullmatch(name):
+            raise self.fail(BAD_FUNCTION_NAME)
+        self.step()
+        self.skip_newlines()
+        return Function(name, self._parse_one(""))
+
+
+def _to_assignment(word: Word) -> Assignment | None:
+    first = word[0]
+    if not isinstance(first, Text) or first.is_quoted:
+        return None
+    match = ASSIGNMENT.match(first.text)
+    if match is None:
+        return None
+    rest = first.text[match.end() :]
+    return Assignment(match[1], ((Text(rest), *word[1:]) if rest else word[1:]))

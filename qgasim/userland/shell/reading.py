@@ -1,0 +1,197 @@
+"""Builtins that take input apart: ``read`` and ``getopts``."""
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from qgasim.guest.files.nodes import WouldBlock, decode_name, encode_name
+from qgasim.guest.processes.process import Blocked, Steps, Waiting
+from qgasim.guest.units import SECOND
+from qgasim.userland.shell.builtins import parse_options, to_number
+from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.registry import builtin
+from qgasim.userland.shell.state import ShellError, is_name
+
+__all__: list[str] = []
+
+WHITE: Final = " \t\n"
+MAX_LINE: Final = 16 << 20
+
+
+@builtin("getopts")
+def getopts(shell: Shell, argv: list[str]) -> Steps:
+    """Take the next option off the arguments."""
+    state = shell.state
+    if len(argv) < 3:
+        raise ShellError("usage: getopts optstring var [arg]")
+    known, name = argv[1], argv[2]
+    arguments = argv[3:] or state.arguments
+    text = state.get("OPTIND") or "1"
+    index = int(text) if re.fullmatch("[0-9]{1,9}", text) else 1
+    index, offset = max(index, 1), state.option_offset
+    # Within a word of several letters, OPTIND is already that of the next word.
+    word = arguments[index - 2] if offset and index - 2 < len(arguments) else ""
+    if offset >= len(word):
+        word, offset = arguments[index - 1] if index <= len(arguments) else "", 0
+    if not offset:
+        if not word.startswith("-") or word in ("-", "--"):
+            state.set("OPTIND", str(index + (word == "--")))
+            state.set(name, "?")
+            state.unset("OPTARG")
+            return 1
+        index, offset = index + 1, 1
+    letter = word[offset]
+    offset = offset + 1 if offset + 1 < len(word) else 0
+    at = known.find(letter) if letter != ":" else -1
+    result, value, message = letter, None, ""
+    if at < 0:
+        result, value, message = "?", letter, f"Illegal option -{letter}"
+    elif known[at + 1 : at + 2] == ":":
+        if offset:
+            value, offset = word[offset:], 0
+        elif index <= len(arguments):
+            value, index = arguments[index - 1], index + 1
+        else:
+            result, value, message = "?", letter, f"No arg for -{letter} option"
+            if known.startswith(":"):
+                result = ":"
+    if message and not known.startswith(":"):
+        yield from shell.write_error(message + "\n")
+        value = None
+    if value is None:
+        state.unset("OPTARG")
+    else:
+        state.set("OPTARG", value)
+    state.set("OPTIND", str(index))
+    state.option_offset = offset
+    state.set(name, result)
+    return 0
+
+
+class Line(Struct):
+    """What ``read`` has read: characters, and whether a backslash took their meaning."""
+
+    text: str
+    is_escaped: list[bool]
+    is_complete: bool
+
+
+@builtin("read")
+def read(shell: Shell, argv: list[str]) -> Steps:
+    """Read a line into variables."""
+    state = shell.state
+    options, given = parse_options(argv, "rsp:n:t:u:d:")
+    names = given or ["REPLY"]
+    for name in names:
+        if not is_name(name):
+            yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
+            return 1
+    number = to_number(options["u"]) if "u" in options else 0
+    line = yield from _read_line(shell, options, number)
+    if line is None:
+        return 1
+    if not given:
+        state.set("REPLY", line.text)
+    else:
+        ifs = state.get("IFS")
+        for name, value in zip(
+            names, _split(line, names, WHITE if ifs is None else ifs), strict=True
+        ):
+            state.set(name, value)
+    return 0 if line.is_complete else 1
+
+
+def _read_line(shell: Shell, options: dict[str, str], number: int) -> Waiting[Line | None]:
+    delimiter = encode_name((options.get("d", "\n") or "\0")[0])[:1]
+    limit = to_number(options["n"]) if "n" in options else 0
+    deadline = None
+    if "t" in options:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", options["t"]):
+            raise ShellError(f"read: '{options['t']}': invalid timeout", 1)
+        deadline = shell.p.guest.clock.uptime() + int(float(options["t"]) * SECOND)
+    raw = bytearray()
+    escaped: list[bool] = []
+    is_escape = is_complete = False
+    while True:
+        if limit and len(raw) >= limit:
+            is_complete = True
+            break
+        byte = yield from _read_byte(shell, number, deadline)
+        if byte is None:
+            return None
+        if not byte or len(raw) > MAX_LINE:
+            break
+        if byte == b"\0" and delimiter != b"\0":
+            continue
+        if is_escape:
+            is_escape = False
+            if byte != b"\n":
+                raw += byte
+                escaped.append(True)
+        elif byte == b"\\" and "r" not in options:
+            is_escape = True
+        elif byte == delimiter:
+            is_complete = True
+            break
+        else:
+            raw += byte
+            escaped.append(False)
+    text = decode_name(bytes(raw))
+    marks: list[bool] = []
+    at = 0
+    for char in text:
+        marks.append(escaped[at])
+        at += len(encode_name(char))
+    return Line(text, marks, is_complete)
+
+
+def _read_byte(shell: Shell, number: int, deadline: int | None) -> Waiting[bytes | None]:
+    """Read a byte, nothing at the end; None if that fails or takes too long."""
+    file = shell.p.files.get(number)
+    while file is not None:
+        yield from shell.p.toil(1)
+        try:
+            return file.read(1)
+        except WouldBlock as block:
+            if deadline is not None and shell.p.guest.clock.uptime() >= deadline:
+                return None
+            yield Blocked(until=deadline, is_ready=block.is_ready)
+        except OSError:
+            return None
+    return None
+
+
+def _split(line: Line, names: list[str], separators: str) -> list[str]:
+    text, escaped = line.text, line.is_escaped
+    white = [
+        char in WHITE and char in separators and not e
+        for char, e in zip(text, escaped, strict=True)
+    ]
+    marks = [char in separators and not e for char, e in zip(text, escaped, strict=True)]
+    end = len(text)
+    while end and white[end - 1]:
+        end -= 1
+    values: list[str] = []
+    at = 0
+    while at < end and white[at]:
+        at += 1
+    for _ in names[:-1]:
+        start = at
+        while at < end and not marks[at]:
+            at += 1
+        values.append(text[start:at])
+        while at < end and white[at]:
+            at += 1
+        if at < end and marks[at] and not (at and white[at - 1] and white[at]):
+            at += 1
+        while at < end and white[at]:
+            at += 1
+    # One separator at the end of the last value does not count, if it is the only one.
+    inner = [index for index in range(at, end) if marks[index] and not white[index]]
+    if inner == [end - 1]:
+        end -= 1
+        while end > at and white[end - 1]:
+            end -= 1
+    values.append(text[at:end])
+    return values

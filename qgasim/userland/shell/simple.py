@@ -1,0 +1,245 @@
+"""Simple commands: assignments, functions, builtins and programs."""
+
+import errno
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Final
+
+from qgasim.guest.files.nodes import encode_name
+from qgasim.guest.processes.process import Steps, Waiting
+from qgasim.userland.shell import patterns
+from qgasim.userland.shell.children import ShellProcess, WriteFailed
+from qgasim.userland.shell.parser import BadSyntax
+from qgasim.userland.shell.redirection import RedirectionFailed
+from qgasim.userland.shell.state import (
+    DEFAULT_PATH,
+    LeaveShell,
+    Replaced,
+    ReturnBack,
+    ShellError,
+    Variable,
+)
+from qgasim.userland.shell.syntax import Function, Simple, Text, Word
+
+__all__ = ["SPECIAL", "SimpleCommands"]
+
+SPECIAL_NAMES: Final = ". : break continue eval exec exit export local readonly return set shift source times trap unset"
+#: Builtins whose failure ends a script, and before which assignments last.
+SPECIAL: Final = frozenset(SPECIAL_NAMES.split())
+#: Builtins whose arguments may be assignments: what they assign is not split.
+ASSIGNING: Final = frozenset(("export", "readonly", "local"))
+
+
+class SimpleCommands(ShellProcess):
+    """What a shell does with simple commands."""
+
+    @abstractmethod
+    def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
+        """Give what the shell does itself for the command *name*."""
+
+    def run_simple(self, node: Simple, *, is_last: bool) -> Steps:
+        """Run a simple command: expansions, redirections, assignments, then what it names."""
+        state = self.state
+        state.line = node.line
+        self.substituted = 0
+        argv = yield from self._expand_arguments(node.words)
+        name = argv[0] if argv else ""
+        is_temporary = bool(argv) and name not in SPECIAL
+        before: dict[str, Variable | None] = {}
+        try:
+            for item in node.assignments:
+                value = yield from self.expander.expand_string(item.value, is_assignment=True)
+                if is_temporary:
+                    before.setdefault(item.name, state.variables.get(item.name))
+                state.set(item.name, value, exported=is_temporary)
+            if "x" in state.options:
+                yield from self._trace(node, argv)
+            return (yield from self._run_redirected_simple(node, argv, is_last=is_last))
+        finally:
+            for variable, value_before in before.items():
+                if value_before is None:
+                    state.variables.pop(variable, None)
+                else:
+                    state.variables[variable] = value_before
+
+    def _run_redirected_simple(self, node: Simple, argv: list[str], *, is_last: bool) -> Steps:
+        name = argv[0] if argv else ""
+        try:
+            saved = yield from self.redirector.apply(node.redirections)
+        except RedirectionFailed as error:
+            yield from self.complain(error)
+            if name in SPECIAL:
+                raise LeaveShell(error.status) from None
+            return error.status
+        keeps = name == "exec"
+        try:
+            return (yield from self._dispatch(argv, is_last=is_last))
+        except Replaced:
+            keeps = True
+            raise
+        finally:
+            (self.redirector.keep if keeps else self.redirector.undo)(saved)
+
+    def _dispatch(self, argv: list[str], *, is_last: bool) -> Steps:
+        if not argv:
+            yield from self.spend()
+            return self.substituted
+        name = argv[0]
+        function = self.state.functions.get(name)
+        if function is not None and name not in SPECIAL:
+            yield from self.spend()
+            return (yield from self._call(function, argv))
+        builtin = self.find_builtin(name)
+        if builtin is not None:
+            yield from self.spend()
+            return (yield from self.run_builtin(builtin, argv))
+        return (yield from self.run_program(argv, is_last=is_last))
+
+    def run_builtin(
+        self,
+        builtin: Callable[[list[str]], Steps],
+        argv: list[str],
+        *,
+        is_special: bool | None = None,
+    ) -> Steps:
+        """Run a builtin; what goes wrong in a special one ends the shell."""
+        state = self.state
+        before, state.command = state.command, argv[0]
+        if is_special is None:
+            is_special = argv[0] in SPECIAL
+        try:
+            return (yield from builtin(argv))
+        except WriteFailed as error:
+            yield from self.complain(error)
+            return 1
+        except ShellError as error:
+            yield from self.complain(error)
+            if is_special:
+                raise LeaveShell(error.status) from None
+            return error.status
+        except BadSyntax as error:
+            yield from self.complain(error)
+            raise LeaveShell(2) from None
+        finally:
+            state.command = before
+
+    def _call(self, function: Function, argv: list[str]) -> Steps:
+        state = self.state
+        arguments, state.arguments = state.arguments, argv[1:]
+        loops, state.loops = state.loops, 0
+        state.scopes.append({})
+        try:
+            return (yield from self.execute(function.body))
+        except ReturnBack as back:
+            return back.status
+        finally:
+            state.leave_scope()
+            state.arguments = arguments
+            state.loops = loops
+
+    def run_program(self, argv: list[str], *, is_last: bool = False) -> Steps:
+        """Run a program; with *is_last* in the place of the shell."""
+        p, state = self.p, self.state
+        path = state.get("PATH")
+        search = DEFAULT_PATH if path is None else path
+        try:
+            if is_last and not any(state.traps.values()):
+                raise Replaced(p.replace(argv, env=state.environment(), search=search))
+            child = p.guest.processes.spawn(
+                argv,
+                env=state.environment(),
+                cwd=p.cwd,
+                files=p.files,
+                parent=p.pid,
+                search=search,
+            )
+        except OSError as error:
+            is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            reason = "not found" if is_missing else str(error.strerror)
+            yield from self.complain(f"{argv[0]}: {reason}")
+            return 127 if is_missing else 126
+        self.inherit(child)
+        return (yield from self.wait_for(child))
+
+    def find_in_path(self, name: str) -> str | None:
+        """Give the file that is run for *name*; None if there is none."""
+        files, cwd = self.p.guest.files, self.p.cwd
+        if "/" in name:
+            return name if files.can_execute(name, cwd) else None
+        search = self.state.get("PATH")
+        for directory in (DEFAULT_PATH if search is None else search).split(":"):
+            path = f"{directory}/{name}" if directory else name
+            if name and files.can_execute(path, cwd):
+                return path
+        return None
+
+    def _expand_arguments(self, words: list[Word]) -> Waiting[list[str]]:
+        if not words:
+            return []
+        first = words[0][0]
+        name = first.text if isinstance(first, Text) and len(words[0]) == 1 else ""
+        if name == "[[":
+            return (yield from self._expand_test(words))
+        if name not in ASSIGNING:
+            return (yield from self.expander.expand_words(words))
+        argv: list[str] = []
+        for word in words:
+            head = word[0]
+            if isinstance(head, Text) and "=" in head.text and not head.is_quoted:
+                argv.append((yield from self.expander.expand_string(word, is_assignment=True)))
+            else:
+                argv += yield from self.expander.expand_words([word])
+        return argv
+
+    def _expand_test(self, words: list[Word]) -> Waiting[list[str]]:
+        """Expand the arguments of ``[[``; a comparison with a pattern becomes its result."""
+        argv: list[str] = []
+        operator = ""
+        for word in words:
+            if operator:
+                pattern = yield from self.expander.expand_pattern(word)
+                is_match = patterns.matches(pattern, argv.pop())
+                argv.append("yes" if is_match == (operator != "!=") else "")
+                operator = ""
+                continue
+            text = yield from self.expander.expand_string(word)
+            if text in ("=", "==", "!=") and len(argv) > 1 and word is not words[-2]:
+                operator = text
+            else:
+                argv.append(text)
+        return argv
+
+    def _trace(self, node: Simple, argv: list[str]) -> Waiting[None]:
+        state = self.state
+        parts = [f"{a.name}={quote(state.get(a.name) or '')}" for a in node.assignments]
+        parts += [quote(argument) for argument in argv]
+        yield from self.write_error(f"{state.get('PS4') or ''}{' '.join(parts)}\n")
+
+
+def quote(text: str) -> str:
+    """Put *text* in quotes as ``set -x`` does, if it needs any."""
+    for byte in encode_name(text):
+        char = chr(byte)
+        if char < "+" or ";" <= char <= "?" or char in "`[\\" or char > "z":
+            return quote_always(text)
+    return text
+
+
+def quote_always(text: str) -> str:
+    """Put *text* in quotes."""
+    if not text:
+        return "''"
+    out: list[str] = []
+    for index, part in enumerate(text.split("'")):
+        if index:
+            out.append("'")
+        out.append(part)
+    done = ""
+    run = ""
+    for part in out:
+        if part == "'":
+            run += part
+        elif part:
+            done += (f'"{run}"' if run else "") + f"'{part}'"
+            run = ""
+    return done + (f'"{run}"' if run else "")

@@ -1,0 +1,239 @@
+"""What a shell remembers: variables, options, functions, jobs; and how its commands break off."""
+
+import re
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from qgasim.errors import GuestError
+from qgasim.guest.processes.process import Process, Steps
+from qgasim.userland.shell.syntax import Function
+
+__all__ = [
+    "DEFAULT_PATH",
+    "OPTIONS",
+    "BreakOut",
+    "Job",
+    "LeaveShell",
+    "Replaced",
+    "ReturnBack",
+    "ShellError",
+    "State",
+    "Variable",
+    "is_name",
+]
+
+#: ash's own, for want of PATH (recorded: exec/env-no-path).
+DEFAULT_PATH: Final = "/sbin:/usr/sbin:/bin:/usr/bin"
+#: The options of ``set``, by letter, in ash's order; a digit stands for those that have none.
+OPTIONS: Final = {
+    "e": "errexit",
+    "f": "noglob",
+    "I": "ignoreeof",
+    "m": "monitor",
+    "n": "noexec",
+    "x": "xtrace",
+    "v": "verbose",
+    "C": "noclobber",
+    "a": "allexport",
+    "b": "notify",
+    "u": "nounset",
+    "E": "errtrace",
+    "1": "vi",
+    "2": "pipefail",
+}
+#: The order of the letters in ``$-``.
+LETTERS: Final = "ubaCvxicsnmIfe"
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+#: A longer value would mean a script that runs wild.
+MAX_VALUE: Final = 16 << 20
+
+
+def is_name(text: str) -> bool:
+    """Whether *text* can be the name of a variable."""
+    return NAME.fullmatch(text) is not None
+
+
+class Variable(Struct, frozen=True):
+    """A variable; *value* is None if it is only marked."""
+
+    value: str | None = None
+    is_exported: bool = False
+    is_readonly: bool = False
+
+
+class Job(Struct, eq=False):
+    """Processes in the background; the last one gives the status."""
+
+    number: int
+    processes: list[Process]
+    is_reported: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all have ended."""
+        return all(process.exit is not None for process in self.processes)
+
+
+class ShellError(GuestError):
+    """A command cannot go on; a script ends with *status*, with a builtin's name in the message."""
+
+    def __init__(self, message: str, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class LeaveShell(Exception):
+    """Raised to end the shell."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class BreakOut(Exception):
+    """Raised to leave *count* loops, or to go on with the last of them."""
+
+    def __init__(self, count: int, *, goes_on: bool) -> None:
+        super().__init__(count)
+        self.count = count
+        self.goes_on = goes_on
+
+
+class ReturnBack(Exception):
+    """Raised to end a function or a sourced file."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Replaced(Exception):
+    """Raised when the process has become another program, which *steps* is."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self.steps = steps
+
+
+class State:
+    """The variables and settings of a shell; a subshell has a copy."""
+
+    def __init__(self) -> None:
+        self.variables: dict[str, Variable] = {}
+        #: For each function that runs, what its local variables were before.
+        self.scopes: list[dict[str, Variable | None]] = []
+        self.functions: dict[str, Function] = {}
+        self.aliases: dict[str, str] = {}
+        #: Commands by signal; 0 is the end of the shell. An empty one ignores the signal.
+        self.traps: dict[int, str] = {}
+        self.jobs: list[Job] = []
+        self.arguments: list[str] = []
+        self.name = "sh"
+        self.options: set[str] = set()
+        self.status = 0
+        #: The working directory as the user came there, links included.
+        self.directory = "/"
+        self.umask = 0o022
+        self.limits: dict[str, str] = {}
+        #: ``$$``: a subshell's is that of the shell it comes from.
+        self.main_pid = 0
+        self.background_pid: int | None = None
+        self.loops = 0
+        #: How many conditions are being worked out: what fails in one does not end the shell.
+        self.conditions = 0
+        self.line = 0
+        #: What messages call the command: a builtin's name, or a script's.
+        self.command: str | None = None
+        #: Where ``getopts`` is within an argument.
+        self.option_offset = 0
+
+    def copy_to(self, other: "State") -> None:
+        """Give *other* all that a subshell inherits."""
+        other.variables = dict(self.variables)
+        other.scopes = [dict(scope) for scope in self.scopes]
+        other.functions = dict(self.functions)
+        other.aliases = dict(self.aliases)
+        other.traps = {number: action for number, action in self.traps.items() if not action}
+        other.arguments = list(self.arguments)
+        other.name = self.name
+        other.options = set(self.options)
+        other.status = self.status
+        other.directory = self.directory
+        other.umask = self.umask
+        other.limits = dict(self.limits)
+        other.main_pid = self.main_pid
+        other.background_pid = self.background_pid
+        other.loops = self.loops
+        other.conditions = self.conditions
+        other.line = self.line
+        other.command = self.command
+        other.option_offset = self.option_offset
+
+    def get(self, name: str) -> str | None:
+        """Give a variable's value; None if it has none."""
+        if name == "LINENO" and name in self.variables:
+            return str(self.line)
+        variable = self.variables.get(name)
+        return variable.value if variable is not None else None
+
+    def set(self, name: str, value: str | None, *, exported: bool = False) -> None:
+        """Give a variable a value; `ShellError` if it is read-only."""
+        variable = self.variables.get(name, Variable())
+        if variable.is_readonly:
+            raise ShellError(f"{name}: is read only")
+        if value is not None and len(value) > MAX_VALUE:
+            raise ShellError("out of memory", 1)
+        self.variables[name] = replace(
+            variable,
+            value=value,
+            is_exported=variable.is_exported or exported or "a" in self.options,
+        )
+        if name == "OPTIND":
+            self.option_offset = 0
+
+    def mark(self, name: str, *, exported: bool | None = None, readonly: bool = False) -> None:
+        """Mark a variable as exported (or not any more) or read-only."""
+        variable = self.variables.get(name, Variable())
+        self.variables[name] = replace(
+            variable,
+            is_exported=variable.is_exported if exported is None else exported,
+            is_readonly=variable.is_readonly or readonly,
+        )
+
+    def unset(self, name: str) -> None:
+        """Forget a variable."""
+        variable = self.variables.get(name)
+        if variable is not None and variable.is_readonly:
+            raise ShellError(f"{name}: is read only")
+        self.variables.pop(name, None)
+
+    def make_local(self, name: str) -> None:
+        """Have the function that runs put *name* back when it ends."""
+        self.scopes[-1].setdefault(name, self.variables.get(name))
+
+    def leave_scope(self) -> None:
+        """Put the local variables of the function that ends back."""
+        for name, variable in self.scopes.pop().items():
+            if variable is None:
+                self.variables.pop(name, None)
+            else:
+                self.variables[name] = variable
+
+    def environment(self) -> list[str]:
+        """Give the exported variables, in the order of ash's hash table."""
+        return [
+            f"{name}={variable.value}"
+            for name, variable in sorted(self.variables.items(), key=lambda item: _hash(item[0]))
+            if variable.is_exported and variable.value is not None
+        ]
+
+    def flags(self) -> str:
+        """Give ``$-``."""
+        return "".join(letter for letter in LETTERS if letter in self.options)
+
+
+def _hash(name: str) -> int:
+    raw = name.encode("utf-8", "surrogateescape")
+    return ((raw[0] << 4) + sum(raw)) % 39

@@ -1,0 +1,180 @@
+"""Tokens: words, operators and redirections, with aliases replaced and here-documents read."""
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from qgasim.userland.shell.lexer import BadSyntax, Scanner
+from qgasim.userland.shell.syntax import Part, Redirection, Text, Word
+
+__all__ = ["ENDS", "KEYWORDS", "MAX_TOKENS", "Token", "Tokens"]
+
+KEYWORDS: Final = frozenset(
+    "! case do done elif else esac fi for function if in then until while { }".split()  # noqa: SIM905
+)
+#: What ends a list of commands.
+ENDS: Final = frozenset(("", ")", ";;", "do", "done", "elif", "else", "esac", "fi", "then", "}"))
+OPERATOR: Final = re.compile(r"&&|\|\||;;|[;&|()\n]")
+REDIRECTION: Final = re.compile(r"(&>|([0-9]*)(<<<|<<-|<<|<&|<>|<|>>|>&|>\||>))")
+END: Final = "end of file"
+#: A longer command would mean a script that runs wild.
+MAX_TOKENS: Final = 1 << 16
+PLAIN_BODY: Final = re.compile(r"[^\\$`]+")
+
+
+class Token(Struct, frozen=True):
+    """A word, or an operator: then *text* is that, and the word is empty."""
+
+    text: str
+    word: Word = ()
+    redirection: tuple[int, str] | None = None
+    start: int = 0
+
+    @property
+    def literal(self) -> str:
+        """The word if nothing in it is quoted or expanded; can be a keyword."""
+        if len(self.word) == 1 and isinstance(self.word[0], Text) and not self.word[0].is_quoted:
+            return self.word[0].text
+        return ""
+
+
+class Tokens(Scanner):
+    """A text as tokens, of which one can be looked at in advance.
+
+    With *aliases*, names that begin commands are replaced.
+    """
+
+    def __init__(self, text: str, line: int = 0, aliases: dict[str, str] | None = None) -> None:
+        super().__init__(text, line)
+        #: Looked at as the text is read: a command can define one for the next line.
+        self.aliases = {} if aliases is None else aliases
+        #: Here-documents whose text begins after the next newline: how to read each.
+        self.pending: list[tuple[Redirection, str, bool, bool]] = []
+        self._token: Token | None = None
+        #: How many tokens the command may still have.
+        self.tokens_left = MAX_TOKENS
+
+    def look(self) -> Token:
+        """Give the next token without stepping over it."""
+        if self._token is None:
+            self._token = self.read_token()
+        return self._token
+
+    def step(self) -> Token:
+        token = self.look()
+        self._token = None
+        if token.text == "\n":
+            self.read_documents()
+        return token
+
+    def is_end(self, token: Token) -> bool:
+        if token.text or token.word or token.redirection:
+            return False
+        if self.pending:
+            self.read_documents()
+        return True
+
+    def read_token(self) -> Token:
+        self.tokens_left -= 1
+        if self.tokens_left < 0:
+            raise self.fail("out of memory")
+        self.skip_blanks()
+        start = self.at
+        if match := REDIRECTION.match(self.text, start):
+            self.at = match.end()
+            self.peek(2)
+            operator = match[3] or match[1]
+            number = match[2] or ("0" if operator[0] == "<" else "1")
+            return Token("", (), (int(number), operator), start)
+        if match := OPERATOR.match(self.text, start):
+            self.at = match.end()
+            if match[0] != "\n":
+                self.peek()
+            return Token(match[0], start=start)
+        saved = self._token
+        word = self.read_word()
+        self._token = saved
+        return Token("", word, start=start)
+
+    def skip_newlines(self) -> Token:
+        while self.look().text == "\n":
+            self.step()
+        return self.look()
+
+    def _name(self, token: Token, *, keywords: bool = True) -> str:
+        if token.redirection:
+            return "redirection"
+        if token.word:
+            is_keyword = keywords and token.literal in KEYWORDS
+            return f'"{token.literal}"' if is_keyword else "word"
+        return {"": END, "\n": "newline"}.get(token.text, f'"{token.text}"')
+
+    def unexpected(self, expected: str = "", *, keywords: bool = True) -> BadSyntax:
+        message = f"unexpected {self._name(self.look(), keywords=keywords)}"
+        if expected:
+            message += (
+                f" (expecting {expected if expected == 'word' else chr(34) + expected + chr(34)})"
+            )
+        return self.fail(message)
+
+    def expect(self, what: str) -> None:
+        """Step over the keyword or operator *what*, newlines before it included."""
+        token = self.look() if what == ")" else self.skip_newlines()
+        if what not in (token.literal, token.text):
+            raise self.unexpected(what)
+        self.step()
+
+    def replace_alias(self, used: frozenset[str] = frozenset()) -> None:
+        """Put the alias that begins a command in its place."""
+        token = self.look()
+        name = token.literal
+        if name in self.aliases and name not in used:
+            self.text = self.aliases[name] + self.text[self.at :]
+            self._line, self._line_at = self.line, 0
+            self.at = 0
+            self._token = None
+            self.replace_alias(used | {name})
+
+    def forget_token(self) -> None:
+        """Read on from the position: it was changed."""
+        self._token = None
+
+    def read_documents(self) -> None:
+        """Read the here-documents that begin at this line."""
+        pending, self.pending = self.pending, []
+        for redirection, delimiter, is_quoted, strips_tabs in pending:
+            lines: list[str] = []
+            while True:
+                if not self.peek():
+                    break
+                end = self.text.find("\n", self.at)
+                line = self.text[self.at : end if end >= 0 else len(self.text)]
+                self.at += len(line) + 1 if end >= 0 else len(line)
+                if end < 0:
+                    self.has_seen_end = True
+                if strips_tabs:
+                    line = line.lstrip("\t")
+                if line == delimiter:
+                    break
+                lines.append(line + ("\n" if end >= 0 else ""))
+            body = "".join(lines)
+            redirection.target = (
+                (Text(body, is_quoted=True),) if is_quoted else self._scan_body(body)
+            )
+
+    def read_body(self) -> Word:
+        """Read all of the text as double-quoted, but for the quotes."""
+        parts: list[Part] = []
+        while True:
+            self._take(PLAIN_BODY, parts, is_quoted=True)
+            char = self.peek()
+            if not char:
+                return tuple(parts)
+            if char == "\\":
+                self._read_quoted_escape(parts, "$`\\")
+            else:
+                self._read_expansion(parts, is_quoted=True)
+
+    def _scan_body(self, body: str) -> Word:
+        return type(self)(body, self.line, self.aliases).read_body()

@@ -1,0 +1,189 @@
+"""Builtins for variables, options and the working directory."""
+
+import re
+from typing import Final
+
+from qgasim.guest.processes.process import Steps
+from qgasim.userland.shell.builtins import parse_options, show, to_number
+from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.registry import builtin, immediate_builtin
+from qgasim.userland.shell.simple import quote_always
+from qgasim.userland.shell.state import OPTIONS, ShellError, is_name
+
+__all__ = ["change_options"]
+
+CLAUSE: Final = re.compile(r"([ugoa]*)([-+=][rwxst]*)+")
+
+
+def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> list[str] | None:
+    """Do the options of ``set`` that begin *arguments*; give what follows, None if nothing does.
+
+    Letters of *extra* are switched on as well.
+    """
+    options = shell.state.options
+    rest = list(arguments)
+    while rest and rest[0][:1] in ("-", "+"):
+        word = rest.pop(0)
+        if word == "--":
+            return rest
+        if word == "-":
+            options.discard("x")
+            return rest or None
+        is_on = word[0] == "-"
+        for letter in word[1:]:
+            if letter == "o" and rest:
+                name = rest.pop(0)
+                letters = [key for key, long in OPTIONS.items() if long == name]
+                if not letters:
+                    raise ShellError(f"illegal option -o {name}", 1)
+                letter = letters[0]  # noqa: PLW2901
+            elif letter == "o":
+                return []
+            elif letter not in OPTIONS and letter not in extra:
+                raise ShellError(f"illegal option {word[0]}{letter}")
+            (options.add if is_on else options.discard)(letter)
+    return rest or None
+
+
+@builtin("set")
+def set_options(shell: Shell, argv: list[str]) -> Steps:
+    """Set options and positional parameters; without any, show the variables."""
+    state = shell.state
+    if len(argv) == 1:
+        shown = sorted((n, v.value) for n, v in state.variables.items() if v.value is not None)
+        yield from show(shell, [f"{name}={quote_always(value)}" for name, value in shown])
+        return 0
+    if argv[1:] in (["-o"], ["+o"]):
+        is_list = argv[1] == "-o"
+        lines = [
+            f"{name:<16}{'on' if letter in state.options else 'off'}"
+            if is_list
+            else f"set {'-' if letter in state.options else '+'}o {name}"
+            for letter, name in OPTIONS.items()
+        ]
+        yield from show(shell, lines)
+        return 0
+    try:
+        rest = change_options(shell, argv[1:])
+    except ShellError as error:
+        if error.status == 1:
+            yield from shell.complain(error)
+            return 1
+        raise
+    if rest is not None:
+        state.arguments = rest
+    return 0
+
+
+@immediate_builtin("shift")
+def shift(shell: Shell, argv: list[str]) -> int:
+    """Drop positional parameters."""
+    count = to_number(argv[1]) if len(argv) > 1 else 1
+    if count > len(shell.state.arguments):
+        return 1
+    del shell.state.arguments[:count]
+    return 0
+
+
+@builtin("export", "readonly")
+def export(shell: Shell, argv: list[str]) -> Steps:
+    """Mark variables as exported or read-only; without any, show those that are."""
+    state = shell.state
+    is_export = argv[0] == "export"
+    options, rest = parse_options(argv, "np" if is_export else "p")
+    if not rest or "p" in options:
+        lines: list[str] = []
+        for name, variable in sorted(state.variables.items()):
+            if variable.is_exported if is_export else variable.is_readonly:
+                value = "" if variable.value is None else "=" + quote_always(variable.value)
+                lines.append(f"{argv[0]} {name}{value}")
+        yield from show(shell, lines)
+        return 0
+    for argument in rest:
+        name, sign, value = argument.partition("=")
+        if not is_name(name):
+            raise ShellError(f"{name}: bad variable name")
+        if sign:
+            state.set(name, value)
+        state.mark(name, exported="n" not in options if is_export else None, readonly=not is_export)
+    return 0
+
+
+@immediate_builtin("unset")
+def unset(shell: Shell, argv: list[str]) -> int:
+    """Forget variables or functions."""
+    options, rest = parse_options(argv, "vf")
+    for name in rest:
+        if "f" in options:
+            shell.state.functions.pop(name, None)
+            continue
+        if not is_name(name):
+            raise ShellError(f"{name}: bad variable name")
+        shell.state.unset(name)
+    return 0
+
+
+@immediate_builtin("local")
+def local(shell: Shell, argv: list[str]) -> int:
+    """Make variables local to the function that runs."""
+    state = shell.state
+    if not state.scopes:
+        raise ShellError("not in a function")
+    for argument in argv[1:]:
+        name, sign, value = argument.partition("=")
+        if not is_name(name):
+            raise ShellError(f"{name}: bad variable name")
+        is_new = name not in state.scopes[-1]
+        state.make_local(name)
+        if sign:
+            state.set(name, value)
+        elif is_new and name in state.variables:
+            state.set(name, None)
+    return 0
+
+
+@builtin("umask")
+def umask(shell: Shell, argv: list[str]) -> Steps:
+    """Show or set the permissions that new files do not get."""
+    state = shell.state
+    options, rest = parse_options(argv, "S")
+    if not rest:
+        text = f"{state.umask:04o}"
+        if "S" in options:
+            allowed = 0o777 & ~state.umask
+            text = ",".join(
+                f"{who}=" + "".join(c for i, c in enumerate("rwx") if allowed >> shift & 4 >> i)
+                for who, shift in (("u", 6), ("g", 3), ("o", 0))
+            )
+        yield from shell.write(text + "\n")
+        return 0
+    mode = rest[0]
+    if re.fullmatch("[0-7]{1,4}", mode):
+        state.umask = int(mode, 8) & 0o777
+        return 0
+    allowed = 0o777 & ~state.umask
+    for clause in mode.split(","):
+        if not CLAUSE.fullmatch(clause):
+            raise ShellError(f"illegal mode: {mode}")
+        allowed = _apply_clause(clause, allowed)
+    state.umask = 0o777 & ~allowed
+    return 0
+
+
+def _apply_clause(clause: str, allowed: int) -> int:
+    who = re.match("[ugoa]*", clause)
+    names = (who[0] if who else "") or "a"
+    mask = 0
+    for name in names:
+        mask |= {"u": 0o700, "g": 0o070, "o": 0o007, "a": 0o777}[name]
+    for operator, letters in re.findall("([-+=])([rwxst]*)", clause):
+        bits = 0
+        for letter in letters:
+            bits |= {"r": 0o444, "w": 0o222, "x": 0o111}.get(letter, 0)
+        if operator == "+":
+            allowed |= bits & mask
+        elif operator == "-":
+            allowed &= ~(bits & mask)
+        else:
+            allowed = (allowed & ~mask) | (bits & mask)
+    return allowed

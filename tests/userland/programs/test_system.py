@@ -1,0 +1,717 @@
+"""Programs about the machine, run on a small guest.
+
+Expectations are from knowledge of BusyBox 1.35, util-linux 2.38, procps 4, coreutils 9.1, net-tools
+and iproute2 6.1; those that a recording shows name its case.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from msgspec import Struct, convert
+
+from qgasim.guest import Guest, GuestSettings
+from qgasim.guest.processes.process import Exit, Process, Steps
+
+SECOND = 1_000_000_000
+#: 2024-06-15T12:00:00Z
+NOON = 1_718_452_800 * SECOND
+MIB = 1 << 20
+
+SETTINGS: dict[str, object] = {
+    "hostname": "oracle.lab",
+    "clock": {"start": NOON, "zone": "Europe/Prague"},
+    "vcpus": 4,
+    "memory": {"blocks": [{"index": i} for i in range(4)]},
+    "disks": [
+        {"name": "vda", "size": 498 * MIB, "major": 254,
+         "partitions": [{"name": "vda1", "size": 96 * MIB}, {"name": "vda3", "size": 16 * MIB}]},
+        {"name": "sda", "size": 24 * MIB, "major": 8},
+    ],
+    "mounts": [
+        {"device": "/dev/vda1", "path": "/", "size": 90 * MIB, "reserved": 10 * MIB,
+         "used": 20 * MIB},
+        {"device": "/dev/vda3", "path": "/data", "options": "rw,nosuid,nodev,relatime",
+         "size": 16 * MIB},
+        {"device": "/dev/sda", "path": "/mnt/ide disk", "size": 20 * MIB},
+    ],
+    "nics": [
+        {"name": "lo", "mac": "00:00:00:00:00:00", "addresses": ["127.0.0.1/8", "::1/128"],
+         "mtu": 65536},
+        {"name": "eth0", "mac": "52:54:00:12:34:56",
+         "addresses": ["10.0.2.15/24", "fe80::5054:ff:fe12:3456/64"]},
+    ],
+    "users": {
+        "root": {"uid": 0, "gid": 0, "home": "/root"},
+        "alice": {"uid": 1000, "gid": 1000, "home": "/home/alice", "password": "!"},
+    },
+    "logins": [{"user": "alice", "line": "pts/0", "time": NOON + 90 * SECOND, "host": "desk"},
+               {"user": "bob", "line": "pts/1", "time": NOON, "kind": "dead"}],
+}  # fmt: skip
+
+Run = Callable[..., tuple[bytes, bytes, Exit]]
+
+
+KERNEL = {"kernel_release": "6.1.0", "kernel_version": "#1 SMP", "machine": "x86_64"}
+
+
+class Clock(Struct):
+    """A host's clock that stands still unless told."""
+
+    now: int = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def make_guest(userland: str = "gnu", clock: Clock | None = None) -> Guest:
+    settings = SETTINGS | {"os": KERNEL | {"userland": userland}}
+    guest = Guest(convert(settings, GuestSettings), source=clock or Clock())
+    guest.agent_version = "7.2.22"
+    guest.settle()
+    return guest
+
+
+@pytest.fixture(params=["busybox", "gnu"])
+def guest(request: pytest.FixtureRequest) -> Guest:
+    return make_guest(request.param)
+
+
+def sleeper(p: Process) -> Steps:
+    yield from p.sleep(3600 * SECOND)
+    return 0
+
+
+def start(guest: Guest, *argv: str) -> Process:
+    process = guest.processes.start(
+        sleeper, argv=list(argv), env=[], cwd="/", files={}, parent=1, path="/usr/bin/sleep"
+    )
+    process.on_exit = lambda _exit: None
+    return process
+
+
+def sh(run: Run, guest: Guest, line: str, stdin: bytes = b"") -> tuple[str, str, int]:
+    """Run a command line of plain words (``~`` for a space): output, messages, status."""
+    words = [word.replace("~", " ") for word in line.split()]
+    out, errors, how = run(guest, words, stdin)
+    assert how.signal is None
+    return out.decode(), errors.decode(), how.code
+
+
+#: Command, standard output in both userlands.
+SAME = [
+    ("hostname", "oracle.lab\n"),
+    ("hostname -s", "oracle\n"),
+    ("hostname -f", "oracle.lab\n"),
+    ("hostname -d", "lab\n"),
+    ("hostname -I", "10.0.2.15\n"),
+    ("uname", "Linux\n"),
+    ("uname -a", "Linux oracle.lab 6.1.0 #1 SMP x86_64 GNU/Linux\n"),
+    ("uname -srm", "Linux 6.1.0 x86_64\n"),
+    ("uname -p", "unknown\n"),
+    ("arch", "x86_64\n"),
+    ("nproc", "4\n"),
+    ("nproc --ignore=9", "1\n"),
+    ("whoami", "root\n"),
+    ("groups", "root\n"),
+    ("id -u", "0\n"),
+    ("id -un", "root\n"),
+    ("id -g alice", "1000\n"),
+    ("id -Gn alice", "alice\n"),
+    ("id alice", "uid=1000(alice) gid=1000(alice) groups=1000(alice)\n"),
+    ("getent passwd alice", "alice:x:1000:1000::/home/alice:/bin/sh\n"),
+    ("getent group 1000", "alice:x:1000:\n"),
+    ("getent hosts localhost", "127.0.0.1       localhost\n"),
+    ("users", "alice\n"),
+    ("dmesg", ""),
+    ("lsmod", "Module                  Size  Used by\n"),
+    ("journalctl", "-- No entries --\n"),
+    ("logger hello", ""),
+    ("qemu-ga --version", "QEMU Guest Agent 7.2.22\n"),
+    ("date", "Sat Jun 15 14:00:00 CEST 2024\n"),
+    ("date -u", "Sat Jun 15 12:00:00 UTC 2024\n"),
+    ("date +%s", "1718452800\n"),
+    ("date -u -d @0 +%F", "1970-01-01\n"),
+    ("date -d 2024-01-01~00:00:00 +%s", "1704063600\n"),
+    ("date -R", "Sat, 15 Jun 2024 14:00:00 +0200\n"),
+    ("date -Iseconds", "2024-06-15T14:00:00+02:00\n"),
+    ("date -I", "2024-06-15\n"),
+    ("date -r /etc/hostname +%s", "1718452800\n"),
+    ("mountpoint /data", "/data is a mountpoint\n"),
+    ("mountpoint -d /data", "254:2\n"),
+    ("mountpoint -x /dev/vda3", "254:2\n"),
+    ("mountpoint -q /data", ""),
+    ("mount -t ext4",
+     ("/dev/vda1 on / type ext4 (rw,relatime)\n"
+     "/dev/vda3 on /data type ext4 (rw,nosuid,nodev,relatime)\n"
+     "/dev/sda on /mnt/ide disk type ext4 (rw,relatime)\n")),
+    ("ip -o -4 addr show dev eth0",
+     ("2: eth0    inet 10.0.2.15/24 brd 10.0.2.255 scope global eth0"
+     "\\       valid_lft forever preferred_lft forever\n")),
+    ("ip -6 a s lo", None),
+    ("ip -br a",
+     ("lo               UNKNOWN        127.0.0.1/8 ::1/128 \n"
+     "eth0             UP             10.0.2.15/24 fe80::5054:ff:fe12:3456/64 \n")),
+    ("ip -br link show eth0",
+     "eth0             UP             52:54:00:12:34:56 <BROADCAST,MULTICAST,UP,LOWER_UP> \n"),
+    ("ip neigh", ""),
+    ("grep -r lab /etc/hostname", "oracle.lab\n"),
+    ("grep -rc lab /etc/hostname", "1\n"),
+    ("ip route add default via 10.0.2.2", ""),
+    ("systemctl is-active sshd", "active\n"),
+    ("systemctl restart sshd", ""),
+    ("systemctl is-system-running", "running\n"),
+    ("kill -l 9", "KILL\n"),
+    ("kill -l KILL", "9\n"),
+    ("swapon -a", ""),
+    ("uptime", " 14:00:00 up 0 min,  1 user{s},  load average: 0.00, 0.00, 0.00\n"),
+    ("lsblk -n -o NAME,SIZE,TYPE,MOUNTPOINT /dev/vda",
+     "vda    498M disk \n|-vda1  96M part /\n`-vda3  16M part /data\n"),
+    ("lsblk -dn -o NAME", "vda\nsda\n"),
+    ("blkid -o value -s TYPE /dev/vda3", "ext4\n"),
+]  # fmt: skip
+
+
+def test_the_default_route_comes_first(run: Run, guest: Guest) -> None:
+    guest.nics[1].gateways = ["10.0.2.2", "fe80::2"]
+    assert sh(run, guest, "ip route")[0].startswith("default via 10.0.2.2 dev eth0 \n10.0.2.0/24 ")
+    assert sh(run, guest, "ip -6 route")[0].startswith("default via fe80::2 dev eth0 ")
+    line = "0.0.0.0         10.0.2.2        0.0.0.0         UG    0      0        0 eth0\n"
+    assert line in sh(run, guest, "route -n")[0]
+    guest.nics[1].up = False
+    assert sh(run, guest, "ip route")[0] == ""
+
+
+def test_no_program_has_a_terminal(run: Run, guest: Guest) -> None:
+    assert sh(run, guest, "tty") == ("not a tty\n", "", 1)
+    assert sh(run, guest, "tty -s") == ("", "", 1)
+
+
+@pytest.mark.parametrize(("line", "expected"), SAME, ids=[line for line, _ in SAME])
+def test_both_userlands_print_the_same(
+    run: Run, guest: Guest, line: str, expected: str | None
+) -> None:
+    out, errors, status = sh(run, guest, line)
+    plural = "s" if guest.settings.os.userland == "busybox" else ""
+    assert (errors, status) == ("", 0)
+    if expected is not None:
+        assert out == expected.replace("{s}", plural)
+
+
+#: Command, what BusyBox and GNU print.
+DIFFERENT = [
+    # Recorded: exec/id.
+    ("id", "uid=0(root) gid=0(root)\n", "uid=0(root) gid=0(root) groups=0(root)\n"),
+    ("groups alice", "alice\n", "alice : alice\n"),
+    ("who",
+     "alice           pts/0           ?       Jun 15 14:01:30  desk\n",
+     "alice    pts/0        Jun 15 14:01 (desk)\n"),
+    ("free",
+     ("              total        used        free      shared  buff/cache   available\n"
+     "Mem:         524288      262144      262144           0           0      262144\n"
+     "Swap:        524288           0      524288\n"),
+     ("               total        used        free      shared  buff/cache   available\n"
+     "Mem:          524288      262144      262144           0           0      262144\n"
+     "Swap:         524288           0      524288\n")),
+    ("hwclock -r",
+     "Sat Jun 15 14:00:00 2024  0.000000 seconds\n",
+     "2024-06-15 14:00:00.001000+02:00\n"),
+    ("df /data",
+     ("Filesystem           1K-blocks      Used Available Use% Mounted on\n"
+     "/dev/vda3                16384         0     16384   0% /data\n"),
+     ("Filesystem     1K-blocks  Used Available Use% Mounted on\n"
+     "/dev/vda3          16384     0     16384   0% /data\n")),
+    ("df -hT /mnt/ide~disk",
+     ("Filesystem           Type            Size      Used Available Use% Mounted on\n"
+     "/dev/sda             ext4           20.0M         0     20.0M   0% /mnt/ide disk\n"),
+     ("Filesystem     Type  Size  Used Avail Use% Mounted on\n"
+     "/dev/sda       ext4   20M     0   20M   0% /mnt/ide disk\n")),
+    ("du -sh /data", "4.0K\t/data\n", "4.0K\t/data\n"),
+    ("ip addr show lo",
+     ("1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN qlen 1000\n"
+     "    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n"
+     "    inet 127.0.0.1/8 scope host lo\n       valid_lft forever preferred_lft forever\n"
+     "    inet6 ::1/128 scope host \n       valid_lft forever preferred_lft forever\n"),
+     ("1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000\n"
+     "    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n"
+     "    inet 127.0.0.1/8 scope host lo\n       valid_lft forever preferred_lft forever\n"
+     "    inet6 ::1/128 scope host \n       valid_lft forever preferred_lft forever\n")),
+    ("ip route",
+     "10.0.2.0/24 dev eth0 scope link  src 10.0.2.15 \n",
+     "10.0.2.0/24 dev eth0 proto kernel scope link src 10.0.2.15 \n"),
+    ("route -n",
+     *(2 * (("Kernel IP routing table\n"
+     "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface\n"
+     "10.0.2.0        0.0.0.0         255.255.255.0   U     0      0        0 eth0\n"),))),
+    ("ifconfig eth0",
+     ("eth0      Link encap:Ethernet  HWaddr 52:54:00:12:34:56  \n"
+     "          inet addr:10.0.2.15  Bcast:10.0.2.255  Mask:255.255.255.0\n"
+     "          inet6 addr: fe80::5054:ff:fe12:3456/64 Scope:Link\n"
+     "          UP BROADCAST RUNNING MULTICAST  MTU:1500  Metric:1\n"
+     "          RX packets:0 errors:0 dropped:0 overruns:0 frame:0\n"
+     "          TX packets:0 errors:0 dropped:0 overruns:0 carrier:0\n"
+     "          collisions:0 txqueuelen:1000 \n"
+     "          RX bytes:0 (0.0 B)  TX bytes:0 (0.0 B)\n\n"),
+     ("eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1500\n"
+     "        inet 10.0.2.15  netmask 255.255.255.0  broadcast 10.0.2.255\n"
+     "        inet6 fe80::5054:ff:fe12:3456  prefixlen 64  scopeid 0x20<link>\n"
+     "        ether 52:54:00:12:34:56  txqueuelen 1000  (Ethernet)\n"
+     "        RX packets 0  bytes 0 (0.0 B)\n"
+     "        RX errors 0  dropped 0  overruns 0  frame 0\n"
+     "        TX packets 0  bytes 0 (0.0 B)\n"
+     "        TX errors 0  dropped 0 overruns 0  carrier 0  collisions 0\n\n")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "busybox", "gnu"), DIFFERENT, ids=[row[0] for row in DIFFERENT])
+def test_each_userland_prints_its_own(run: Run, line: str, busybox: str, gnu: str) -> None:
+    assert sh(run, make_guest("busybox"), line) == (busybox, "", 0)
+    assert sh(run, make_guest("gnu"), line) == (gnu, "", 0)
+
+
+#: Command, message and status of BusyBox, then of GNU.
+FAILURES = [
+    ("id nosuch", ("id: unknown user nosuch\n", 1), ("id: 'nosuch': no such user\n", 1)),
+    ("date -d nonsense", *(2 * (("date: invalid date 'nonsense'\n", 1),))),
+    ("sleep -1", ("sleep: invalid number '-1'\n", 1),
+     ("sleep: invalid option -- '1'\nTry 'sleep --help' for more information.\n", 1)),
+    ("kill 9999",
+     ("kill: can't kill pid 9999: No such process\n", 1), ("kill: (9999): No such process\n", 1)),
+    ("kill -FOO 1", ("kill: bad signal name 'FOO'\n", 1), ("kill: unknown signal name FOO\n", 1)),
+    ("killall nosuch",
+     ("killall: nosuch: no process killed\n", 1), ("nosuch: no process found\n", 1)),
+    ("pidof nosuch", ("", 1), ("", 1)),
+    ("pgrep nosuch", ("", 1), ("", 1)),
+    ("getent passwd nosuch", ("", 2), ("", 2)),
+    ("mount /dev/nosuch /data",
+     ("mount: mounting /dev/nosuch on /data failed: No such file or directory\n", 255),
+     ("mount: /data: special device /dev/nosuch does not exist.\n", 32)),
+    ("mount /dev/vda3 /nosuch",
+     ("mount: mounting /dev/vda3 on /nosuch failed: No such file or directory\n", 255),
+     ("mount: /nosuch: mount point does not exist.\n", 32)),
+    ("mount /dev/vda3 /data",
+     ("mount: mounting /dev/vda3 on /data failed: Device or resource busy\n", 255),
+     ("mount: /data: /dev/vda3 already mounted on /data.\n", 32)),
+    ("mount -o remount,ro /srv",
+     ("mount: can't find /srv in /proc/mounts\n", 1),
+     ("mount: /srv: mount point not mounted or bad option.\n", 32)),
+    ("mount /nosuch", ("mount: can't find /nosuch in /etc/fstab\n", 1),
+     ("mount: /nosuch: can't find in /etc/fstab.\n", 1)),
+    ("mount -t xfs /dev/vda3 /srv",
+     ("mount: mounting /dev/vda3 on /srv failed: Invalid argument\n", 255),
+     (("mount: /srv: wrong fs type, bad option, bad superblock on /dev/vda3, missing codepage or "
+      "helper program, or other error.\n"
+      "       dmesg(1) may have more information after failed mount system call.\n"), 32)),
+    ("umount /srv", ("umount: can't unmount /srv: Invalid argument\n", 1),
+     ("umount: /srv: not mounted.\n", 32)),
+    ("umount /nosuch", ("umount: can't unmount /nosuch: No such file or directory\n", 1),
+     ("umount: /nosuch: no mount point specified.\n", 32)),
+    ("umount /", ("umount: can't unmount /: Device or resource busy\n", 1),
+     ("umount: /: target is busy.\n", 32)),
+    ("mountpoint -q /srv", ("", 1), ("", 32)),
+    ("mountpoint /nosuch", *(2 * (("mountpoint: /nosuch: No such file or directory\n", 1),))),
+    ("fsfreeze -u /data", *(2 * (("fsfreeze: /data: unfreeze failed: Invalid argument\n", 1),))),
+    ("fsfreeze -f /nosuch",
+     *(2 * (("fsfreeze: cannot open /nosuch: No such file or directory\n", 1),))),
+    ("fsfreeze -f /proc",
+     *(2 * (("fsfreeze: /proc: freeze failed: Operation not supported\n", 1),))),
+    ("df /nosuch", ("df: /nosuch: can't find mount point\n", 1),
+     ("df: /nosuch: No such file or directory\n", 1)),
+    ("du /nosuch", ("du: /nosuch: No such file or directory\n", 1),
+     ("du: cannot access '/nosuch': No such file or directory\n", 1)),
+    ("ip addr add 10.0.2.15/24 dev eth0",
+     ("ip: RTNETLINK answers: File exists\n", 2), ("RTNETLINK answers: File exists\n", 2)),
+    ("ip addr del 10.9.9.9/24 dev eth0",
+     ("ip: RTNETLINK answers: Cannot assign requested address\n", 2),
+     ("RTNETLINK answers: Cannot assign requested address\n", 2)),
+    ("ip addr show dev eth9", ("ip: can't find device 'eth9'\n", 1),
+     ('Device "eth9" does not exist.\n', 1)),
+    ("ip link set eth9 up", ("ip: can't find device 'eth9'\n", 1),
+     ('Cannot find device "eth9"\n', 1)),
+    # Recorded: suspend/hybrid (the agent takes status 3 for "supported").
+    ("systemctl status systemd-suspend", ("", 3), ("", 3)),
+    ("systemctl status systemd-hibernate.service", ("", 3), ("", 3)),
+    ("systemctl fly", ("systemctl: fly\n", 1), ("Unknown command verb fly.\n", 1)),
+    ("qemu-ga", ("", 1), ("", 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "busybox", "gnu"), FAILURES, ids=[row[0] for row in FAILURES])
+def test_failures_say_why(
+    run: Run, line: str, busybox: tuple[str, int], gnu: tuple[str, int]
+) -> None:
+    for userland, expected in (("busybox", busybox), ("gnu", gnu)):
+        guest = make_guest(userland)
+        assert sh(run, guest, line)[1:] == expected
+
+
+# -- the machine ----------------------------------------------------------------------------------
+
+
+def test_the_host_name_can_be_set(run: Run, guest: Guest) -> None:
+    # Recorded: system/host-name-changed.
+    assert sh(run, guest, "hostname renamed") == ("", "", 0)
+    assert guest.hostname == "renamed"
+    assert sh(run, guest, "hostname " + "x" * 65)[2] == 1
+    assert sh(run, guest, "hostname -F /etc/hostname") == ("", "", 0)
+    assert guest.hostname == "oracle.lab"
+
+
+def test_processors_that_are_offline_do_not_count(run: Run, guest: Guest) -> None:
+    guest.vcpus[3].online = False
+    assert sh(run, guest, "nproc")[0] == "3\n"
+    assert sh(run, guest, "nproc --all")[0] == "4\n"
+
+
+def test_uptime_counts_days(run: Run) -> None:
+    clock = Clock()
+    guest = make_guest("gnu", clock)
+    clock.now = (2 * 86400 + 3 * 3600 + 60) * SECOND
+    out = sh(run, guest, "uptime")[0]
+    assert out == " 17:01:00 up 2 days,  3:01,  1 user,  load average: 0.00, 0.00, 0.00\n"
+    assert sh(run, guest, "uptime -p")[0] == "up 2 days, 3 hours, 1 minute\n"
+    assert sh(run, guest, "uptime -s")[0] == "2024-06-15 14:00:00\n"
+
+
+# -- time -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line", ["date -s 2025-01-02~03:04:05", "date -s @1735783445", "date 010203042025.05"]
+)
+def test_date_sets_the_clock(run: Run, guest: Guest, line: str) -> None:
+    out, _, status = sh(run, guest, line)
+    assert (out, status) == ("Thu Jan  2 03:04:05 CET 2025\n", 0)
+    # Starting the program took a millisecond, which the guest's clock is ahead of the host's.
+    assert guest.clock.now() == 1735783445 * SECOND - 1_000_000
+
+
+def test_hwclock_carries_the_time_over(run: Run, guest: Guest) -> None:
+    guest.clock.set(NOON + 3600 * SECOND)
+    assert guest.clock.rtc() < NOON + 60 * SECOND
+    assert sh(run, guest, "/sbin/hwclock -w") == ("", "", 0)
+    assert guest.clock.rtc() // SECOND == guest.clock.now() // SECOND
+    guest.clock.set(NOON)
+    assert sh(run, guest, "/sbin/hwclock --hctosys") == ("", "", 0)
+    assert guest.clock.now() >= NOON + 3600 * SECOND
+
+
+# -- processes ------------------------------------------------------------------------------------
+
+
+def test_pidof_gives_the_latest_first(run: Run, guest: Guest) -> None:
+    first, second = start(guest, "sleep", "60"), start(guest, "/bin/sleep", "60")
+    assert sh(run, guest, "pidof sleep")[0] == f"{second.pid} {first.pid}\n"
+    assert sh(run, guest, "pidof -s sleep")[0] == f"{second.pid}\n"
+    assert sh(run, guest, f"pidof -o {second.pid} sleep")[0] == f"{first.pid}\n"
+    assert sh(run, guest, "pgrep sl")[0] == f"{first.pid}\n{second.pid}\n"
+    assert sh(run, guest, "pgrep -x sl")[2] == 1
+    assert sh(run, guest, "pgrep -f bin/sleep")[0] == f"{second.pid}\n"
+    assert sh(run, guest, "pgrep -a -n sleep")[0] == f"{second.pid} /bin/sleep 60\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("kill {pid}", 15), ("kill -9 {pid}", 9), ("kill -KILL {pid}", 9),
+        ("kill -SIGINT {pid}", 2), ("kill -s HUP {pid}", 1), ("killall sleep", 15),
+        ("killall -9 sleep", 9), ("killall -s INT sleep", 2), ("pkill sle", 15),
+        ("pkill -KILL -f sleep~60", 9),
+    ],
+)  # fmt: skip
+def test_signals_end_processes(run: Run, guest: Guest, line: str, number: int) -> None:
+    # Recorded: exec/running-killed-outside.
+    process = start(guest, "sleep", "60")
+    assert sh(run, guest, line.format(pid=process.pid)) == ("", "", 0)
+    assert process.exit == Exit(signal=number)
+
+
+def test_signal_0_only_asks(run: Run, guest: Guest) -> None:
+    process = start(guest, "sleep", "60")
+    assert sh(run, guest, f"kill -0 {process.pid}")[2] == 0
+    assert process.exit is None
+
+
+def test_a_program_can_kill_itself(run: Run, guest: Guest) -> None:
+    pid = start(guest, "sleep", "60").pid + 1
+    assert run(guest, ["kill", "-9", str(pid)])[2] == Exit(signal=9)
+
+
+def test_ps_of_busybox(run: Run) -> None:
+    guest = make_guest("busybox")
+    process = start(guest, "sleep", "60")
+    lines = sh(run, guest, "ps")[0].splitlines()
+    assert lines[0] == "PID   USER     TIME  COMMAND"
+    assert f"{process.pid:5} root      0:00 sleep 60" in lines
+
+
+PS_FORMS = [
+    ("ps", "    PID TTY          TIME CMD", "    250 ?        00:00:00 sleep"),
+    ("ps -ef", "UID          PID    PPID  C STIME TTY          TIME CMD",
+     "root         250       1  0 14:00 ?        00:00:00 sleep 60"),
+    ("ps aux", "USER         PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND",
+     "root         250  0.0  0.0      0     0 ?        S    14:00   0:00 sleep 60"),
+    ("ps ax", "    PID TTY      STAT   TIME COMMAND", "    250 ?        S      0:00 sleep 60"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "head", "row"), PS_FORMS, ids=[row[0] for row in PS_FORMS])
+def test_ps_of_procps(run: Run, line: str, head: str, row: str) -> None:
+    guest = make_guest("gnu")
+    assert start(guest, "sleep", "60").pid == 250
+    lines = sh(run, guest, line)[0].splitlines()
+    assert lines[0] == head
+    assert row in lines
+
+
+def test_ps_prints_chosen_columns_of_chosen_processes(run: Run, guest: Guest) -> None:
+    process = start(guest, "sleep", "60")
+    assert sh(run, guest, f"ps -o args= -p {process.pid}") == ("sleep 60\n", "", 0)
+    assert sh(run, guest, "ps -o comm= -C sleep")[0] == "sleep\n"
+    assert sh(run, guest, "ps -o nonsense")[2] == 1
+    assert sh(run, guest, "ps -p 9999")[2] == 1
+
+
+# -- mounts ---------------------------------------------------------------------------------------
+
+
+def test_a_file_system_is_unmounted_and_mounted_again(run: Run, guest: Guest) -> None:
+    # Recorded: fs/fsinfo-umount.
+    assert sh(run, guest, "umount /data") == ("", "", 0)
+    assert guest.files.find_mount("/data") is None
+    assert sh(run, guest, "mount /dev/vda3 /data") == ("", "", 0)
+    mount = guest.files.find_mount("/data")
+    assert mount is not None
+    assert (mount.volume.device, mount.options) == ("/dev/vda3", "rw,relatime")
+    assert guest.files.mounts[-1] is mount
+    assert sh(run, guest, "umount /dev/vda3") == ("", "", 0)
+    assert sh(run, guest, "mount /data") == ("", "", 0)
+    assert guest.files.mounts[-1].options == "rw,nosuid,nodev,relatime"
+
+
+def test_mount_a_follows_fstab(run: Run, guest: Guest) -> None:
+    assert sh(run, guest, "umount -a -t ext4")[2] == 0
+    assert [m.path for m in guest.files.mounts] == ["/", "/proc", "/sys"]
+    assert sh(run, guest, "mount -a") == ("", "", 0)
+    assert [m.path for m in guest.files.mounts[3:]] == ["/data", "/mnt/ide disk"]
+
+
+def test_remounting_keeps_other_options(run: Run, guest: Guest) -> None:
+    # Recorded: file/open-readonly-fs.
+    assert sh(run, guest, "mount -o remount,ro /data") == ("", "", 0)
+    mount = guest.files.find_mount("/data")
+    assert mount is not None
+    assert mount.options == "ro,nosuid,nodev,relatime"
+    assert sh(run, guest, "mount -o remount,rw,noatime,dev,data=ordered /data")[2] == 0
+    assert mount.options == "rw,nosuid,noatime,data=ordered"
+
+
+def test_bind_mounts_show_a_directory_again(run: Run, guest: Guest) -> None:
+    guest.files.write("/data/x", b"here")
+    assert sh(run, guest, "mount --bind /data /srv") == ("", "", 0)
+    assert guest.files.read("/srv/x") == b"here"
+    assert sh(run, guest, "umount /srv") == ("", "", 0)
+    assert sh(run, guest, "mount -o bind /data /srv")[2] == 0
+
+
+def test_a_tmpfs_has_the_size_that_was_asked_for(run: Run, guest: Guest) -> None:
+    assert sh(run, guest, "mount -t tmpfs -o size=2m,noexec scratch /srv") == ("", "", 0)
+    mount = guest.files.mounts[-1]
+    assert (mount.volume.device, mount.volume.kind) == ("scratch", "tmpfs")
+    assert (mount.volume.size, mount.options) == (2 * MIB, "rw,noexec,relatime,size=2m")
+
+
+def test_a_busy_mount_goes_only_lazily(run: Run, guest: Guest) -> None:
+    guest.files.write("/data/x", b"")
+    file = guest.files.open("/data/x", 0)
+    assert sh(run, guest, "umount /data")[2] in (1, 32)
+    assert sh(run, guest, "umount -l /data") == ("", "", 0)
+    assert guest.files.find_mount("/data") is None
+    file.close()
+
+
+def test_a_mount_in_which_a_process_works_is_busy(run: Run, guest: Guest) -> None:
+    start(guest, "sleep", "60").cwd = "/data"
+    assert "busy" in sh(run, guest, "umount /data")[1]
+
+
+def test_fsfreeze_freezes_and_thaws(run: Run, guest: Guest) -> None:
+    # Recorded: fsfreeze/outside-frozen-before.
+    def is_frozen() -> bool:
+        return guest.volumes["/dev/vda3"].is_frozen
+
+    assert sh(run, guest, "fsfreeze --freeze /data") == ("", "", 0)
+    assert is_frozen()
+    busy = "fsfreeze: /data: freeze failed: Device or resource busy\n"
+    assert sh(run, guest, "fsfreeze -f /data") == ("", busy, 1)
+    guest.is_busy = False
+    assert sh(run, guest, "fsfreeze --unfreeze /data") == ("", "", 0)
+    assert not is_frozen()
+    assert guest.is_busy
+
+
+def test_swap_is_switched(run: Run, guest: Guest) -> None:
+    states: list[bool] = []
+    for line in ("swapoff -a", "swapon /dev/vda"):
+        assert sh(run, guest, line) == ("", "", 0)
+        states.append(guest.has_swap)
+    assert states == [False, True]
+    assert sh(run, guest, "swapon /dev/nosuch")[2] == 1
+
+
+def test_du_counts_directories_last(run: Run, guest: Guest) -> None:
+    guest.files.makedirs("/data/a")
+    guest.files.write("/data/a/x", b"x" * 5000)
+    guest.files.link("/data/a/x", "/data/a/y")
+    assert sh(run, guest, "du /data")[0] == "12\t/data/a\n16\t/data\n"
+    assert sh(run, guest, "du -s -b /data/a/x")[0] == "5000\t/data/a/x\n"
+
+
+def test_df_lists_volumes_once(run: Run) -> None:
+    guest = make_guest("gnu")
+    sh(run, guest, "mount --bind /data /srv")
+    lines = sh(run, guest, "df -P")[0].splitlines()
+    assert lines[0].startswith("Filesystem     1024-blocks")
+    assert [line.split()[0] for line in lines[1:]] == ["/dev/vda1", "/dev/vda3", "/dev/sda"]
+    total, used, available = map(int, lines[1].split()[1:4])
+    assert (total, used + available) == (100 * 1024, 90 * 1024)
+
+
+# -- network --------------------------------------------------------------------------------------
+
+
+def test_addresses_are_added_and_deleted(run: Run, guest: Guest) -> None:
+    # Recorded: net/extra-address.
+    eth0 = guest.nics[1]
+    assert sh(run, guest, "ip addr add 10.9.8.7/32 dev eth0") == ("", "", 0)
+    assert eth0.addresses == ["10.0.2.15/24", "10.9.8.7/32", "fe80::5054:ff:fe12:3456/64"]
+    assert sh(run, guest, "ip addr add fd00::1/64 dev eth0")[2] == 0
+    assert eth0.addresses[-1] == "fd00::1/64"
+    assert sh(run, guest, "ip addr del 10.9.8.7/32 dev eth0") == ("", "", 0)
+    assert sh(run, guest, "ip -6 addr flush dev eth0")[2] == 0
+    assert eth0.addresses == ["10.0.2.15/24"]
+
+
+def test_links_are_switched(run: Run, guest: Guest) -> None:
+    eth0 = guest.nics[1]
+    assert sh(run, guest, "ip link set dev eth0 address 02:00:00:00:00:01 mtu 1400")[2] == 0
+    assert (eth0.mac, eth0.mtu) == ("02:00:00:00:00:01", 1400)
+    assert sh(run, guest, "ip link set eth0 down") == ("", "", 0)
+    assert (eth0.up, eth0.addresses) == (False, ["10.0.2.15/24"])
+    assert "state DOWN" in sh(run, guest, "ip link show eth0")[0]
+    assert sh(run, guest, "ifconfig eth0 up")[2] == 0
+    assert (eth0.up, eth0.addresses) == (True, ["10.0.2.15/24", "fe80::ff:fe00:1/64"])
+
+
+def test_ip_is_in_both_directories() -> None:
+    files = make_guest("gnu").files
+    assert files.can_execute("/sbin/ip")
+    assert files.can_execute("/bin/ip")
+
+
+# -- passwords ------------------------------------------------------------------------------------
+
+
+def shadow(guest: Guest, name: str) -> list[str]:
+    lines = guest.files.read("/etc/shadow").decode().splitlines()
+    return next(line.split(":") for line in lines if line.startswith(f"{name}:"))
+
+
+def test_a_password_is_hashed(run: Run, guest: Guest) -> None:
+    # Recorded: password/good.
+    from passlib.hash import sha512_crypt  # type: ignore[import-untyped]
+
+    before = shadow(guest, "alice")
+    guest.clock.set(NOON + 86400 * SECOND)
+    assert sh(run, guest, "chpasswd", b"alice:a:b:c\n") == ("", "", 0)
+    name, text, day, *rest = shadow(guest, "alice")
+    assert (name, day, rest) == ("alice", "19890", before[3:])
+    assert text.startswith("$6$")
+    assert len(text.split("$")[2]) == 16
+    assert sha512_crypt.verify("a:b:c", text)
+    assert shadow(guest, "root")[1] == "*"
+
+
+@pytest.mark.parametrize("text", ["$6$abcdefgh$0123456789", "plainword", ""])
+def test_an_encrypted_password_is_taken_as_it_is(run: Run, guest: Guest, text: str) -> None:
+    # Recorded: password/crypted, password/crypted-not-a-hash.
+    assert sh(run, guest, "chpasswd -e", f"alice:{text}\n".encode()) == ("", "", 0)
+    assert ":".join(shadow(guest, "alice")) == f"alice:{text}:19889:0:99999:7:::"
+
+
+@pytest.mark.parametrize(
+    ("line", "stdin"),
+    [
+        ("chpasswd", b"nosuch:secret\n"),
+        ("chpasswd", b":secret\n"),
+        ("chpasswd", b"alice:\n"),
+        ("chpasswd", b"alice:" + b"x" * 513 + b"\n"),
+        ("chpasswd", b"alice\n"),
+        ("chpasswd -e", b"nosuch:$6$x$y\n"),
+        ("chpasswd -e", b"alice:$6$x$y\nnosuch:$6$x$y\n"),
+    ],
+    ids=["unknown", "no-user", "empty", "long", "no-colon", "unknown-crypted", "all-or-none"],
+)
+def test_a_bad_password_line_changes_nothing(
+    run: Run, guest: Guest, line: str, stdin: bytes
+) -> None:
+    # Recorded: password/unknown-user, empty-user, empty, long.
+    before = guest.files.read("/etc/shadow")
+    out, errors, status = sh(run, guest, line, stdin)
+    assert (out, status) == ("", 1)
+    assert "\nchpasswd: " in f"\n{errors}"
+    assert guest.files.read("/etc/shadow") == before
+
+
+# -- power ----------------------------------------------------------------------------------------
+
+
+DOWN = [
+    # Recorded: shutdown/only-sbin-shutdown, shutdown/halt.
+    ("/sbin/shutdown -h -P +0 hypervisor~initiated~shutdown", "off", ["SHUTDOWN"]),
+    ("/sbin/shutdown -h -H +0 hypervisor~initiated~shutdown", "halted", []),
+    ("/sbin/shutdown -h -r +0 hypervisor~initiated~shutdown", "rebooting", ["RESET"]),
+    ("shutdown now", "off", ["SHUTDOWN"]),
+    ("shutdown", "off", ["SHUTDOWN"]),
+    ("poweroff", "off", ["SHUTDOWN"]),
+    ("poweroff -f", "off", ["SHUTDOWN"]),
+    ("halt", "halted", []),
+    ("halt -p", "off", ["SHUTDOWN"]),
+    ("reboot -f", "rebooting", ["RESET"]),
+    ("systemctl reboot", "rebooting", ["RESET"]),
+    # Recorded: suspend/hybrid.
+    ("systemctl hybrid-sleep", "suspended", ["SUSPEND"]),
+    ("systemctl suspend", "suspended", ["SUSPEND"]),
+    ("systemctl hibernate", "off", ["SUSPEND_DISK", "SHUTDOWN"]),
+]
+
+
+@pytest.mark.parametrize("userland", ["busybox", "gnu"])
+@pytest.mark.parametrize(("line", "state", "events"), DOWN, ids=[row[0] for row in DOWN])
+def test_the_machine_goes_down_after_the_answer(
+    run: Run, userland: str, line: str, state: str, events: list[str]
+) -> None:
+    clock = Clock()
+    guest = make_guest(userland, clock)
+    assert sh(run, guest, line) == ("", "", 0)
+    assert guest.power.state == "running"
+    clock.now += SECOND
+    guest.settle()
+    assert (guest.power.state, guest.power.events) == (state, events)
+
+
+def test_a_later_shutdown_can_be_cancelled(run: Run) -> None:
+    clock = Clock()
+    guest = make_guest("gnu", clock)
+    sh(run, guest, "shutdown +1")
+    clock.now += 30 * SECOND
+    guest.settle()
+    assert guest.power.state == "running"
+    assert sh(run, guest, "shutdown -c") == ("", "", 0)
+    clock.now += 60 * SECOND
+    guest.settle()
+    assert guest.power.state == "running"
+    sh(run, guest, "shutdown -r 15:00")
+    clock.now += 3600 * SECOND
+    guest.settle()
+    assert "RESET" in guest.power.events
+    assert sh(run, make_guest("gnu"), "shutdown nonsense")[2] == 1
