@@ -112,7 +112,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def qgasim_guests(request: pytest.FixtureRequest) -> "Iterator[Guests]":
     """All guests of a session, in one thread."""
     # Reports, too: a test that fails for want of descriptors is told of without opening a module then.
-    from qgasim.pytest_plugin import reports  # noqa: F401
+    from qgasim.pytest_plugin import reports  # noqa: F401 # pyright: ignore[reportUnusedImport]
     from qgasim.pytest_plugin.guests import Guests
 
     guests = request.config.stash[GUESTS] = Guests()
