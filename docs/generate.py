@@ -378,9 +378,9 @@ from qgasim.findings import find
 from qgasim.simulation.journal import Journal
 from qgasim.scenario import load
 
-channel = load("debian-12").build()
-journal = Journal(channel)
-list(channel.receive(b'{"execute": "guest-fsfreeze-freeze"}'))
+simulation = load("debian-12").build()
+journal = Journal(simulation)
+list(simulation.channel.receive(b'{"execute": "guest-fsfreeze-freeze"}'))
 for finding in find(journal):
     print(finding)
 ```

@@ -1,11 +1,8 @@
 """The states of a guest, by name."""
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from qgasim.agent import Agent
-
-__all__ = ["State", "state_of"]
+__all__ = ["State", "name_state"]
 
 State: TypeAlias = Literal[
     "off", "booting", "up", "frozen", "suspended", "paused", "rebooting", "crashed"
@@ -19,14 +16,13 @@ _OF_POWER: Final[dict[str, State]] = {
 }
 
 
-def state_of(agent: "Agent") -> State:
-    """Tell in which state a guest is, its agent being the one that looks."""
-    power = agent.guest.power
-    if power.is_paused:
+def name_state(power: str, *, is_paused: bool, has_agent: bool, is_frozen: bool) -> State:
+    """Return the state of a guest as its agent sees it."""
+    if is_paused:
         return "paused"
-    named = _OF_POWER.get(power.state)
+    named = _OF_POWER.get(power)
     if named is not None:
         return named
-    if agent.process is None:
+    if not has_agent:
         return "booting"
-    return "frozen" if agent.is_frozen else "up"
+    return "frozen" if is_frozen else "up"

@@ -92,7 +92,7 @@ def differences(real: RealAgent, ours: Course, messages: int, seed: int) -> Iter
     """Send both the same *messages*; give where they differ."""
     generator = Generator(seed)
     for number in range(messages):
-        pieces = generator.cuts(generator.message(list(ours.agent.handles)))
+        pieces = generator.cuts(generator.message(list(ours.agent.state.handles)))
         from_real = real.ask(pieces)
         from_ours = b"".join(map(ours.send, [*pieces, RESYNC]))
         if _mask(from_real) != _mask(from_ours):

@@ -13,11 +13,11 @@ class Noted(Course):
 
     def __init__(self, scenario: str = "debian-12", limit: int = 10_000) -> None:
         super().__init__(scenario)
-        self.journal = Journal(self.channel, limit)
+        self.journal = Journal(self.simulation, limit)
         self.connect()
 
     def connect(self) -> bytes:
-        return self.take(self.channel.connect())
+        return self.perform(self.channel.connect())
 
     def leave(self, *, unread: bytes | None = None) -> None:
         self.channel.lose_client(unread=unread)
@@ -25,7 +25,7 @@ class Noted(Course):
     def inject(self, fault: Fault) -> None:
         self.agent.injector.inject(fault)
 
-    def take(self, effects: Any) -> bytes:
+    def perform(self, effects: Any) -> bytes:
         """Do as a driver does: send what is to be sent, hold what has to wait."""
         sent = b""
         for effect in effects:
@@ -37,14 +37,14 @@ class Noted(Course):
         return sent
 
     def send(self, data: bytes) -> bytes:
-        return self.take(self.channel.receive(data))
+        return self.perform(self.channel.receive(data))
 
     def advance(self, seconds: float) -> bytes:
         """Let guest time pass; give what comes until nothing more comes by itself."""
         self.clock.now += int(seconds * SECOND)
         sent = b""
         while True:
-            sent += self.take(self.channel.wake())
+            sent += self.perform(self.channel.wake())
             event = self.channel.next_event()
             if event is None or event > self.guest.clock.uptime():
                 return sent

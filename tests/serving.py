@@ -2,15 +2,17 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from qgasim.agent.observer import Observer
 from qgasim.effects import Effect
 from qgasim.scenario import library, load, loads
 from qgasim.serving.threads import ServerThread
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
+from qgasim.wire import Message
 
 SECOND = 1_000_000_000
 #: How long a test waits for what never happens if the test passes.
@@ -43,10 +45,15 @@ class Course:
         loaded = loads(scenario) if ":" in scenario else load(scenario)
         if release is not None:
             loaded.agent.release = release
-        self.channel: Channel = loaded.build(self.clock)
-        self.agent = self.channel.agent
-        self.guest = self.agent.guest
+        self.take(loaded.build(self.clock))
         self.clock.now = 12 * SECOND
+
+    def take(self, simulation: Simulation) -> None:
+        """Go on with another simulation, on the same clock."""
+        self.simulation = simulation
+        self.channel = simulation.channel
+        self.agent = simulation.agent
+        self.guest = simulation.guest
 
     def effects(self, data: bytes) -> list[Effect]:
         """Send *data*; give all effects."""
@@ -70,6 +77,19 @@ class Course:
         """Send the agent's process a signal from inside the guest."""
         assert self.agent.process is not None
         self.guest.processes.kill(self.agent.process.pid, number)
+
+
+class _Exchanges(Observer):
+    def __init__(self, note: Callable[[Message, bytes], None]) -> None:
+        self.note = note
+
+    def exchanged(self, request: Message, reply: bytes) -> None:
+        self.note(request, reply)
+
+
+def on_exchange(simulation: Simulation, note: Callable[[Message, bytes], None]) -> None:
+    """Have *note* called with each request and its reply."""
+    simulation.observe(_Exchanges(note))
 
 
 def error(reply: Any) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qgasim.effects import Close, Wait
 from qgasim.wire import Message
-from tests.serving import SECOND, Course, error, request
+from tests.serving import SECOND, Course, error, on_exchange, request
 
 PING = b'{"execute":"guest-ping"}'
 PONG = b'{"return": {}}\n'
@@ -79,7 +79,7 @@ guest:
 def test_a_request_is_executed_when_the_replies_before_it_were_taken() -> None:
     course = Course()
     executed: list[Message] = []
-    course.agent.on_exchange = lambda message, _: executed.append(message)
+    on_exchange(course.simulation, lambda message, _: executed.append(message))
     effects = course.channel.receive(PING * 3)
     for number in (1, 2, 3):
         assert next(effects) == PONG

@@ -188,8 +188,7 @@ def test_the_agents_version_is_the_packages(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_the_agent_refuses_what_the_package_lets_it_refuse(name: str) -> None:
-    table = Course(name).agent.table
-    refused = {command for command, entry in table.items() if entry.is_blocked}
+    refused = set(Course(name).agent.blocked)
     # For Windows only; up to 9.0 others have it, disabled (recorded: info/guest-info).
     assert refused - {"guest-get-devices"} == REFUSED[name]
 

@@ -9,7 +9,7 @@ import pytest
 
 from qgasim.effects import Wait
 from qgasim.simulation.channel import KEPT_LIMIT
-from tests.serving import PATIENCE, SECOND, Course, connect, read_line, serving
+from tests.serving import PATIENCE, SECOND, Course, connect, on_exchange, read_line, serving
 
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
@@ -95,7 +95,7 @@ def test_an_agent_that_writes_for_nobody_stops_when_the_channel_is_full() -> Non
     course.channel.return_unsent(b"", course.channel.receive(many))
     course.channel.lose_client(unread=None)
     executed: list[bytes] = []
-    course.agent.on_exchange = lambda _, reply: executed.append(reply)
+    on_exchange(course.simulation, lambda _, reply: executed.append(reply))
     course.channel.wake_alone()
     assert executed == []
     assert course.channel.next_event() is None
@@ -159,9 +159,9 @@ def test_an_agent_that_listens_itself_does_what_a_client_asked_for_that_has_left
     assert connected(course) == b""
     # Busy: the next client waits, and gets its own reply only.
     assert course.send(SYNC % 1) == b""
-    assert len(course.agent.handles) == 0
+    assert len(course.agent.state.handles) == 0
     assert course.advance(0.07) == b""
-    assert len(course.agent.handles) == 2
+    assert len(course.agent.state.handles) == 2
     assert course.advance(0) == b'{"return": 1}\n'
 
 
@@ -268,7 +268,7 @@ def test_all_that_a_client_sent_is_executed_though_it_left_at_once(
     scenario = f"agent: {{channel: {kind}}}"
     with serving(tmp_path, scenario) as thread:
         executed: list[bytes] = []
-        thread.channel.agent.on_exchange = lambda _, reply: executed.append(reply)
+        on_exchange(thread.simulation, lambda _, reply: executed.append(reply))
         sock = connect(thread.path)
 
         def send_and_leave() -> None:

@@ -272,15 +272,15 @@ def test_a_live_log_that_nobody_reads_holds_up_nobody(monkeypatch: pytest.Monkey
     try:
         log.outputs = [writer]
         for _ in range(100):
-            log.write({"execute": "guest-ping"}, bytes(1 << 16))
+            log.write(b"", {"execute": "guest-ping"}, bytes(1 << 16))
         assert log.outputs == [writer]
         while select.select([reader], [], [], 0)[0]:
             os.read(reader, 1 << 20)
-        log.write({"execute": "guest-ping"}, b"{}")
+        log.write(b"", {"execute": "guest-ping"}, b"{}")
         said = os.read(reader, 1 << 16)
         assert said.startswith(b"(")
         assert b" exchanges are missing: nobody read the log)\n> " in said
-        log.write({"execute": "guest-ping"}, b"{}")
+        log.write(b"", {"execute": "guest-ping"}, b"{}")
         assert os.read(reader, 1 << 16).startswith(b"> ")
     finally:
         os.close(reader)

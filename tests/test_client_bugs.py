@@ -423,7 +423,7 @@ def test_the_guest_stays_frozen_when_its_client_has_gone(tmp_path: Path) -> None
         with connect(thread.path) as sock:
             sock.sendall(request("guest-fsfreeze-status"))
             assert read_line(sock) == b'{"return": "frozen"}\n'
-            assert thread.call(lambda: thread.channel.agent.guest.volumes["/dev/vdb"].is_frozen)
+            assert thread.call(lambda: thread.simulation.guest.volumes["/dev/vdb"].is_frozen)
             sock.sendall(request("guest-fsfreeze-thaw"))
             assert read_line(sock) == b'{"return": 2}\n'
 

@@ -297,7 +297,7 @@ def test_a_new_client_is_not_disturbed_by_what_another_left(tmp_path: Path) -> N
 
 def test_a_client_tells_that_the_agent_hung_up(tmp_path: Path) -> None:
     with serving(tmp_path) as thread, SyncClient(thread.path, timeout=PATIENCE) as client:
-        thread.call(lambda: thread.channel.agent.guest.power.shut_down("powerdown", 0))
+        thread.call(lambda: thread.simulation.guest.power.shut_down("powerdown", 0))
         with pytest.raises(ClientError) as caught:
             client.call("guest-ping")
     assert str(caught.value) in {

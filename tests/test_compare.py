@@ -24,7 +24,7 @@ from qgasim.qapi.registry import compile_table, make_added
 from qgasim.scenario import load, loads
 from qgasim.serving.listen import TcpAddress, UnixAddress
 from qgasim.serving.threads import ServerThread
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
 from qgasim.wire import LocatingReader, MessageReader
 from tests.real_agent import RealAgent as QemuGa
 from tests.real_agent import needs_qemu_ga
@@ -41,7 +41,7 @@ CHANGING = {
 } | {"guest-exec", "guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw"}
 
 
-def build(release: str = "7.2", scenario: str = "debian-12", **agent: Any) -> Channel:
+def build(release: str = "7.2", scenario: str = "debian-12", **agent: Any) -> Simulation:
     loaded = load(scenario)
     loaded.agent.release = release
     for name, value in agent.items():
@@ -49,9 +49,9 @@ def build(release: str = "7.2", scenario: str = "debian-12", **agent: Any) -> Ch
     return loaded.build()
 
 
-def compare_with(channel: Channel, directory: Path, **options: Any) -> Comparison:
+def compare_with(simulation: Simulation, directory: Path, **options: Any) -> Comparison:
     with (
-        ServerThread(channel, str(directory / "s")) as server,
+        ServerThread(simulation, str(directory / "s")) as server,
         RealAgent(server.address, PATIENCE) as real,
     ):
         return compare(real, **options)
@@ -107,8 +107,8 @@ def test_what_the_machine_has_is_not_compared(tmp_path: Path) -> None:
 
 
 def test_commands_that_are_blocked_are_told_of_once(tmp_path: Path) -> None:
-    channel = build(block_rpcs=["guest-file-read", "guest-get-osinfo", "guest-exec"])
-    result = compare_with(channel, tmp_path)
+    simulation = build(block_rpcs=["guest-file-read", "guest-get-osinfo", "guest-exec"])
+    result = compare_with(simulation, tmp_path)
     assert result.differences == []
     assert result.notes == [
         (
@@ -119,10 +119,11 @@ def test_commands_that_are_blocked_are_told_of_once(tmp_path: Path) -> None:
 
 
 def test_a_blocked_command_that_qgasim_does_not_know_is_no_trouble(tmp_path: Path) -> None:
-    channel = build()
-    channel.agent.table["guest-new"] = make_added("guest-new", channel.agent.dialect)
-    channel.agent.table["guest-new"].disabled = "no"
-    (difference,) = compare_with(channel, tmp_path).differences
+    simulation = build()
+    agent = simulation.agent
+    agent.table = {**agent.table, "guest-new": make_added("guest-new", agent.dialect)}
+    agent.refused = {**agent.refused, "guest-new": "no"}
+    (difference,) = compare_with(simulation, tmp_path).differences
     assert (difference.real, difference.simulated) == (b'["guest-new"]', b"[]")
 
 
@@ -215,26 +216,26 @@ def test_an_unknown_release_is_compared_with_the_nearest(tmp_path: Path) -> None
         ("108.0.2", "8.2.0"),
         ("109.1.0", "9.1.0"),
     ):
-        channel = build("11.1")
-        channel.agent.guest.agent_version = version
-        object.__setattr__(channel.agent, "dialect", _renamed(channel, version))
-        result = compare_with(channel, tmp_path)
+        simulation = build("11.1")
+        simulation.guest.agent_version = version
+        object.__setattr__(simulation.agent, "dialect", _renamed(simulation, version))
+        result = compare_with(simulation, tmp_path)
         assert result.release == simulated
         assert result.notes[0].startswith(f"release {version!r} is unknown to qgasim")
 
 
-def _renamed(channel: Channel, version: str) -> Any:
+def _renamed(simulation: Simulation, version: str) -> Any:
     from msgspec import structs
 
-    return structs.replace(channel.agent.dialect, full_version=version)
+    return structs.replace(simulation.agent.dialect, full_version=version)
 
 
 def test_a_frozen_guest_is_refused(tmp_path: Path) -> None:
-    channel = build()
-    for effect in channel.receive(b'{"execute":"guest-fsfreeze-freeze"}'):
+    simulation = build()
+    for effect in simulation.channel.receive(b'{"execute":"guest-fsfreeze-freeze"}'):
         assert effect
     with pytest.raises(ClientError, match="thaw it first"):
-        compare_with(channel, tmp_path)
+        compare_with(simulation, tmp_path)
 
 
 # -- who is no agent -------------------------------------------------------------------------------
@@ -362,11 +363,11 @@ def test_nothing_is_asked_that_changes_anything(
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
-    channel = build()
-    compare_with(channel, tmp_path)
-    assert channel.agent.handles == {}
-    assert channel.agent.executions == {}
-    assert channel.agent.next_handle == 1003
+    simulation = build()
+    compare_with(simulation, tmp_path)
+    assert simulation.agent.state.handles == {}
+    assert simulation.agent.state.executions == {}
+    assert simulation.agent.next_handle == 1003
 
 
 # -- forms -----------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_after_a_half_close_requests_are_still_executed(tmp_path: Path) -> None:
             assert read_all(sock) == PONG
             sock.sendall(b'{"execute":"guest-fsfreeze-freeze"}')
             time.sleep(0.1)
-        assert thread.call(lambda: thread.channel.agent.is_frozen)
+        assert thread.call(lambda: thread.simulation.agent.is_frozen)
 
 
 def is_refused(path: str) -> bool:
@@ -138,7 +138,7 @@ def test_connections_are_refused_while_the_fault_is_on(channel: str, tmp_path: P
         "{kind: refuse, accepts: false, name: no}", f", agent: {{channel: {channel}}}"
     )
     with serving(tmp_path, scenario) as thread:
-        injector = thread.channel.agent.injector
+        injector = thread.simulation.agent.injector
         for _ in range(2):
             assert is_refused(thread.path)
             thread.call(lambda: injector.switch("no", on=False))
@@ -168,7 +168,7 @@ def patient_client(path: str) -> SyncClient:
 
 def test_an_agent_that_is_started_from_python_can_be_connected_to(tmp_path: Path) -> None:
     with serving(tmp_path, "agent: {channel: unix-listen, respawn: never}") as thread:
-        agent = thread.channel.agent
+        agent = thread.simulation.agent
         thread.call(agent.stop)
         assert is_refused(thread.path)
         thread.call(agent.start)
@@ -182,8 +182,8 @@ def test_an_agent_that_hung_with_a_full_queue_serves_when_it_has_died(tmp_path: 
         sock.settimeout(0.5)
         with pytest.raises(TimeoutError):
             flood(sock)
-        assert thread.call(lambda: thread.channel.is_full)
-        thread.call(lambda: thread.channel.agent.crash(0))
+        assert thread.call(lambda: thread.simulation.channel.is_full)
+        thread.call(lambda: thread.simulation.agent.crash(0))
         sock.settimeout(PATIENCE)
         # What it had read is gone, perhaps in the middle of a request.
         while read_line(sock) != PONG:
@@ -220,7 +220,7 @@ def test_a_hanging_agent_takes_no_more_than_it_can_hold(tmp_path: Path) -> None:
             sock.settimeout(0.5)
             with pytest.raises(TimeoutError):
                 flood(sock)
-            assert thread.call(lambda: len(thread.channel._queue)) < 2 << 20
+            assert thread.call(lambda: len(thread.simulation.channel._queue)) < 2 << 20
         # The agent is dead to the next client, too; the server ends all the same.
         with pytest.raises(ClientError):
             SyncClient(thread.path, timeout=0.3)

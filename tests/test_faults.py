@@ -22,7 +22,7 @@ from qgasim.matching import Match
 from qgasim.scenario import loads
 from qgasim.scenario.decode import parse_duration
 from tests.generated import load_generator
-from tests.serving import SECOND, Course, HandClock, request
+from tests.serving import SECOND, Course, HandClock, on_exchange, request
 
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
@@ -37,9 +37,7 @@ def course(*faults: Fault, seed: int = 0) -> Course:
     scenario = loads("extends: debian-12")
     scenario.faults = list(faults)  # type: ignore[arg-type]
     scenario.seed = seed
-    course.channel = scenario.build(course.clock)
-    course.agent = course.channel.agent
-    course.guest = course.agent.guest
+    course.take(scenario.build(course.clock))
     course.clock.now += 12 * SECOND
     return course
 
@@ -318,7 +316,7 @@ def test_an_injected_error_has_the_id_as_its_release_writes_it(release: str, sho
 def test_what_is_noted_of_an_exchange_is_what_the_client_sees() -> None:
     guest = course(Truncate(keep=4), InjectedError(desc="x", on="guest-info"))
     noted: list[bytes] = []
-    guest.agent.on_exchange = lambda _, reply: noted.append(reply)
+    on_exchange(guest.simulation, lambda _, reply: noted.append(reply))
     sent = guest.send(PING) + guest.send(b'{"execute":"guest-info"}')
     assert b"".join(noted) == sent == b'{"re{"er'
 
@@ -390,7 +388,7 @@ def test_what_only_takes_time_changes_no_byte(data: bytes, fault: Fault) -> None
 def test_what_truncates_gives_the_beginning_of_each_reply(data: bytes, keep: int) -> None:
     whole: list[bytes] = []
     plain = course()
-    plain.agent.on_exchange = lambda _, reply: whole.append(reply)
+    on_exchange(plain.simulation, lambda _, reply: whole.append(reply))
     plain.send(data)
     assert replies(data, Truncate(keep=keep)) == b"".join(reply[:keep] for reply in whole)
 

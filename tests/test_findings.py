@@ -156,7 +156,7 @@ def test_a_handle_that_the_client_was_never_told_is_none() -> None:
     course = Noted()
     course.inject(Drop(on="guest-file-open"))
     course.say("guest-file-open", path="/etc/hostname")
-    assert course.agent.handles
+    assert course.agent.state.handles
     assert names(course) == []
 
 
@@ -391,7 +391,7 @@ def test_the_byte_need_not_come_again_on_the_same_connection() -> None:
 
 def test_to_leave_a_reply_unread_is_a_finding(tmp_path: Path) -> None:
     with serving(tmp_path) as thread:
-        journal = thread.call(lambda: Journal(thread.channel))
+        journal = thread.call(lambda: Journal(thread.simulation))
         with connect(thread.path) as sock:
             sock.sendall(PING)
             sock.recv(1)
@@ -679,7 +679,7 @@ def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str
 
 def test_a_careful_client_gives_no_cause(tmp_path: Path) -> None:
     with serving(tmp_path) as thread:
-        journal = thread.call(lambda: Journal(thread.channel))
+        journal = thread.call(lambda: Journal(thread.simulation))
         for _ in range(2):
             with SyncClient(thread.path) as client:
                 client.call("guest-info")

@@ -20,7 +20,6 @@ import pytest
 from qgasim.cli.serve import serve_parser, with_options
 from qgasim.scenario import load
 from qgasim.serving.threads import ServerThread
-from qgasim.simulation.channel import Channel
 from tests.golden_cases import (
     EXCEPTIONS,
     GOLDEN,
@@ -71,8 +70,8 @@ class Replay:
     def __init__(self, thread: ServerThread, clock: HastyClock) -> None:
         self.thread = thread
         self.clock = clock
-        self.channel: Channel = thread.channel
-        self.guest = thread.channel.agent.guest
+        self.simulation = thread.simulation
+        self.guest = thread.simulation.guest
         self.names: dict[str, int] = {}
 
     def advance(self, seconds: float) -> None:
@@ -158,7 +157,7 @@ def test_a_recorded_case_is_answered_as_recorded(case: str, tmp_path: Path) -> N
                 act(replay, step["action"], step)
             elif not step.get("resync"):
                 exchange(replay, sock, step)
-        if replay.channel.agent.is_up:
+        if replay.simulation.agent.is_up:
             resynchronise(sock, next((s for s in steps if s.get("resync")), None))
 
 
@@ -205,7 +204,7 @@ def act(replay: Replay, action: str, step: Step) -> None:
         replay.advance(float(waited[1]))
     else:
         assert action == "which helper programs the agent has run so far", action
-        run = [" ".join(argv).removeprefix("/sbin/") for argv in replay.channel.agent.helpers]
+        run = [" ".join(argv).removeprefix("/sbin/") for argv in replay.simulation.agent.helpers]
         assert run == [entry.removeprefix("/sbin/") for entry in json.loads(step["note"])]
 
 
@@ -328,7 +327,7 @@ def conn_step(
     elif action == "shut down the sending side":
         sockets[number].shutdown(socket.SHUT_WR)
     elif action == "SIGTERM to the agent":
-        replay.thread.call(replay.channel.agent.terminate)
+        replay.thread.call(replay.simulation.agent.terminate)
     elif action == "look at the socket file":
         assert Path(replay.thread.path).exists()
     elif action == "the agent process ended":
@@ -340,7 +339,7 @@ def conn_step(
 
 
 def has_ended(replay: Replay) -> bool:
-    return replay.channel.agent.process is None
+    return replay.simulation.agent.process is None
 
 
 def settle(replay: Replay, seconds: float) -> None:
@@ -403,6 +402,6 @@ def test_every_variant_named_in_a_recording_is_described() -> None:
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_every_variant_can_be_served(variant: dict[str, Any]) -> None:
     options = serve_parser().parse_args(variant["options"])
-    channel = with_options(load(ROOT / variant["scenario"]), options).build()
+    channel = with_options(load(ROOT / variant["scenario"]), options).build().channel
     reply = b"".join(e for e in channel.receive(b'{"execute":"guest-info"}') if type(e) is bytes)
     assert reply.startswith(b'{"return": {"version": "7.2.22"')

@@ -445,7 +445,7 @@ def test_a_guest_without_a_journal_behaves_the_same() -> None:
 
 def test_clients_on_a_socket_are_noted_as_they_come_and_go(tmp_path: Path) -> None:
     with serving(tmp_path) as thread:
-        journal = thread.call(lambda: Journal(thread.channel))
+        journal = thread.call(lambda: Journal(thread.simulation))
         with connect(thread.path) as sock:
             sock.sendall(PING)
             read_line(sock)

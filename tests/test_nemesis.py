@@ -50,7 +50,7 @@ def test_all_kinds_are_drawn_and_only_those_that_are_wanted() -> None:
 def run(scenario: Scenario, seconds: int = 60) -> list[bytes]:
     """Look every tenth of a second, and ping if nothing is awaited; give what comes."""
     clock = HandClock()
-    channel = scenario.build(clock)
+    channel = scenario.build(clock).channel
     seen: list[bytes] = []
     for _ in range(10 * seconds):
         clock.now += SECOND // 10

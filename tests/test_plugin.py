@@ -237,7 +237,7 @@ def test_overrides(qga):
 @pytest.mark.qgasim(channel="unix-listen")
 class TestChannel:
     def test_channel(self, qga):
-        assert type(qga.channel).__name__ == "UnixListen"
+        assert type(qga.simulation.channel).__name__ == "UnixListen"
 """,
         "--qgasim-agent=5.2",
         "--qgasim-seed=7",

@@ -438,7 +438,7 @@ PASSWD = b'{"execute":"guest-file-open","arguments":{"path":"/etc/passwd"}}' + r
 
 
 def answers(scenario: Scenario) -> bytes:
-    channel = scenario.build(HandClock())
+    channel = scenario.build(HandClock()).channel
     return b"".join(e for e in channel.receive(QUESTIONS + PASSWD) if type(e) is bytes)
 
 

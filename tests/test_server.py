@@ -21,7 +21,7 @@ from qgasim.scenario import load, loads
 from qgasim.serving.listen import TcpAddress, parse_address
 from qgasim.serving.server import EAGER_READS, Server, serve
 from qgasim.serving.threads import ServerThread
-from tests.serving import PATIENCE, connect, read_line, serving
+from tests.serving import PATIENCE, connect, on_exchange, read_line, serving
 
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
@@ -127,8 +127,9 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_clients_are_served_one_at_a_time_in_the_order_of_coming(tmp_path: Path) -> None:
     order: list[Any] = []
     with serving(tmp_path) as thread:
-        thread.channel.agent.on_exchange = lambda message, _: order.append(
-            message["id"] if isinstance(message, dict) else None
+        on_exchange(
+            thread.simulation,
+            lambda message, _: order.append(message["id"] if isinstance(message, dict) else None),
         )
         with connect(thread.path) as first:
             first.sendall(b'{"execute":"guest-ping","id":1}')
@@ -220,7 +221,7 @@ def test_a_client_that_does_not_read_is_not_served_ahead(tmp_path: Path) -> None
     with serving(tmp_path) as thread, connect(thread.path) as sock:
         sock.sendall(OPEN_ZERO)
         assert read_line(sock) == b'{"return": 1000}\n'
-        thread.channel.agent.on_exchange = lambda _, reply: executed.append(len(reply))
+        on_exchange(thread.simulation, lambda _, reply: executed.append(len(reply)))
         sock.setblocking(False)
         requests = READ_ZERO * 1000
         sent = sock.send(requests)
@@ -247,7 +248,7 @@ def test_what_a_client_has_left_behind_is_done_a_request_at_a_time(tmp_path: Pat
         with connect(thread.path) as sock:
             sock.sendall(OPEN_ZERO)
             assert read_line(sock) == b'{"return": 1000}\n'
-            thread.channel.agent.on_exchange = note
+            on_exchange(thread.simulation, note)
             sock.sendall(READ_ZERO.replace(b"50331648", b"1048576") * 200)
             assert sock.recv(1) == b"{"
         deadline = time.monotonic() + PATIENCE
@@ -272,7 +273,7 @@ def test_a_guest_that_went_off_hangs_up(tmp_path: Path) -> None:
     with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
         sock.sendall(b'{"execute":"guest-shutdown"}')
         assert sock.recv(1) == b""
-        assert thread.call(lambda: thread.channel.agent.guest.power.events) == ["SHUTDOWN"]
+        assert thread.call(lambda: thread.simulation.guest.power.events) == ["SHUTDOWN"]
 
 
 # -- threads and tasks -----------------------------------------------------------------------------
@@ -328,7 +329,7 @@ def test_what_call_changes_is_seen_by_a_waiting_client_at_once(tmp_path: Path) -
     with serving(tmp_path) as thread, connect(thread.path) as sock:
         sock.sendall(PING)
         assert read_line(sock) == PONG
-        thread.call(lambda: thread.channel.agent.guest.power.shut_down("powerdown", 0))
+        thread.call(lambda: thread.simulation.guest.power.shut_down("powerdown", 0))
         assert sock.recv(1) == b""
 
 
@@ -337,12 +338,12 @@ def test_what_goes_wrong_in_the_server_is_raised_at_its_end(tmp_path: Path) -> N
         raise LookupError("no")
 
     def provoke() -> None:
-        with ServerThread(channel, path), connect(path) as sock:
+        with ServerThread(simulation, path), connect(path) as sock:
             sock.sendall(PING)
             sock.recv(1)
 
-    channel = loads("qgasim: 1").build()
-    channel.agent.on_exchange = fail
+    simulation = loads("qgasim: 1").build()
+    on_exchange(simulation, fail)
     path = str(tmp_path / "s")
     with pytest.raises(LookupError, match="no"):
         provoke()
@@ -436,9 +437,9 @@ def test_clients_are_let_in_and_heard_by_a_guest_that_is_always_late(
     with serving(tmp_path, f"{UNIX_LISTEN}\n{faults}") as thread:
 
         def be_late() -> None:
-            channel = thread.channel
-            assert channel is not None
-            guest = channel.agent.guest
+            simulation = thread.simulation
+            assert simulation is not None
+            guest = simulation.guest
             guest.is_busy = True
             monkeypatch.setattr(guest, "next_event", lambda: 0)
             monkeypatch.setattr(guest, "settle", lambda: None)
@@ -470,7 +471,7 @@ def test_an_agent_that_listens_itself_waits_sooner_for_a_client_that_does_not_re
 
     async def main() -> None:
         built = loads(f"{{qgasim: 1, agent: {{channel: {channel}}}}}").build()
-        built.agent.on_exchange = count
+        on_exchange(built, count)
         server = Server(built, "unused")
         ours, theirs = socket.socketpair()
         ours.setblocking(False)

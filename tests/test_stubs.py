@@ -81,7 +81,7 @@ def test_a_command_may_be_named_by_wildcards() -> None:
 
 def course(*stubs: Stub) -> Course:
     course = Course()
-    course.channel = Scenario(replies=list(stubs)).build(HandClock())
+    course.take(Scenario(replies=list(stubs)).build(HandClock()))
     return course
 
 
@@ -159,10 +159,10 @@ def test_what_the_release_refuses_is_refused_whatever_a_stub_says(
 def test_a_stub_counts_on_when_the_agent_is_started_again() -> None:
     agent = course(Stub(on="guest-ping", in_turn=(Reply(reply=1), Reply(reply=2))))
     assert agent.say("guest-ping")["return"] == 1
-    process = agent.channel.agent.process
+    process = agent.simulation.agent.process
     assert process is not None
-    agent.channel.agent.guest.processes.kill(process.pid, 9)
-    agent.channel.agent.start()
+    agent.simulation.guest.processes.kill(process.pid, 9)
+    agent.simulation.agent.start()
     assert agent.say("guest-ping")["return"] == 2
 
 

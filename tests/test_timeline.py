@@ -18,11 +18,15 @@ from qgasim.simulation.timeline import (
     Reboot,
     Resume,
 )
-from qgasim.states import state_of
+from qgasim.states import State
 from tests.serving import SECOND, Course
 
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
+
+
+def state(course: Course) -> State:
+    return course.agent.guest_state
 
 
 def course(*events: str, more: str = "") -> Course:
@@ -186,7 +190,7 @@ def test_an_agent_that_was_stopped_is_started() -> None:
 def test_an_upgraded_agent_says_so_and_has_forgotten_its_handles() -> None:
     guest = course()
     guest.say("guest-file-open", path="/etc/hostname")
-    AgentUpgrades(at=0, release="7.2.9").happen(guest.agent)
+    AgentUpgrades(at=0, release="7.2.9").happen(guest.simulation)
     assert guest.say("guest-info")["return"]["version"] == "7.2.9"
     assert "error" in guest.say("guest-file-close", handle=1000)
 
@@ -201,12 +205,12 @@ def test_states_are_named() -> None:
         "{do: wake, at: 50s}",
         "{do: power_off, at: 1m}",
     )
-    seen = [state_of(guest.agent)]
+    seen = [state(guest)]
     guest.say("guest-fsfreeze-freeze")
-    seen.append(state_of(guest.agent))
+    seen.append(state(guest))
     for seconds in (8.5, 10, 10, 10, 10):
         guest.advance(seconds)
-        seen.append(state_of(guest.agent))
+        seen.append(state(guest))
     assert seen == ["up", "frozen", "rebooting", "up", "suspended", "up", "off"]
 
 
@@ -216,12 +220,12 @@ def test_a_guest_is_switched_on_and_boots() -> None:
     seen = []
     for seconds in (8.5, 10, 2):
         guest.advance(seconds)
-        seen.append(state_of(guest.agent))
+        seen.append(state(guest))
     assert seen == ["off", "booting", "up"]
     assert guest.send(PING) == PONG
-    assert guest.agent.handles == {}
-    PowerOn(at=0).happen(guest.agent)
-    assert state_of(guest.agent) == "up"
+    assert guest.agent.state.handles == {}
+    PowerOn(at=0).happen(guest.simulation)
+    assert state(guest) == "up"
 
 
 def test_commands_get_usable_one_after_the_other_at_each_boot() -> None:
@@ -244,11 +248,11 @@ def test_commands_get_usable_one_after_the_other_at_each_boot() -> None:
 
 def test_a_clock_that_drifted_is_put_back_with_the_guest() -> None:
     guest = course()
-    guest.agent.snapshots.take("before")
-    ClockDrifts(at=0, drift=500_000).happen(guest.agent)
+    guest.simulation.snapshots.take("before")
+    ClockDrifts(at=0, drift=500_000).happen(guest.simulation)
     guest.advance(10)
     assert time_passed(guest) == 5
-    guest.agent.snapshots.revert("before")
+    guest.simulation.snapshots.revert("before")
     guest.advance(10)
     # The guest's time stands where it stood 10 s before.
     assert time_passed(guest) == -10
@@ -257,9 +261,9 @@ def test_a_clock_that_drifted_is_put_back_with_the_guest() -> None:
 def test_a_panic_is_a_crash_and_an_agent_that_is_gone_is_booting() -> None:
     guest = course("{do: agent_stops, at: 0s}", "{do: panic, at: 20s}")
     guest.advance(0)
-    assert state_of(guest.agent) == "booting"
+    assert state(guest) == "booting"
     guest.advance(10)
-    assert state_of(guest.agent) == "crashed"
+    assert state(guest) == "crashed"
 
 
 def test_a_paused_guest_answers_nothing_and_its_time_stands_still() -> None:
@@ -268,10 +272,10 @@ def test_a_paused_guest_answers_nothing_and_its_time_stands_still() -> None:
     uptime = guest.guest.clock.uptime()
     assert guest.send(PING) == b""
     assert guest.advance(29) == b""
-    assert state_of(guest.agent) == "paused"
+    assert state(guest) == "paused"
     assert guest.guest.clock.uptime() == uptime
     assert guest.advance(1) == PONG
-    assert state_of(guest.agent) == "up"
+    assert state(guest) == "up"
     # Its clock is behind by as much as it stood still.
     assert time_passed(guest) == -30
 
@@ -288,7 +292,7 @@ def test_a_guest_that_is_paused_for_good_is_resumed() -> None:
     guest.advance(0)
     guest.advance(1000)
     assert guest.send(PING) == b""
-    Resume(at=0).happen(guest.agent)
+    Resume(at=0).happen(guest.simulation)
     assert guest.advance(0) == PONG
 
 
@@ -321,7 +325,7 @@ def test_a_guest_that_is_off_hangs_up() -> None:
 
 def test_an_event_may_happen_at_once() -> None:
     guest = course()
-    Reboot(at=0).happen(guest.agent)
+    Reboot(at=0).happen(guest.simulation)
     guest.advance(0)
     assert guest.guest.power.events == ["RESET"]
 
@@ -329,11 +333,11 @@ def test_an_event_may_happen_at_once() -> None:
 def test_what_is_not_there_cannot_change() -> None:
     guest = course()
     with pytest.raises(LookupError, match="there is no interface 'eth9'"):
-        NicDisappears(at=0, nic="eth9").happen(guest.agent)
+        NicDisappears(at=0, nic="eth9").happen(guest.simulation)
     with pytest.raises(LookupError, match="there is no process 'nope'"):
-        ProcessEnds(at=0, process="nope").happen(guest.agent)
+        ProcessEnds(at=0, process="nope").happen(guest.simulation)
     with pytest.raises(LookupError, match="there is no mount point '/nope'"):
-        DiskFills(at=0, path="/nope", used=1).happen(guest.agent)
+        DiskFills(at=0, path="/nope", used=1).happen(guest.simulation)
 
 
 def test_a_scenario_with_events_can_be_written_again() -> None:

@@ -175,7 +175,7 @@ class Served:
 
     def pass_until(self, uptime: float) -> None:
         """Let the guest's time pass."""
-        clock = self.thread.channel.agent.guest.clock
+        clock = self.thread.simulation.guest.clock
 
         def step() -> None:
             self._source.advance(max(0, int(uptime * SECOND) - clock.uptime()))

@@ -7,7 +7,6 @@ import fnmatch
 
 from msgspec import Struct, field, structs
 
-from qgasim.dialect import Dialect
 from qgasim.guest.units import Duration, Size
 from qgasim.qapi.registry import Arguments, Entry, Table
 
@@ -31,32 +30,33 @@ class Personality(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
     thaw_after: Duration | None = None
 
 
-def alter(table: Table, personality: Personality, dialect: Dialect) -> None:
-    """Make the table of qemu-ga that of another agent.
+def alter(table: Table, personality: Personality) -> Table:
+    """Return the table of another agent, made from qemu-ga's.
 
     UNVERIFIED: where guest-info lists aliases; here they follow the schema, so they come first.
     """
+    altered = dict(table)
     for pattern in personality.lacks:
         for name in fnmatch.filter(table, pattern):
-            del table[name]
-    if personality.read_limit is not None and "guest-file-read" in table:
-        _limit(table["guest-file-read"], personality.read_limit)
+            del altered[name]
+    if personality.read_limit is not None and "guest-file-read" in altered:
+        altered["guest-file-read"] = _limited(altered["guest-file-read"], personality.read_limit)
     for alias, name in personality.aliases.items():
-        if name in table:
-            known = table[name]
+        if name in altered:
+            known = altered[name]
             command = structs.replace(known.command, name=alias)
-            entry = table[alias] = Entry(command, dialect, is_supported=known.is_supported)
-            entry.call = known.call
+            altered[alias] = structs.replace(known, command=command)
+    return altered
 
 
-def _limit(entry: Entry, limit: int) -> None:
-    """Have guest-file-read give no more than *limit* bytes, whatever it is asked for."""
+def _limited(entry: Entry, limit: int) -> Entry:
+    """Return guest-file-read that gives no more than *limit* bytes, whatever it is asked for."""
     call = entry.call
 
-    def read(agent: object, arguments: Arguments) -> object:
+    def read(executor: object, arguments: Arguments) -> object:
         count = arguments.get("count", limit)
         if isinstance(count, int) and count > limit:
             count = limit
-        return call(agent, {**arguments, "count": count})  # type: ignore[arg-type]
+        return call(executor, {**arguments, "count": count})
 
-    entry.call = read
+    return structs.replace(entry, call=read)

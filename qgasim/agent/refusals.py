@@ -1,53 +1,59 @@
-"""Which commands an agent refuses, and in which words (qga/main.c)."""
+"""Which commands an agent refuses, and in which words (qga/main.c).
 
-from collections.abc import Container
+Each function returns the refusals from now on: the text for each command that is refused. Commands that
+are not in the mapping are served.
+"""
+
+from collections.abc import Container, Mapping
+from typing import TypeAlias
 
 from qgasim.dialect import Dialect
-from qgasim.qapi.registry import Entry, Table
+from qgasim.qapi.registry import Table
 
-__all__ = ["refuse_blocked", "refuse_frozen", "serve_thawed"]
+__all__ = ["Refusals", "refuse_blocked", "refuse_frozen", "serve_thawed"]
+
+#: The text of the refusal, by command.
+Refusals: TypeAlias = Mapping[str, str]
 
 
 def refuse_blocked(
-    table: Table,
-    dialect: Dialect,
-    *,
-    blocked: Container[str],
-    allowed: Container[str] | None,
-    is_frozen: bool,
-) -> None:
-    """Do what an agent does at its start; *is_frozen*: file systems are frozen since an earlier one.
+    table: Table, dialect: Dialect, *, blocked: Container[str], allowed: Container[str] | None
+) -> Refusals:
+    """Return what an agent refuses for good, from its start.
 
     *allowed*: the only commands that are served; None: there is no such list.
     """
+    refusals: dict[str, str] = {}
     for name, entry in table.items():
         if not entry.is_supported or name in blocked:
-            entry.blocked = dialect.blocked_text.format(name)
+            refusals[name] = dialect.blocked_text.format(name)
         elif allowed is not None and name not in allowed:
-            entry.blocked = dialect.not_allowed_text.format(name)
-        else:
-            entry.blocked = None
-        entry.disabled = entry.blocked
-        # What is blocked was told last, and so in its own words (initialize_agent()).
-        if is_frozen and (entry.blocked is None or dialect.frees_while_frozen):
-            _refuse_frozen(entry, dialect)
+            refusals[name] = dialect.not_allowed_text.format(name)
+    return refusals
 
 
-def refuse_frozen(table: Table, dialect: Dialect) -> None:
-    """Refuse from now on what may not be done while file systems are frozen."""
-    for entry in table.values():
-        _refuse_frozen(entry, dialect)
+def refuse_frozen(
+    refused: Refusals, table: Table, dialect: Dialect, *, at_start: bool = False
+) -> Refusals:
+    """Return what is refused while file systems are frozen, *refused* being refused before.
+
+    *at_start*: they are frozen since an earlier process. What is blocked was told last then, and so is
+    refused in its own words (initialize_agent()).
+    """
+    refusals = dict(refused)
+    for name, entry in table.items():
+        if at_start and name in refused and not dialect.frees_while_frozen:
+            continue
+        if not entry.command.while_frozen:
+            refusals[name] = dialect.frozen_text.format(entry.command.name)
+        elif dialect.frees_while_frozen:
+            refusals.pop(name, None)
+    return refusals
 
 
-def _refuse_frozen(entry: Entry, dialect: Dialect) -> None:
-    if not entry.command.while_frozen:
-        entry.disabled = dialect.frozen_text.format(entry.command.name)
-    elif dialect.frees_while_frozen:
-        entry.disabled = None
-
-
-def serve_thawed(table: Table, dialect: Dialect) -> None:
-    """Serve everything again that is not blocked."""
-    for entry in table.values():
-        if entry.blocked is None or not dialect.keeps_frozen_text:
-            entry.disabled = entry.blocked
+def serve_thawed(refused: Refusals, blocked: Refusals, dialect: Dialect) -> Refusals:
+    """Return what is refused after a thaw: what is *blocked*; *refused* was refused before."""
+    if not dialect.keeps_frozen_text:
+        return blocked
+    # A blocked command keeps the words that it had while frozen, or is served still.
+    return {name: text for name, text in refused.items() if name in blocked}

@@ -14,7 +14,7 @@ from qgasim.qapi.envelope import write_return
 from qgasim.qapi.registry import Entry
 from qgasim.wire import encode
 
-__all__ = ["ErrorReply", "LiveStub", "Reply", "Stub", "write_stubbed"]
+__all__ = ["ArmedStub", "ErrorReply", "Reply", "Stub", "write_stubbed"]
 
 
 class ErrorReply(Struct, kw_only=True, frozen=True):
@@ -58,7 +58,7 @@ class Stub(Reply, kw_only=True, frozen=True):
     adds: bool = False
 
 
-class LiveStub:
+class ArmedStub:
     """A stub as one agent has it: it counts."""
 
     def __init__(self, stub: Stub) -> None:

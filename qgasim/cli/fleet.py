@@ -16,8 +16,8 @@ from qgasim.serving.listen import UnixAddress
 from qgasim.serving.threads import Host
 
 if TYPE_CHECKING:
-    from qgasim.simulation.channel import Channel
-    from qgasim.wire import Message
+    from qgasim.agent.observer import Observer
+    from qgasim.simulation.simulation import Simulation
 
 __all__ = ["serve_fleet"]
 
@@ -28,7 +28,7 @@ def serve_fleet(
     options: argparse.Namespace,
     scenario: Scenario,
     directory: str,
-    writer: "Callable[[str], Callable[[Message, bytes], None]] | None",
+    observer: "Callable[[str], Observer] | None",
 ) -> None:
     """Serve each guest at ``DIRECTORY/NAME.sock`` until SIGINT or SIGTERM.
 
@@ -36,24 +36,24 @@ def serve_fleet(
         options: of the command line.
         scenario: a fleet.
         directory: made if it is not there.
-        writer: gives what writes the exchanges of a guest.
+        observer: returns what looks on at a guest, by its name; None: nothing does.
     """
-    channels = {name: guest.build() for name, guest in scenario.fleet.items()}
-    addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in channels}
+    simulations = {name: guest.build() for name, guest in scenario.fleet.items()}
+    addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in simulations}
     made = _make(directory)
     parent = os.getppid()
     # Before the thread is there, so that it leaves them to this one.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         with Host() as host:
-            for name, channel in channels.items():
-                if writer is not None:
-                    channel.agent.on_exchange = writer(name)
-                host.serve(channel, addresses[name])
+            for name, simulation in simulations.items():
+                if observer is not None:
+                    simulation.observe(observer(name))
+                host.serve(simulation, addresses[name])
             if options.ready_fd is not None:
-                line = _describe(scenario, channels, addresses, directory)
+                line = _describe(scenario, simulations, addresses, directory)
                 write_ready(options.ready_fd, line)
-            _tell(scenario, channels, addresses)
+            _tell(scenario, simulations, addresses)
             while not signal.sigtimedwait(_SIGNALS, PARENT_INTERVAL):
                 if options.exit_with_parent and os.getppid() != parent:
                     break
@@ -77,7 +77,7 @@ def _make(directory: str) -> bool:
 
 def _describe(
     scenario: Scenario,
-    channels: "dict[str, Channel]",
+    simulations: "dict[str, Simulation]",
     addresses: dict[str, UnixAddress],
     directory: str,
 ) -> dict[str, Any]:
@@ -90,22 +90,22 @@ def _describe(
             name: {
                 "address": str(addresses[name]),
                 "path": addresses[name].path,
-                "agent": channel.agent.dialect.full_version,
-                "hostname": channel.agent.guest.hostname,
+                "agent": simulation.agent.dialect.full_version,
+                "hostname": simulation.guest.hostname,
                 "seed": scenario.fleet[name].seed,
             }
-            for name, channel in channels.items()
+            for name, simulation in simulations.items()
         },
     }
 
 
 def _tell(
-    scenario: Scenario, channels: "dict[str, Channel]", addresses: dict[str, UnixAddress]
+    scenario: Scenario, simulations: "dict[str, Simulation]", addresses: dict[str, UnixAddress]
 ) -> None:
-    lines = [f"a fleet of {len(channels)} guests, seed {scenario.seed}"]
-    width = max(map(len, channels))
-    for name, channel in channels.items():
-        version = channel.agent.dialect.full_version
+    lines = [f"a fleet of {len(simulations)} guests, seed {scenario.seed}"]
+    width = max(map(len, simulations))
+    for name, simulation in simulations.items():
+        version = simulation.agent.dialect.full_version
         lines.append(f"{name:{width}}  qemu-ga {version}  listening on {addresses[name]}")
     lines.append(f"try: qgasim call {next(iter(addresses.values()))} guest-info")
     try:

@@ -3,14 +3,13 @@
 import os
 import select
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import Final, TextIO
 
-from qgasim.cli.text import complain, readable_bytes
-
-if TYPE_CHECKING:
-    from qgasim.wire import Message
+from qgasim.agent.observer import Observer
+from qgasim.cli.text import LOG_WIDTH, complain, readable_bytes
+from qgasim.errors import CommandError, QgaSimError
+from qgasim.wire import Message, encode
 
 __all__ = ["LiveLog"]
 
@@ -18,15 +17,11 @@ __all__ = ["LiveLog"]
 class LiveLog:
     """The live log: a line for each request and its reply."""
 
-    WIDTH: Final = 160
     #: How long is waited for who reads it, in ms; once.
     PATIENCE: Final = 500
 
     def __init__(self, path: str | None, *, in_full: bool, is_quiet: bool) -> None:
-        from qgasim.errors import QgaSimError
-
         self._in_full = in_full
-        self._prefix = b""
         self._file: TextIO | None = None
         if path is not None:
             try:
@@ -49,23 +44,16 @@ class LiveLog:
         if self._file is not None:
             self._file.close()
 
-    def writer(self, guest: str) -> "Callable[[Message, bytes], None]":
-        """Give what writes the exchanges of one guest of several, with its name before them."""
-        prefix = f"{guest} ".encode()
+    def observer(self, guest: str = "") -> Observer:
+        """Return what writes the exchanges of a guest, with its name before them if it has one."""
+        return _GuestLog(self, f"{guest} ".encode() if guest else b"")
 
-        def write(request: "Message", reply: bytes) -> None:
-            self._prefix = prefix
-            self.write(request, reply)
-
-        return write
-
-    def write(self, request: "Message", reply: bytes) -> None:
-        """Write an exchange."""
+    def write(self, prefix: bytes, request: Message, reply: bytes) -> None:
+        """Write an exchange, each of its lines behind *prefix*."""
         if request is not self._last:
             self._last, self._last_text = request, self._cut(_show(request))
         shown = self._cut(reply.strip() or b"(no reply)")
-        before = self._prefix
-        text = b"%b> %b\n%b< %b\n" % (before, self._last_text, before, shown)
+        text = b"%b> %b\n%b< %b\n" % (prefix, self._last_text, prefix, shown)
         for output in self.outputs:
             try:
                 self._write_to(output, text)
@@ -98,13 +86,22 @@ class LiveLog:
 
     def _cut(self, text: bytes) -> bytes:
         # A log must stay text, whatever a fault or a stub has made of a reply.
-        if self._in_full or len(text) <= self.WIDTH:
+        if self._in_full or len(text) <= LOG_WIDTH:
             return readable_bytes(text)
-        return b"%b... (%d bytes)" % (readable_bytes(text[: self.WIDTH]), len(text))
+        return b"%b... (%d bytes)" % (readable_bytes(text[:LOG_WIDTH]), len(text))
 
 
-def _show(request: "Message") -> bytes:
-    from qgasim.errors import CommandError
-    from qgasim.wire import encode
+class _GuestLog(Observer):
+    """The exchanges of one guest."""
 
+    def __init__(self, log: LiveLog, prefix: bytes) -> None:
+        self._log = log
+        self._prefix = prefix
+
+    def exchanged(self, request: Message, reply: bytes) -> None:
+        """Write an exchange."""
+        self._log.write(self._prefix, request, reply)
+
+
+def _show(request: Message) -> bytes:
     return b"(no request)" if isinstance(request, CommandError) else encode(request).encode("ascii")

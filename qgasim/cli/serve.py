@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from qgasim.serving.listen import Address
 
 from qgasim import DEFAULT_SCENARIO, __version__
-from qgasim.cli.log import LiveLog
 from qgasim.cli.parser import COMMANDS, Parser, mute
+from qgasim.cli.text import LOG_WIDTH
 
 __all__ = ["serve", "serve_parser", "with_options", "write_ready"]
 
@@ -107,7 +107,7 @@ def serve_parser() -> argparse.ArgumentParser:
         "-v",
         "--verbose",
         action="store_true",
-        help=f"show requests and replies in full, not just {LiveLog.WIDTH} bytes of each",
+        help=f"show requests and replies in full, not just {LOG_WIDTH} bytes of each",
     )
     parser.add_argument(
         "-q",
@@ -216,29 +216,31 @@ def write_ready(number: int, line: dict[str, Any]) -> None:
 
 def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: str) -> int:
     from qgasim.cli.fleet import serve_fleet
+    from qgasim.cli.log import LiveLog
 
     for guest in scenario.fleet.values():
         with_options(guest, options)
     log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
     with log:
-        serve_fleet(options, scenario, directory, log.writer if log.outputs else None)
+        serve_fleet(options, scenario, directory, log.observer if log.outputs else None)
     return 0
 
 
 def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
+    from qgasim.cli.log import LiveLog
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.foreground import run
     from qgasim.serving.listen import UnixAddress
 
     scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]
-    channel = scenario.build(shares=shares)
+    simulation = scenario.build(shares=shares)
     log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
     if log.outputs:
-        channel.agent.on_exchange = log.write
+        simulation.observe(log.observer())
 
     def on_ready(address: "Address") -> None:
-        agent = channel.agent
+        agent = simulation.agent
         if options.ready_fd is not None:
             path = address.path if isinstance(address, UnixAddress) else None
             line = {
@@ -269,7 +271,7 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
             mute()
 
     with log:
-        run(channel, address, on_ready, ends_with_parent=options.exit_with_parent)
+        run(simulation, address, on_ready, ends_with_parent=options.exit_with_parent)
     return 0
 
 

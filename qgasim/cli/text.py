@@ -4,8 +4,10 @@ import re
 import sys
 from typing import Final
 
-__all__ = ["complain", "readable", "readable_bytes"]
+__all__ = ["LOG_WIDTH", "complain", "readable", "readable_bytes"]
 
+#: How many bytes of a request or reply the live log shows.
+LOG_WIDTH: Final = 160
 _UNPRINTABLE: Final = re.compile(rb"[^ -~]")
 
 

@@ -73,7 +73,7 @@ class FileSeek(Struct, frozen=True):
 def find_handle(agent: Agent, handle: int) -> FileHandle:
     """Give what a handle stands for."""
     try:
-        return agent.handles[handle]
+        return agent.state.handles[handle]
     except KeyError:
         raise CommandError(f"handle '{handle}' has not been found") from None
 
@@ -116,14 +116,12 @@ def guest_file_open(agent: Agent, path: str, mode: str = "r") -> int:
 
 def add_handle(agent: Agent, file: OpenFile) -> int:
     """Give an open file a handle."""
-    handle = agent.next_handle
-    agent.next_handle += 1
     try:
-        agent.on_handle()
+        handle = agent.number_handle()
     except OSError:
         file.close()
         raise CommandError("failed to commit persistent state to disk") from None
-    agent.handles[handle] = FileHandle(Stream(file))
+    agent.state.handles[handle] = FileHandle(Stream(file))
     return handle
 
 
@@ -152,7 +150,7 @@ def guest_file_close(agent: Agent, handle: int) -> None:
     again; here it is gone. UNVERIFIED: what a second close says then.
     """
     stream = find_handle(agent, handle).stream
-    del agent.handles[handle]
+    del agent.state.handles[handle]
     try:
         stream.close()
     except OSError as error:

@@ -41,12 +41,12 @@ class ExecStatus(Struct, frozen=True, rename="kebab", kw_only=True):
 
 def collect(agent: Agent, pid: int) -> Execution | None:
     """Forget a program that has ended, and give it; None if it has not yet."""
-    execution = agent.executions.get(pid)
+    execution = agent.state.executions.get(pid)
     if execution is None:
         raise CommandError(agent.dialect.unknown_pid_text.format(pid))
     if not execution.is_finished:
         return None
-    del agent.executions[pid]
+    del agent.state.executions[pid]
     execution.forget()
     return execution
 
@@ -197,7 +197,7 @@ def run(
     finally:
         for file in ours:
             file.close()
-    agent.executions[execution.process.pid] = execution
+    agent.state.executions[execution.process.pid] = execution
     return execution
 
 
@@ -206,7 +206,7 @@ def _spoil(agent: Agent, execution: Execution, *, is_single: bool, has_input: bo
 
     UNVERIFIED: only what was seen in each run. What later captures lose varies.
     """
-    known = agent.known
+    known = agent.state.known
     if is_single:
         execution.is_stuck = known.get("has lost its standard input", False)
         known["has lost its standard input"] = known["spoils the next input"] = True

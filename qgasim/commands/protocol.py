@@ -46,7 +46,7 @@ def guest_info(agent: Agent) -> AgentInfo:
     return AgentInfo(
         agent.dialect.full_version,
         [
-            CommandInfo(name, entry.disabled is None, entry.command.replies)
-            for name, entry in reversed(agent.table.items())
+            CommandInfo(name, name not in agent.refused, entry.command.replies)
+            for name, entry in reversed(list(agent.table.items()))
         ],
     )

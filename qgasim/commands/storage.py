@@ -9,7 +9,6 @@ from typing import Annotated, Final, Literal
 from msgspec import Struct
 
 from qgasim.agent import Agent
-from qgasim.agent.refusals import refuse_frozen
 from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.files.tree import Mount
@@ -301,7 +300,7 @@ def guest_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = Non
 
 def begin_frozen(agent: Agent) -> None:
     """Have all file systems frozen from the beginning, as by a client that has gone."""
-    refuse_frozen(agent.table, agent.dialect)
+    agent.refuse_frozen()
     _freeze_mounted(agent, None)
 
 
@@ -330,7 +329,7 @@ def begin_freezing(agent: Agent) -> None:
     """Do what comes before file systems are frozen: from then on, the agent is."""
     run_hook(agent, "freeze")
     # A blocked command may keep the wording of that even if nothing is found to freeze.
-    refuse_frozen(agent.table, agent.dialect)
+    agent.refuse_frozen()
 
 
 def give_up_freezing(agent: Agent, mount: Mount) -> CommandError:

@@ -29,7 +29,7 @@ def guest_get_host_name(agent: Agent) -> HostName:
     """
     name = agent.guest.hostname
     if agent.dialect.keeps_host_name:
-        name = agent.host_name = agent.host_name or name
+        name = agent.state.host_name = agent.state.host_name or name
     return HostName(name)
 
 
@@ -163,7 +163,7 @@ HWCLOCK: Final = "/sbin/hwclock"
 @command(since=(1, 5), platforms=POSIX)
 def guest_set_time(agent: Agent, time: int | None = None) -> None:
     """Set the time, and the real-time clock by it; without *time*, the other way round."""
-    has_hwclock = agent.known.setdefault("hwclock", agent.guest.files.can_execute(HWCLOCK))
+    has_hwclock = agent.state.known.setdefault("hwclock", agent.guest.files.can_execute(HWCLOCK))
     if not has_hwclock and not agent.dialect.tells_helper_output:
         raise CommandError("this feature or command is not currently supported")
     if time is not None:

@@ -33,10 +33,10 @@ def compare(
     """
     found = survey(real)
     notes: list[str] = []
-    name, channel = build_like(found, scenario=scenario, release=release, notes=notes)
-    agent = channel.agent
+    name, simulation = build_like(found, scenario=scenario, release=release, notes=notes)
+    agent = simulation.agent
     result = Comparison(found.version, found.system, agent.dialect.full_version, name, notes=notes)
-    simulated = SimulatedAgent(channel)
+    simulated = SimulatedAgent(simulation)
     own = survey(simulated)
     if found.commands is None:
         notes.append("guest-info does not list the commands: all are asked for")

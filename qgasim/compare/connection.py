@@ -11,7 +11,7 @@ from typing import Final, Protocol, Self
 from qgasim.client.blocking import QUEUE_IS_FULL
 from qgasim.errors import ClientError
 from qgasim.serving.listen import Address, Stdio, TcpAddress, UnixAddress
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
 
 __all__ = ["Asked", "RealAgent", "SimulatedAgent"]
 
@@ -147,9 +147,9 @@ class RealAgent:
 class SimulatedAgent:
     """A simulated agent, which does not keep anybody waiting."""
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        for _ in channel.connect():
+    def __init__(self, simulation: Simulation) -> None:
+        self.channel = simulation.channel
+        for _ in self.channel.connect():
             pass
 
     def ask(self, pieces: tuple[bytes, ...]) -> bytes:

@@ -10,7 +10,7 @@ from qgasim.compare.connection import Asked
 from qgasim.dialect import LATEST, OLDEST, find_dialect
 from qgasim.errors import ClientError
 from qgasim.scenario import Scenario, library, load
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
 from qgasim.wire import is_array, is_object
 
 __all__ = ["GUESTS", "Listed", "Survey", "build_like", "read_return", "survey"]
@@ -90,7 +90,7 @@ def survey(agent: Asked) -> Survey:
 
 def build_like(
     found: Survey, *, scenario: str | None, release: str | None, notes: list[str]
-) -> tuple[str, Channel]:
+) -> tuple[str, Simulation]:
     """Build what is compared with the agent *found*: the scenario's name, and the way to its agent.
 
     It is of the same release and has the same commands disabled. What had to be assumed is put into
@@ -150,5 +150,5 @@ def _disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> No
 
 def _commands(scenario: Scenario) -> tuple[set[str], set[str]]:
     """Give the commands of a scenario's agent, and those of them that it refuses."""
-    table = scenario.build().agent.table
-    return set(table), {name for name, entry in table.items() if entry.disabled is not None}
+    agent = scenario.build().agent
+    return set(agent.table), set(agent.refused)

@@ -3,27 +3,68 @@
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
+from qgasim.dialect import Dialect
 from qgasim.effects import Close, Effect
 from qgasim.faults.base import Exchange, Fault, FromUptime, join_bytes
 from qgasim.faults.connection import AcceptThenSilence, Refuse, Reset
 from qgasim.faults.content import Stale
 from qgasim.matching import compile_match
 from qgasim.qapi.envelope import read_request, show_id
-from qgasim.states import state_of
+from qgasim.states import State
 from qgasim.suggestions import not_there
 from qgasim.wire import Message
 
-if TYPE_CHECKING:
-    from qgasim.agent import Agent
+__all__ = ["HISTORY_BYTES", "ArmedFault", "FaultInjector", "Faultable", "History"]
 
-__all__ = ["HISTORY_BYTES", "ArmedFault", "FaultInjector", "History"]
+T = TypeVar("T")
 
 #: How many earlier replies are kept for `Stale`, and how many bytes of them.
 HISTORY: Final = 1024
 HISTORY_BYTES: Final = 4 << 20
 _OF_CONNECTIONS: Final = (Refuse, AcceptThenSilence)
+
+
+class Faultable(Protocol):
+    """What faults see of an agent, and can do to it."""
+
+    @property
+    def process(self) -> object:
+        """The process that runs now, by identity; None: there is none."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The release, on which the form of a reply's id depends."""
+        ...
+
+    @property
+    def guest_state(self) -> State:
+        """The state of the guest, by name."""
+        ...
+
+    @property
+    def frozen_for(self) -> int | None:
+        """How long file systems have been frozen (ns); None: they are not."""
+
+    def uptime(self) -> int:
+        """Return the guest's uptime in ns."""
+        ...
+
+    def look_at(self, uptime: int) -> None:
+        """Have the driver look at the channel when the guest's uptime is *uptime*."""
+
+    def keep(self, uptime: int) -> None:
+        """Keep the state that there is at *uptime*, for `as_of`."""
+
+    def as_of(self, uptime: int, function: Callable[[], T]) -> T | None:
+        """Call *function* as if it were *uptime*; None if that state is not kept."""
+
+    def tell_fired(self, faults: tuple[Fault, ...]) -> None:
+        """Tell observers that *faults* fire."""
+
+    def crash(self, respawn: int | None = None) -> None:
+        """Kill the process; after *respawn* ns it starts again (None: as its options say)."""
 
 
 class ArmedFault:
@@ -39,7 +80,7 @@ class ArmedFault:
         self._process: object = None
         self._before = 0
 
-    def strikes(self, arguments: dict[str, Any], agent: "Agent", chance: random.Random) -> bool:
+    def strikes(self, arguments: dict[str, Any], agent: Faultable, chance: random.Random) -> bool:
         """Tell whether it strikes now, and count."""
         fault = self.fault
         if not (self.is_on and self.matches_arguments(arguments) and _holds(fault, agent)):
@@ -65,19 +106,18 @@ class ArmedFault:
         return self.struck - self._before
 
 
-def _holds(fault: Fault, agent: "Agent") -> bool:
+def _holds(fault: Fault, agent: Faultable) -> bool:
     """Whether the guest is in the state of which the fault speaks."""
     when = fault.when
     if when is None:
         return True
     if isinstance(when, FromUptime):
-        uptime = agent.guest.clock.uptime()
-        if when.frozen_for is not None and not (
-            agent.is_frozen and uptime - agent.frozen_since >= when.frozen_for
-        ):
+        uptime = agent.uptime()
+        lasted = agent.frozen_for
+        if when.frozen_for is not None and (lasted is None or lasted < when.frozen_for):
             return False
         return when.uptime <= uptime and (when.until is None or uptime < when.until)
-    return state_of(agent) == when
+    return agent.guest_state == when
 
 
 class History:
@@ -103,7 +143,7 @@ class History:
 class FaultInjector:
     """The faults of one agent, at work."""
 
-    def __init__(self, faults: "tuple[Fault, ...]", agent: "Agent", seed: int) -> None:
+    def __init__(self, faults: "tuple[Fault, ...]", agent: Faultable, seed: int) -> None:
         self.agent = agent
         self.random = random.Random(f"faults {seed}")
         self._faults: list[ArmedFault] = []
@@ -113,8 +153,6 @@ class FaultInjector:
         self._reordered: list[bytes] = []
         #: Whether the client that is connected is not listened to.
         self.is_deaf = False
-        #: What struck last: whoever has noted it empties it.
-        self.struck: tuple[Fault, ...] = ()
         #: Whether nothing can ever go wrong, so that nobody need ask.
         self.is_idle = True
         #: Whether there is a fault that resets connections.
@@ -135,9 +173,9 @@ class FaultInjector:
             # Whoever listens looks then.
             for uptime in (fault.when.uptime, fault.when.until):
                 if uptime:
-                    self.agent.guest.call_at(uptime, lambda: None, by_guest=False)
+                    self.agent.look_at(uptime)
         if isinstance(fault, Stale) and fault.as_of is not None:
-            self.agent.snapshots.keep(fault.as_of)
+            self.agent.keep(fault.as_of)
         return live
 
     def withdraw(self, live: ArmedFault) -> None:
@@ -174,7 +212,7 @@ class FaultInjector:
             for live in self._faults
             if isinstance(live.fault, _OF_CONNECTIONS) and live.strikes({}, self.agent, self.random)
         ]
-        self.struck = tuple(striking)
+        self.agent.tell_fired(tuple(striking))
         self.is_deaf = any(isinstance(fault, AcceptThenSilence) for fault in striking)
         if any(isinstance(fault, Refuse) for fault in striking):
             yield Close()
@@ -216,7 +254,7 @@ class FaultInjector:
         concerned = self.find(command)
         agent = self.agent
         striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]
-        self.struck = tuple(live.fault for live in striking)
+        self.agent.tell_fired(tuple(live.fault for live in striking))
         is_remembered = any(isinstance(live.fault, Stale) for live in concerned)
         late, self._late = self._late, []
         if not striking and not is_remembered:
@@ -226,15 +264,13 @@ class FaultInjector:
             command=command,
             arguments=arguments,
             shown_id=show_id(message, agent.dialect),
-            now=agent.guest.clock.uptime(),
+            now=agent.uptime(),
             random=self.random,
             count=0,
             history=self._history.of(command) if is_remembered else [],
             late=self._late,
             reordered=self._reordered,
-            recall=lambda uptime: agent.snapshots.look(
-                uptime, lambda: join_bytes(execute(message))
-            ),
+            recall=lambda uptime: agent.as_of(uptime, lambda: join_bytes(execute(message))),
             crash=agent.crash,
         )
         effects: list[Effect] | None = None

@@ -25,7 +25,7 @@ def frozen_never_thawed(story: Story) -> Iterator[str]:
             frozen = None
         elif request.exchange is not None and request.exchange.effect == "frozen":
             frozen = request
-    if frozen is not None and story.journal.channel.agent.is_frozen:
+    if frozen is not None and story.journal.simulation.agent.is_frozen:
         yield str(frozen)
 
 
@@ -39,12 +39,12 @@ def request_while_frozen(story: Story) -> Iterator[str]:
     Such a request always fails: while file systems are frozen the agent could not even write its own
     log without getting stuck.
     """
-    table = story.journal.channel.agent.table
+    agent = story.journal.simulation.agent
     for exchange in story.exchanges:
-        entry = table.get(exchange.command or "")
+        entry = agent.table.get(exchange.command or "")
         if not exchange.was_frozen or entry is None:
             continue
-        if not entry.command.while_frozen and not entry.is_blocked:
+        if not entry.command.while_frozen and exchange.command not in agent.blocked:
             yield show(exchange)
 
 
@@ -56,7 +56,7 @@ def handle_left_open(story: Story) -> Iterator[str]:
     written to them may not be in the file, and one day the agent cannot open any more. A handle
     that the client was never told does not count.
     """
-    left = story.journal.channel.agent.handles
+    left = story.journal.simulation.agent.state.handles
     opened = {f"opened handle {handle}": handle for handle in left}
     closed = {
         request.arguments.get("handle")

@@ -113,7 +113,7 @@ class Story:
         The channel between host and guest outlives a client only if it is one of QEMU's; on the
         agent's own socket, each client begins anew.
         """
-        outlives = isinstance(self.journal.channel, VirtioSerial)
+        outlives = isinstance(self.journal.simulation.channel, VirtioSerial)
         owed: Request | None = None
         inherited = ""
         latest: dict[int, Request] = {}

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from qgasim.guest.clone import NamedList, clone
@@ -47,8 +47,6 @@ class Guest:
     *is_busy* says whether that can change anything.
     """
 
-    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({"settings", "_outer_calls"})
-
     def __init__(
         self,
         settings: GuestSettings,
@@ -72,7 +70,8 @@ class Guest:
         self.clock = Clock(clock.start, clock.rate, source, drift=clock.drift, rtc=clock.rtc)
         self.is_busy = False
         self._calls: list[tuple[int, Callable[[], None]]] = []
-        self._outer_calls: list[tuple[int, Callable[[], None]]] = []
+        #: What is planned from outside, by uptime: it stays if the guest goes back to a snapshot.
+        self.planned_outside: list[tuple[int, Callable[[], None]]] = []
         #: What the contents of its files may take of the host's memory.
         self.budget = Budget()
         #: What its processes may take of it, their captured output included.
@@ -205,24 +204,24 @@ class Guest:
                 if until == now:
                     break
                 continue
-            call = min((*self._calls, *self._outer_calls), key=lambda call: call[0])
-            (self._calls if call in self._calls else self._outer_calls).remove(call)
+            call = min((*self._calls, *self.planned_outside), key=lambda call: call[0])
+            (self._calls if call in self._calls else self.planned_outside).remove(call)
             with self.clock.at(call[0]):
                 call[1]()
             # Time that stood still, and goes on already, is not the guest's.
             now = self.clock.uptime()
-        self.is_busy = bool(self._calls or self._outer_calls) or self.processes.is_active
+        self.is_busy = bool(self._calls or self.planned_outside) or self.processes.is_active
 
     def next_call(self) -> int | None:
         """Give when the next function of `call_at` is due."""
-        return min((at for at, _ in (*self._calls, *self._outer_calls)), default=None)
+        return min((at for at, _ in (*self._calls, *self.planned_outside)), default=None)
 
     def call_at(self, uptime: int, function: Callable[[], None], *, by_guest: bool = True) -> None:
         """Have *function* called when the guest's uptime is *uptime*.
 
         *by_guest*: the guest itself plans it, so it forgets it if it goes back to a snapshot.
         """
-        (self._calls if by_guest else self._outer_calls).append((uptime, function))
+        (self._calls if by_guest else self.planned_outside).append((uptime, function))
         self.is_busy = True
 
     def next_event(self) -> int | None:

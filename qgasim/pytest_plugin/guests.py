@@ -22,7 +22,7 @@ from qgasim.scenario import Blueprint, loads
 from qgasim.serving.listen import make_directory
 from qgasim.serving.server import Server
 from qgasim.serving.threads import PATIENCE, Host
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
 from qgasim.testing.live import LiveGuest
 from qgasim.testing.trio_guest import TrioGuest
 
@@ -129,13 +129,13 @@ class Guests:
         path = f"{self._directory}/{self._count}"
         servers: list[tuple[Host, Server]] = []
 
-        def serve(channel: Channel) -> str:
+        def serve(simulation: Simulation) -> str:
             if servers:
                 host, server = servers.pop()
                 host.stop(server)
             host = self._host()
             try:
-                servers.append((host, host.serve(channel, path)))
+                servers.append((host, host.serve(simulation, path)))
             except OSError as error:
                 if error.errno != errno.EMFILE:
                     raise

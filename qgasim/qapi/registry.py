@@ -6,9 +6,10 @@ release has.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar, get_type_hints
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
 
 from msgspec import Struct
 
@@ -19,14 +20,12 @@ from qgasim.qapi.arguments import Member, make_visit, read_members
 from qgasim.qapi.results import WriteResult, make_write
 from qgasim.wire import JsonValue
 
-if TYPE_CHECKING:
-    from qgasim.agent import Agent
-
 __all__ = [
     "COMMANDS",
     "LINUX",
     "POSIX",
     "WINDOWS",
+    "Arguments",
     "Command",
     "Entry",
     "Family",
@@ -149,64 +148,45 @@ def command(
     return register
 
 
-class Entry:
-    """A command as one agent has it: everything decided that can be decided beforehand."""
-
-    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset(
-        {"call", "check", "command", "stubs", "write"}
-    )
-    __slots__ = (
-        "blocked",
-        "call",
-        "check",
-        "command",
-        "disabled",
-        "is_supported",
-        "stubs",
-        "write",
-    )
-
-    def __init__(self, command: Command, dialect: Dialect, *, is_supported: bool = True) -> None:
-        self.command = command
-        #: Whether this kind of guest can do it.
-        self.is_supported = is_supported
-        self.check, self.call, self.write = _compile(command, dialect)
-        #: Why the command is refused at present; None if it is not.
-        self.disabled: str | None = None
-        #: Why it is refused for good; None if it is not.
-        self.blocked: str | None = None
-        #: What answers in place of the guest, first match first.
-        self.stubs: tuple[Any, ...] = ()
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether it is refused for good."""
-        return self.blocked is not None
-
-
 Arguments: TypeAlias = dict[str, JsonValue]
 
 
+class Entry(Struct, frozen=True, eq=False):
+    """A command as a release has it on a platform: all is decided that can be decided beforehand.
+
+    Functions of commands take whoever executes them first; nothing here looks at it.
+    """
+
+    command: Command
+    #: Whether this kind of guest can do it.
+    is_supported: bool
+    #: Refuses wrong arguments.
+    check: Callable[[Arguments], object]
+    #: Does so, and executes the command.
+    call: Callable[[Any, Arguments], Any]
+    #: Writes the result.
+    write: WriteResult
+
+
+#: The commands of a release on a platform, in the order of its schema.
+Table: TypeAlias = Mapping[str, Entry]
+
+
 def make_added(name: str, dialect: Dialect) -> Entry:
-    """Make the entry of a command that only stubs answer: it takes any arguments."""
+    """Return the entry of a command that only stubs answer: it takes any arguments."""
 
     def take(arguments: Arguments) -> None:
         """Take any arguments."""
 
-    def refuse(agent: "Agent", arguments: Arguments) -> None:
+    def refuse(executor: object, arguments: Arguments) -> None:
         raise CommandNotFound(f"The command {name} has not been found")
 
     added = Command(name=name, function=refuse, since=(0, 0), returns=type(None))
-    entry = Entry(added, dialect)
-    entry.check, entry.call = take, refuse
-    return entry
+    return Entry(added, True, take, refuse, make_write(added.returns, dialect))
 
 
 @lru_cache(maxsize=1024)
-def _compile(
-    command: Command, dialect: Dialect
-) -> "tuple[Callable[[Arguments], object], Callable[[Agent, Arguments], Any], WriteResult]":
-    """Make what refuses wrong arguments, what does so and executes, and what writes the result."""
+def _compile(command: Command, dialect: Dialect, *, is_supported: bool) -> Entry:
     write = make_write(command.returns, dialect)
     function = command.function
     members = tuple(
@@ -220,20 +200,17 @@ def _compile(
 
     if not members:
 
-        def call_bare(agent: "Agent", arguments: Arguments) -> Any:
+        def call_bare(executor: object, arguments: Arguments) -> Any:
             if arguments:
                 read_members((), arguments, "")
-            return function(agent)
+            return function(executor)
 
-        return check, call_bare, write
+        return Entry(command, is_supported, check, call_bare, write)
 
-    def call(agent: "Agent", arguments: Arguments) -> Any:
-        return function(agent, *read_members(members, arguments, ""))
+    def call(executor: object, arguments: Arguments) -> Any:
+        return function(executor, *read_members(members, arguments, ""))
 
-    return check, call, write
-
-
-Table: TypeAlias = dict[str, Entry]
+    return Entry(command, is_supported, check, call, write)
 
 
 #: What older agents for Windows refuse if VSS cannot be used (ga_command_init_blockedrpcs());
@@ -247,19 +224,35 @@ NEED_VSS: Final = (
 
 
 def compile_table(
-    commands: list[Command], dialect: Dialect, family: Family = "linux", *, has_vss: bool = True
+    commands: Iterable[Command],
+    dialect: Dialect,
+    family: Family = "linux",
+    *,
+    has_vss: bool = True,
 ) -> Table:
-    """Make the table of one release on one platform, in the order of its schema.
+    """Return the table of one release on one platform; all agents that ask for it share it.
 
     *has_vss*: Windows can freeze its volumes.
     """
-    table: Table = {}
+    return _compile_table(tuple(commands), dialect, family, has_vss=has_vss)
+
+
+@lru_cache(maxsize=64)
+def _compile_table(
+    commands: tuple[Command, ...], dialect: Dialect, family: Family, *, has_vss: bool
+) -> Table:
+    chosen: dict[str, tuple[Command, bool]] = {}
     for c in commands:
         if c.is_in(dialect, family):
             is_supported = c.is_supported(dialect, family)
-            if is_supported or c.name not in table:
-                table[c.name] = Entry(c, dialect, is_supported=is_supported)
+            if is_supported or c.name not in chosen:
+                chosen[c.name] = c, is_supported
     if family == "windows" and not has_vss and dialect.blocks_without_vss:
         for name in NEED_VSS:
-            table[name].is_supported = False
-    return table
+            chosen[name] = chosen[name][0], False
+    return MappingProxyType(
+        {
+            name: _compile(c, dialect, is_supported=is_supported)
+            for name, (c, is_supported) in chosen.items()
+        }
+    )

@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct, field, structs
 
-from qgasim.agent import Agent, AgentOptions
+from qgasim.agent import AgentOptions
 from qgasim.agent.personality import Personality
 from qgasim.agent.stubs import Stub
 from qgasim.commands import ALL_COMMANDS
@@ -24,10 +24,11 @@ from qgasim.scenario.checks import check
 from qgasim.scenario.conform import conform
 from qgasim.scenario.document import say
 from qgasim.scenario.fill import fill
-from qgasim.scenario.nemesis import Nemesis, draw, tell
+from qgasim.scenario.nemesis import Nemesis, describe_random_events, draw
 from qgasim.scenario.shares import Share, open_shares
 from qgasim.scenario.sources import embed
-from qgasim.simulation.channel import Channel, ChannelKind, make_channel
+from qgasim.simulation.channel import ChannelKind
+from qgasim.simulation.simulation import Simulation
 from qgasim.simulation.timeline import AnyEvent, Timeline
 
 __all__ = ["AgentSettings", "Blueprint", "Scenario", "remember_place", "remember_places"]
@@ -96,7 +97,7 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
 
     def build(
         self, source: Callable[[], int] = host_clock, shares: Iterable[Share] = ()
-    ) -> Channel:
+    ) -> Simulation:
         """Make the guest, its agent and the way to it.
 
         Args:
@@ -197,7 +198,7 @@ class Blueprint:
 
     def build(
         self, source: Callable[[], int] = host_clock, shares: Iterable[Share] = ()
-    ) -> Channel:
+    ) -> Simulation:
         """Make a guest, its agent and the way to it.
 
         Args:
@@ -223,17 +224,18 @@ class Blueprint:
         except OSError as error:
             raise ScenarioError(f"guest: {error.filename}: {error.strerror}") from None
         self._is_proven = True
-        agent = Agent(guest, self.dialect, ALL_COMMANDS, self.options)
-        if scenario.agent.is_frozen:
-            begin_frozen(agent)
-        if scenario.timeline:
-            Timeline(scenario.timeline, agent)
-        channel = make_channel(
-            scenario.agent.channel,
-            agent,
+        simulation = Simulation(
+            guest,
+            self.dialect,
+            ALL_COMMANDS,
+            self.options,
+            channel=scenario.agent.channel,
             stale_bytes=scenario.agent.stale_bytes.encode("latin-1"),
             keeps_unread=scenario.agent.keep_unread,
+            describe_random_events=partial(describe_random_events, self._drawn, scenario.seed),
         )
-        if self._drawn:
-            channel.drawn = partial(tell, self._drawn, scenario.seed)
-        return channel
+        if scenario.agent.is_frozen:
+            begin_frozen(simulation.agent)
+        if scenario.timeline:
+            Timeline(scenario.timeline, simulation)
+        return simulation

@@ -41,7 +41,7 @@ from qgasim.faults.timing import Delay, Drop, Ignore, Late, Leak
 from qgasim.guest.units import SECOND, Duration
 from qgasim.scenario.dump import to_line
 
-__all__ = ["DrawnKind", "Nemesis", "draw", "tell"]
+__all__ = ["DrawnKind", "Nemesis", "describe_random_events", "draw"]
 
 #: As many as a scenario can well hold.
 LIMIT: Final = 10_000
@@ -142,8 +142,10 @@ _PLAIN: Final[dict[str, Callable[..., AnyFault]]] = {
 }
 
 
-def tell(drawn: list[AnyFault], seed: int, uptime: int) -> str:
-    """Write the faults that have begun at *uptime*, as in a scenario."""
+def describe_random_events(drawn: list[AnyFault], seed: int, uptime: int) -> str:
+    """Return the faults that have begun at *uptime*, as in a scenario; "" if none were drawn."""
+    if not drawn:
+        return ""
     begun = [f for f in drawn if isinstance(f.when, FromUptime) and f.when.uptime <= uptime]
     head = f"# drawn by the nemesis until now; the same goes wrong without it, given `seed: {seed}`"
     return "\n".join([head, "faults:", *(f"  - {to_line(fault)}" for fault in begun)])

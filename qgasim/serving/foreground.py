@@ -9,7 +9,7 @@ import trio
 
 from qgasim.serving.listen import Address
 from qgasim.serving.server import Server
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
 
 __all__ = ["PARENT_INTERVAL", "keep_freed_memory", "run"]
 
@@ -29,7 +29,7 @@ async def _cancel_without_parent(scope: trio.CancelScope, parent: int) -> None:
 
 
 def run(
-    channel: Channel,
+    simulation: Simulation,
     address: Address,
     on_ready: Callable[[Address], None],
     *,
@@ -38,14 +38,14 @@ def run(
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        channel: what `Scenario.build` made.
+        simulation: what `Scenario.build` made.
         address: where.
         on_ready: called when clients can connect, with where.
         ends_with_parent: end when the process that started this one has ended, too.
     """
     # Before it is told that clients can connect: it may end as soon as it hears that.
     parent = os.getppid()
-    server = Server(channel, address)
+    server = Server(simulation, address)
     server.listen()
     keep_freed_memory()
 

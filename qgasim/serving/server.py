@@ -25,7 +25,8 @@ import trio
 
 from qgasim.effects import Close, Effect, Wait
 from qgasim.serving.listen import Address, AgentAddress, Stdio, TcpAddress, UnixAddress
-from qgasim.simulation.channel import KEPT_LIMIT, Channel
+from qgasim.simulation.channel import KEPT_LIMIT
+from qgasim.simulation.simulation import Simulation
 
 __all__ = ["Server", "serve"]
 
@@ -41,10 +42,11 @@ EAGER_READS: Final = 16
 
 
 class Server:
-    """Serves a channel at an address; a text is the path of a unix socket."""
+    """Serves a simulation at an address; a text is the path of a unix socket."""
 
-    def __init__(self, channel: Channel, address: AgentAddress | str) -> None:
-        self.channel = channel
+    def __init__(self, simulation: Simulation, address: AgentAddress | str) -> None:
+        self.channel = simulation.channel
+        self._guest = simulation.guest
         self._address = UnixAddress(address) if isinstance(address, str) else address
         self._connection: socket.socket | None = None
         self._listener: socket.socket | None = None
@@ -195,7 +197,7 @@ class Server:
         if self.channel.needs_attention:
             event = self.channel.next_event()
             if event is not None:
-                deadline = trio.current_time() + self.channel.agent.guest.clock.host_delay(event)
+                deadline = trio.current_time() + self._guest.clock.host_delay(event)
         result: T | None = None
         with (
             trio.CancelScope(deadline=deadline) as self._waiting,
@@ -478,15 +480,15 @@ def _remove(path: str, inode: int | None) -> None:
 
 
 async def serve(
-    channel: Channel,
+    simulation: Simulation,
     address: Address | str,
     *,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve *channel* until cancelled.
+    """Serve *simulation* until cancelled.
 
     Args:
-        channel: what `Scenario.build` made.
+        simulation: what `Scenario.build` made.
         address: where; a text is the path of a unix socket, whose file is made with mode 0600 and
             removed at the end.
         task_status: for `nursery.start`, which then gives the `Server`.
@@ -494,7 +496,7 @@ async def serve(
     Raises:
         ListenError: the address cannot be listened on.
     """
-    server = Server(channel, address)
+    server = Server(simulation, address)
     server.listen()
     task_status.started(server)
     await server.serve()

@@ -13,7 +13,7 @@ import trio
 from qgasim.errors import ServerError
 from qgasim.serving.listen import Address, UnixAddress
 from qgasim.serving.server import Server
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
 
 __all__ = ["PATIENCE", "Host", "ServerThread"]
 
@@ -55,18 +55,18 @@ class Host:
         if self._error is not None and error is None:
             raise self._error
 
-    def serve(self, channel: Channel, address: Address | str | os.PathLike[str]) -> Server:
+    def serve(self, simulation: Simulation, address: Address | str | os.PathLike[str]) -> Server:
         """Serve a guest until `stop` is called.
 
         Raises:
             ListenError: the address cannot be listened on.
             ServerError: the thread is not there any more.
-            TypeError: what is to be served is no channel.
+            TypeError: what is to be served is no simulation.
         """
-        _check_channel(channel)
+        _check_simulation(simulation)
         if isinstance(address, os.PathLike):
             address = os.fspath(address)
-        server = Server(channel, address)
+        server = Server(simulation, address)
         self._ended[server] = threading.Event()
 
         def start() -> None:
@@ -199,10 +199,10 @@ class Host:
             await trio.sleep_forever()
 
 
-def _check_channel(channel: object) -> None:
-    if not isinstance(channel, Channel):
-        found = type(channel).__name__
-        raise TypeError(f"expected a channel, as Scenario.build() gives, found a {found}")
+def _check_simulation(simulation: object) -> None:
+    if not isinstance(simulation, Simulation):
+        found = type(simulation).__name__
+        raise TypeError(f"expected a simulation, as Scenario.build() gives, found a {found}")
 
 
 class ServerThread:
@@ -211,8 +211,8 @@ class ServerThread:
     A context manager; what goes wrong in the server is raised at its end.
     """
 
-    def __init__(self, channel: Channel, address: Address | str | os.PathLike[str]) -> None:
-        self.channel = channel
+    def __init__(self, simulation: Simulation, address: Address | str | os.PathLike[str]) -> None:
+        self.simulation = simulation
         self._address = address
         self._host: Host | None = None
         self._server: Server | None = None
@@ -220,7 +220,7 @@ class ServerThread:
     def __enter__(self) -> Self:
         self._host = Host()
         try:
-            self._server = self._host.serve(self.channel, self._address)
+            self._server = self._host.serve(self.simulation, self._address)
         except BaseException:
             self._host.close()
             raise

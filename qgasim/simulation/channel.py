@@ -4,11 +4,15 @@
 does to it. The driver tells it what happens to the connection, and does the effects.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final, Literal, TypeAlias
 
+from msgspec import Struct
+
 from qgasim.agent import Agent
+from qgasim.agent.observer import Observer
 from qgasim.effects import Close, Effect, Wait
 from qgasim.guest.units import SECOND
 
@@ -16,6 +20,7 @@ __all__ = [
     "Channel",
     "ChannelKind",
     "IsaSerial",
+    "Sender",
     "UnixListen",
     "VirtioSerial",
     "make_channel",
@@ -26,6 +31,26 @@ ChannelKind: TypeAlias = Literal["virtio-serial", "isa-serial", "unix-listen", "
 QUEUE_LIMIT: Final = 1 << 20
 #: How much an agent writes for nobody before it has to wait (the virtio queue's 128 buffers of 4 KiB).
 KEPT_LIMIT: Final = 128 * 4096
+
+
+#: How many pieces of what waits are told apart.
+PIECES_LIMIT: Final = 1000
+
+
+class Sender(Struct, frozen=True):
+    """The client that sent something, and when it did."""
+
+    #: The how many'th client it is.
+    connection: int
+    #: The guest's uptime (ns).
+    sent: int
+
+
+class Piece(Struct):
+    """A part of what waits in front of the agent: what came at once."""
+
+    length: int
+    sender: Sender
 
 
 class Channel:
@@ -41,17 +66,21 @@ class Channel:
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
+        #: How many clients have come.
+        self.connections = 0
+        #: Whose request is executed now, if it is not that of the client that is there, just sent.
+        self.sender: Sender | None = None
+        self._observers: list[Observer] = agent.observers
         self._queue = bytearray()
+        self._pieces: deque[Piece] = deque()
         #: What is to go on at a time: a reply that waits, and all that comes after it.
         self._held: tuple[int, Iterator[Effect]] | None = None
-        #: The process whose effects are held.
+        #: The process whose effects are held, and the client that they are for.
         self._holder = agent.process
-        #: Gives the faults that chance drew and that began until an uptime, as the YAML of a scenario.
-        self.drawn: Callable[[int], str] = lambda _: ""
-        agent.snapshots.others.append(self._save)
+        self._held_sender = Sender(0, 0)
 
-    def _save(self) -> Callable[[], None]:
-        """Give what puts the port's contents back as they are; the connection is the host's."""
+    def save(self) -> Callable[[], None]:
+        """Return a function that puts the port's contents back as they are; the connection is the host's."""
         queue = bytes(self._queue)
         held: tuple[int, bytes] | None = None
         if self._held is not None:
@@ -63,8 +92,11 @@ class Channel:
             if type(reply) is bytes:
                 held = until, reply
 
+        pieces = list(self._pieces)
+
         def put_back() -> None:
             self._queue[:] = queue
+            self._pieces = deque(pieces)
             self._held = None
             if held is not None:
                 self.hold(held[0], iter([held[1]]))
@@ -82,9 +114,9 @@ class Channel:
         return None
 
     @property
-    def waiting(self) -> bytes:
-        """What was sent and has not yet been read by the agent."""
-        return bytes(self._queue)
+    def waiting(self) -> list[tuple[Sender, bytes]]:
+        """What was sent and has not yet been read by the agent, in the pieces in which it came."""
+        return list(_cut_up(bytes(self._queue), self._pieces))
 
     def leftovers(self) -> list[str]:
         """Name what a client that connects now finds of those before it."""
@@ -123,29 +155,51 @@ class Channel:
         return self._held[0] if event is None else min(event, self._held[0])
 
     def connect(self) -> Iterator[Effect]:
-        """Take a client; give what it finds in the channel."""
+        """Take a client; return what it finds in the channel."""
+        self.connections += 1
         effects = list(self.agent.injector.connect())
-        if self.agent.journal is not None:
-            self.agent.journal.connected()
+        for observer in self._observers:
+            observer.connected()
         yield from effects
 
     def receive(self, data: bytes) -> Iterator[Effect]:
-        """Take bytes from the client; give their effects.
-
-        These must be taken to the end, unless they are given back by `hold` or `return_unsent`.
-        """
+        """Take bytes from the client; return their effects."""
         if self.agent.injector.is_deaf:
-            if self.agent.journal is not None:
-                self.agent.journal.swallowed(data)
+            for observer in self._observers:
+                observer.swallowed(data)
             return iter(())
         if self.needs_attention:
             # What was due before these bytes came may undo what is in the port.
             self.agent.guest.settle()
-            if self.agent.journal is not None:
-                self.agent.journal.queued(len(data), is_first=not self._queue)
-            self._queue += data
+            self._enqueue(data)
             return self.wake()
+        self.sender = None
         return self.agent.receive(data)
+
+    def _enqueue(self, data: bytes) -> None:
+        if not self._queue:
+            self._pieces.clear()
+        self._queue += data
+        pieces, last = self._pieces, self._pieces[-1] if self._pieces else None
+        if len(pieces) >= PIECES_LIMIT and last and last.sender.connection == self.connections:
+            last.length += len(data)
+        else:
+            sender = Sender(self.connections, self.agent.guest.clock.uptime())
+            pieces.append(Piece(len(data), sender))
+        for observer in self._observers:
+            observer.queued(len(data))
+
+    def _dequeue(self) -> Iterator[bytes]:
+        """Take all that waits; return the pieces in which it came, `sender` being who sent each."""
+        waiting = list(_cut_up(bytes(self._queue), self._pieces))
+        self._queue.clear()
+        self._pieces.clear()
+        return self._one_by_one(waiting)
+
+    def _one_by_one(self, waiting: list[tuple[Sender, bytes]]) -> Iterator[bytes]:
+        for self.sender, piece in waiting:
+            yield piece
+        self.sender = None
 
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up with time, and the agent read what waits for it."""
@@ -158,41 +212,41 @@ class Channel:
             if not self.agent.is_up or self.agent.guest.clock.uptime() < until:
                 return iter(())
             self._held = None
-            journal = self.agent.journal
-            return effects if journal is None else journal.resumed(effects)
+            self.sender = self._held_sender
+            for observer in self._observers:
+                observer.resumed()
+            return effects
+        self.sender = None
         return self._go_on()
 
     def _go_on(self) -> Iterator[Effect]:
         if self.agent.is_up:
             yield from self.agent.resume()
-            data = bytes(self._queue)
-            self._queue.clear()
-            if data:
-                journal = self.agent.journal
-                yield from self._feed(data, None if journal is None else journal.unqueue)
+            if self._queue:
+                yield from self._feed(bytes(self._queue), self._dequeue())
         if self.agent.guest.power.state == "off":
             yield Close()
 
-    def _feed(
-        self, data: bytes, parts: Callable[[bytes], Iterator[bytes]] | None
-    ) -> Iterator[Effect]:
-        """Let the agent read *data*, which had waited."""
+    def _feed(self, data: bytes, parts: Iterator[bytes] | None) -> Iterator[Effect]:
+        """Let the agent read *data*, which had waited, in the *parts* in which it came."""
         return self.agent.receive(data, parts)
 
     def hold(self, until: int, effects: Iterator[Effect]) -> None:
         """Go on with *effects* when the guest's uptime is *until*."""
         self._held = (until, effects)
         self._holder = self.agent.process
-        if self.agent.journal is not None:
-            self.agent.journal.held()
+        now = self.agent.guest.clock.uptime()
+        self._held_sender = self.sender or Sender(self.connections, now)
+        for observer in self._observers:
+            observer.held()
 
     def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:
         """Take back what could not be sent: *data*, and then *effects*.
 
         Gives those that are nobody's: they must be taken to the end, or are not executed.
         """
-        if self.agent.journal is not None:
-            self.agent.journal.unsent(is_cut=bool(data))
+        for observer in self._observers:
+            observer.unsent(is_cut=bool(data))
         return self._keep(data, effects)
 
     def _keep(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:  # noqa: ARG002
@@ -214,8 +268,8 @@ class Channel:
         *unread* is what it got since it last sent anything, if it left some of that unread
         (ECONNRESET); else None.
         """
-        if self.agent.journal is not None:
-            self.agent.journal.disconnected(is_unread=unread is not None)
+        for observer in self._observers:
+            observer.disconnected(is_unread=unread is not None)
 
 
 class VirtioSerial(Channel):
@@ -239,8 +293,9 @@ class VirtioSerial(Channel):
         """Whether the guest has opened the port: whether the agent runs, which keeps it open."""
         return self.agent.process is not None
 
-    def _save(self) -> Callable[[], None]:
-        kept, put_rest_back = bytes(self._kept), super()._save()
+    def save(self) -> Callable[[], None]:
+        """Return a function that puts the port's contents back, those for the next client included."""
+        kept, put_rest_back = bytes(self._kept), super().save()
 
         def put_back() -> None:
             self._kept[:] = kept
@@ -345,7 +400,9 @@ class UnixListen(Channel):
         #: How much it had not read when its client was found to have left; None: it has not.
         self._left: int | None = None
 
-    def _save(self) -> Callable[[], None]:
+    def save(self) -> Callable[[], None]:
+        """Return a function that forgets what was on its way."""
+
         def put_back() -> None:
             # The process of then knows nothing of the connections of now.
             self._queue.clear()
@@ -365,13 +422,12 @@ class UnixListen(Channel):
             self._left += len(data)
         if self.needs_attention or self.agent.injector.is_deaf:
             return super().receive(data)
+        self.sender = None
         return self._feed(data, None)
 
-    def _feed(
-        self, data: bytes, parts: Callable[[bytes], Iterator[bytes]] | None
-    ) -> Iterator[Effect]:
+    def _feed(self, data: bytes, parts: Iterator[bytes] | None) -> Iterator[Effect]:
         self._unread = len(data)
-        for came in (data,) if parts is None else parts(data):
+        for came in (data,) if parts is None else parts:
             for start in range(0, len(came), READ_SIZE):
                 part = came[start : start + READ_SIZE]
                 self._unread -= len(part)
@@ -407,15 +463,16 @@ class UnixListen(Channel):
                 self.agent.stop()
             return
         until, effects = self._held or (0, iter(()))
-        data = bytes(self._queue)
-        self._queue.clear()
-        if self._holder is self.agent.process or self._held is None:
-            self.hold(until, self._finish(effects, data, stops=stops))
+        if self._holder is not self.agent.process and self._held is not None:
+            self._queue.clear()
+            return
+        rest = self.agent.receive(bytes(self._queue), self._dequeue())
+        self.hold(until, self._finish(effects, rest, stops=stops))
 
-    def _finish(self, effects: Iterator[Effect], data: bytes, *, stops: bool) -> Iterator[Effect]:
-        """Do *effects*, and what *data* asks for, without a reply."""
-        journal = self.agent.journal
-        rest = self.agent.receive(data, None if journal is None else journal.unqueue)
+    def _finish(
+        self, effects: Iterator[Effect], rest: Iterator[Effect], *, stops: bool
+    ) -> Iterator[Effect]:
+        """Do *effects*, and the *rest* that the client asked for, without a reply."""
         for effect in chain(effects, rest):
             if isinstance(effect, Wait):
                 yield effect
@@ -431,3 +488,14 @@ def make_channel(
         return UnixListen(agent)
     channel = IsaSerial if kind == "isa-serial" else VirtioSerial
     return channel(agent, stale_bytes=stale_bytes, keeps_unread=keeps_unread)
+
+
+def _cut_up(data: bytes, pieces: Iterable[Piece]) -> Iterator[tuple[Sender, bytes]]:
+    """Cut *data* into *pieces*; bytes of which no piece is known belong to the first."""
+    pieces = list(pieces)
+    position = len(data) - sum(piece.length for piece in pieces)
+    for number, piece in enumerate(pieces):
+        start = 0 if number == 0 else position
+        position += piece.length
+        if part := data[max(start, 0) : max(position, 0)]:
+            yield piece.sender, part

@@ -23,18 +23,18 @@ _OURS: Final = ("qgasim.", "pyfakefs.")
 
 
 class Memento:
-    """The contents of everything that can be reached from *root*, but for the object *without*.
+    """The contents of everything that can be reached from *roots* other than through *without*.
 
     A class names in ``NOT_THE_GUESTS`` the attributes that are not looked into and not put back.
     What a suspended generator knows is looked into; where it is cannot be put back.
     """
 
-    def __init__(self, root: object, *, without: object) -> None:
+    def __init__(self, roots: Iterable[object], *, without: Iterable[object]) -> None:
         self._put_back: list[PutBack] = []
         #: Bytes in buffers, the contents of files for the most part.
         self.size = 0
-        seen: dict[int, object] = {id(without): without}
-        todo: list[object] = [root]
+        seen: dict[int, object] = {id(value): value for value in without}
+        todo: list[object] = list(roots)
         while todo:
             value = todo.pop()
             if isinstance(value, str | bytes | int | float | type | None) or id(value) in seen:

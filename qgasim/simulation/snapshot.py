@@ -8,42 +8,42 @@ it was, while its battery-backed clock has gone on with the host's.
 import errno
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
+from qgasim.agent import Agent
+from qgasim.guest import Guest
 from qgasim.guest.processes.process import Process, Steps
+from qgasim.simulation.channel import Channel
 from qgasim.simulation.memento import Memento
 from qgasim.suggestions import not_there
 
-if TYPE_CHECKING:
-    from qgasim.agent import Agent
-
-__all__ = ["NAMED_LIMIT", "Snapshots"]
+__all__ = ["NAMED_LIMIT", "Snapshots", "keep_contents"]
 
 T = TypeVar("T")
-#: How many snapshots an agent's guest may have by name.
+#: How many snapshots of a guest there may be by name.
 NAMED_LIMIT: Final = 16
 #: How much of the host's memory the files in all snapshots of a guest may take, in bytes.
 SIZE_LIMIT: Final = 1 << 30
 
 
 class _Snapshot:
-    """The state of an agent and its guest."""
+    """The state of a guest, its agent and the channel between them and clients."""
 
-    def __init__(self, agent: "Agent", others: list[Callable[[], Callable[[], None]]]) -> None:
+    def __init__(self, guest: Guest, agent: Agent, channel: Channel) -> None:
+        self.guest = guest
         self.agent = agent
-        #: The clock goes back in its own way.
-        self.memento = Memento(agent, without=agent.guest.clock)
-        self.clock = agent.guest.clock.mark()
-        self.reader = agent.reader.copy()
+        self.memento = keep_contents(guest, agent)
+        self.clock = guest.clock.mark()
+        self.reader = agent.state.reader.copy()
         self.processes: list[tuple[Process, Steps | None, int]] = [
-            (process, process.steps, process.turns)
-            for process in agent.guest.processes.table.values()
+            (process, process.steps, process.turns) for process in guest.processes.table.values()
         ]
-        self.others = [keep() for keep in others]
+        self.put_agent_back = agent.save()
+        self.put_channel_back = channel.save()
 
     def revert(self) -> None:
-        """Be as then."""
-        agent, guest = self.agent, self.agent.guest
+        """Put everything back."""
+        guest = self.guest
         goes_on = {
             process
             for process, steps, turns in self.processes
@@ -55,7 +55,9 @@ class _Snapshot:
                 process.steps.close()
         self.memento.restore()
         guest.clock.revert(self.clock)
-        agent.reader = self.reader.copy()
+        self.put_agent_back()
+        # A new one: a loop over the present reader detects by identity that it was replaced.
+        self.agent.state.reader = self.reader.copy()
         for process, steps, _ in self.processes:
             if steps is not None and process not in goes_on:
                 process.steps = process.rest(process) if process.rest is not None else None
@@ -63,21 +65,20 @@ class _Snapshot:
             if steps is not None and process.steps is None:
                 # It has gone on since, and a generator cannot go back.
                 guest.processes.kill(process.pid, 9)
-        for put_back in self.others:
-            put_back()
+        self.put_channel_back()
         guest.is_busy = True
 
     def look(self, function: Callable[[], T]) -> T:
         """Call *function* as if it were then; what it does is undone."""
-        agent, clock = self.agent, self.agent.guest.clock
-        table = agent.guest.processes.table
-        now, times, reader = Memento(agent, without=clock), vars(clock).copy(), agent.reader
-        listeners = agent.on_change, agent.guest.power.on_change
+        guest, clock = self.guest, self.guest.clock
+        table = guest.processes.table
+        now = keep_contents(guest, self.agent, for_look=True)
+        times, put_agent_back = vars(clock).copy(), self.agent.save()
         known = {process.pid for process, _, _ in self.processes}
         try:
             self.memento.restore()
             clock.revert(self.clock)
-            agent.on_change = agent.guest.power.on_change = lambda: None
+            self.put_agent_back()
             for process, _, _ in self.processes:
                 # It is there to be seen; a step of it could not be undone.
                 process.steps = None
@@ -89,20 +90,36 @@ class _Snapshot:
                     process.steps.close()
             now.restore()
             vars(clock).update(times)
-            agent.reader = reader
-            agent.on_change, agent.guest.power.on_change = listeners
+            put_agent_back()
+
+
+def keep_contents(guest: Guest, agent: Agent, *, for_look: bool = False) -> Memento:
+    """Keep the contents of all that belongs to a guest and to its agent's process.
+
+    The clock goes back in its own way; what is planned from outside belongs to the host, settings do not
+    change, the agent saves itself what is not in its process, and readers are replaced as a whole. What
+    the hypervisor and the test have noted is undone only *for_look*.
+    """
+    notes = [guest.power.events, agent.helpers]
+    outside = [guest.clock, guest.settings, guest.planned_outside, agent, agent.state.reader]
+    roots = [guest, agent.state]
+    return Memento(
+        roots + notes if for_look else roots, without=outside if for_look else outside + notes
+    )
 
 
 class Snapshots:
-    """The snapshots of an agent and its guest."""
+    """The snapshots of a guest, its agent and their channel, which are there when one is taken."""
 
-    def __init__(self, agent: "Agent") -> None:
-        self.agent = agent
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self._kept: tuple[Agent, Channel] | None = None
         self._named: dict[str, _Snapshot] = {}
         self._past: dict[int, _Snapshot] = {}
-        #: What else is to be kept: each is called when a snapshot is taken, and what it gives at a
-        #: return to it.
-        self.others: list[Callable[[], Callable[[], None]]] = []
+
+    def keep_also(self, agent: Agent, channel: Channel) -> None:
+        """Keep these beside the guest."""
+        self._kept = agent, channel
 
     def take(self, name: str) -> None:
         """Take a snapshot, in place of an earlier one of this name.
@@ -114,7 +131,7 @@ class Snapshots:
             raise OSError(errno.ENOSPC, f"there are {NAMED_LIMIT} snapshots already", name)
         self._named[name] = self._make()
         # QEMU stops the machine for it, and lets it go on (savevm: vm_stop(), vm_start()).
-        self.agent.guest.power.events += ["STOP", "RESUME"]
+        self.guest.power.events += ["STOP", "RESUME"]
 
     def revert(self, name: str) -> None:
         """Go back to a snapshot; it can be gone back to again.
@@ -124,10 +141,11 @@ class Snapshots:
         """
         if name not in self._named:
             raise LookupError(not_there("snapshot", name, self._named))
-        assert self.agent.guest.processes.running is None, "a program cannot undo itself"
-        self._named[name].revert()
-        self.agent.guest.power.events += ["STOP", "RESUME"]
-        self.agent.on_change()
+        assert self.guest.processes.running is None, "a program cannot undo itself"
+        snapshot = self._named[name]
+        snapshot.revert()
+        self.guest.power.events += ["STOP", "RESUME"]
+        snapshot.agent.changed()
 
     def keep(self, uptime: int) -> None:
         """Keep what the guest is like at *uptime*, for `look`; now, if that is past."""
@@ -137,7 +155,7 @@ class Snapshots:
             with suppress(OSError):
                 self._past[uptime] = self._make()
 
-        self.agent.guest.call_at(uptime, keep_now, by_guest=False)
+        self.guest.call_at(uptime, keep_now, by_guest=False)
 
     def look(self, uptime: int, function: Callable[[], T]) -> T | None:
         """Call *function* as if it were *uptime*; None if that has not been yet, or was not kept."""
@@ -145,7 +163,8 @@ class Snapshots:
         return None if past is None else past.look(function)
 
     def _make(self) -> _Snapshot:
-        made = _Snapshot(self.agent, self.others)
+        assert self._kept is not None
+        made = _Snapshot(self.guest, *self._kept)
         if self._size() + made.memento.size > SIZE_LIMIT:
             raise OSError(errno.ENOSPC, f"the snapshots would take more than {SIZE_LIMIT} bytes")
         return made

@@ -6,11 +6,13 @@ An event is a frozen Struct with one method, `happen`; each can also be called f
 import errno
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
+from qgasim.agent.observer import Observer
 from qgasim.dialect import find_dialect
+from qgasim.guest import Guest
 from qgasim.guest.clone import clone
 from qgasim.guest.files.nodes import WouldBlock, os_error
 from qgasim.guest.hardware.devices import Disk
@@ -20,11 +22,11 @@ from qgasim.guest.setup import make_file
 from qgasim.guest.system.accounts import Login
 from qgasim.guest.units import SECOND, Duration, Size
 from qgasim.matching import Match, compile_match
-from qgasim.states import State, state_of
+from qgasim.qapi.envelope import read_request
+from qgasim.simulation.simulation import Simulation
+from qgasim.states import State
 from qgasim.suggestions import not_there
-
-if TYPE_CHECKING:
-    from qgasim.agent import Agent
+from qgasim.wire import Message
 
 __all__ = ["AnyEvent", "Event", "Timeline"]
 
@@ -43,7 +45,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="do"):
     #: How long after that.
     delay: Duration = 0
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Let it happen now.
 
         Raises:
@@ -55,9 +57,9 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="do"):
 class AgentStops(Event, frozen=True, kw_only=True, tag="agent_stops"):
     """The agent ends in good order, and is not started again."""
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """End it."""
-        agent.stop(respawn=False)
+        simulation.agent.stop(respawn=False)
 
 
 class AgentCrashes(Event, frozen=True, kw_only=True, tag="agent_crashes"):
@@ -66,18 +68,18 @@ class AgentCrashes(Event, frozen=True, kw_only=True, tag="agent_crashes"):
     #: After how long it is started again; absent: as ``agent.respawn`` says.
     respawn: Duration | None = None
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Kill it."""
-        agent.crash(self.respawn)
+        simulation.agent.crash(self.respawn)
 
 
 class AgentStarts(Event, frozen=True, kw_only=True, tag="agent_starts"):
     """The agent is started, if it does not run."""
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Start it."""
-        if agent.process is None and agent.guest.power.is_running:
-            agent.start()
+        if simulation.agent.process is None and simulation.guest.power.is_running:
+            simulation.agent.start()
 
 
 class AgentUpgrades(Event, frozen=True, kw_only=True, tag="agent_upgrades"):
@@ -86,44 +88,44 @@ class AgentUpgrades(Event, frozen=True, kw_only=True, tag="agent_upgrades"):
     #: The release, as in ``agent.release``.
     release: str
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Replace it."""
         dialect = find_dialect(self.release)
         if dialect is None:
             raise LookupError(f"no such release: '{self.release}'")
-        agent.upgrade(dialect)
+        simulation.agent.upgrade(dialect)
 
 
 class Reboot(Event, frozen=True, kw_only=True, tag="reboot"):
     """The guest is reset, and boots again."""
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Reset it."""
-        agent.guest.power.shut_down("reboot", 0)
+        simulation.guest.power.shut_down("reboot", 0)
 
 
 class PowerOff(Event, frozen=True, kw_only=True, tag="power_off"):
     """The guest is switched off."""
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Switch it off."""
-        agent.guest.power.shut_down("powerdown", 0)
+        simulation.guest.power.shut_down("powerdown", 0)
 
 
 class PowerOn(Event, frozen=True, kw_only=True, tag="power_on"):
     """A guest that is off is switched on, and boots."""
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Switch it on."""
-        agent.guest.power.switch_on()
+        simulation.guest.power.switch_on()
 
 
 class Panic(Event, frozen=True, kw_only=True, tag="panic"):
     """The guest's kernel panics: nothing runs any more."""
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Panic."""
-        agent.guest.power.shut_down("halt", 0)
+        simulation.guest.power.shut_down("halt", 0)
 
 
 class Pause(Event, frozen=True, kw_only=True, tag="pause"):
@@ -134,9 +136,9 @@ class Pause(Event, frozen=True, kw_only=True, tag="pause"):
     #: The guest's wall-clock time goes on meanwhile, as after a migration with a clock that is set.
     clock_runs: bool = False
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Pause it."""
-        agent.guest.power.pause(self.lasts, clock_runs=self.clock_runs)
+        simulation.guest.power.pause(self.lasts, clock_runs=self.clock_runs)
 
 
 class Migrate(Event, frozen=True, kw_only=True, tag="migrate"):
@@ -145,17 +147,17 @@ class Migrate(Event, frozen=True, kw_only=True, tag="migrate"):
     #: How long nothing answers, in the host's time.
     blackout: Duration = SECOND // 2
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Move it."""
-        agent.guest.power.pause(self.blackout)
+        simulation.guest.power.pause(self.blackout)
 
 
 class Resume(Event, frozen=True, kw_only=True, tag="resume"):
     """A paused guest goes on. Only from Python: a paused guest has no time."""
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Go on."""
-        agent.guest.power.resume()
+        simulation.guest.power.resume()
 
 
 class Suspend(Event, frozen=True, kw_only=True, tag="suspend"):
@@ -164,17 +166,17 @@ class Suspend(Event, frozen=True, kw_only=True, tag="suspend"):
     #: How.
     mode: Literal["ram", "disk", "hybrid"] = "ram"
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Send it to sleep."""
-        agent.guest.power.sleep(self.mode)
+        simulation.guest.power.sleep(self.mode)
 
 
 class Wake(Event, frozen=True, kw_only=True, tag="wake"):
     """A suspended guest wakes."""
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Wake it."""
-        agent.guest.power.wake()
+        simulation.guest.power.wake()
 
 
 class StepClock(Event, frozen=True, kw_only=True, tag="step_clock"):
@@ -185,9 +187,9 @@ class StepClock(Event, frozen=True, kw_only=True, tag="step_clock"):
     #: Backwards by this much.
     back: Duration = 0
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Set it."""
-        clock = agent.guest.clock
+        clock = simulation.guest.clock
         clock.set(clock.now() + self.forward - self.back)
 
 
@@ -197,9 +199,9 @@ class ClockDrifts(Event, frozen=True, kw_only=True, tag="clock_drifts"):
     #: How many seconds it gains in a million.
     drift: float
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Let it."""
-        agent.guest.clock.set_drift(self.drift)
+        simulation.guest.clock.set_drift(self.drift)
 
 
 class NicAppears(Event, frozen=True, kw_only=True, tag="nic_appears"):
@@ -208,10 +210,10 @@ class NicAppears(Event, frozen=True, kw_only=True, tag="nic_appears"):
     #: The interface.
     nic: Nic
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Plug it in; OSError if there is one of this name."""
-        _check_new(self.nic.name, agent.guest.nics)
-        agent.guest.nics.append(clone(self.nic))
+        _check_new(self.nic.name, simulation.guest.nics)
+        simulation.guest.nics.append(clone(self.nic))
 
 
 class NicDisappears(Event, frozen=True, kw_only=True, tag="nic_disappears"):
@@ -220,9 +222,9 @@ class NicDisappears(Event, frozen=True, kw_only=True, tag="nic_disappears"):
     #: Its name.
     nic: str
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Unplug it."""
-        agent.guest.nics.remove(_find_nic(agent, self.nic))
+        simulation.guest.nics.remove(_find_nic(simulation.guest, self.nic))
 
 
 class Addresses(Event, frozen=True, kw_only=True, tag="addresses"):
@@ -235,9 +237,9 @@ class Addresses(Event, frozen=True, kw_only=True, tag="addresses"):
     #: What it loses.
     remove: tuple[str, ...] = ()
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Change them."""
-        nic = _find_nic(agent, self.nic)
+        nic = _find_nic(simulation.guest, self.nic)
         for address in self.remove:
             if address not in nic.addresses:
                 raise LookupError(not_there(f"address of {nic.name}", address, nic.addresses))
@@ -250,10 +252,10 @@ class DiskAppears(Event, frozen=True, kw_only=True, tag="disk_appears"):
     #: The disk.
     disk: Disk
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Plug it in; OSError if there is one of this name."""
-        _check_new(self.disk.name, agent.guest.disks)
-        agent.guest.disks.append(clone(self.disk))
+        _check_new(self.disk.name, simulation.guest.disks)
+        simulation.guest.disks.append(clone(self.disk))
 
 
 class DiskFills(Event, frozen=True, kw_only=True, tag="disk_fills"):
@@ -264,13 +266,13 @@ class DiskFills(Event, frozen=True, kw_only=True, tag="disk_fills"):
     #: How many, what is in use now included.
     used: Size
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Fill it."""
-        for mount in agent.guest.files.mounts:
-            if mount.path == agent.guest.inner_path(self.path):
+        for mount in simulation.guest.files.mounts:
+            if mount.path == simulation.guest.inner_path(self.path):
                 mount.volume.overhead += self.used - mount.volume.used
                 return
-        known = (mount.path for mount in agent.guest.files.mounts)
+        known = (mount.path for mount in simulation.guest.files.mounts)
         raise LookupError(not_there("mount point", self.path, known))
 
 
@@ -282,9 +284,9 @@ class LogsOn(Event, frozen=True, kw_only=True, tag="logs_on"):
     #: The terminal.
     line: str = "pts/0"
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Note it in utmp."""
-        guest = agent.guest
+        guest = simulation.guest
         guest.logins.append(Login(user=self.user, time=guest.clock.now(), line=self.line))
 
 
@@ -294,9 +296,9 @@ class LogsOff(Event, frozen=True, kw_only=True, tag="logs_off"):
     #: The user's name.
     user: str
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Take the user's entries out of utmp."""
-        guest = agent.guest
+        guest = simulation.guest
         users = [login.user for login in guest.logins]
         if self.user not in users:
             raise LookupError(not_there("login of the user", self.user, users))
@@ -311,9 +313,9 @@ class ProcessEnds(Event, frozen=True, kw_only=True, tag="process_ends"):
     #: The signal's number.
     signal: int = 15
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Send it."""
-        processes = agent.guest.processes
+        processes = simulation.guest.processes
         found = processes.named(self.process)
         if not found:
             known = (process.name for process in processes.live())
@@ -330,9 +332,9 @@ class FileChanges(Event, frozen=True, kw_only=True, tag="file_changes"):
     #: What is there then: a text, or more about it; null: nothing.
     file: str | FileSettings | None
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Write it."""
-        make_file(agent.guest, self.path, self.file)
+        make_file(simulation.guest, self.path, self.file)
 
 
 class TakeSnapshot(Event, frozen=True, kw_only=True, tag="snapshot"):
@@ -341,9 +343,9 @@ class TakeSnapshot(Event, frozen=True, kw_only=True, tag="snapshot"):
     #: What it is called; an earlier one of this name is given up.
     name: str
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Take it."""
-        agent.snapshots.take(self.name)
+        simulation.snapshots.take(self.name)
 
 
 class Revert(Event, frozen=True, kw_only=True, tag="revert"):
@@ -352,9 +354,9 @@ class Revert(Event, frozen=True, kw_only=True, tag="revert"):
     #: The snapshot's name.
     to: str
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Go back to it."""
-        agent.snapshots.revert(self.to)
+        simulation.snapshots.revert(self.to)
 
 
 class FaultOn(Event, frozen=True, kw_only=True, tag="fault_on"):
@@ -363,9 +365,9 @@ class FaultOn(Event, frozen=True, kw_only=True, tag="fault_on"):
     #: Their name.
     fault: str
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Switch them on."""
-        agent.injector.switch(self.fault, on=True)
+        simulation.agent.injector.switch(self.fault, on=True)
 
 
 class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
@@ -374,9 +376,9 @@ class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
     #: Their name.
     fault: str
 
-    def happen(self, agent: "Agent") -> None:
+    def happen(self, simulation: Simulation) -> None:
         """Switch them off."""
-        agent.injector.switch(self.fault, on=False)
+        simulation.agent.injector.switch(self.fault, on=False)
 
 
 AnyEvent: TypeAlias = (
@@ -387,11 +389,11 @@ AnyEvent: TypeAlias = (
 )  # fmt: skip
 
 
-def _find_nic(agent: "Agent", name: str) -> Nic:
-    for nic in agent.guest.nics:
+def _find_nic(guest: Guest, name: str) -> Nic:
+    for nic in guest.nics:
         if nic.name == name:
             return nic
-    raise LookupError(not_there("interface", name, (nic.name for nic in agent.guest.nics)))
+    raise LookupError(not_there("interface", name, (nic.name for nic in guest.nics)))
 
 
 def _check_new(name: str, things: Iterable[Nic] | Iterable[Disk]) -> None:
@@ -400,14 +402,14 @@ def _check_new(name: str, things: Iterable[Nic] | Iterable[Disk]) -> None:
         raise os_error(errno.EEXIST, name)
 
 
-class Timeline:
+class Timeline(Observer):
     """Lets events happen when they are due."""
 
-    def __init__(self, events: Iterable[Event], agent: "Agent") -> None:
-        self.agent = agent
+    def __init__(self, events: Iterable[Event], simulation: Simulation) -> None:
+        self._simulation = simulation
         self._by_command: list[_Count] = []
         self._by_state: list[Event] = []
-        self._state = state_of(agent)
+        self._state = simulation.agent.guest_state
         self._happening: Event | None = None
         for event in events:
             if event.at is not None:
@@ -416,37 +418,41 @@ class Timeline:
                 self._by_command.append(_Count(event))
             else:
                 self._by_state.append(event)
-        if self._by_command:
-            agent.on_command = self._count
-        if self._by_state:
-            agent.on_change = agent.guest.power.on_change = self._look
+        simulation.timeline = self
+        if self._by_command or self._by_state:
+            simulation.observe(self)
 
     def _plan(self, event: Event, uptime: int) -> None:
         def happen() -> None:
             # What it names may have gone in the meantime; then nothing happens.
             self._happening = event
             with suppress(LookupError, OSError, WouldBlock):
-                event.happen(self.agent)
-            if self.agent.journal is not None:
-                self.agent.journal.happened(event)
+                event.happen(self._simulation)
+            self._simulation.tell_happened(event)
             self._happening = None
 
         # What has happened once does not happen again when the guest goes back in time.
-        self.agent.guest.call_at(uptime + event.delay, happen, by_guest=False)
+        self._simulation.guest.call_at(uptime + event.delay, happen, by_guest=False)
 
-    def _count(self, command: str, arguments: dict[str, Any]) -> None:
-        for count in self._by_command:
-            if count.is_reached(command, arguments):
-                self._plan(count.event, self.agent.guest.clock.uptime())
+    def exchanged(self, request: Message, reply: bytes) -> None:  # noqa: ARG002
+        """Count the requests that events wait for."""
+        if not self._by_command:
+            return
+        command, arguments = read_request(request)
+        if command is not None:
+            for count in self._by_command:
+                if count.is_reached(command, arguments):
+                    self._plan(count.event, self._simulation.guest.clock.uptime())
 
-    def _look(self) -> None:
-        state = state_of(self.agent)
+    def changed(self) -> None:
+        """Let the events of the guest's new state happen."""
+        state = self._simulation.agent.guest_state
         if state != self._state:
             self._state = state
             for event in self._by_state:
                 # An event that brings the guest back into its own state would go on for ever.
                 if event.on == state and event is not self._happening:
-                    self._plan(event, self.agent.guest.clock.uptime())
+                    self._plan(event, self._simulation.guest.clock.uptime())
 
 
 class _Count:

@@ -10,7 +10,7 @@ from qgasim.agent import Agent
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Blueprint, load, remember_place
 from qgasim.scenario.shares import Share, parse_share
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
 from qgasim.standin.config import PORT_METHODS, Config
 
 __all__ = ["build", "find_share", "freeze", "plan"]
@@ -33,7 +33,7 @@ def plan(*, has_port: bool = False) -> Blueprint:
     return Blueprint(scenario)
 
 
-def build(config: Config) -> Channel:
+def build(config: Config) -> Simulation:
     """Make the guest, with all that the environment and *config* say about it.
 
     Raises:
@@ -49,12 +49,12 @@ def build(config: Config) -> Channel:
         fsfreeze_hook=config.texts.get("fsfreeze-hook", options.fsfreeze_hook),
     )
     share = find_share()
-    channel = blueprint.build(shares=[share] if share else [])
+    simulation = blueprint.build(shares=[share] if share else [])
     if share and not config.flags["daemon"]:
-        _start_in(channel.agent, share)
+        _start_in(simulation.agent, share)
     if path := os.environ.get("QGA_OS_RELEASE"):
-        _show_os_release(channel.agent, path)
-    return channel
+        _show_os_release(simulation.agent, path)
+    return simulation
 
 
 def find_share() -> Share | None:

@@ -2,24 +2,26 @@
 
 from collections.abc import Callable, Iterator
 
-from qgasim.agent import Agent
+from qgasim.agent.observer import Observer
 from qgasim.errors import CommandError
 from qgasim.qapi.registry import Entry
+from qgasim.simulation.simulation import Simulation
 from qgasim.standin.config import Config
 from qgasim.standin.log import Log
 from qgasim.standin.state import StateDirectory
+from qgasim.wire import Message
 
 __all__ = ["Narration"]
 
 
-class Narration:
+class Narration(Observer):
     """Follows an agent.
 
     Commands log more in the real one (what they were given, what they found): that is left out.
     """
 
-    def __init__(self, agent: Agent, log: Log, state: StateDirectory) -> None:
-        self._agent = agent
+    def __init__(self, simulation: Simulation, log: Log, state: StateDirectory) -> None:
+        agent = self._agent = simulation.agent
         self._log = log
         self._state = state
         #: What had to wait for the thaw.
@@ -27,11 +29,7 @@ class Narration:
         self._is_frozen = agent.is_frozen
         #: Whether the request that is being executed was told already.
         self._has_told = False
-        self._told = agent.on_change
-        agent.on_change = self._changed
-        agent.on_handle = lambda: state.write(agent.next_handle)
-        if log.is_verbose:
-            agent.on_exchange = self._exchanged
+        simulation.observe(self)
 
     def begin(self, config: Config) -> None:
         """Tell which commands are disabled from the start."""
@@ -41,7 +39,7 @@ class Narration:
     def _disabled_first(self, config: Config) -> Iterator[str]:
         entries = list(self._entries())
         if self._agent.dialect.takes_block_with_allow:
-            yield from (name for name, entry in entries if entry.disabled is not None)
+            yield from (name for name, _ in entries if name in self._agent.refused)
             return
         if self._is_frozen:
             yield from (name for name, entry in entries if not entry.command.while_frozen)
@@ -54,9 +52,16 @@ class Narration:
         """Give the commands in the order in which they were registered."""
         return iter(self._agent.table.items())
 
-    def _exchanged(self, message: object, reply: bytes) -> None:
+    def handle_given(self, next_handle: int) -> None:
+        """Keep the number of the next handle."""
+        self._state.write(next_handle)
+
+    def exchanged(self, request: Message, reply: bytes) -> None:
+        """Log a request and its reply, if the log is verbose."""
+        if not self._log.is_verbose:
+            return
         if not self._has_told:
-            self._tell_request(is_parsed=not isinstance(message, CommandError))
+            self._tell_request(is_parsed=not isinstance(request, CommandError))
         self._has_told = False
         if reply:
             self._log("debug", f"sending data, count: {len(reply)}")
@@ -66,8 +71,8 @@ class Narration:
         if is_parsed:
             self._log("debug", "processing command")
 
-    def _changed(self) -> None:
-        self._told()
+    def changed(self) -> None:
+        """Log a freeze and a thaw, and mark them in the state directory."""
         if self._agent.is_frozen == self._is_frozen:
             return
         self._is_frozen = self._agent.is_frozen
@@ -94,6 +99,6 @@ class Narration:
             do()
         self._log("warning", "logging re-enabled due to filesystem unfreeze")
         for name, entry in self._entries():
-            if not entry.command.while_frozen and not entry.is_blocked:
+            if not entry.command.while_frozen and name not in self._agent.blocked:
                 self._log("debug", f"enabling command: {name}")
         self._state.mark_thawed()

@@ -5,16 +5,19 @@ What is done here is that of run_agent() and quit_handler() in qga/main.c of 7.2
 
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Final, Self
 
 import trio
 
+from qgasim.agent import Agent
+from qgasim.agent.observer import Observer
 from qgasim.errors import ListenError
 from qgasim.serving.foreground import keep_freed_memory
 from qgasim.serving.listen import AgentAddress, Stdio
 from qgasim.serving.server import Server
-from qgasim.simulation.channel import Channel, UnixListen
+from qgasim.simulation.channel import UnixListen
+from qgasim.simulation.simulation import Simulation
 from qgasim.standin.log import Log
 from qgasim.standin.ports import OpenPort, Port, tell_data
 
@@ -59,10 +62,10 @@ class _Server(Server):
     """
 
     def __init__(
-        self, channel: Channel, address: AgentAddress | Port, log: Log, *, retries: bool
+        self, simulation: Simulation, address: AgentAddress | Port, log: Log, *, retries: bool
     ) -> None:
         # To a port nobody connects: it is served as a stream is.
-        super().__init__(channel, Stdio() if isinstance(address, Port) else address)
+        super().__init__(simulation, Stdio() if isinstance(address, Port) else address)
         self._port = address if isinstance(address, Port) else None
         self._open_port: OpenPort | None = None
         self._log = log
@@ -144,24 +147,38 @@ class _Server(Server):
         return data
 
 
+class _EndsWithAgent(Observer):
+    """Ends what the agent runs in when the agent ends."""
+
+    def __init__(self, agent: Agent, scope: trio.CancelScope) -> None:
+        self._agent = agent
+        self._scope = scope
+
+    def changed(self) -> None:
+        """Cancel if there is no agent any more."""
+        if self._agent.process is None:
+            self._scope.cancel()
+
+
 class Process:
     """The process of an agent; signals are taken within its context.
 
     Args:
-        channel: what is served.
+        simulation: what is served.
         address: where.
         log: what qemu-ga would log of its channel.
         retries: whether a channel that cannot be opened, or is lost, is tried again.
     """
 
     def __init__(
-        self, channel: Channel, address: AgentAddress | Port, log: Log, *, retries: bool
+        self, simulation: Simulation, address: AgentAddress | Port, log: Log, *, retries: bool
     ) -> None:
-        if retries and isinstance(channel, UnixListen):
-            channel = RetriedListen(channel.agent)
-        self._agent = channel.agent
+        if retries and isinstance(simulation.channel, UnixListen):
+            simulation.channel = RetriedListen(simulation.agent)
+        self._simulation = simulation
+        self._agent = simulation.agent
         self._log = log
-        self._server = _Server(channel, address, log, retries=retries)
+        self._server = _Server(simulation, address, log, retries=retries)
         #: The signals that came before there were clients.
         self._early: list[int] = []
 
@@ -196,9 +213,7 @@ class Process:
     async def _run(self) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                self._agent.on_change = self._ends_with_agent(
-                    self._agent.on_change, nursery.cancel_scope.cancel
-                )
+                self._simulation.observe(_EndsWithAgent(self._agent, nursery.cancel_scope))
                 nursery.start_soon(self._serve_and_end, nursery.cancel_scope)
                 for number in self._early:
                     self._take_signal(number, nursery.cancel_scope)
@@ -209,16 +224,6 @@ class Process:
         if not self._agent.is_frozen:
             self._log("debug", f"received signal num {int(number)}, quitting")
             scope.cancel()
-
-    def _ends_with_agent(
-        self, told: Callable[[], None], end: Callable[[], None]
-    ) -> Callable[[], None]:
-        def on_change() -> None:
-            told()
-            if self._agent.process is None:
-                end()
-
-        return on_change
 
     async def _serve_and_end(self, scope: trio.CancelScope) -> None:
         await self._server.serve()

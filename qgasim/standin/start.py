@@ -3,10 +3,10 @@
 import os
 from typing import Final
 
-from qgasim.agent import Agent
 from qgasim.dialect import Dialect
 from qgasim.errors import ListenError
 from qgasim.serving.listen import AgentAddress, AgentSocket, InheritedSocket, VsockAddress
+from qgasim.simulation.simulation import Simulation
 from qgasim.standin.activation import FIRST_FD
 from qgasim.standin.config import PORT_METHODS, Config
 from qgasim.standin.daemon import PidFile, become_daemon
@@ -37,12 +37,12 @@ def start(config: Config, dialect: Dialect, log: Log) -> int:
         for key in ("path", "logfile", "pidfile", "statedir"):
             if config.texts.get(key):
                 config.texts[key] = os.path.abspath(config.texts[key])
-    channel = build(config)
+    simulation = build(config)
     beginning = _Start(config, dialect, log)
     try:
-        beginning.initialize(channel.agent)
+        beginning.initialize(simulation)
         address = beginning.find_address()
-        with Process(channel, address, log, retries=config.flags["retry-path"]) as process:
+        with Process(simulation, address, log, retries=config.flags["retry-path"]) as process:
             process.open()
             if dialect.opens_channel_first:
                 beginning.become_daemon()
@@ -74,7 +74,7 @@ class _Start:
         self._is_frozen = False
         self.pid_file: PidFile | None = None
 
-    def initialize(self, agent: Agent) -> None:
+    def initialize(self, simulation: Simulation) -> None:
         """Begin the log and read the state directory: initialize_agent()."""
         config, log = self._config, self._log
         state = StateDirectory(config.texts["statedir"], log)
@@ -92,13 +92,13 @@ class _Start:
         if not self._is_frozen:
             self._open_log(falls_back=False)
         try:
-            agent.next_handle = state.read(is_frozen=self._is_frozen)
+            simulation.agent.next_handle = state.read(is_frozen=self._is_frozen)
         except NoState:
             log("critical", "failed to load persistent state")
             raise _NotInitialized from None
         if frozen_paths is not None:
-            freeze(agent, frozen_paths)
-        narration = Narration(agent, log, state)
+            freeze(simulation.agent, frozen_paths)
+        narration = Narration(simulation, log, state)
         narration.begin(config)
         if self._is_frozen:
             narration.deferred += [lambda: self._open_log(falls_back=True), self._write_pid_file]

@@ -14,10 +14,10 @@ from qgasim.guest.system.clock import SteeredClock
 from qgasim.guest.units import SECOND
 from qgasim.matching import Match
 from qgasim.scenario import Blueprint, read_value
-from qgasim.simulation.channel import Channel
 from qgasim.simulation.journal import Journal, describe, name_of
+from qgasim.simulation.simulation import Simulation
 from qgasim.simulation.timeline import AnyEvent, Event
-from qgasim.states import State, state_of
+from qgasim.states import State
 from qgasim.suggestions import did_you_mean
 from qgasim.testing.attribute_paths import assign
 from qgasim.testing.events import Duration, Events, to_ns
@@ -47,7 +47,7 @@ class LiveClock:
 
         def do() -> None:
             self._live.source.advance(span)
-            self._live.channel.agent.guest.settle()
+            self._live.simulation.guest.settle()
 
         self._live.call(do)
 
@@ -66,12 +66,12 @@ class LiveClock:
     @property
     def uptime(self) -> float:
         """Seconds since the guest was switched on."""
-        return self._live.call(self._live.channel.agent.guest.clock.uptime) / SECOND
+        return self._live.call(self._live.simulation.guest.clock.uptime) / SECOND
 
     @property
     def now(self) -> int:
         """The guest's wall-clock time, in ns since 1970."""
-        return self._live.call(self._live.channel.agent.guest.clock.now)
+        return self._live.call(self._live.simulation.guest.clock.now)
 
 
 class LiveGuest(Events):
@@ -83,7 +83,7 @@ class LiveGuest(Events):
         blueprint: what it is made of.
         make_clock: makes the clock that it follows, of a new one when it is reset.
         call: calls a function in the thread that serves it.
-        serve: takes the channel and serves it; gives the path of its socket.
+        serve: takes the simulation and serves it; returns the path of its socket.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class LiveGuest(Events):
         blueprint: Blueprint,
         make_clock: Callable[[], SteeredClock],
         call: Call,
-        serve: Callable[[Channel], str],
+        serve: Callable[[Simulation], str],
     ) -> None:
         self.blueprint = blueprint
         #: The guest's time.
@@ -107,11 +107,12 @@ class LiveGuest(Events):
         """Be as at first, at the same path: a new guest, with an empty journal and nobody connected."""
         #: The clock that it follows.
         self.source = self._make_clock()
-        self.channel = self.blueprint.build(self.source)
+        #: The guest, its agent and what lies between it and its clients.
+        self.simulation = self.blueprint.build(self.source)
         #: What was asked, answered and done.
-        self.journal = Journal(self.channel)
+        self.journal = Journal(self.simulation)
         #: Where clients connect: the path of a unix socket.
-        self.socket_path: str = self._serve(self.channel)
+        self.socket_path: str = self._serve(self.simulation)
 
     def end(self, failure: BaseException | None = None) -> None:
         """Be served no more, because of *failure* if it was not meant to be; it can still be looked at."""
@@ -139,12 +140,12 @@ class LiveGuest(Events):
     @property
     def guest(self) -> Guest:
         """The virtual machine: ``guest.files.write("/etc/motd", b"hello")``."""
-        return proxy(self.channel.agent.guest, self.call, assign)
+        return proxy(self.simulation.guest, self.call, assign)
 
     @property
     def agent(self) -> Agent:
         """The simulated qemu-ga."""
-        return proxy(self.channel.agent, self.call, assign)
+        return proxy(self.simulation.agent, self.call, assign)
 
     @property
     def state(self) -> State:
@@ -152,13 +153,13 @@ class LiveGuest(Events):
         return self.call(self._state_now)
 
     def _state_now(self) -> State:
-        self.channel.agent.guest.settle()
-        return state_of(self.channel.agent)
+        self.simulation.guest.settle()
+        return self.simulation.agent.guest_state
 
     @property
     def port_is_open(self) -> bool | None:
         """Whether the guest has opened its port, as QMP's VSERPORT_CHANGE tells; None: no port tells."""
-        return self.call(lambda: self.channel.port_is_open)
+        return self.call(lambda: self.simulation.channel.port_is_open)
 
     # -- what goes wrong, what is answered, what happens --------------------------------------------
 
@@ -180,13 +181,13 @@ class LiveGuest(Events):
                 made = _check_fault(fault, settings)
             self._check_command(made.on, "inject")
             self.journal.note(f"fault: {describe(made)}")
-            return self.channel.agent.injector.inject(made)
+            return self.simulation.agent.injector.inject(made)
 
         live = self.call(do)
 
         def withdraw() -> None:
             self.journal.note(f"no fault any more: {name_of(live.fault)}")
-            self.channel.agent.injector.withdraw(live)
+            self.simulation.agent.injector.withdraw(live)
 
         return lambda: self.call(withdraw)
 
@@ -204,7 +205,7 @@ class LiveGuest(Events):
             else:
                 made = read_value({"on": on, **settings}, Stub, "stub")
             self._check_command(made.on, "stub")
-            self.channel.agent.add_stub(made)
+            self.simulation.agent.add_stub(made)
             self.journal.note(f"stub: {made.on if isinstance(made.on, str) else made.on.command}")
 
         self.call(do)
@@ -212,9 +213,9 @@ class LiveGuest(Events):
     def _check_command(self, on: str | Match, what: str) -> None:
         """Refuse what no request could ever match."""
         name = on.command if isinstance(on, Match) else on
-        table = self.channel.agent.table
+        table = self.simulation.agent.table
         if not fnmatch.filter(table, name):
-            release = self.channel.agent.dialect.full_version
+            release = self.simulation.agent.dialect.full_version
             hint = did_you_mean(name, table)
             raise ScenarioError(f"{what}: on: qemu-ga {release} has no command '{name}'{hint}")
 
@@ -227,9 +228,9 @@ class LiveGuest(Events):
         __tracebackhide__ = True
 
         def do() -> None:
-            event.happen(self.channel.agent)
-            self.channel.agent.guest.settle()
-            self.journal.happened(event)
+            event.happen(self.simulation)
+            self.simulation.guest.settle()
+            self.simulation.tell_happened(event)
 
         self.call(do)
 
@@ -282,7 +283,7 @@ class LiveGuest(Events):
 
     def describe(self, last: int = 40) -> str:
         """Say what the guest is at and what it was asked last, for a report."""
-        agent = self.channel.agent
+        agent = self.simulation.agent
         name = f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}"
         state = f"state {self._state_now()}, seed {self.blueprint.scenario.seed}"
         asked = self.journal.transcript(last) or "(nothing was asked)"

@@ -11,7 +11,7 @@ from qgasim.guest.system.clock import SteeredClock
 from qgasim.guest.units import SECOND
 from qgasim.scenario import Blueprint
 from qgasim.serving.server import Server
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
 from qgasim.testing.live import LiveGuest
 
 __all__ = ["TrioGuest"]
@@ -73,9 +73,9 @@ class TrioGuest(LiveGuest):
         finally:
             self.server.poke()
 
-    def _listen(self, channel: Channel) -> str:
+    def _listen(self, simulation: Simulation) -> str:
         self._hang_up()
-        self.server, self._scope = Server(channel, self._path), trio.CancelScope()
+        self.server, self._scope = Server(simulation, self._path), trio.CancelScope()
         self.server.listen()
         self._nursery.start_soon(_serve, self._scope, self.server)
         return self._path

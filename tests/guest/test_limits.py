@@ -11,6 +11,7 @@ from qgasim.guest import Guest
 from qgasim.guest.processes.process import MEMORY_LIMIT, Exit, Process, Steps
 from qgasim.guest.processes.table import PID_MAX, STEP_BUDGET
 from qgasim.simulation.channel import Channel
+from qgasim.simulation.simulation import Simulation
 from qgasim.userland.programs.posix_regex import Regex
 from tests.serving import HandClock, request
 
@@ -63,13 +64,18 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def channel(clock: HandClock) -> Channel:
+def simulation(clock: HandClock) -> Simulation:
     return loads("extends: debian-12").build(source=clock)
 
 
 @pytest.fixture
-def guest(channel: Channel) -> Guest:
-    return channel.agent.guest
+def channel(simulation: Simulation) -> Channel:
+    return simulation.channel
+
+
+@pytest.fixture
+def guest(simulation: Simulation) -> Guest:
+    return simulation.guest
 
 
 def ask(channel: Channel, command: str, **arguments: Any) -> str:

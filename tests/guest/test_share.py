@@ -24,9 +24,7 @@ class Sharing(Course):
     def __init__(self, folder: Path, scenario: str = "debian-12") -> None:
         self.clock = HandClock()
         share = Share(str(folder), "/mnt/shared")
-        self.channel = load(scenario).build(self.clock, [share])
-        self.agent = self.channel.agent
-        self.guest = self.agent.guest
+        self.take(load(scenario).build(self.clock, [share]))
 
     def open(self, path: str, mode: str = "r") -> Any:
         return self.say("guest-file-open", path=path, mode=mode)
@@ -186,10 +184,10 @@ def test_a_snapshot_does_not_take_it_back(folder: Path) -> None:
     course = Sharing(folder)
     (folder / "file").write_bytes(b"before")
     handle = course.open("/mnt/shared/file")["return"]
-    course.agent.snapshots.take("one")
+    course.simulation.snapshots.take("one")
     (folder / "file").write_bytes(b"after")
     course.say("guest-file-close", handle=handle)
-    course.agent.snapshots.revert("one")
+    course.simulation.snapshots.revert("one")
     assert course.read("/mnt/shared/file") == b"after"
     # The file that was open then is open again.
     said = course.say("guest-file-read", handle=handle)["return"]

@@ -73,7 +73,7 @@ def _check_shared(agent: Agent, inner: str, flags: int, what: str) -> None:
     """Refuse what the agent's other handles of the file do not allow (FILE_SHARE_READ)."""
     node = agent.guest.files.find(inner)
     wants_write = flags & os.O_ACCMODE != os.O_RDONLY
-    for handle in agent.handles.values():
+    for handle in agent.state.handles.values():
         other = handle.stream.file
         if node is not None and other.node is node and (wants_write or other.can_write):
             raise CommandError(f"{what}: {SHARED}")
@@ -87,7 +87,7 @@ def _file(agent: Agent, handle: int) -> OpenFile:
 def windows_file_close(agent: Agent, handle: int) -> None:
     """Close a file."""
     file = _file(agent, handle)
-    del agent.handles[handle]
+    del agent.state.handles[handle]
     file.close()
 
 

@@ -120,9 +120,9 @@ def windows_get_load(agent: Agent) -> LoadAverage:
     The queue of the processors is taken to be as long all the time as the scenario's load says.
     """
     now = agent.guest.clock.uptime()
-    if agent.load_since is None:
-        agent.load_since = now
-    looks = (now - agent.load_since) // _INTERVAL
+    if agent.state.load_since is None:
+        agent.state.load_since = now
+    looks = (now - agent.state.load_since) // _INTERVAL
     load = agent.guest.settings.load
     shares = [1.0 - factor**looks for factor in _FACTORS]
     return LoadAverage(*(each * share for each, share in zip(load, shares, strict=True)))

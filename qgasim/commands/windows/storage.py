@@ -181,7 +181,7 @@ def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
             raise _not_added(name)
     for _, volume in chosen:
         volume.is_frozen = True
-    agent.known[_SNAPSHOT] = True
+    agent.state.known[_SNAPSHOT] = True
     agent.freeze()
     started = agent.frozen_since
 
@@ -218,7 +218,7 @@ def windows_fsfreeze_thaw(agent: Agent) -> int:
     knows of no snapshot.
     """
     _check_vss(agent)
-    is_ours = agent.known.pop(_SNAPSHOT, False)
+    is_ours = agent.state.known.pop(_SNAPSHOT, False)
     is_late = is_ours and agent.guest.clock.uptime() - agent.frozen_since >= HOLD_TIME
     count = agent.guest.thaw()
     agent.thaw()

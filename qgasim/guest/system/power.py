@@ -4,7 +4,7 @@ States change at guest times that are known in advance, or from outside (`wake`)
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from qgasim.guest.units import SECOND
 
@@ -19,8 +19,6 @@ SleepState = Literal["ram", "disk", "hybrid"]
 
 class Power:
     """What state the virtual machine is in. Times are uptime, in ns."""
-
-    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({"events", "on_change"})
 
     def __init__(
         self, guest: "Guest", *, boot_time: int = 2 * SECOND, wake_after: int | None = None

@@ -6,11 +6,13 @@ somebody reads it.
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
-from qgasim.effects import Effect
+from msgspec import Struct
+
+from qgasim.agent.observer import Observer
 from qgasim.errors import CommandError
+from qgasim.faults import Fault
 from qgasim.guest.units import SECOND
 from qgasim.simulation.journal.entries import (
     EFFECTS,
@@ -24,12 +26,9 @@ from qgasim.simulation.journal.entries import (
     show_time,
 )
 from qgasim.simulation.journal.keeping import KEPT, clip
-from qgasim.simulation.timeline import Event
-from qgasim.states import State, state_of
+from qgasim.simulation.simulation import Simulation
+from qgasim.states import State
 from qgasim.wire import JsonValue, Message
-
-if TYPE_CHECKING:
-    from qgasim.simulation.channel import Channel
 
 __all__ = [
     "Entry",
@@ -47,45 +46,39 @@ __all__ = [
 KEPT_IN_ALL: Final = 64 << 20
 #: How many entries are kept.
 LIMIT: Final = 10_000
-#: How many pieces of what waits are told apart.
-ARRIVALS: Final = 1000
 
 
-class Journal:
-    """Keeps account of a channel from now on; there is one of a channel at a time.
+class Journal(Observer):
+    """Keeps account of a simulation from now on; a simulation has one journal at a time.
 
     The latest *limit* entries are kept, and less if they are large; *dropped* says how many are
     gone.
     """
 
-    def __init__(self, channel: "Channel", limit: int = LIMIT) -> None:
-        self.channel = channel
+    def __init__(self, simulation: Simulation, limit: int = LIMIT) -> None:
+        self.simulation = simulation
         self.limit = limit
         #: How many entries are no longer there.
         self.dropped = 0
-        agent = channel.agent
-        self._clock = agent.guest.clock
+        agent = self._agent = simulation.agent
+        self._channel = simulation.channel
+        self._clock = simulation.guest.clock
         self._entries: deque[Entry] = deque()
         self._size = 0
         self._last: Exchange | None = None
-        # How many clients have come, and whether the last is there.
-        self._connection = 0
         self._is_connected = True
-        # Who sent what is executed now, and when; None: who is there, and now.
-        self._sender: tuple[int, int] | None = None
-        self._held_sender = (0, 0)
-        self._arrivals: deque[tuple[int, int, int]] = deque()
         # What is not put down yet: it belongs behind the exchange that caused it.
         self._later: list[Note] = []
         self._change: tuple[object, str] | None = None
+        self._fired: tuple[Fault, ...] = ()
         self._paths: dict[int, str] = {}
         self._is_frozen = agent.is_frozen
         self._offset = self._clock.offset
-        self._state: State = state_of(agent)
-        agent.journal = self
-        agent.injector.struck = ()
-        agent.on_change = self._watched(agent.on_change)
-        agent.guest.power.on_change = self._watched(agent.guest.power.on_change)
+        self._state: State = agent.guest_state
+        if simulation.journal is not None:
+            simulation.forget(simulation.journal)
+        simulation.journal = self
+        simulation.observe(self)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -102,11 +95,8 @@ class Journal:
     @property
     def waiting(self) -> list[Waiting]:
         """What was sent, and is not yet read by the agent."""
-        data, parts = self.channel.waiting, list(self._arrivals)
         return [
-            Waiting(sent, connection, part)
-            for (_, connection, sent), part in zip(parts, _cut_up(data, parts), strict=False)
-            if part
+            Waiting(sender.sent, sender.connection, data) for sender, data in self._channel.waiting
         ]
 
     def commands(self) -> list[str]:
@@ -119,7 +109,7 @@ class Journal:
 
     def drawn(self) -> str:
         """Write the faults that a nemesis has drawn until now as in a scenario, to be cut down by hand."""
-        return self.channel.drawn(self._clock.uptime())
+        return self.simulation.describe_random_events(self._clock.uptime())
 
     def transcript(self, last: int | None = None) -> str:
         """Write a line for each entry, or for the *last* ones, to be read by people.
@@ -135,68 +125,39 @@ class Journal:
         head += [f"({left_out} earlier entries)"] if left_out else []
         return "\n".join([*head, *map(str, entries), *map(str, self.waiting)])
 
-    # -- writing: called by agent and channel -------------------------------------------------------
+    # -- writing ---------------------------------------------------------------------------------
 
     def connected(self) -> None:
         """Note that a client has come."""
-        self._connection += 1
         self._is_connected = True
-        now = self._clock.uptime()
-        injector = self.channel.agent.injector
-        struck, injector.struck = injector.struck, ()
-        marks = tuple(self.channel.leftovers())
-        self._add(Note(at=now, connection=self._connection, kind="connect", marks=marks))
-        for fault in struck:
-            text = f"{name_of(fault)} strikes #{self._connection}"
+        now, number = self._clock.uptime(), self._channel.connections
+        fired, self._fired = self._fired, ()
+        marks = tuple(self._channel.leftovers())
+        self._add(Note(at=now, connection=number, kind="connect", marks=marks))
+        for fault in fired:
+            text = f"{name_of(fault)} strikes #{number}"
             self._add(Note(at=now, kind="event", text=text))
 
     def disconnected(self, *, is_unread: bool) -> None:
         """Note that the client has left, and whether it left something unread."""
         marks = ["unread bytes"] if is_unread else []
-        if self.channel.agent.has_half_request:
+        if self._agent.has_half_request:
             marks.append("half a request")
         self._is_connected = False
-        now, number = self._clock.uptime(), self._connection
+        now, number = self._clock.uptime(), self._channel.connections
         self._add(Note(at=now, connection=number, kind="disconnect", marks=tuple(marks)))
-
-    def queued(self, length: int, *, is_first: bool) -> None:
-        """Note that so many bytes have to wait, after those that wait already."""
-        if is_first:
-            self._arrivals.clear()
-        arrivals = self._arrivals
-        if len(arrivals) >= ARRIVALS and arrivals[-1][1] == self._connection:
-            before, connection, sent = arrivals[-1]
-            arrivals[-1] = (before + length, connection, sent)
-        else:
-            arrivals.append((length, self._connection, self._clock.uptime()))
-
-    def unqueue(self, data: bytes) -> Iterator[bytes]:
-        """Give *data*, all that waited, in the parts in which it came."""
-        arrivals, self._arrivals = self._arrivals, deque()
-        try:
-            for part, (_, *sender) in zip(_cut_up(data, list(arrivals)), arrivals, strict=False):
-                self._sender = cast("tuple[int, int]", tuple(sender))
-                yield part
-        finally:
-            self._sender = None
 
     def held(self) -> None:
         """Note that the reply to the last request has to wait."""
-        last = self._last
-        if last is not None:
-            last.replied = None
-            self._held_sender = self._sender or (last.connection, last.sent)
+        if self._last is not None:
+            self._last.replied = None
 
-    def resumed(self, effects: Iterator[Effect]) -> Iterator[Effect]:
-        """Note that what was held goes on; give *effects*, which it is."""
-        self._sender = self._held_sender
+    def resumed(self) -> None:
+        """Note that what was held goes on."""
         last = self._last
         if last is not None and last.reply and self._is_connected:
-            last.replied = self._clock.uptime() if last.connection == self._connection else None
-        try:
-            yield from effects
-        finally:
-            self._sender = None
+            is_there = last.connection == self._channel.connections
+            last.replied = self._clock.uptime() if is_there else None
 
     def unsent(self, *, is_cut: bool) -> None:
         """Note that the client is not there to be answered, *is_cut*: in the middle of a reply."""
@@ -205,12 +166,16 @@ class Journal:
             self._last.replied = None
 
     def swallowed(self, data: bytes) -> None:
-        """Note that nobody will read *data*."""
-        now = self._clock.uptime()
-        self._add(Note(at=now, connection=self._connection, kind="swallowed", data=data[:KEPT]))
+        """Note that *data* is never read."""
+        now, number = self._clock.uptime(), self._channel.connections
+        self._add(Note(at=now, connection=number, kind="swallowed", data=data[:KEPT]))
+
+    def fault_fired(self, faults: tuple[Fault, ...]) -> None:
+        """Keep *faults* for the entry that follows."""
+        self._fired = faults
 
     def executed(self, command: str, arguments: dict[str, JsonValue], result: object) -> None:
-        """Note that a command has run with success; `record` follows."""
+        """Note that a command has run with success."""
         if command not in EFFECTS or getattr(result, "exited", True) is False:
             return
         path = ""
@@ -220,9 +185,9 @@ class Journal:
             path = self._paths.get(cast(int, arguments["handle"]), "")
         self._change = (result, path)
 
-    def record(self, request: Message, reply: bytes) -> None:
+    def exchanged(self, request: Message, reply: bytes) -> None:
         """Put down a request and its reply."""
-        agent = self.channel.agent
+        agent = self._agent
         kept: JsonValue | bytes
         command: str | None = None
         if isinstance(request, CommandError):
@@ -242,18 +207,16 @@ class Journal:
                 step = (self._clock.offset - self._offset) / SECOND
                 change = f"clock stepped by {step:+g} s"
             self._offset = self._clock.offset
-        struck = agent.injector.struck
-        if struck:
-            agent.injector.struck = ()
+        fired, self._fired = self._fired, ()
         is_silent = False
         if not reply and command is not None and command in agent.table:
             is_silent = not agent.table[command].command.replies
         length = len(reply)
-        connection, sent = self._sender or (self._connection, now)
+        sender = self._channel.sender
         self._last = exchange = Exchange(
             at=now,
-            sent=sent,
-            connection=connection,
+            sent=now if sender is None else sender.sent,
+            connection=self._channel.connections if sender is None else sender.connection,
             command=command,
             request=kept,
             reply=reply if length <= KEPT else reply[:KEPT],
@@ -261,7 +224,7 @@ class Journal:
             replied=now if reply and self._is_connected else None,
             is_silent=is_silent,
             was_frozen=self._is_frozen,
-            struck=struck,
+            struck=fired,
             change=change,
             size=size + (min(length, KEPT)),
         )
@@ -272,7 +235,7 @@ class Journal:
             for note in later:
                 self._add(note)
 
-    def happened(self, event: Event) -> None:
+    def happened(self, event: Struct) -> None:
         """Note an event."""
         self._offset = self._clock.offset
         self._add(Note(at=self._clock.uptime(), kind="event", text=describe(event)))
@@ -281,20 +244,12 @@ class Journal:
         """Put down a remark of one's own."""
         self._add(Note(at=self._clock.uptime(), kind="note", text=text))
 
-    def _watched(self, before: Callable[[], None]) -> Callable[[], None]:
-        def on_change() -> None:
-            self._look()
-            before()
-
-        return on_change
-
-    def _look(self) -> None:
+    def changed(self) -> None:
         """Note the guest's state if it is another one."""
-        agent = self.channel.agent
-        state, before = state_of(agent), self._state
+        state, before = self._agent.guest_state, self._state
         self._state = state
         # What freezes and thaws is a request, and its effect says so.
-        if state == before or {state, before} == {"up", "frozen"} or agent.journal is not self:
+        if state == before or {state, before} == {"up", "frozen"}:
             return
         now = self._clock.uptime()
         last = self._entries[-1] if self._entries else None
@@ -305,7 +260,7 @@ class Journal:
                 last.text = f"{first} → {state}"
                 return
         note = Note(at=now, kind="state", text=f"{before} → {state}")
-        if agent.injector.struck:
+        if self._fired:
             self._later.append(note)
         else:
             self._add(note)
@@ -317,12 +272,3 @@ class Journal:
         while len(entries) > self.limit or (self._size > KEPT_IN_ALL and len(entries) > 1):
             self._size -= entries.popleft().size
             self.dropped += 1
-
-
-def _cut_up(data: bytes, arrivals: list[tuple[int, int, int]]) -> Iterator[bytes]:
-    """Cut *data* as it came; bytes whose coming was not noted are the first."""
-    position = len(data) - sum(length for length, _, _ in arrivals)
-    for number, (length, _, _) in enumerate(arrivals):
-        start = 0 if number == 0 else position
-        position += length
-        yield data[max(start, 0) : max(position, 0)]

@@ -214,7 +214,7 @@ def name_of(fault: Fault) -> str:
     return fault.name or str(fault.__struct_config__.tag)
 
 
-def describe(what: Event | Fault) -> str:
+def describe(what: Struct) -> str:
     """Give what an event or a fault does, and what it says besides that is not as ever."""
     when = set(Event.__struct_fields__) if isinstance(what, Event) else set[str]()
     hints = _hints_of(type(what))

@@ -1,0 +1,122 @@
+"""The life of an agent's process in the guest: how it starts, ends, and is started again."""
+
+from collections.abc import Callable
+from typing import Final
+
+from qgasim.guest import Guest
+from qgasim.guest.processes.process import Exit, Process, wait_for_ever
+
+__all__ = ["Lifecycle"]
+
+PATH: Final = "/usr/sbin/qemu-ga"
+#: Stands in for a delay: the agent is not started again.
+NEVER: Final = -1
+
+
+class Lifecycle:
+    """A process that the guest's service manager keeps running.
+
+    Args:
+        guest: the machine.
+        respawn: how long after its end it is started again (ns); None: never.
+    """
+
+    def __init__(self, guest: Guest, respawn: int | None) -> None:
+        self.guest = guest
+        self.process: Process | None = None
+        #: The uptime at which it is started again; None: it runs, or is not started again.
+        self.respawn_at: int | None = None
+        self._respawn = respawn
+        # The delay after which it is started when it next ends; None: `_respawn`.
+        self._next_respawn: int | None = None
+
+    # -- for subclasses --------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Called when the process has started."""
+
+    def on_stop(self) -> None:
+        """Called when the process is asked to end in good order, before it does."""
+
+    def on_end(self) -> None:
+        """Called when the process has ended, in whatever way."""
+
+    def changed(self) -> None:
+        """Called when the process has started or ended, after all else is done."""
+
+    # -- what the service manager and users do ---------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a process, and a machine that runs it."""
+        process = self.process
+        return process is not None and not process.is_stopped and self.guest.power.is_running
+
+    def start(self) -> None:
+        """Start the process in the guest."""
+        self.respawn_at = None
+        self.process = self.guest.processes.start(
+            wait_for_ever,
+            argv=[PATH],
+            env=[f"{k}={v}" for k, v in self.guest.settings.environment.items()],
+            cwd="/",
+            files={},
+            parent=1,
+            path=PATH,
+        )
+        self.process.handlers[15] = self.process.handlers[2] = self.terminate
+        self.process.on_exit = self._ended
+        self.on_start()
+        self.changed()
+
+    def terminate(self) -> None:
+        """End on SIGTERM."""
+        self.stop()
+
+    def stop(self, *, respawn: bool = True) -> None:
+        """End in good order.
+
+        *respawn*: it may be started again as the options say.
+        """
+        if self.process is None:
+            return
+        if not respawn:
+            self._next_respawn = NEVER
+        self.on_stop()
+        self.guest.processes.kill(self.process.pid, 9)
+
+    def crash(self, respawn: int | None = None) -> None:
+        """Die at once, as by SIGKILL.
+
+        *respawn*: the delay (ns) after which it is started again; None: as the options say.
+        """
+        if self.process is not None:
+            self._next_respawn = respawn
+            self.guest.processes.kill(self.process.pid, 9)
+            self.guest.settle()
+
+    def restart_with(self, change: Callable[[], None]) -> None:
+        """End, *change* what is installed, and start again if the process ran."""
+        was_running = self.process is not None
+        self.stop(respawn=False)
+        self.guest.settle()
+        change()
+        if was_running:
+            self.start()
+
+    def _ended(self, _: Exit) -> None:
+        assert self.process is not None
+        self.guest.processes.reap(self.process)
+        self.process = None
+        self.on_end()
+        respawn, self._next_respawn = self._next_respawn, None
+        if respawn is None:
+            respawn = self._respawn
+        if respawn is not None and respawn != NEVER and self.guest.power.is_running:
+            self.respawn_at = self.guest.clock.uptime() + respawn
+            self.guest.call_at(self.respawn_at, self._start_again)
+        self.changed()
+
+    def _start_again(self) -> None:
+        if self.process is None and self.guest.power.is_running:
+            self.start()

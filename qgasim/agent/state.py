@@ -1,0 +1,29 @@
+"""What an agent remembers as long as its process lives."""
+
+from msgspec import Struct, field
+
+from qgasim.agent.handles import Execution, FileHandle
+from qgasim.wire import Message, MessageReader
+
+__all__ = ["AgentState"]
+
+
+class AgentState(Struct, eq=False):
+    """The memory of one process: a process that is started anew begins with a new one."""
+
+    #: Reads what the client sends, and has half a request between two reads.
+    reader: MessageReader
+    #: Open files, by the numbers that clients have for them.
+    handles: dict[int, FileHandle] = field(default_factory=dict[int, FileHandle])
+    #: What guest-exec started and guest-exec-status has not yet reported, by pid.
+    executions: dict[int, Execution] = field(default_factory=dict[int, Execution])
+    #: What a command has found out and keeps for good, by name (C's static variables).
+    known: dict[str, bool] = field(default_factory=dict[str, bool])
+    #: The guest's name when it was first asked for, in releases that keep it.
+    host_name: str | None = None
+    #: The uptime at which it began to form averages of the load (Windows).
+    load_since: int | None = None
+    #: The uptime at which helper programs that the latest command waits for are done; 0: none was run.
+    busy_until: int = 0
+    #: Requests that were read before the machine fell asleep.
+    deferred: list[Message] = field(default_factory=list[Message])

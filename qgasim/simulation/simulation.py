@@ -1,0 +1,101 @@
+"""The simulation: a guest, its agent, and all that happens between them and a client."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from msgspec import Struct
+
+from qgasim.agent import Agent, AgentOptions
+from qgasim.agent.observer import Observer
+from qgasim.dialect import Dialect
+from qgasim.guest import Guest
+from qgasim.qapi.registry import Command
+from qgasim.simulation.channel import ChannelKind, make_channel
+from qgasim.simulation.snapshot import Snapshots
+
+__all__ = ["Simulation"]
+
+T = TypeVar("T")
+
+
+class Simulation:
+    """What `Scenario.build` gives: it owns all parts, a server serves it, a test holds it.
+
+    Attributes:
+        guest: the machine.
+        agent: the qemu-ga process in it.
+        channel: what lies between the agent and its clients.
+        snapshots: earlier states.
+        timeline: the scenario's events, as an observer; None: there are none.
+        journal: what keeps account, as an observer; None: nothing does.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        dialect: Dialect,
+        commands: Iterable[Command],
+        options: AgentOptions | None = None,
+        *,
+        channel: ChannelKind = "virtio-serial",
+        stale_bytes: bytes = b"",
+        keeps_unread: bool = False,
+        describe_random_events: Callable[[int], str] = lambda _: "",
+    ) -> None:
+        """Make the agent and its channel in *guest*.
+
+        Args:
+            guest: the machine.
+            dialect: the release of the agent.
+            commands: all commands of all releases.
+            options: how the agent was started.
+            channel: the kind of channel.
+            stale_bytes: what lies in a serial channel when the first client connects.
+            keeps_unread: whether a serial channel gives what one client left unread to the next.
+            describe_random_events: returns the faults that chance drew and that began until an uptime,
+                as the YAML of a scenario.
+        """
+        self.guest = guest
+        self.snapshots = Snapshots(guest)
+        self.agent = Agent(guest, dialect, commands, options, past=self)
+        self.channel = make_channel(
+            channel, self.agent, stale_bytes=stale_bytes, keeps_unread=keeps_unread
+        )
+        self.snapshots.keep_also(self.agent, self.channel)
+        self.timeline: Observer | None = None
+        self.journal: Observer | None = None
+        self.describe_random_events = describe_random_events
+
+    # -- observers -------------------------------------------------------------------------------
+
+    def observe(self, observer: Observer) -> None:
+        """Call *observer* as things happen, after those that came before it."""
+        self.agent.observers.append(observer)
+
+    def forget(self, observer: Observer) -> None:
+        """Call *observer* no more."""
+        self.agent.observers.remove(observer)
+
+    def tell_happened(self, event: Struct) -> None:
+        """Tell observers that an event has happened."""
+        for observer in self.agent.observers:
+            observer.happened(event)
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def keep(self, uptime: int) -> None:
+        """Keep the state that there is at *uptime* (ns), for `as_of`; now, if that is past."""
+        self.snapshots.keep(uptime)
+
+    def as_of(self, uptime: int, function: Callable[[], T]) -> T | None:
+        """Call *function* as if it were *uptime* (ns), and undo what it does; observers see nothing of it.
+
+        Returns what *function* returns; None if that time has not been yet, or was not kept.
+        """
+        observers = self.agent.observers
+        muted = observers[:]
+        observers.clear()
+        try:
+            return self.snapshots.look(uptime, function)
+        finally:
+            observers[:] = muted
