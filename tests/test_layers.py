@@ -55,8 +55,11 @@ BACK: set[tuple[str, str]] = {
 }
 #: Modules that may import what does I/O, waits, or comes from another project; a room stands for all of it.
 RESTRICTED: dict[str, str] = {
-    "trio": "serving client.trio testing.trio_guest pytest_plugin.guests standin.ports standin.process",
-    "socket": "serving client compare.connection standin.activation standin.process",
+    "trio": (
+        "serving client.trio testing.trio_guest pytest_plugin.guests standin.endpoints"
+        " standin.ports standin.process"
+    ),
+    "socket": "serving client compare.connection standin.activation standin.endpoints",
     "select": "cli.log client serving",
     "threading": "serving.threads",
     "subprocess": "",

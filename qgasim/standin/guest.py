@@ -10,7 +10,7 @@ from qgasim.agent import Agent
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Blueprint, load, remember_place
 from qgasim.scenario.shares import Share, parse_share
-from qgasim.simulation.channel import Channel
+from qgasim.simulation.channel import Channel, UnixListen
 from qgasim.standin.config import PORT_METHODS, Config
 
 __all__ = ["build", "find_share", "freeze", "plan"]
@@ -50,6 +50,8 @@ def build(config: Config) -> Channel:
     )
     share = find_share()
     channel = blueprint.build(shares=[share] if share else [])
+    if isinstance(channel, UnixListen):
+        channel.reopens = config.flags["retry-path"]
     if share and not config.flags["daemon"]:
         _start_in(channel.agent, share)
     if path := os.environ.get("QGA_OS_RELEASE"):
