@@ -305,9 +305,9 @@ def test_a_thread_that_cannot_serve_says_so(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"as Scenario.build\(\) gives, found a Scenario"):
         ServerThread(scenario, tmp_path / "s").__enter__()
     thread = ServerThread(scenario.build(), TcpAddress("127.0.0.1", 0))
-    with pytest.raises(ServerError, match="it is not served yet"):
+    with pytest.raises(ServerError, match="only within the block"):
         _ = thread.path
-    with pytest.raises(ServerError, match="it is not served yet"):
+    with pytest.raises(ServerError, match="only within the block"):
         thread.call(lambda: None)
     with thread, pytest.raises(ServerError, match="there is no path"):
         _ = thread.path

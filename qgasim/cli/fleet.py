@@ -13,7 +13,7 @@ from qgasim.errors import QgaSimError
 from qgasim.scenario import Scenario
 from qgasim.serving.foreground import PARENT_INTERVAL
 from qgasim.serving.listen import UnixAddress
-from qgasim.serving.threads import Host
+from qgasim.serving.threads import ServerThreadPool
 
 if TYPE_CHECKING:
     from qgasim.simulation.channel import Channel
@@ -45,11 +45,11 @@ def serve_fleet(
     # Before the thread is there, so that it leaves them to this one.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with Host() as host:
+        with ServerThreadPool() as pool:
             for name, channel in channels.items():
                 if writer is not None:
                     channel.agent.on_exchange = writer(name)
-                host.serve(channel, addresses[name])
+                pool.serve(channel, addresses[name])
             if options.ready_fd is not None:
                 line = _describe(scenario, channels, addresses, directory)
                 write_ready(options.ready_fd, line)
