@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from qgasim.cli.parser import mute
-from qgasim.cli.serve import write_ready
+from qgasim.cli.ready import write_ready
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Scenario
 from qgasim.serving.foreground import PARENT_INTERVAL
@@ -35,8 +35,8 @@ def serve_fleet(
     Args:
         options: of the command line.
         scenario: a fleet.
-        directory: made if it is not there.
-        writer: gives what writes the exchanges of a guest.
+        directory: it is made if it is not there.
+        writer: returns the function that writes the exchanges of a guest, by its name.
     """
     channels = {name: guest.build() for name, guest in scenario.fleet.items()}
     addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in channels}
@@ -65,7 +65,7 @@ def serve_fleet(
 
 
 def _make(directory: str) -> bool:
-    """Make the directory; say whether it was not there."""
+    """Make the directory, if it is not there; return whether it was made."""
     try:
         os.mkdir(directory, 0o700)
     except FileExistsError:
@@ -81,7 +81,7 @@ def _describe(
     addresses: dict[str, UnixAddress],
     directory: str,
 ) -> dict[str, Any]:
-    """Say of each guest what is said of one that is served alone."""
+    """Return the ready line: of each guest what that of one guest has."""
     return {
         "address": f"unix:{directory}",
         "path": directory,
