@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from qgasim.scenario import load as load
     from qgasim.scenario import loads as loads
     from qgasim.serving.server import serve as serve
-    from qgasim.serving.threads import Host as Host
     from qgasim.serving.threads import ServerThread as ServerThread
+    from qgasim.serving.threads import ServerThreadPool as ServerThreadPool
     from qgasim.simulation.journal import Journal as Journal
     from qgasim.testing.live import LiveGuest as LiveGuest
     from qgasim.testing.trio_guest import TrioGuest as TrioGuest

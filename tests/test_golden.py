@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from qgasim.cli.serve import serve_parser, with_options
+from qgasim.cli.options import serve_parser, with_options
 from qgasim.scenario import load
 from qgasim.serving.threads import ServerThread
 from tests.golden_cases import (

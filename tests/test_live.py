@@ -20,7 +20,7 @@ from qgasim.matching import Match
 from qgasim.scenario import Blueprint, loads
 from qgasim.scenario.schema import describe
 from qgasim.serving.server import Server
-from qgasim.serving.threads import Host
+from qgasim.serving.threads import ServerThreadPool
 from qgasim.simulation.timeline import AnyEvent, Event
 from qgasim.testing.events import Events
 from qgasim.testing.live import LiveGuest
@@ -32,17 +32,17 @@ EVENTS = {str(cls.__struct_config__.tag): cls for cls in get_args(AnyEvent)}
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[LiveGuest]:
     blueprint = Blueprint(loads("extends: debian-12"))
-    with Host() as host:
+    with ServerThreadPool() as pool:
         servers: list[Server] = []
 
         def serve(channel: Any) -> str:
-            servers.append(host.serve(channel, str(tmp_path / "s")))
+            servers.append(pool.serve(channel, str(tmp_path / "s")))
             return str(tmp_path / "s")
 
         yield LiveGuest(
             blueprint,
             SteeredClock,
-            lambda function, patience: host.call(servers[0], function, patience),
+            lambda function, patience: pool.call(servers[0], function, patience),
             serve,
         )
 
@@ -389,10 +389,10 @@ def test_what_a_call_raises_is_raised_where_it_is_called(live: LiveGuest) -> Non
 
 def test_a_guest_that_is_served_no_more_says_so(tmp_path: Path) -> None:
     blueprint = Blueprint(loads("extends: debian-12"))
-    with Host() as host:
-        server = host.serve(blueprint.build(), str(tmp_path / "s"))
-    with pytest.raises(ServerError, match="served no more"):
-        host.call(server, lambda: None)
+    with ServerThreadPool() as pool:
+        server = pool.serve(blueprint.build(), str(tmp_path / "s"))
+    with pytest.raises(ServerError, match="has ended"):
+        pool.call(server, lambda: None)
 
 
 # -- what it looks like ----------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import socket
 import stat
 import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ from qgasim.client.blocking import SyncClient
 from qgasim.client.trio import Client
 from qgasim.errors import ClientError, ListenError, ServerError
 from qgasim.scenario import load, loads
+from qgasim.serving.attention import Attention
 from qgasim.serving.listen import TcpAddress, parse_address
-from qgasim.serving.server import EAGER_READS, Server, serve
+from qgasim.serving.server import Server, serve
+from qgasim.serving.sockets import EAGER_READS, ClientSocket
 from qgasim.serving.threads import ServerThread
 from tests.serving import PATIENCE, connect, on_exchange, read_line, serving
 
@@ -305,9 +306,9 @@ def test_a_thread_that_cannot_serve_says_so(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"as Scenario.build\(\) gives, found a Scenario"):
         ServerThread(scenario, tmp_path / "s").__enter__()
     thread = ServerThread(scenario.build(), TcpAddress("127.0.0.1", 0))
-    with pytest.raises(ServerError, match="it is not served yet"):
+    with pytest.raises(ServerError, match="only within the block"):
         _ = thread.path
-    with pytest.raises(ServerError, match="it is not served yet"):
+    with pytest.raises(ServerError, match="only within the block"):
         thread.call(lambda: None)
     with thread, pytest.raises(ServerError, match="there is no path"):
         _ = thread.path
@@ -396,7 +397,7 @@ def test_a_client_that_asks_without_end_lets_other_tasks_run() -> None:
         with theirs, Eager(fileno=ours.detach()) as client:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run)
-                await server._converse(client, ends_early=False)
+                await server.converse(client)
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
@@ -404,7 +405,7 @@ def test_a_client_that_asks_without_end_lets_other_tasks_run() -> None:
 
 
 def test_a_client_that_reads_as_fast_as_it_asks_lets_other_tasks_run() -> None:
-    server = Server(loads("qgasim: 1").build(), "unused")
+    attention = Attention(loads("qgasim: 1").build())
     others: list[int] = []
 
     async def count() -> None:
@@ -420,9 +421,10 @@ def test_a_client_that_reads_as_fast_as_it_asks_lets_other_tasks_run() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(count)
                 await trio.lowlevel.checkpoint()
+                client = ClientSocket(ours, attention)
                 before = len(others)
                 for _ in range(50):
-                    await server._send(ours, bytes(1 << 16))
+                    await client.send(bytes(1 << 16))
                     assert len(theirs.recv(1 << 16)) == 1 << 16
                 assert len(others) - before > 25
                 nursery.cancel_scope.cancel()
@@ -475,9 +477,9 @@ def test_an_agent_that_listens_itself_waits_sooner_for_a_client_that_does_not_re
         server = Server(built, "unused")
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        with theirs:
+        with ours, theirs:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(server._converse, ours, ends_early=True))
+                nursery.start_soon(server.converse, ours)
                 theirs.sendall(PING * 2000)
                 await trio.testing.wait_all_tasks_blocked()
                 assert least <= done <= most

@@ -233,7 +233,7 @@ def test_a_broken_channel_is_opened_again_if_that_is_wanted(tmp_path: Path) -> N
     # The real one means to, but aborts at the first connect.
     path = tmp_path / "s"
     code = (
-        "import sys; from qgasim.standin import main, process; process.RETRY_INTERVAL = 0.05;"
+        "import sys; from qgasim.standin import endpoints, main; endpoints.RETRY_INTERVAL = 0.05;"
         "sys.exit(main())"
     )
     process = start(

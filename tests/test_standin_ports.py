@@ -195,8 +195,8 @@ def test_a_fault_does_not_close_a_port(tmp_path: Path, pty: Pty, kind: str) -> N
 #: other is closed.
 IMPATIENT = """
 import os, sys
-from qgasim.standin import main, ports, process
-process.RETRY_INTERVAL = 0.05
+from qgasim.standin import endpoints, main, ports
+endpoints.RETRY_INTERVAL = 0.05
 fds = [int(fd) for fd in os.environ.get("FDS", "").split()]
 if fds:
     for fd in fds:

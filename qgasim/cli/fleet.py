@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from qgasim.cli.parser import mute
-from qgasim.cli.serve import write_ready
+from qgasim.cli.ready import write_ready
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Scenario
 from qgasim.serving.foreground import PARENT_INTERVAL
 from qgasim.serving.listen import UnixAddress
-from qgasim.serving.threads import Host
+from qgasim.serving.threads import ServerThreadPool
 
 if TYPE_CHECKING:
     from qgasim.agent.observer import Observer
@@ -35,8 +35,8 @@ def serve_fleet(
     Args:
         options: of the command line.
         scenario: a fleet.
-        directory: made if it is not there.
-        observer: returns what looks on at a guest, by its name; None: nothing does.
+        directory: it is made if it is not there.
+        observer: returns the observer of a guest, by its name; None: there is none.
     """
     simulations = {name: guest.build() for name, guest in scenario.fleet.items()}
     addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in simulations}
@@ -45,11 +45,11 @@ def serve_fleet(
     # Before the thread is there, so that it leaves them to this one.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with Host() as host:
+        with ServerThreadPool() as pool:
             for name, simulation in simulations.items():
                 if observer is not None:
                     simulation.observe(observer(name))
-                host.serve(simulation, addresses[name])
+                pool.serve(simulation, addresses[name])
             if options.ready_fd is not None:
                 line = _describe(scenario, simulations, addresses, directory)
                 write_ready(options.ready_fd, line)
@@ -65,7 +65,7 @@ def serve_fleet(
 
 
 def _make(directory: str) -> bool:
-    """Make the directory; say whether it was not there."""
+    """Make the directory, if it is not there; return whether it was made."""
     try:
         os.mkdir(directory, 0o700)
     except FileExistsError:
@@ -81,7 +81,7 @@ def _describe(
     addresses: dict[str, UnixAddress],
     directory: str,
 ) -> dict[str, Any]:
-    """Say of each guest what is said of one that is served alone."""
+    """Return the ready line: of each guest what that of one guest has."""
     return {
         "address": f"unix:{directory}",
         "path": directory,

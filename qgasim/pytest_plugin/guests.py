@@ -21,7 +21,7 @@ from qgasim.pytest_plugin.markers import MARKER, GuestRequest, check_marker, mak
 from qgasim.scenario import Blueprint, loads
 from qgasim.serving.listen import make_directory
 from qgasim.serving.server import Server
-from qgasim.serving.threads import PATIENCE, Host
+from qgasim.serving.threads import PATIENCE, ServerThreadPool
 from qgasim.simulation.simulation import Simulation
 from qgasim.testing.live import LiveGuest
 from qgasim.testing.trio_guest import TrioGuest
@@ -66,27 +66,27 @@ class Guests:
     """The guests of a test session: one thread, one directory of sockets."""
 
     def __init__(self) -> None:
-        self._hosts: list[Host] = []
+        self._pools: list[ServerThreadPool] = []
         self._directory = make_directory("qga-")
         self._owner = os.getpid()
         self._count = 0
         #: Who serves each guest: one at a time.
-        self._servers: dict[LiveGuest, list[tuple[Host, Server]]] = {}
+        self._servers: dict[LiveGuest, list[tuple[ServerThreadPool, Server]]] = {}
         #: The guest of `qga_session`, if there is one.
         self.of_session: GuestLease | None = None
 
     def close(self) -> None:
         """Stop serving; a process that a test has forked leaves that to its parent."""
         if os.getpid() == self._owner:
-            for host in self._hosts:
-                host.close()
+            for pool in self._pools:
+                pool.close()
             shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _host(self) -> Host:
+    def _pool(self) -> ServerThreadPool:
         """Give the thread that serves; another one if the last is busy, or has ended."""
-        if not self._hosts or not self._hosts[-1].is_there:
-            self._hosts.append(Host())
-        return self._hosts[-1]
+        if not self._pools or not self._pools[-1].is_there:
+            self._pools.append(ServerThreadPool())
+        return self._pools[-1]
 
     @contextlib.contextmanager
     def lend(
@@ -127,15 +127,15 @@ class Guests:
         blueprint = _blueprint(wish.to_text())
         self._count += 1
         path = f"{self._directory}/{self._count}"
-        servers: list[tuple[Host, Server]] = []
+        servers: list[tuple[ServerThreadPool, Server]] = []
 
         def serve(simulation: Simulation) -> str:
             if servers:
-                host, server = servers.pop()
-                host.stop(server)
-            host = self._host()
+                pool, server = servers.pop()
+                pool.stop(server)
+            pool = self._pool()
             try:
-                servers.append((host, host.serve(simulation, path)))
+                servers.append((pool, pool.serve(simulation, path)))
             except OSError as error:
                 if error.errno != errno.EMFILE:
                     raise
@@ -145,8 +145,8 @@ class Guests:
 
         def call(function: Callable[[], Any], patience: float | None = None) -> Any:
             __tracebackhide__ = True
-            host, server = servers[0]
-            return host.call(server, function, patience)
+            pool, server = servers[0]
+            return pool.call(server, function, patience)
 
         live = LiveGuest(blueprint, SteeredClock, call, serve)
         self._servers[live] = servers
@@ -154,20 +154,20 @@ class Guests:
 
     def _end(self, live: LiveGuest) -> list[str]:
         """Stop serving a guest; tell what was left."""
-        ((host, server),) = self._servers.pop(live)
+        ((pool, server),) = self._servers.pop(live)
         left: list[str] = []
         try:
             for _ in range(NOTICING):
-                if not host.call(server, lambda: server.is_being_left, PATIENCE):
+                if not pool.call(server, lambda: server.is_being_left, PATIENCE):
                     break
-            clients = host.call(server, server.last_clients, PATIENCE)
+            clients = pool.call(server, server.last_clients, PATIENCE)
         except ServerError as error:
             left.append(f"{live.socket_path}: {error}")
         else:
             left += [f"{live.socket_path}: {client} is still connected" for client in clients]
-        if not host.stop(server) and not left:
+        if not pool.stop(server) and not left:
             left.append(f"{live.socket_path}: the guest did not end")
-        live.end(host.failure(server))
+        live.end(pool.failure(server))
         return left
 
     def reset_of_session(self, item: pytest.Item) -> None:
@@ -177,9 +177,9 @@ class Guests:
             return
         failure, found = lent.live.failure, find(lent.live.journal)
         if lent.live in self._servers:
-            ((host, server),) = self._servers[lent.live]
+            ((pool, server),) = self._servers[lent.live]
             lent.live.reset()
-            failure = host.failure(server)
+            failure = pool.failure(server)
         else:
             self.of_session = None
         if failure is not None:

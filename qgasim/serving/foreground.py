@@ -1,4 +1,4 @@
-"""Serve in a process of its own, until a signal or the end of who started it."""
+"""Serve in a process of its own, until a signal or the end of the parent process."""
 
 import os
 import signal
@@ -13,17 +13,17 @@ from qgasim.simulation.simulation import Simulation
 
 __all__ = ["PARENT_INTERVAL", "keep_freed_memory", "run"]
 
-#: How often is looked whether the parent process is still there, in seconds.
+#: How often to check whether the parent process is still there, in seconds.
 PARENT_INTERVAL: Final = 0.25
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep up to 62 MiB of freed memory: else each long reply is faulted in page by page."""
+    """Make glibc keep up to 62 MiB of freed memory: else each long reply is faulted in page by page."""
     bytes(31 << 20)
 
 
 async def _cancel_without_parent(scope: trio.CancelScope, parent: int) -> None:
-    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel tells nobody
+    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel has no event for it
         await trio.sleep(PARENT_INTERVAL)
     scope.cancel()
 
@@ -40,10 +40,10 @@ def run(
     Args:
         simulation: what `Scenario.build` made.
         address: where.
-        on_ready: called when clients can connect, with where.
-        ends_with_parent: end when the process that started this one has ended, too.
+        on_ready: called with the address when clients can connect.
+        ends_with_parent: end also when the process that started this one has ended.
     """
-    # Before it is told that clients can connect: it may end as soon as it hears that.
+    # Before the parent is told that clients can connect: it may end as soon as it hears that.
     parent = os.getppid()
     server = Server(simulation, address)
     server.listen()

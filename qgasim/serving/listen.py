@@ -14,9 +14,9 @@ from qgasim.errors import ListenError
 
 __all__ = [
     "Address",
-    "AgentAddress",
     "AgentSocket",
     "InheritedSocket",
+    "SocketAddress",
     "Stdio",
     "TcpAddress",
     "UnixAddress",
@@ -34,7 +34,10 @@ _SHORT: Final = 80
 
 
 class UnixAddress(Struct, frozen=True):
-    """A unix socket; its file is made with mode 0600. It must be free, or a dead server's."""
+    """A unix socket; its file is made with mode 0600.
+
+    The path must be free, or a socket that its server left behind.
+    """
 
     path: str
 
@@ -42,7 +45,7 @@ class UnixAddress(Struct, frozen=True):
         return self.path
 
     def listen(self) -> socket.socket:
-        """Listen; ListenError if that cannot be."""
+        """Return a socket that listens there; raise ListenError if none can."""
         path = self.path
         if len(os.fsencode(path)) > PATH_LIMIT:
             raise ListenError(f"{path}: too long for a unix socket ({PATH_LIMIT} bytes at most)")
@@ -62,8 +65,8 @@ class UnixAddress(Struct, frozen=True):
 class AgentSocket(Struct, frozen=True):
     """A unix socket as qemu-ga makes one, in its words (util/qemu-sockets.c of 7.2).
 
-    It has the mode that the umask leaves, takes the place of another socket, even one that is served,
-    and is left behind. What is no socket stays, which the real one would remove.
+    Its mode is what the umask leaves. It replaces another socket, even one that is served, and its file is
+    left behind. A file that is no socket stays; the real agent would remove it.
     """
 
     path: str
@@ -72,7 +75,7 @@ class AgentSocket(Struct, frozen=True):
         return self.path
 
     def listen(self) -> socket.socket:
-        """Listen; ListenError if that cannot be."""
+        """Return a socket that listens there; raise ListenError if none can."""
         path = self.path
         if len(os.fsencode(path)) > PATH_LIMIT:
             raise ListenError(f"UNIX socket path '{path}' is too long")
@@ -93,7 +96,7 @@ class AgentSocket(Struct, frozen=True):
 
 
 class InheritedSocket(Struct, frozen=True):
-    """A socket that listens already: who started this process opened it, and will remove it."""
+    """A socket that listens already: the program that started this one opened it, and removes it."""
 
     fd: int
 
@@ -101,7 +104,7 @@ class InheritedSocket(Struct, frozen=True):
         return f"fd:{self.fd}"
 
     def listen(self) -> socket.socket:
-        """Give it."""
+        """Return a duplicate of it, non-blocking."""
         sock = socket.socket(fileno=os.dup(self.fd))
         sock.setblocking(False)
         return sock
@@ -118,7 +121,7 @@ class TcpAddress(Struct, frozen=True):
         return f"tcp:{host}:{self.port}"
 
     def listen(self) -> socket.socket:
-        """Listen; ListenError if that cannot be."""
+        """Return a socket that listens there; raise ListenError if none can."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -135,7 +138,7 @@ class VsockAddress(Struct, frozen=True):
         return f"vsock:{self.cid}:{self.port}"
 
     def listen(self) -> socket.socket:
-        """Listen; ListenError if that cannot be."""
+        """Return a socket that listens there; raise ListenError if none can."""
         try:
             sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
         except (AttributeError, OSError):
@@ -151,12 +154,12 @@ class Stdio(Struct, frozen=True):
 
 
 Address: TypeAlias = UnixAddress | TcpAddress | VsockAddress | Stdio
-#: What an agent that is its own server may listen on.
-AgentAddress: TypeAlias = Address | AgentSocket | InheritedSocket
+#: Where a socket can listen; the last two are for an agent that is its own server.
+SocketAddress: TypeAlias = UnixAddress | TcpAddress | VsockAddress | AgentSocket | InheritedSocket
 
 
 def parse_address(text: str) -> Address:
-    """Read ``unix:PATH``, ``tcp:[HOST:]PORT``, ``vsock:CID:PORT`` or ``stdio``.
+    """Return the address that is written ``unix:PATH``, ``tcp:[HOST:]PORT``, ``vsock:CID:PORT`` or ``stdio``.
 
     Raises:
         ValueError: it is none of these.
@@ -177,7 +180,7 @@ def parse_address(text: str) -> Address:
 
 
 def make_directory(prefix: str) -> str:
-    """Make a directory for sockets, with a short path, where temporary files are."""
+    """Make a directory for sockets among the temporary files, with a short path; return the path."""
     directory = tempfile.gettempdir()
     is_long = len(os.fsencode(directory)) > _SHORT
     return tempfile.mkdtemp(prefix=prefix, dir="/tmp" if is_long else directory)
@@ -196,7 +199,7 @@ def _bind(sock: socket.socket, address: object, failed: str) -> socket.socket:
 
 
 def _replace_stale(path: str) -> None:
-    """Remove the socket of a server that is gone; refuse anything else that is there."""
+    """Remove the socket of a server that is gone; raise ListenError if anything else is there."""
     try:
         mode = os.stat(path, follow_symlinks=False).st_mode
     except FileNotFoundError:

@@ -1,4 +1,7 @@
-"""Guests served in a thread of their own, for clients that do not use trio."""
+"""Guests served in a thread of their own, for clients that do not use trio.
+
+`ServerThreadPool` is one thread for any number of guests, `ServerThread` serves one guest.
+"""
 
 import contextlib
 import os
@@ -15,17 +18,17 @@ from qgasim.serving.listen import Address, UnixAddress
 from qgasim.serving.server import Server
 from qgasim.simulation.simulation import Simulation
 
-__all__ = ["PATIENCE", "Host", "ServerThread"]
+__all__ = ["PATIENCE", "ServerThread", "ServerThreadPool"]
 
 T = TypeVar("T")
-#: How long is waited for something to end that has been told to, in seconds.
+#: How long to wait for something to end that has been told to, in seconds.
 PATIENCE: Final = 1.0
 
 
-class Host:
-    """A thread in which any number of guests are served; a context manager.
+class ServerThreadPool:
+    """A pool of servers in one thread; a context manager.
 
-    A guest that fails, by a bug or by what a test has given it, ends alone: the others go on. The
+    A guest that fails, by a bug or by code that a test has given it, ends alone: the others go on. The
     first such error is raised at the end of the context.
     """
 
@@ -60,8 +63,8 @@ class Host:
 
         Raises:
             ListenError: the address cannot be listened on.
-            ServerError: the thread is not there any more.
-            TypeError: what is to be served is no simulation.
+            ServerError: the thread has ended.
+            TypeError: *simulation* is no simulation.
         """
         _check_simulation(simulation)
         if isinstance(address, os.PathLike):
@@ -81,7 +84,7 @@ class Host:
         return server
 
     def call(self, server: Server, function: Callable[[], T], patience: float | None = None) -> T:
-        """Call *function* in this thread, between two requests to *server*'s guest.
+        """Call *function* in this thread, between two requests to *server*'s guest; return its result.
 
         Args:
             server: of the guest that the call is about.
@@ -89,7 +92,7 @@ class Host:
             patience: how long to wait for it, in seconds; None: for ever.
 
         Raises:
-            ServerError: the thread is not there any more, or busy for longer.
+            ServerError: the thread has ended, or was busy for longer.
         """
         __tracebackhide__ = True
 
@@ -102,11 +105,11 @@ class Host:
         return self._do(call_and_poke, patience)
 
     def failure(self, server: Server) -> Exception | None:
-        """Give, once it was stopped, what ended a server before it was told to end."""
+        """Return, after `stop`, the error that ended a server before it was told to end."""
         return self._failed.pop(server, None)
 
     def stop(self, server: Server) -> bool:
-        """Stop serving a guest: whether that was done in a second."""
+        """Stop serving a guest; return whether that was done in a second."""
         ended = self._ended.pop(server)
         if not self._is_ours:
             return True
@@ -118,7 +121,7 @@ class Host:
         return True
 
     def close(self) -> bool:
-        """Stop serving all guests, and end the thread: whether that was done in a second."""
+        """Stop serving all guests, and end the thread; return whether that was done in a second."""
         if not self._is_ours:
             return True
         with contextlib.suppress(trio.RunFinishedError):
@@ -157,7 +160,7 @@ class Host:
         try:
             self._token.run_sync_soon(do)
         except trio.RunFinishedError:
-            raise ServerError("the guests of this thread are served no more") from self._error
+            raise ServerError("the thread that served the guest has ended") from self._error
         try:
             error = done.exception(patience)
         except TimeoutError:
@@ -214,15 +217,15 @@ class ServerThread:
     def __init__(self, simulation: Simulation, address: Address | str | os.PathLike[str]) -> None:
         self.simulation = simulation
         self._address = address
-        self._host: Host | None = None
+        self._pool: ServerThreadPool | None = None
         self._server: Server | None = None
 
     def __enter__(self) -> Self:
-        self._host = Host()
+        self._pool = ServerThreadPool()
         try:
-            self._server = self._host.serve(self.simulation, self._address)
+            self._server = self._pool.serve(self.simulation, self._address)
         except BaseException:
-            self._host.close()
+            self._pool.close()
             raise
         return self
 
@@ -232,8 +235,8 @@ class ServerThread:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._host
-        self._host.__exit__(kind, error, traceback)
+        assert self._pool
+        self._pool.__exit__(kind, error, traceback)
 
     @property
     def address(self) -> Address:
@@ -250,12 +253,10 @@ class ServerThread:
 
     def call(self, function: Callable[[], T]) -> T:
         """Call *function* in the server's thread, between two requests."""
-        host, server = self._served()
-        return host.call(server, function)
+        pool, server = self._served()
+        return pool.call(server, function)
 
-    def _served(self) -> tuple[Host, Server]:
-        if self._host is None or self._server is None:
-            raise ServerError(
-                "it is not served yet: that begins with the block, as in `with thread:`"
-            )
-        return self._host, self._server
+    def _served(self) -> tuple[ServerThreadPool, Server]:
+        if self._pool is None or self._server is None:
+            raise ServerError("the guest is served only within the block of `with thread:`")
+        return self._pool, self._server

@@ -63,6 +63,8 @@ class Channel:
     #: Whether a client that falls behind gets each reply in a write of its own: many small writes fill a
     #: socket sooner than a large one.
     writes_singly: bool = False
+    #: Whether a client has broken the channel, and the agent has not yet opened it again.
+    is_lost: bool = False
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
@@ -262,6 +264,10 @@ class Channel:
         for _ in self._keep(b"", self.wake()):
             pass
 
+    def reopen(self) -> None:
+        """Let clients connect again after the channel was lost; the agent remembers what it did."""
+        self.is_lost = False
+
     def lose_client(self, *, unread: bytes | None) -> None:
         """Note that the client has gone.
 
@@ -381,16 +387,22 @@ READ_SIZE: Final = 4096
 class UnixListen(Channel):
     """``qemu-ga -m unix-listen``: the agent itself is the server, and ends with its channel.
 
+    With ``--retry-path`` (`reopens`) it does not end: the channel is lost (`is_lost`), and lets no client
+    connect until the driver has opened it again (`reopen`). (qemu-ga 7.2.22 wants the same, but aborts when
+    the first client connects to the socket that it opened again.)
+
     That a client has left something unread ends the agent only if it is told by a read that gets nothing
     else: glib passes over an error after bytes (g_io_channel_read_chars()), and it is not told again.
     """
 
     writes_singly = True
+    #: Whether the agent opens its channel again when a client has broken it, instead of ending.
+    reopens: bool = False
 
     @property
     def is_open(self) -> bool:
-        """Whether there is an agent to listen."""
-        return self.agent.process is not None and super().is_open
+        """Whether there is an agent to listen, and it has not lost its channel."""
+        return self.agent.process is not None and not self.is_lost and super().is_open
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
@@ -460,7 +472,7 @@ class UnixListen(Channel):
         stops = unread is not None and left % READ_SIZE == 0
         if self._held is None and not self._queue:
             if stops:
-                self.agent.stop()
+                self._break()
             return
         until, effects = self._held or (0, iter(()))
         if self._holder is not self.agent.process and self._held is not None:
@@ -477,6 +489,17 @@ class UnixListen(Channel):
             if isinstance(effect, Wait):
                 yield effect
         if stops:
+            self._break()
+        if self.is_lost:
+            # A client that has come meanwhile loses its connection, and what it asked for.
+            self._queue.clear()
+            yield Close()
+
+    def _break(self) -> None:
+        """Lose the channel, or the agent, if it does not open it again."""
+        if self.reopens:
+            self.is_lost = True
+        else:
             self.agent.stop()
 
 

@@ -10,6 +10,7 @@ from qgasim.agent import Agent
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Blueprint, load, remember_place
 from qgasim.scenario.shares import Share, parse_share
+from qgasim.simulation.channel import UnixListen
 from qgasim.simulation.simulation import Simulation
 from qgasim.standin.config import PORT_METHODS, Config
 
@@ -50,6 +51,8 @@ def build(config: Config) -> Simulation:
     )
     share = find_share()
     simulation = blueprint.build(shares=[share] if share else [])
+    if isinstance(simulation.channel, UnixListen):
+        simulation.channel.reopens = config.flags["retry-path"]
     if share and not config.flags["daemon"]:
         _start_in(simulation.agent, share)
     if path := os.environ.get("QGA_OS_RELEASE"):

@@ -1,6 +1,6 @@
-"""The agent's own end of a serial port, opened and served as qemu-ga does it inside a guest.
+"""The agent's own end of a serial port, opened, read and written as qemu-ga does it inside a guest.
 
-There are no clients here, only a port with bytes: whoever is at its other end may come and go.
+There are no clients here, only a port with bytes: programs at its other end come and go unseen.
 """
 
 import os
@@ -11,13 +11,13 @@ import trio
 from msgspec import Struct
 
 from qgasim.errors import ListenError
+from qgasim.standin.channel_log import READ_SIZE, log_data
 from qgasim.standin.log import Log
 
-__all__ = ["OpenPort", "Port", "tell_data"]
+__all__ = ["OpenPort", "Port"]
 
-#: What qemu-ga reads at a time (QGA_READ_COUNT_DEFAULT).
-READ_SIZE: Final = 4096
-#: How long a virtio port is left alone after an end of file: nobody is at the host's end. In seconds.
+#: How long a virtio port is left alone after an end of file: no program has the host's end open. In
+#: seconds.
 EOF_PAUSE: Final = 0.1
 _INPUT_FLAGS: Final = (
     termios.IGNBRK
@@ -40,15 +40,16 @@ class Port(Struct, frozen=True):
     """A device, or what can be opened like one (a pty, a FIFO)."""
 
     path: str
-    #: A virtio port may have nobody at the host's end; of another that is the end.
+    #: On a virtio port an end of file means that no program has the host's end open now; on another port it
+    #: is the end.
     is_virtio: bool
 
     def __str__(self) -> str:
         return self.path
 
     def open(self) -> "OpenPort":
-        """Open it; ListenError if that cannot be."""
-        # qemu-ga asks for O_ASYNC on a virtio port, without saying who is to be signalled: nobody is.
+        """Return the port, opened; raise ListenError if that fails."""
+        # qemu-ga asks for O_ASYNC on a virtio port, without a process to be signalled: none is.
         flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         try:
             fd = os.open(self.path, flags)
@@ -77,8 +78,8 @@ def _pass_bytes_on(fd: int) -> None:
 class OpenPort:
     """A port that is open.
 
-    qga/main.c of 7.2, channel_event_cb(): an end of file on a virtio port means that nobody is at the
-    host's end now, on any other that nobody ever will be; an error ends the channel.
+    qga/main.c of 7.2, channel_event_cb(): after an end of file a virtio port is read again, any other port
+    never; an error ends the channel.
     """
 
     def __init__(self, fd: int, *, ends: bool) -> None:
@@ -86,14 +87,14 @@ class OpenPort:
         self._ends = ends
 
     def close(self) -> None:
-        """Close it; who waits for it sees that."""
+        """Close it; tasks that wait for it are woken."""
         if self._fd >= 0:
             trio.lowlevel.notify_closing(self._fd)
             os.close(self._fd)
             self._fd = -1
 
     async def read_into(self, stream: trio.SocketStream, log: Log) -> None:
-        """Pass on what comes until the port fails."""
+        """Write what is read to *stream*, until the port fails."""
         while True:
             try:
                 data = os.read(self._fd, READ_SIZE)
@@ -104,7 +105,7 @@ class OpenPort:
                 log("warning", "error reading channel")
                 return
             if data:
-                tell_data(log, data)
+                log_data(log, data)
                 await stream.send_all(data)
                 continue
             log("debug", "received EOF")
@@ -127,11 +128,3 @@ class OpenPort:
             except OSError as error:
                 log("warning", f"error writing to channel: {error.strerror}")
                 return
-
-
-def tell_data(log: Log, data: bytes) -> None:
-    """Log what was read as qemu-ga does: at most 4096 bytes at a time, each up to the first NUL."""
-    for start in range(0, len(data), READ_SIZE):
-        piece = data[start : start + READ_SIZE]
-        shown = piece.partition(b"\0")[0].decode(errors="surrogateescape")
-        log("debug", f"read data, count: {len(piece)}, data: {shown}")

@@ -5,16 +5,17 @@ from typing import Final
 
 from qgasim.dialect import Dialect
 from qgasim.errors import ListenError
-from qgasim.serving.listen import AgentAddress, AgentSocket, InheritedSocket, VsockAddress
+from qgasim.serving.listen import AgentSocket, InheritedSocket, SocketAddress, VsockAddress
 from qgasim.simulation.simulation import Simulation
 from qgasim.standin.activation import FIRST_FD
+from qgasim.standin.channel_log import log_no_channel
 from qgasim.standin.config import PORT_METHODS, Config
 from qgasim.standin.daemon import PidFile, become_daemon
 from qgasim.standin.guest import build, find_share, freeze
 from qgasim.standin.log import Log
 from qgasim.standin.narration import Narration
 from qgasim.standin.ports import Port
-from qgasim.standin.process import Process, tell_no_channel
+from qgasim.standin.process import Process
 from qgasim.standin.state import NoState, StateDirectory
 
 __all__ = ["start"]
@@ -131,7 +132,7 @@ class _Start:
             except OSError as error:
                 raise _NoDaemon(str(error)) from None
 
-    def find_address(self) -> AgentAddress | Port:
+    def find_address(self) -> SocketAddress | Port:
         """Tell what is to be served, and where; ListenError if it cannot be."""
         method, path = self._config.texts["method"], self._config.texts.get("path")
         if path is None:
@@ -144,9 +145,9 @@ class _Start:
             try:
                 return _parse_vsock(path)
             except ListenError as error:
-                tell_no_channel(self._log, str(error), "failed to create guest agent channel")
+                log_no_channel(self._log, str(error), "failed to create guest agent channel")
                 raise
-        tell_no_channel(self._log, f"unsupported channel method/type: {method}")
+        log_no_channel(self._log, f"unsupported channel method/type: {method}")
         raise ListenError
 
 

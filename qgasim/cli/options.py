@@ -1,0 +1,155 @@
+"""The options with which a guest, or a fleet, is served."""
+
+import argparse
+from typing import TYPE_CHECKING, Final
+
+from qgasim import DEFAULT_SCENARIO, __version__
+from qgasim.cli.parser import Parser
+from qgasim.cli.text import LOG_WIDTH
+
+if TYPE_CHECKING:
+    from qgasim.scenario import Scenario
+
+__all__ = ["serve_parser", "with_options"]
+
+_EPILOG: Final = """\
+other commands (each has a --help):
+  qgasim call SOCKET COMMAND [key=value ... | JSON]   ask an agent, simulated or real
+  qgasim compare SOCKET                               show where a real agent and qgasim differ
+  qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
+  qgasim init [FILE]                                  write a scenario to start from
+  qgasim check FILE...                                report every error in scenarios
+  qgasim show FILE-or-NAME                            print a scenario with nothing left open
+  qgasim schema                                       print the JSON Schema of scenarios
+"""
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def serve_parser() -> argparse.ArgumentParser:
+    """Return the parser of the options with which a guest is served."""
+    parser = Parser(
+        prog="qgasim",
+        description="Serve a simulated QEMU guest agent, on a unix socket by default,\n"
+        "until SIGINT (Ctrl-C) or SIGTERM.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_guest_options(parser)
+    _add_agent_options(parser)
+    _add_world_options(parser)
+    _add_log_options(parser)
+    _add_starter_options(parser)
+    parser.add_argument("--version", action="version", version=f"qgasim {__version__}")
+    return parser
+
+
+def _add_guest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scenario",
+        metavar="FILE-or-NAME",
+        default=DEFAULT_SCENARIO,
+        help=f"the guest to serve, or a fleet of several; NAME#GUEST is one of a fleet "
+        f"(default: {DEFAULT_SCENARIO})",
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
+        "(default: a unix socket in a new temporary directory); a fleet: unix:DIRECTORY",
+    )
+
+
+def _add_agent_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--agent",
+        metavar="RELEASE",
+        help="release of qemu-ga, as in 7.2, 7.2.22 or latest (default: the scenario's)",
+    )
+    parser.add_argument(
+        "--channel",
+        choices=["virtio-serial", "isa-serial", "unix-listen", "vsock-listen"],
+        help="what lies between client and agent (default: the scenario's)",
+    )
+    parser.add_argument(
+        "--block-rpcs",
+        metavar="A,B",
+        type=_names,
+        help="commands that the agent refuses (default: the scenario's)",
+    )
+    parser.add_argument(
+        "--allow-rpcs",
+        metavar="A,B",
+        type=_names,
+        help="the only commands that it does not refuse (default: the scenario's)",
+    )
+    parser.add_argument(
+        "--fsfreeze-hook",
+        metavar="PATH",
+        help="the guest's script to run at freeze and thaw (default: the scenario's)",
+    )
+
+
+def _add_world_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--share",
+        metavar="HOST_DIR=GUEST_DIR",
+        action="append",
+        default=[],
+        help="let the guest have a folder of this machine, to read and to write (can be repeated)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        help="seed of everything that is made up (default: the scenario's)",
+    )
+
+
+def _add_log_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log", metavar="FILE", help="append requests and replies to FILE (default: none)"
+    )
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help=f"show requests and replies in full, not just {LOG_WIDTH} bytes of each",
+    )
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="do not show requests and replies; the log has them all the same",
+    )
+
+
+def _add_starter_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ready-fd",
+        metavar="N",
+        type=int,
+        help="write a line of JSON to this file descriptor when clients can connect",
+    )
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="end when the process that started it ends"
+    )
+
+
+def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario":
+    """Change *scenario* as the command line says; return it."""
+    from qgasim.scenario import remember_place
+
+    settings = scenario.agent
+    if options.agent is not None:
+        settings.release = options.agent
+        remember_place(scenario, "agent.release", "--agent")
+    for name in ("channel", "block_rpcs", "allow_rpcs", "fsfreeze_hook"):
+        if getattr(options, name) is not None:
+            setattr(settings, name, getattr(options, name))
+            remember_place(scenario, f"agent.{name}", f"--{name.replace('_', '-')}")
+    if options.seed is not None:
+        scenario.seed = options.seed
+    return scenario

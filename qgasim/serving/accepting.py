@@ -1,0 +1,143 @@
+"""A socket that listens, and the clients that it accepts, one at a time.
+
+One client is served at a time, as the real agent and QEMU's character devices do; others wait in the
+kernel's backlog. While the channel lets nobody connect, nothing listens.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from functools import partial
+
+import trio
+
+from qgasim.serving.endpoint import Driver
+from qgasim.serving.listen import SocketAddress, TcpAddress, UnixAddress
+
+__all__ = ["Listener"]
+
+
+class Listener:
+    """Accepts clients at an address: the endpoint of a server for sockets."""
+
+    def __init__(self, address: SocketAddress) -> None:
+        self._address = address
+        self._sock: socket.socket | None = None
+        self._is_closed = False
+        #: Of the file of a unix socket.
+        self._inode: int | None = None
+
+    @property
+    def address(self) -> SocketAddress:
+        """Where clients connect; of a TCP port 0, which port it became."""
+        return self._address
+
+    def open(self) -> None:
+        """Let clients connect.
+
+        Raises:
+            ListenError: the address cannot be listened on.
+        """
+        address = self._address
+        self._sock = address.listen()
+        if isinstance(address, UnixAddress):
+            self._inode = os.stat(address.path, follow_symlinks=False).st_ino
+        elif isinstance(address, TcpAddress):
+            self._address = TcpAddress(address.host, self._sock.getsockname()[1])
+
+    def close(self) -> None:
+        """Let no client connect any more; a unix socket's file is removed."""
+        self._is_closed = True
+        self._close_socket()
+        if isinstance(self._address, UnixAddress):
+            _remove(self._address.path, self._inode)
+            # Another socket may be there from now on, and have the same number.
+            self._inode = 0
+
+    def accept_waiting(self) -> list[socket.socket]:
+        """Accept the clients that wait, without serving them; the caller closes the sockets."""
+        waiting: list[socket.socket] = []
+        with contextlib.suppress(OSError):
+            while self._sock is not None:
+                waiting.append(self._sock.accept()[0])
+        return waiting
+
+    async def serve(self, driver: Driver) -> None:
+        """Serve one client after the other, until cancelled."""
+        while True:
+            await self.serve_next(driver)
+
+    async def serve_next(self, driver: Driver) -> None:
+        """Serve the next client, or see to the channel while there is none.
+
+        Raises:
+            ListenError: the channel lets clients connect again, and the address cannot be listened on.
+        """
+        channel = driver.channel
+        self._close_if_gone(driver)
+        if self._is_closed:
+            await trio.sleep_forever()
+        elif not channel.is_open:
+            await driver.attention.wait(trio.sleep_forever)
+        elif self._sock is None:
+            if isinstance(self._address, UnixAddress):
+                _remove(self._address.path, None)
+            self.open()
+        else:
+            sock = await driver.attention.wait(partial(_accept, self._sock))
+            if sock is not None:
+                await self._serve_client(driver, sock)
+                return
+        channel.wake_alone()
+
+    async def _serve_client(self, driver: Driver, sock: socket.socket) -> None:
+        try:
+            await driver.converse(sock)
+        except trio.Cancelled:
+            # As when a process ends: its listening socket is the older one, and closed first.
+            self._close_socket()
+            raise
+        finally:
+            # An agent that is gone refuses connects by the time its client sees the end.
+            self._close_if_gone(driver)
+            sock.close()
+
+    def _close_if_gone(self, driver: Driver) -> None:
+        """Let connects be refused if the agent was the server, and has ended."""
+        if not driver.channel.is_open:
+            self._close_socket()
+
+    def _close_socket(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+
+async def _accept(listener: socket.socket) -> socket.socket:
+    has_waited = False
+    while True:
+        # Before any wait: where the guest is late, there is no time for one.
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            pass
+        except OSError as error:
+            # Linux wants a free descriptor before it looks whether a client is there.
+            if has_waited or error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        else:
+            sock.setblocking(False)
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                # A reply that comes in pieces shall be seen to.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        await trio.lowlevel.wait_readable(listener)
+        has_waited = True
+
+
+def _remove(path: str, inode: int | None) -> None:
+    """Remove the socket's file, if it is still the one with this inode."""
+    with contextlib.suppress(OSError):
+        if inode is None or os.stat(path, follow_symlinks=False).st_ino == inode:
+            os.unlink(path)
