@@ -22,12 +22,12 @@ __all__ = ["Process"]
 
 
 class Process:
-    """The process of an agent; signals are taken within its context.
+    """The process of an agent; it handles signals within its context.
 
     Args:
         channel: what is served.
         address: where.
-        log: what qemu-ga would log of its channel.
+        log: for qemu-ga's messages about its channel.
         retries: whether a channel that cannot be opened, or is lost, is tried again.
     """
 
@@ -43,7 +43,7 @@ class Process:
         else:
             listener = AgentListener(address, self._opening)
             self._server = Server(channel, listener, ChannelLog(log))
-        #: The signals that came before there were clients.
+        #: The signals that came before the agent was served.
         self._early: list[int] = []
 
     def __enter__(self) -> Self:
