@@ -1,4 +1,4 @@
-"""Serve a fleet: several guests in one process, a socket for each."""
+"""A fleet: several guests in one process, a socket for each."""
 
 import argparse
 import os

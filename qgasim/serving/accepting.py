@@ -129,7 +129,7 @@ async def _accept(listener: socket.socket) -> socket.socket:
         else:
             sock.setblocking(False)
             if sock.family in (socket.AF_INET, socket.AF_INET6):
-                # A reply that comes in pieces shall be seen to.
+                # A reply that is sent in pieces must arrive in pieces.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
         await trio.lowlevel.wait_readable(listener)

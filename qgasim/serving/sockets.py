@@ -33,9 +33,9 @@ SEND_SIZE: Final = 1 << 16
 #: The same where it counts how many there are: fewer than fill a socket when written one by one.
 FEW_SIZE: Final = 1 << 11
 RECEIVE_SIZE: Final = 1 << 16
-#: So often is looked for the next request, letting other tasks run in between, before the task sleeps.
+#: How often to look for the next request, letting other tasks run in between, before the task sleeps.
 EAGER_PASSES: Final = 6
-#: So many requests that came at once are read before other tasks are let run.
+#: How many requests that came at once are read before other tasks may run.
 EAGER_READS: Final = 16
 
 
@@ -43,7 +43,7 @@ class Watcher(Protocol):
     """A log of what is read from clients."""
 
     def received(self, data: bytes) -> None:
-        """Note what a client sent; nothing: it stopped sending."""
+        """Note what a client sent; empty: it stopped sending."""
         ...
 
     def failed(self) -> None:
@@ -80,7 +80,7 @@ class ClientSocket:
         self._passes = 1 if is_of_this_process(sock) else EAGER_PASSES
         self._reads_left = EAGER_READS
         self._keeps_sent = keeps_sent
-        #: Receives something; raises `trio.ClosedResourceError` if the driver was poked meanwhile.
+        #: Return something that was received; raise `trio.ClosedResourceError` if the driver was poked meanwhile.
         self.take: Callable[[], Awaitable[bytes]] = self._peek if peeks else self._receive
         if watcher is not None:
             self.take = partial(_watch, self.take, watcher)
@@ -206,6 +206,6 @@ def is_of_this_process(sock: socket.socket) -> bool:
 def has_hung_up(sock: socket.socket) -> bool:
     """Return whether the client has hung up."""
     hang_up = select.poll()
-    # That is told in any case.
+    # A hang-up is reported in any case.
     hang_up.register(sock, 0)
     return bool(hang_up.poll(0))

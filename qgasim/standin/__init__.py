@@ -1,7 +1,7 @@
-"""``qgasim-ga``: stands in for qemu-ga where a program is to be spawned.
+"""``qgasim-ga``: stands in for qemu-ga where a test spawns it as a program.
 
 It takes qemu-ga's command line and serves a simulated guest: that of ``QGASIM_SCENARIO`` with the
-release of ``QGASIM_AGENT``. What it does is what qga/main.c does, its texts are those of 7.2.22.
+release of ``QGASIM_AGENT``. It behaves as qga/main.c does, with the texts of 7.2.22.
 """
 
 import os
@@ -25,9 +25,9 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Be qemu-ga; give the exit status."""
+    """Run as qemu-ga; return the exit status."""
     log = Log()
-    # Until somebody takes signals they end it without a word, as any program in C.
+    # Until a handler is installed, signals end it without a message, as any program in C.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         dialect = _dialect()
@@ -68,7 +68,7 @@ def _configure(dialect: Dialect, log: Log) -> Config:
         return list(compile_table(ALL_COMMANDS, dialect, "linux"))
 
     conf = os.environ.get("QGA_CONF")
-    config = read_config(sys.argv[0], sys.argv[1:], conf, dialect, commands, log)
+    config = read_config(sys.argv, conf, dialect, commands, log)
     method = find_method(os.environ)
     if method is None:
         set_default_path(config)

@@ -17,7 +17,7 @@ class ChannelLog:
         self._log = log
 
     def received(self, data: bytes) -> None:
-        """Log what a client sent; nothing: it stopped sending."""
+        """Log what a client sent; empty: it stopped sending."""
         if data:
             log_data(self._log, data)
         else:

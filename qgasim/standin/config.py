@@ -1,4 +1,4 @@
-"""How qemu-ga is told what to do: its command line over its config file over its defaults."""
+"""The settings of qemu-ga: its command line over its config file over its defaults."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-#: The methods that serve a port, and where it is if nobody says otherwise.
+#: The methods that serve a port, and its default path.
 PORT_METHODS: Final = {
     "virtio-serial": "/dev/virtio-ports/org.qemu.guest_agent.0",
     "isa-serial": "/dev/ttyS0",
@@ -53,11 +53,11 @@ _LETTERS: Final = {
 
 
 class Done(Exception):
-    """There is nothing to do but to print this, and to end well."""
+    """A text to print, before the end with exit status 0."""
 
 
 class Refused(Exception):
-    """A critical message, and the end with exit status 1."""
+    """A critical message, before the end with exit status 1."""
 
 
 class WrongOption(Exception):
@@ -65,7 +65,7 @@ class WrongOption(Exception):
 
 
 class Config(Struct):
-    """What qemu-ga was told."""
+    """The settings of qemu-ga."""
 
     texts: dict[str, str] = field(default_factory=dict[str, str])
     flags: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(_FLAGS, False))
@@ -75,7 +75,7 @@ class Config(Struct):
     dumps: bool = False
 
     def dump(self, dialect: Dialect) -> str:
-        """Write what ``--dump-conf`` writes."""
+        """Return what ``--dump-conf`` prints."""
         values: dict[str, str | bool] = {"daemon": self.flags["daemon"]}
         values |= {key: self.texts[key] for key in _TEXTS if key in self.texts}
         values |= {key: self.flags[key] for key in ("verbose", "retry-path")}
@@ -86,7 +86,7 @@ class Config(Struct):
 
 
 def _options(dialect: Dialect) -> list[Option]:
-    """Give the options of a release."""
+    """Return the options of a release."""
     block = ("block-rpcs", "blacklist") if dialect.block_key == "block-rpcs" else ("blacklist",)
     options = [
         Option("h", ("help",)),
@@ -118,7 +118,7 @@ def _split(text: str) -> list[str]:
 
 
 class _Values:
-    """The values of a config file; the first that cannot be read is told when all have been."""
+    """The values of a config file; the first error is kept until all have been read."""
 
     def __init__(self, values: dict[str, str]) -> None:
         self._values = values
@@ -128,7 +128,7 @@ class _Values:
         return key in self._values
 
     def get(self, key: str, read: Callable[[str, str], T], default: T) -> T:
-        """Read a value, if it is there."""
+        """Return a value, or *default*."""
         if key not in self._values:
             return default
         try:
@@ -138,12 +138,12 @@ class _Values:
             return default
 
     def get_list(self, key: str) -> list[str]:
-        """Read a list, which is empty if it is not there."""
+        """Return a list, empty by default."""
         return _split(self.get(key, keyfile.as_text, ""))
 
 
 def _load(config: Config, path: str, dialect: Dialect, log: Log, *, is_required: bool) -> None:
-    """Read a config file; keys that are not known are passed over."""
+    """Read a config file; unknown keys are ignored."""
     failed = f"error loading configuration from path: {path}, "
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
@@ -184,29 +184,28 @@ def _load_lists(config: Config, values: _Values, dialect: Dialect, log: Log) -> 
 
 
 def read_config(
-    program: str,
-    arguments: Sequence[str],
+    argv: Sequence[str],
     conf: str | None,
     dialect: Dialect,
     commands: Callable[[], list[str]],
     log: Log,
 ) -> Config:
-    """Read the command line *arguments* of *program*, and the config file before.
+    """Read the command line, and the config file before it; return what both say.
 
     Args:
-        program: as it was called.
-        arguments: what it was given.
+        argv: the program, as it was called, and its arguments.
         conf: QGA_CONF. The real default, /etc/qemu/qemu-ga.conf, is not read: that is the machine's
             own agent's, if it has one.
         dialect: the release.
-        commands: gives what ``--block-rpcs help`` lists.
-        log: is told what is deprecated.
+        commands: returns what ``--block-rpcs help`` lists.
+        log: for warnings about deprecated keys.
 
     Raises:
         Done: there was only something to print.
-        Refused: it cannot be started so.
+        Refused: the agent cannot be started with these settings.
         WrongOption: getopt refused an option, and has said why.
     """
+    program, arguments = argv[0], argv[1:]
     config = Config()
     options = _options(dialect)
     path, is_required = conf, False
@@ -248,18 +247,23 @@ def _take_options(
         if letter in "ab":
             if value in ("help", "?"):
                 raise Done("".join(f"{name}\n" for name in commands()))
-            (config.allowed if letter == "a" else config.blocked).extend(_split(value or ""))
             uses.add(letter)
-        elif letter == "D":
-            config.dumps = True
-        elif letter == "F":
-            config.texts["fsfreeze-hook"] = _HOOK if value is None else value
-        elif letter in "dvr":
-            config.flags[_LETTERS[letter]] = True
-        elif letter in _LETTERS:
-            config.texts[_LETTERS[letter]] = value or ""
+        _take_option(config, letter, value)
     if len(uses) > 1 and not dialect.takes_block_with_allow:
         raise Refused(_BOTH_OPTIONS)
+
+
+def _take_option(config: Config, letter: str, value: str | None) -> None:
+    if letter in "ab":
+        (config.allowed if letter == "a" else config.blocked).extend(_split(value or ""))
+    elif letter == "D":
+        config.dumps = True
+    elif letter == "F":
+        config.texts["fsfreeze-hook"] = _HOOK if value is None else value
+    elif letter in "dvr":
+        config.flags[_LETTERS[letter]] = True
+    elif letter in _LETTERS:
+        config.texts[_LETTERS[letter]] = value or ""
 
 
 def _complain(program: str, text: str | None) -> None:
@@ -267,7 +271,7 @@ def _complain(program: str, text: str | None) -> None:
 
 
 def set_default_path(config: Config) -> None:
-    """Choose the path of a method that has a default."""
+    """Set the default path of the method, if none was given; raise Refused if it has none."""
     if "path" not in config.texts:
         path = PORT_METHODS.get(config.texts["method"])
         if path is None:

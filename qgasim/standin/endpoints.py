@@ -21,7 +21,7 @@ from qgasim.standin.ports import OpenPort, Port
 
 __all__ = ["AgentListener", "Opening", "PortEndpoint"]
 
-#: How long is waited before a channel is tried again, in seconds (QGA_RETRY_INTERVAL).
+#: How long to wait before a channel is tried again, in seconds (QGA_RETRY_INTERVAL).
 RETRY_INTERVAL: Final = 5
 
 

@@ -1,6 +1,6 @@
 """Options as GNU getopt_long reads them, with its texts for those that are wrong.
 
-The library's own `getopt` knows no optional arguments before Python 3.14, and has other texts.
+Python's own `getopt` knows no optional arguments before 3.14, and has other texts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from msgspec import Struct
 __all__ = ["WRONG", "Option", "read_options"]
 
 Takes: TypeAlias = Literal["nothing", "argument", "maybe"]
-#: The letter of an option that is wrong; its argument is what getopt says of it.
+#: The letter of an option that is wrong; its argument is getopt's message.
 WRONG: Final = "?"
 
 
@@ -26,7 +26,7 @@ class Option(Struct, frozen=True):
 def read_options(
     arguments: Sequence[str], options: Sequence[Option]
 ) -> Iterator[tuple[str, str | None]]:
-    """Give each option's letter and argument; what is no option is passed over."""
+    """Yield each option's letter and argument; words that are no options are skipped."""
     letters = {option.letter: option for option in options}
     names = {name: option for option in options for name in option.names}
     left = list(reversed(arguments))
@@ -49,15 +49,13 @@ def _read_long(word: str, names: dict[str, Option], left: list[str]) -> tuple[st
         known = " ".join(f"'--{known}'" for known in found)
         return WRONG, f"option '--{name}' is ambiguous; possibilities: {known}"
     option = names[found[0]]
-    if equals:
-        if option.takes == "nothing":
-            return WRONG, f"option '--{found[0]}' doesn't allow an argument"
-        return option.letter, value
-    if option.takes == "argument":
+    if equals and option.takes == "nothing":
+        return WRONG, f"option '--{found[0]}' doesn't allow an argument"
+    if not equals and option.takes == "argument":
         if not left:
             return WRONG, f"option '--{found[0]}' requires an argument"
         return option.letter, left.pop()
-    return option.letter, None
+    return option.letter, value if equals else None
 
 
 def _read_letters(

@@ -20,7 +20,7 @@ _OS_RELEASE_LIMIT: Final = 1 << 16
 
 
 def plan(*, has_port: bool = False) -> Blueprint:
-    """Give the guest of ``QGASIM_SCENARIO`` with the release of ``QGASIM_AGENT``.
+    """Return the blueprint of ``QGASIM_SCENARIO`` with the release of ``QGASIM_AGENT``.
 
     Raises:
         QgaSimError: it cannot be made.
@@ -35,7 +35,7 @@ def plan(*, has_port: bool = False) -> Blueprint:
 
 
 def build(config: Config) -> Simulation:
-    """Make the guest, with all that the environment and *config* say about it.
+    """Make the guest as the environment and *config* describe it; return the simulation.
 
     Raises:
         QgaSimError: it cannot be made.
@@ -61,24 +61,24 @@ def build(config: Config) -> Simulation:
 
 
 def find_share() -> Share | None:
-    """Give the folder of ``QGASIM_SHARE``.
+    """Return the folder of ``QGASIM_SHARE``, if it is set.
 
     Raises:
-        QgaSimError: it is none.
+        QgaSimError: it cannot be shared.
     """
     text = os.environ.get("QGASIM_SHARE")
     return parse_share(text) if text else None
 
 
 def _start_in(agent: Agent, share: Share) -> None:
-    """Have the agent's relative paths begin where it was started, if that is in the folder."""
+    """Make the agent's working directory the one where it was started, if that is in the folder."""
     inside = os.path.relpath(os.getcwd(), os.path.realpath(share.host))
     if agent.process is not None and inside.split("/")[0] != "..":
         agent.process.cwd = os.path.normpath(f"{share.guest}/{inside}")
 
 
 def _show_os_release(agent: Agent, path: str) -> None:
-    """Have the guest show a file of the host as its /etc/os-release."""
+    """Copy a file of the host to the guest's /etc/os-release."""
     try:
         with open(path, "rb") as file:
             content = file.read(_OS_RELEASE_LIMIT)
@@ -89,7 +89,7 @@ def _show_os_release(agent: Agent, path: str) -> None:
 
 
 def freeze(agent: Agent, paths: list[str]) -> None:
-    """Have the agent begin frozen, with the file systems mounted at *paths* frozen, too."""
+    """Freeze the agent, and the file systems mounted at *paths*."""
     for mount in agent.guest.files.mounts:
         if mount.path in paths:
             mount.volume.is_frozen = True

@@ -36,12 +36,12 @@ class _EndsWithAgent(Observer):
 
 
 class Process:
-    """The process of an agent; signals are taken within its context.
+    """The process of an agent; it handles signals within its context.
 
     Args:
         simulation: what is served.
         address: where.
-        log: what qemu-ga would log of its channel.
+        log: for qemu-ga's messages about its channel.
         retries: whether a channel that cannot be opened, or is lost, is tried again.
     """
 
@@ -58,7 +58,7 @@ class Process:
         else:
             listener = AgentListener(address, self._opening)
             self._server = Server(simulation, listener, ChannelLog(log))
-        #: The signals that came before there were clients.
+        #: The signals that came before the agent was served.
         self._early: list[int] = []
 
     def __enter__(self) -> Self:

@@ -28,7 +28,7 @@ class _NotInitialized(Exception):
 
 
 def start(config: Config, dialect: Dialect, log: Log) -> int:
-    """Serve a guest as *config* says; give the exit status.
+    """Serve a guest as *config* says; return the exit status.
 
     Raises:
         QgaSimError: there is no such guest.
@@ -66,7 +66,7 @@ class _NoDaemon(Exception):
 
 
 class _Start:
-    """What is done before there are clients."""
+    """The steps before there are clients."""
 
     def __init__(self, config: Config, dialect: Dialect, log: Log) -> None:
         self._config = config
@@ -85,7 +85,7 @@ class _Start:
         # UNVERIFIED: in which release that came; 7.2 has it.
         log("debug", f"Guest agent version {self._dialect.full_version} started")
         if share := find_share():
-            # Whoever reads the log shall know, whether it is verbose or not.
+            # Logged whether the log is verbose or not.
             log("qgasim", f"sharing {share.host} as {share.guest}")
         log.is_suspended = self._is_frozen
         if not self._dialect.opens_channel_first:
@@ -124,7 +124,7 @@ class _Start:
                 self._log("warning", str(error))
 
     def become_daemon(self) -> None:
-        """Become one, if that is wanted."""
+        """Go on as a daemon, if the configuration says so."""
         if self._config.flags["daemon"]:
             path = None if self._is_frozen else self._config.texts["pidfile"]
             try:
@@ -133,7 +133,7 @@ class _Start:
                 raise _NoDaemon(str(error)) from None
 
     def find_address(self) -> SocketAddress | Port:
-        """Tell what is to be served, and where; ListenError if it cannot be."""
+        """Return what is to be served, or where; raise ListenError if it cannot be."""
         method, path = self._config.texts["method"], self._config.texts.get("path")
         if path is None:
             return InheritedSocket(FIRST_FD)
