@@ -27,7 +27,7 @@ ROOMS: dict[str, str] = {
         "agent dialect effects errors faults guest matching qapi states suggestions wire"
     ),
     "scenario": (
-        "agent commands dialect errors faults guest matching simulation states suggestions"
+        "agent commands dialect errors faults guest matching simulation states suggestions userland"
     ),
     "findings": "errors faults guest qapi simulation wire",
     "serving": "effects errors simulation",
@@ -49,7 +49,6 @@ ROOMS: dict[str, str] = {
 BACK: set[tuple[str, str]] = {
     ("states", "agent"),
     ("qapi", "agent"),
-    ("guest", "userland"),
     ("faults", "agent"),
     ("agent", "simulation"),
 }
@@ -65,7 +64,7 @@ RESTRICTED: dict[str, str] = {
     "yaml": "scenario",
     "faker": "scenario.fill",
     "pyfakefs": "guest.files userland",
-    "passlib": "guest userland",
+    "passlib": "userland",
     "pybase64": "wire.base64",
     "tempfile": "serving.listen",
     "argparse": "cli",

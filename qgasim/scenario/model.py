@@ -29,6 +29,7 @@ from qgasim.scenario.shares import Share, open_shares
 from qgasim.scenario.sources import embed
 from qgasim.simulation.channel import Channel, ChannelKind, make_channel
 from qgasim.simulation.timeline import AnyEvent, Timeline
+from qgasim.userland import USERLANDS
 
 __all__ = ["AgentSettings", "Blueprint", "Scenario", "remember_place", "remember_places"]
 
@@ -212,6 +213,7 @@ class Blueprint:
         try:
             guest = Guest(
                 scenario.guest,
+                USERLANDS[scenario.guest.os.userland],
                 seed=scenario.seed,
                 source=source,
                 has_late_files=self._is_proven and not shared,

@@ -6,17 +6,15 @@ A program is a generator that works on its `Process` and yields when it must wai
 import errno
 import os
 import signal
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from qgasim.guest.files.nodes import WouldBlock, encode_name, os_error
 from qgasim.guest.files.open_files import OpenFile, PipeEnd
 from qgasim.guest.files.pipes import Pipe
-
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
+from qgasim.guest.machine import Machine
 
 __all__ = [
     "LINE_SIZE",
@@ -26,6 +24,7 @@ __all__ = [
     "Exit",
     "Killed",
     "Process",
+    "ProcessTable",
     "Program",
     "ProgramExit",
     "Steps",
@@ -84,12 +83,70 @@ class Killed(Exception):
         self.number = number
 
 
+class ProcessTable(Protocol):
+    """What a process knows of the others (`qgasim.guest.processes.table`)."""
+
+    def find(
+        self, argv: list[str], *, env: Sequence[str], cwd: str, search: str | None
+    ) -> tuple[str, Program, list[str]]:
+        """Return the file that *argv* runs, the program in it, and the arguments that it gets."""
+        ...
+
+    def spawn(
+        self,
+        argv: list[str],
+        *,
+        env: list[str],
+        cwd: str = "/",
+        files: dict[int, OpenFile],
+        parent: int = 1,
+        search: str | None = None,
+    ) -> "Process":
+        """Start a program from its file."""
+        ...
+
+    def start(
+        self,
+        program: Program,
+        *,
+        argv: list[str],
+        env: list[str],
+        cwd: str,
+        files: dict[int, OpenFile],
+        parent: int,
+        path: str,
+    ) -> "Process":
+        """Start a process that runs *program*."""
+        ...
+
+    def has_room(self, limit: int) -> bool:
+        """Return whether one more can be started if there can be *limit*."""
+        ...
+
+    def kill(self, pid: int, number: int) -> None:
+        """Send a signal."""
+        ...
+
+    def reap(self, process: "Process") -> None:
+        """Forget an ended process."""
+        ...
+
+    def live(self) -> Iterable["Process"]:
+        """Return the processes that have not ended, by id."""
+        ...
+
+    def named(self, name: str) -> list["Process"]:
+        """Return the live processes called *name*, the latest first."""
+        ...
+
+
 class Process:
     """A running program. Methods that may wait are used with ``yield from``."""
 
     def __init__(
         self,
-        guest: "Guest",
+        guest: Machine,
+        processes: "ProcessTable",
         pid: int,
         parent: int,
         argv: list[str],
@@ -99,6 +156,7 @@ class Process:
         path: str,
     ) -> None:
         self.guest = guest
+        self.processes = processes
         self.pid = pid
         self.parent = parent
         self.argv = argv
@@ -240,7 +298,7 @@ class Process:
         if child.exit is None:
             yield Blocked(is_ready=lambda: child.exit is not None)
         assert child.exit is not None
-        self.guest.processes.reap(child)
+        self.processes.reap(child)
         return child.exit
 
     def spawn(
@@ -252,7 +310,7 @@ class Process:
     ) -> "Process":
         """Start a program, found by PATH if its name has no slash. OSError if it can't be."""
         env = self.env if env is None else env
-        return self.guest.processes.spawn(
+        return self.processes.spawn(
             argv,
             env=env,
             cwd=self.cwd,
@@ -273,16 +331,14 @@ class Process:
         """
         env = self.env if env is None else env
         search = self._search() if search is None else search
-        path, program, arguments = self.guest.processes.find(
-            argv, env=env, cwd=self.cwd, search=search
-        )
+        path, program, arguments = self.processes.find(argv, env=env, cwd=self.cwd, search=search)
         self.argv, self.env, self.path = arguments, env, path
         self.handlers = {number: None for number, call in self.handlers.items() if call is None}
         return program(self)
 
     def fork(self, program: Program, *, files: dict[int, OpenFile] | None = None) -> "Process":
         """Start a copy of this process that runs *program* (a subshell)."""
-        return self.guest.processes.start(
+        return self.processes.start(
             program,
             argv=list(self.argv),
             env=list(self.env),

@@ -8,17 +8,17 @@ same course.
 import errno
 import signal
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from qgasim.errors import GuestError
 from qgasim.guest.files.nodes import os_error
 from qgasim.guest.files.open_files import OpenFile
-from qgasim.guest.processes.loading import Image, find_image
+from qgasim.guest.machine import Machine
+from qgasim.guest.processes.loading import Image, Loader
 from qgasim.guest.processes.process import Blocked, Exit, Killed, Process, Program, ProgramExit
-
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
+from qgasim.guest.processes.scripted import SCRIPTED, run_scripted
 
 __all__ = ["NoSuchProcess", "Processes"]
 
@@ -44,8 +44,9 @@ class NoSuchProcess(GuestError):
 class Processes:
     """The process table and its scheduler."""
 
-    def __init__(self, guest: "Guest") -> None:
+    def __init__(self, guest: Machine, programs: Mapping[str, Program]) -> None:
         self.guest = guest
+        self._loader = Loader(guest, MappingProxyType({**programs, SCRIPTED: run_scripted}))
         self.table: dict[int, Process] = {}
         #: Those of them that have not ended.
         self._alive: dict[int, Process] = {}
@@ -108,7 +109,7 @@ class Processes:
         program: str | None = None,
     ) -> Image:
         """Find what *argv* runs with the environment *env*; OSError if nothing."""
-        return find_image(self.guest, argv, env, program or argv[0], search, cwd)
+        return self._loader.find(argv, env, program or argv[0], search, cwd)
 
     def start(
         self,
@@ -125,7 +126,7 @@ class Processes:
         pid = self.new_pid()
         for file in files.values():
             file.retain()
-        process = Process(self.guest, pid, parent, argv, env, cwd, dict(files), path)
+        process = Process(self.guest, self, pid, parent, argv, env, cwd, dict(files), path)
         process.steps = program(process)
         process.rest = program
         process.blocked = Blocked(until=process.started + EXEC_TIME)

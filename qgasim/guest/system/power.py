@@ -4,17 +4,37 @@ States change at guest times that are known in advance, or from outside (`wake`)
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
+from qgasim.guest.system.clock import Clock
 from qgasim.guest.units import SECOND
-
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
 
 __all__ = ["Power", "PowerState", "SleepState"]
 
 PowerState = Literal["running", "suspended", "halted", "off", "booting", "rebooting"]
 SleepState = Literal["ram", "disk", "hybrid"]
+
+
+class Powered(Protocol):
+    """What has power: the guest."""
+
+    clock: Clock
+
+    def call_at(self, uptime: int, function: Callable[[], None]) -> None:
+        """Call *function* when the uptime is *uptime*."""
+        ...
+
+    def stop(self) -> None:
+        """Let go of everything that needs power."""
+        ...
+
+    def boot(self) -> None:
+        """Come up again."""
+        ...
+
+    def postpone(self, duration: int) -> None:
+        """Let *duration* ns pass for all that runs, as if it had been asleep."""
+        ...
 
 
 class Power:
@@ -23,7 +43,7 @@ class Power:
     NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({"events", "on_change"})
 
     def __init__(
-        self, guest: "Guest", *, boot_time: int = 2 * SECOND, wake_after: int | None = None
+        self, guest: Powered, *, boot_time: int = 2 * SECOND, wake_after: int | None = None
     ) -> None:
         self.guest = guest
         #: How long a boot takes until the agent answers.
@@ -132,5 +152,5 @@ class Power:
         if self.state != "suspended":
             return
         self._plans += 1
-        self.guest.processes.postpone(self.guest.clock.uptime() - self._slept_at)
+        self.guest.postpone(self.guest.clock.uptime() - self._slept_at)
         self._enter("running", "WAKEUP")

@@ -116,7 +116,7 @@ class ShellProcess(ABC):
         files: dict[int, OpenFile],
     ) -> Process:
         """Start a subshell that runs *body*."""
-        if not self.p.guest.processes.has_room(MAX_PROCESSES):
+        if not self.p.processes.has_room(MAX_PROCESSES):
             raise ShellError("can't fork: Resource temporarily unavailable")
         state = State()
         self.state.copy_to(state)

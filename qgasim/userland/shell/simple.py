@@ -145,7 +145,7 @@ class SimpleCommands(ShellProcess):
         try:
             if is_last and not any(state.traps.values()):
                 raise Replaced(p.replace(argv, env=state.environment(), search=search))
-            child = p.guest.processes.spawn(
+            child = p.processes.spawn(
                 argv,
                 env=state.environment(),
                 cwd=p.cwd,

@@ -1,0 +1,185 @@
+"""A machine without what runs in it: files, clocks and devices, all made up.
+
+Processes and what they are run by are `Guest`'s, which is a machine with them. So whatever works on
+files and devices only takes a `Machine`, and programs see their guest as one.
+"""
+
+import errno
+import io
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+from qgasim.guest.clone import NamedList, clone
+from qgasim.guest.files.files import Files
+from qgasim.guest.files.nodes import Budget, Volume
+from qgasim.guest.files.share import SharedVolume
+from qgasim.guest.hardware.devices import Disk, Memory, Vcpu
+from qgasim.guest.hardware.network import Nic
+from qgasim.guest.settings import GuestSettings, MountSettings
+from qgasim.guest.system import windows
+from qgasim.guest.system.accounts import Entry, Login, find_entry
+from qgasim.guest.system.clock import Clock, host_clock
+from qgasim.guest.system.power import Power
+
+__all__ = ["Machine"]
+
+
+class Machine(ABC):
+    """Files, clocks, devices and accounts of a guest, made from its settings."""
+
+    #: Set by the guest, which knows what its power runs.
+    power: Power
+
+    def __init__(
+        self,
+        settings: GuestSettings,
+        *,
+        seed: int = 0,
+        source: Callable[[], int] = host_clock,
+        shares: Mapping[str, SharedVolume] = MappingProxyType({}),
+    ) -> None:
+        self.settings = settings
+        self.is_windows = settings.os.family == "windows"
+        #: What is mounted at boot, in the tree of files.
+        self.mounts = windows.inner_mounts(settings.mounts) if self.is_windows else settings.mounts
+        self.random = random.Random(seed)
+        clock = settings.clock
+        self.clock = Clock(clock.start, clock.rate, source, drift=clock.drift, rtc=clock.rtc)
+        self.is_busy = False
+        self._calls: list[tuple[int, Callable[[], None]]] = []
+        self._outer_calls: list[tuple[int, Callable[[], None]]] = []
+        #: What the contents of its files may take of the host's memory.
+        self.budget = Budget()
+        #: What its processes may take of it, their captured output included.
+        self.memory_budget = Budget(error=errno.ENOMEM)
+        self.volumes: dict[str, Volume] = {}
+        self.shares = (
+            {windows.inner_path(path): volume for path, volume in shares.items()}
+            if self.is_windows
+            else shares
+        )
+        #: Passwords that were set on Windows, by account.
+        self.passwords: dict[str, str] = {}
+        self.hostname = settings.hostname or "localhost"
+        self.vcpus: list[Vcpu] = (
+            [Vcpu(id=i, can_offline=i > 0) for i in range(settings.vcpus)]
+            if isinstance(settings.vcpus, int)
+            else clone(settings.vcpus)
+        )
+        memory = settings.memory
+        self.memory = (Memory(size=memory) if isinstance(memory, int) else memory).with_blocks()
+        self.disks: NamedList[Disk] = NamedList(clone(settings.disks))
+        self.nics: NamedList[Nic] = NamedList(clone(settings.nics))
+        self.logins: list[Login] = clone(settings.logins or [])
+        self.has_swap = settings.power.swap
+        #: What its qemu-ga calls itself; the agent says so when it starts.
+        self.agent_version = ""
+
+    @cached_property
+    def files(self) -> Files:
+        """The files, as they were made at the guest's birth."""
+        with self.clock.at_birth():
+            root = self._volume(self.mounts[0])
+            # `make_files` looks at this, too.
+            files = vars(self)["files"] = Files(root, self.clock.now, "rw")
+            self.make_files()
+        return files
+
+    @abstractmethod
+    def make_files(self) -> None:
+        """Fill the root file system, and mount all others."""
+
+    def _volume(self, mount: MountSettings) -> Volume:
+        volume = Volume(
+            mount.device,
+            mount.type,
+            mount.size,
+            reserved=mount.reserved,
+            used=0 if "ro" in mount.options.split(",") else mount.used,
+            block_size=mount.block_size,
+            now=self.clock.now(),
+            budget=self.budget,
+        )
+        if mount.freeze_error is not None:
+            volume.freeze_error = mount.freeze_error
+        self.volumes[mount.device] = volume
+        return volume
+
+    def mount(self, settings: MountSettings) -> None:
+        """Mount what *settings* describe, making the mount point."""
+        self.files.makedirs(settings.path)
+        if settings.bind is not None:
+            self.files.bind(settings.bind, settings.path)
+        else:
+            self.files.mount(self._volume(settings), settings.path, "rw")
+
+    def mount_shares(self) -> None:
+        for path, volume in self.shares.items():
+            self.files.mount(volume, path)
+
+    def inner_path(self, path: str) -> str:
+        """Give the path in the tree of files of a path as the guest's users write it."""
+        if not self.is_windows:
+            return path
+        return windows.find_case(self.files, windows.inner_path(path))
+
+    def thaw(self) -> int:
+        """Let all file systems be written again; tell how many could not be."""
+        frozen = [volume for volume in self.volumes.values() if volume.is_frozen]
+        for volume in frozen:
+            volume.is_frozen = False
+        self.is_busy = True
+        return len(frozen)
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def next_call(self) -> int | None:
+        """Give when the next function of `call_at` is due."""
+        return min((at for at, _ in (*self._calls, *self._outer_calls)), default=None)
+
+    def call_at(self, uptime: int, function: Callable[[], None], *, by_guest: bool = True) -> None:
+        """Have *function* called when the guest's uptime is *uptime*.
+
+        *by_guest*: the guest itself plans it, so it forgets it if it goes back to a snapshot.
+        """
+        (self._calls if by_guest else self._outer_calls).append((uptime, function))
+        self.is_busy = True
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def find_account(self, name: str) -> Entry | None:
+        """Find an account in /etc/passwd."""
+        try:
+            return find_entry(self.files.read("/etc/passwd"), name)
+        except OSError:
+            return None
+
+    def parse_owner(self, owner: str) -> tuple[int, int]:
+        """Read ``user``, ``user:group`` or ``uid:gid``."""
+        user, _, group = owner.partition(":")
+        account = self.find_account(user)
+        uid = account.uid if account else int(user)
+        if group:
+            named = self.find_account(group)
+            return uid, named.gid if named else int(group)
+        return uid, account.gid if account else uid
+
+    def find_in_path(self, name: str) -> str | None:
+        """Find a program by the PATH that the agent was started with."""
+        search = self.settings.environment.get("PATH", "/bin:/usr/bin:.")
+        for directory in search.split(":"):
+            path = f"{directory}/{name}"
+            if self.files.can_execute(path):
+                return path
+        return None
+
+    def time_zone(self) -> ZoneInfo | None:
+        """Give the time zone of /etc/localtime; None for UTC."""
+        try:
+            return ZoneInfo.from_file(io.BytesIO(self.files.read("/etc/localtime")))
+        except (OSError, ValueError):
+            return None
