@@ -74,7 +74,7 @@ class Guest(Machine):
         Raises:
             SettingsError: they cannot be made as the settings say.
         """
-        furnish(self, self.userland)
+        furnish(self, self.userland, self.processes)
         self._apply_options()
         for path in self.shares:
             self.files.makedirs(path)
@@ -155,6 +155,7 @@ class Guest(Machine):
         self.mount_shares()
         self.hostname = self.settings.hostname or "localhost"
         self.logins = []
+        self.note_boot()
         self._start_init()
         self.on_boot()
 
@@ -162,7 +163,7 @@ class Guest(Machine):
         """Have process 1, and let the next ids be as after a boot."""
         is_busybox = self.settings.os.userland == "busybox"
         path = "/usr/bin/busybox" if is_busybox else "/usr/lib/systemd/systemd"
-        self.processes.last_pid = 0
+        self.processes.forget_counts()
         self.processes.start(
             wait_for_ever,
             argv=["init" if is_busybox else "/sbin/init"],

@@ -7,22 +7,26 @@ files and devices only takes a `Machine`, and programs see their guest as one.
 import errno
 import io
 import random
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from msgspec import structs
+
 from qgasim.guest.clone import NamedList, clone
 from qgasim.guest.files.files import Files
 from qgasim.guest.files.nodes import Budget, Volume
 from qgasim.guest.files.share import SharedVolume
-from qgasim.guest.hardware.devices import Disk, Memory, Vcpu
+from qgasim.guest.hardware.devices import CpuTimes, Disk, Memory, Vcpu
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.settings import GuestSettings, MountSettings
 from qgasim.guest.system import windows
 from qgasim.guest.system.accounts import Entry, Login, find_entry
 from qgasim.guest.system.clock import Clock, host_clock
+from qgasim.guest.system.load import Load, count_load
 from qgasim.guest.system.power import Power
 
 __all__ = ["Machine"]
@@ -49,6 +53,14 @@ class Machine(ABC):
         self.random = random.Random(seed)
         clock = settings.clock
         self.clock = Clock(clock.start, clock.rate, source, drift=clock.drift, rtc=clock.rtc)
+        #: The uptime of the latest boot, in ns. `Clock.uptime` goes on counting since power-on.
+        self.booted_at = 0
+        #: The wall-clock time of the latest boot, as utmp has it.
+        self.boot_wall_time = clock.start
+        # Not `random`: what that gives is not to depend on who asks for the id of a boot.
+        self._boot_random = random.Random(f"boot_id {seed} {settings.hostname}")
+        #: What tells the latest boot from all others (/proc/sys/kernel/random/boot_id).
+        self.boot_id = self._make_boot_id()
         self.is_busy = False
         self._calls: list[tuple[int, Callable[[], None]]] = []
         self._outer_calls: list[tuple[int, Callable[[], None]]] = []
@@ -136,6 +148,34 @@ class Machine(ABC):
         return len(frozen)
 
     # -- time ----------------------------------------------------------------------------------
+
+    def boot_uptime(self) -> int:
+        """Return the time since the latest boot, in ns: what /proc/uptime shows.
+
+        The clock's own uptime is that of the scenario: it counts from its start, through reboots.
+        """
+        return self.clock.uptime() - self.booted_at
+
+    def note_boot(self) -> None:
+        """Begin to count what the kernel counts since its boot."""
+        self.booted_at = self.clock.uptime()
+        self.boot_wall_time = self.clock.now()
+        self.boot_id = self._make_boot_id()
+        for cpu in self.vcpus:
+            cpu.times = CpuTimes()
+
+    def _make_boot_id(self) -> uuid.UUID:
+        """Return a random UUID (version 4; drivers/char/random.c, proc_do_uuid())."""
+        return uuid.UUID(int=self._boot_random.getrandbits(128), version=4)
+
+    def load(self) -> Load:
+        """Return the load averages as the kernel counts them."""
+        return count_load(self.settings.load)
+
+    def cpu_times(self, cpu: Vcpu) -> CpuTimes:
+        """Return what a processor has done, in ms; it idles, and the kernel counts ticks of 10 ms."""
+        idle = self.boot_uptime() // 10_000_000 * 10 if cpu.online else 0
+        return structs.replace(cpu.times, idle=cpu.times.idle + idle)
 
     def next_call(self) -> int | None:
         """Give when the next function of `call_at` is due."""

@@ -6,7 +6,12 @@ from typing import Final
 
 from qgasim.errors import SettingsError
 from qgasim.guest.files.files import Files
-from qgasim.guest.files.kernel_files import CREATE_ERRORS, escape_path, mount_kernel_files
+from qgasim.guest.files.kernel_files import (
+    CREATE_ERRORS,
+    ProcessCounts,
+    escape_path,
+    mount_kernel_files,
+)
 from qgasim.guest.files.nodes import Regular, os_error
 from qgasim.guest.machine import Machine
 from qgasim.guest.processes.scripted import SCRIPTED
@@ -38,7 +43,7 @@ class _Part:
         self.path = ""
 
 
-def furnish(machine: Machine, userland: Userland) -> None:
+def furnish(machine: Machine, userland: Userland, counts: ProcessCounts) -> None:
     """Mount the file systems and make all files of a new machine.
 
     Raises:
@@ -49,7 +54,7 @@ def furnish(machine: Machine, userland: Userland) -> None:
         if machine.is_windows:
             _furnish_windows(machine, part)
         else:
-            _furnish_posix(machine, userland, part)
+            _furnish_posix(machine, userland, counts, part)
         _make_files(machine, part)
     except OSError as error:
         text = f"{error.strerror}: '{error.filename}'" if error.filename else str(error.strerror)
@@ -58,7 +63,9 @@ def furnish(machine: Machine, userland: Userland) -> None:
         raise SettingsError(part.path, str(error)) from None
 
 
-def _furnish_posix(machine: Machine, userland: Userland, part: _Part) -> None:
+def _furnish_posix(
+    machine: Machine, userland: Userland, counts: ProcessCounts, part: _Part
+) -> None:
     files = machine.files
     for path in _DIRECTORIES:
         files.makedirs(path)
@@ -66,7 +73,7 @@ def _furnish_posix(machine: Machine, userland: Userland, part: _Part) -> None:
         files.chmod(path, 0o1777)
     for link in ("bin", "sbin", "lib"):
         files.symlink(f"usr/{link}", f"/{link}")
-    mount_kernel_files(machine)
+    mount_kernel_files(machine, counts)
     for index, mount in enumerate(machine.mounts[1:], 1):
         part.path = f"mounts[{index}]"
         machine.mount(mount)

@@ -1,17 +1,20 @@
 """The files of /proc and /sys: reading them shows the guest's state, writing some of them changes it."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
+
+from msgspec import structs
 
 from qgasim.guest.files.nodes import Generated, Volume, os_error
 from qgasim.guest.hardware.devices import MemoryBlock, Vcpu
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.machine import Machine
+from qgasim.guest.system.load import show_load
 from qgasim.guest.units import SECOND
 
-__all__ = ["CREATE_ERRORS", "KERNEL_FILES", "escape_path", "mount_kernel_files"]
+__all__ = ["CREATE_ERRORS", "KERNEL_FILES", "ProcessCounts", "escape_path", "mount_kernel_files"]
 
 #: File systems that the kernel makes: they are there after every boot.
 KERNEL_FILES: Final = {"proc": "/proc", "sysfs": "/sys"}
@@ -24,27 +27,41 @@ def escape_path(path: str) -> str:
     return "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in path)
 
 
-def mount_kernel_files(machine: Machine) -> None:
+class ProcessCounts(Protocol):
+    """What the kernel counts of processes."""
+
+    last_pid: int
+    forks: int
+    switches: int
+
+    def live(self) -> Sequence[object]:
+        """Return the processes that have not ended."""
+        ...
+
+
+def mount_kernel_files(machine: Machine, counts: ProcessCounts) -> None:
     """Mount /proc and /sys; their files are made when somebody first looks."""
-    makers = {"proc": _make_proc, "sysfs": _make_sys}
+    makers = {"proc": partial(_make_proc, machine, counts), "sysfs": partial(_make_sys, machine)}
     for kind, path in KERNEL_FILES.items():
         volume = Volume(kind, kind, 1 << 20)
-        volume.populate = partial(makers[kind], machine)
+        volume.populate = makers[kind]
         machine.files.mount(volume, path, "rw,nosuid,nodev,noexec,relatime")
 
 
-def _make_proc(machine: Machine) -> None:
+def _make_proc(machine: Machine, counts: ProcessCounts) -> None:
     """Make a few files of /proc, that show the guest's state when read."""
     shown: dict[str, Callable[[], bytes]] = {
         "/proc/mounts": partial(_show_mounts, machine),
         "/proc/uptime": partial(_show_uptime, machine),
         "/proc/version": partial(_show_version, machine),
-        "/proc/loadavg": lambda: b"0.00 0.00 0.00 1/50 1\n",
+        "/proc/loadavg": partial(_show_loadavg, machine, counts),
+        "/proc/stat": partial(_show_stat, machine, counts),
         "/proc/cmdline": lambda: b"root=/dev/vda1 ro quiet\n",
         "/proc/meminfo": partial(_show_meminfo, machine),
         "/proc/cpuinfo": partial(_show_cpuinfo, machine),
         "/proc/sys/kernel/ostype": lambda: b"Linux\n",
         "/proc/sys/kernel/hostname": partial(_show_text, machine, "hostname"),
+        "/proc/sys/kernel/random/boot_id": partial(_show_text, machine, "boot_id"),
         "/proc/sys/kernel/osrelease": partial(_show_text, machine.settings.os, "kernel_release"),
     }
     for path, show in shown.items():
@@ -145,7 +162,38 @@ def _show_mounts(machine: Machine) -> bytes:
 
 
 def _show_uptime(machine: Machine) -> bytes:
-    return f"{machine.clock.uptime() / SECOND:.2f} 0.00\n".encode()
+    """Show what fs/proc/uptime.c shows: the second figure is the idle time of all processors."""
+    idle = sum(machine.cpu_times(cpu).idle for cpu in machine.vcpus)
+    return f"{machine.boot_uptime() / SECOND:.2f} {idle / 1000:.2f}\n".encode()
+
+
+def _show_loadavg(machine: Machine, counts: ProcessCounts) -> bytes:
+    """Show what fs/proc/loadavg.c shows. The one process that runs is the one that reads."""
+    averages = " ".join(show_load(machine.load()))
+    return f"{averages} 1/{len(counts.live())} {counts.last_pid}\n".encode()
+
+
+def _show_stat(machine: Machine, counts: ProcessCounts) -> bytes:
+    """Show what fs/proc/stat.c, show_stat() shows; a processor's times in ticks of 10 ms."""
+    ticks = {
+        cpu.id: [ms // 10 for ms in structs.astuple(machine.cpu_times(cpu))]
+        for cpu in sorted(machine.vcpus, key=lambda cpu: cpu.id)
+    }
+    online = {cpu.id for cpu in machine.vcpus if cpu.online}
+    totals = map(sum, zip(*ticks.values(), strict=True))
+    booted = (machine.clock.now() - machine.boot_uptime()) // SECOND
+    lines = [
+        f"cpu  {' '.join(map(str, totals))}",
+        *(f"cpu{id} {' '.join(map(str, row))}" for id, row in ticks.items() if id in online),
+        "intr 0",
+        f"ctxt {counts.switches}",
+        f"btime {booted}",
+        f"processes {counts.forks}",
+        "procs_running 1",
+        "procs_blocked 0",
+        f"softirq{' 0' * 11}",
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _show_version(machine: Machine) -> bytes:

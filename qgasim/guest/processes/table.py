@@ -8,7 +8,7 @@ same course.
 import errno
 import signal
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -53,6 +53,9 @@ class Processes:
         #: The uptime at which a look left something to be done; None: it left nothing.
         self._late: int | None = None
         self.last_pid = 0
+        #: How many were started since the latest boot, and how often one has gone on.
+        self.forks = 0
+        self.switches = 0
         #: Which bits of an exit code are kept.
         self.exit_mask = 0xFFFF_FFFF if guest.is_windows else 0xFF
         #: The process whose program is at work just now.
@@ -60,6 +63,10 @@ class Processes:
 
     def is_running(self, path: str) -> bool:
         return any(p.path == path for p in self._alive.values())
+
+    def forget_counts(self) -> None:
+        """Count ids, starts and switches from the beginning, as after a boot."""
+        self.last_pid = self.forks = self.switches = 0
 
     # -- starting ----------------------------------------------------------------------------
 
@@ -124,6 +131,7 @@ class Processes:
     ) -> Process:
         """Put a process that runs *program* into the table, in which there must be room."""
         pid = self.new_pid()
+        self.forks += 1
         for file in files.values():
             file.retain()
         process = Process(self.guest, self, pid, parent, argv, env, cwd, dict(files), path)
@@ -302,6 +310,7 @@ class Processes:
         assert steps is not None
         self.running, before = process, self.running
         process.turns += 1
+        self.switches += 1
         process.work = 0
         process.rest = None
         try:
@@ -345,6 +354,6 @@ class Processes:
         found = [p for p in self._alive.values() if p.name == name]
         return sorted(found, key=lambda p: -p.pid)
 
-    def live(self) -> Iterable[Process]:
+    def live(self) -> list[Process]:
         """Give the processes that have not ended, by id."""
         return [p for _, p in sorted(self._alive.items())]

@@ -201,7 +201,11 @@ class Clock:
             self._pinned = mark.uptime
 
     def uptime(self) -> int:
-        """Time since power-on: never stepped."""
+        """Return the time since the scenario began: it is never stepped, and goes on through reboots.
+
+        What a scenario plans (``at``, ``when.uptime``) is in this time; the guest's own uptime is
+        `Machine.boot_uptime`.
+        """
         if self._pinned is not None:
             return self._pinned
         if self._stopped is not None and self.is_stopped:
