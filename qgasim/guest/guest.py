@@ -36,7 +36,9 @@ class Guest(Machine):
     *is_busy* says whether that can change anything.
     """
 
-    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({"settings", "userland", "_outer_calls"})
+    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset(
+        {"settings", "userland", "check_records", "_is_guarded", "_outer_calls"}
+    )
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
+from typing import ClassVar, TypeVar
 from zoneinfo import ZoneInfo
 
 from msgspec import structs
@@ -22,6 +23,7 @@ from qgasim.guest.files.nodes import Budget, Volume
 from qgasim.guest.files.share import SharedVolume
 from qgasim.guest.hardware.devices import CpuTimes, Disk, Memory, Vcpu
 from qgasim.guest.hardware.network import Nic
+from qgasim.guest.records import Kept
 from qgasim.guest.settings import GuestSettings, MountSettings
 from qgasim.guest.system import windows
 from qgasim.guest.system.accounts import Entry, Login, find_entry
@@ -31,10 +33,16 @@ from qgasim.guest.system.power import Power
 
 __all__ = ["Machine"]
 
+T = TypeVar("T")
+
 
 class Machine(ABC):
     """Files, clocks, devices and accounts of a guest, made from its settings."""
 
+    #: What tests and events change in place: see `guarded`.
+    RECORDS: ClassVar[tuple[str, ...]] = (
+        "hostname", "has_swap", "vcpus", "memory", "disks", "nics", "logins", "passwords",
+    )  # fmt: skip
     #: Set by the guest, which knows what its power runs.
     power: Power
 
@@ -90,6 +98,10 @@ class Machine(ABC):
         self.has_swap = settings.power.swap
         #: What its qemu-ga calls itself; the agent says so when it starts.
         self.agent_version = ""
+        #: Raises TypeError or ValueError if the records cannot be as they are; what builds the guest
+        #: sets it.
+        self.check_records: Callable[[Machine], None] | None = None
+        self._is_guarded = False
 
     @cached_property
     def files(self) -> Files:
@@ -188,6 +200,39 @@ class Machine(ABC):
         """
         (self._calls if by_guest else self._outer_calls).append((uptime, function))
         self.is_busy = True
+
+    # -- changing ------------------------------------------------------------------------------
+
+    def guarded(self, function: Callable[[], T]) -> T:
+        """Call *function*, which may change records of the guest in any way.
+
+        Raises:
+            TypeError: a record has a type now that it cannot have. No change is kept.
+            ValueError: a record has a value now that it cannot have. No change is kept.
+        """
+        if self._is_guarded or self.check_records is None:
+            return function()
+        before = Kept(self, self.RECORDS)
+        self._is_guarded = True
+        try:
+            result = function()
+        except BaseException:
+            self._check_change(before, is_told=False)
+            raise
+        finally:
+            self._is_guarded = False
+        self._check_change(before, is_told=True)
+        return result
+
+    def _check_change(self, before: Kept, *, is_told: bool) -> None:
+        if self.check_records is None or not before.is_changed():
+            return
+        try:
+            self.check_records(self)
+        except (TypeError, ValueError):
+            before.put_back()
+            if is_told:
+                raise
 
     # -- looking ------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from qgasim.scenario.conform import conform
 from qgasim.scenario.document import say
 from qgasim.scenario.fill import fill
 from qgasim.scenario.nemesis import Nemesis, draw, tell
+from qgasim.scenario.records import check_records
 from qgasim.scenario.shares import Share, open_shares
 from qgasim.scenario.sources import embed
 from qgasim.simulation.channel import Channel, ChannelKind, make_channel
@@ -224,6 +225,7 @@ class Blueprint:
             raise tell_wrong(self._original, [(f"guest.{error.path}", error.text)]) from None
         except OSError as error:
             raise ScenarioError(f"guest: {error.filename}: {error.strerror}") from None
+        guest.check_records = check_records
         self._is_proven = True
         agent = Agent(guest, self.dialect, ALL_COMMANDS, self.options)
         if scenario.agent.is_frozen:

@@ -95,7 +95,7 @@ class Host:
 
         def call_and_poke() -> T:
             try:
-                return function()
+                return server.channel.agent.guest.guarded(function)
             finally:
                 server.poke()
 
