@@ -12,7 +12,7 @@ from qgasim.guest.files.kernel_files import KERNEL_FILES
 from qgasim.guest.files.share import SharedVolume
 from qgasim.guest.machine import Machine
 from qgasim.guest.processes.process import wait_for_ever
-from qgasim.guest.processes.table import Processes
+from qgasim.guest.processes.scheduler import Processes
 from qgasim.guest.processes.userland import NOTHING, Userland
 from qgasim.guest.settings import GuestSettings
 from qgasim.guest.setup import furnish
@@ -101,7 +101,7 @@ class Guest(Machine):
     # -- time ----------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Let everything happen that was due until now, in the order of time."""
+        """Work out everything that was due until now, in the order of time."""
         now = self.clock.uptime()
         left = CALL_BUDGET
         while left > 0 and not self.clock.is_stopped:
@@ -125,7 +125,7 @@ class Guest(Machine):
         self.is_busy = bool(self._calls or self._outer_calls) or self.processes.is_active
 
     def next_event(self) -> int | None:
-        """Give the uptime at which something next happens by itself; None if nothing does."""
+        """Return the uptime at which something next happens by itself; None if nothing does."""
         times = [self.next_call(), self.clock.next_start()]
         if self.power.is_running:
             times.append(self.processes.next_event())
@@ -162,7 +162,7 @@ class Guest(Machine):
         self.on_boot()
 
     def _start_init(self) -> None:
-        """Have process 1, and let the next ids be as after a boot."""
+        """Start process 1; the ids that follow are those of a machine that has booted."""
         is_busybox = self.settings.os.userland == "busybox"
         path = "/usr/bin/busybox" if is_busybox else "/usr/lib/systemd/systemd"
         self.processes.forget_counts()

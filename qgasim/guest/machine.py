@@ -77,21 +77,15 @@ class Machine(ABC):
         #: What its processes may take of it, their captured output included.
         self.memory_budget = Budget(error=errno.ENOMEM)
         self.volumes: dict[str, Volume] = {}
-        self.shares = (
-            {windows.inner_path(path): volume for path, volume in shares.items()}
-            if self.is_windows
-            else shares
-        )
+        self.shares = {
+            windows.inner_path(path) if self.is_windows else path: volume
+            for path, volume in shares.items()
+        }
         #: Passwords that were set on Windows, by account.
         self.passwords: dict[str, str] = {}
         self.hostname = settings.hostname or "localhost"
-        self.vcpus: list[Vcpu] = (
-            [Vcpu(id=i, can_offline=i > 0) for i in range(settings.vcpus)]
-            if isinstance(settings.vcpus, int)
-            else clone(settings.vcpus)
-        )
-        memory = settings.memory
-        self.memory = (Memory(size=memory) if isinstance(memory, int) else memory).with_blocks()
+        self.vcpus = _make_vcpus(settings.vcpus)
+        self.memory = _make_memory(settings.memory)
         self.disks: NamedList[Disk] = NamedList(clone(settings.disks))
         self.nics: NamedList[Nic] = NamedList(clone(settings.nics))
         self.logins: list[Login] = clone(settings.logins or [])
@@ -146,13 +140,13 @@ class Machine(ABC):
             self.files.mount(volume, path)
 
     def inner_path(self, path: str) -> str:
-        """Give the path in the tree of files of a path as the guest's users write it."""
+        """Return the path in the tree of files of a path as the guest's users write it."""
         if not self.is_windows:
             return path
         return windows.find_case(self.files, windows.inner_path(path))
 
     def thaw(self) -> int:
-        """Let all file systems be written again; tell how many could not be."""
+        """Make all frozen file systems writable; return how many there were."""
         frozen = [volume for volume in self.volumes.values() if volume.is_frozen]
         for volume in frozen:
             volume.is_frozen = False
@@ -190,11 +184,11 @@ class Machine(ABC):
         return structs.replace(cpu.times, idle=cpu.times.idle + idle)
 
     def next_call(self) -> int | None:
-        """Give when the next function of `call_at` is due."""
+        """Return when the next function of `call_at` is due."""
         return min((at for at, _ in (*self._calls, *self._outer_calls)), default=None)
 
     def call_at(self, uptime: int, function: Callable[[], None], *, by_guest: bool = True) -> None:
-        """Have *function* called when the guest's uptime is *uptime*.
+        """Plan to call *function* when the guest's uptime is *uptime*.
 
         *by_guest*: the guest itself plans it, so it forgets it if it goes back to a snapshot.
         """
@@ -263,8 +257,18 @@ class Machine(ABC):
         return None
 
     def time_zone(self) -> ZoneInfo | None:
-        """Give the time zone of /etc/localtime; None for UTC."""
+        """Return the time zone of /etc/localtime; None for UTC."""
         try:
             return ZoneInfo.from_file(io.BytesIO(self.files.read("/etc/localtime")))
         except (OSError, ValueError):
             return None
+
+
+def _make_vcpus(vcpus: int | list[Vcpu]) -> list[Vcpu]:
+    if isinstance(vcpus, int):
+        return [Vcpu(id=i, can_offline=i > 0) for i in range(vcpus)]
+    return clone(vcpus)
+
+
+def _make_memory(memory: int | Memory) -> Memory:
+    return (Memory(size=memory) if isinstance(memory, int) else memory).with_blocks()

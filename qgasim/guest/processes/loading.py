@@ -131,5 +131,5 @@ def _parse_interpreter(head: bytes) -> list[str] | None:
 
 
 def _ends(text: bytes) -> bool:
-    """Whether the first word of *text* ends in it."""
+    """Return whether the first word of *text* ends in it."""
     return any(byte in b" \t\0" for byte in text)

@@ -42,7 +42,7 @@ STEP_TIME: Final = 1_000
 STEP_DEBT: Final = 5_000
 #: So many bytes are read or written in a step.
 STEP_BYTES: Final = 1024
-#: What a process can have of the host's memory; the kernel kills who wants more.
+#: What a process can have of the host's memory; one that exceeds it is OOM-killed.
 MEMORY_LIMIT: Final = 64 << 20
 #: What a line in a list takes of it besides its bytes.
 LINE_SIZE: Final = 64
@@ -191,7 +191,7 @@ class Process:
         return self.argv[0].rsplit("/", 1)[-1] if self.argv else ""
 
     def getenv(self, name: str) -> str | None:
-        """Give the value of an environment variable, None if it is not set."""
+        """Return the value of an environment variable, None if it is not set."""
         prefix = name + "="
         for item in self.env:
             if item.startswith(prefix):
@@ -201,7 +201,7 @@ class Process:
     # -- files -------------------------------------------------------------------------------
 
     def descriptor(self, number: int) -> OpenFile:
-        """Give an open file; EBADF if there is none."""
+        """Return an open file; EBADF if there is none."""
         try:
             return self.files[number]
         except KeyError:
@@ -215,7 +215,7 @@ class Process:
             except WouldBlock as block:
                 yield Blocked(is_ready=block.is_ready)
                 continue
-            yield from self.toil(
+            yield from self.charge_steps(
                 1 + (len(result) // STEP_BYTES if isinstance(result, bytes) else 0)
             )
             return result
@@ -248,7 +248,7 @@ class Process:
                     raise
                 raise Killed(signal.SIGPIPE) from None
             view = view[done:]
-            yield from self.toil(done // STEP_BYTES)
+            yield from self.charge_steps(done // STEP_BYTES)
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o644) -> Waiting[OpenFile]:
         """Open a file relative to the working directory; not yet a descriptor."""
@@ -266,19 +266,19 @@ class Process:
 
     # -- time, memory and other processes ----------------------------------------------------
 
-    def toil(self, steps: int) -> Waiting[None]:
+    def charge_steps(self, steps: int) -> Waiting[None]:
         """Work as much as *steps* steps; the guest's time passes, and others go on meanwhile."""
         self.count_work(steps)
         if self._debt >= STEP_DEBT:
             yield from self.sleep(self._debt * STEP_TIME)
 
     def count_work(self, steps: int) -> None:
-        """Note work of *steps* steps, whose time passes with the next `toil` or `sleep`."""
+        """Note work of *steps* steps, whose time passes with the next `charge_steps` or `sleep`."""
         self.work += steps
         self._debt += steps
 
     def take_memory(self, size: int) -> None:
-        """Have *size* bytes of memory more, or less; the kernel kills who has too much."""
+        """Take *size* bytes of memory, or give some back; a process with too much is OOM-killed."""
         self.memory += size
         try:
             self.guest.memory_budget.take(size)

@@ -61,12 +61,12 @@ class Power:
 
     @property
     def is_running(self) -> bool:
-        """Whether programs, the agent among them, get to run."""
+        """Return whether programs, the agent among them, get to run."""
         return self.state == "running" and not self.guest.clock.is_stopped
 
     @property
     def is_paused(self) -> bool:
-        """Whether the hypervisor has stopped the guest's processors."""
+        """Return whether the hypervisor has stopped the guest's processors."""
         return self.guest.clock.is_stopped
 
     def pause(self, lasts: int | None, *, clock_runs: bool = False) -> None:

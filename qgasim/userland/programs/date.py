@@ -84,7 +84,7 @@ def date(p: Process) -> Steps:
 
 
 def _form(p: Process, options: Options) -> Waiting[str]:
-    """Give the format that an option asks for; nothing if none does."""
+    """Return the format that an option asks for; nothing if none does."""
     if "R" in options:
         return "%a, %d %b %Y %H:%M:%S %z"
     for letter, forms, name in (("I", _ISO, "--iso-8601"), ("rfc-3339", _RFC_3339, "--rfc-3339")):
@@ -142,7 +142,7 @@ def hwclock(p: Process) -> Steps:
 
 
 def uptime_line(p: Process) -> str:
-    """Give what ``uptime`` prints: the time, how long the guest has been up, how many users."""
+    """Return what ``uptime`` prints: the time, how long the guest has been up, how many users."""
     seconds = p.guest.boot_uptime() // SECOND
     days, minutes = seconds // 86400, seconds // 60 % 60
     hours = seconds // 3600 % 24
@@ -159,7 +159,7 @@ def uptime_line(p: Process) -> str:
 
 @program("uptime")
 def uptime(p: Process) -> Steps:
-    """Tell how long the guest has been up."""
+    """Print how long the guest has been up."""
     options = yield from parse(p, "ps", {"pretty": "p", "since": "s"})
     seconds = p.guest.boot_uptime() // SECOND
     if "s" in options:

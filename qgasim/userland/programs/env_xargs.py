@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 
 def _cannot_run(p: Process, name: str, error: OSError) -> Waiting[int]:
-    """Say that a program can't be run, and give the status for that."""
+    """Report that a program can't be run; return the status for that."""
     label, quoted = p.name, quote(name)
     text = pick(p, f"can't execute '{name}'", f"failed to run command {quoted}")
     if label == "env" and not is_busybox(p):

@@ -26,7 +26,7 @@ _ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real"
 
 
 def _group_ids(p: Process, user: User) -> list[int]:
-    """Give the groups of a user, the own one first."""
+    """Return the groups of a user, the own one first."""
     others = [g.gid for g in groups(p) if user.name in g.members and g.gid != user.gid]
     return [user.gid, *others]
 
@@ -144,7 +144,7 @@ def getent(p: Process) -> Steps:
 
 
 def _account_keys(line: str) -> list[str]:
-    """Give what finds a line: the name, and the number but for /etc/shadow."""
+    """Return what finds a line: the name, and the number but for /etc/shadow."""
     fields = line.split(":")
     return [fields[0], fields[2]] if len(fields) < 9 else [fields[0]]
 

@@ -20,7 +20,7 @@ __all__ = ["builtins", "directories", "jobs", "reading", "run_shell", "variables
 
 
 def run_shell(p: Process) -> Steps:
-    """Be ``sh``: run a string (``-c``), a file, or the standard input."""
+    """Run ``sh``: run a string (``-c``), a file, or the standard input."""
     state = State()
     shell = Shell(p, state, MappingProxyType(BUILTINS))
     argv = p.argv[1:] if p.name == "busybox" and len(p.argv) > 1 else p.argv

@@ -51,7 +51,7 @@ class Shell(SimpleCommands):
         self._builtins = builtins
 
     def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
-        """Give what the shell does itself for the command *name*."""
+        """Return what the shell does itself for the command *name*."""
         found = self._builtins.get(name)
         return None if found is None else partial(found, self)
 
@@ -265,7 +265,7 @@ class Shell(SimpleCommands):
 
     @staticmethod
     def _leaves(out: BreakOut) -> bool:
-        """Whether the loop ends; passes on what is meant for an outer one."""
+        """Return whether the loop ends; passes on what is meant for an outer one."""
         if out.count > 1:
             raise BreakOut(out.count - 1, goes_on=out.goes_on)
         return not out.goes_on

@@ -186,7 +186,7 @@ def foreground(shell: Shell, argv: list[str]) -> NoReturn:
 
 @builtin("trap")
 def trap(shell: Shell, argv: list[str]) -> Steps:
-    """Say what to run when signals come."""
+    """Set what to run when signals come."""
     state = shell.state
     _, rest = parse_options(argv, "")
     if not rest:
