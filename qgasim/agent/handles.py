@@ -45,7 +45,7 @@ class Execution:
             if sink is not None:
                 sink.forget()
         if self.process.exit is not None:
-            self.process.guest.processes.reap(self.process)
+            self.process.processes.reap(self.process)
 
     def abandon(self) -> None:
         """Leave it to itself: the agent that started it is gone."""

@@ -164,8 +164,7 @@ class LoadAverage(Struct, frozen=True):
 @command(since=(10, 0), platforms={"linux": (10, 0), "freebsd": (10, 0)}, is_conditional=True)
 def guest_get_load(agent: Agent) -> LoadAverage:
     """Tell how many processes wanted to run, on an average of 1, 5 and 15 minutes."""
-    # The kernel counts in 2048ths (include/linux/sched/loadavg.h).
-    return LoadAverage(*(round(load * 2048) / 2048 for load in agent.guest.settings.load))
+    return LoadAverage(*agent.guest.load())
 
 
 class LogicalProcessor(Struct, frozen=True, rename="kebab"):
@@ -298,13 +297,11 @@ class CpuStats(Struct, frozen=True):
 @command(since=(7, 1), platforms=LINUX, is_conditional=True)
 def guest_get_cpustats(agent: Agent) -> list[CpuStats]:
     """Tell what each online processor has done, from /proc/stat."""
-    # /proc/stat counts in ticks of 10 ms.
-    idle = agent.guest.clock.uptime() // 10_000_000 * 10
     result: list[CpuStats] = []
     for cpu in sorted(agent.guest.vcpus, key=lambda cpu: cpu.id):
         if not cpu.online:
             continue
-        times = cpu.times
+        times = agent.guest.cpu_times(cpu)
         result.append(
             CpuStats(
                 type="linux",
@@ -312,7 +309,7 @@ def guest_get_cpustats(agent: Agent) -> list[CpuStats]:
                 user=times.user,
                 nice=times.nice,
                 system=times.system,
-                idle=times.idle + idle,
+                idle=times.idle,
                 iowait=times.iowait,
                 irq=times.irq,
                 softirq=times.softirq,

@@ -2,23 +2,26 @@
 
 import base64
 import errno
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from qgasim.errors import SettingsError
-from qgasim.guest.files.kernel_files import CREATE_ERRORS, escape_path, mount_kernel_files
+from qgasim.guest.files.files import Files
+from qgasim.guest.files.kernel_files import (
+    CREATE_ERRORS,
+    ProcessCounts,
+    escape_path,
+    mount_kernel_files,
+)
 from qgasim.guest.files.nodes import Regular, os_error
+from qgasim.guest.machine import Machine
+from qgasim.guest.processes.scripted import SCRIPTED
+from qgasim.guest.processes.userland import Userland, install, program_image
+from qgasim.guest.settings import FileSettings
 from qgasim.guest.system.accounts import make_entries
 from qgasim.guest.system.clock import find_zone
 from qgasim.guest.system.os_release import write_os_release
 from qgasim.guest.system.windows import inner_path
 from qgasim.guest.units import DAY
-from qgasim.userland.programs.catalogue import install
-from qgasim.userland.programs.images import SCRIPTED, builtin_image
-
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
-    from qgasim.guest.files.files import Files
-    from qgasim.guest.settings import FileSettings
 
 __all__ = ["furnish", "make_file"]
 
@@ -40,19 +43,19 @@ class _Part:
         self.path = ""
 
 
-def furnish(guest: "Guest") -> None:
-    """Mount the file systems and make all files of a new guest.
+def furnish(machine: Machine, userland: Userland, counts: ProcessCounts) -> None:
+    """Mount the file systems and make all files of a new machine.
 
     Raises:
         SettingsError: they cannot be made as the settings say.
     """
     part = _Part()
     try:
-        if guest.is_windows:
-            _furnish_windows(guest, part)
+        if machine.is_windows:
+            _furnish_windows(machine, part)
         else:
-            _furnish_posix(guest, part)
-        _make_files(guest, part)
+            _furnish_posix(machine, userland, counts, part)
+        _make_files(machine, part)
     except OSError as error:
         text = f"{error.strerror}: '{error.filename}'" if error.filename else str(error.strerror)
         raise SettingsError(part.path, text) from None
@@ -60,39 +63,41 @@ def furnish(guest: "Guest") -> None:
         raise SettingsError(part.path, str(error)) from None
 
 
-def _furnish_posix(guest: "Guest", part: _Part) -> None:
-    files = guest.files
+def _furnish_posix(
+    machine: Machine, userland: Userland, counts: ProcessCounts, part: _Part
+) -> None:
+    files = machine.files
     for path in _DIRECTORIES:
         files.makedirs(path)
     for path in ("/tmp", "/var/tmp"):
         files.chmod(path, 0o1777)
     for link in ("bin", "sbin", "lib"):
         files.symlink(f"usr/{link}", f"/{link}")
-    mount_kernel_files(guest)
-    for index, mount in enumerate(guest.mounts[1:], 1):
+    mount_kernel_files(machine, counts)
+    for index, mount in enumerate(machine.mounts[1:], 1):
         part.path = f"mounts[{index}]"
-        guest.mount(mount)
+        machine.mount(mount)
     part.path = "disks"
-    _make_devices(guest)
+    _make_devices(machine)
     part.path = "users"
-    _make_etc(guest)
+    _make_etc(machine)
     part.path = "os.userland"
-    install(guest)
-    files.write("/usr/sbin/qemu-ga", builtin_image("qemu-ga"), 0o755)
+    install(userland, files)
+    files.write("/usr/sbin/qemu-ga", program_image("qemu-ga"), 0o755)
 
 
-def _make_files(guest: "Guest", part: _Part) -> None:
+def _make_files(machine: Machine, part: _Part) -> None:
     """Make the files that the scenario names, and the programs whose results it gives."""
-    files = guest.files
-    for path, settings in guest.settings.files.items():
+    files = machine.files
+    for path, settings in machine.settings.files.items():
         part.path = f"files.{path}"
-        make_file(guest, path, settings)
-    for index, program in enumerate(guest.settings.programs):
+        make_file(machine, path, settings)
+    for index, program in enumerate(machine.settings.programs):
         part.path = f"programs[{index}].path"
-        path = guest.inner_path(program.path)
+        path = machine.inner_path(program.path)
         files.make_parents(path)
         files.remove_if_there(path)
-        files.write(path, builtin_image(SCRIPTED), 0o755)
+        files.write(path, program_image(SCRIPTED), 0o755)
     for mounted in files.mounts:
         mounted.volume.create_error = CREATE_ERRORS.get(mounted.volume.kind, 0)
 
@@ -104,21 +109,21 @@ _WINDOWS_DIRECTORIES: Final = (
 )  # fmt: skip
 
 
-def _furnish_windows(guest: "Guest", part: _Part) -> None:
-    """Mount the volumes of a Windows guest, and make its users' directories."""
-    files = guest.files
+def _furnish_windows(machine: Machine, part: _Part) -> None:
+    """Mount the volumes of a Windows machine, and make its users' directories."""
+    files = machine.files
     part.path = "mounts"
     for path in ("/dev", "/etc", "/volumes"):
         files.makedirs(path)
-    for mount in guest.mounts[1:]:
-        guest.mount(mount)
+    for mount in machine.mounts[1:]:
+        machine.mount(mount)
     files.add_device("/dev/null", 1, 3)
-    _make_zone(guest)
+    _make_zone(machine)
     for path in _WINDOWS_DIRECTORIES:
         files.makedirs(path)
     program = "/C:/Program Files/Qemu-ga/qemu-ga.exe"
-    files.write(program, builtin_image("qemu-ga"), 0o755)
-    for name, account in guest.settings.users.items():
+    files.write(program, program_image("qemu-ga"), 0o755)
+    for name, account in machine.settings.users.items():
         part.path = f"users.{name}"
         home = inner_path(account.home or f"C:\\Users\\{name}")
         if account.has_home:
@@ -131,13 +136,13 @@ def _furnish_windows(guest: "Guest", part: _Part) -> None:
             files.write(path, account.authorized_keys.encode())
 
 
-def make_file(guest: "Guest", path: str, settings: "str | FileSettings | None") -> None:
+def make_file(machine: Machine, path: str, settings: str | FileSettings | None) -> None:
     """Make what a scenario says of *path*, in place of what is there."""
-    _make_file(guest, guest.inner_path(path), settings)
+    _make_file(machine, machine.inner_path(path), settings)
 
 
-def _make_file(guest: "Guest", path: str, settings: "str | FileSettings | None") -> None:
-    files = guest.files
+def _make_file(machine: Machine, path: str, settings: str | FileSettings | None) -> None:
+    files = machine.files
     if settings is None:
         files.remove_if_there(path)
         return
@@ -149,7 +154,7 @@ def _make_file(guest: "Guest", path: str, settings: "str | FileSettings | None")
         if not files.is_dir(path):
             files.mkdir(path)
         for name, entry in (settings.entries or {}).items():
-            _make_file(guest, f"{path}/{name}", entry)
+            _make_file(machine, f"{path}/{name}", entry)
     else:
         files.remove_if_there(path)
         if settings.symlink is not None:
@@ -159,13 +164,13 @@ def _make_file(guest: "Guest", path: str, settings: "str | FileSettings | None")
     if settings.mode is not None:
         files.chmod(path, int(settings.mode, 8))
     if settings.owner is not None:
-        uid, gid = guest.parse_owner(settings.owner)
+        uid, gid = machine.parse_owner(settings.owner)
         files.chown(path, uid, gid)
     if settings.mtime is not None:
         files.utime(path, settings.mtime)
 
 
-def _make_contents(files: "Files", path: str, settings: "FileSettings") -> None:
+def _make_contents(files: Files, path: str, settings: FileSettings) -> None:
     if settings.kind == "fifo":
         files.mkfifo(path)
     elif settings.size is not None:
@@ -184,37 +189,37 @@ def _make_contents(files: "Files", path: str, settings: "FileSettings") -> None:
         files.write(path, (settings.text or "").encode("utf-8", "surrogateescape"))
 
 
-def _make_devices(guest: "Guest") -> None:
-    files = guest.files
+def _make_devices(machine: Machine) -> None:
+    files = machine.files
     for name, major, minor in _DEVICES:
         files.add_device(f"/dev/{name}", major, minor)
-    for disk in guest.settings.disks:
+    for disk in machine.settings.disks:
         files.add_device(f"/dev/{disk.name}", disk.major, disk.minor, disk.size)
         for number, part in enumerate(sorted(disk.partitions, key=lambda p: p.name), 1):
             files.add_device(f"/dev/{part.name}", disk.major, disk.minor + number, part.size)
 
 
-def _make_etc(guest: "Guest") -> None:
-    files, settings = guest.files, guest.settings
-    files.write("/etc/hostname", f"{guest.settings.hostname or 'localhost'}\n".encode())
+def _make_etc(machine: Machine) -> None:
+    files, settings = machine.files, machine.settings
+    files.write("/etc/hostname", f"{machine.settings.hostname or 'localhost'}\n".encode())
     if settings.os.release is not None:
         files.write("/etc/os-release", write_os_release(settings.os.release).encode())
-    _make_accounts(guest)
+    _make_accounts(machine)
     files.write(
         "/etc/fstab",
         "".join(
             f"{m.device} {escape_path(m.path)} {m.type} {m.options} 0 0\n" for m in settings.mounts
         ).encode(),
     )
-    _make_zone(guest)
+    _make_zone(machine)
     if settings.clock.zone is not None:
         files.write("/etc/timezone", f"{settings.clock.zone}\n".encode())
 
 
-def _make_zone(guest: "Guest") -> None:
+def _make_zone(machine: Machine) -> None:
     """Make /etc/localtime, by which the guest's time zone is known."""
-    files = guest.files
-    zone = guest.settings.clock.zone
+    files = machine.files
+    zone = machine.settings.clock.zone
     if zone is not None:
         path = f"/usr/share/zoneinfo/{zone}"
         data = find_zone(zone)
@@ -225,14 +230,14 @@ def _make_zone(guest: "Guest") -> None:
         files.symlink(path, "/etc/localtime")
 
 
-def _make_accounts(guest: "Guest") -> None:
-    files = guest.files
+def _make_accounts(machine: Machine) -> None:
+    files = machine.files
     passwd, shadow = "", ""
     groups = dict(_GROUPS)
-    day = guest.clock.now() // DAY
-    entries = make_entries(guest.settings.users)
+    day = machine.clock.now() // DAY
+    entries = make_entries(machine.settings.users)
     for entry in entries:
-        account = guest.settings.users[entry.name]
+        account = machine.settings.users[entry.name]
         passwd += (
             f"{entry.name}:x:{entry.uid}:{entry.gid}:{account.comment}:{entry.home}:{entry.shell}\n"
         )
@@ -243,7 +248,7 @@ def _make_accounts(guest: "Guest") -> None:
     files.write("/etc/shadow", shadow.encode(), 0o640)
     files.write("/etc/group", "".join(f"{g}:x:{n}:\n" for g, n in groups.items()).encode())
     for entry in entries:
-        account = guest.settings.users[entry.name]
+        account = machine.settings.users[entry.name]
         if not account.has_home:
             continue
         if not files.exists(entry.home):

@@ -25,11 +25,13 @@ from qgasim.scenario.conform import conform
 from qgasim.scenario.document import say
 from qgasim.scenario.fill import fill
 from qgasim.scenario.nemesis import Nemesis, describe_random_events, draw
+from qgasim.scenario.records import check_records
 from qgasim.scenario.shares import Share, open_shares
 from qgasim.scenario.sources import embed
 from qgasim.simulation.channel import ChannelKind
 from qgasim.simulation.simulation import Simulation
 from qgasim.simulation.timeline import AnyEvent, Timeline
+from qgasim.userland import USERLANDS
 
 __all__ = ["AgentSettings", "Blueprint", "Scenario", "remember_place", "remember_places"]
 
@@ -213,6 +215,7 @@ class Blueprint:
         try:
             guest = Guest(
                 scenario.guest,
+                USERLANDS[scenario.guest.os.userland],
                 seed=scenario.seed,
                 source=source,
                 has_late_files=self._is_proven and not shared,
@@ -223,6 +226,7 @@ class Blueprint:
             raise tell_wrong(self._original, [(f"guest.{error.path}", error.text)]) from None
         except OSError as error:
             raise ScenarioError(f"guest: {error.filename}: {error.strerror}") from None
+        guest.check_records = check_records
         self._is_proven = True
         simulation = Simulation(
             guest,

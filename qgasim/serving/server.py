@@ -36,6 +36,7 @@ class Server:
         address: Address | Endpoint | str,
         watcher: Watcher | None = None,
     ) -> None:
+        self.simulation = simulation
         self.channel = simulation.channel
         self.attention = Attention(simulation)
         self._endpoint = _endpoint_at(address)

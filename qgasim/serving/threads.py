@@ -98,7 +98,7 @@ class ServerThreadPool:
 
         def call_and_poke() -> T:
             try:
-                return function()
+                return server.simulation.guest.guarded(function)
             finally:
                 server.poke()
 

@@ -96,12 +96,11 @@ class _Snapshot:
 def keep_contents(guest: Guest, agent: Agent, *, for_look: bool = False) -> Memento:
     """Keep the contents of all that belongs to a guest and to its agent's process.
 
-    The clock goes back in its own way; what is planned from outside belongs to the host, settings do not
-    change, the agent saves itself what is not in its process, and readers are replaced as a whole. What
-    the hypervisor and the test have noted is undone only *for_look*.
+    The agent saves itself what is not in its process, and readers are replaced as a whole. What the
+    hypervisor and the test have noted is undone only *for_look*.
     """
     notes = [guest.power.events, agent.helpers]
-    outside = [guest.clock, guest.settings, guest.planned_outside, agent, agent.state.reader]
+    outside = [*guest.outside(), agent, agent.state.reader]
     roots = [guest, agent.state]
     return Memento(
         roots + notes if for_look else roots, without=outside if for_look else outside + notes

@@ -6,6 +6,7 @@ from typing import Any, Final, get_type_hints
 import msgspec
 from msgspec import Struct
 
+from qgasim.guest.clone import NamedList
 from qgasim.scenario.checks import check_struct
 from qgasim.suggestions import did_you_mean
 
@@ -34,6 +35,10 @@ def assign(target: object, name: str, value: Any) -> None:
         if value is not None and not isinstance(value, expected):
             was, found = type(before).__name__, type(value).__name__
             raise TypeError(f"{kind}.{name}: expected {was}, found {found}: {value!r}")
+        # By a plain list, names would be lost: `nics["eth0"]`.
+        if isinstance(before, NamedList) and type(value) is list:
+            make: Any = NamedList
+            value = make(value)
         setattr(target, name, value)
         return
     try:

@@ -131,7 +131,9 @@ class LiveGuest(Events):
         """
         __tracebackhide__ = True
         try:
-            return cast("T", self._call(function, patience))
+            # What the guest cannot have does not stay in it, however it got there.
+            guarded = self.simulation.guest.guarded
+            return cast("T", self._call(lambda: guarded(function), patience))
         except (VerificationError, ScenarioError, ServerError) as error:
             # They say all themselves; where in qgasim they were raised tells a test nothing.
             found = error.with_traceback(None)

@@ -36,7 +36,18 @@ def _wrap(value: Any, call: Call, assign: Assign) -> Any:
 
 
 def _unwrap(value: Any) -> Any:
-    return object.__getattribute__(value, "_target") if type(value) is _Proxy else value
+    """Return what a stand-in stands for, also those in a list or a dict of the test."""
+    kind: object = cast("object", type(value))
+    if kind is _Proxy:
+        return object.__getattribute__(value, "_target")
+    if kind is list:
+        items = cast("list[object]", value)
+        return [*map(_unwrap, items)] if _Proxy in map(type, items) else items
+    if kind is dict:
+        entries = cast("dict[object, object]", value)
+        if _Proxy in map(type, entries.values()):
+            return {key: _unwrap(item) for key, item in entries.items()}
+    return value
 
 
 class _Proxy:
@@ -75,6 +86,18 @@ class _Proxy:
 
     def __delitem__(self, key: Any) -> None:
         _do(self, lambda target: target.__delitem__(_unwrap(key)))
+
+    def __iadd__(self, items: Any) -> Any:
+        __tracebackhide__ = True
+        given = _unwrap(items)
+        _do(self, lambda target: target.__iadd__(given))
+        return self
+
+    def __ior__(self, items: Any) -> Any:
+        __tracebackhide__ = True
+        given = _unwrap(items)
+        _do(self, lambda target: target.__ior__(given))
+        return self
 
     def __iter__(self) -> Iterator[Any]:
         return iter(_do(self, tuple))

@@ -1,3 +1,5 @@
 """What can run in a guest: programs and a shell. A guest gets them as a mapping."""
 
-__all__: list[str] = []
+from qgasim.userland.catalogue import USERLANDS
+
+__all__ = ["USERLANDS"]

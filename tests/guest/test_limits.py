@@ -9,7 +9,8 @@ import pytest
 from qgasim import loads
 from qgasim.guest import Guest
 from qgasim.guest.processes.process import MEMORY_LIMIT, Exit, Process, Steps
-from qgasim.guest.processes.table import PID_MAX, STEP_BUDGET
+from qgasim.guest.processes.scheduler import STEP_BUDGET
+from qgasim.guest.processes.table import PID_MAX
 from qgasim.simulation.channel import Channel
 from qgasim.simulation.simulation import Simulation
 from qgasim.userland.programs.posix_regex import Regex

@@ -51,7 +51,7 @@ class Files(Tree):
     # -- whole files -----------------------------------------------------------------------
 
     def read(self, path: str, cwd: str = "/") -> bytes:
-        """Give all that *path* holds."""
+        """Return all that *path* holds."""
         file = self.open(path, os.O_RDONLY, cwd=cwd)
         try:
             parts: list[bytes] = []
@@ -219,7 +219,7 @@ class Files(Tree):
         self.mknod(path, lambda name, volume: Fifo(name, mode, volume), cwd)
 
     def link(self, source: str, path: str, cwd: str = "/") -> None:
-        """Give the file *source* one more name."""
+        """Return the file *source* one more name."""
         old = self.locate(source, cwd, follow=False)
         if old.node is None:
             raise os_error(errno.ENOENT, source)
@@ -288,14 +288,14 @@ class Files(Tree):
         self._link(new.directory, new.name, node)
 
     def readlink(self, path: str, cwd: str = "/") -> str:
-        """Give the target of the symbolic link *path*."""
+        """Return the target of the symbolic link *path*."""
         node = self.get(path, cwd, follow=False)
         if not isinstance(node, Link):
             raise os_error(errno.EINVAL, path)
         return node.target
 
     def listdir(self, path: str, cwd: str = "/") -> list[str]:
-        """Give the names in a directory, in the order of their making."""
+        """Return the names in a directory, in the order of their making."""
         node = self.get(path, cwd)
         if not isinstance(node, FakeDirectory):
             raise os_error(errno.ENOTDIR, path)

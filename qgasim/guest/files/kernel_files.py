@@ -1,19 +1,20 @@
 """The files of /proc and /sys: reading them shows the guest's state, writing some of them changes it."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
+
+from msgspec import structs
 
 from qgasim.guest.files.nodes import Generated, Volume, os_error
 from qgasim.guest.hardware.devices import MemoryBlock, Vcpu
 from qgasim.guest.hardware.network import Nic
+from qgasim.guest.machine import Machine
+from qgasim.guest.system.load import show_load
 from qgasim.guest.units import SECOND
 
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
-
-__all__ = ["CREATE_ERRORS", "KERNEL_FILES", "escape_path", "mount_kernel_files"]
+__all__ = ["CREATE_ERRORS", "KERNEL_FILES", "ProcessCounts", "escape_path", "mount_kernel_files"]
 
 #: File systems that the kernel makes: they are there after every boot.
 KERNEL_FILES: Final = {"proc": "/proc", "sysfs": "/sys"}
@@ -26,63 +27,79 @@ def escape_path(path: str) -> str:
     return "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in path)
 
 
-def mount_kernel_files(guest: "Guest") -> None:
+class ProcessCounts(Protocol):
+    """What the kernel counts of processes."""
+
+    last_pid: int
+    forks: int
+    switches: int
+
+    def live(self) -> Sequence[object]:
+        """Return the processes that have not ended."""
+        ...
+
+
+def mount_kernel_files(machine: Machine, counts: ProcessCounts) -> None:
     """Mount /proc and /sys; their files are made when somebody first looks."""
-    makers = {"proc": _make_proc, "sysfs": _make_sys}
+    makers = {"proc": partial(_make_proc, machine, counts), "sysfs": partial(_make_sys, machine)}
     for kind, path in KERNEL_FILES.items():
         volume = Volume(kind, kind, 1 << 20)
-        volume.populate = partial(makers[kind], guest)
-        guest.files.mount(volume, path, "rw,nosuid,nodev,noexec,relatime")
+        volume.populate = makers[kind]
+        machine.files.mount(volume, path, "rw,nosuid,nodev,noexec,relatime")
 
 
-def _make_proc(guest: "Guest") -> None:
+def _make_proc(machine: Machine, counts: ProcessCounts) -> None:
     """Make a few files of /proc, that show the guest's state when read."""
     shown: dict[str, Callable[[], bytes]] = {
-        "/proc/mounts": partial(_show_mounts, guest),
-        "/proc/uptime": partial(_show_uptime, guest),
-        "/proc/version": partial(_show_version, guest),
-        "/proc/loadavg": lambda: b"0.00 0.00 0.00 1/50 1\n",
+        "/proc/mounts": partial(_show_mounts, machine),
+        "/proc/uptime": partial(_show_uptime, machine),
+        "/proc/version": partial(_show_version, machine),
+        "/proc/loadavg": partial(_show_loadavg, machine, counts),
+        "/proc/stat": partial(_show_stat, machine, counts),
         "/proc/cmdline": lambda: b"root=/dev/vda1 ro quiet\n",
-        "/proc/meminfo": partial(_show_meminfo, guest),
-        "/proc/cpuinfo": partial(_show_cpuinfo, guest),
+        "/proc/meminfo": partial(_show_meminfo, machine),
+        "/proc/cpuinfo": partial(_show_cpuinfo, machine),
         "/proc/sys/kernel/ostype": lambda: b"Linux\n",
-        "/proc/sys/kernel/hostname": partial(_show_text, guest, "hostname"),
-        "/proc/sys/kernel/osrelease": partial(_show_text, guest.settings.os, "kernel_release"),
+        "/proc/sys/kernel/hostname": partial(_show_text, machine, "hostname"),
+        "/proc/sys/kernel/random/boot_id": partial(_show_text, machine, "boot_id"),
+        "/proc/sys/kernel/osrelease": partial(_show_text, machine.settings.os, "kernel_release"),
     }
     for path, show in shown.items():
-        _add(guest, path, show)
+        _add(machine, path, show)
 
 
-def _make_sys(guest: "Guest") -> None:
+def _make_sys(machine: Machine) -> None:
     """Make a few files of /sys, that show the guest's state when read."""
-    _add(guest, "/sys/power/wakeup_count", lambda: b"0\n", _store_wakeup_count)
-    _add(guest, "/sys/power/state", partial(_show_states, guest), partial(_store_state, guest))
-    for cpu in guest.vcpus:
+    _add(machine, "/sys/power/wakeup_count", lambda: b"0\n", _store_wakeup_count)
+    _add(
+        machine, "/sys/power/state", partial(_show_states, machine), partial(_store_state, machine)
+    )
+    for cpu in machine.vcpus:
         directory = f"/sys/devices/system/cpu/cpu{cpu.id}"
-        guest.files.makedirs(directory)
+        machine.files.makedirs(directory)
         if cpu.can_offline:
             _add(
-                guest,
+                machine,
                 f"{directory}/online",
                 partial(_show_flag, cpu, "online"),
                 partial(_store_cpu, cpu),
             )
-    for block in guest.memory.blocks:
+    for block in machine.memory.blocks:
         directory = f"/sys/devices/system/memory/memory{block.index}"
         _add(
-            guest,
+            machine,
             f"{directory}/state",
             partial(_show_state, block),
-            partial(_store_block, guest, block),
+            partial(_store_block, machine, block),
         )
-        _add(guest, f"{directory}/removable", partial(_show_flag, block, "can_offline"))
-    for nic in guest.nics:
+        _add(machine, f"{directory}/removable", partial(_show_flag, block, "can_offline"))
+    for nic in machine.nics:
         directory = f"/sys/class/net/{nic.name}"
-        _add(guest, f"{directory}/address", partial(_show_text, nic, "mac"))
-        _add(guest, f"{directory}/operstate", partial(_show_operstate, nic))
-        _add(guest, f"{directory}/mtu", partial(_show_text, nic, "mtu"))
-    size = f"{guest.memory.block_size:x}\n".encode()
-    _add(guest, "/sys/devices/system/memory/block_size_bytes", lambda: size)
+        _add(machine, f"{directory}/address", partial(_show_text, nic, "mac"))
+        _add(machine, f"{directory}/operstate", partial(_show_operstate, nic))
+        _add(machine, f"{directory}/mtu", partial(_show_text, nic, "mtu"))
+    size = f"{machine.memory.block_size:x}\n".encode()
+    _add(machine, "/sys/devices/system/memory/block_size_bytes", lambda: size)
 
 
 def _show_flag(thing: object, name: str) -> bytes:
@@ -105,7 +122,7 @@ def _store_cpu(cpu: Vcpu, data: bytes) -> None:
     cpu.online = word == b"1"
 
 
-def _store_block(guest: "Guest", block: MemoryBlock, data: bytes) -> None:
+def _store_block(machine: Machine, block: MemoryBlock, data: bytes) -> None:
     """Do what a write to a memory block's ``state`` does."""
     states = {b"offline": False} | dict.fromkeys(
         (b"online", b"online_kernel", b"online_movable"), True
@@ -113,7 +130,7 @@ def _store_block(guest: "Guest", block: MemoryBlock, data: bytes) -> None:
     wanted = states.get(data.removesuffix(b"\n"))
     if wanted is None:
         raise os_error(errno.EINVAL)
-    guest.memory.set_online(block.index, wanted)
+    machine.memory.set_online(block.index, wanted)
 
 
 def _store_wakeup_count(data: bytes) -> None:
@@ -127,56 +144,87 @@ def _show_operstate(nic: Nic) -> bytes:
 
 
 def _add(
-    guest: "Guest",
+    machine: Machine,
     path: str,
     show: Callable[[], bytes],
     store: Callable[[bytes], None] | None = None,
 ) -> None:
-    guest.files.make_parents(path)
+    machine.files.make_parents(path)
     mode = 0o644 if store else 0o444
-    guest.files.mknod(path, lambda name, volume: Generated(name, mode, volume, show, store))
+    machine.files.mknod(path, lambda name, volume: Generated(name, mode, volume, show, store))
 
 
-def _show_mounts(guest: "Guest") -> bytes:
+def _show_mounts(machine: Machine) -> bytes:
     return "".join(
         f"{m.volume.device} {escape_path(m.path)} {m.volume.kind} {m.options} 0 0\n"
-        for m in guest.files.mounts
+        for m in machine.files.mounts
     ).encode()
 
 
-def _show_uptime(guest: "Guest") -> bytes:
-    return f"{guest.clock.uptime() / SECOND:.2f} 0.00\n".encode()
+def _show_uptime(machine: Machine) -> bytes:
+    """Show what fs/proc/uptime.c shows: the second figure is the idle time of all processors."""
+    idle = sum(machine.cpu_times(cpu).idle for cpu in machine.vcpus)
+    return f"{machine.boot_uptime() / SECOND:.2f} {idle / 1000:.2f}\n".encode()
 
 
-def _show_version(guest: "Guest") -> bytes:
-    system = guest.settings.os
+def _show_loadavg(machine: Machine, counts: ProcessCounts) -> bytes:
+    """Show what fs/proc/loadavg.c shows. The one process that runs is the one that reads."""
+    averages = " ".join(show_load(machine.load()))
+    return f"{averages} 1/{len(counts.live())} {counts.last_pid}\n".encode()
+
+
+def _show_stat(machine: Machine, counts: ProcessCounts) -> bytes:
+    """Show what fs/proc/stat.c, show_stat() shows; a processor's times in ticks of 10 ms."""
+    ticks = {
+        cpu.id: [ms // 10 for ms in structs.astuple(machine.cpu_times(cpu))]
+        for cpu in sorted(machine.vcpus, key=lambda cpu: cpu.id)
+    }
+    online = {cpu.id for cpu in machine.vcpus if cpu.online}
+    totals = map(sum, zip(*ticks.values(), strict=True))
+    booted = (machine.clock.now() - machine.boot_uptime()) // SECOND
+    lines = [
+        f"cpu  {' '.join(map(str, totals))}",
+        *(f"cpu{id} {' '.join(map(str, row))}" for id, row in ticks.items() if id in online),
+        "intr 0",
+        f"ctxt {counts.switches}",
+        f"btime {booted}",
+        f"processes {counts.forks}",
+        "procs_running 1",
+        "procs_blocked 0",
+        f"softirq{' 0' * 11}",
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _show_version(machine: Machine) -> bytes:
+    system = machine.settings.os
     return f"Linux version {system.kernel_release} {system.kernel_version}\n".encode()
 
 
-def _show_meminfo(guest: "Guest") -> bytes:
-    memory = guest.memory
+def _show_meminfo(machine: Machine) -> bytes:
+    memory = machine.memory
     online = sum(block.online for block in memory.blocks) * memory.block_size // 1024
     return f"MemTotal:       {online:8d} kB\nMemFree:        {online // 2:8d} kB\n".encode()
 
 
-def _show_cpuinfo(guest: "Guest") -> bytes:
-    return "".join(f"processor\t: {cpu.id}\n\n" for cpu in guest.vcpus if cpu.online).encode()
+def _show_cpuinfo(machine: Machine) -> bytes:
+    return "".join(f"processor\t: {cpu.id}\n\n" for cpu in machine.vcpus if cpu.online).encode()
 
 
-def _show_states(guest: "Guest") -> bytes:
-    modes = guest.settings.power.suspend
+def _show_states(machine: Machine) -> bytes:
+    modes = machine.settings.power.suspend
     states = ["freeze", *(["mem"] * ("ram" in modes)), *(["disk"] * ("disk" in modes))]
     return f"{' '.join(states)}\n".encode()
 
 
-def _store_state(guest: "Guest", data: bytes) -> None:
+def _store_state(machine: Machine, data: bytes) -> None:
     """Do what a write to /sys/power/state does."""
     state = data.strip()
-    if state not in _show_states(guest).split():
+    if state not in _show_states(machine).split():
         raise os_error(errno.EINVAL)
     if state == b"disk":
-        if not guest.has_swap:
+        if not machine.has_swap:
             raise os_error(errno.ENOMEM)
-        guest.power.sleep("disk")
+        machine.power.sleep("disk")
     else:
-        guest.power.sleep("ram")
+        machine.power.sleep("ram")

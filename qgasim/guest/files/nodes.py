@@ -46,7 +46,7 @@ def os_error(number: int, path: str | None = None) -> OSError:
 
 
 def encode_name(name: str) -> bytes:
-    """Give the bytes of a file name or argument."""
+    """Return the bytes of a file name or argument."""
     return name.encode("utf-8", "surrogateescape")
 
 
@@ -155,7 +155,7 @@ class Volume:
             self.untrimmed -= size
 
     def blocks(self, length: int) -> int:
-        """Give the bytes in whole blocks that *length* bytes take."""
+        """Return the bytes in whole blocks that *length* bytes take."""
         return -(-length // self.block_size) * self.block_size
 
     def trim(self) -> int:
@@ -165,7 +165,7 @@ class Volume:
         return trimmed
 
     def adopt(self, node: FakeFile, now: int, number: int | None = None) -> None:
-        """Give a new inode its number (the next one if none is said), owner and times (*now*: ns)."""
+        """Return a new inode its number (the next one if none is said), owner and times (*now*: ns)."""
         if number is None:
             self.fakefs.last_ino += 1
         # Not through the inode itself, which looks at each attribute's name first.
@@ -260,7 +260,7 @@ class Regular(FakeFile):
         self.allocated = self.volume.blocks(len(data))
 
     def hole_at(self, position: int) -> int:
-        """Give how many bytes from *position* on are in pages to which nothing was written."""
+        """Return how many bytes from *position* on are in pages to which nothing was written."""
         index = position // PAGE_SIZE
         if self.fill != b"\0" or index in self.pages or position >= self._length:
             return 0
@@ -315,7 +315,7 @@ class Regular(FakeFile):
         return done
 
     def _room(self, index: int) -> int:
-        """Give how long a page can become with the blocks that are left."""
+        """Return how long a page can become with the blocks that are left."""
         block = self.volume.block_size
         have = len(self.pages.get(index, b""))
         room = -(-have // block) * block + self.volume.free // block * block
@@ -359,7 +359,7 @@ class Regular(FakeFile):
         self._length = length
 
     def forget(self) -> None:
-        """Give the space back: the last name and the last open file are gone."""
+        """Return the space back: the last name and the last open file are gone."""
         self.volume.take(-self.allocated)
         self.volume.budget.take(-sum(map(len, self.pages.values())))
         self.allocated = 0

@@ -58,12 +58,12 @@ class OpenFile:
 
     @property
     def is_device(self) -> bool:
-        """Whether ``S_ISCHR`` or ``S_ISBLK`` holds."""
+        """Return whether ``S_ISCHR`` or ``S_ISBLK`` holds."""
         return isinstance(self.node, Device)
 
     @property
     def is_regular(self) -> bool:
-        """Whether ``S_ISREG`` holds."""
+        """Return whether ``S_ISREG`` holds."""
         return self.node is not None and stat.S_ISREG(self.node.st_mode)
 
     @property
@@ -259,7 +259,7 @@ class Sink(OpenFile):
         return len(data)
 
     def forget(self) -> None:
-        """Give the memory back: what was kept is not asked for any more."""
+        """Return the memory back: what was kept is not asked for any more."""
         if self._budget is not None:
             self._budget.take(-len(self.data))
             self._budget = None

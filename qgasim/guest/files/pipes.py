@@ -20,7 +20,7 @@ class Pipe:
         self._met_reader = self._met_writer = False
 
     def meet_reader(self) -> bool:
-        """Whether the side to write to can be opened; if not, its opener waits."""
+        """Return whether the side to write to can be opened; if not, its opener waits."""
         if self._met_reader:
             self._met_reader = False
             self.writers -= 1
@@ -33,7 +33,7 @@ class Pipe:
         return True
 
     def meet_writer(self) -> bool:
-        """Whether the side to read from can be opened; if not, its opener waits."""
+        """Return whether the side to read from can be opened; if not, its opener waits."""
         if self._met_writer:
             self._met_writer = False
             self.readers -= 1
@@ -46,17 +46,17 @@ class Pipe:
         return True
 
     def has_met_reader(self) -> bool:
-        """Whether an opener that waits for a reader can go on."""
+        """Return whether an opener that waits for a reader can go on."""
         return self._met_reader or self.readers > 0
 
     def has_met_writer(self) -> bool:
-        """Whether an opener that waits for a writer can go on."""
+        """Return whether an opener that waits for a writer can go on."""
         return self._met_writer or self.writers > 0
 
     def can_read(self) -> bool:
-        """Whether a read would not wait."""
+        """Return whether a read would not wait."""
         return bool(self.data) or not self.writers
 
     def can_write(self) -> bool:
-        """Whether a write would not wait."""
+        """Return whether a write would not wait."""
         return len(self.data) < PIPE_SIZE or not self.readers

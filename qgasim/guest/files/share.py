@@ -227,7 +227,7 @@ class SharedFile(Regular):
         self.entry = name
 
     def host_file(self, *, writes: bool) -> _Descriptor:
-        """Give the host's open file; it is kept while the file is open in the guest."""
+        """Return the host's open file; it is kept while the file is open in the guest."""
         found = self._writing if writes else self._reading or self._writing
         if found is None:
             flags = (os.O_RDWR if writes else os.O_RDONLY) | _FILE
@@ -269,7 +269,7 @@ class SharedFile(Regular):
             self._reading = self._writing = None
 
     def hole_at(self, position: int) -> int:  # noqa: ARG002
-        """Give 0: what the host has as a hole is read."""
+        """Return 0: what the host has as a hole is read."""
         return 0
 
     def read(self, position: int, count: int) -> bytes:
@@ -300,7 +300,7 @@ def _owner(node: FakeFile) -> tuple[int, int]:
 
 
 def copy_status(node: FakeFile, status: os.stat_result) -> None:
-    """Let *node* be as the host says; whoever shares the folder is the guest's root."""
+    """Bring *node* up to date with the host; the user who shares the folder is the guest's root."""
     result = node.stat_result
     result.st_mode = stat.S_IFMT(status.st_mode) | status.st_mode & _PERMISSIONS
     result.st_ino, result.st_nlink = status.st_ino, status.st_nlink

@@ -34,7 +34,7 @@ class Mount(Struct, eq=False):
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the kernel refuses writes here with EROFS."""
+        """Return whether the kernel refuses writes here with EROFS."""
         return "ro" in self.options.split(",")
 
 
@@ -136,7 +136,7 @@ class Tree:
 
     @staticmethod
     def _components(path: str) -> list[str]:
-        """Give the names in *path*; ``.`` is one of them, for before it there must be a directory."""
+        """Return the names in *path*; ``.`` is one of them, for before it there must be a directory."""
         return [name for name in path.split("/") if name]
 
     @staticmethod
@@ -144,29 +144,29 @@ class Tree:
         return "/".join([part for part, _, _ in trail] + [name]) or "/"
 
     def get(self, path: str, cwd: str = "/", *, follow: bool = True) -> FakeFile:
-        """Give what is at *path*; ENOENT if nothing is."""
+        """Return what is at *path*; ENOENT if nothing is."""
         node = self.locate(path, cwd, follow=follow).node
         if node is None:
             raise os_error(errno.ENOENT, path)
         return node
 
     def find(self, path: str, cwd: str = "/", *, follow: bool = True) -> FakeFile | None:
-        """Give what is at *path*, None if that is nothing for whatever reason."""
+        """Return what is at *path*, None if that is nothing for whatever reason."""
         try:
             return self.locate(path, cwd, follow=follow).node
         except OSError:
             return None
 
     def exists(self, path: str, cwd: str = "/") -> bool:
-        """Whether *path* leads to anything."""
+        """Return whether *path* leads to anything."""
         return self.find(path, cwd) is not None
 
     def is_dir(self, path: str, cwd: str = "/") -> bool:
-        """Whether *path* leads to a directory."""
+        """Return whether *path* leads to a directory."""
         return isinstance(self.find(path, cwd), FakeDirectory)
 
     def can_execute(self, path: str, cwd: str = "/") -> bool:
-        """Whether root may execute *path*: a regular file with an x bit."""
+        """Return whether root may execute *path*: a regular file with an x bit."""
         node = self.find(path, cwd)
         return node is not None and stat.S_ISREG(node.st_mode) and bool(node.st_mode & 0o111)
 
@@ -194,7 +194,7 @@ class Tree:
         return mount
 
     def find_mount(self, path: str) -> Mount | None:
-        """Give the topmost mount at exactly *path*."""
+        """Return the topmost mount at exactly *path*."""
         for mount in reversed(self.mounts):
             if mount.path == path:
                 return mount

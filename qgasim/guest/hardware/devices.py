@@ -96,7 +96,7 @@ class Memory(Struct, kw_only=True):
     blocks: list[MemoryBlock] = field(default_factory=list[MemoryBlock])
 
     def with_blocks(self) -> "Memory":
-        """Give a copy in which all blocks are listed."""
+        """Return a copy in which all blocks are listed."""
         blocks = clone(self.blocks) or [
             MemoryBlock(index=i, offline_error=0 if i else errno.EINVAL)
             for i in range(self.size // self.block_size)

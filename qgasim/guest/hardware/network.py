@@ -14,7 +14,7 @@ __all__ = ["Counters", "Nic", "parse_address"]
 
 @lru_cache(maxsize=4096)
 def parse_address(address: str) -> tuple[int, str, int]:
-    """Give the IP version, the address and the prefix length."""
+    """Return the IP version, the address and the prefix length."""
     interface = ip_interface(address)
     return interface.version, str(interface.ip), interface.network.prefixlen
 
@@ -67,11 +67,11 @@ class Nic(Struct, kw_only=True):
     count: int = 1
 
     def ipv4(self) -> list[tuple[str, int]]:
-        """Give the IPv4 addresses with their prefix lengths."""
+        """Return the IPv4 addresses with their prefix lengths."""
         return self._addresses(4)
 
     def ipv6(self) -> list[tuple[str, int]]:
-        """Give the IPv6 addresses with their prefix lengths."""
+        """Return the IPv6 addresses with their prefix lengths."""
         return self._addresses(6)
 
     def _addresses(self, version: int) -> list[tuple[str, int]]:
@@ -79,7 +79,7 @@ class Nic(Struct, kw_only=True):
         return [(ip, prefix) for family, ip, prefix in parsed if family == version]
 
     def counters_at(self, uptime: int) -> Counters:
-        """Give the counters after *uptime* ns."""
+        """Return the counters after *uptime* ns."""
         if self.growth == _NO_GROWTH:
             return self.counters
         seconds = uptime / SECOND

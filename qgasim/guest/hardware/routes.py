@@ -33,7 +33,7 @@ def _interfaces(nic: Nic) -> list[IPv4Interface | IPv6Interface]:
 
 
 def list_routes4(nics: list[Nic]) -> list[Route]:
-    """Give the routes of /proc/net/route: by destination, the narrower network first."""
+    """Return the routes of /proc/net/route: by destination, the narrower network first."""
     routes: list[Route] = []
     for nic in nics:
         if nic.name == "lo" or not nic.up:
@@ -52,7 +52,7 @@ def list_routes4(nics: list[Nic]) -> list[Route]:
 
 
 def list_routes6(nics: list[Nic]) -> list[Route]:
-    """Give the routes of /proc/net/ipv6_route: the main table, then the local one.
+    """Return the routes of /proc/net/ipv6_route: the main table, then the local one.
 
     Each is walked from the leaves to the root, which holds the route to nowhere.
     """

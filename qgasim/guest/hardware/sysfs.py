@@ -26,5 +26,5 @@ def _name_hash(name: str) -> int:
 
 
 def directory_order(items: Iterable[T], name: Callable[[T], str]) -> list[T]:
-    """Give *items* in the order in which ``readdir`` lists their *name*."""
+    """Return *items* in the order in which ``readdir`` lists their *name*."""
     return sorted(items, key=lambda item: _name_hash(name(item)))

@@ -33,12 +33,12 @@ class WindowsRoute(Struct, frozen=True, kw_only=True):
 
 
 def is_loopback(nic: Nic) -> bool:
-    """Whether an interface is the loopback."""
+    """Return whether an interface is the loopback."""
     return any(address.startswith(("127.", "::1/")) for address in nic.addresses)
 
 
 def list_windows_routes(nics: list[Nic]) -> list[WindowsRoute]:
-    """Give the routes, IPv4 first, and of those the ones through gateways."""
+    """Return the routes, IPv4 first, and of those the ones through gateways."""
     routes = [route for nic in nics if nic.up for route in _routes_of(nic)]
     return sorted(
         routes,

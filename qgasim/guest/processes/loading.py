@@ -2,19 +2,18 @@
 
 import errno
 import stat
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
 
 from qgasim.guest.files.nodes import encode_name, os_error
+from qgasim.guest.machine import Machine
+from qgasim.guest.processes.process import Program
+from qgasim.guest.processes.userland import find_program
 
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
-    from qgasim.guest.processes.process import Program
-
-__all__ = ["Image", "find_image"]
+__all__ = ["Image", "Loader"]
 
 #: The file that runs, the program in it, the arguments that it gets.
-Image: TypeAlias = "tuple[str, Program, list[str]]"
+Image: TypeAlias = tuple[str, Program, list[str]]
 SHELL: Final = "/bin/sh"
 #: Scripts that are each other's interpreters (fs/exec.c, exec_binprm()).
 MAX_DEPTH: Final = 5
@@ -29,76 +28,80 @@ _POINTER: Final = 8
 _ABSENT: Final = frozenset({errno.EACCES, errno.ENOENT, errno.ENOTDIR})
 
 
-def find_image(
-    guest: "Guest", argv: list[str], env: Sequence[str], name: str, search: str | None, cwd: str
-) -> Image:
-    """Find what runs when *name* is executed with *argv*, as execvp(3) and glib's gspawn.c do.
+class Loader:
+    """execve(2) and execvp(3) of a machine that has certain programs."""
 
-    A name without a slash is tried in each directory of *search*; None: in *cwd*. The error is the
-    last one, or EACCES if there was any.
-    """
-    if not name:
-        raise os_error(errno.ENOENT, name)
-    if "/" in name or search is None:
-        return _execute(guest, name, argv, env, cwd)
-    denied, number = False, errno.ENOENT
-    for directory in search.split(":"):
+    def __init__(self, machine: Machine, programs: Mapping[str, Program]) -> None:
+        self._machine = machine
+        self._programs = programs
+
+    def find(
+        self, argv: list[str], env: Sequence[str], name: str, search: str | None, cwd: str
+    ) -> Image:
+        """Find what runs when *name* is executed with *argv*, as execvp(3) and glib's gspawn.c do.
+
+        A name without a slash is tried in each directory of *search*; None: in *cwd*. The error is
+        the last one, or EACCES if there was any.
+        """
+        if not name:
+            raise os_error(errno.ENOENT, name)
+        if "/" in name or search is None:
+            return self._execute(name, argv, env, cwd)
+        denied, number = False, errno.ENOENT
+        for directory in search.split(":"):
+            try:
+                path = f"{directory}/{name}" if directory else name
+                return self._execute(path, argv, env, cwd)
+            except OSError as error:
+                number = error.errno or errno.ENOENT
+                if number not in _ABSENT:
+                    raise
+                denied = denied or number == errno.EACCES
+        raise os_error(errno.EACCES if denied else number, name)
+
+    def _execute(self, path: str, argv: list[str], env: Sequence[str], cwd: str) -> Image:
+        """Find what the file *path* runs; what the kernel does not know as a program is the shell's."""
         try:
-            path = f"{directory}/{name}" if directory else name
-            return _execute(guest, path, argv, env, cwd)
+            return self._load(path, argv, env, cwd)
         except OSError as error:
-            number = error.errno or errno.ENOENT
-            if number not in _ABSENT:
+            if error.errno != errno.ENOEXEC:
                 raise
-            denied = denied or number == errno.EACCES
-    raise os_error(errno.EACCES if denied else number, name)
+        return self._load(SHELL, [SHELL, path, *argv[1:]], env, cwd)
 
-
-def _execute(guest: "Guest", path: str, argv: list[str], env: Sequence[str], cwd: str) -> Image:
-    """Find what the file *path* runs; what the kernel does not know as a program is the shell's."""
-    try:
-        return _load(guest, path, argv, env, cwd)
-    except OSError as error:
-        if error.errno != errno.ENOEXEC:
-            raise
-    return _load(guest, SHELL, [SHELL, path, *argv[1:]], env, cwd)
-
-
-def _load(
-    guest: "Guest", path: str, argv: list[str], env: Sequence[str], cwd: str, depth: int = 0
-) -> Image:
-    """Find what execve(2) runs; OSError if it refuses."""
-    files = guest.files
-    place = files.locate(path, cwd)
-    if place.node is None:
-        raise os_error(errno.ENOENT, path)
-    if not stat.S_ISREG(place.node.st_mode) or not place.node.st_mode & 0o111:
-        raise os_error(errno.EACCES, path)
-    if "noexec" in place.mount.options.split(","):
-        raise os_error(errno.EACCES, path)
-    # As since Linux 6.8; before, what is too large was refused before the file was looked at.
-    _check_size(guest, path, argv, env)
-    head = files.read(place.path)[:4096]
-    if head.startswith(b"#!"):
-        if depth >= MAX_DEPTH:
-            raise os_error(errno.ELOOP, path)
-        words = _parse_interpreter(head[:_HEAD_SIZE])
-        if words is None:
-            raise os_error(errno.ENOEXEC, path)
-        if not words[0]:
-            # Without even a newline, the interpreter is "", which is the working directory.
+    def _load(
+        self, path: str, argv: list[str], env: Sequence[str], cwd: str, depth: int = 0
+    ) -> Image:
+        """Find what execve(2) runs; OSError if it refuses."""
+        files = self._machine.files
+        place = files.locate(path, cwd)
+        if place.node is None:
+            raise os_error(errno.ENOENT, path)
+        if not stat.S_ISREG(place.node.st_mode) or not place.node.st_mode & 0o111:
             raise os_error(errno.EACCES, path)
-        return _load(guest, words[0], [*words, path, *argv[1:]], env, cwd, depth + 1)
-    code = guest.find_program(head, argv)
-    if code is None:
-        raise os_error(errno.ENOEXEC, path)
-    return place.path, code, argv
+        if "noexec" in place.mount.options.split(","):
+            raise os_error(errno.EACCES, path)
+        if not self._machine.is_windows:
+            # As since Linux 6.8; before, what is too large was refused before the file was looked at.
+            _check_size(path, argv, env)
+        head = files.read(place.path)[:4096]
+        if head.startswith(b"#!"):
+            if depth >= MAX_DEPTH:
+                raise os_error(errno.ELOOP, path)
+            words = _parse_interpreter(head[:_HEAD_SIZE])
+            if words is None:
+                raise os_error(errno.ENOEXEC, path)
+            if not words[0]:
+                # Without even a newline, the interpreter is "", which is the working directory.
+                raise os_error(errno.EACCES, path)
+            return self._load(words[0], [*words, path, *argv[1:]], env, cwd, depth + 1)
+        code = find_program(self._programs, head)
+        if code is None:
+            raise os_error(errno.ENOEXEC, path)
+        return place.path, code, argv
 
 
-def _check_size(guest: "Guest", path: str, argv: Sequence[str], env: Sequence[str]) -> None:
+def _check_size(path: str, argv: Sequence[str], env: Sequence[str]) -> None:
     """Refuse what is too large (fs/exec.c, bprm_stack_limits() and copy_strings())."""
-    if guest.is_windows:
-        return
     sizes = [len(encode_name(text)) + 1 for text in (*argv, *env)]
     room = _ALL_LIMIT - _POINTER * len(sizes)
     if max(sizes, default=0) > _TEXT_LIMIT or sum(sizes) + len(encode_name(path)) + 1 > room:
@@ -128,5 +131,5 @@ def _parse_interpreter(head: bytes) -> list[str] | None:
 
 
 def _ends(text: bytes) -> bool:
-    """Whether the first word of *text* ends in it."""
+    """Return whether the first word of *text* ends in it."""
     return any(byte in b" \t\0" for byte in text)

@@ -6,17 +6,15 @@ A program is a generator that works on its `Process` and yields when it must wai
 import errno
 import os
 import signal
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from qgasim.guest.files.nodes import WouldBlock, encode_name, os_error
 from qgasim.guest.files.open_files import OpenFile, PipeEnd
 from qgasim.guest.files.pipes import Pipe
-
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
+from qgasim.guest.machine import Machine
 
 __all__ = [
     "LINE_SIZE",
@@ -26,6 +24,7 @@ __all__ = [
     "Exit",
     "Killed",
     "Process",
+    "ProcessTable",
     "Program",
     "ProgramExit",
     "Steps",
@@ -43,7 +42,7 @@ STEP_TIME: Final = 1_000
 STEP_DEBT: Final = 5_000
 #: So many bytes are read or written in a step.
 STEP_BYTES: Final = 1024
-#: What a process can have of the host's memory; the kernel kills who wants more.
+#: What a process can have of the host's memory; one that exceeds it is OOM-killed.
 MEMORY_LIMIT: Final = 64 << 20
 #: What a line in a list takes of it besides its bytes.
 LINE_SIZE: Final = 64
@@ -84,12 +83,70 @@ class Killed(Exception):
         self.number = number
 
 
+class ProcessTable(Protocol):
+    """What a process knows of the others (`qgasim.guest.processes.table`)."""
+
+    def find(
+        self, argv: list[str], *, env: Sequence[str], cwd: str, search: str | None
+    ) -> tuple[str, Program, list[str]]:
+        """Return the file that *argv* runs, the program in it, and the arguments that it gets."""
+        ...
+
+    def spawn(
+        self,
+        argv: list[str],
+        *,
+        env: list[str],
+        cwd: str = "/",
+        files: dict[int, OpenFile],
+        parent: int = 1,
+        search: str | None = None,
+    ) -> "Process":
+        """Start a program from its file."""
+        ...
+
+    def start(
+        self,
+        program: Program,
+        *,
+        argv: list[str],
+        env: list[str],
+        cwd: str,
+        files: dict[int, OpenFile],
+        parent: int,
+        path: str,
+    ) -> "Process":
+        """Start a process that runs *program*."""
+        ...
+
+    def has_room(self, limit: int) -> bool:
+        """Return whether one more can be started if there can be *limit*."""
+        ...
+
+    def kill(self, pid: int, number: int) -> None:
+        """Send a signal."""
+        ...
+
+    def reap(self, process: "Process") -> None:
+        """Forget an ended process."""
+        ...
+
+    def live(self) -> Iterable["Process"]:
+        """Return the processes that have not ended, by id."""
+        ...
+
+    def named(self, name: str) -> list["Process"]:
+        """Return the live processes called *name*, the latest first."""
+        ...
+
+
 class Process:
     """A running program. Methods that may wait are used with ``yield from``."""
 
     def __init__(
         self,
-        guest: "Guest",
+        guest: Machine,
+        processes: "ProcessTable",
         pid: int,
         parent: int,
         argv: list[str],
@@ -99,6 +156,7 @@ class Process:
         path: str,
     ) -> None:
         self.guest = guest
+        self.processes = processes
         self.pid = pid
         self.parent = parent
         self.argv = argv
@@ -133,7 +191,7 @@ class Process:
         return self.argv[0].rsplit("/", 1)[-1] if self.argv else ""
 
     def getenv(self, name: str) -> str | None:
-        """Give the value of an environment variable, None if it is not set."""
+        """Return the value of an environment variable, None if it is not set."""
         prefix = name + "="
         for item in self.env:
             if item.startswith(prefix):
@@ -143,7 +201,7 @@ class Process:
     # -- files -------------------------------------------------------------------------------
 
     def descriptor(self, number: int) -> OpenFile:
-        """Give an open file; EBADF if there is none."""
+        """Return an open file; EBADF if there is none."""
         try:
             return self.files[number]
         except KeyError:
@@ -157,7 +215,7 @@ class Process:
             except WouldBlock as block:
                 yield Blocked(is_ready=block.is_ready)
                 continue
-            yield from self.toil(
+            yield from self.charge_steps(
                 1 + (len(result) // STEP_BYTES if isinstance(result, bytes) else 0)
             )
             return result
@@ -190,7 +248,7 @@ class Process:
                     raise
                 raise Killed(signal.SIGPIPE) from None
             view = view[done:]
-            yield from self.toil(done // STEP_BYTES)
+            yield from self.charge_steps(done // STEP_BYTES)
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o644) -> Waiting[OpenFile]:
         """Open a file relative to the working directory; not yet a descriptor."""
@@ -208,19 +266,19 @@ class Process:
 
     # -- time, memory and other processes ----------------------------------------------------
 
-    def toil(self, steps: int) -> Waiting[None]:
+    def charge_steps(self, steps: int) -> Waiting[None]:
         """Work as much as *steps* steps; the guest's time passes, and others go on meanwhile."""
         self.count_work(steps)
         if self._debt >= STEP_DEBT:
             yield from self.sleep(self._debt * STEP_TIME)
 
     def count_work(self, steps: int) -> None:
-        """Note work of *steps* steps, whose time passes with the next `toil` or `sleep`."""
+        """Note work of *steps* steps, whose time passes with the next `charge_steps` or `sleep`."""
         self.work += steps
         self._debt += steps
 
     def take_memory(self, size: int) -> None:
-        """Have *size* bytes of memory more, or less; the kernel kills who has too much."""
+        """Take *size* bytes of memory, or give some back; a process with too much is OOM-killed."""
         self.memory += size
         try:
             self.guest.memory_budget.take(size)
@@ -240,7 +298,7 @@ class Process:
         if child.exit is None:
             yield Blocked(is_ready=lambda: child.exit is not None)
         assert child.exit is not None
-        self.guest.processes.reap(child)
+        self.processes.reap(child)
         return child.exit
 
     def spawn(
@@ -252,7 +310,7 @@ class Process:
     ) -> "Process":
         """Start a program, found by PATH if its name has no slash. OSError if it can't be."""
         env = self.env if env is None else env
-        return self.guest.processes.spawn(
+        return self.processes.spawn(
             argv,
             env=env,
             cwd=self.cwd,
@@ -273,16 +331,14 @@ class Process:
         """
         env = self.env if env is None else env
         search = self._search() if search is None else search
-        path, program, arguments = self.guest.processes.find(
-            argv, env=env, cwd=self.cwd, search=search
-        )
+        path, program, arguments = self.processes.find(argv, env=env, cwd=self.cwd, search=search)
         self.argv, self.env, self.path = arguments, env, path
         self.handlers = {number: None for number, call in self.handlers.items() if call is None}
         return program(self)
 
     def fork(self, program: Program, *, files: dict[int, OpenFile] | None = None) -> "Process":
         """Start a copy of this process that runs *program* (a subshell)."""
-        return self.guest.processes.start(
+        return self.processes.start(
             program,
             argv=list(self.argv),
             env=list(self.env),

@@ -47,7 +47,7 @@ _NUMBERS: Final = {name: number for number, name in SIGNALS.items()} | {"EXIT": 
 
 
 def find_signal(text: str) -> int | None:
-    """Give the number of a signal by its number or name; None if there is none."""
+    """Return the number of a signal by its number or name; None if there is none."""
     if text.isdecimal():
         return int(text) if len(text) < 4 and int(text) <= MAX_SIGNAL else None
     return _NUMBERS.get(text.upper().removeprefix("SIG"))

@@ -1,36 +1,26 @@
-"""The guest's process table, and its scheduler.
-
-Nothing runs by itself: `Processes.settle` runs what was due until a time, in the order of time, when
-somebody looks. So a process costs nothing while it sleeps, and the same scenario always gives the
-same course.
-"""
+"""The guest's process table: how processes start, get signals and end. `scheduler` runs them."""
 
 import errno
 import signal
-import warnings
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from qgasim.errors import GuestError
 from qgasim.guest.files.nodes import os_error
 from qgasim.guest.files.open_files import OpenFile
-from qgasim.guest.processes.loading import Image, find_image
-from qgasim.guest.processes.process import Blocked, Exit, Killed, Process, Program, ProgramExit
+from qgasim.guest.machine import Machine
+from qgasim.guest.processes.loading import Image, Loader
+from qgasim.guest.processes.process import Blocked, Exit, Process, Program
+from qgasim.guest.processes.scripted import SCRIPTED, run_scripted
 
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
-
-__all__ = ["NoSuchProcess", "Processes"]
+__all__ = ["NoSuchProcess", "Table"]
 
 #: What starting a program takes.
 EXEC_TIME: Final = 1_000_000
-#: How many steps of programs one look may cost; what is left runs late, as on a slow machine.
-STEP_BUDGET: Final = 10_000
 #: What a path costs, and starting a program, in steps.
 WALK_STEPS: Final = 16
 START_STEPS: Final = 50
-#: How many processes are looked at, whether they can go on, for the cost of a step.
-STEP_LOOKS: Final = 16
 #: The largest process id (Linux: /proc/sys/kernel/pid_max less one).
 PID_MAX: Final = 32767
 #: How many processes a service of systemd can have (DefaultTasksMax: 15 % of the largest id).
@@ -41,17 +31,19 @@ class NoSuchProcess(GuestError):
     """There is no process with this id."""
 
 
-class Processes:
-    """The process table and its scheduler."""
+class Table:
+    """The processes, by id."""
 
-    def __init__(self, guest: "Guest") -> None:
+    def __init__(self, guest: Machine, programs: Mapping[str, Program]) -> None:
         self.guest = guest
+        self._loader = Loader(guest, MappingProxyType({**programs, SCRIPTED: run_scripted}))
         self.table: dict[int, Process] = {}
         #: Those of them that have not ended.
         self._alive: dict[int, Process] = {}
-        #: The uptime at which a look left something to be done; None: it left nothing.
-        self._late: int | None = None
         self.last_pid = 0
+        #: How many were started since the latest boot, and how often one has gone on.
+        self.forks = 0
+        self.switches = 0
         #: Which bits of an exit code are kept.
         self.exit_mask = 0xFFFF_FFFF if guest.is_windows else 0xFF
         #: The process whose program is at work just now.
@@ -59,6 +51,10 @@ class Processes:
 
     def is_running(self, path: str) -> bool:
         return any(p.path == path for p in self._alive.values())
+
+    def forget_counts(self) -> None:
+        """Count ids, starts and switches from the beginning, as after a boot."""
+        self.last_pid = self.forks = self.switches = 0
 
     # -- starting ----------------------------------------------------------------------------
 
@@ -108,7 +104,7 @@ class Processes:
         program: str | None = None,
     ) -> Image:
         """Find what *argv* runs with the environment *env*; OSError if nothing."""
-        return find_image(self.guest, argv, env, program or argv[0], search, cwd)
+        return self._loader.find(argv, env, program or argv[0], search, cwd)
 
     def start(
         self,
@@ -123,9 +119,10 @@ class Processes:
     ) -> Process:
         """Put a process that runs *program* into the table, in which there must be room."""
         pid = self.new_pid()
+        self.forks += 1
         for file in files.values():
             file.retain()
-        process = Process(self.guest, pid, parent, argv, env, cwd, dict(files), path)
+        process = Process(self.guest, self, pid, parent, argv, env, cwd, dict(files), path)
         process.steps = program(process)
         process.rest = program
         process.blocked = Blocked(until=process.started + EXEC_TIME)
@@ -143,12 +140,12 @@ class Processes:
             self.running.count_work(steps)
 
     def has_room(self, limit: int) -> bool:
-        """Whether there can be one more process: fewer than *limit* run, and some id is free."""
+        """Return whether there can be one more process: fewer than *limit* run, and some id is free."""
         # Some are left for those whom the kernel and init start.
         return len(self._alive) < limit and len(self.table) < PID_MAX - 100
 
     def new_pid(self) -> int:
-        """Give the next free process id."""
+        """Return the next free process id."""
         while True:
             self.last_pid = self.last_pid % PID_MAX + 1
             if self.last_pid not in self.table:
@@ -223,127 +220,13 @@ class Processes:
         """Forget an ended process."""
         self.table.pop(process.pid, None)
 
-    # -- running -------------------------------------------------------------------------------
-
-    def settle(self, uptime: int) -> None:
-        """Run everything that was due until *uptime*, or until the guest has something else to do."""
-        guest = self.guest
-        budget = STEP_BUDGET
-        at = min(self.next_event() or uptime, uptime)
-        self._late = None
-        while budget > 0:
-            with guest.clock.at(at):
-                budget = self._run_ready(at, budget)
-            if budget <= 0:
-                self._late = at
-                break
-            due = self.next_event()
-            if due is None or due > min(uptime, guest.next_call() or uptime):
-                break
-            at = max(at, due)
-
-    @property
-    def is_late(self) -> bool:
-        """Whether the last look left something undone that was due."""
-        return self._late is not None
-
-    @property
-    def is_active(self) -> bool:
-        """Whether a process may go on: by time, or because it can."""
-        return any(
-            not p.is_stopped
-            and (p.blocked is None or p.blocked.until is not None or p.blocked.is_ready is not None)
-            for p in self._alive.values()
-        )
-
-    def run(self, process: Process, limit: int) -> int:
-        """Run until *process* ends, however far that is ahead of the clock.
-
-        Returns the uptime at which it ended; *limit* (uptime) if it did not by then.
-        """
-        at = self.guest.clock.uptime()
-        while process.exit is None and at < limit:
-            self.settle(at)
-            due = self.next_event()
-            if process.exit is None:
-                if due is None:
-                    return limit
-                at = max(at, min(due, limit))
-        return at
-
-    def _run_ready(self, at: int, budget: int) -> int:
-        progress = True
-        while progress and budget > 0:
-            progress = False
-            budget -= len(self._alive) // STEP_LOOKS
-            for process in list(self._alive.values()):
-                while process.steps is not None and self._is_ready(process, at):
-                    self._step(process)
-                    progress = True
-                    budget -= 1 + process.work
-                    if budget <= 0 or process.blocked is None or process.blocked.until:
-                        break
-        return budget
-
-    @staticmethod
-    def _is_ready(process: Process, at: int) -> bool:
-        blocked = process.blocked
-        if process.is_stopped:
-            return False
-        if blocked is None:
-            return True
-        if blocked.until is not None and blocked.until <= at:
-            return True
-        return blocked.is_ready is not None and blocked.is_ready()
-
-    def _step(self, process: Process) -> None:
-        steps = process.steps
-        assert steps is not None
-        self.running, before = process, self.running
-        process.turns += 1
-        process.work = 0
-        process.rest = None
-        try:
-            process.blocked = next(steps)
-        except StopIteration as stop:
-            self._end(process, Exit(stop.value & self.exit_mask))
-        except ProgramExit as done:
-            self._end(process, Exit(done.code & self.exit_mask))
-        except Killed as killed:
-            self._end(process, Exit(signal=killed.number))
-        except RecursionError:
-            # The real program uses up its stack.
-            self._end(process, Exit(signal=signal.SIGSEGV))
-        except Exception as error:  # noqa: BLE001
-            # A mistake in a program here must not end the guest, nor its server.
-            text = f"the simulated program {process.name} failed, and is ended: {error!r}"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
-            self._end(process, Exit(signal=signal.SIGABRT))
-        else:
-            if process.steps is None:
-                # It was killed, by itself or by what it did.
-                steps.close()
-        finally:
-            self.running = before
-
-    def next_event(self) -> int | None:
-        """Give the uptime at which the next process goes on by itself; None if none does."""
-        times = [
-            p.blocked.until
-            for p in self._alive.values()
-            if not p.is_stopped and p.blocked is not None and p.blocked.until is not None
-        ]
-        if self._late is not None:
-            times.append(self._late)
-        return min(times, default=None)
-
     # -- looking -------------------------------------------------------------------------------
 
     def named(self, name: str) -> list[Process]:
-        """Give the live processes called *name*, the latest first."""
+        """Return the live processes called *name*, the latest first."""
         found = [p for p in self._alive.values() if p.name == name]
         return sorted(found, key=lambda p: -p.pid)
 
-    def live(self) -> Iterable[Process]:
-        """Give the processes that have not ended, by id."""
+    def live(self) -> list[Process]:
+        """Return the processes that have not ended, by id."""
         return [p for _, p in sorted(self._alive.items())]

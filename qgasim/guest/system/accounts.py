@@ -60,7 +60,7 @@ class Entry(Struct, frozen=True):
 
 
 def make_entries(users: dict[str, Account]) -> list[Entry]:
-    """Give the entries of *users*, with everything decided that was left open."""
+    """Return the entries of *users*, with everything decided that was left open."""
     taken = {account.uid for account in users.values()}
     free = (uid for uid in range(1000, 60000) if uid not in taken)
     result: list[Entry] = []

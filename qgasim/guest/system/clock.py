@@ -24,7 +24,7 @@ LAST_TIME: Final = (1 << 63) - 1
 
 
 def find_zone(name: str) -> bytes | None:
-    """Give the TZif file of a time zone from the package tzdata; None if there is no such zone.
+    """Return the TZif file of a time zone from the package tzdata; None if there is no such zone.
 
     Not `ZoneInfo(name)`: that prefers the host's files.
     """
@@ -36,7 +36,7 @@ def find_zone(name: str) -> bytes | None:
 
 
 def host_clock() -> int:
-    """Give the host's monotonic time."""
+    """Return the host's monotonic time."""
     return time.monotonic_ns()
 
 
@@ -129,7 +129,7 @@ class Clock:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the guest's time stands still."""
+        """Return whether the guest's time stands still."""
         if self._stopped is not None:  # asked before each request: a call less
             self._go_on_if_due()
         return self._stopped is not None
@@ -160,12 +160,12 @@ class Clock:
                 self.offset += int((end - start) * self.rate)
 
     def _host_time(self) -> int:
-        """Give the host's time at what the guest sees as now."""
+        """Return the host's time at what the guest sees as now."""
         pinned = self._pinned
         return self._source() if pinned is None else self._origin + int(pinned / self.rate)
 
     def mark(self) -> "ClockMark":
-        """Give what `revert` takes."""
+        """Return what `revert` takes."""
         host = self._host_time()
         left = None
         if self.is_stopped:
@@ -201,7 +201,11 @@ class Clock:
             self._pinned = mark.uptime
 
     def uptime(self) -> int:
-        """Time since power-on: never stepped."""
+        """Return the time since the scenario began: it is never stepped, and goes on through reboots.
+
+        What a scenario plans (``at``, ``when.uptime``) is in this time; the guest's own uptime is
+        `Machine.boot_uptime`.
+        """
         if self._pinned is not None:
             return self._pinned
         if self._stopped is not None and self.is_stopped:
@@ -268,7 +272,7 @@ class Clock:
         return delay
 
     def next_start(self) -> int | None:
-        """Give the uptime at which the guest's time goes on by itself; None if it does not."""
+        """Return the uptime at which the guest's time goes on by itself; None if it does not."""
         if not self.is_stopped or self._stopped is None or self._stopped[1] >= FOR_EVER:
             return None
         return self.uptime()

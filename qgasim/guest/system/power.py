@@ -4,12 +4,10 @@ States change at guest times that are known in advance, or from outside (`wake`)
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
+from qgasim.guest.system.clock import Clock
 from qgasim.guest.units import SECOND
-
-if TYPE_CHECKING:
-    from qgasim.guest import Guest
 
 __all__ = ["Power", "PowerState", "SleepState"]
 
@@ -17,11 +15,33 @@ PowerState = Literal["running", "suspended", "halted", "off", "booting", "reboot
 SleepState = Literal["ram", "disk", "hybrid"]
 
 
+class Powered(Protocol):
+    """What has power: the guest."""
+
+    clock: Clock
+
+    def call_at(self, uptime: int, function: Callable[[], None]) -> None:
+        """Call *function* when the uptime is *uptime*."""
+        ...
+
+    def stop(self) -> None:
+        """Let go of everything that needs power."""
+        ...
+
+    def boot(self) -> None:
+        """Come up again."""
+        ...
+
+    def postpone(self, duration: int) -> None:
+        """Let *duration* ns pass for all that runs, as if it had been asleep."""
+        ...
+
+
 class Power:
     """What state the virtual machine is in. Times are uptime, in ns."""
 
     def __init__(
-        self, guest: "Guest", *, boot_time: int = 2 * SECOND, wake_after: int | None = None
+        self, guest: Powered, *, boot_time: int = 2 * SECOND, wake_after: int | None = None
     ) -> None:
         self.guest = guest
         #: How long a boot takes until the agent answers.
@@ -39,12 +59,12 @@ class Power:
 
     @property
     def is_running(self) -> bool:
-        """Whether programs, the agent among them, get to run."""
+        """Return whether programs, the agent among them, get to run."""
         return self.state == "running" and not self.guest.clock.is_stopped
 
     @property
     def is_paused(self) -> bool:
-        """Whether the hypervisor has stopped the guest's processors."""
+        """Return whether the hypervisor has stopped the guest's processors."""
         return self.guest.clock.is_stopped
 
     def pause(self, lasts: int | None, *, clock_runs: bool = False) -> None:
@@ -130,5 +150,5 @@ class Power:
         if self.state != "suspended":
             return
         self._plans += 1
-        self.guest.processes.postpone(self.guest.clock.uptime() - self._slept_at)
+        self.guest.postpone(self.guest.clock.uptime() - self._slept_at)
         self._enter("running", "WAKEUP")

@@ -36,7 +36,7 @@ _NAMESPACE: Final = uuid.UUID("5b7f0e6e-6d37-4a6e-9a70-5a3f6f0f7a11")
 
 
 def inner_path(path: str) -> str:
-    r"""Give the path in the guest's tree: ``/C:/Users`` for ``c:\Users``.
+    r"""Return the path in the guest's tree: ``/C:/Users`` for ``c:\Users``.
 
     ``..`` is undone in the text, as Windows does it; a path without a drive is the agent's.
     """
@@ -54,7 +54,7 @@ def inner_path(path: str) -> str:
 
 
 def find_case(files: "Files", path: str) -> str:
-    """Give *path* of the tree with the names as they are written there: Windows ignores case."""
+    """Return *path* of the tree with the names as they are written there: Windows ignores case."""
     found = ""
     for name in path.split("/")[1:]:
         if not files.exists(f"{found}/{name}") and files.is_dir(found or "/"):
@@ -65,7 +65,7 @@ def find_case(files: "Files", path: str) -> str:
 
 
 def inner_mounts(mounts: list[MountSettings]) -> list[MountSettings]:
-    """Give what is mounted in the tree: a root, and *mounts* below it."""
+    """Return what is mounted in the tree: a root, and *mounts* below it."""
     return [
         _ROOT,
         *(
@@ -80,7 +80,7 @@ def inner_mounts(mounts: list[MountSettings]) -> list[MountSettings]:
 
 
 def volume_name(mount: MountSettings) -> str:
-    r"""Give the name of a volume: ``\\?\Volume{GUID}\``."""
+    r"""Return the name of a volume: ``\\?\Volume{GUID}\``."""
     guid = mount.volume or str(uuid.uuid5(_NAMESPACE, f"{mount.device} {mount.path}"))
     return f"\\\\?\\Volume{{{guid}}}\\"
 
@@ -90,7 +90,7 @@ _EXTENSIONS: Final = ("", ".com", ".exe", ".bat", ".cmd")
 
 
 def find_program(files: "Files", name: str, search: str | None) -> str:
-    """Give the path in the tree of the program *name*; *search* is a PATH. OSError if there is none."""
+    """Return the path in the tree of the program *name*; *search* is a PATH. OSError if there is none."""
     directories = [""]
     if not any(mark in name for mark in "\\/:"):
         directories += ["C:\\Windows\\System32\\", "C:\\Windows\\"]
@@ -138,7 +138,7 @@ _UTC: Final = "Coordinated Universal Time"
 
 
 def zone_name(zone: str | None, local: datetime) -> str:
-    """Give what Windows calls a time zone at the time *local*.
+    """Return what Windows calls a time zone at the time *local*.
 
     UNVERIFIED: for zones that are not in the table, the abbreviation stands in.
     """

@@ -1,7 +1,7 @@
 """The programs that a guest has: named functions that work on the guest's state.
 
-Each module registers its programs under their names: ``@program("cat")`` (`registry`). `images` says
-what a program's file holds and what runs when it is executed, `catalogue` where it lies.
+Each module registers its programs under their names: ``@program("cat")`` (`registry`). Where
+their files lie is in `qgasim.userland.catalogue`.
 """
 
 from qgasim.userland.programs import (

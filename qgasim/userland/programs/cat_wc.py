@@ -200,7 +200,7 @@ def wc(p: Process) -> Steps:
         try:
             while data := (yield from p.call(file.read, CHUNK)):
                 in_word = _count(data, counts, in_word=in_word)
-                yield from p.toil(len(data) // 64)
+                yield from p.charge_steps(len(data) // 64)
         except OSError as error:
             status = 1
             yield from cannot_read(p, path, error)

@@ -54,7 +54,7 @@ def find_inode(p: Process, path: str, *, follow: bool = True) -> Inode | None:
 
 
 def check_operands(p: Process, options: Options) -> Waiting[tuple[list[str], str, bool]]:
-    """Give what to copy or move, where to, and whether that is a directory to put it in."""
+    """Return what to copy or move, where to, and whether that is a directory to put it in."""
     words = list(options.operands)
     target = options.get("t")
     if target is None:

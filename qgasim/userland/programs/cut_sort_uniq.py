@@ -175,7 +175,7 @@ def _make_order(p: Process, options: Options) -> Waiting[_Order]:
 
 
 def _check_order(p: Process, options: Options, order: _Order, lines: list[bytes]) -> Steps:
-    """Say which line is the first that is not in its place."""
+    """Report the first line that is out of order."""
     for number, (one, other) in enumerate(pairwise(lines), 2):
         if order.compare(one, other) > 0 or (
             "u" in options and order.compare_keys(one, other) == 0
@@ -212,12 +212,12 @@ def _sort(
     runs: list[list[bytes]] = []
     for at in range(0, len(lines), _RUN):
         runs.append(sorted(lines[at : at + _RUN], key=key))
-        yield from p.toil(_RUN * _COMPARISONS)
+        yield from p.charge_steps(_RUN * _COMPARISONS)
     result: list[bytes] = []
     for line in heapq.merge(*runs, key=key):
         result.append(line)
         if len(result) % _RUN == 0:
-            yield from p.toil(_RUN * _COMPARISONS)
+            yield from p.charge_steps(_RUN * _COMPARISONS)
     return result
 
 
@@ -338,7 +338,7 @@ def uniq(p: Process) -> Steps:
 
 
 def _uniq_format(options: Options) -> Callable[[bytes, int], bytes]:
-    """Give what writes a line that came so often; ``-D`` has written it when it came again."""
+    """Return what writes a line that came so often; ``-D`` has written it when it came again."""
 
     def show(line: bytes, count: int) -> bytes:
         if "D" in options or ("d" in options and count < 2) or ("u" in options and count > 1):

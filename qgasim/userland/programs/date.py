@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.guest.system.load import show_load
 from qgasim.guest.units import SECOND
 from qgasim.userland.programs.getopt import Options, parse, usage_error
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
@@ -83,7 +84,7 @@ def date(p: Process) -> Steps:
 
 
 def _form(p: Process, options: Options) -> Waiting[str]:
-    """Give the format that an option asks for; nothing if none does."""
+    """Return the format that an option asks for; nothing if none does."""
     if "R" in options:
         return "%a, %d %b %Y %H:%M:%S %z"
     for letter, forms, name in (("I", _ISO, "--iso-8601"), ("rfc-3339", _RFC_3339, "--rfc-3339")):
@@ -141,8 +142,8 @@ def hwclock(p: Process) -> Steps:
 
 
 def uptime_line(p: Process) -> str:
-    """Give what ``uptime`` prints: the time, how long the guest has been up, how many users."""
-    seconds = p.guest.clock.uptime() // SECOND
+    """Return what ``uptime`` prints: the time, how long the guest has been up, how many users."""
+    seconds = p.guest.boot_uptime() // SECOND
     days, minutes = seconds // 86400, seconds // 60 % 60
     hours = seconds // 3600 % 24
     text = format_time(p.guest.clock.now(), local_zone(p), " %H:%M:%S up ")
@@ -151,16 +152,18 @@ def uptime_line(p: Process) -> str:
     text += f"{hours:2}:{minutes:02}" if hours else f"{minutes} min"
     users = sum(login.kind == "user" for login in p.guest.logins)
     ending = "" if users == 1 and not is_busybox(p) else "s"
-    return f"{text}, {users:2} user{ending},  load average: 0.00, 0.00, 0.00\n"
+    # procps reads /proc/loadavg, BusyBox asks sysinfo(2).
+    load = ", ".join(show_load(p.guest.load(), rounds=not is_busybox(p)))
+    return f"{text}, {users:2} user{ending},  load average: {load}\n"
 
 
 @program("uptime")
 def uptime(p: Process) -> Steps:
-    """Tell how long the guest has been up."""
+    """Print how long the guest has been up."""
     options = yield from parse(p, "ps", {"pretty": "p", "since": "s"})
-    seconds = p.guest.clock.uptime() // SECOND
+    seconds = p.guest.boot_uptime() // SECOND
     if "s" in options:
-        booted = p.guest.clock.now() - p.guest.clock.uptime()
+        booted = p.guest.clock.now() - p.guest.boot_uptime()
         yield from p.write(1, format_time(booted, local_zone(p), "%F %T\n"))
     elif "p" in options:
         parts = (("week", seconds // 604800), ("day", seconds // 86400 % 7),

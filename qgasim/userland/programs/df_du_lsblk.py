@@ -31,7 +31,7 @@ def _unit(p: Process, options: Options) -> Waiting[int]:
 
 @program("df")
 def df(p: Process) -> Steps:
-    """Tell how much space file systems have."""
+    """Print how much space file systems have."""
     options = yield from parse(p, "ahHkmPTlB:t:x:in", _DF_LONG)
     unit = yield from _unit(p, options)
     mounts: list[Mount] = []
@@ -62,7 +62,7 @@ def df(p: Process) -> Steps:
 
 
 def _shown(p: Process, options: Options) -> Iterator[Mount]:
-    """Give the mounts that df lists by itself: each volume once, and none of the kernel's."""
+    """Return the mounts that df lists by itself: each volume once, and none of the kernel's."""
     seen: set[int] = set()
     kinds, excluded = options.all("t"), options.all("x")
     for mount in p.guest.files.mounts:
@@ -76,7 +76,7 @@ def _shown(p: Process, options: Options) -> Iterator[Mount]:
 
 
 def _figures(p: Process, mount: Mount, options: Options, unit: int) -> list[str]:
-    """Give device, type, size, used, available, per cent, mount point."""
+    """Return device, type, size, used, available, per cent, mount point."""
     volume = mount.volume
     is_kernel = volume.kind in KERNEL_KINDS and volume.kind != "tmpfs"
     used = 0 if is_kernel else volume.used
@@ -173,7 +173,7 @@ class _Tree:
 
 @program("du")
 def du(p: Process) -> Steps:
-    """Tell how much space files take."""
+    """Print how much space files take."""
     options = yield from parse(p, "abcd:hskmxgB:LlHD", _DU_LONG)
     unit = yield from _unit(p, options)
     depth = 0 if "s" in options else 1 << 30

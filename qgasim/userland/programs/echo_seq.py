@@ -114,12 +114,12 @@ def _count(
         size += len(out[-1])
         number, is_first = number + step, False
         if size > CHUNK:
-            yield from p.toil(len(out))
+            yield from p.charge_steps(len(out))
             yield from p.write(1, "".join(out))
             out, size = [], 0
             if not step:
                 yield Blocked(until=p.guest.clock.uptime() + CHUNK_TIME)
-    yield from p.toil(len(out))
+    yield from p.charge_steps(len(out))
     yield from p.write(1, "".join(out) + ("" if is_first else "\n"))
 
 

@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 
 def _cannot_run(p: Process, name: str, error: OSError) -> Waiting[int]:
-    """Say that a program can't be run, and give the status for that."""
+    """Report that a program can't be run; return the status for that."""
     label, quoted = p.name, quote(name)
     text = pick(p, f"can't execute '{name}'", f"failed to run command {quoted}")
     if label == "env" and not is_busybox(p):
@@ -108,7 +108,7 @@ def timeout(p: Process) -> Steps:
     yield Blocked(until=until, is_ready=lambda: child.exit is not None)
     is_late = child.exit is None
     if is_late:
-        p.guest.processes.kill(child.pid, number or signal.SIGTERM)
+        p.processes.kill(child.pid, number or signal.SIGTERM)
     how = yield from p.wait(child)
     if is_late and number == signal.SIGKILL and not is_busybox(p):
         # GNU's sends it to its own group of processes, and cannot catch this one.
@@ -223,14 +223,14 @@ def _split(p: Process, text: str) -> Waiting[list[str]]:
 
 @program("busybox")
 def busybox(p: Process) -> Steps:
-    """Run the applet that the first argument names, or list them."""
-    if p.name == "busybox" and len(p.argv) > 1 and not p.argv[1].startswith("-"):
+    """Run the applet by whose name it is called, or that the first argument names; or list all."""
+    if p.name == "busybox":
+        if len(p.argv) < 2 or p.argv[1].startswith("-"):
+            yield from p.write(1, "".join(name + "\n" for name in sorted(PROGRAMS)))
+            return 0
         p.argv = p.argv[1:]
-        applet = PROGRAMS.get(p.name)
-        if applet is not None and p.name != "busybox":
-            return (yield from applet(p))
-    elif p.name == "busybox":
-        yield from p.write(1, "".join(name + "\n" for name in sorted(PROGRAMS)))
-        return 0
-    yield from p.write(2, f"{p.name}: applet not found\n")
-    return 127
+    applet = PROGRAMS.get(p.name)
+    if applet is None or p.name == "busybox":
+        yield from p.write(2, f"{p.name}: applet not found\n")
+        return 127
+    return (yield from applet(p))

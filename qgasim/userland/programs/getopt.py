@@ -29,15 +29,15 @@ class Options:
         return iter(self.given)
 
     def get(self, letter: str) -> str | None:
-        """Give the last value of an option; None if it was not given."""
+        """Return the last value of an option; None if it was not given."""
         return next((value for name, value in reversed(self.given) if name == letter), None)
 
     def all(self, letter: str) -> list[str]:
-        """Give all values of an option."""
+        """Return all values of an option."""
         return [value for name, value in self.given if name == letter]
 
     def last(self, letters: str) -> str:
-        """Give which of *letters* was given last; nothing if none was."""
+        """Return which of *letters* was given last; nothing if none was."""
         return next((name for name, _ in reversed(self.given) if name in letters), "")
 
 

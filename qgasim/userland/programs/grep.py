@@ -61,7 +61,7 @@ def grep(p: Process) -> Steps:
 
 
 def pick_code(p: Process) -> int:
-    """Give the status for a wrong option."""
+    """Return the status for a wrong option."""
     return 1 if is_busybox(p) else 2
 
 
@@ -86,7 +86,7 @@ def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[
 
 
 def _expand(p: Process, paths: list[str], *, strip: bool) -> list[str]:
-    """Give the files below *paths*."""
+    """Return the files below *paths*."""
     found: list[str] = []
     for path in paths:
         if not p.guest.files.is_dir(path, p.cwd):
@@ -139,7 +139,7 @@ class _Search:
         self.has_printed = False
 
     def spans(self, line: str) -> list[tuple[int, int]]:
-        """Give where *line* matches, from left to right, without overlaps."""
+        """Return where *line* matches, from left to right, without overlaps."""
         spans: list[tuple[int, int]] = []
         at = 0
         while at <= len(line):
@@ -250,7 +250,7 @@ class _File:
         return self._format("-", self._number, line)
 
     def _show(self, line: str, spans: list[tuple[int, int]]) -> str:
-        """Give a line that matches, with those before it."""
+        """Return a line that matches, with those before it."""
         search = self._search
         if "o" in self._options:
             parts = [line[a:b] for a, b in spans if b > a and "v" not in self._options]

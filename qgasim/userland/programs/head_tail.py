@@ -31,7 +31,7 @@ def _modern(arguments: list[str]) -> list[str]:
 
 
 def _count(p: Process, options: Options) -> Waiting[tuple[str, str, int]]:
-    """Give the unit (``n`` or ``c``), the sign and the number."""
+    """Return the unit (``n`` or ``c``), the sign and the number."""
     unit = options.last("nc") or "n"
     text = options.get(unit) or "10"
     sign = text[0] if text[0] in "+-" else ""

@@ -8,7 +8,7 @@ UNITS = " KMGTPE"
 
 
 def in_units(size: int, unit: int, *, is_busybox: bool) -> int:
-    """Give *size* bytes in units: GNU's programs round up, BusyBox rounds."""
+    """Return *size* bytes in units: GNU's programs round up, BusyBox rounds."""
     return (size + unit // 2) // unit if is_busybox else -(-size // unit)
 
 
@@ -34,5 +34,5 @@ def to_human(size: int, *, is_busybox: bool, base: int = 1024) -> str:
 
 
 def uuid_of(device: str) -> str:
-    """Give the UUID of the file system on *device*: any will do that stays the same."""
+    """Return the UUID of the file system on *device*: any will do that stays the same."""
     return str(uuid5(NAMESPACE_URL, device))

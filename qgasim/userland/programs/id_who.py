@@ -26,7 +26,7 @@ _ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real"
 
 
 def _group_ids(p: Process, user: User) -> list[int]:
-    """Give the groups of a user, the own one first."""
+    """Return the groups of a user, the own one first."""
     others = [g.gid for g in groups(p) if user.name in g.members and g.gid != user.gid]
     return [user.gid, *others]
 
@@ -144,7 +144,7 @@ def getent(p: Process) -> Steps:
 
 
 def _account_keys(line: str) -> list[str]:
-    """Give what finds a line: the name, and the number but for /etc/shadow."""
+    """Return what finds a line: the name, and the number but for /etc/shadow."""
     fields = line.split(":")
     return [fields[0], fields[2]] if len(fields) < 9 else [fields[0]]
 
@@ -169,7 +169,13 @@ def who(p: Process) -> Steps:
     if "H" in options:
         heading = "NAME     LINE         TIME         COMMENT\n"
         yield from p.write(1, pick(p, "USER\t\tTTY\t\tIDLE\tTIME\t\t HOST\n", heading))
-    yield from _list_busybox(p) if is_busybox(p) else _list_gnu(p)
+    if is_busybox(p):
+        yield from _list_busybox(p)
+        return 0
+    if "b" in options:
+        yield from _print_boot(p)
+    if "b" not in options or "u" in options or "a" in options:
+        yield from _list_gnu(p)
     return 0
 
 
@@ -179,6 +185,16 @@ def _list_busybox(p: Process) -> Waiting[None]:
         time = format_time(login.time, zone, "%b %e %H:%M:%S")
         text = f"{login.user:<15} {login.line:<15} {'?':<7} {time:<16.16} {login.host}\n"
         yield from p.write(1, text)
+
+
+def _print_boot(p: Process) -> Waiting[None]:
+    """Print when the guest booted (coreutils, src/who.c, print_boottime())."""
+    booted = [login.time for login in p.guest.logins if login.kind == "boot"]
+    if not booted and p.guest.settings.logins is not None:
+        booted = [p.guest.boot_wall_time]
+    for at in booted:
+        time = format_time(at, local_zone(p), "%b %e %H:%M")
+        yield from p.write(1, f"{'':<8} {'system boot':<12} {time}\n")
 
 
 def _list_gnu(p: Process) -> Waiting[None]:

@@ -29,17 +29,17 @@ def find_nic(p: Process, name: str) -> Nic | None:
 
 
 def is_loopback(nic: Nic) -> bool:
-    """Whether it is ``lo``."""
+    """Return whether it is ``lo``."""
     return nic.name == "lo"
 
 
 def interfaces(nic: Nic) -> list[IPv4Interface | IPv6Interface]:
-    """Give the addresses of *nic*."""
+    """Return the addresses of *nic*."""
     return [ip_interface(address) for address in nic.addresses]
 
 
 def networks(p: Process, version: int) -> Iterator[tuple[Nic, IPv4Interface | IPv6Interface]]:
-    """Give the networks to which there is a route: those of interfaces that are up."""
+    """Return the networks to which there is a route: those of interfaces that are up."""
     for nic in p.guest.nics:
         for i in interfaces(nic):
             has_route = i.network.prefixlen < i.max_prefixlen and not is_loopback(nic)
@@ -48,7 +48,7 @@ def networks(p: Process, version: int) -> Iterator[tuple[Nic, IPv4Interface | IP
 
 
 def gateways(p: Process, version: int) -> Iterator[tuple[Nic, str]]:
-    """Give the default gateways, with the interfaces through which they are reached."""
+    """Return the default gateways, with the interfaces through which they are reached."""
     for nic in p.guest.nics:
         for gateway in nic.gateways:
             if nic.up and (":" in gateway) == (version == 6):

@@ -43,7 +43,7 @@ BUSYBOX_READ = {
 
 
 def cannot_open(p: Process, path: str, error: OSError) -> Waiting[None]:
-    """Say that *path* can't be opened."""
+    """Report that *path* can't be opened."""
     if is_busybox(p):
         form = "can't open {quoted}: {why}" if p.name in BUSYBOX_OPEN else "{name}: {why}"
     else:
@@ -52,7 +52,7 @@ def cannot_open(p: Process, path: str, error: OSError) -> Waiting[None]:
 
 
 def cannot_read(p: Process, path: str, error: OSError) -> Waiting[None]:
-    """Say that *path* is open but can't be read: it is a directory, mostly."""
+    """Report that *path* is open but can't be read: it is a directory, mostly."""
     forms = BUSYBOX_READ if is_busybox(p) else GNU_READ
     form = forms.get(p.name, "{name}: {why}")
     return complain(p, form.format(name=path, quoted=quote(path), why=explain(error)))
@@ -104,7 +104,7 @@ class Source:
         self._rest: list[bytes] = []
 
     def lines(self) -> Waiting[list[bytes]]:
-        """Give the next lines with their newlines; only a file's last may lack it; none at the end."""
+        """Return the next lines with their newlines; only a file's last may lack it; none at the end."""
         while True:
             if self._file is None:
                 if not self.todo:
@@ -125,7 +125,7 @@ class Source:
                 lines = _split(self._take_rest() + data)
                 if not lines[-1].endswith(b"\n"):
                     self._keep(lines.pop())
-                yield from self.p.toil(len(lines))
+                yield from self.p.charge_steps(len(lines))
                 return lines
             self._keep(data)
 

@@ -108,7 +108,7 @@ def _find_verb(verbs: tuple[str, ...], words: list[str]) -> str | None:
 
 
 def _take(words: list[str], *names: str) -> str | None:
-    """Give the word after one of *names*."""
+    """Return the word after one of *names*."""
     for name, value in pairwise(words):
         if name in names:
             return value
@@ -125,7 +125,7 @@ def _get_nic(p: Process, name: str, *, shows: bool = False) -> Waiting[Nic]:
 
 
 def _chosen(p: Process, words: list[str]) -> Waiting[list[Nic]]:
-    """Give the interfaces that ``show [dev NAME] [up]`` means."""
+    """Return the interfaces that ``show [dev NAME] [up]`` means."""
     plain = [w for w in words if w not in ("up", "dev", "to", "scope", "primary", "dynamic")]
     name = _take(words, "dev") or (plain[-1] if plain and "scope" not in words else None)
     nics = p.guest.nics if name is None else [(yield from _get_nic(p, name, shows=True))]

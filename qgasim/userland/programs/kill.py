@@ -29,7 +29,7 @@ def pidof(p: Process) -> Steps:
     found: list[int] = []
     for name in options.operands:
         base = name.rsplit("/", 1)[-1]
-        pids = [q.pid for q in p.guest.processes.named(base)]
+        pids = [q.pid for q in p.processes.named(base)]
         found += [pid for pid in pids if pid not in omitted and pid not in found]
     if "s" in options:
         found = found[:1]
@@ -83,7 +83,7 @@ def killall(p: Process) -> Steps:
         yield from usage_error(p)
     status = 0
     for name in options.operands:
-        found = [q for q in p.guest.processes.named(name.rsplit("/", 1)[-1]) if q is not p]
+        found = [q for q in p.processes.named(name.rsplit("/", 1)[-1]) if q is not p]
         for process in found:
             yield from send(p, process.pid, number)
         if found:
@@ -117,7 +117,7 @@ def _matches(p: Process, options: Options, code: int) -> Waiting[list[Process]]:
         regex.fullmatch if "x" in options else regex.search
     )
     found: list[Process] = []
-    for process in p.guest.processes.live():
+    for process in p.processes.live():
         if process is p:
             continue
         text = " ".join(process.argv) if "f" in options else process.name

@@ -51,17 +51,17 @@ class Inode(Struct):
 
     @property
     def is_dir(self) -> bool:
-        """Whether it is a directory."""
+        """Return whether it is a directory."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_link(self) -> bool:
-        """Whether it is a symbolic link."""
+        """Return whether it is a symbolic link."""
         return stat.S_ISLNK(self.mode)
 
     @property
     def is_device(self) -> bool:
-        """Whether it is a device node."""
+        """Return whether it is a device node."""
         return stat.S_ISCHR(self.mode) or stat.S_ISBLK(self.mode)
 
 
@@ -77,7 +77,7 @@ class Usage(Struct):
 
 
 def _space(node: FakeFile, volume: Volume, target: str) -> tuple[int, int]:
-    """Give the size and the number of 512-byte blocks."""
+    """Return the size and the number of 512-byte blocks."""
     if isinstance(node, Regular):
         return node.length, node.allocated // 512
     is_virtual = volume.kind in ("proc", "sysfs")
@@ -119,7 +119,7 @@ def look(p: Process, path: str, *, follow: bool = True) -> Inode:
 
 
 def find_path(p: Process, path: str) -> str | None:
-    """Give the path without links, whose last component may be missing; None if others are."""
+    """Return the path without links, whose last component may be missing; None if others are."""
     try:
         return p.guest.files.locate(path, p.cwd).path
     except OSError:
@@ -127,7 +127,7 @@ def find_path(p: Process, path: str) -> str | None:
 
 
 def device_of(p: Process, mount: Mount) -> tuple[int, int]:
-    """Give the major and minor number of the device that a file system is on."""
+    """Return the major and minor number of the device that a file system is on."""
     node = p.guest.files.find(mount.volume.device)
     if isinstance(node, Device):
         return node.major, node.minor
@@ -151,12 +151,12 @@ def usage_of(volume: Volume) -> Usage:
 
 
 def node_kind(mode: int) -> str:
-    """Give the letter of a file's kind, as ``find -type`` knows it."""
+    """Return the letter of a file's kind, as ``find -type`` knows it."""
     return {"-": "f"}.get(stat.filemode(mode)[0], stat.filemode(mode)[0])
 
 
 def base_name(path: str) -> str:
-    """Give the last component, as basename(3) does."""
+    """Return the last component, as basename(3) does."""
     return path.rstrip("/").rsplit("/", 1)[-1] or path[:1]
 
 

@@ -10,17 +10,17 @@ T = TypeVar("T")
 
 
 def is_busybox(p: Process) -> bool:
-    """Whether the guest's programs are BusyBox's and not those of GNU, util-linux and procps."""
+    """Return whether the guest's programs are BusyBox's and not those of GNU, util-linux and procps."""
     return p.guest.settings.os.userland == "busybox"
 
 
 def pick(p: Process, busybox: T, gnu: T) -> T:
-    """Give the one of two that the guest's userland has."""
+    """Return the one of two that the guest's userland has."""
     return busybox if is_busybox(p) else gnu
 
 
 def label(p: Process) -> str:
-    """Give what a message begins with: GNU programs say how they were called."""
+    """Return what a message begins with: GNU programs say how they were called."""
     return p.name if is_busybox(p) else p.argv[0]
 
 
@@ -38,7 +38,7 @@ def quote_if_odd(name: str) -> str:
 
 
 def explain(error: OSError) -> str:
-    """Give the kernel's text for *error*."""
+    """Return the kernel's text for *error*."""
     return error.strerror or "Unknown error"
 
 

@@ -256,7 +256,7 @@ def _refuse(p: Process, path: str, error: OSError, options: Options) -> Waiting[
 
 
 def _walk(p: Process, path: str, *, is_top: bool = True) -> Iterator[tuple[str, bool]]:
-    """Give *path* and all below it; links are followed only at the top."""
+    """Return *path* and all below it; links are followed only at the top."""
     yield path, is_top and p.name == "chmod"
     node: Inode | None = None
     try:

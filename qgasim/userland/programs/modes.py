@@ -18,13 +18,13 @@ def format_mode(mode: int) -> str:
 
 
 def kind_name(mode: int, size: int) -> str:
-    """Say what ``stat`` calls a file of this mode."""
+    """Return what ``stat`` calls a file of this mode."""
     default = "regular file" if size else "regular empty file"
     return _KINDS.get(stat.S_IFMT(mode), default)
 
 
 def parse_mode(text: str, old: int = 0, *, is_directory: bool = False) -> int | None:
-    """Give the permission bits that *text* makes of *old*; None if it is no mode."""
+    """Return the permission bits that *text* makes of *old*; None if it is no mode."""
     if re.fullmatch(r"[0-7]{1,5}", text):
         mode = int(text, 8)
         return mode if mode <= 0o7777 else None

@@ -183,7 +183,7 @@ def _unmount(p: Process, mount: Mount, *, is_lazy: bool) -> None:
     if is_lazy:
         files.detach(mount)
         return
-    cwds = [q.cwd for q in p.guest.processes.live()]
+    cwds = [q.cwd for q in p.processes.live()]
     if any(cwd == mount.path or cwd.startswith(mount.path + "/") for cwd in cwds):
         raise os_error(errno.EBUSY, mount.path)
     files.unmount(mount)
@@ -191,7 +191,7 @@ def _unmount(p: Process, mount: Mount, *, is_lazy: bool) -> None:
 
 @program("mountpoint")
 def mountpoint(p: Process) -> Steps:
-    """Tell whether a directory is a mount point."""
+    """Print whether a directory is a mount point."""
     options = yield from parse(p, "qdxn", {"quiet": "q", "fs-devno": "d", "devno": "x"})
     if len(options.operands) != 1:
         yield from usage_error(p, "bad usage")

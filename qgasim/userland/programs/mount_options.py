@@ -54,7 +54,7 @@ class GuestRequest(Struct):
 
 
 def change_options(old: str, flags: list[str]) -> str:
-    """Give mount options changed by *flags*, in the order of /proc/mounts."""
+    """Return mount options changed by *flags*, in the order of /proc/mounts."""
     kept = [flag for flag in old.split(",") if flag]
     for flag in flags:
         if flag in ("ro", "rw"):
@@ -79,7 +79,7 @@ def change_options(old: str, flags: list[str]) -> str:
 
 
 def read_fstab(p: Process) -> list[GuestRequest]:
-    """Give the lines of /etc/fstab."""
+    """Return the lines of /etc/fstab."""
     try:
         text = decode_name(p.guest.files.read("/etc/fstab"))
     except OSError:
@@ -99,7 +99,7 @@ def _plain(text: str) -> str:
 
 
 def find_device(p: Process, path: str) -> Device | None:
-    """Give the device node at *path*."""
+    """Return the device node at *path*."""
     node = p.guest.files.find(path, p.cwd)
     return node if isinstance(node, Device) else None
 

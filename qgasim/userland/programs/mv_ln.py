@@ -73,7 +73,7 @@ def _move(p: Process, source: str, target: str, options: Options) -> Waiting[boo
 def _find_obstacle(
     p: Process, source: str, target: str, inode: Inode | None, old: Inode | None
 ) -> str:
-    """Give GNU's message if the move can't be; empty if it can."""
+    """Return GNU's message if the move can't be; empty if it can."""
     if inode is None:
         try:
             look(p, source, follow=False)

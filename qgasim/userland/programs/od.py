@@ -78,7 +78,7 @@ def _kind(text: str) -> _Kind:
 
 
 def _formatter(kind: str) -> tuple[int, int, Callable[[bytes], str]]:
-    """Give a type's size, the width of its text, and what makes that text."""
+    """Return a type's size, the width of its text, and what makes that text."""
     if kind[0] in "ac":
         show = _show_char if kind[0] == "c" else _show_name
         return 1, 3, lambda raw: show(raw[0])
@@ -193,7 +193,7 @@ class _Dumper:
                 indent = self.address(at) if number == 0 else " " * len(self.address(at))
                 out.append(indent + self._row(row, kind) + "\n")
             if len(out) >= _ROWS:
-                yield from p.toil(len(out) * _ROW_STEPS)
+                yield from p.charge_steps(len(out) * _ROW_STEPS)
                 yield from p.write(1, "".join(out))
                 out.clear()
         if self.radix != "n":
@@ -240,7 +240,7 @@ def hexdump(p: Process) -> Steps:
         squeezed, before = False, row
         out.append(show(at, row))
         if len(out) >= _ROWS:
-            yield from p.toil(len(out) * _ROW_STEPS)
+            yield from p.charge_steps(len(out) * _ROW_STEPS)
             yield from p.write(1, "".join(out))
             out.clear()
     if data[start:]:

@@ -79,7 +79,7 @@ def _parent(path: str) -> str:
 
 
 def _resolve(p: Process, path: str, how: str) -> str:
-    """Give the path without links: *how* says what may be missing (f: the last, m: all, e: none)."""
+    """Return the path without links: *how* says what may be missing (f: the last, m: all, e: none)."""
     files = p.guest.files
     try:
         place = files.locate(path, p.cwd)

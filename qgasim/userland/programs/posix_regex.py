@@ -46,7 +46,7 @@ class _Translator:
         self.depth = 0
 
     def _looking_at(self, plain: str) -> bool:
-        """Whether the operator *plain* is next: as it is in ERE, after a backslash in BRE."""
+        """Return whether the operator *plain* is next: as it is in ERE, after a backslash in BRE."""
         token = plain if self.extended else "\\" + plain
         return self.text.startswith(token, self.at)
 

@@ -187,7 +187,7 @@ def ps(p: Process) -> Steps:
             return 1
         columns.append(_column(p, name, known, title if equals else None))
     shows = [show for _, _, show in columns]
-    processes = [q for q in p.guest.processes.live() if request.wants(q)]
+    processes = [q for q in p.processes.live() if request.wants(q)]
     widths = [width for _, width, _ in columns]
     titles = [title for title, _, _ in columns]
     if request.has_header and any(titles):

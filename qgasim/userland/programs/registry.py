@@ -1,9 +1,11 @@
 """The programs by name, and how they come to be there."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Final
 
-from qgasim.guest.processes.process import Program
+from qgasim.guest.processes.process import Process, Program, Steps
+from qgasim.userland.programs.messages import complain, explain
 
 __all__ = ["PROGRAMS", "program"]
 
@@ -16,7 +18,22 @@ def program(*names: str) -> Callable[[Program], Program]:
 
     def register(function: Program) -> Program:
         for name in names:
-            PROGRAMS[name] = function
+            PROGRAMS[name] = _guarded(function)
         return function
 
     return register
+
+
+def _guarded(function: Program) -> Program:
+    """Make a program report the errors of files that it does not report itself."""
+
+    @wraps(function)
+    def run(p: Process) -> Steps:
+        try:
+            return (yield from function(p))
+        except OSError as error:
+            what = str(error.filename) if error.filename else "write error"
+            yield from complain(p, f"{what}: {explain(error)}")
+            return 1
+
+    return run

@@ -38,7 +38,7 @@ def rm(p: Process) -> Steps:
 
 
 def _protect(p: Process, path: str, options: Options) -> list[str]:
-    """Say why *path* must not be removed; nothing if it may."""
+    """Return why *path* must not be removed; nothing if it may."""
     is_recursive = "r" in options or "R" in options
     if base_name(path) in (".", ".."):
         if is_busybox(p):

@@ -232,7 +232,7 @@ class _Editor:
                 yield from fail(self.p, "the script does not end", 4)
             if len(self.space) + len(self.hold) > _MAX_SPACE:
                 raise Killed(signal.SIGKILL)
-            yield from self.p.toil(1 + (len(self.space) + len(self.hold)) // STEP_BYTES)
+            yield from self.p.charge_steps(1 + (len(self.space) + len(self.hold)) // STEP_BYTES)
             instruction = self.script[at]
             at += 1
             name = instruction.name

@@ -128,7 +128,7 @@ def systemctl(p: Process) -> Steps:
 
 
 def _status(p: Process, units: list[str]) -> Steps:
-    """Tell how units do: those for sleeping are not running (recorded: status 3, no output)."""
+    """Print the state of units: those for sleeping are not running (recorded: status 3, no output)."""
     for unit in units:
         name = unit.removesuffix(".service")
         if sleep := SLEEPS.get(name.removeprefix("systemd-")):

@@ -68,7 +68,7 @@ def list_signals(p: Process, arguments: Sequence[str]) -> Waiting[int]:
 def send(p: Process, pid: int, number: int) -> Waiting[bool]:
     """Send a signal; give whether anybody was there. Who ends itself does not come back."""
     try:
-        p.guest.processes.kill(pid, number)
+        p.processes.kill(pid, number)
     except NoSuchProcess:
         return False
     if p.exit is not None:

@@ -37,7 +37,7 @@ _ZONE: Final = r"(Z|UTC|GMT|[-+]\d\d:?\d\d|[-+]\d\d)?"
 
 
 def local_zone(p: Process) -> tzinfo:
-    """Give the time zone: TZ, /etc/localtime, or UTC."""
+    """Return the time zone: TZ, /etc/localtime, or UTC."""
     name = p.getenv("TZ")
     if name is not None:
         return _load_zone(name.lstrip(":"))

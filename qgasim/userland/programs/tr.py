@@ -26,7 +26,7 @@ _LONG = {"complement": "c", "delete": "d", "squeeze-repeats": "s", "truncate-set
 
 
 def _unescape(text: bytes) -> list[tuple[int, bool]]:
-    """Give the bytes of a set, and whether each was written plainly."""
+    """Return the bytes of a set, and whether each was written plainly."""
     out: list[tuple[int, bool]] = []
     at = 0
     while at < len(text):
@@ -47,7 +47,7 @@ def _unescape(text: bytes) -> list[tuple[int, bool]]:
 
 
 def _expand(p: Process, argument: str, *, length: int | None = None) -> Waiting[bytes]:
-    """Give the bytes that a set stands for; *length* is how long ``[x*]`` makes it."""
+    """Return the bytes that a set stands for; *length* is how long ``[x*]`` makes it."""
     items = _unescape(encode_name(argument))
     plain = bytes(byte if is_plain else 0 for byte, is_plain in items)
     values = bytes(byte for byte, _ in items)

@@ -185,7 +185,7 @@ def journalctl(p: Process) -> Steps:
 
 @program("qemu-ga")
 def qemu_ga(p: Process) -> Steps:
-    """Tell the agent's version; the agent itself is not started by this program."""
+    """Print the agent's version; the agent itself is not started by this program."""
     if p.argv[1:] in (["--version"], ["-V"]):
         yield from p.write(1, f"QEMU Guest Agent {p.guest.agent_version}\n")
         return 0

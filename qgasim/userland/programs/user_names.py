@@ -35,13 +35,13 @@ def _rows(p: Process, path: str, width: int) -> list[list[str]]:
 
 
 def users(p: Process) -> list[User]:
-    """Give the accounts, in order."""
+    """Return the accounts, in order."""
     rows = _rows(p, "/etc/passwd", 6)
     return [User(r[0], int(r[2]), int(r[3]), r[5]) for r in rows if r[3].isdecimal()]
 
 
 def groups(p: Process) -> list[Group]:
-    """Give the groups, in order."""
+    """Return the groups, in order."""
     rows = _rows(p, "/etc/group", 4)
     return [Group(r[0], int(r[2]), [m for m in r[3].split(",") if m]) for r in rows]
 
@@ -52,10 +52,10 @@ def find_user(p: Process, name: str) -> User | None:
 
 
 def user_name(p: Process, uid: int) -> str | None:
-    """Give the name of a user; None if there is none."""
+    """Return the name of a user; None if there is none."""
     return next((user.name for user in users(p) if user.uid == uid), None)
 
 
 def group_name(p: Process, gid: int) -> str | None:
-    """Give the name of a group; None if there is none."""
+    """Return the name of a group; None if there is none."""
     return next((group.name for group in groups(p) if group.gid == gid), None)

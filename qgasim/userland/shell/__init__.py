@@ -5,12 +5,14 @@ them in a `Process`. Subshells are processes of their own, with a copy of the `S
 """
 
 import re
+from types import MappingProxyType
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.shell import builtins, directories, jobs, reading, variables
 from qgasim.userland.shell.directories import find_directory
 from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.registry import BUILTINS
 from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
 from qgasim.userland.shell.variables import change_options
 
@@ -18,9 +20,9 @@ __all__ = ["builtins", "directories", "jobs", "reading", "run_shell", "variables
 
 
 def run_shell(p: Process) -> Steps:
-    """Be ``sh``: run a string (``-c``), a file, or the standard input."""
+    """Run ``sh``: run a string (``-c``), a file, or the standard input."""
     state = State()
-    shell = Shell(p, state)
+    shell = Shell(p, state, MappingProxyType(BUILTINS))
     argv = p.argv[1:] if p.name == "busybox" and len(p.argv) > 1 else p.argv
     state.name = argv[0]
     state.main_pid = p.pid

@@ -132,7 +132,7 @@ class _Evaluation:
         return value
 
     def _next(self) -> str:
-        """Give the operator that is next, or nothing."""
+        """Return the operator that is next, or nothing."""
         if self.at < len(self.tokens) and self.tokens[self.at][0] == "operator":
             return self.tokens[self.at][1]
         return ""

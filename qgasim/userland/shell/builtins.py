@@ -226,7 +226,7 @@ def command(shell: Shell, argv: list[str]) -> Steps:
 
 @builtin("type")
 def show_type(shell: Shell, argv: list[str]) -> Steps:
-    """Say what commands are."""
+    """Print what commands are."""
     status = 0
     names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
     for name in names:

@@ -116,7 +116,7 @@ class ShellProcess(ABC):
         files: dict[int, OpenFile],
     ) -> Process:
         """Start a subshell that runs *body*."""
-        if not self.p.guest.processes.has_room(MAX_PROCESSES):
+        if not self.p.processes.has_room(MAX_PROCESSES):
             raise ShellError("can't fork: Resource temporarily unavailable")
         state = State()
         self.state.copy_to(state)
@@ -125,7 +125,7 @@ class ShellProcess(ABC):
         return child
 
     def inherit(self, child: Process) -> None:
-        """Have *child* ignore the signals that this process ignores."""
+        """Make *child* ignore the signals that this process ignores."""
         for number, call in self.p.handlers.items():
             if call is None:
                 child.handlers[number] = None
@@ -138,13 +138,13 @@ class ShellProcess(ABC):
         return to_status(how)
 
     def report(self, how: Exit) -> Waiting[None]:
-        """Say which signal ended a command."""
+        """Report which signal ended a command."""
         if how.signal is not None and how.signal not in (signal.SIGINT, signal.SIGPIPE):
             text = SIGNAL_TEXTS.get(how.signal, f"Unknown signal {how.signal}")
             yield from self.write_error(f"{text}\n")
 
     def substitute(self, body: Sequence) -> Waiting[str]:
-        """Give what *body* writes, without the newlines at its end."""
+        """Return what *body* writes, without the newlines at its end."""
         self.substituted = 0
         if not body.items:
             return ""

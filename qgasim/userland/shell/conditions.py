@@ -70,7 +70,7 @@ def evaluate_test(p: Process, arguments: list[str], name: str | None = None) -> 
 
 
 def decide(p: Process, arguments: list[str], name: str = "test") -> bool:
-    """Say whether the expression *arguments* holds; `TestError` if it is none."""
+    """Return whether the expression *arguments* holds; `TestError` if it is none."""
     if name.startswith("["):
         closing = "]]" if name.startswith("[[") else "]"
         if arguments[-1:] != [closing]:

@@ -10,7 +10,7 @@ __all__ = ["find_directory"]
 
 
 def find_directory(shell: Shell, said: str | None) -> str:
-    """Give the name of the working directory: *said* if that leads there."""
+    """Return the name of the working directory: *said* if that leads there."""
     p = shell.p
     if said is not None and said.startswith("/"):
         files = p.guest.files

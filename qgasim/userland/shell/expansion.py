@@ -56,7 +56,7 @@ class Host(Protocol):
     state: State
 
     def substitute(self, body: Sequence) -> Waiting[str]:
-        """Give what *body* writes, without the newlines at its end."""
+        """Return what *body* writes, without the newlines at its end."""
         ...
 
 
@@ -80,7 +80,7 @@ class Expander:
                 fields += self._find_files(field)
             if len(fields) > MAX_WORDS:
                 raise ShellError("out of memory", 1)
-            yield from self.shell.p.toil(len(pieces))
+            yield from self.shell.p.charge_steps(len(pieces))
         return fields
 
     def expand_string(self, word: Word, *, is_assignment: bool = False) -> Waiting[str]:
@@ -169,7 +169,7 @@ class Expander:
         return None
 
     def get_parameter(self, name: str) -> str | None:
-        """Give the value of a variable or special parameter other than ``@`` and ``*``."""
+        """Return the value of a variable or special parameter other than ``@`` and ``*``."""
         state = self.shell.state
         if name.isdigit():
             number = int(name[:9])

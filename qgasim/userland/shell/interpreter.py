@@ -1,8 +1,9 @@
 """The shell as it runs: compound commands, traps, and the end of the process."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TypeAlias
 
 from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import Killed, Process, Steps, Waiting
@@ -10,7 +11,6 @@ from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess
 from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed
-from qgasim.userland.shell.registry import BUILTINS
 from qgasim.userland.shell.simple import SimpleCommands
 from qgasim.userland.shell.state import (
     BreakOut,
@@ -37,15 +37,22 @@ from qgasim.userland.shell.syntax import (
     Subshell,
 )
 
-__all__ = ["Shell"]
+__all__ = ["Builtin", "Shell"]
+
+#: What the shell does itself: a function of the shell and the command's words.
+Builtin: TypeAlias = Callable[["Shell", list[str]], Steps]
 
 
 class Shell(SimpleCommands):
     """A shell: `ShellProcess` and `SimpleCommands` with all kinds of commands."""
 
+    def __init__(self, p: Process, state: State, builtins: Mapping[str, Builtin]) -> None:
+        super().__init__(p, state)
+        self._builtins = builtins
+
     def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
-        """Give what the shell does itself for the command *name*."""
-        found = BUILTINS.get(name)
+        """Return what the shell does itself for the command *name*."""
+        found = self._builtins.get(name)
         return None if found is None else partial(found, self)
 
     def make_program(
@@ -54,7 +61,7 @@ class Shell(SimpleCommands):
         """Make the program of a subshell with *state* that runs *body*."""
 
         def program(p: Process) -> Steps:
-            shell = Shell(p, state)
+            shell = Shell(p, state, self._builtins)
             return (yield from shell.run(lambda: body(shell)))
 
         return program
@@ -258,7 +265,7 @@ class Shell(SimpleCommands):
 
     @staticmethod
     def _leaves(out: BreakOut) -> bool:
-        """Whether the loop ends; passes on what is meant for an outer one."""
+        """Return whether the loop ends; passes on what is meant for an outer one."""
         if out.count > 1:
             raise BreakOut(out.count - 1, goes_on=out.goes_on)
         return not out.goes_on

@@ -53,7 +53,7 @@ def kill(shell: Shell, argv: list[str]) -> Steps:
             continue
         for pid in pids:
             try:
-                p.guest.processes.kill(pid, number)
+                p.processes.kill(pid, number)
             except NoSuchProcess:
                 message = f"can't kill pid {target}: No such process"
                 yield from shell.write_error(f"{shell.applet}: {message}\n")
@@ -146,7 +146,7 @@ def _wait_for(shell: Shell, processes: list[Process], *, wants_all: bool) -> Ste
     status = 0
     for process in processes:
         if process.exit is not None:
-            shell.p.guest.processes.reap(process)
+            shell.p.processes.reap(process)
             status = to_status(process.exit)
     return status
 
@@ -186,7 +186,7 @@ def foreground(shell: Shell, argv: list[str]) -> NoReturn:
 
 @builtin("trap")
 def trap(shell: Shell, argv: list[str]) -> Steps:
-    """Say what to run when signals come."""
+    """Set what to run when signals come."""
     state = shell.state
     _, rest = parse_options(argv, "")
     if not rest:

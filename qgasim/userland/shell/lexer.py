@@ -66,7 +66,7 @@ class Scanner(ABC):
         return BadSyntax(f"syntax error: {message}", self.line)
 
     def peek(self, count: int = 1) -> str:
-        """Give the next characters, fewer at the end."""
+        """Return the next characters, fewer at the end."""
         if self.at + count > len(self.text):
             self.has_seen_end = True
         return self.text[self.at : self.at + count]

@@ -39,7 +39,7 @@ class Parser(Tokens):
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing but blanks is left."""
+        """Return whether nothing but blanks is left."""
         return BLANK.match(self.text, self.at) is not None
 
     def parse_command(self) -> Sequence | None:

@@ -47,17 +47,17 @@ class Bracket(Struct, frozen=True):
     is_negated: bool
 
     def accepts(self, char: str) -> bool:
-        """Whether *char* matches."""
+        """Return whether *char* matches."""
         return self.is_negated != any(low <= char <= high for low, high in self.ranges)
 
 
-class Any(Struct, frozen=True):
+class AnyChar(Struct, frozen=True):
     """``*`` (*is_many*) or ``?``."""
 
     is_many: bool
 
 
-Element = str | Bracket | Any
+Element = str | Bracket | AnyChar
 
 
 def escape(text: str) -> str:
@@ -66,12 +66,12 @@ def escape(text: str) -> str:
 
 
 def is_pattern(pattern: str) -> bool:
-    """Whether *pattern* could match more than one text."""
+    """Return whether *pattern* could match more than one text."""
     return any(not isinstance(element, str) for element in compile_pattern(pattern))
 
 
 def unescape(pattern: str) -> str:
-    """Give the text that a pattern without special characters matches."""
+    """Return the text that a pattern without special characters matches."""
     return "".join(element for element in compile_pattern(pattern) if isinstance(element, str))
 
 
@@ -87,9 +87,9 @@ def compile_pattern(pattern: str) -> list[Element]:
             elements.append(pattern[at])
             at += 1
         elif char in "*?":
-            many = Any(is_many=True)
+            many = AnyChar(is_many=True)
             if char == "?":
-                elements.append(Any(is_many=False))
+                elements.append(AnyChar(is_many=False))
             elif not elements or elements[-1] != many:
                 elements.append(many)
         elif char == "[" and (found := _compile_bracket(pattern, at)) is not None:
@@ -132,16 +132,16 @@ def _compile_bracket(pattern: str, at: int) -> tuple[Bracket, int] | None:
 def _accepts(element: Element, char: str) -> bool:
     if isinstance(element, str):
         return element == char
-    return isinstance(element, Any) or element.accepts(char)
+    return isinstance(element, AnyChar) or element.accepts(char)
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether *pattern* matches all of *text*."""
+    """Return whether *pattern* matches all of *text*."""
     return _matches(compile_pattern(pattern), text)
 
 
 def _matches(elements: list[Element], text: str) -> bool:
-    many = Any(is_many=True)
+    many = AnyChar(is_many=True)
     at = done = 0
     # Where to go back to: behind the last star, with one more character taken by it.
     star = -1
@@ -164,8 +164,8 @@ def _matches(elements: list[Element], text: str) -> bool:
 
 
 def _ends(elements: list[Element], text: str, start: int = 0) -> list[int]:
-    """Give how long the parts of *text* from *start* on are that match, in order."""
-    many = Any(is_many=True)
+    """Return how long the parts of *text* from *start* on are that match, in order."""
+    many = AnyChar(is_many=True)
 
     def close(states: set[int]) -> set[int]:
         todo = list(states)
@@ -193,13 +193,13 @@ def _ends(elements: list[Element], text: str, start: int = 0) -> list[int]:
 
 
 def match_prefix(pattern: str, text: str, *, is_longest: bool) -> int:
-    """Give the length of the shortest or longest beginning that *pattern* matches; -1 if none."""
+    """Return the length of the shortest or longest beginning that *pattern* matches; -1 if none."""
     ends = _ends(compile_pattern(pattern), text)
     return -1 if not ends else ends[-1] if is_longest else ends[0]
 
 
 def match_suffix(pattern: str, text: str, *, is_longest: bool) -> int:
-    """Give the length of the shortest or longest end that *pattern* matches; -1 if none."""
+    """Return the length of the shortest or longest end that *pattern* matches; -1 if none."""
     ends = _ends(compile_pattern(pattern)[::-1], text[::-1])
     return -1 if not ends else ends[-1] if is_longest else ends[0]
 
@@ -227,7 +227,7 @@ def replace(pattern: str, replacement: str, text: str, *, is_global: bool) -> st
 
 
 def find_files(files: Files, pattern: str, cwd: str) -> list[str]:
-    """Give the paths that match *pattern*, sorted as bytes; none if there are no such files."""
+    """Return the paths that match *pattern*, sorted as bytes; none if there are no such files."""
     prefix = "/" if pattern.startswith("/") else ""
     parts = [part for part in pattern.split("/") if part]
     if not parts:

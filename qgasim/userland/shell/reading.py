@@ -150,7 +150,7 @@ def _read_byte(shell: Shell, number: int, deadline: int | None) -> Waiting[bytes
     """Read a byte, nothing at the end; None if that fails or takes too long."""
     file = shell.p.files.get(number)
     while file is not None:
-        yield from shell.p.toil(1)
+        yield from shell.p.charge_steps(1)
         try:
             return file.read(1)
         except WouldBlock as block:

@@ -1,16 +1,13 @@
 """The builtins by name, and how they come to be there."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from qgasim.guest.processes.process import Steps
+from qgasim.userland.shell.interpreter import Builtin, Shell
 
-if TYPE_CHECKING:
-    from qgasim.userland.shell.interpreter import Shell
+__all__ = ["BUILTINS", "builtin", "immediate_builtin"]
 
-__all__ = ["BUILTINS", "Builtin", "builtin", "immediate_builtin"]
-
-Builtin = Callable[["Shell", list[str]], Steps]
 #: What the shell does itself, by name: see `builtin`.
 BUILTINS: Final[dict[str, Builtin]] = {}
 
@@ -28,14 +25,14 @@ def builtin(*names: str) -> Callable[[Builtin], Builtin]:
 
 def immediate_builtin(
     *names: str,
-) -> Callable[[Callable[["Shell", list[str]], int]], Callable[["Shell", list[str]], int]]:
+) -> Callable[[Callable[[Shell, list[str]], int]], Callable[[Shell, list[str]], int]]:
     """Register a builtin that never waits, not even to write."""
 
     def register(
-        function: Callable[["Shell", list[str]], int],
-    ) -> Callable[["Shell", list[str]], int]:
+        function: Callable[[Shell, list[str]], int],
+    ) -> Callable[[Shell, list[str]], int]:
         @builtin(*names)
-        def run(shell: "Shell", argv: list[str]) -> Steps:
+        def run(shell: Shell, argv: list[str]) -> Steps:
             yield from ()
             return function(shell, argv)
 

@@ -35,7 +35,7 @@ class SimpleCommands(ShellProcess):
 
     @abstractmethod
     def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
-        """Give what the shell does itself for the command *name*."""
+        """Return what the shell does itself for the command *name*."""
 
     def run_simple(self, node: Simple, *, is_last: bool) -> Steps:
         """Run a simple command: expansions, redirections, assignments, then what it names."""
@@ -145,7 +145,7 @@ class SimpleCommands(ShellProcess):
         try:
             if is_last and not any(state.traps.values()):
                 raise Replaced(p.replace(argv, env=state.environment(), search=search))
-            child = p.guest.processes.spawn(
+            child = p.processes.spawn(
                 argv,
                 env=state.environment(),
                 cwd=p.cwd,
@@ -162,7 +162,7 @@ class SimpleCommands(ShellProcess):
         return (yield from self.wait_for(child))
 
     def find_in_path(self, name: str) -> str | None:
-        """Give the file that is run for *name*; None if there is none."""
+        """Return the file that is run for *name*; None if there is none."""
         files, cwd = self.p.guest.files, self.p.cwd
         if "/" in name:
             return name if files.can_execute(name, cwd) else None

@@ -51,7 +51,7 @@ MAX_VALUE: Final = 16 << 20
 
 
 def is_name(text: str) -> bool:
-    """Whether *text* can be the name of a variable."""
+    """Return whether *text* can be the name of a variable."""
     return NAME.fullmatch(text) is not None
 
 
@@ -72,7 +72,7 @@ class Job(Struct, eq=False):
 
     @property
     def is_done(self) -> bool:
-        """Whether all have ended."""
+        """Return whether all have ended."""
         return all(process.exit is not None for process in self.processes)
 
 
@@ -150,7 +150,7 @@ class State:
         self.option_offset = 0
 
     def copy_to(self, other: "State") -> None:
-        """Give *other* all that a subshell inherits."""
+        """Return *other* all that a subshell inherits."""
         other.variables = dict(self.variables)
         other.scopes = [dict(scope) for scope in self.scopes]
         other.functions = dict(self.functions)
@@ -172,14 +172,14 @@ class State:
         other.option_offset = self.option_offset
 
     def get(self, name: str) -> str | None:
-        """Give a variable's value; None if it has none."""
+        """Return a variable's value; None if it has none."""
         if name == "LINENO" and name in self.variables:
             return str(self.line)
         variable = self.variables.get(name)
         return variable.value if variable is not None else None
 
     def set(self, name: str, value: str | None, *, exported: bool = False) -> None:
-        """Give a variable a value; `ShellError` if it is read-only."""
+        """Return a variable a value; `ShellError` if it is read-only."""
         variable = self.variables.get(name, Variable())
         if variable.is_readonly:
             raise ShellError(f"{name}: is read only")
@@ -210,7 +210,7 @@ class State:
         self.variables.pop(name, None)
 
     def make_local(self, name: str) -> None:
-        """Have the function that runs put *name* back when it ends."""
+        """Make the function that runs put *name* back when it ends."""
         self.scopes[-1].setdefault(name, self.variables.get(name))
 
     def leave_scope(self) -> None:
@@ -222,7 +222,7 @@ class State:
                 self.variables[name] = variable
 
     def environment(self) -> list[str]:
-        """Give the exported variables, in the order of ash's hash table."""
+        """Return the exported variables, in the order of ash's hash table."""
         return [
             f"{name}={variable.value}"
             for name, variable in sorted(self.variables.items(), key=lambda item: _hash(item[0]))
@@ -230,7 +230,7 @@ class State:
         ]
 
     def flags(self) -> str:
-        """Give ``$-``."""
+        """Return ``$-``."""
         return "".join(letter for letter in LETTERS if letter in self.options)
 
 

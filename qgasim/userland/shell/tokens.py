@@ -56,7 +56,7 @@ class Tokens(Scanner):
         self.tokens_left = MAX_TOKENS
 
     def look(self) -> Token:
-        """Give the next token without stepping over it."""
+        """Return the next token without stepping over it."""
         if self._token is None:
             self._token = self.read_token()
         return self._token

@@ -36,7 +36,7 @@ MAX_DIGITS: Final = 1000
 
 
 def _unescape(raw: bytes, at: int) -> tuple[int, int]:
-    r"""Give the byte that the sequence at *at* (behind its ``\``) stands for, and where it ends."""
+    r"""Return the byte that the sequence at *at* (behind its ``\``) stands for, and where it ends."""
     if match := OCTAL.match(raw, at):
         return int(match[0], 8), match.end()
     if match := HEX.match(raw, at):
@@ -66,7 +66,7 @@ def expand_escapes(text: str) -> tuple[bytes, bool]:
 
 
 def echo(arguments: list[str]) -> bytes:
-    """Give what ``echo`` writes for *arguments* (without its own name)."""
+    """Return what ``echo`` writes for *arguments* (without its own name)."""
     newline, escapes, first = b"\n", False, 0
     for argument in arguments:
         if not re.fullmatch("-[neE]+", argument):
@@ -155,7 +155,7 @@ class _Printf:
         return self.arguments[self.at - 1] if self.at <= len(self.arguments) else ""
 
     def _measure(self, given: bytes | None) -> str:
-        """Give a width or precision as digits, the next argument for ``*``."""
+        """Return a width or precision as digits, the next argument for ``*``."""
         if given != b"*":
             return str(min(int(given[:MAX_DIGITS]), MAX_WIDTH)) if given else ""
         if self.at >= len(self.arguments):

@@ -14,6 +14,7 @@ from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.processes.process import Exit
 from qgasim.guest.settings import FileSettings, MountSettings, OsSettings
 from qgasim.guest.system.accounts import Account
+from qgasim.userland import USERLANDS
 
 Run: TypeAlias = Callable[..., tuple[bytes, bytes, Exit]]
 Userland: TypeAlias = Literal["busybox", "gnu"]
@@ -344,7 +345,7 @@ def make_guest() -> Make:
                 MountSettings(device="/dev/vdb1", path="/mnt", type="tmpfs"),
             ],
         )
-        return Guest(settings, source=lambda: 0)
+        return Guest(settings, USERLANDS[settings.os.userland], source=lambda: 0)
 
     return make
 

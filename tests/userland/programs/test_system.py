@@ -11,6 +11,7 @@ from msgspec import Struct, convert
 
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.processes.process import Exit, Process, Steps
+from qgasim.userland import USERLANDS
 
 SECOND = 1_000_000_000
 #: 2024-06-15T12:00:00Z
@@ -65,7 +66,7 @@ class Clock(Struct):
 
 def make_guest(userland: str = "gnu", clock: Clock | None = None) -> Guest:
     settings = SETTINGS | {"os": KERNEL | {"userland": userland}}
-    guest = Guest(convert(settings, GuestSettings), source=clock or Clock())
+    guest = Guest(convert(settings, GuestSettings), USERLANDS[userland], source=clock or Clock())
     guest.agent_version = "7.2.22"
     guest.settle()
     return guest

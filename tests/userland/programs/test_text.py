@@ -12,6 +12,7 @@ import pytest
 
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.settings import MountSettings
+from qgasim.userland import USERLANDS
 from tests.userland.programs.conftest import Run
 
 META, *CASES = map(json.loads, Path(__file__).with_name("gnu.jsonl").read_text().splitlines())
@@ -26,7 +27,7 @@ def test_a_program_does_what_the_real_one_did(run: Run, case: dict[str, Any]) ->
         files={f"/w/{name}": text for name, text in FILES.items()},
         mounts=[MountSettings(device="/dev/vda1", path="/")],
     )
-    guest = Guest(settings, source=lambda: 0)
+    guest = Guest(settings, USERLANDS["gnu"], source=lambda: 0)
     out, errors, how = run(guest, case["argv"], case.get("stdin", "").encode(), cwd="/w")
     status = how.code if how.signal is None else -how.signal
     assert (out.decode("latin-1"), errors.decode("latin-1"), status) == (

@@ -7,8 +7,9 @@ import pytest
 
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.processes.process import Process
+from qgasim.guest.processes.userland import program_image
 from qgasim.guest.settings import OsSettings
-from qgasim.userland.programs.images import builtin_image
+from qgasim.userland import USERLANDS
 from qgasim.userland.programs.registry import PROGRAMS
 
 SECOND = 10**9
@@ -19,7 +20,7 @@ class Machine:
 
     def __init__(self) -> None:
         settings = GuestSettings(os=OsSettings(userland="busybox"))
-        self.guest = Guest(settings, source=lambda: 0)
+        self.guest = Guest(settings, USERLANDS["busybox"], source=lambda: 0)
         files = self.guest.files
         for directory in ("/usr/bin", "/etc", "/dev", "/tmp", "/work"):
             files.makedirs(directory)
@@ -27,7 +28,7 @@ class Machine:
             files.symlink("usr/bin", "/bin")
         for name in PROGRAMS:
             if not files.exists(f"/usr/bin/{name}"):
-                files.write(f"/usr/bin/{name}", builtin_image(name), 0o755)
+                files.write(f"/usr/bin/{name}", program_image(name), 0o755)
         for name, minor in (("null", 3), ("zero", 5), ("full", 7)):
             if not files.exists(f"/dev/{name}"):
                 files.add_device(f"/dev/{name}", 1, minor)

@@ -1,0 +1,144 @@
+"""The guest's scheduler.
+
+Nothing runs by itself: `Processes.settle` runs what was due until a time, in the order of time, when
+somebody looks. So a process costs nothing while it sleeps, and the same scenario always gives the
+same course.
+"""
+
+import signal
+import warnings
+from collections.abc import Mapping
+from typing import Final
+
+from qgasim.guest.machine import Machine
+from qgasim.guest.processes.process import Exit, Killed, Process, Program, ProgramExit
+from qgasim.guest.processes.table import Table
+
+__all__ = ["Processes"]
+
+#: How many steps of programs one look may cost; what is left runs late, as on a slow machine.
+STEP_BUDGET: Final = 10_000
+#: How many processes are looked at, whether they can go on, for the cost of a step.
+STEP_LOOKS: Final = 16
+
+
+class Processes(Table):
+    """The processes of a guest, and what runs them."""
+
+    def __init__(self, guest: Machine, programs: Mapping[str, Program]) -> None:
+        super().__init__(guest, programs)
+        #: The uptime at which a look left something to be done; None: it left nothing.
+        self._late: int | None = None
+
+    def settle(self, uptime: int) -> None:
+        """Run everything that was due until *uptime*, or until the guest has something else to do."""
+        guest = self.guest
+        budget = STEP_BUDGET
+        at = min(self.next_event() or uptime, uptime)
+        self._late = None
+        while budget > 0:
+            with guest.clock.at(at):
+                budget = self._run_ready(at, budget)
+            if budget <= 0:
+                self._late = at
+                break
+            due = self.next_event()
+            if due is None or due > min(uptime, guest.next_call() or uptime):
+                break
+            at = max(at, due)
+
+    @property
+    def is_late(self) -> bool:
+        """Return whether the last look left something undone that was due."""
+        return self._late is not None
+
+    @property
+    def is_active(self) -> bool:
+        """Return whether a process may go on: by time, or because it can."""
+        return any(
+            not p.is_stopped
+            and (p.blocked is None or p.blocked.until is not None or p.blocked.is_ready is not None)
+            for p in self._alive.values()
+        )
+
+    def run(self, process: Process, limit: int) -> int:
+        """Run until *process* ends, however far that is ahead of the clock.
+
+        Returns the uptime at which it ended; *limit* (uptime) if it did not by then.
+        """
+        at = self.guest.clock.uptime()
+        while process.exit is None and at < limit:
+            self.settle(at)
+            due = self.next_event()
+            if process.exit is None:
+                if due is None:
+                    return limit
+                at = max(at, min(due, limit))
+        return at
+
+    def _run_ready(self, at: int, budget: int) -> int:
+        progress = True
+        while progress and budget > 0:
+            progress = False
+            budget -= len(self._alive) // STEP_LOOKS
+            for process in list(self._alive.values()):
+                while process.steps is not None and self._is_ready(process, at):
+                    self._step(process)
+                    progress = True
+                    budget -= 1 + process.work
+                    if budget <= 0 or process.blocked is None or process.blocked.until:
+                        break
+        return budget
+
+    @staticmethod
+    def _is_ready(process: Process, at: int) -> bool:
+        blocked = process.blocked
+        if process.is_stopped:
+            return False
+        if blocked is None:
+            return True
+        if blocked.until is not None and blocked.until <= at:
+            return True
+        return blocked.is_ready is not None and blocked.is_ready()
+
+    def _step(self, process: Process) -> None:
+        steps = process.steps
+        assert steps is not None
+        self.running, before = process, self.running
+        process.turns += 1
+        self.switches += 1
+        process.work = 0
+        process.rest = None
+        try:
+            process.blocked = next(steps)
+        except StopIteration as stop:
+            self._end(process, Exit(stop.value & self.exit_mask))
+        except ProgramExit as done:
+            self._end(process, Exit(done.code & self.exit_mask))
+        except Killed as killed:
+            self._end(process, Exit(signal=killed.number))
+        except RecursionError:
+            # The real program uses up its stack.
+            self._end(process, Exit(signal=signal.SIGSEGV))
+        except Exception as error:  # noqa: BLE001
+            # A mistake in a program here must not end the guest, nor its server.
+            text = f"the simulated program {process.name} failed, and is ended: {error!r}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            self._end(process, Exit(signal=signal.SIGABRT))
+        else:
+            if process.steps is None:
+                # It was killed, by itself or by what it did.
+                steps.close()
+        finally:
+            self.running = before
+
+    def next_event(self) -> int | None:
+        """Return the uptime at which the next process goes on by itself; None if none does."""
+        times = [
+            p.blocked.until
+            for p in self._alive.values()
+            if not p.is_stopped and p.blocked is not None and p.blocked.until is not None
+        ]
+        if self._late is not None:
+            times.append(self._late)
+        return min(times, default=None)

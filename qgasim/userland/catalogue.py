@@ -1,0 +1,51 @@
+"""The userlands that a guest can have: where the programs lie."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from qgasim.guest.processes.userland import Userland
+from qgasim.userland.programs.registry import PROGRAMS
+
+__all__ = ["USERLANDS"]
+
+#: Programs in /usr/sbin; all others are in /usr/bin.
+SBIN: Final = frozenset({
+    "blkid", "chpasswd", "fsfreeze", "halt", "hwclock", "ifconfig", "modprobe", "poweroff",
+    "qemu-ga", "reboot", "route", "shutdown", "swapoff", "swapon",
+})  # fmt: skip
+#: Programs that BusyBox's guest has as files of their own (stand-ins, or Debian's).
+NO_APPLETS: Final = frozenset({
+    "chpasswd", "getent", "halt", "journalctl", "lsblk", "poweroff", "qemu-ga", "reboot",
+    "shutdown", "systemctl", "udevadm",
+})  # fmt: skip
+BUSYBOX: Final = "busybox"
+
+
+def _directory_of(name: str) -> str:
+    return "/usr/sbin" if name in SBIN else "/usr/bin"
+
+
+def _make(*, is_busybox: bool) -> Userland:
+    files: dict[str, dict[str, str]] = {"/usr/bin": {}, "/usr/sbin": {}}
+    # Debian's iproute2 is found by both names.
+    links = {} if is_busybox else {"/usr/sbin/ip": "../bin/ip"}
+    for name in PROGRAMS:
+        if name in NO_APPLETS or (name == BUSYBOX) is is_busybox:
+            files[_directory_of(name)][name] = name
+        elif is_busybox:
+            links[f"{_directory_of(name)}/{name}"] = "/usr/bin/busybox"
+    return Userland(
+        programs=MappingProxyType(PROGRAMS),
+        files=MappingProxyType(files),
+        links=MappingProxyType(links),
+    )
+
+
+#: By the value of ``guest.os.userland``.
+USERLANDS: Final[Mapping[str, Userland]] = MappingProxyType(
+    {
+        "busybox": _make(is_busybox=True),
+        "gnu": _make(is_busybox=False),
+    }
+)
