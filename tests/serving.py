@@ -2,10 +2,14 @@
 
 import json
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import trio
+import trio.testing
 
 from qgasim.effects import Effect
 from qgasim.scenario import library, load, loads
@@ -101,6 +105,21 @@ def busy(directory: Path) -> Iterator[str]:
         read_line(first)
         with connect(thread.path), connect(thread.path):
             yield thread.path
+
+
+def settle(call: Callable[[Callable[[], object]], object]) -> None:
+    """Wait until a server has read and answered what was sent: nothing in its thread can go on.
+
+    *call*: calls a function in the server's thread.
+    """
+    idle = threading.Event()
+
+    async def wait() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        idle.set()
+
+    call(lambda: trio.lowlevel.spawn_system_task(wait))
+    assert idle.wait(PATIENCE)
 
 
 def connect(path: str) -> socket.socket:
