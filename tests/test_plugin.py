@@ -180,7 +180,8 @@ async def test_left(qga_trio):
 
 
 def test_trio_clients_are_served_in_the_nursery_of_their_test(run: Run) -> None:
-    result = run(TRIO)
+    # It leaves a stream behind.
+    result = run(TRIO, process=True)
     result.assert_outcomes(passed=8, failed=2)
     text = result.stdout.str()
     assert "frozen-never-thawed" in text
@@ -202,6 +203,7 @@ def test_ping(qga, number):
 """,
         "-n",
         "2",
+        process=True,
     )
     result.assert_outcomes(passed=8)
 
@@ -362,7 +364,7 @@ def test_delay(qga):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(qga.socket_path)
         sock.sendall(b'{"execute": "guest-ping"}')
-        sock.settimeout(0.2)
+        sock.settimeout(0.05)
         with pytest.raises(TimeoutError):
             sock.recv(100)
         qga.clock.advance("29s")
@@ -401,7 +403,7 @@ def test_a_directory_for_temporary_files_with_a_long_path_will_do(
     directory = tmp_path / ("x" * 100)
     directory.mkdir()
     monkeypatch.setenv("TMPDIR", str(directory))
-    result = run("def test(qga):\n    assert len(qga.socket_path.encode()) <= 107\n")
+    result = run("def test(qga):\n    assert len(qga.socket_path.encode()) <= 107\n", process=True)
     result.assert_outcomes(passed=1)
 
 
@@ -417,7 +419,8 @@ def test_fleet(qga_factory):
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
     for _ in range(64):
         qga_factory()
-"""
+""",
+        process=True,
     )
     result.assert_outcomes(failed=1)
     text = result.stdout.str()

@@ -63,9 +63,8 @@ def test_process(qga):
     process.stdout.readline()
 
 def test_blocked_thread(qga, qga_factory):
-    # Of all guests that it serves; waited for is once.
-    for _ in range(3):
-        qga_factory()
+    # Both guests are in that thread.
+    qga_factory()
     busy = threading.Event()
     def block():
         busy.set()
@@ -86,6 +85,7 @@ def test_after_all_that(qga):
 """,
         "-W",
         "default",
+        process=True,
     )
     outcomes = result.parseoutcomes()
     assert outcomes["passed"] == 8
@@ -212,7 +212,8 @@ def test_a_socket_that_is_gone(qga):
 
 def test_last(qga):
     ping(qga)
-"""
+""",
+        process=True,
     )
     result.assert_outcomes(passed=6, failed=1)
 

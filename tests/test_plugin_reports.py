@@ -193,6 +193,7 @@ def test_next(qga):
 """,
         "-W",
         "default",
+        process=True,
     )
     result.assert_outcomes(passed=1, failed=1, warnings=1)
     text = result.stdout.str()
@@ -260,7 +261,7 @@ def test_the_ini_file_has_findings_fail_every_test(run: Run) -> None:
 
 def test_findings_come_from_workers_of_xdist(run: Run) -> None:
     pytest.importorskip("xdist")
-    result = run(FREEZES, "-n", "2")
+    result = run(FREEZES, "-n", "2", process=True)
     result.assert_outcomes(passed=6, errors=2)
     assert sorted(SHOWN.findall(result.stdout.str())) == ["test_lax", "test_session"]
 
@@ -363,7 +364,7 @@ def test_a_wrong_option_is_told_before_the_first_test(run: Run, option: str, tex
 
 def test_a_wrong_option_is_told_by_workers_of_xdist(run: Run) -> None:
     pytest.importorskip("xdist")
-    result = run("def test_it(qga):\n    pass\n", "--qgasim-agent=1.0", "-n", "1")
+    result = run("def test_it(qga):\n    pass\n", "--qgasim-agent=1.0", "-n", "1", process=True)
     result.assert_outcomes(errors=1)
     assert "--qgasim-agent: no such release of qemu-ga: '1.0'" in result.stdout.str()
 
