@@ -176,6 +176,7 @@ def test_an_agent_that_is_started_from_python_can_be_connected_to(tmp_path: Path
             assert client.call("guest-ping") == {}
 
 
+@pytest.mark.slow
 def test_an_agent_that_hung_with_a_full_queue_serves_when_it_has_died(tmp_path: Path) -> None:
     scenario = with_fault("{kind: hang, times: 1}")
     with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:

@@ -43,6 +43,10 @@ RESYNC_ID = 987_654_321
 RESYNC = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' % RESYNC_ID
 MARK = b'\xff{"return": %d}\n' % RESYNC_ID
 SECOND = 1_000_000_000
+#: What `make test-quick` leaves out: half of the releases, and cases with megabytes.
+SLOW = re.compile(
+    r"(5\.2|10\.0)/.*|.*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)"
+)
 CASES = {
     f"{release}/{name}": steps
     for release in RECORDED
@@ -165,7 +169,14 @@ def receive_lines(sock: socket.socket, expected: bytes) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if "/conn-" not in c])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow) if SLOW.fullmatch(case) else case
+        for case in CASES
+        if "/conn-" not in case
+    ],
+)
 def test_a_recorded_case_is_answered_as_recorded(case: str, serving: Serving) -> None:
     if case in EXCEPTIONS:
         pytest.skip(EXCEPTIONS[case])

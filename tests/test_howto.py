@@ -38,6 +38,7 @@ def run(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
 )
@@ -69,11 +70,13 @@ def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
         assert kind != "py" or told.count(stem) > 1, f"nobody uses {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_a_page_has_typed_works_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
     Reader(page, tmp_path).follow()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "source", "compile_it", "run_it", "result"),
     [
@@ -135,6 +138,7 @@ def test_the_jobs_in_ci_run_what_the_page_has() -> None:
     assert all(find_dialect(agent) for agent in agents)
 
 
+@pytest.mark.slow
 def test_the_service_of_docker_compose_is_served(tmp_path: Path) -> None:
     service = yaml.safe_load(files(DOCS / "howto" / "compose.md")["compose.yaml"])["services"]
     reader = Reader(DOCS / "howto" / "compose.md", tmp_path)
@@ -148,6 +152,7 @@ def test_the_service_of_docker_compose_is_served(tmp_path: Path) -> None:
     reader.stop()
 
 
+@pytest.mark.slow
 def test_the_examples_find_every_bug_of_the_naive_client(
     pytester: pytest.Pytester, tmp_path: Path
 ) -> None:

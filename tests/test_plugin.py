@@ -179,6 +179,7 @@ async def test_left(qga_trio):
 """
 
 
+@pytest.mark.slow
 def test_trio_clients_are_served_in_the_nursery_of_their_test(run: Run) -> None:
     # It leaves a stream behind.
     result = run(TRIO, process=True)
@@ -189,6 +190,7 @@ def test_trio_clients_are_served_in_the_nursery_of_their_test(run: Run) -> None:
     assert "a client of this process is still connected" in text
 
 
+@pytest.mark.slow
 def test_workers_of_xdist_do_not_get_in_each_others_way(run: Run) -> None:
     pytest.importorskip("xdist")
     result = run(
@@ -378,6 +380,7 @@ def test_delay(qga):
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_many_guests_of_a_factory_share_a_thread(run: Run) -> None:
     result = run(
         CLIENT
@@ -397,6 +400,7 @@ def test_fleet(qga_factory):
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_a_directory_for_temporary_files_with_a_long_path_will_do(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -407,6 +411,7 @@ def test_a_directory_for_temporary_files_with_a_long_path_will_do(
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_too_many_guests_for_the_process_are_told_and_not_all_described(run: Run) -> None:
     result = run(
         """
@@ -524,6 +529,7 @@ async def ask(qga_trio: TrioGuest) -> object:
 """
 
 
+@pytest.mark.slow
 def test_a_users_project_is_typed(tmp_path: Path) -> None:
     (tmp_path / "test_project.py").write_text(PROJECT)
     done = subprocess.run(

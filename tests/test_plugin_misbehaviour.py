@@ -17,6 +17,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 LEFT = re.compile(r"left behind by the test: (?:\S+: )?(.*?)(?:; |$)", re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_whatever_a_test_leaves_behind_the_fixture_ends_and_names_it(run: Run) -> None:
     # Not a bound on time: the time-out of a run ends what hangs.
     result = run(
@@ -155,6 +156,7 @@ def test_next(qga, qga_session):
     assert "its server failed: ZeroDivisionError('my fault')" in text
 
 
+@pytest.mark.slow
 def test_a_test_may_fork_and_raise_and_end_programs(run: Run) -> None:
     result = run(
         CLIENT
