@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import trio
 import trio.testing
 
 from qgasim.effects import Effect
-from qgasim.scenario import library, load, loads
+from qgasim.guest.system.clock import SteeredClock
+from qgasim.scenario import Blueprint, library, load, loads
 from qgasim.serving.threads import ServerThread
 from qgasim.simulation.channel import Channel
 
@@ -38,16 +40,29 @@ class HandClock:
         return self.now
 
 
+def blueprint(scenario: str, release: str | None = None) -> Blueprint:
+    """Read a scenario, if it is a file that may be another by now; else only once."""
+    is_file = ":" not in scenario and "/" in scenario
+    return (_read_blueprint if is_file else _keep_blueprint)(scenario, release)
+
+
+def _read_blueprint(scenario: str, release: str | None) -> Blueprint:
+    loaded = loads(scenario) if ":" in scenario else load(scenario)
+    if release is not None:
+        loaded.agent.release = release
+    return Blueprint(loaded)
+
+
+_keep_blueprint = lru_cache(maxsize=256)(_read_blueprint)
+
+
 class Course:
     """A guest and its agent on a clock that is advanced by hand: no sockets, no waiting."""
 
     def __init__(self, scenario: str = "qgasim: 1", *, release: str | None = None) -> None:
         """Build a scenario: the text of one, or the name or path of one, with another *release*."""
         self.clock = HandClock()
-        loaded = loads(scenario) if ":" in scenario else load(scenario)
-        if release is not None:
-            loaded.agent.release = release
-        self.channel: Channel = loaded.build(self.clock)
+        self.channel: Channel = blueprint(scenario, release).build(self.clock)
         self.agent = self.channel.agent
         self.guest = self.agent.guest
         self.clock.now = 12 * SECOND
@@ -90,10 +105,16 @@ def request(command: str, **arguments: Any) -> bytes:
 
 
 @contextmanager
-def serving(directory: Path, scenario: str = "debian-12") -> Iterator[ServerThread]:
-    """Serve a shipped scenario, or the text of one, on a socket in *directory*."""
-    loaded = loads(scenario) if ":" in scenario else load(scenario)
-    with ServerThread(loaded.build(), str(directory / "s")) as thread:
+def serving(
+    directory: Path, scenario: str = "debian-12", *, rate: float = 1
+) -> Iterator[ServerThread]:
+    """Serve a shipped scenario, or the text of one, on a socket in *directory*.
+
+    *rate*: how many seconds of the guest pass in one of the test.
+    """
+    clock = SteeredClock()
+    clock.rate = rate
+    with ServerThread(blueprint(scenario).build(clock), str(directory / "s")) as thread:
         yield thread
 
 
