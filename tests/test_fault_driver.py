@@ -12,7 +12,7 @@ from qgasim.errors import ClientError
 from qgasim.scenario import loads
 from qgasim.serving.listen import TcpAddress, UnixAddress
 from qgasim.serving.threads import ServerThread
-from tests.serving import PATIENCE, connect, read_line, serving
+from tests.serving import PATIENCE, connect, read_line, serving, settle
 
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
@@ -114,7 +114,7 @@ def test_after_a_half_close_requests_are_still_executed(tmp_path: Path) -> None:
             sock.sendall(PING)
             assert read_all(sock) == PONG
             sock.sendall(b'{"execute":"guest-fsfreeze-freeze"}')
-            time.sleep(0.1)
+            settle(thread.call)
         assert thread.call(lambda: thread.channel.agent.is_frozen)
 
 
@@ -209,7 +209,7 @@ def test_a_reply_that_is_late_goes_to_the_client_that_is_there_then(tmp_path: Pa
     with serving(tmp_path, scenario) as thread:
         with connect(thread.path) as sock:
             sock.sendall(PING)
-            time.sleep(0.05)
+            settle(thread.call)
         with connect(thread.path) as sock:
             assert read_line(sock) == PONG
 
@@ -246,7 +246,7 @@ def test_the_server_ends_at_once_whatever_it_is_waiting_for(
     start = time.monotonic()
     with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
         sock.sendall(PING)
-        time.sleep(0.05)
+        settle(thread.call)
     assert time.monotonic() - start < PATIENCE
     assert set(threading.enumerate()) <= threads
 
