@@ -5,14 +5,22 @@ ARGS ?=
 MESSAGES ?= 20000
 COURSES ?= 200
 SEED ?= 0
+# How many tests are run at a time: `make test WORKERS=0` runs them in one process.
+WORKERS ?= auto
+# pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check format docs bench fuzz update python clean
+.PHONY: run test test-quick check format docs bench fuzz update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
 
 test: .venv/ready
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
+
+# Without what is marked as slow.
+test-quick: .venv/ready
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not slow" $(ARGS)
 
 check: .venv/ready
 	$(BIN)/ruff format --check

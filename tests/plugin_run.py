@@ -1,9 +1,17 @@
 """Runs of pytest on projects of their own, with the plugin."""
 
+import tempfile
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+# All that the plugin imports when it is needed: pytester takes out of `sys.modules` what a run in this
+# process brings in, and the next run would have other classes of the same name.
+import qgasim.pytest_plugin.guests
+import qgasim.pytest_plugin.reports
+import qgasim.userland.programs
+import qgasim.userland.shell  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 #: Where qgasim is installed, pytest finds the plugin by itself.
@@ -12,16 +20,39 @@ CLIENT = "from qgasim import SyncClient\n"
 
 
 class Run:
-    """Runs pytest on a text, strictly; the time-out is what ends a run that hangs."""
+    """Runs pytest on a text, strictly, in this process.
+
+    With *process* in one of its own: what leaves something behind, forks, limits the process or starts
+    workers. The time-out is what ends a run that hangs.
+    """
 
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         self.pytester = pytester
 
-    def __call__(self, text: str, *options: str, ini: str = "") -> pytest.RunResult:
+    def __call__(
+        self, text: str, *options: str, ini: str = "", process: bool = False
+    ) -> pytest.RunResult:
         self.pytester.makepyfile(text)
         self.pytester.makeini(
             f"[pytest]\naddopts = -p no:cacheprovider\nfilterwarnings = error\nstrict_markers = true\n{ini}"
         )
         plugin = () if IS_INSTALLED else ("-p", "qgasim.pytest_plugin")
-        return self.pytester.runpytest_subprocess(*plugin, *options, timeout=60)
+        if process:
+            return self.pytester.runpytest_subprocess(*plugin, *options, timeout=60)
+        return self.pytester.runpytest_inprocess(*plugin, *options)
+
+
+def run_here(pytester: pytest.Pytester, directory: Path) -> pytest.RunResult:
+    """Run the tests in a directory in this process, with pytest's own settings."""
+    plugin = () if IS_INSTALLED else ("-p", "qgasim.pytest_plugin")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        # The path of a socket is short.
+        tempfile.TemporaryDirectory(prefix="qga-") as temporary,
+    ):
+        patch.chdir(directory)
+        # Its modules are next to the tests, and are not those of another page.
+        patch.syspath_prepend(directory)
+        options = ("-W", "default", "-p", "no:cacheprovider", f"--basetemp={temporary}/t")
+        return pytester.runpytest_inprocess(*options, *plugin, str(directory))

@@ -2,14 +2,20 @@
 
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import trio
+import trio.testing
+
 from qgasim.agent.observer import Observer
 from qgasim.effects import Effect
-from qgasim.scenario import library, load, loads
+from qgasim.guest.system.clock import SteeredClock
+from qgasim.scenario import Blueprint, library, load, loads
 from qgasim.serving.threads import ServerThread
 from qgasim.simulation.simulation import Simulation
 from qgasim.wire import Message
@@ -36,16 +42,29 @@ class HandClock:
         return self.now
 
 
+def blueprint(scenario: str, release: str | None = None) -> Blueprint:
+    """Read a scenario, if it is a file that may be another by now; else only once."""
+    is_file = ":" not in scenario and "/" in scenario
+    return (_read_blueprint if is_file else _keep_blueprint)(scenario, release)
+
+
+def _read_blueprint(scenario: str, release: str | None) -> Blueprint:
+    loaded = loads(scenario) if ":" in scenario else load(scenario)
+    if release is not None:
+        loaded.agent.release = release
+    return Blueprint(loaded)
+
+
+_keep_blueprint = lru_cache(maxsize=256)(_read_blueprint)
+
+
 class Course:
     """A guest and its agent on a clock that is advanced by hand: no sockets, no waiting."""
 
     def __init__(self, scenario: str = "qgasim: 1", *, release: str | None = None) -> None:
         """Build a scenario: the text of one, or the name or path of one, with another *release*."""
         self.clock = HandClock()
-        loaded = loads(scenario) if ":" in scenario else load(scenario)
-        if release is not None:
-            loaded.agent.release = release
-        self.take(loaded.build(self.clock))
+        self.take(blueprint(scenario, release).build(self.clock))
         self.clock.now = 12 * SECOND
 
     def take(self, simulation: Simulation) -> None:
@@ -106,10 +125,16 @@ def request(command: str, **arguments: Any) -> bytes:
 
 
 @contextmanager
-def serving(directory: Path, scenario: str = "debian-12") -> Iterator[ServerThread]:
-    """Serve a shipped scenario, or the text of one, on a socket in *directory*."""
-    loaded = loads(scenario) if ":" in scenario else load(scenario)
-    with ServerThread(loaded.build(), str(directory / "s")) as thread:
+def serving(
+    directory: Path, scenario: str = "debian-12", *, rate: float = 1
+) -> Iterator[ServerThread]:
+    """Serve a shipped scenario, or the text of one, on a socket in *directory*.
+
+    *rate*: how many seconds of the guest pass in one of the test.
+    """
+    clock = SteeredClock()
+    clock.rate = rate
+    with ServerThread(blueprint(scenario).build(clock), str(directory / "s")) as thread:
         yield thread
 
 
@@ -121,6 +146,21 @@ def busy(directory: Path) -> Iterator[str]:
         read_line(first)
         with connect(thread.path), connect(thread.path):
             yield thread.path
+
+
+def settle(call: Callable[[Callable[[], object]], object]) -> None:
+    """Wait until a server has read and answered what was sent: nothing in its thread can go on.
+
+    *call*: calls a function in the server's thread.
+    """
+    idle = threading.Event()
+
+    async def wait() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        idle.set()
+
+    call(lambda: trio.lowlevel.spawn_system_task(wait))
+    assert idle.wait(PATIENCE)
 
 
 def connect(path: str) -> socket.socket:

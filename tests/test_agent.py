@@ -383,6 +383,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     parts=st.lists(st.one_of(PIECES, st.binary(max_size=4)), max_size=12), size=st.integers(1, 9)

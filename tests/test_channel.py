@@ -1,7 +1,6 @@
 """What a channel keeps, loses and gives to whom (behaviour.md, section 12)."""
 
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 from qgasim.effects import Wait
 from qgasim.simulation.channel import KEPT_LIMIT
-from tests.serving import PATIENCE, SECOND, Course, connect, on_exchange, read_line, serving
+from tests.serving import SECOND, Course, connect, on_exchange, read_line, serving, settle
 
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
@@ -266,7 +265,8 @@ def test_all_that_a_client_sent_is_executed_though_it_left_at_once(
     # More than is received at once, so that a request would be cut.
     count = 4000
     scenario = f"agent: {{channel: {kind}}}"
-    with serving(tmp_path, scenario) as thread:
+    # A serial line takes 5 s for the replies.
+    with serving(tmp_path, scenario, rate=1000) as thread:
         executed: list[bytes] = []
         on_exchange(thread.simulation, lambda _, reply: executed.append(reply))
         sock = connect(thread.path)
@@ -326,8 +326,7 @@ def test_what_was_left_unread_goes_to_the_next_client_if_the_channel_keeps_it(
     with serving(tmp_path, "agent: {keep_unread: true}") as thread:
         with connect(thread.path) as sock:
             sock.sendall(SYNC % 1 + SYNC % 2)
-            assert sock.recv(1, socket.MSG_PEEK) == b"{"
-            time.sleep(0.05)
+            settle(thread.call)
         with connect(thread.path) as sock:
             assert [read_line(sock), read_line(sock)] == [b'{"return": 1}\n', b'{"return": 2}\n']
 
@@ -337,9 +336,8 @@ def test_a_client_may_come_and_go_while_a_reply_waits(tmp_path: Path) -> None:
     with serving(tmp_path, scenario) as thread:
         with connect(thread.path) as sock:
             sock.sendall(SLOW)
-            time.sleep(0.05)
+            settle(thread.call)
         with connect(thread.path):
-            time.sleep(0.05)
+            settle(thread.call)
         with connect(thread.path) as sock:
-            sock.settimeout(PATIENCE)
             assert read_line(sock) == PONG

@@ -333,6 +333,7 @@ def test_the_shipped_scenarios_are_listed_with_a_line_each(
     assert lines[at + 1].strip().startswith("Debian 12.5 genericcloud image")
 
 
+@pytest.mark.slow
 def test_scenarios_are_searched_in_all_that_they_say_of_themselves(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -359,6 +360,7 @@ def test_check_says_all_that_is_wrong_with_all_files(
     ]
 
 
+@pytest.mark.slow
 def test_check_is_silent_about_what_is_right(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(ROOT / "scenarios")]) == 0
     assert capfd.readouterr() == ("", "")

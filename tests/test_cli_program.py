@@ -35,6 +35,7 @@ def test_the_ready_lines_say_what_is_served_where_and_what_to_try(tmp_path: Path
         assert end(program, signal.SIGTERM)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_signal_ends_it_and_removes_the_socket(number: signal.Signals, tmp_path: Path) -> None:
     path = tmp_path / "s"
@@ -45,6 +46,7 @@ def test_a_signal_ends_it_and_removes_the_socket(number: signal.Signals, tmp_pat
         assert not path.exists()
 
 
+@pytest.mark.slow
 def test_who_sees_its_end_finds_nobody_to_connect_to(tmp_path: Path) -> None:
     # As recorded: conn-unix/sigterm-while-connected.
     path = tmp_path / "s"
@@ -60,6 +62,7 @@ def test_who_sees_its_end_finds_nobody_to_connect_to(tmp_path: Path) -> None:
         assert program.wait(20) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_signal_ends_it_in_the_middle_of_a_long_reply(
     number: signal.Signals, tmp_path: Path
@@ -94,6 +97,7 @@ def test_a_shared_folder_is_named_at_the_start_and_holds_what_the_guest_wrote(
         assert (folder / "x").read_text() == "hello"
 
 
+@pytest.mark.slow
 def test_without_a_path_the_socket_is_in_a_directory_of_its_own_that_goes_with_it() -> None:
     with started() as program:
         line = ready_lines(program)[1]
@@ -104,6 +108,7 @@ def test_without_a_path_the_socket_is_in_a_directory_of_its_own_that_goes_with_i
         assert not path.parent.exists()
 
 
+@pytest.mark.slow
 def test_requests_and_replies_are_shown_as_they_come_and_appended_to_a_log(tmp_path: Path) -> None:
     path, log = tmp_path / "s", tmp_path / "log"
     log.write_text("before\n")
@@ -135,6 +140,7 @@ def test_requests_and_replies_are_shown_as_they_come_and_appended_to_a_log(tmp_p
     assert log.read_text() == "before\n" + "".join(shown)
 
 
+@pytest.mark.slow
 def test_the_delimiter_before_a_reply_is_shown_as_text(tmp_path: Path) -> None:
     path, log = tmp_path / "s", tmp_path / "log"
     with started("--listen", f"unix:{path}", "--log", str(log), "--quiet") as program:
@@ -159,6 +165,7 @@ def test_verbose_shows_them_in_full(tmp_path: Path) -> None:
             assert program.stderr.readline() == f'< {{"return": {{}}, "id": "{text}"}}\n'
 
 
+@pytest.mark.slow
 def test_it_serves_even_if_nobody_reads_the_ready_lines(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with closed_pipe() as output, started("--listen", f"unix:{path}", stdout=output) as program:
@@ -220,6 +227,7 @@ def test_a_fault_of_a_scenario_gives_no_traceback_and_status_2(tmp_path: Path) -
 # -- for clients in other languages ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_line_of_json_says_where_clients_can_connect() -> None:
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "qgasim", "--quiet", f"--ready-fd={writing}", "--agent=10.0"]
@@ -248,6 +256,7 @@ def test_a_ready_fd_that_is_not_open_is_told() -> None:
     assert (done.returncode, done.stderr) == (2, "qgasim: --ready-fd 99: Bad file descriptor\n")
 
 
+@pytest.mark.slow
 def test_a_guest_ends_with_the_process_that_started_it() -> None:
     program = (
         "import subprocess, sys\n"
@@ -265,6 +274,7 @@ def test_a_guest_ends_with_the_process_that_started_it() -> None:
     assert not os.path.exists(path)
 
 
+@pytest.mark.slow
 def test_a_live_log_that_nobody_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LiveLog, "PATIENCE", 0)
     log = LiveLog(None, in_full=True, is_quiet=True)

@@ -35,6 +35,7 @@ UNRULY = json.dumps(
 # -- the live log ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_log_has_a_line_for_each_request_and_each_reply_whatever_is_in_them(
     tmp_path: Path,
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_log_has_a_line_for_each_request_and_each_reply_whatever_is_in_them(
     ]
 
 
+@pytest.mark.slow
 def test_a_log_that_is_full_is_told_once_and_the_guest_goes_on(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with started("--listen", f"unix:{path}", "--log", "/dev/full") as program:
@@ -131,6 +133,7 @@ def shell(command: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "status", "said"),
     [
@@ -156,6 +159,7 @@ def test_what_cannot_be_read_or_written_is_told_in_a_line(
     assert shell(f"$qgasim {command}") == (status, said)
 
 
+@pytest.mark.slow
 def test_a_socket_has_a_short_path_even_if_that_of_temporary_files_is_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +173,7 @@ def test_a_socket_has_a_short_path_even_if_that_of_temporary_files_is_long(
     assert line.startswith("listening on /tmp/qgasim-")
 
 
+@pytest.mark.slow
 def test_it_serves_without_any_standard_stream(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with started("--listen", f"unix:{path}", "--ready-fd=1") as program:
@@ -186,6 +191,7 @@ def test_it_serves_without_any_standard_stream(tmp_path: Path) -> None:
     assert shell(command + wait + call) == (0, "{}\n")
 
 
+@pytest.mark.slow
 def test_a_signal_before_anybody_can_connect_leaves_no_directory_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

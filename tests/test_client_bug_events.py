@@ -123,6 +123,7 @@ def test_after_a_migration_the_clock_is_behind() -> None:
     assert course.say("guest-get-time")["return"] - before == 17_000_000_000
 
 
+@pytest.mark.slow
 def test_every_scenario_with_events_is_seen_here() -> None:
     with_events = {
         name

@@ -212,6 +212,7 @@ def test_61440_bytes_can_be_written_at_once_and_no_byte_more() -> None:
         assert ("return" in reply) == is_run
 
 
+@pytest.mark.slow
 def test_every_scenario_with_faults_is_seen_here() -> None:
     with_faults = {
         name

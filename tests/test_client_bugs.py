@@ -313,6 +313,7 @@ TOLD: Final = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_scenario_of_a_clients_bug_is_tested_here() -> None:
     # Those in which something goes wrong or happens are looked at elsewhere.
     of_clients = {

@@ -41,6 +41,10 @@ CHANGING = {
 } | {"guest-exec", "guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw"}
 
 
+def slow(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
 def build(release: str = "7.2", scenario: str = "debian-12", **agent: Any) -> Simulation:
     loaded = load(scenario)
     loaded.agent.release = release
@@ -64,7 +68,7 @@ def words(result: Comparison) -> list[str]:
 # -- who answers alike -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("release", NAMES)
+@pytest.mark.parametrize("release", ["7.2", *map(slow, sorted({*NAMES} - {"7.2"}))])
 def test_our_own_agent_does_not_differ_from_itself(release: str, tmp_path: Path) -> None:
     result = compare_with(build(release), tmp_path)
     assert result.differences == []
@@ -73,7 +77,7 @@ def test_our_own_agent_does_not_differ_from_itself(release: str, tmp_path: Path)
     assert result.release == result.version
 
 
-@pytest.mark.parametrize("scenario", [DEFAULT_SCENARIO, *GUESTS.values()])
+@pytest.mark.parametrize("scenario", [DEFAULT_SCENARIO, *map(slow, GUESTS.values())])
 def test_a_system_is_compared_with_the_most_similar_guest(scenario: str, tmp_path: Path) -> None:
     result = compare_with(load(scenario).build(), tmp_path)
     assert result.scenario == scenario
@@ -92,6 +96,7 @@ def test_the_real_agent_does_not_differ(tmp_path: Path) -> None:
     assert any("disabled in the real agent" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_an_agent_on_tcp_can_be_compared(tmp_path: Path) -> None:
     with (
         ServerThread(build(), TcpAddress("127.0.0.1", 0)) as server,
@@ -101,11 +106,13 @@ def test_an_agent_on_tcp_can_be_compared(tmp_path: Path) -> None:
     assert result.differences == []
 
 
+@pytest.mark.slow
 def test_what_the_machine_has_is_not_compared(tmp_path: Path) -> None:
     result = compare_with(build("7.2.22", "lab-vm"), tmp_path, scenario="debian-12")
     assert result.differences == []
 
 
+@pytest.mark.slow
 def test_commands_that_are_blocked_are_told_of_once(tmp_path: Path) -> None:
     simulation = build(block_rpcs=["guest-file-read", "guest-get-osinfo", "guest-exec"])
     result = compare_with(simulation, tmp_path)
@@ -127,6 +134,7 @@ def test_a_blocked_command_that_qgasim_does_not_know_is_no_trouble(tmp_path: Pat
     assert (difference.real, difference.simulated) == (b'["guest-new"]', b"[]")
 
 
+@pytest.mark.slow
 def test_commands_that_only_the_scenario_blocks_are_told_of_once(tmp_path: Path) -> None:
     result = compare_with(build("7.2.0"), tmp_path, scenario="rhel-9")
     assert result.differences == []
@@ -134,6 +142,7 @@ def test_commands_that_only_the_scenario_blocks_are_told_of_once(tmp_path: Path)
     assert note.startswith("disabled in the scenario, but not here: guest-exec, ")
 
 
+@pytest.mark.slow
 def test_who_blocks_guest_info_is_compared_with_the_release_that_is_named(tmp_path: Path) -> None:
     blocked = ["guest-info", "guest-file-flush"]
     with pytest.raises(ClientError, match="name one with --agent"):
@@ -150,6 +159,7 @@ def test_who_blocks_guest_info_is_compared_with_the_release_that_is_named(tmp_pa
 # -- who differs -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_another_release_differs(tmp_path: Path) -> None:
     result = compare_with(build("7.2"), tmp_path, release="5.2")
     assert words(result)[0] == "commands that only the real agent has"
@@ -197,6 +207,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "topics", "what"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_seen(
     fault: dict[str, Any], topics: set[str], what: set[str], tmp_path: Path
@@ -207,6 +218,7 @@ def test_a_fault_is_seen(
     assert {d.what for d in result.differences} == what
 
 
+@pytest.mark.slow
 def test_an_unknown_release_is_compared_with_the_nearest(tmp_path: Path) -> None:
     for version, simulated in (
         ("12.1.0", "11.1.3"),
@@ -312,26 +324,35 @@ class Relay:
     def __init__(self, stop: bytes, then: Serve) -> None:
         self.stop = stop
         self.then = then
+        self.course = Course("debian-12")
 
     def __call__(self, client: socket.socket) -> None:
-        course = Course("debian-12")
         while data := client.recv(1 << 16):
             if self.stop in data:
                 self.then(client)
                 return
-            client.sendall(course.send(data))
+            client.sendall(self.course.send(data))
 
 
+class Impatient(RealAgent):
+    """Waits for long, but not for what is never answered."""
+
+    def ask(self, pieces: tuple[bytes, ...]) -> bytes:
+        self._timeout = 0.1 if b"guest-get-vcpus" in b"".join(pieces) else PATIENCE
+        return super().ask(pieces)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("then", "text"),
-    [(be_silent, "no answer within 0.2 s"), (lambda _: None, "the agent hung up")],
+    [(be_silent, "no answer within 0.1 s"), (lambda _: None, "the agent hung up")],
     ids=["silent", "gone"],
 )
 def test_who_stops_answering_differs_and_is_not_asked_again(
     then: Serve, text: str, tmp_path: Path
 ) -> None:
     relay = Relay(b"guest-get-vcpus", then)
-    with serving(tmp_path, relay) as path, RealAgent(UnixAddress(path), 0.2) as real:
+    with serving(tmp_path, relay) as path, Impatient(UnixAddress(path), PATIENCE) as real:
         result = compare(real)
     *_, difference = result.differences
     assert difference.what == "the real agent does not answer"
@@ -362,6 +383,7 @@ def test_nothing_is_asked_that_changes_anything(
     assert count > 20
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     simulation = build()
     compare_with(simulation, tmp_path)
@@ -408,6 +430,7 @@ def test_a_value_is_spelled_in_the_order_in_which_it_came() -> None:
 # -- the command line ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_report_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ServerThread(build("7.2.22"), str(tmp_path / "s")) as server:
         assert main(["compare", server.path]) == 0
@@ -428,6 +451,7 @@ def test_the_report_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ) in other
 
 
+@pytest.mark.slow
 def test_the_report_comes_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ServerThread(build("7.2.22"), str(tmp_path / "s")) as server:
         assert main(["compare", server.path, "--agent", "6.2", "--json"]) == 1

@@ -12,7 +12,7 @@ from qgasim.errors import ClientError
 from qgasim.scenario import loads
 from qgasim.serving.listen import TcpAddress, UnixAddress
 from qgasim.serving.threads import ServerThread
-from tests.serving import PATIENCE, connect, read_line, serving
+from tests.serving import PATIENCE, connect, read_line, serving, settle
 
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
@@ -114,7 +114,7 @@ def test_after_a_half_close_requests_are_still_executed(tmp_path: Path) -> None:
             sock.sendall(PING)
             assert read_all(sock) == PONG
             sock.sendall(b'{"execute":"guest-fsfreeze-freeze"}')
-            time.sleep(0.1)
+            settle(thread.call)
         assert thread.call(lambda: thread.simulation.agent.is_frozen)
 
 
@@ -176,6 +176,7 @@ def test_an_agent_that_is_started_from_python_can_be_connected_to(tmp_path: Path
             assert client.call("guest-ping") == {}
 
 
+@pytest.mark.slow
 def test_an_agent_that_hung_with_a_full_queue_serves_when_it_has_died(tmp_path: Path) -> None:
     scenario = with_fault("{kind: hang, times: 1}")
     with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
@@ -208,7 +209,7 @@ def test_a_reply_that_is_late_goes_to_the_client_that_is_there_then(tmp_path: Pa
     with serving(tmp_path, scenario) as thread:
         with connect(thread.path) as sock:
             sock.sendall(PING)
-            time.sleep(0.05)
+            settle(thread.call)
         with connect(thread.path) as sock:
             assert read_line(sock) == PONG
 
@@ -245,7 +246,7 @@ def test_the_server_ends_at_once_whatever_it_is_waiting_for(
     start = time.monotonic()
     with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
         sock.sendall(PING)
-        time.sleep(0.05)
+        settle(thread.call)
     assert time.monotonic() - start < PATIENCE
     assert set(threading.enumerate()) <= threads
 

@@ -65,6 +65,7 @@ def program(directory: Path, faults: str, more: str = "") -> Iterator[Program]:
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -113,6 +114,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channel", ["virtio-serial", "unix-listen"])
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_takes_no_memory(name: str, channel: str, tmp_path: Path) -> None:
@@ -151,6 +153,7 @@ def ask_patiently(path: str) -> object:
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channel", ["virtio-serial", "unix-listen", "isa-serial"])
 def test_clients_that_leave_inside_a_delay_are_in_nobodys_way(channel: str, tmp_path: Path) -> None:
     fault = "{kind: delay, on: guest-ping, by: 20ms}"
@@ -162,6 +165,7 @@ def test_clients_that_leave_inside_a_delay_are_in_nobodys_way(channel: str, tmp_
         assert served.end() == (0, b"")
 
 
+@pytest.mark.slow
 def test_whatever_a_nemesis_does_nothing_breaks_and_it_comes_to_an_end(tmp_path: Path) -> None:
     nemesis = ", seed: 3, nemesis: {rate: 2400, lasts: 1s, longest: 300ms}"
     with program(tmp_path, "", nemesis) as served:
@@ -179,6 +183,7 @@ def test_whatever_a_nemesis_does_nothing_breaks_and_it_comes_to_an_end(tmp_path:
         assert served.end() == (0, b"")
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_slowly_gets_every_byte(tmp_path: Path) -> None:
     with program(tmp_path, "{kind: split, on: guest-info, sizes: [1000], pause: 1ms}") as served:
         with connect(served.path) as sock:

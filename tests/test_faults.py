@@ -377,12 +377,14 @@ def replies(data: bytes, *faults: Fault) -> bytes:
     return course(*faults).send(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(data=REQUESTS, fault=st.one_of(DELAYS, SPLITS))
 def test_what_only_takes_time_changes_no_byte(data: bytes, fault: Fault) -> None:
     assert replies(data, fault) == replies(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(data=REQUESTS, keep=st.integers(0, 60))
 def test_what_truncates_gives_the_beginning_of_each_reply(data: bytes, keep: int) -> None:
@@ -393,6 +395,7 @@ def test_what_truncates_gives_the_beginning_of_each_reply(data: bytes, keep: int
     assert replies(data, Truncate(keep=keep)) == b"".join(reply[:keep] for reply in whole)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     data=REQUESTS,
@@ -410,6 +413,7 @@ def test_the_same_seed_gives_the_same_effects(
     assert first == second
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     data=REQUESTS,
@@ -429,6 +433,7 @@ def test_whatever_goes_wrong_the_agent_serves_again_when_it_is_over(
     assert b'\xff{"return": 5}\n' in guest.send(sync)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @example(data=PING, faults=[Split(pause=1), Bandwidth(bytes_per_second=1, ticks=1)])
 @given(data=REQUESTS, faults=st.lists(st.one_of(DELAYS, SPLITS, BYTES), max_size=4))

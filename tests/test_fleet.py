@@ -228,6 +228,7 @@ def served(scenario: str, *options: str) -> Iterator[tuple[dict[str, Any], Any]]
                 process.kill()
 
 
+@pytest.mark.slow
 def test_every_guest_has_a_socket_in_the_directory(tmp_path: Path) -> None:
     directory = tmp_path / "fleet"
     with served("fleet-one-hung", "--listen", f"unix:{directory}", "--agent=8.2") as (
@@ -258,6 +259,7 @@ def test_every_guest_has_a_socket_in_the_directory(tmp_path: Path) -> None:
         assert not directory.exists()
 
 
+@pytest.mark.slow
 def test_one_hung_guest_does_not_hold_up_the_others() -> None:
     """Client bug 7: who asks one after the other, and waits for each, never sees the later ones."""
     with served("fleet-one-hung", "--quiet") as (said, _):
@@ -275,6 +277,7 @@ def test_one_hung_guest_does_not_hold_up_the_others() -> None:
                 read_line(hung)
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_with_one_guest_is_different_with_each() -> None:
     """Client bug 8: a client that gives up at the first that fails never gets to the last."""
     met: dict[str, str] = {}

@@ -8,9 +8,10 @@ from tests import fuzz, fuzz_connections, mutation
 from tests.real_agent import needs_qemu_ga
 from tests.serving import Course
 
-MESSAGES = 2000
+MESSAGES = 500
 
 
+@pytest.mark.slow
 @needs_qemu_ga
 def test_the_real_agent_and_ours_answer_mutated_messages_alike() -> None:
     with fuzz.pair() as (real, ours):
@@ -27,6 +28,7 @@ def test_the_fuzzer_sees_a_difference() -> None:
     assert '"return": 1001}' in str(found)
 
 
+@pytest.mark.slow
 @needs_qemu_ga
 def test_clients_that_come_and_leave_find_both_alike() -> None:
     assert list(fuzz_connections.find_differences(40, seed=0)) == []

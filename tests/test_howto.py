@@ -11,7 +11,10 @@ import yaml
 
 from qgasim import SyncClient
 from qgasim.dialect import find_dialect
-from tests.page_reader import PLUGIN, ROOT, Reader, blocks, files, install, save
+from tests.page_reader import ROOT, Reader, blocks, files, install, save
+from tests.plugin_run import run_here
+
+pytest_plugins = ["pytester"]
 
 DOCS = ROOT / "docs"
 PAGES = [page for page in [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))] if blocks(page)]
@@ -35,14 +38,11 @@ def run(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def run_pytest(directory: Path) -> subprocess.CompletedProcess[str]:
-    return run(directory, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *PLUGIN, ".")
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
 )
-def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+def test_the_python_of_a_page_runs(page: Path, pytester: pytest.Pytester, tmp_path: Path) -> None:
     # Those with the name of a file are for the commands of their page.
     parts = [text for text in blocks(page, "python") if text not in files(page).values()]
     tests = [text for text in parts if "def test_" in text]
@@ -52,8 +52,7 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     for number, text in enumerate(tests):
         (tmp_path / f"test_{page.stem.replace('-', '_')}_{number}.py").write_text(text)
     if tests:
-        done = run_pytest(tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert run_here(pytester, tmp_path).ret == 0
     for number, text in enumerate(text for text in parts if text not in tests):
         directory = tmp_path / f"script{number}"
         directory.mkdir()
@@ -71,11 +70,13 @@ def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
         assert kind != "py" or told.count(stem) > 1, f"nobody uses {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_a_page_has_typed_works_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
     Reader(page, tmp_path).follow()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "source", "compile_it", "run_it", "result"),
     [
@@ -137,6 +138,7 @@ def test_the_jobs_in_ci_run_what_the_page_has() -> None:
     assert all(find_dialect(agent) for agent in agents)
 
 
+@pytest.mark.slow
 def test_the_service_of_docker_compose_is_served(tmp_path: Path) -> None:
     service = yaml.safe_load(files(DOCS / "howto" / "compose.md")["compose.yaml"])["services"]
     reader = Reader(DOCS / "howto" / "compose.md", tmp_path)
@@ -150,9 +152,10 @@ def test_the_service_of_docker_compose_is_served(tmp_path: Path) -> None:
     reader.stop()
 
 
-def test_the_examples_find_every_bug_of_the_naive_client(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_examples_find_every_bug_of_the_naive_client(
+    pytester: pytest.Pytester, tmp_path: Path
+) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__*"))
     directory = tmp_path / "examples"
-    done = run_pytest(directory)
-    assert "5 xfailed" in done.stdout, done.stdout
-    assert "passed" not in done.stdout
+    run_here(pytester, directory).assert_outcomes(xfailed=5)

@@ -154,6 +154,7 @@ def test_what_is_shown_loads_to_the_same_guest(name: str) -> None:
     assert loads(to_yaml(filled)) == filled
 
 
+@pytest.mark.slow
 def test_the_library_is_clean(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(ROOT / "scenarios")]) == 0
     assert capfd.readouterr() == ("", "")
@@ -170,6 +171,7 @@ def test_every_scenario_of_a_report_is_in_the_table_of_reports() -> None:
     assert [row["row"] for row in rows] == list(range(1, 103))
 
 
+@pytest.mark.slow
 def test_every_guest_says_where_it_is_from() -> None:
     assert [name for name in library() if not load(name).origin] == []
     assert [name for name in library() if len(load(name).description.splitlines()[0]) > 110] == []

@@ -74,6 +74,7 @@ def test_a_client_on_tcp_may_be_reset() -> None:
                 sock.recv(1)
 
 
+@pytest.mark.slow
 def test_a_guest_is_served_on_the_standard_input_and_output(tmp_path: Path) -> None:
     requests = tmp_path / "requests"
     requests.write_bytes(PING + b'{"execute":"guest-get-host-name"}\n')
@@ -87,6 +88,7 @@ def test_a_guest_is_served_on_the_standard_input_and_output(tmp_path: Path) -> N
     assert b"listening on stdio" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_guest_on_the_standard_input_ends_by_a_signal() -> None:
     command = [sys.executable, "-m", "qgasim", "--listen", "stdio", "--quiet"]
     with subprocess.Popen(
@@ -101,6 +103,7 @@ def test_a_guest_on_the_standard_input_ends_by_a_signal() -> None:
         assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.slow
 def test_who_closes_the_standard_output_ends_the_server() -> None:
     command = [sys.executable, "-m", "qgasim", "--listen", "stdio", "--quiet"]
     pipe = subprocess.PIPE

@@ -90,6 +90,7 @@ def test_what_is_shown_of_a_nemesis_goes_wrong_in_the_same_way(seed: int) -> Non
     assert set(seen) > {b'{"return": {}}\n'}
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1 << 32))
 def test_whatever_is_drawn_harms_nobody_for_good(seed: int) -> None:

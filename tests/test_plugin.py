@@ -179,8 +179,10 @@ async def test_left(qga_trio):
 """
 
 
+@pytest.mark.slow
 def test_trio_clients_are_served_in_the_nursery_of_their_test(run: Run) -> None:
-    result = run(TRIO)
+    # It leaves a stream behind.
+    result = run(TRIO, process=True)
     result.assert_outcomes(passed=8, failed=2)
     text = result.stdout.str()
     assert "frozen-never-thawed" in text
@@ -188,6 +190,7 @@ def test_trio_clients_are_served_in_the_nursery_of_their_test(run: Run) -> None:
     assert "a client of this process is still connected" in text
 
 
+@pytest.mark.slow
 def test_workers_of_xdist_do_not_get_in_each_others_way(run: Run) -> None:
     pytest.importorskip("xdist")
     result = run(
@@ -202,6 +205,7 @@ def test_ping(qga, number):
 """,
         "-n",
         "2",
+        process=True,
     )
     result.assert_outcomes(passed=8)
 
@@ -362,7 +366,7 @@ def test_delay(qga):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(qga.socket_path)
         sock.sendall(b'{"execute": "guest-ping"}')
-        sock.settimeout(0.2)
+        sock.settimeout(0.05)
         with pytest.raises(TimeoutError):
             sock.recv(100)
         qga.clock.advance("29s")
@@ -376,6 +380,7 @@ def test_delay(qga):
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_many_guests_of_a_factory_share_a_thread(run: Run) -> None:
     result = run(
         CLIENT
@@ -395,16 +400,18 @@ def test_fleet(qga_factory):
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_a_directory_for_temporary_files_with_a_long_path_will_do(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     directory = tmp_path / ("x" * 100)
     directory.mkdir()
     monkeypatch.setenv("TMPDIR", str(directory))
-    result = run("def test(qga):\n    assert len(qga.socket_path.encode()) <= 107\n")
+    result = run("def test(qga):\n    assert len(qga.socket_path.encode()) <= 107\n", process=True)
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_too_many_guests_for_the_process_are_told_and_not_all_described(run: Run) -> None:
     result = run(
         """
@@ -417,7 +424,8 @@ def test_fleet(qga_factory):
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
     for _ in range(64):
         qga_factory()
-"""
+""",
+        process=True,
     )
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
@@ -521,6 +529,7 @@ async def ask(qga_trio: TrioGuest) -> object:
 """
 
 
+@pytest.mark.slow
 def test_a_users_project_is_typed(tmp_path: Path) -> None:
     (tmp_path / "test_project.py").write_text(PROJECT)
     done = subprocess.run(

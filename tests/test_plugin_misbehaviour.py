@@ -17,6 +17,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 LEFT = re.compile(r"left behind by the test: (?:\S+: )?(.*?)(?:; |$)", re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_whatever_a_test_leaves_behind_the_fixture_ends_and_names_it(run: Run) -> None:
     # Not a bound on time: the time-out of a run ends what hangs.
     result = run(
@@ -63,9 +64,8 @@ def test_process(qga):
     process.stdout.readline()
 
 def test_blocked_thread(qga, qga_factory):
-    # Of all guests that it serves; waited for is once.
-    for _ in range(3):
-        qga_factory()
+    # Both guests are in that thread.
+    qga_factory()
     busy = threading.Event()
     def block():
         busy.set()
@@ -86,6 +86,7 @@ def test_after_all_that(qga):
 """,
         "-W",
         "default",
+        process=True,
     )
     outcomes = result.parseoutcomes()
     assert outcomes["passed"] == 8
@@ -155,6 +156,7 @@ def test_next(qga, qga_session):
     assert "its server failed: ZeroDivisionError('my fault')" in text
 
 
+@pytest.mark.slow
 def test_a_test_may_fork_and_raise_and_end_programs(run: Run) -> None:
     result = run(
         CLIENT
@@ -212,7 +214,8 @@ def test_a_socket_that_is_gone(qga):
 
 def test_last(qga):
     ping(qga)
-"""
+""",
+        process=True,
     )
     result.assert_outcomes(passed=6, failed=1)
 

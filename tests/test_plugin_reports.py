@@ -88,6 +88,7 @@ def serve_again(command: str, directory: Path) -> tuple[Any, Any, Any]:
     return name, pretty, version
 
 
+@pytest.mark.slow
 def test_the_command_of_a_failed_test_serves_its_guest_with_all_that_the_marker_says(
     run: Run, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_misspelled(qga):
     assert "qgasim/" not in text.replace("docs/", "")
 
 
+@pytest.mark.slow
 def test_a_test_that_has_failed_is_told_of_even_if_its_guest_is_stuck(run: Run) -> None:
     result = run(
         """
@@ -193,6 +195,7 @@ def test_next(qga):
 """,
         "-W",
         "default",
+        process=True,
     )
     result.assert_outcomes(passed=1, failed=1, warnings=1)
     text = result.stdout.str()
@@ -258,9 +261,10 @@ def test_the_ini_file_has_findings_fail_every_test(run: Run) -> None:
     assert SHOWN.findall(text) == []
 
 
+@pytest.mark.slow
 def test_findings_come_from_workers_of_xdist(run: Run) -> None:
     pytest.importorskip("xdist")
-    result = run(FREEZES, "-n", "2")
+    result = run(FREEZES, "-n", "2", process=True)
     result.assert_outcomes(passed=6, errors=2)
     assert sorted(SHOWN.findall(result.stdout.str())) == ["test_lax", "test_session"]
 
@@ -361,9 +365,10 @@ def test_a_wrong_option_is_told_before_the_first_test(run: Run, option: str, tex
     assert text in result.stderr.str()
 
 
+@pytest.mark.slow
 def test_a_wrong_option_is_told_by_workers_of_xdist(run: Run) -> None:
     pytest.importorskip("xdist")
-    result = run("def test_it(qga):\n    pass\n", "--qgasim-agent=1.0", "-n", "1")
+    result = run("def test_it(qga):\n    pass\n", "--qgasim-agent=1.0", "-n", "1", process=True)
     result.assert_outcomes(errors=1)
     assert "--qgasim-agent: no such release of qemu-ga: '1.0'" in result.stdout.str()
 

@@ -98,6 +98,7 @@ def agent(
         end(process)
 
 
+@pytest.mark.slow
 def test_sync_delimited(agent: Asker) -> None:
     number = random.Random(0).randrange(1 << 32)
     agent.socket.sendall(b"\xff")
@@ -253,6 +254,7 @@ def test_guest_get_users(agent: Asker) -> None:
     assert isinstance(agent.get("guest-get-users"), list)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("release", "option"), [("5.2", "--blacklist"), *((r, "-b") for r in RELEASES)]
 )
@@ -267,6 +269,7 @@ def test_blockedrpcs(tmp_path: Path, release: str, option: str) -> None:
         agent.get("guest-get-fsinfo")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", ["8.1", "9.1", "10.0", "11.1"])
 def test_allowedrpcs(tmp_path: Path, release: str) -> None:
     with spawned(tmp_path, "-a", "guest-ping,guest-get-time", QGASIM_AGENT=release) as sock:
@@ -290,6 +293,7 @@ def test_config(tmp_path: Path, release: str) -> None:
     assert set(CONFIG.format(key).splitlines()) <= set(lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", RELEASES)
 def test_guest_get_osinfo(tmp_path: Path, release: str) -> None:
     path = tmp_path / "os-release"

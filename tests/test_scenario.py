@@ -399,6 +399,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     text=st.one_of(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.text(), TREES)

@@ -53,7 +53,9 @@ def test_what_says_of_which_kind_a_fault_is_is_a_class_in_python() -> None:
     assert loads("faults: [{kind: delay, on: guest-ping, by: 5s}]").faults == [fault]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    "seed", [*range(10), *(pytest.param(n, marks=pytest.mark.slow) for n in range(10, 60))]
+)
 def test_parts_of_several_guests_are_written_and_read_as_they_are(seed: int) -> None:
     chance = random.Random(seed)
     guests = [load(name).filled() for name in chance.sample(list(library()), 8)]

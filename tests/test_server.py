@@ -172,6 +172,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_request_harms_nobody(tmp_path: 
             assert client.call("guest-ping") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["debian-12", UNIX_LISTEN], ids=["virtio", "unix-listen"])
 def test_a_client_that_leaves_in_the_middle_of_a_reply_harms_nobody(
     scenario: str, tmp_path: Path

@@ -18,7 +18,16 @@ from qgasim.guest.files.nodes import Regular
 from qgasim.guest.hardware.network import Nic
 from qgasim.simulation.journal import Journal
 from qgasim.simulation.snapshot import NAMED_LIMIT, keep_contents
-from tests.serving import SECOND, Course, connect, on_exchange, read_line, request, serving
+from tests.serving import (
+    PATIENCE,
+    SECOND,
+    Course,
+    connect,
+    on_exchange,
+    read_line,
+    request,
+    serving,
+)
 
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
@@ -587,7 +596,10 @@ def test_an_event_goes_back_while_a_client_is_connected(tmp_path: Path) -> None:
     with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
         sock.sendall(request("guest-file-open", path="/etc/hostname"))
         assert read_line(sock) == b'{"return": 1000}\n'
-        time.sleep(0.2)
+        deadline = time.monotonic() + PATIENCE
+        while thread.call(lambda: bool(thread.simulation.agent.state.handles)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         sock.sendall(request("guest-file-close", handle=1000))
         assert b"handle '1000' has not been found" in read_line(sock)
 

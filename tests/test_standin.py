@@ -57,6 +57,7 @@ def test_the_version_is_printed() -> None:
     assert call("--vers", QGASIM_AGENT="10.0.13").stdout == "QEMU Guest Agent 10.0.13\n"
 
 
+@pytest.mark.slow
 def test_a_scenario_says_its_release_but_the_environment_overrules_it(tmp_path: Path) -> None:
     path = tmp_path / "scenario.yaml"
     path.write_text("qgasim: 1\nagent: {release: 8.2.2}\n")
@@ -120,6 +121,7 @@ def test_a_bad_config_file_is_refused(tmp_path: Path, content: str, text: str) -
     assert re.fullmatch(start + re.escape(message), done.stderr)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
     done = call("-m", "foo", "-p", "/x", "-t", str(tmp_path))
     assert done.returncode == 1
@@ -131,6 +133,7 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
     assert done.stderr.endswith(": critical: error initializing guest agent\n")
 
 
+@pytest.mark.slow
 def test_handles_are_counted_on_over_two_runs(tmp_path: Path) -> None:
     for handle in (1000, 1001):
         with spawned(tmp_path) as sock:
@@ -160,6 +163,7 @@ def test_a_wrong_option_is_told_twice_where_options_are_read_twice() -> None:
     assert done.stderr.splitlines() == [*twice, "-c: invalid option -- 'x'"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_initialized_is_an_error_since_10(tmp_path: Path) -> None:
     # Commit 5b567c21c6 of QEMU.
     arguments = ["-m", "unix-listen", "-p", str(tmp_path / "s"), "-t", str(tmp_path / "no")]
@@ -172,6 +176,7 @@ def test_what_cannot_be_initialized_is_an_error_since_10(tmp_path: Path) -> None
 # -- the socket ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_socket_has_the_umasks_mode_and_stays(command: list[str], tmp_path: Path) -> None:
     path = tmp_path / "s"
     old = os.umask(0o027)
@@ -186,6 +191,7 @@ def test_the_socket_has_the_umasks_mode_and_stays(command: list[str], tmp_path: 
     assert stat.S_ISSOCK(path.stat().st_mode)
 
 
+@pytest.mark.slow
 def test_a_socket_is_replaced_even_if_it_is_served(command: list[str], tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as other:
@@ -200,6 +206,7 @@ def test_a_socket_is_replaced_even_if_it_is_served(command: list[str], tmp_path:
             end(process)
 
 
+@pytest.mark.slow
 def test_what_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_text("precious\n")
@@ -219,6 +226,7 @@ def leave_a_reply_unread(path: Path) -> None:
         assert sock.recv(1)
 
 
+@pytest.mark.slow
 def test_a_broken_channel_ends_the_agent(command: list[str], tmp_path: Path) -> None:
     path = tmp_path / "s"
     process = start("-m", "unix-listen", "-p", path, "-v", directory=tmp_path, command=command)
@@ -229,6 +237,7 @@ def test_a_broken_channel_ends_the_agent(command: list[str], tmp_path: Path) -> 
     assert log_lines(log)[-1] == "warning: error reading channel"
 
 
+@pytest.mark.slow
 def test_a_broken_channel_is_opened_again_if_that_is_wanted(tmp_path: Path) -> None:
     # The real one means to, but aborts at the first connect.
     path = tmp_path / "s"
@@ -300,6 +309,7 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+@pytest.mark.slow
 def test_a_daemon_has_a_session_and_a_pid_file(
     daemon: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -326,6 +336,7 @@ def test_a_daemon_has_a_session_and_a_pid_file(
     )
 
 
+@pytest.mark.slow
 def test_two_daemons_do_not_share_a_pid_file(
     daemon: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -337,6 +348,7 @@ def test_two_daemons_do_not_share_a_pid_file(
     assert (again, (tmp_path / "t").exists()) == (first, False)
 
 
+@pytest.mark.slow
 def test_a_pid_file_that_cannot_be_written_is_told(
     daemon: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -345,6 +357,7 @@ def test_a_pid_file_that_cannot_be_written_is_told(
     assert log_lines(err) == [f"critical: Could not create '{path}': No such file or directory"]
 
 
+@pytest.mark.slow
 def test_without_d_there_is_no_pid_file(command: list[str], tmp_path: Path) -> None:
     path, pid_file = tmp_path / "s", tmp_path / "pid"
     process = start(
@@ -365,6 +378,7 @@ def test_a_pid_file_of_somebody_else_stays(tmp_path: Path) -> None:
     assert pid_file.read_text() == "1\n"
 
 
+@pytest.mark.slow
 def test_since_10_the_parent_knows_whether_there_is_a_channel(tmp_path: Path) -> None:
     # Commit c6f5dd7ac8 of QEMU.
     arguments = [
@@ -418,6 +432,7 @@ def activate(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [[], ["-m", "foo"], ["-m", "unix-listen", "-p", "other"], ["-m", "isa-serial"]]
 )
@@ -482,6 +497,7 @@ def test_a_socket_that_is_not_there_is_told(command: list[str], tmp_path: Path) 
 # -- the state directory ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "handle"),
     [("2000", 2000), ("abc", 0), ("99999999999", 0), ("7 ", 7), ("2147483648", 0)],
@@ -559,6 +575,7 @@ def test_a_frozen_daemon_writes_its_pid_file_when_it_thaws(tmp_path: Path) -> No
 # -- the log ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_log_is_that_of_the_real_one(command: list[str], tmp_path: Path) -> None:
     path = tmp_path / "s"
     process = start(
@@ -591,6 +608,7 @@ def test_the_log_is_that_of_the_real_one(command: list[str], tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.slow
 def test_the_log_says_what_is_blocked(command: list[str], tmp_path: Path) -> None:
     path = tmp_path / "s"
     options = [] if command != COMMAND else ["-b", BLOCKED]
@@ -619,6 +637,7 @@ def test_the_log_says_what_is_blocked(command: list[str], tmp_path: Path) -> Non
 # -- a folder of the host --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_shared_folder_is_named_in_the_log_and_holds_what_was_written(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     process = start(
@@ -637,6 +656,7 @@ def test_a_shared_folder_is_named_in_the_log_and_holds_what_was_written(tmp_path
     assert (tmp_path / "out" / "x").read_text() == "hello"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "below"), [("..", "t"), (".", "")])
 def test_relative_paths_begin_where_it_was_started_if_that_is_shared(
     folder: str, below: str, tmp_path: Path
@@ -655,6 +675,7 @@ def test_relative_paths_begin_where_it_was_started_if_that_is_shared(
         assert said == f"{Path('/mnt') / below}\n"
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_shared_is_told(tmp_path: Path) -> None:
     arguments = ("-m", "unix-listen", "-p", tmp_path / "sock", "-t", tmp_path)
     done = call(*arguments, QGASIM_SHARE=f"{tmp_path}/no=/mnt")

@@ -49,6 +49,7 @@ def read(fd: int, size: int) -> bytes:
     return data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["virtio-serial", "isa-serial"])
 def test_a_guest_is_served_on_a_pty(
     command: list[str], tmp_path: Path, pty: Pty, method: str
@@ -75,6 +76,7 @@ def attributes(device: str) -> list[Any]:
         os.close(fd)
 
 
+@pytest.mark.slow
 def test_a_serial_line_is_made_to_pass_bytes_on(command: list[str], tmp_path: Path) -> None:
     host, guest = os.openpty()
     device = os.ttyname(guest)
@@ -104,6 +106,7 @@ def test_a_virtio_port_is_left_as_it_is(command: list[str], tmp_path: Path) -> N
     os.close(host)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "times"), [("virtio-serial", 2), ("isa-serial", 1)])
 def test_a_hang_up_is_nothing_to_a_virtio_port_and_the_end_of_another(
     command: list[str], tmp_path: Path, method: str, times: int
@@ -139,6 +142,7 @@ def test_a_file_is_read_and_written(command: list[str], tmp_path: Path, method: 
     assert f"debug: read data, count: {size}, data: " + '{"execute":"guest-ping"}' in log
 
 
+@pytest.mark.slow
 def test_nobody_at_the_other_end_is_no_reason_to_end(command: list[str], tmp_path: Path) -> None:
     process = start(
         "-m", "virtio-serial", "-p", "/dev/null", "-v", directory=tmp_path, command=command
@@ -150,6 +154,7 @@ def test_nobody_at_the_other_end_is_no_reason_to_end(command: list[str], tmp_pat
     assert found[:3] == ["debug: Guest agent version 7.2.22", *["debug: received EOF"] * 2]
 
 
+@pytest.mark.slow
 def test_what_is_no_device_is_refused(command: list[str], tmp_path: Path) -> None:
     process = start("-m", "unix-listen", "-p", tmp_path / "s", directory=tmp_path, command=command)
     with ending(process):
@@ -168,6 +173,7 @@ def test_what_is_no_device_is_refused(command: list[str], tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["close", "reset", "half_close"])
 def test_a_fault_does_not_close_a_port(tmp_path: Path, pty: Pty, kind: str) -> None:
     host, device = pty
@@ -230,6 +236,7 @@ def test_a_port_that_is_not_there_is_waited_for(tmp_path: Path, pty: Pty) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_an_agent_that_waits_for_its_port_ends_with_1(tmp_path: Path) -> None:
     process = start("-p", tmp_path / "port", "-r", "-v", directory=tmp_path)
     with ending(process):
@@ -238,6 +245,7 @@ def test_an_agent_that_waits_for_its_port_ends_with_1(tmp_path: Path) -> None:
         assert process.wait(PATIENCE) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retries", [[], ["-r"]])
 def test_a_port_that_fails_ends_the_agent_or_is_opened_again(
     tmp_path: Path, retries: list[str]

@@ -19,7 +19,16 @@ from qgasim.cli import main
 from qgasim.guest.system.clock import SteeredClock
 from qgasim.scenario import library, load
 from qgasim.serving.threads import ServerThread
-from tests.serving import PATIENCE, SECOND, Course, all_guests, connect, read_line, request
+from tests.serving import (
+    PATIENCE,
+    SECOND,
+    Course,
+    all_guests,
+    blueprint,
+    connect,
+    read_line,
+    request,
+)
 
 #: What stands for ever, in seconds.
 FOR_EVER = 0.3
@@ -186,7 +195,7 @@ class Served:
 @contextmanager
 def serving(name: str, uptime: float, directory: Path) -> Iterator[Served]:
     source = SteeredClock()
-    with ServerThread(load(name).build(source), str(directory / "s")) as thread:
+    with ServerThread(blueprint(name).build(source), str(directory / "s")) as thread:
         served = Served(thread, source)
         served.pass_until(uptime)
         yield served
@@ -288,6 +297,7 @@ def test_the_answer_to_the_connection_before_is_found_for_ever(tmp_path: Path) -
                 assert sock.recv(1, socket.MSG_PEEK) == b"{"
 
 
+@pytest.mark.slow
 def test_every_scenario_in_which_something_goes_wrong_is_in_the_table() -> None:
     wrong = {
         name

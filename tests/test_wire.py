@@ -41,6 +41,7 @@ def show(message: Message) -> str:
     return f"error: {message}" if isinstance(message, CommandError) else encode(message)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=4), cuts=st.lists(st.integers(0, 60), max_size=8))
 @pytest.mark.parametrize("make", READERS)
@@ -56,6 +57,7 @@ def test_how_the_bytes_are_cut_does_not_matter(
     assert [m for piece in pieces for m in read(cut, piece)] == whole
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=6))
 def test_what_was_read_before_does_not_change_what_a_line_means(texts: list[bytes]) -> None:
@@ -69,6 +71,7 @@ def test_what_was_read_before_does_not_change_what_a_line_means(texts: list[byte
         assert read(reader, text) == read(fresh, text)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(garbage=st.one_of(TEXTS, st.binary(max_size=40)))
 @pytest.mark.parametrize("make", READERS)
@@ -100,6 +103,7 @@ def read_codepoints(raw: bytes) -> str | None:
     return text
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(parts=st.lists(st.one_of(st.sampled_from(SEQUENCES), st.binary(max_size=3)), max_size=8))
 def test_a_string_is_read_as_its_code_points_are(parts: list[bytes]) -> None:
@@ -121,6 +125,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(value=VALUES)
 def test_what_is_written_is_read_back(value: JsonValue) -> None:
@@ -204,6 +209,7 @@ def test_a_long_parse_error_is_cut_at_1023_bytes() -> None:
     assert str(message) == "JSON parse error, invalid keyword '" + "a" * 1006
 
 
+@pytest.mark.slow
 def test_more_than_two_million_tokens_are_refused() -> None:
     # json-streamer.c: MAX_TOKEN_COUNT. Each token is one byte; with QEMU's accounting the size is fine.
     reader = MessageReader()
@@ -214,6 +220,7 @@ def test_more_than_two_million_tokens_are_refused() -> None:
 # -- readers ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(text=TEXTS, more=TEXTS, cut=st.integers(0, 60))
 def test_a_line_is_read_when_it_ends(text: bytes, more: bytes, cut: int) -> None:
@@ -223,11 +230,13 @@ def test_a_line_is_read_when_it_ends(text: bytes, more: bytes, cut: int) -> None
     assert read_so_far == read(usual, data[: data.rfind(b"\n") + 1])
 
 
+@pytest.mark.slow
 def test_a_line_without_an_end_is_read_when_it_is_too_long_for_any_message() -> None:
     reader = LineReader()
     assert read(reader, b'"' + b"x" * (64 << 20)) == ["error: JSON token size limit exceeded"]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(before=TEXTS, after=TEXTS, other=TEXTS)
 @pytest.mark.parametrize("make", [MessageReader, LineReader])
