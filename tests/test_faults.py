@@ -513,3 +513,19 @@ def test_a_reply_that_is_nested_too_deeply_to_be_read_stays_as_it_is() -> None:
     assert (
         edited.send(PING[:-2] + b',"id":' + deep + b"}") == b'{"return": {}, "id": ' + deep + b"}\n"
     )
+
+
+def test_a_time_since_boot_counts_from_the_latest_boot() -> None:
+    when = FromUptime(uptime=20 * SECOND, until=30 * SECOND, since_boot=True)
+    guest = course(InjectedError(on="guest-ping", desc="no", when=when))
+    failed: list[int] = []
+    for second in range(12, 80):
+        if second == 40:
+            guest.guest.power.shut_down("reboot", 0)
+        reply = guest.say("guest-ping")
+        if reply is not None and "error" in reply:
+            failed.append(second)
+        guest.advance(1)
+    # The reboot takes 2 s.
+    assert guest.guest.booted_at == 42 * SECOND
+    assert failed == [*range(20, 30), *range(62, 72)]

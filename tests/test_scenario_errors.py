@@ -205,7 +205,7 @@ guest:
     "an event that does not say when": (
         "timeline: [{do: reboot}, {do: reboot, at: 1s, on: up}, {do: wake, at: 1s, count: 2}]",
         [
-            "f:1:12: timeline[0]: it does not say when (expected at, after or on)",
+            "f:1:12: timeline[0]: it does not say when (expected at, since_boot, after or on)",
             "f:1:51: timeline[1].on: there is 'at' already (expected one of the two)",
             "f:1:82: timeline[2].count: nobody reads this without 'after'",
         ],

@@ -416,3 +416,42 @@ def test_events_that_bring_each_other_about_in_no_time_leave_a_look_its_end(scen
         due = course.channel.next_event()
         assert due is not None
         assert due <= course.clock.now
+
+
+# -- since boot ------------------------------------------------------------------------------------
+
+
+def test_an_event_since_boot_happens_after_each_boot() -> None:
+    guest = course("{do: logs_on, since_boot: 20s, user: ann}", "{do: reboot, at: 40s}")
+    guest.advance(10)
+    assert [login.user for login in guest.guest.logins].count("ann") == 1
+    # The reboot begins at 40 s and takes 2 s; utmp is empty then.
+    guest.advance(20)
+    assert guest.guest.logins == []
+    guest.advance(10)
+    assert guest.guest.booted_at == 42 * SECOND
+    assert guest.guest.logins == []
+    guest.advance(10)
+    assert [login.user for login in guest.guest.logins] == ["ann"]
+
+
+def test_an_event_since_boot_is_off_if_the_guest_boots_again_before() -> None:
+    guest = course(
+        "{do: logs_on, since_boot: 30s, user: ann}",
+        "{do: reboot, at: 20s}",
+        "{do: reboot, at: 40s}",
+    )
+    guest.advance(58)
+    assert guest.guest.booted_at == 42 * SECOND
+    assert guest.guest.logins == []
+    guest.advance(2)
+    assert [login.user for login in guest.guest.logins] == ["ann"]
+
+
+def test_an_event_since_boot_does_not_happen_twice_in_a_boot_that_is_gone_back_to() -> None:
+    guest = course("{do: logs_on, since_boot: 20s, user: ann}")
+    guest.simulation.snapshots.take("then")
+    guest.advance(10)
+    guest.simulation.snapshots.revert("then")
+    guest.advance(30)
+    assert "ann" not in [login.user for login in guest.guest.logins]

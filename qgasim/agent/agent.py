@@ -193,6 +193,7 @@ class Agent(Lifecycle):
         itself to be frozen: qga/main.c, check_is_frozen(), calls the marker stale after a reboot.)
         """
         self.is_frozen = False
+        self.injector.note_boot()
         self.start()
 
     def upgrade(self, dialect: Dialect) -> None:
@@ -239,8 +240,13 @@ class Agent(Lifecycle):
         """How long file systems have been frozen (ns); None: they are not."""
         return self.uptime() - self.frozen_since if self.is_frozen else None
 
+    @property
+    def booted_at(self) -> int:
+        """The uptime of the guest's latest boot, in ns."""
+        return self.guest.booted_at
+
     def uptime(self) -> int:
-        """Return the guest's uptime in ns."""
+        """Return the guest's uptime in ns, counted from the beginning of the scenario."""
         return self.guest.clock.uptime()
 
     def look_at(self, uptime: int) -> None:

@@ -26,10 +26,12 @@ __all__ = [
 class FromUptime(Struct, frozen=True, kw_only=True):
     """A time from which on something holds, or until which, or a freeze that has lasted long."""
 
-    #: The guest's uptime.
+    #: The guest's uptime, counted from the beginning of the scenario.
     uptime: Duration = 0
     #: The guest's uptime at which it ends; absent: never.
     until: Duration | None = None
+    #: *uptime* and *until* count from the guest's latest boot.
+    since_boot: bool = False
     #: How long file systems must have been frozen; absent: they need not be.
     frozen_for: Duration | None = None
 

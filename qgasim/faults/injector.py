@@ -47,8 +47,13 @@ class Faultable(Protocol):
     def frozen_for(self) -> int | None:
         """How long file systems have been frozen (ns); None: they are not."""
 
+    @property
+    def booted_at(self) -> int:
+        """The uptime of the guest's latest boot, in ns."""
+        ...
+
     def uptime(self) -> int:
-        """Return the guest's uptime in ns."""
+        """Return the guest's uptime in ns, counted from the beginning of the scenario."""
         ...
 
     def look_at(self, uptime: int) -> None:
@@ -112,7 +117,7 @@ def _holds(fault: Fault, agent: Faultable) -> bool:
     if when is None:
         return True
     if isinstance(when, FromUptime):
-        uptime = agent.uptime()
+        uptime = agent.uptime() - (agent.booted_at if when.since_boot else 0)
         lasted = agent.frozen_for
         if when.frozen_for is not None and (lasted is None or lasted < when.frozen_for):
             return False
@@ -169,14 +174,24 @@ class FaultInjector:
         self._by_command.clear()
         self.is_idle = False
         self.may_reset |= isinstance(fault, Reset)
-        if isinstance(fault, Refuse) and isinstance(fault.when, FromUptime):
-            # Whoever listens looks then.
-            for uptime in (fault.when.uptime, fault.when.until):
-                if uptime:
-                    self.agent.look_at(uptime)
+        self._plan_looks(fault)
         if isinstance(fault, Stale) and fault.as_of is not None:
             self.agent.keep(fault.as_of)
         return live
+
+    def _plan_looks(self, fault: Fault) -> None:
+        """Have the driver look when the guest begins or ceases to refuse clients."""
+        when = fault.when
+        if isinstance(fault, Refuse) and isinstance(when, FromUptime):
+            start = self.agent.booted_at if when.since_boot else 0
+            for uptime in (when.uptime, when.until):
+                if uptime:
+                    self.agent.look_at(start + uptime)
+
+    def note_boot(self) -> None:
+        """Plan again what is counted from the latest boot."""
+        for live in self._faults:
+            self._plan_looks(live.fault)
 
     def withdraw(self, live: ArmedFault) -> None:
         """Take a fault away; nothing happens if it is not there any more."""

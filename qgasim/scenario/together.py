@@ -2,6 +2,7 @@
 
 import fnmatch
 import re
+from typing import Final
 
 from qgasim.agent.personality import Personality
 from qgasim.commands import ALL_COMMANDS
@@ -46,11 +47,15 @@ def _check_nemesis(nemesis: Nemesis) -> Wrong:
         yield "kinds", "expected one kind or more"
 
 
+#: The keys of an event that say when it happens: it has one of them.
+_WHEN: Final = ("at", "since_boot", "after", "on")
+
+
 @checks(Event)
 def _check_event(event: Event) -> Wrong:
-    given = [name for name in ("at", "after", "on") if getattr(event, name) is not None]
+    given = [name for name in _WHEN if getattr(event, name) is not None]
     if not given:
-        yield "", "it does not say when (expected at, after or on)"
+        yield "", "it does not say when (expected at, since_boot, after or on)"
     elif len(given) > 1:
         yield given[1], f"there is '{given[0]}' already (expected one of the two)"
     if event.count != 1 and event.after is None:

@@ -4,6 +4,7 @@ An event is a frozen Struct with one method, `happen`; each can also be called f
 """
 
 import errno
+import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias
@@ -32,10 +33,12 @@ __all__ = ["AnyEvent", "Event", "Timeline"]
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="do"):
-    """Something that happens. Give one of *at*, *after* and *on*."""
+    """Something that happens. Give one of *at*, *since_boot*, *after* and *on*."""
 
-    #: The guest's uptime at which it happens.
+    #: The guest's uptime at which it happens, counted from the beginning of the scenario.
     at: Duration | None = None
+    #: How long after a boot it happens: the first boot, and each later one.
+    since_boot: Duration | None = None
     #: It happens when such a request has been read, and executed if no fault prevents it.
     after: str | Match | None = None
     #: How many such requests it takes.
@@ -409,21 +412,41 @@ class Timeline(Observer):
         self._simulation = simulation
         self._by_command: list[_Count] = []
         self._by_state: list[Event] = []
+        self._by_boot: list[Event] = []
+        self._boots: set[uuid.UUID] = set()
         self._state = simulation.agent.guest_state
         self._happening: Event | None = None
         for event in events:
             if event.at is not None:
                 self._plan(event, event.at)
+            elif event.since_boot is not None:
+                self._by_boot.append(event)
             elif event.after is not None:
                 self._by_command.append(_Count(event))
             else:
                 self._by_state.append(event)
+        self._plan_boot()
         simulation.timeline = self
-        if self._by_command or self._by_state:
+        if self._by_command or self._by_state or self._by_boot:
             simulation.observe(self)
 
-    def _plan(self, event: Event, uptime: int) -> None:
+    def _plan_boot(self) -> None:
+        """Plan what counts from a boot, once for each."""
+        guest = self._simulation.guest
+        if guest.boot_id in self._boots:
+            return
+        self._boots.add(guest.boot_id)
+        for event in self._by_boot:
+            assert event.since_boot is not None
+            self._plan(event, guest.booted_at + event.since_boot, boot_id=guest.boot_id)
+
+    def _plan(self, event: Event, uptime: int, *, boot_id: uuid.UUID | None = None) -> None:
+        """Let *event* happen at *uptime*; *boot_id*: only in this boot of the guest."""
+        guest = self._simulation.guest
+
         def happen() -> None:
+            if boot_id is not None and boot_id != guest.boot_id:
+                return
             # What it names may have gone in the meantime; then nothing happens.
             self._happening = event
             with suppress(LookupError, OSError, WouldBlock):
@@ -432,7 +455,7 @@ class Timeline(Observer):
             self._happening = None
 
         # What has happened once does not happen again when the guest goes back in time.
-        self._simulation.guest.call_at(uptime + event.delay, happen, by_guest=False)
+        guest.call_at(uptime + event.delay, happen, by_guest=False)
 
     def exchanged(self, request: Message, reply: bytes) -> None:  # noqa: ARG002
         """Count the requests that events wait for."""
@@ -445,7 +468,9 @@ class Timeline(Observer):
                     self._plan(count.event, self._simulation.guest.clock.uptime())
 
     def changed(self) -> None:
-        """Let the events of the guest's new state happen."""
+        """Let the events of the guest's new state, and of a new boot, happen."""
+        if self._by_boot:
+            self._plan_boot()
         state = self._simulation.agent.guest_state
         if state != self._state:
             self._state = state
