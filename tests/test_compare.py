@@ -128,8 +128,11 @@ def test_commands_that_are_blocked_are_told_of_once(tmp_path: Path) -> None:
 def test_a_blocked_command_that_qgasim_does_not_know_is_no_trouble(tmp_path: Path) -> None:
     simulation = build()
     agent = simulation.agent
-    agent.table = {**agent.table, "guest-new": make_added("guest-new", agent.dialect)}
-    agent.refused = {**agent.refused, "guest-new": "no"}
+    agent.commands.table = {
+        **agent.commands.table,
+        "guest-new": make_added("guest-new", agent.dialect),
+    }
+    agent.commands.refused = {**agent.commands.refused, "guest-new": "no"}
     (difference,) = compare_with(simulation, tmp_path).differences
     assert (difference.real, difference.simulated) == (b'["guest-new"]', b"[]")
 

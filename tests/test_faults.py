@@ -288,7 +288,7 @@ NICS = [{"name": "a", "ips": [1, 2]}, {"name": "b"}]
 )  # fmt: skip
 def test_a_reply_is_edited(value: Any, edit: dict[str, Any], expected: Any) -> None:
     guest = course(msgspec.convert(edit, Edit))
-    guest.agent.add_stub(Stub(on="guest-ping", raw=json.dumps({"return": value}) + "\n"))
+    guest.agent.commands.add_stub(Stub(on="guest-ping", raw=json.dumps({"return": value}) + "\n"))
     for _ in range(2):
         found = json.loads(guest.send(PING))["return"]
         assert found == expected

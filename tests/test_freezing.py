@@ -21,7 +21,7 @@ SERVED_WHILE_FROZEN = {
 def test_a_frozen_agent_refuses_all_but_six_commands() -> None:
     course = Course()
     assert course.say("guest-fsfreeze-freeze") == {"return": 1}
-    for name in course.agent.table:
+    for name in course.agent.commands.table:
         if name not in SERVED_WHILE_FROZEN:
             # Before the arguments are looked at: there are none.
             answer = {"class": NOT_FOUND, "desc": FROZEN.format(name)}

@@ -79,7 +79,6 @@ FUNCTION_LINES = 50
 CLASS_LINES = 250
 #: What is longer, and why.
 LONG: dict[str, str] = {
-    "agent.agent.Agent": "to be parted: state, dispatch, lifecycle",
     "guest.files.files.Files": "the system calls on files",
     "guest.files.stdio.Stream": "a stream of libio, function by function",
     "guest.files.stdio.Stream.seek": "libio's cases, in their order",

@@ -56,7 +56,7 @@ def test_what_is_told_is_as_the_schema_says(release: str) -> None:
         name
         for name, command in schema["commands"].items()
         if (name.startswith("guest-get-") or name in ("guest-network-get-interfaces", "guest-info"))
-        and name in course.agent.table
+        and name in course.agent.commands.table
         and not command["arguments"]
     ]
     wrong: list[str] = []

@@ -4,62 +4,34 @@ Nothing here may wait, read a clock of the host or know about sockets: bytes com
 out. What the guest looks like is `qgasim.guest`'s business, what a command means `qgasim.commands`'.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
+from qgasim.agent.command_set import CommandSet
 from qgasim.agent.dispatch import find_answer, resolve
 from qgasim.agent.lifecycle import Lifecycle
 from qgasim.agent.observer import Observer
 from qgasim.agent.options import AgentOptions
-from qgasim.agent.personality import alter
-from qgasim.agent.refusals import Refusals, refuse_blocked, refuse_frozen, serve_thawed
-from qgasim.agent.state import AgentState
-from qgasim.agent.stubs import ArmedStub, Stub, write_stubbed
+from qgasim.agent.state import new_state
+from qgasim.agent.stubs import write_stubbed
+from qgasim.agent.target import Past, Target
 from qgasim.dialect import Dialect
 from qgasim.effects import Effect, Wait
 from qgasim.errors import CommandError
-from qgasim.faults import Fault, FaultInjector
+from qgasim.faults import FaultInjector
 from qgasim.faults.base import join_bytes
 from qgasim.guest import Guest
-from qgasim.guest.files.open_files import OpenFile, Sink, Source
-from qgasim.guest.processes.process import Exit
-from qgasim.guest.units import SECOND
-from qgasim.matching import Match
 from qgasim.qapi.envelope import show_id, write_error, write_return
-from qgasim.qapi.registry import Command, Table, compile_table, make_added
+from qgasim.qapi.registry import Command
 from qgasim.states import State, name_state
-from qgasim.wire import LineReader, LocatingReader, Message, MessageReader
+from qgasim.wire import Message
 
-__all__ = ["FIRST_HANDLE", "Agent", "Past"]
+__all__ = ["FIRST_HANDLE", "Agent"]
 
-T = TypeVar("T")
 #: The number of the first file handle (qga/main.c, QGA_PSTATE_DEFAULT_FD_COUNTER).
 FIRST_HANDLE: Final = 1000
-#: How long a helper program may run that the agent waits for (ns).
-HELPER_LIMIT: Final = 3600 * SECOND
-
-
-class Past(Protocol):
-    """The earlier states of a guest and its agent, as far as they are kept."""
-
-    def keep(self, uptime: int) -> None:
-        """Keep the state that there is at *uptime*, for `as_of`."""
-
-    def as_of(self, uptime: int, function: Callable[[], T]) -> T | None:
-        """Call *function* as if it were *uptime*; None if that state is not kept."""
-
-
-class _NoPast:
-    """An agent by itself keeps no earlier states."""
-
-    def keep(self, uptime: int) -> None:
-        """Keep nothing."""
-
-    def as_of(self, uptime: int, function: Callable[[], T]) -> T | None:  # noqa: ARG002
-        return None
 
 
 class Agent(Lifecycle):
@@ -68,9 +40,6 @@ class Agent(Lifecycle):
     It lives as long as the guest, not as long as a connection: file handles, the frozen state and
     half-read requests survive a reconnect, as they do in the real agent. When the process in the
     guest is killed, its `state` is lost, and it starts again as *options* say.
-
-    The tables of releases are shared by all agents and never change; what is refused, stubbed or
-    altered is the agent's own.
     """
 
     def __init__(
@@ -84,11 +53,10 @@ class Agent(Lifecycle):
         self.options = options or AgentOptions()
         super().__init__(guest, self.options.respawn)
         self.dialect = dialect
-        self._commands = tuple(commands)
+        self._all_commands = tuple(commands)
         #: Called in this order as things happen.
         self.observers: list[Observer] = []
-        self._past: Past = past or _NoPast()
-        self._install()
+        self.commands = self._install()
         #: The next handle's number: kept in a state file, so that it survives the process.
         self.next_handle = FIRST_HANDLE
         #: A marker file: an agent killed while frozen starts frozen.
@@ -97,71 +65,35 @@ class Agent(Lifecycle):
         self.frozen_since = 0
         #: The helper programs that were run, latest last.
         self.helpers: deque[list[str]] = deque(maxlen=100)
-        self.state = AgentState(self._make_reader())
-        self.injector = FaultInjector(self.options.faults, self, self.options.seed)
+        self.state = new_state(self.options, self.dialect)
+        self.injector = FaultInjector(self.options.faults, Target(self, past), self.options.seed)
         guest.on_boot = self._boot
         guest.power.on_change = self.changed
         self.start()
 
-    def _make_reader(self) -> MessageReader:
-        if self.options.needs_newline:
-            return LineReader()
-        return LocatingReader() if self.dialect.locates_parse_errors else MessageReader()
-
-    def _install(self) -> None:
-        """Have the commands of the release, and the stubs in their places."""
+    def _install(self) -> CommandSet:
         self.guest.agent_version = self.dialect.full_version
-        settings = self.guest.settings.os
-        table = compile_table(
-            self._commands, self.dialect, settings.family, has_vss=settings.has_vss
-        )
-        table = alter(table, self.options.personality)
-        for stub in self.options.stubs:
-            if stub.adds:
-                name = stub.on.command if isinstance(stub.on, Match) else stub.on
-                table = {**table, name: make_added(name, self.dialect)}
-        self.table: Table = table
-        #: What answers in place of the guest, first match first, by command.
-        self.stubs: dict[str, tuple[ArmedStub, ...]] = {}
-        for stub in reversed(self.options.stubs):
-            self._arm(ArmedStub(stub))
-        #: What is refused at present, and what for good.
-        self.refused: Refusals = {}
-        self.blocked: Refusals = {}
-
-    def _arm(self, stub: ArmedStub) -> bool:
-        """Let *stub* answer before all others; return whether the release has such a command."""
-        names = [name for name in self.table if stub.matches_command(name)]
-        for name in names:
-            self.stubs[name] = (stub, *self.stubs.get(name, ()))
-        return bool(names)
-
-    def add_stub(self, stub: Stub) -> None:
-        """Let *stub* answer before all others.
-
-        Raises:
-            KeyError: the release has no such command.
-        """
-        if not self._arm(ArmedStub(stub)):
-            raise KeyError(stub.on.command if isinstance(stub.on, Match) else stub.on)
-
-    # -- the process -----------------------------------------------------------------------------
+        return CommandSet(self._all_commands, self.dialect, self.guest.settings.os, self.options)
 
     @property
     def has_half_request(self) -> bool:
         """Whether it has read the beginning of a request, and waits for the rest."""
         return not self.state.reader.is_between_messages
 
+    @property
+    def guest_state(self) -> State:
+        """The state of the guest, by name."""
+        power = self.guest.power
+        return name_state(
+            power.state,
+            is_paused=power.is_paused,
+            has_agent=self.process is not None,
+            is_frozen=self.is_frozen,
+        )
+
     def on_start(self) -> None:
         """Refuse what the command line says, and what may not be done in a frozen guest."""
-        self.blocked = self.refused = refuse_blocked(
-            self.table,
-            self.dialect,
-            blocked=self.options.block_rpcs,
-            allowed=self.options.allow_rpcs or None,
-        )
-        if self.is_frozen:
-            self.refused = refuse_frozen(self.blocked, self.table, self.dialect, at_start=True)
+        self.commands.refuse_at_start(is_frozen=self.is_frozen)
 
     def on_stop(self) -> None:
         """Write what is buffered in open files."""
@@ -179,7 +111,7 @@ class Agent(Lifecycle):
             handle.stream.file.close()
         for execution in self.state.executions.values():
             execution.abandon()
-        self.state = AgentState(self._make_reader())
+        self.state = new_state(self.options, self.dialect)
 
     def changed(self) -> None:
         """Tell observers that the guest or its agent may be in another state."""
@@ -201,7 +133,7 @@ class Agent(Lifecycle):
 
         def install() -> None:
             self.dialect = dialect
-            self._install()
+            self.commands = self._install()
 
         self.restart_with(install)
 
@@ -215,69 +147,21 @@ class Agent(Lifecycle):
 
         The contents of `state` are the caller's to keep.
         """
-        attributes = vars(self).copy()
+        attributes, put_commands_back = vars(self).copy(), self.commands.save()
 
         def put_back() -> None:
             vars(self).update(attributes)
+            put_commands_back()
 
         return put_back
 
-    # -- what faults see (`qgasim.faults.Faultable`) ---------------------------------------------
-
-    @property
-    def guest_state(self) -> State:
-        """The state of the guest, by name."""
-        power = self.guest.power
-        return name_state(
-            power.state,
-            is_paused=power.is_paused,
-            has_agent=self.process is not None,
-            is_frozen=self.is_frozen,
-        )
-
-    @property
-    def frozen_for(self) -> int | None:
-        """How long file systems have been frozen (ns); None: they are not."""
-        return self.uptime() - self.frozen_since if self.is_frozen else None
-
-    @property
-    def booted_at(self) -> int:
-        """The uptime of the guest's latest boot, in ns."""
-        return self.guest.booted_at
-
-    def uptime(self) -> int:
-        """Return the guest's uptime in ns, counted from the beginning of the scenario."""
-        return self.guest.clock.uptime()
-
-    def look_at(self, uptime: int) -> None:
-        """Have the driver look at the channel when the guest's uptime is *uptime*."""
-        self.guest.call_at(uptime, lambda: None, by_guest=False)
-
-    def keep(self, uptime: int) -> None:
-        """Keep the state that there is at *uptime*, for `as_of`."""
-        self._past.keep(uptime)
-
-    def as_of(self, uptime: int, function: Callable[[], T]) -> T | None:
-        """Call *function* as if it were *uptime*; None if that state is not kept."""
-        return self._past.as_of(uptime, function)
-
-    def tell_fired(self, faults: tuple[Fault, ...]) -> None:
-        """Tell observers that *faults* fire, if there are any."""
-        if faults:
-            for observer in self.observers:
-                observer.fault_fired(faults)
-
     # -- freezing --------------------------------------------------------------------------------
-
-    def refuse_frozen(self) -> None:
-        """Refuse from now on what may not be done while file systems are frozen."""
-        self.refused = refuse_frozen(self.refused, self.table, self.dialect)
 
     def freeze(self) -> None:
         """Be frozen from now on."""
         self.is_frozen = True
         self.frozen_since = started = self.guest.clock.uptime()
-        self.refuse_frozen()
+        self.commands.refuse_frozen()
         self.changed()
         limit = self.options.personality.thaw_after
 
@@ -292,7 +176,7 @@ class Agent(Lifecycle):
     def thaw(self) -> None:
         """Serve everything again that is not blocked."""
         self.is_frozen = False
-        self.refused = serve_thawed(self.refused, self.blocked, self.dialect)
+        self.commands.serve_thawed()
         self.changed()
 
     # -- requests --------------------------------------------------------------------------------
@@ -365,14 +249,14 @@ class Agent(Lifecycle):
         shown_id = ""
         try:
             if type(message) is dict:
-                dialect = self.dialect
+                commands, dialect = self.commands, self.dialect
                 if "id" in message:
                     shown_id = show_id(message, dialect)
                 entry, arguments = resolve(
-                    message, self.table, self.refused, has_id=dialect.echoes_id
+                    message, commands.table, commands.refused, has_id=dialect.echoes_id
                 )
                 name = entry.command.name
-                if (stubs := self.stubs.get(name)) and (
+                if (stubs := commands.stubs.get(name)) and (
                     stubbed := find_answer(stubs, entry, arguments)
                 ) is not None:
                     return write_stubbed(stubbed, entry, shown_id)
@@ -399,34 +283,3 @@ class Agent(Lifecycle):
         for observer in self.observers:
             observer.handle_given(self.next_handle)
         return number
-
-    # -- helpers ---------------------------------------------------------------------------------
-
-    def run(self, path: str, argv: Iterable[str], stdin: bytes = b"") -> tuple[Exit, bytes]:
-        """Run a program of the guest and wait for it; return its end, and what it wrote.
-
-        The reply waits as long as the program runs. A program that cannot be started ends with
-        status 1, as after a failed exec in the child.
-        """
-        guest = self.guest
-        argv = list(argv)
-        output = Sink()
-        null = guest.files.open("/dev/null", os.O_RDWR)
-        files: dict[int, OpenFile] = {0: Source(stdin) if stdin else null, 1: output, 2: output}
-        assert self.process is not None
-        try:
-            process = guest.processes.spawn(
-                argv, env=self.process.env, files=files, parent=self.process.pid, program=path
-            )
-        except OSError as error:
-            return Exit(1), f"failed to exec '{path}': {error.strerror}\n".encode()
-        finally:
-            null.close()
-        self.helpers.append(argv)
-        process.on_exit = lambda _: None
-        now = guest.clock.uptime()
-        ended = guest.processes.run(process, now + HELPER_LIMIT)
-        guest.processes.reap(process)
-        if ended > now:
-            self.state.busy_until = max(self.state.busy_until, ended)
-        return process.exit or Exit(signal=9), bytes(output.data)

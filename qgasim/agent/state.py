@@ -3,9 +3,11 @@
 from msgspec import Struct, field
 
 from qgasim.agent.handles import Execution, FileHandle
-from qgasim.wire import Message, MessageReader
+from qgasim.agent.options import AgentOptions
+from qgasim.dialect import Dialect
+from qgasim.wire import LineReader, LocatingReader, Message, MessageReader
 
-__all__ = ["AgentState"]
+__all__ = ["AgentState", "new_state"]
 
 
 class AgentState(Struct, eq=False):
@@ -27,3 +29,10 @@ class AgentState(Struct, eq=False):
     busy_until: int = 0
     #: Requests that were read before the machine fell asleep.
     deferred: list[Message] = field(default_factory=list[Message])
+
+
+def new_state(options: AgentOptions, dialect: Dialect) -> AgentState:
+    """Return the memory of a process that has just started."""
+    if options.needs_newline:
+        return AgentState(LineReader())
+    return AgentState(LocatingReader() if dialect.locates_parse_errors else MessageReader())

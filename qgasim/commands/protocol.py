@@ -46,7 +46,7 @@ def guest_info(agent: Agent) -> AgentInfo:
     return AgentInfo(
         agent.dialect.full_version,
         [
-            CommandInfo(name, name not in agent.refused, entry.command.replies)
-            for name, entry in reversed(list(agent.table.items()))
+            CommandInfo(name, name not in agent.commands.refused, entry.command.replies)
+            for name, entry in reversed(list(agent.commands.table.items()))
         ],
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Struct
 
 from qgasim.agent import Agent
-from qgasim.commands.running import run_helper
+from qgasim.commands.running import run, run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.files.tree import Mount
 from qgasim.guest.hardware.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
@@ -276,7 +276,7 @@ def run_hook(agent: Agent, argument: Literal["freeze", "thaw"]) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
     except OSError as error:
         raise CommandError(f"can't access fsfreeze hook '{hook}': {error.strerror}") from None
-    ended, _ = agent.run(hook, [hook, argument])
+    ended, _ = run(agent, hook, [hook, argument])
     if ended.signal is not None:
         raise CommandError("fsfreeze hook has terminated abnormally")
     if ended.code:
@@ -300,7 +300,7 @@ def guest_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = Non
 
 def begin_frozen(agent: Agent) -> None:
     """Have all file systems frozen from the beginning, as by a client that has gone."""
-    agent.refuse_frozen()
+    agent.commands.refuse_frozen()
     _freeze_mounted(agent, None)
 
 
@@ -329,7 +329,7 @@ def begin_freezing(agent: Agent) -> None:
     """Do what comes before file systems are frozen: from then on, the agent is."""
     run_hook(agent, "freeze")
     # A blocked command may keep the wording of that even if nothing is found to freeze.
-    agent.refuse_frozen()
+    agent.commands.refuse_frozen()
 
 
 def give_up_freezing(agent: Agent, mount: Mount) -> CommandError:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from qgasim.agent import Agent
-from qgasim.commands.running import run_helper
+from qgasim.commands.running import run, run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.units import SECOND
 from qgasim.qapi.registry import LINUX, POSIX, command
@@ -237,7 +237,7 @@ def _status(agent: Agent, *argv: str) -> int:
     path = agent.guest.find_in_path(argv[0])
     if path is None:
         return -1
-    ended, _ = agent.run(path, argv)
+    ended, _ = run(agent, path, argv)
     return ended.code
 
 

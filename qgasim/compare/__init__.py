@@ -43,8 +43,8 @@ def compare(
     else:
         result.differences += _compare_lists(found, own)
     try:
-        pair = Pair(real, simulated, agent.table, agent.dialect, result)
-        for probe in probes_of(agent.table):
+        pair = Pair(real, simulated, agent.commands.table, agent.dialect, result)
+        for probe in probes_of(agent.commands.table):
             if _is_common(probe, found, own):
                 pair.ask(probe)
     except ClientError as error:

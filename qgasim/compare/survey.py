@@ -151,4 +151,4 @@ def _disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> No
 def _commands(scenario: Scenario) -> tuple[set[str], set[str]]:
     """Give the commands of a scenario's agent, and those of them that it refuses."""
     agent = scenario.build().agent
-    return set(agent.table), set(agent.refused)
+    return set(agent.commands.table), set(agent.commands.refused)

@@ -129,6 +129,9 @@ def unknown_command(story: Story) -> Iterator[str]:
         if exchange.command == "guest-info" and "return" in reply:
             has_asked = True
         is_unknown = b'"class": "CommandNotFound"' in exchange.reply and "error" in reply
-        is_frozen = exchange.was_frozen and exchange.command in story.journal.simulation.agent.table
+        is_frozen = (
+            exchange.was_frozen
+            and exchange.command in story.journal.simulation.agent.commands.table
+        )
         if is_unknown and not has_asked and not is_frozen:
             yield show(exchange)

@@ -41,10 +41,10 @@ def request_while_frozen(story: Story) -> Iterator[str]:
     """
     agent = story.journal.simulation.agent
     for exchange in story.exchanges:
-        entry = agent.table.get(exchange.command or "")
+        entry = agent.commands.table.get(exchange.command or "")
         if not exchange.was_frozen or entry is None:
             continue
-        if not entry.command.while_frozen and exchange.command not in agent.blocked:
+        if not entry.command.while_frozen and exchange.command not in agent.commands.blocked:
             yield show(exchange)
 
 

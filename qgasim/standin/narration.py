@@ -39,7 +39,7 @@ class Narration(Observer):
     def _disabled_first(self, config: Config) -> Iterator[str]:
         entries = list(self._entries())
         if self._agent.dialect.takes_block_with_allow:
-            yield from (name for name, _ in entries if name in self._agent.refused)
+            yield from (name for name, _ in entries if name in self._agent.commands.refused)
             return
         if self._is_frozen:
             yield from (name for name, entry in entries if not entry.command.while_frozen)
@@ -50,7 +50,7 @@ class Narration(Observer):
 
     def _entries(self) -> Iterator[tuple[str, Entry]]:
         """Give the commands in the order in which they were registered."""
-        return iter(self._agent.table.items())
+        return iter(self._agent.commands.table.items())
 
     def handle_given(self, next_handle: int) -> None:
         """Keep the number of the next handle."""
@@ -99,6 +99,6 @@ class Narration(Observer):
             do()
         self._log("warning", "logging re-enabled due to filesystem unfreeze")
         for name, entry in self._entries():
-            if not entry.command.while_frozen and name not in self._agent.blocked:
+            if not entry.command.while_frozen and name not in self._agent.commands.blocked:
                 self._log("debug", f"enabling command: {name}")
         self._state.mark_thawed()

@@ -207,7 +207,7 @@ class LiveGuest(Events):
             else:
                 made = read_value({"on": on, **settings}, Stub, "stub")
             self._check_command(made.on, "stub")
-            self.simulation.agent.add_stub(made)
+            self.simulation.agent.commands.add_stub(made)
             self.journal.note(f"stub: {made.on if isinstance(made.on, str) else made.on.command}")
 
         self.call(do)
@@ -215,7 +215,7 @@ class LiveGuest(Events):
     def _check_command(self, on: str | Match, what: str) -> None:
         """Refuse what no request could ever match."""
         name = on.command if isinstance(on, Match) else on
-        table = self.simulation.agent.table
+        table = self.simulation.agent.commands.table
         if not fnmatch.filter(table, name):
             release = self.simulation.agent.dialect.full_version
             hint = did_you_mean(name, table)

@@ -174,7 +174,9 @@ def _as_match(requests: Requests) -> Match:
 def _compile(journal: Journal, requests: Requests) -> Callable[[Exchange], bool]:
     """Make the test of an exchange; ValueError if it could never be met."""
     match = _as_match(requests)
-    known = {command.name for command in ALL_COMMANDS} | set(journal.simulation.agent.table)
+    known = {command.name for command in ALL_COMMANDS} | set(
+        journal.simulation.agent.commands.table
+    )
     if not fnmatch.filter(known, match.command):
         hint = did_you_mean(match.command, known)
         raise ValueError(f"no release of qemu-ga has a command '{match.command}'{hint}")
@@ -297,7 +299,7 @@ def _near(
         elif wanted.arguments:
             lines.append(str(_Near(exchange, _differences(exchange, wanted))))
     close = difflib.get_close_matches(command, called)
-    known = {each.name for each in ALL_COMMANDS} | set(journal.simulation.agent.table)
+    known = {each.name for each in ALL_COMMANDS} | set(journal.simulation.agent.commands.table)
     lines += [
         str(_Near(called[name], f"did you mean {command}?")) for name in close if name not in known
     ]

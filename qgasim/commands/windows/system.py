@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from qgasim.agent import Agent
+from qgasim.commands.running import run
 from qgasim.commands.system import HostName, OsInfo, Timezone, User
 from qgasim.errors import CommandError
 from qgasim.guest.hardware.windows_routes import is_loopback
@@ -162,7 +163,7 @@ def windows_set_time(agent: Agent, time: int | None = None) -> None:
     except OSError:
         _synchronise(agent)
         return
-    ended, _ = agent.run(program, ["w32tm", "/resync", "/nowait"])
+    ended, _ = run(agent, program, ["w32tm", "/resync", "/nowait"])
     if ended.code == _NOT_ACTIVE:
         raise CommandError("Windows Time service not running on the guest")
     if ended.code:

@@ -209,8 +209,8 @@ class Journal(Observer):
             self._offset = self._clock.offset
         fired, self._fired = self._fired, ()
         is_silent = False
-        if not reply and command is not None and command in agent.table:
-            is_silent = not agent.table[command].command.replies
+        if not reply and command is not None and command in agent.commands.table:
+            is_silent = not agent.commands.table[command].command.replies
         length = len(reply)
         sender = self._channel.sender
         self._last = exchange = Exchange(
