@@ -37,6 +37,7 @@ from qgasim.scenario.schema import (
     make_schema,
     structs_of,
 )
+from qgasim.states import FROM_ANY, TRANSITIONS
 
 __all__ = ["EXAMPLES", "FAULTS", "MADE"]
 
@@ -406,6 +407,34 @@ def make_findings_page() -> str:
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
+def make_states_page() -> str:
+    states = ["off", "rebooting", "booting", "up", "frozen", "crashed"]
+    lines = [
+        "# States of a guest",
+        "",
+        "<!-- Made by docs/generate.py (`make docs`) from qgasim/states.py; do not edit. -->",
+        "",
+        "These are the states in `when:` of faults, in `on:` of events, in the journal and in `qga.state`.",
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        "    direction LR",
+        *(f"    {a} --> {b} : {event}" for (a, event), b in TRANSITIONS.items()),
+        *(f"    any --> {b} : {event}" for event, b in FROM_ANY.items()),
+        "    any : any state",
+        "```",
+        "",
+        "A guest can be *suspended* or *paused* in every state, and goes on in it when it wakes or is resumed.",
+        "",
+        f"| event | {' | '.join(states)} |",
+        f"| --- |{' --- |' * len(states)}",
+    ]
+    for event in dict.fromkeys([*(event for _, event in TRANSITIONS), *FROM_ANY]):
+        cells = [FROM_ANY.get(event) or TRANSITIONS.get((a, event), "") for a in states]
+        lines.append(f"| {event} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def make_schema_file() -> str:
     return json.dumps(make_schema(), indent=1) + "\n"
 
@@ -417,6 +446,7 @@ MADE: dict[Path, Callable[[], str]] = {
     HERE / "findings.md": make_findings_page,
     HERE / "library.md": make_library_page,
     HERE / "scenario.md": make_scenario_page,
+    HERE / "states.md": make_states_page,
     HERE / "versions.md": make_versions_page,
     HERE.parent / "qgasim" / "scenario.schema.json": make_schema_file,
 }

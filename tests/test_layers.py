@@ -18,7 +18,7 @@ ROOMS: dict[str, str] = {
     "dialect": "",
     "wire": "errors",
     "qapi": "dialect errors wire",
-    "guest": "errors",
+    "guest": "errors states",
     "userland": "errors guest",
     "faults": "dialect effects errors guest matching qapi states suggestions wire",
     "agent": "dialect effects errors faults guest matching qapi states wire",

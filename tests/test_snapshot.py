@@ -674,7 +674,7 @@ def test_no_observer_is_told_of_what_was_done_in_the_past_and_undone(
     assert exchange.effect == ""
     assert [entry for entry in journal.entries if entry is not exchange] == []
     assert find(journal) == []
-    assert guest.agent.guest_state == "up"
+    assert guest.guest.state == "up"
     assert guest.guest.power.events == []
     assert list(guest.agent.helpers) == []
 

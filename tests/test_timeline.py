@@ -26,7 +26,7 @@ PONG = b'{"return": {}}\n'
 
 
 def state(course: Course) -> State:
-    return course.agent.guest_state
+    return course.guest.state
 
 
 def course(*events: str, more: str = "") -> Course:

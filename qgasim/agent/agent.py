@@ -25,7 +25,6 @@ from qgasim.faults.base import join_bytes
 from qgasim.guest import Guest
 from qgasim.qapi.envelope import show_id, write_error, write_return
 from qgasim.qapi.registry import Command
-from qgasim.states import State, name_state
 from qgasim.wire import Message
 
 __all__ = ["FIRST_HANDLE", "Agent"]
@@ -80,20 +79,12 @@ class Agent(Lifecycle):
         """Whether it has read the beginning of a request, and waits for the rest."""
         return not self.state.reader.is_between_messages
 
-    @property
-    def guest_state(self) -> State:
-        """The state of the guest, by name."""
-        power = self.guest.power
-        return name_state(
-            power.state,
-            is_paused=power.is_paused,
-            has_agent=self.process is not None,
-            is_frozen=self.is_frozen,
-        )
-
     def on_start(self) -> None:
         """Refuse what the command line says, and what may not be done in a frozen guest."""
         self.commands.refuse_at_start(is_frozen=self.is_frozen)
+        self.guest.states.happen("agent starts")
+        if self.is_frozen:
+            self.guest.states.happen("freeze")
 
     def on_stop(self) -> None:
         """Write what is buffered in open files."""
@@ -106,6 +97,7 @@ class Agent(Lifecycle):
 
     def on_end(self) -> None:
         """Lose the memory of the process; what is buffered in open files is lost with it."""
+        self.guest.states.happen("agent ends")
         self.injector.forget()
         for handle in self.state.handles.values():
             handle.stream.file.close()
@@ -162,6 +154,7 @@ class Agent(Lifecycle):
         self.is_frozen = True
         self.frozen_since = started = self.guest.clock.uptime()
         self.commands.refuse_frozen()
+        self.guest.states.happen("freeze")
         self.changed()
         limit = self.options.personality.thaw_after
 
@@ -177,6 +170,7 @@ class Agent(Lifecycle):
         """Serve everything again that is not blocked."""
         self.is_frozen = False
         self.commands.serve_thawed()
+        self.guest.states.happen("thaw")
         self.changed()
 
     # -- requests --------------------------------------------------------------------------------

@@ -34,9 +34,6 @@ class _Agent(Protocol):
     @property
     def process(self) -> object: ...
 
-    @property
-    def guest_state(self) -> State: ...
-
     def crash(self, respawn: int | None = None) -> None: ...
 
 
@@ -64,7 +61,7 @@ class Target:
     @property
     def guest_state(self) -> State:
         """The state of the guest, by name."""
-        return self._agent.guest_state
+        return self._agent.guest.state
 
     @property
     def frozen_for(self) -> int | None:

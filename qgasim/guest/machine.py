@@ -30,6 +30,7 @@ from qgasim.guest.system.accounts import Entry, Login, find_entry
 from qgasim.guest.system.clock import Clock, host_clock
 from qgasim.guest.system.load import Load, count_load
 from qgasim.guest.system.power import Power
+from qgasim.states import GuestStates, State
 
 __all__ = ["Machine"]
 
@@ -75,6 +76,7 @@ class Machine(ABC):
         self._boot_random = random.Random(f"boot_id {seed} {settings.hostname}")
         #: The latest boot (/proc/sys/kernel/random/boot_id).
         self.boot_id = self._make_boot_id()
+        self.states = GuestStates()
         self.is_busy = False
         self._calls: list[tuple[int, Callable[[], None]]] = []
         #: What is planned from outside, by uptime: it stays if the guest goes back to a snapshot.
@@ -159,6 +161,11 @@ class Machine(ABC):
             volume.is_frozen = False
         self.is_busy = True
         return len(frozen)
+
+    @property
+    def state(self) -> State:
+        """The state of the guest, by name."""
+        return "paused" if self.clock.is_stopped else self.states.now
 
     # -- time ----------------------------------------------------------------------------------
 

@@ -414,7 +414,7 @@ class Timeline(Observer):
         self._by_state: list[Event] = []
         self._by_boot: list[Event] = []
         self._boots: set[uuid.UUID] = set()
-        self._state = simulation.agent.guest_state
+        self._state = simulation.guest.state
         self._happening: Event | None = None
         for event in events:
             if event.at is not None:
@@ -471,7 +471,7 @@ class Timeline(Observer):
         """Let the events of the guest's new state, and of a new boot, happen."""
         if self._by_boot:
             self._plan_boot()
-        state = self._simulation.agent.guest_state
+        state = self._simulation.guest.state
         if state != self._state:
             self._state = state
             for event in self._by_state:

@@ -156,7 +156,7 @@ class LiveGuest(Events):
 
     def _state_now(self) -> State:
         self.simulation.guest.settle()
-        return self.simulation.agent.guest_state
+        return self.simulation.guest.state
 
     @property
     def port_is_open(self) -> bool | None:

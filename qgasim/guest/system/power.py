@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from qgasim.guest.system.clock import Clock
 from qgasim.guest.units import SECOND
+from qgasim.states import GuestStates, StateEvent
 
 __all__ = ["Power", "PowerState", "SleepState"]
 
@@ -19,6 +20,7 @@ class Powered(Protocol):
     """What has power: the guest."""
 
     clock: Clock
+    states: GuestStates
 
     def call_at(self, uptime: int, function: Callable[[], None]) -> None:
         """Call *function* when the uptime is *uptime*."""
@@ -92,8 +94,10 @@ class Power:
 
         self.guest.call_at(self.guest.clock.uptime() + delay, do_if_latest)
 
-    def _enter(self, state: PowerState, *events: str) -> None:
+    def _enter(self, state: PowerState, event: StateEvent | None, *events: str) -> None:
         self.state = state
+        if event is not None:
+            self.guest.states.happen(event)
         self.events += events
         self.on_change()
 
@@ -107,26 +111,27 @@ class Power:
 
     def _off(self) -> None:
         self.guest.stop()
-        self._enter("off", "SHUTDOWN")
+        self._enter("off", "shut down", "SHUTDOWN")
 
     def _halt(self) -> None:
         self.guest.stop()
-        self._enter("halted")
+        self._enter("halted", "halt")
 
     def _reset(self) -> None:
         self.guest.stop()
-        self._enter("rebooting", "RESET")
+        self._enter("rebooting", "reset", "RESET")
         self._plan(self.boot_time, self._up)
 
     def switch_on(self) -> None:
         """Boot a machine that is off; nothing if it is on."""
         if self.state == "off":
-            self._enter("booting")
+            self._enter("booting", "power on")
             self._plan(self.boot_time, self._up)
 
     def _up(self) -> None:
+        self.guest.states.happen("boot")
         self.guest.boot()
-        self._enter("running")
+        self._enter("running", None)
 
     def sleep(self, state: SleepState, delay: int = 0) -> None:
         """Suspend after *delay* ns: to memory, to disk (the machine goes off), or both."""
@@ -137,13 +142,13 @@ class Power:
 
     def _suspend(self) -> None:
         self._slept_at = self.guest.clock.uptime()
-        self._enter("suspended", "SUSPEND")
+        self._enter("suspended", "suspend", "SUSPEND")
         if self.wake_after is not None:
             self._plan(self.wake_after, self.wake)
 
     def _hibernate(self) -> None:
         self.guest.stop()
-        self._enter("off", "SUSPEND_DISK", "SHUTDOWN")
+        self._enter("off", "shut down", "SUSPEND_DISK", "SHUTDOWN")
 
     def wake(self) -> None:
         """Wake a suspended guest, as QEMU's system_wakeup does; nothing if it is not suspended."""
@@ -151,4 +156,4 @@ class Power:
             return
         self._plans += 1
         self.guest.postpone(self.guest.clock.uptime() - self._slept_at)
-        self._enter("running", "WAKEUP")
+        self._enter("running", "wake", "WAKEUP")

@@ -74,7 +74,7 @@ class Journal(Observer):
         self._paths: dict[int, str] = {}
         self._is_frozen = agent.is_frozen
         self._offset = self._clock.offset
-        self._state: State = agent.guest_state
+        self._state: State = simulation.guest.state
         if simulation.journal is not None:
             simulation.forget(simulation.journal)
         simulation.journal = self
@@ -246,7 +246,7 @@ class Journal(Observer):
 
     def changed(self) -> None:
         """Note the guest's state if it is another one."""
-        state, before = self._agent.guest_state, self._state
+        state, before = self.simulation.guest.state, self._state
         self._state = state
         # What freezes and thaws is a request, and its effect says so.
         if state == before or {state, before} == {"up", "frozen"}:
