@@ -1,7 +1,42 @@
 """What lies between a client on the host and the agent in the guest. No I/O.
 
-`Channel` knows when bytes reach the agent, what becomes of its replies and what a connection's end
-does to it. The driver tells it what happens to the connection, and does the effects.
+Theory of operation
+===================
+
+A channel knows when bytes reach the agent, what becomes of its replies and what a connection's end does
+to it. A driver owns the connection and calls the channel, from one task at a time; every call returns at
+once. Effects are iterators, executed lazily: taking the next effect may run the next request. So a
+client that does not read is not served ahead.
+
+For each client, in this order:
+
+1. `is_open`. While it is false, nothing listens. The driver then waits (see 6).
+2. `connect()`, once. Perform its effects before anything is read: they are what the client finds.
+3. `receive(data)` for each chunk, however it is split. Perform the effects before the next call of
+   `receive` or `wake`. While `is_full`, read nothing.
+4. Perform effects in order: `bytes` are sent; they may be joined up to a size, but never across another
+   effect. With `writes_singly`, each goes out alone once the client falls behind. `Close` "end" and
+   "reset" end the connection: drop the iterator. "half" ends sending only: go on with the iterator.
+   `Wait(until)` ends this performance: call `hold(until, effects)` with the same iterator, and go back
+   to waiting.
+5. An iterator ends in one of four ways: taken to the end, `Close`, `hold`, or `return_unsent(data,
+   effects)` when sending failed (*data*: the unsent bytes). It is never just dropped otherwise:
+   requests that the agent has read would not be executed. `return_unsent` returns an iterator of its
+   own, which must be taken to the end; what it yields is not sent.
+6. While `needs_attention`, wait for the client no longer than until `next_event()` (an uptime; None:
+   without limit). Then, or when poked (the guest was changed from outside), call `wake()` and perform
+   its effects. Held effects come back through `wake`.
+7. A client that stops sending has left if `ends_when_sending_ends`. Otherwise it is served until
+   `is_pending` is false. What it sent before it left is still received; the effects go to
+   `return_unsent`.
+8. `lose_client(unread=...)`, once for each `connect`, however the connection ended, and before the
+   socket is closed. *unread* is not None only if a read failed with ECONNRESET. It holds what was sent
+   since the client last sent anything, if `keeps_unread`; else b"". Then ask `is_open` again: an agent
+   that is gone refuses connects by the time its client sees the end.
+
+Without a client, call `wake_alone()` in place of `wake()`. `is_lost`: a client broke the channel of an
+agent with `--retry-path`. `is_open` is false until the driver has opened its socket again and called
+`reopen()`. The channel, the agent and half-read requests stay the same throughout.
 """
 
 from collections import deque
@@ -31,8 +66,6 @@ ChannelKind: TypeAlias = Literal["virtio-serial", "isa-serial", "unix-listen", "
 QUEUE_LIMIT: Final = 1 << 20
 #: How much an agent writes for nobody before it has to wait (the virtio queue's 128 buffers of 4 KiB).
 KEPT_LIMIT: Final = 128 * 4096
-
-
 #: How many pieces of what waits are told apart.
 PIECES_LIMIT: Final = 1000
 
