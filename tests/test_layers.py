@@ -184,7 +184,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_the_design_lists_every_room() -> None:
     page = (ROOT.parent / "docs" / "design.md").read_text()
-    rooms = page.partition("## Rooms")[2].partition("\n## ")[0]
+    rooms = page.partition("## The house")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \|", rooms, re.MULTILINE)
     place = {name: at for at, row in enumerate(rows) for name in re.findall(r"`(\w+)/?`", row)}
     assert set(place) == {room for room in ROOMS if not room.startswith("__")}
