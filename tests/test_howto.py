@@ -20,6 +20,7 @@ DOCS = ROOT / "docs"
 PAGES = [page for page in [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))] if blocks(page)]
 #: Those whose blocks are run, or looked at by other tests.
 LANGUAGES = {
+    "mermaid",  # drawn, not run
     *("python", "console", "javascript", "c", "rust", "go"),
     *("yaml", "xml", "sh", "dockerfile"),
 }
