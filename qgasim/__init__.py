@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from qgasim.agent import Agent as Agent
+    from qgasim.agent.observer import Observer as Observer
     from qgasim.agent.stubs import Stub as Stub
     from qgasim.client.blocking import SyncClient as SyncClient
     from qgasim.client.trio import Client as Client
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from qgasim.serving.threads import ServerThread as ServerThread
     from qgasim.serving.threads import ServerThreadPool as ServerThreadPool
     from qgasim.simulation.journal import Journal as Journal
+    from qgasim.simulation.simulation import Simulation as Simulation
     from qgasim.testing.live import LiveGuest as LiveGuest
     from qgasim.testing.trio_guest import TrioGuest as TrioGuest
     from qgasim.testing.verification import in_order as in_order
