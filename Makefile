@@ -10,13 +10,22 @@ WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick check format docs bench fuzz update python clean
+.PHONY: run test test-quick coverage check format docs bench fuzz update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
 
 test: .venv/ready
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
+
+# With branches, and what is run in other processes; tests/coverage_gate.py says how much there is to be.
+coverage: .venv/ready
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=cover
+	$(BIN)/coverage json --quiet -o .venv/coverage.json
+	$(BIN)/python tests/coverage_gate.py .venv/coverage.json
 
 # Without what is marked as slow.
 test-quick: .venv/ready

@@ -24,7 +24,9 @@ COMMAND = [sys.executable, "-c", "import sys; from qgasim.standin import main; s
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **more}
+    # What is measured by `make coverage` has it from the suite.
+    coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **coverage, **more}
 
 
 def call(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
