@@ -219,6 +219,14 @@ def test_an_early_year_is_written_with_four_digits(time: str) -> None:
     assert loads(text) == scenario
 
 
+def test_the_file_systems_of_a_guest_whose_files_are_made_late_are_there() -> None:
+    blueprint = Blueprint(load("debian-12"))
+    first, late = (blueprint.build(HandClock()).guest for _ in range(2))
+    assert "files" not in vars(late)
+    assert list(late.volumes) == list(first.volumes)
+    assert late.volumes
+
+
 def test_a_guest_whose_files_are_made_late_is_the_same() -> None:
     blueprint = Blueprint(load("debian-12"))
     clocks = HandClock(), HandClock()

@@ -85,7 +85,7 @@ class Machine(ABC):
         self.budget = Budget()
         #: What its processes may take of it, their captured output included.
         self.memory_budget = Budget(error=errno.ENOMEM)
-        self.volumes: dict[str, Volume] = {}
+        self._volumes: dict[str, Volume] = {}
         self.shares = {
             windows.inner_path(path) if self.is_windows else path: volume
             for path, volume in shares.items()
@@ -116,6 +116,12 @@ class Machine(ABC):
             self.make_files()
         return files
 
+    @property
+    def volumes(self) -> dict[str, Volume]:
+        """The file systems, by device."""
+        _ = self.files
+        return self._volumes
+
     @abstractmethod
     def make_files(self) -> None:
         """Fill the root file system, and mount all others."""
@@ -133,7 +139,7 @@ class Machine(ABC):
         )
         if mount.freeze_error is not None:
             volume.freeze_error = mount.freeze_error
-        self.volumes[mount.device] = volume
+        self._volumes[mount.device] = volume
         return volume
 
     def mount(self, settings: MountSettings) -> None:
