@@ -11,13 +11,13 @@ _SHOWN: Final = 20
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Give a hint that ends an error message; nothing if *name* resembles none of *known*."""
+    """Return a hint that ends an error message; nothing if *name* resembles none of *known*."""
     close = find_close(name, known)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def find_close(name: str, known: Iterable[str]) -> list[str]:
-    """Give the one of *known* that *name* resembles most, if it resembles any."""
+    """Return the one of *known* that *name* resembles most, if it resembles any."""
     known = list(known)
     if whole := [one for one in known if name and one == f"guest-{name}"]:
         return whole

@@ -128,7 +128,7 @@ def check(arguments: list[str]) -> int:
 
 
 def _files(name: str) -> list[str]:
-    """Give the files of a directory, or what is none."""
+    """Return the files of a directory, or what is none."""
     if not os.path.isdir(name):
         return [name]
     found = [f"{name.rstrip('/')}/{file}" for file in sorted(os.listdir(name))]

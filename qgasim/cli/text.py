@@ -12,7 +12,7 @@ _UNPRINTABLE: Final = re.compile(rb"[^ -~]")
 
 
 def readable_bytes(data: bytes) -> bytes:
-    r"""Give *data* with what is not printable ASCII as ``\x1b``, which no JSON has."""
+    r"""Return *data* with what is not printable ASCII as ``\x1b``, which no JSON has."""
     # Most are as they should be; this is faster than to search them.
     if data.isascii() and data.decode("ascii").isprintable():
         return data
@@ -20,7 +20,7 @@ def readable_bytes(data: bytes) -> bytes:
 
 
 def readable(text: str) -> str:
-    r"""Give *text* with what is not printable as ``\x1b`` or ``\u202e``."""
+    r"""Return *text* with what is not printable as ``\x1b`` or ``\u202e``."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -47,7 +47,7 @@ class Lines:
         self._buffer += data
 
     def next(self) -> bytes | None:
-        """Give the next line without its end; None if it is not complete."""
+        """Return the next line without its end; None if it is not complete."""
         end = self._buffer.find(b"\n", self._searched)
         if end < 0:
             self._searched = len(self._buffer)
@@ -67,20 +67,20 @@ def make_request(command: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_sync() -> tuple[int, bytes]:
-    """Give a number, and what is sent to have it back in a clear channel."""
+    """Return a number, and what is sent to have it back in a clear channel."""
     number = random.SystemRandom().randrange(1 << 31)
     request = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
     return number, SENTINEL + json.dumps(request).encode() + b"\n"
 
 
 def is_sync(line: bytes, number: int) -> bool:
-    """Whether a line is the answer to `make_sync`: all before it is somebody else's."""
+    """Return whether a line is the answer to `make_sync`: all before it is somebody else's."""
     _, mark, reply = line.rpartition(SENTINEL)
     return bool(mark) and parse(reply).get("return") == number
 
 
 def unwrap(reply: dict[str, Any]) -> Any:
-    """Give what a reply returns.
+    """Return what a reply returns.
 
     Raises:
         ClientError: it is an error, or no reply at all.

@@ -95,7 +95,7 @@ class Client:
 
 
 def _why(error: trio.BrokenResourceError) -> str:
-    """Say why a stream is broken."""
+    """Return why a stream is broken."""
     cause = error.__cause__
     if not isinstance(cause, OSError):
         return "the agent hung up"

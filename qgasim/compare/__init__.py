@@ -53,7 +53,7 @@ def compare(
 
 
 def _is_common(probe: Probe, found: Survey, own: Survey) -> bool:
-    """Whether both have the command; who has not is told once, of the list."""
+    """Return whether both have the command; who has not is told once, of the list."""
     if probe.command is None or found.commands is None:
         return True
     theirs = found.commands.get(probe.command)
@@ -62,7 +62,7 @@ def _is_common(probe: Probe, found: Survey, own: Survey) -> bool:
 
 
 def _compare_lists(found: Survey, own: Survey) -> Iterator[Difference]:
-    """Say where the lists of commands differ."""
+    """Yield where the lists of commands differ."""
     theirs, ours = found.commands or {}, own.commands or {}
 
     def differ(what: str, real: object, simulated: object) -> Difference:

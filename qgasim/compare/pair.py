@@ -81,7 +81,7 @@ class Pair:
         )
 
     def _is_refused(self, probe: Probe, answer: bytes) -> bool:
-        """Whether the real agent refuses a command that the simulated one has."""
+        """Return whether the real agent refuses a command that the simulated one has."""
         if probe.command is None or _error_of(answer).get("class") != "CommandNotFound":
             return False
         if probe.command not in self._refused:
@@ -95,7 +95,7 @@ class Pair:
             self._result.notes.append(text)
 
     def _judge(self, probe: Probe, answer: bytes) -> list[str]:
-        """Say what of a reply with values of the machine's own is not as the release has it."""
+        """Return what of a reply with values of the machine's own is not as the release has it."""
         if _error_of(answer):
             self._note(probe, "fails in the real guest", answer)
             return []
@@ -115,6 +115,6 @@ def _mask(answer: bytes) -> bytes:
 
 
 def _error_of(answer: bytes) -> dict[str, Any]:
-    """Give the error of a reply; an empty one if it is none."""
+    """Return the error of a reply; an empty one if it is none."""
     error = parse(answer).get("error")
     return error if is_object(error) else {}

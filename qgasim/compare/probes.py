@@ -79,7 +79,7 @@ _UNEXPECTED: Final[tuple[dict[str, Any], ...]] = (
 
 
 def probes_of(table: Table) -> Iterator[Probe]:
-    """Give what is asked of an agent of the release that *table* is of."""
+    """Yield what is asked of an agent of the release that *table* is of."""
     yield from _wire_probes()
     yield from map(_unknown, _UNKNOWN)
     for name in _LOOKING:
@@ -101,7 +101,7 @@ def _write(command: str, arguments: dict[str, Any] | None = None) -> bytes:
 
 
 def _mistakes(command: Command, right: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give *right* and all that can be wrong in it."""
+    """Yield *right* and all that can be wrong in it."""
     yield right
     yield {}
     for name in (parameter.name for parameter in command.parameters):
@@ -131,7 +131,7 @@ def _unknown(name: str) -> Probe:
 
 
 def _file_probes() -> Iterator[Probe]:
-    """Give what is asked of files that every guest with a Unix has, in order."""
+    """Yield what is asked of files that every guest with a Unix has, in order."""
 
     def ask(command: str, **arguments: Any) -> Probe:
         named = {"handle": HANDLE.decode(), **arguments}

@@ -33,7 +33,7 @@ _SCALARS: Final[dict[Any, tuple[type, ...]]] = {
 
 
 def find_misfits(value: Any, annotation: Any, dialect: Dialect, path: str = "") -> Iterator[str]:
-    """Say where *value*, read from a reply, is not of the type that a command returns.
+    """Yield where *value*, read from a reply, is not of the type that a command returns.
 
     What is declared is compared, not what a simulated machine answers: which members that may be
     absent are there, and how long the lists are, is each machine's own.
@@ -104,7 +104,7 @@ def spell(value: Any, dialect: Dialect) -> str:
 
 
 def _turn_round(value: Any) -> Any:
-    """Give objects the order that `encode` turns round again where members share a bucket."""
+    """Return objects the order that `encode` turns round again where members share a bucket."""
     if is_object(value):
         return {name: _turn_round(value[name]) for name in reversed(value)}
     return [_turn_round(element) for element in value] if is_array(value) else value

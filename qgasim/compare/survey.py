@@ -48,7 +48,7 @@ class Survey(Struct, frozen=True):
 
 
 def read_return(answer: bytes) -> Any:
-    """Give what the first line of an answer returns; None if it is no reply, or an error."""
+    """Return what the first line of an answer returns; None if it is no reply, or an error."""
     return parse(answer.partition(b"\n")[0]).get("return")
 
 
@@ -124,7 +124,7 @@ def _choose_release(found: Survey, notes: list[str]) -> str:
 
 
 def _nearest(number: int) -> tuple[int, int]:
-    """Give the release that is most like one whose version begins with *number*."""
+    """Return the release that is most like one whose version begins with *number*."""
     # virtio-win's builds count from 100 on. UNVERIFIED: of which releases of QEMU they are made; from 109 on
     # one is refused in the words of 9.1 when frozen (tp-qemu 0655fa443).
     if number >= 100:
@@ -149,6 +149,6 @@ def _disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> No
 
 
 def _commands(scenario: Scenario) -> tuple[set[str], set[str]]:
-    """Give the commands of a scenario's agent, and those of them that it refuses."""
+    """Return the commands of a scenario's agent, and those of them that it refuses."""
     agent = scenario.build().agent
     return set(agent.commands.table), set(agent.commands.refused)

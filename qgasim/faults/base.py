@@ -84,16 +84,16 @@ class Fault(Struct, frozen=True, kw_only=True, tag_field="kind"):
     name: str = ""
 
     def before(self, exchange: Exchange) -> bytes | None:
-        """Give the reply that stands in for the command's; None: let the command run."""
+        """Return the reply that stands in for the command's; None: let the command run."""
         return None
 
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
-        """Give what becomes of the effects of the request."""
+        """Return what becomes of the effects of the request."""
         return effects
 
 
 def join_bytes(effects: list[Effect]) -> bytes:
-    """Give all bytes of *effects*."""
+    """Return all bytes of *effects*."""
     return b"".join(effect for effect in effects if isinstance(effect, bytes))
 
 

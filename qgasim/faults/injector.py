@@ -86,7 +86,7 @@ class ArmedFault:
         self._before = 0
 
     def strikes(self, arguments: dict[str, Any], agent: Faultable, chance: random.Random) -> bool:
-        """Tell whether it strikes now, and count."""
+        """Return whether it strikes now, and count."""
         fault = self.fault
         if not (self.is_on and self.matches_arguments(arguments) and _holds(fault, agent)):
             return False
@@ -112,7 +112,7 @@ class ArmedFault:
 
 
 def _holds(fault: Fault, agent: Faultable) -> bool:
-    """Whether the guest is in the state of which the fault speaks."""
+    """Return whether the guest is in the state of which the fault speaks."""
     when = fault.when
     if when is None:
         return True
@@ -141,7 +141,7 @@ class History:
             self._size -= len(gone)
 
     def of(self, command: str) -> list[tuple[int, bytes]]:
-        """Give the replies to *command*, with the uptime of each, the latest last."""
+        """Return the replies to *command*, with the uptime of each, the latest last."""
         return [(at, reply) for name, at, reply in self._kept if name == command]
 
 
@@ -235,7 +235,7 @@ class FaultInjector:
     # -- requests --------------------------------------------------------------------------------
 
     def find(self, command: str) -> tuple[ArmedFault, ...]:
-        """Give the faults that may disturb a command."""
+        """Return the faults that may disturb a command."""
         found = self._by_command.get(command)
         if found is None:
             found = tuple(
@@ -251,7 +251,7 @@ class FaultInjector:
         return found
 
     def concerns(self, message: Message) -> bool:
-        """Whether a request may be disturbed, or something is to be sent after its reply."""
+        """Return whether a request may be disturbed, or something is to be sent after its reply."""
         if self.is_idle:
             return False
         command = message.get("execute") if type(message) is dict else None
@@ -263,7 +263,7 @@ class FaultInjector:
         self._reordered.clear()
 
     def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
-        """Give what becomes of a request, which *execute* executes."""
+        """Return what becomes of a request, which *execute* executes."""
         name, arguments = read_request(message)
         command = name or ""
         concerned = self.find(command)
@@ -306,7 +306,7 @@ class FaultInjector:
         return [*effects, *late] if agent.process is process else effects
 
     def finish(self) -> list[bytes]:
-        """Give the replies that were put aside until all that came together is answered."""
+        """Return the replies that were put aside until all that came together is answered."""
         replies = self._reordered[::-1]
         self._reordered.clear()
         return replies

@@ -164,7 +164,7 @@ class _Edited(Fault, frozen=True, kw_only=True):
         return rewrite(effects, self.change)
 
     def change(self, reply: bytes) -> bytes:
-        """Give what becomes of *reply*."""
+        """Return what becomes of *reply*."""
         raise NotImplementedError
 
 

@@ -48,7 +48,7 @@ class Finding(Struct, frozen=True):
         return f"{PAGE}#{self.name}"
 
     def __str__(self) -> str:
-        """Say what was found, where, how to mend it and where to read more."""
+        """Return what was found, where, how to mend it and where to read more."""
         summary = self.kind.explanation.partition("\n\n")[0].replace("\n", " ")
         more = len(self.found) - SHOWN
         places = [*self.found[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]

@@ -84,7 +84,7 @@ def secret_in_exec(story: Story) -> Iterator[str]:
 
 
 def _places(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give where there is a secret, and of what kind."""
+    """Yield where there is a secret, and of what kind."""
     path = arguments.get("path")
     program = path if isinstance(path, str) else ""
     words = [program, *_texts(arguments.get("arg"))]

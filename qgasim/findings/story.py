@@ -52,11 +52,11 @@ class Request(Struct, kw_only=True):
         return self.command in SYNC
 
     def is_owed_at(self, time: int) -> bool:
-        """Whether its reply was still to come then."""
+        """Return whether its reply was still to come then."""
         return not self.is_silent and (self.answered is None or self.answered > time)
 
     def __str__(self) -> str:
-        """Give its line, as in a transcript."""
+        """Return its line, as in a transcript."""
         if self.exchange is not None:
             return show(self.exchange)
         return f"{show_time(self.sent)} #{self.connection} {self.command} → (not read)"
@@ -148,7 +148,7 @@ class Story:
 
 
 def show(exchange: Exchange) -> str:
-    """Give the line of an exchange, without arguments that may be secret."""
+    """Return the line of an exchange, without arguments that may be secret."""
     if exchange.command in SECRET:
         return f"{show_time(exchange.at)} #{exchange.connection} {exchange.command} (not shown)"
     return str(exchange)

@@ -132,7 +132,7 @@ def qgasim_wish(request: pytest.FixtureRequest) -> "GuestRequest":
 
 @contextmanager
 def _told() -> Generator[None]:
-    """Tell what is wrong with a scenario in its own words, and no more."""
+    """Return what is wrong with a scenario in its own words, and no more."""
     from qgasim.errors import ScenarioError
 
     try:

@@ -83,7 +83,7 @@ class Guests:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _pool(self) -> ServerThreadPool:
-        """Give the thread that serves; another one if the last is busy, or has ended."""
+        """Return the thread that serves; another one if the last is busy, or has ended."""
         if not self._pools or not self._pools[-1].is_there:
             self._pools.append(ServerThreadPool())
         return self._pools[-1]
@@ -92,7 +92,7 @@ class Guests:
     def lend(
         self, request: pytest.FixtureRequest, wish: GuestRequest
     ) -> Generator[Callable[..., LiveGuest]]:
-        """Give what makes guests for a test, or for the session; they end with it."""
+        """Yield what makes guests for a test, or for the session; they end with it."""
         node = node_of(request)
         is_session = request.scope == "session"
         beside = None if is_session else request.path

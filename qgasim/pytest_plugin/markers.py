@@ -60,7 +60,7 @@ class GuestRequest(Struct, frozen=True, kw_only=True):
         return json.dumps(written)
 
     def to_command(self) -> str:
-        """Give the command of a shell that serves such a guest."""
+        """Return the command of a shell that serves such a guest."""
         if self.overrides:
             text = shlex.quote(self.to_text())
             return f"printf %s {text} > guest.yaml && qgasim --scenario guest.yaml"
@@ -145,7 +145,7 @@ _library = lru_cache(library)
 
 
 def _find(scenario: Any, label: str, beside: Path | None) -> str:
-    """Give the name of a scenario that comes with qgasim, or the whole path of another."""
+    """Return the name of a scenario that comes with qgasim, or the whole path of another."""
     shipped = _library()
     if isinstance(scenario, str) and scenario in shipped:
         return scenario
@@ -165,7 +165,7 @@ def _find(scenario: Any, label: str, beside: Path | None) -> str:
 
 
 def read_matrix(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Give what each run of a test wants besides, by the run's name."""
+    """Return what each run of a test wants besides, by the run's name."""
     agents: list[str | None] = [str(agent) for agent in settings.get("agents", [])]
     scenarios: list[str | None] = [str(name) for name in settings.get("scenarios", [])]
     return {
@@ -179,7 +179,7 @@ def read_matrix(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _read_options(config: pytest.Config) -> dict[str, Any]:
-    """Give what options and ini file say; the options count more.
+    """Return what options and ini file say; the options count more.
 
     Raises:
         ScenarioError: they say what cannot be.
@@ -204,12 +204,12 @@ def _read_options(config: pytest.Config) -> dict[str, Any]:
 
 
 def node_of(request: pytest.FixtureRequest) -> Any:
-    """Give the test, or what else asks for a fixture."""
+    """Return the test, or what else asks for a fixture."""
     return request.node  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def read_wish(request: pytest.FixtureRequest) -> GuestRequest:
-    """Give what a test wants: its marker counts most, then the options, then the ini file.
+    """Return what a test wants: its marker counts most, then the options, then the ini file.
 
     The guest of a session is that of the options and the ini file: no test is its only one.
 
@@ -232,7 +232,7 @@ def read_wish(request: pytest.FixtureRequest) -> GuestRequest:
 def make_wish(
     wanted: Mapping[str, Any], *, beside: Path | None = None, base: GuestRequest | None = None
 ) -> GuestRequest:
-    """Give a wish.
+    """Return a wish.
 
     Args:
         wanted: keys of the marker.
@@ -262,7 +262,7 @@ def make_wish(
 
 
 def _from(files: Any, directory: Path) -> Any:
-    """Give *files* of a guest with whole paths of those of the host, which *directory* holds."""
+    """Return *files* of a guest with whole paths of those of the host, which *directory* holds."""
     if not isinstance(files, dict):
         return files
     made: dict[str, Any] = {}

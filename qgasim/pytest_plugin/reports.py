@@ -17,7 +17,7 @@ SHOWN: Final = 5
 
 
 def describe_guests(item: pytest.Item) -> Iterator[tuple[str, str]]:
-    """Give the sections of a failed test's report: what its guests were asked last."""
+    """Yield the sections of a failed test's report: what its guests were asked last."""
     none: list[GuestLease] = []
     of_session = item.session.stash.get(LENT, none)
     used = [lent for lent in of_session if lent.live.journal.entries]
@@ -57,7 +57,7 @@ def forget_guests(item: pytest.Item) -> None:
 
 
 def summarise(reports: Iterable[object]) -> Iterator[str]:
-    """Give a line for each finding of the tests that *reports* are about."""
+    """Yield a line for each finding of the tests that *reports* are about."""
     for report in reports:
         if not isinstance(report, pytest.TestReport) or report.when != "teardown":
             continue

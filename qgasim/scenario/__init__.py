@@ -69,7 +69,7 @@ _SHIPPED: Final = (
 
 
 def library() -> dict[str, Path]:
-    """Give the scenarios that come with qgasim, by name."""
+    """Return the scenarios that come with qgasim, by name."""
     for directory in _SHIPPED:
         if directory.is_dir():
             return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
@@ -95,7 +95,7 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
 
 
 def _why_not(path: Path, name: str) -> str:
-    """Say why *path* is no scenario, and what was meant."""
+    """Return why *path* is no scenario, and what was meant."""
     is_name = "/" not in name and path.suffix not in _SUFFIXES
     try:
         mode = path.stat().st_mode
@@ -115,7 +115,7 @@ def _why_not(path: Path, name: str) -> str:
 
 
 def _what_was_meant(path: Path) -> str:
-    """Say that there is no file *path*, and what is like it."""
+    """Return the message that there is no file *path*, and what is like it."""
     with suppress(OSError, ValueError):
         if path.is_symlink():
             return f"a link to '{path.readlink()}', which is not there"
@@ -167,7 +167,7 @@ def read_value(settings: dict[str, Any], wanted: Any, name: str) -> Any:
 
 
 def _write(value: object) -> str | float:
-    """Give what stands for *value* in a scenario."""
+    """Return what stands for *value* in a scenario."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, date):
@@ -224,7 +224,7 @@ def find_guest(name: str, beside: Path | None) -> tuple[Path, str]:
 
 
 def _pick(node: Node | None, guest: str, name: str) -> Node | None:
-    """Give a fleet's guests what they have in common; or one guest of it."""
+    """Return a fleet's guests what they have in common; or one guest of it."""
     if node is None:
         return None
 

@@ -58,7 +58,7 @@ def check_struct(value: Struct, broken: Iterable[str] = ()) -> Wrong:
 
 
 def touch(path: str, keys: tuple[str, ...]) -> bool:
-    """Whether what is at *path* is, or is in, or has in it, one of *keys*."""
+    """Return whether what is at *path* is, or is in, or has in it, one of *keys*."""
     if not keys:
         return True
     parts = path.replace("[", ".").split(".")
@@ -82,5 +82,5 @@ def check(value: Any, path: str = "") -> Wrong:
 
 @lru_cache(maxsize=256)
 def fields_of(cls: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    """Give the fields of a Struct."""
+    """Return the fields of a Struct."""
     return msgspec.structs.fields(cls)

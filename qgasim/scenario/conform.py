@@ -13,7 +13,7 @@ __all__ = ["conform"]
 
 
 def conform(value: Any, wanted: Any, path: str = "") -> Wrong:
-    """Say where *value* is no *wanted*."""
+    """Yield where *value* is no *wanted*."""
     if isinstance(value, Struct) and value.__class__ is wanted:
         hints = hints_of(value.__class__)
         for field in fields_of(value.__class__):
@@ -78,7 +78,7 @@ def _conform_to_any(value: Any, members: Sequence[Any], path: str) -> Wrong:
 
 
 def _say(wanted: Any) -> str:
-    """Say what is expected, as one says it in Python."""
+    """Return what is expected, as one says it in Python."""
     unit = unit_of(wanted)
     if unit is not None:
         number = {"size": "bytes", "duration": "ns", "time": "ns since 1970", "errno": "an errno"}

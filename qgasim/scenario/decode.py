@@ -99,12 +99,12 @@ _NAMES: Final = {int: "an integer", float: "a number", bool: "true or false", st
 
 @lru_cache(maxsize=256)
 def hints_of(cls: type[Struct]) -> dict[str, Any]:
-    """Give a Struct's annotations, ``Annotated`` kept."""
+    """Return a Struct's annotations, ``Annotated`` kept."""
     return get_type_hints(cls, include_extras=True)
 
 
 def tag_of(cls: Any) -> str | None:
-    """Give what the tag says for a Struct of a tagged union; None for other types."""
+    """Return what the tag says for a Struct of a tagged union; None for other types."""
     if not (isinstance(cls, type) and issubclass(cls, Struct)):
         return None
     tag = cls.__struct_config__.tag
@@ -112,7 +112,7 @@ def tag_of(cls: Any) -> str | None:
 
 
 def tag_field_of(cls: type[Struct]) -> str:
-    """Give the key that holds the tag of a Struct of a tagged union."""
+    """Return the key that holds the tag of a Struct of a tagged union."""
     return cls.__struct_config__.tag_field or ""
 
 
@@ -313,7 +313,7 @@ class Decoder:
         return made
 
     def _hint(self, name: str, cls: type[Struct]) -> str:
-        """Say what could have been meant by an unknown key in a *cls*."""
+        """Return what could have been meant by an unknown key in a *cls*."""
         if name == "<<":
             return " (YAML 1.2 merges nothing; write 'extends', or an alias of the whole)"
         if ":" in name:
@@ -334,7 +334,7 @@ class Decoder:
         self.faults.append(Fault(self._nearest(whole), whole, text))
 
     def place_at(self, path: str) -> str:
-        """Say where *path*, or the nearest above it that was read, is."""
+        """Return where *path*, or the nearest above it that was read, is."""
         return place_of(self._nearest(path))
 
     def _nearest(self, path: str) -> Node:
@@ -352,12 +352,12 @@ def _has_key(cls: type[Struct], name: str) -> bool:
 
 
 def can_be_null(wanted: Any) -> bool:
-    """Whether a null is a value of this type."""
+    """Return whether a null is a value of this type."""
     return wanted is Any or type(None) in get_args(wanted)
 
 
 def holds_several(wanted: Any) -> bool:
-    """Whether values of this type are, or can be, lists or mappings."""
+    """Return whether values of this type are, or can be, lists or mappings."""
     origin = get_origin(wanted)
     if origin in (Union, types.UnionType):
         return any(holds_several(member) for member in get_args(wanted))
@@ -367,14 +367,14 @@ def holds_several(wanted: Any) -> bool:
 
 
 def unit_of(wanted: Any) -> str | None:
-    """Give the unit in which a number is written, if it has one."""
+    """Return the unit in which a number is written, if it has one."""
     if get_origin(wanted) is Annotated:
         return next((mark for mark in get_args(wanted)[1:] if mark in _UNITS), None)
     return None
 
 
 def describe(wanted: Any) -> str:
-    """Say what is expected of a value of this type."""
+    """Return what is expected of a value of this type."""
     origin = get_origin(wanted)
     if origin in (list, tuple):
         return "a list"

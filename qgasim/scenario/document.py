@@ -56,7 +56,7 @@ class Fault(Exception):
 
 
 def say(path: str, text: str) -> str:
-    """Say what is wrong at *path* in one line of bearable length."""
+    """Return what is wrong at *path* in one line of bearable length."""
     text = re.sub(r"(\S{100})\S{100,}", r"\1...", text)
     line = f"{path}: {text}" if path else text
     return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], line)
@@ -74,7 +74,7 @@ def check_tag(node: Node, path: str) -> None:
 
 
 def place_of(node: Node) -> str:
-    """Say where a node is: ``file:line:column``."""
+    """Return where a node is: ``file:line:column``."""
     mark = node.start_mark
     return f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
 
@@ -149,12 +149,12 @@ _PLAIN: Final[tuple[tuple[re.Pattern[str], Callable[[str], int | float | bool | 
 
 
 def plain_value(node: ScalarNode) -> str | int | float | bool | None:
-    """Give what a scalar means in YAML 1.2's core schema."""
+    """Return what a scalar means in YAML 1.2's core schema."""
     return str(node.value) if node.style else core_value(node.value)
 
 
 def core_value(text: str) -> str | int | float | bool | None:
-    """Give what an unquoted text means in YAML 1.2's core schema."""
+    """Return what an unquoted text means in YAML 1.2's core schema."""
     for pattern, convert in _PLAIN:
         if pattern.fullmatch(text):
             return convert(text)
@@ -162,7 +162,7 @@ def core_value(text: str) -> str | int | float | bool | None:
 
 
 def kind_of(node: Node) -> str:
-    """Say what a node is, for an error message."""
+    """Return what a node is, for an error message."""
     if isinstance(node, MappingNode):
         return "a mapping"
     if isinstance(node, SequenceNode):

@@ -83,7 +83,7 @@ def _struct(value: Struct) -> dict[str, Any]:
 
 
 def written(value: Any, hint: Any) -> Any:
-    """Give *value*, of type *hint*, as YAML says it."""
+    """Return *value*, of type *hint*, as YAML says it."""
     if isinstance(value, Struct):
         return _struct(value)
     if isinstance(value, list | tuple):
@@ -100,12 +100,12 @@ def written(value: Any, hint: Any) -> Any:
 
 
 def members_of(hint: Any) -> tuple[Any, ...]:
-    """Give the members of a union; of another type, itself."""
+    """Return the members of a union; of another type, itself."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def _item_of(hint: Any, container: type) -> Any:
-    """Give the type of the items of the *container* that *hint* allows."""
+    """Return the type of the items of the *container* that *hint* allows."""
     for member in members_of(hint):
         if get_origin(member) is container:
             return get_args(member)[1 if container is dict else 0]

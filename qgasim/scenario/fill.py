@@ -26,7 +26,7 @@ _COUNT: Final = re.compile(r"\{i(:0?[0-9]{0,2}[dxX])?\}")
 
 
 def counts(text: str) -> bool:
-    """Whether there is ``{i}`` in a text."""
+    """Return whether there is ``{i}`` in a text."""
     return "{i" in text and _COUNT.search(text) is not None
 
 
@@ -72,7 +72,7 @@ class _Maker:
 
 
 def link_local(mac: str) -> str:
-    """Give the IPv6 address that an interface makes of its hardware address (EUI-64)."""
+    """Return the IPv6 address that an interface makes of its hardware address (EUI-64)."""
     octets = [int(part, 16) for part in mac.split(":")]
     octets = [octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]]
     groups = [f"{octets[i] << 8 | octets[i + 1]:x}" for i in range(0, 8, 2)]
@@ -80,7 +80,7 @@ def link_local(mac: str) -> str:
 
 
 def fill(settings: GuestSettings, seed: int) -> GuestSettings:
-    """Give *settings* with everything decided. The same object twice gives the same guest."""
+    """Return *settings* with everything decided. The same object twice gives the same guest."""
     maker = _Maker(seed)
     filled = clone(settings)
     if filled.hostname is None:
@@ -103,7 +103,7 @@ def fill(settings: GuestSettings, seed: int) -> GuestSettings:
 
 
 def _expand(nic: Nic) -> list[Nic]:
-    """Give the interfaces that *nic* stands for."""
+    """Return the interfaces that *nic* stands for."""
     if nic.count == 1:
         return [nic]
     return [

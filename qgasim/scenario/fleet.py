@@ -75,7 +75,7 @@ def _own_of(key: Node, name: str, seed: int | None) -> Node:
 
 
 def pick(document: Node, name: str, base_of: Callable[[ScalarNode], Node | None]) -> Node:
-    """Give one guest of a fleet as a scenario of its own.
+    """Return one guest of a fleet as a scenario of its own.
 
     Raises:
         ScenarioError: there is no such guest.
@@ -92,7 +92,7 @@ def pick(document: Node, name: str, base_of: Callable[[ScalarNode], Node | None]
 
 
 def _names(key: Node) -> Iterator[str]:
-    """Give the names that a key stands for: ``web{1..3}`` is three."""
+    """Yield the names that a key stands for: ``web{1..3}`` is three."""
     found = _RANGE.fullmatch(key.value) if isinstance(key, ScalarNode) else None
     if found is None:
         yield str(key.value)

@@ -78,7 +78,7 @@ def _range(value: Struct, name: str, least: int, most: int) -> Wrong:
 
 
 def _is_absolute(path: str) -> bool:
-    """Whether a path begins at a root: Windows' have a letter."""
+    """Return whether a path begins at a root: Windows' have a letter."""
     return path.startswith("/") or WINDOWS_PATH.fullmatch(path) is not None
 
 
@@ -367,7 +367,7 @@ def _check_nics(guest: GuestSettings) -> Wrong:
 
 
 def _may_repeat(ip: str) -> bool:
-    """Whether an address is no interface's own: made up later, or link-local."""
+    """Return whether an address is no interface's own: made up later, or link-local."""
     try:
         return ip_address(ip).is_link_local
     except ValueError:

@@ -112,7 +112,7 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
         return Blueprint(self).build(source, shares)
 
     def filled(self) -> "Scenario":
-        """Give the scenario with everything decided that it leaves open."""
+        """Return the scenario with everything decided that it leaves open."""
         if self.fleet:
             fleet = {name: guest.filled() for name, guest in self.fleet.items()}
             return structs.replace(self, fleet=fleet)
@@ -128,7 +128,7 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
         return self.fleet or {"": self}
 
     def drawn(self) -> list[AnyFault]:
-        """Give the faults that the nemesis draws."""
+        """Return the faults that the nemesis draws."""
         return draw(self.nemesis, self.seed) if self.nemesis else []
 
 

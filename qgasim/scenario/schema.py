@@ -73,7 +73,7 @@ _UNITS: Final[dict[str, dict[str, Any]]] = {
 
 @lru_cache(maxsize=256)
 def comments_of(cls: type[Struct]) -> dict[str, str]:
-    """Give the ``#:`` comments of a Struct, by field."""
+    """Return the ``#:`` comments of a Struct, by field."""
     comments: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, Struct) and base is not Struct:
@@ -84,7 +84,7 @@ def comments_of(cls: type[Struct]) -> dict[str, str]:
 
 
 def describe(cls: type) -> str:
-    """Give the docstring of a Struct in one line."""
+    """Return the docstring of a Struct in one line."""
     return " ".join(inspect.cleandoc(cls.__doc__ or "").split())
 
 
@@ -108,7 +108,7 @@ def make_schema(root: type[Struct] = Scenario) -> dict[str, Any]:
 
 
 def structs_of(cls: type[Struct], *, in_lists: bool = True) -> dict[type[Struct], str]:
-    """Give *cls* and all Structs in it, in the order in which they are met, and where that is.
+    """Return *cls* and all Structs in it, in the order in which they are met, and where that is.
 
     Args:
         cls: where to begin.
@@ -138,7 +138,7 @@ def structs_of(cls: type[Struct], *, in_lists: bool = True) -> dict[type[Struct]
 
 
 def default_of(field: FieldInfo, hint: Any) -> Any:
-    """Give what holds if a key is absent, as a scenario says it; None if that says nothing."""
+    """Return what holds if a key is absent, as a scenario says it; None if that says nothing."""
     default = field.default
     if field.default_factory is not NODEFAULT:
         default = field.default_factory()
@@ -178,7 +178,7 @@ def _struct(cls: type[Struct], *, is_merged: bool) -> dict[str, Any]:
 
 
 def _or_null(hint: Any) -> dict[str, Any]:
-    """Give the type, or null, which takes away what a base says."""
+    """Return the type, or null, which takes away what a base says."""
     if can_be_null(hint):
         return _type(hint)
     return {"anyOf": [*(_type(member) for member in members_of(hint)), {"type": "null"}]}

@@ -25,7 +25,7 @@ class Reader:
         self.count = 0
 
     def read(self, path: str, given: FileSettings | None = None, depth: int = 0) -> FileSettings:
-        """Give what is at *path*; what *given* says of mode, owner and time goes before."""
+        """Return what is at *path*; what *given* says of mode, owner and time goes before."""
         self.count += 1
         if self.count > COUNT_LIMIT:
             raise ScenarioError(f"{path}: more than {COUNT_LIMIT} files")

@@ -55,7 +55,7 @@ _WORDS: Final[tuple[tuple[str, str], ...]] = (
 
 
 def explain(error: yaml.YAMLError, text: str, name: str) -> str:
-    """Say where *text*, of the file *name*, is no YAML, and how to mend it."""
+    """Return where *text*, of the file *name*, is no YAML, and how to mend it."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         if "quoted" in (error.context or "") and "end of stream" in (error.problem or ""):
@@ -74,7 +74,7 @@ def explain(error: yaml.YAMLError, text: str, name: str) -> str:
 
 
 def place_in(text: str, index: int, name: str) -> str:
-    """Say where the character *index* of *text* is."""
+    """Return where the character *index* of *text* is."""
     before = text[:index]
     return f"{name}:{before.count(chr(10)) + 1}:{index - before.rfind(chr(10))}"
 

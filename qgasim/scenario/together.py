@@ -103,7 +103,7 @@ def _check_agent(agent: AgentSettings) -> Wrong:
 
 
 def no_such_release(release: str) -> str:
-    """Say that there is no such release, and which there are."""
+    """Return the message that there is no such release, and which there are."""
     known = "{}.{} to {}.{}".format(*OLDEST, *LATEST)
     return f"no such release: '{release}' (expected one from {known}, as in 7.2 or 7.2.22)"
 

@@ -181,7 +181,7 @@ class Channel:
         return held or agent.guest.is_busy or bool(self._queue) or not agent.is_up
 
     def next_event(self) -> int | None:
-        """Give the uptime at which `wake` should next be called; None: only when told."""
+        """Return the uptime at which `wake` should next be called; None: only when told."""
         if self._held is None and self._queue and self.agent.is_up:
             return 0
         event = self.agent.guest.next_event()
@@ -372,7 +372,7 @@ class VirtioSerial(Channel):
         return iter(())
 
     def next_event(self) -> int | None:
-        """Give the uptime at which `wake` should next be called; None: only when told."""
+        """Return the uptime at which `wake` should next be called; None: only when told."""
         return None if len(self._kept) >= KEPT_LIMIT else super().next_event()
 
     def lose_client(self, *, unread: bytes | None) -> None:

@@ -55,7 +55,7 @@ class Memento:
 
 
 def _look_into(value: Any) -> tuple[PutBack | None, Iterable[object]]:
-    """Give what puts the contents back, if they can change, and the objects among them."""
+    """Return what puts the contents back, if they can change, and the objects among them."""
     if isinstance(value, dict):
         entries = cast("dict[object, object]", value).copy()
         return partial(_fill_dict, value, entries), entries.values()

@@ -21,7 +21,7 @@ class NotOpen(Exception):
 
 
 def find_method(environment: MutableMapping[str, str]) -> str | None:
-    """Tell the method by which the socket at `FIRST_FD` is served; None if there is none.
+    """Return the method by which the socket at `FIRST_FD` is served; None if there is none.
 
     The variables that say so are taken out of *environment*.
 

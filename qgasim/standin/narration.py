@@ -32,7 +32,7 @@ class Narration(Observer):
         simulation.observe(self)
 
     def begin(self, config: Config) -> None:
-        """Tell which commands are disabled from the start."""
+        """Return which commands are disabled from the start."""
         for name in self._disabled_first(config):
             self._log("debug", f"disabling command: {name}")
 
@@ -49,7 +49,7 @@ class Narration(Observer):
         yield from (name for name, entry in entries if not entry.is_supported)
 
     def _entries(self) -> Iterator[tuple[str, Entry]]:
-        """Give the commands in the order in which they were registered."""
+        """Return the commands in the order in which they were registered."""
         return iter(self._agent.commands.table.items())
 
     def handle_given(self, next_handle: int) -> None:

@@ -34,7 +34,7 @@ class StateDirectory:
     # -- the marker --------------------------------------------------------------------------------
 
     def find_frozen(self) -> list[str] | None:
-        """Give the mount points that an agent which did not thaw left frozen; None if none did.
+        """Return the mount points that an agent which did not thaw left frozen; None if none did.
 
         They stand in the marker. The real one is empty: there the file systems know it themselves.
         """
@@ -85,7 +85,7 @@ class StateDirectory:
     # -- the counter -------------------------------------------------------------------------------
 
     def read(self, *, is_frozen: bool) -> int:
-        """Give the next handle; begin a state file if there is none, and if that may be.
+        """Return the next handle; begin a state file if there is none, and if that may be.
 
         Raises:
             NoState: that cannot be.

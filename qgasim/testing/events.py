@@ -15,7 +15,7 @@ Duration: TypeAlias = str | float | timedelta
 
 
 def to_ns(duration: Duration) -> int:
-    """Give a duration in ns.
+    """Return a duration in ns.
 
     Raises:
         ValueError: it is none, or is negative.

@@ -284,7 +284,7 @@ class LiveGuest(Events):
         return self.call(lambda: find(self.journal, polls_per_second=polls_per_second))
 
     def describe(self, last: int = 40) -> str:
-        """Say what the guest is at and what it was asked last, for a report."""
+        """Return what the guest is at and what it was asked last, for a report."""
         agent = self.simulation.agent
         name = f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}"
         state = f"state {self._state_now()}, seed {self.blueprint.scenario.seed}"
@@ -293,7 +293,7 @@ class LiveGuest(Events):
         return f"{name}, {state}\n{asked}{failed}"
 
     def transcript(self, last: int | None = None) -> str:
-        """Give the journal as a text: the *last* so many lines of it."""
+        """Return the journal as a text: the *last* so many lines of it."""
         return self.call(lambda: self.journal.transcript(last))
 
 

@@ -17,7 +17,7 @@ _PLAIN: Final = (str, bytes, int, float, bool, type(None))
 
 
 def proxy(target: T, call: Call, assign: Assign = setattr) -> T:
-    """Give what looks like *target*.
+    """Return what looks like *target*.
 
     Args:
         target: an object of another thread.

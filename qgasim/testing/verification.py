@@ -240,7 +240,7 @@ class _Search:
         return [f"{much} too {'late' if word == 'after' else 'early'}"]
 
     def describe(self, bounds: str, count: int) -> str:
-        """Say what was asked for, how often it was met, and what came near."""
+        """Return what was asked for, how often it was met, and what came near."""
         asked = _say(self.wanted)
         for word, requests in (("after", self.after), ("before", self.before)):
             if requests is not None:
@@ -259,7 +259,7 @@ class _Search:
 
 
 def _densest(exchanges: list[Exchange], within: int) -> list[Exchange]:
-    """Give the most that came in so long a time."""
+    """Return the most that came in so long a time."""
     best: list[Exchange] = []
     start = 0
     for end, exchange in enumerate(exchanges):
@@ -311,7 +311,7 @@ def _near(
 
 
 def _differences(exchange: Exchange, wanted: Match) -> str:
-    """Say how the arguments differ from what was wanted."""
+    """Return how the arguments differ from what was wanted."""
     arguments = exchange.arguments
     shown = ", ".join(f"{name}={encode(value)}" for name, value in arguments.items())
     text = f"called with {show_bytes(shown.encode(), len(shown)) or 'no arguments'}"
@@ -326,7 +326,7 @@ def _differences(exchange: Exchange, wanted: Match) -> str:
 
 
 def _not_read(journal: Journal, command: str) -> list[str]:
-    """Tell of requests that were sent, and that no agent has read."""
+    """Return the lines about requests that were sent, and that no agent has read."""
     name = command.encode()
     lines = [
         f"{w.sent / SECOND:.3f} s #{w.connection}: sent, and not yet read by the agent"

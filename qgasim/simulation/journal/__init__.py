@@ -100,7 +100,7 @@ class Journal(Observer):
         ]
 
     def commands(self) -> list[str]:
-        """Give the commands that were asked for, in order."""
+        """Return the commands that were asked for, in order."""
         return [e.command for e in self.exchanges if e.command is not None]
 
     def to_jsonl(self) -> str:

@@ -98,7 +98,7 @@ class Exchange(Struct, kw_only=True, gc=False):
         return self.change or ""
 
     def decode_reply(self) -> dict[str, Any] | None:
-        """Give the reply as a value; None if it is none, was cut, or is nested too deeply."""
+        """Return the reply as a value; None if it is none, was cut, or is nested too deeply."""
         try:
             reply = json.decode(self.reply.lstrip(b"\xff"))
         except (DecodeError, UnicodeDecodeError, RecursionError):
@@ -106,7 +106,7 @@ class Exchange(Struct, kw_only=True, gc=False):
         return reply if is_object(reply) else None
 
     def __str__(self) -> str:
-        """Give its line of a transcript."""
+        """Return its line of a transcript."""
         reply = show_bytes(self.reply, self.reply_length) if self.reply else "(no reply)"
         text = f"{show_time(self.at)} #{self.connection} {self.show_request()} → {reply}"
         if self.at - self.sent >= SECOND // 1000:
@@ -132,7 +132,7 @@ class Exchange(Struct, kw_only=True, gc=False):
         return cut(encode(rest))
 
     def to_json(self) -> dict[str, object]:
-        """Give what a line of `Journal.to_jsonl` says of it."""
+        """Return what a line of `Journal.to_jsonl` says of it."""
         raw = self.request
         return {
             "kind": "exchange",
@@ -169,7 +169,7 @@ class Note(Struct, kw_only=True):
     size: int = 0
 
     def __str__(self) -> str:
-        """Give its line of a transcript."""
+        """Return its line of a transcript."""
         who = f"#{self.connection} " if self.connection else ""
         text = {
             "connect": "connects",
@@ -184,7 +184,7 @@ class Note(Struct, kw_only=True):
         return f"{show_time(self.at)} {who}{text}"
 
     def to_json(self) -> dict[str, object]:
-        """Give what a line of `Journal.to_jsonl` says of it."""
+        """Return what a line of `Journal.to_jsonl` says of it."""
         return {
             "kind": self.kind,
             "at": self.at,
@@ -202,7 +202,7 @@ class Waiting(Struct):
     data: bytes
 
     def __str__(self) -> str:
-        """Give its line of a transcript."""
+        """Return its line of a transcript."""
         shown = show_bytes(self.data, len(self.data))
         return f"{show_time(self.sent)} #{self.connection} {shown} → (not yet read)"
 
@@ -215,7 +215,7 @@ def name_of(fault: Fault) -> str:
 
 
 def describe(what: Struct) -> str:
-    """Give what an event or a fault does, and what it says besides that is not as ever."""
+    """Return what an event or a fault does, and what it says besides that is not as ever."""
     when = set(Event.__struct_fields__) if isinstance(what, Event) else set[str]()
     hints = _hints_of(type(what))
     said = [

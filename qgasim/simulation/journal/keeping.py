@@ -14,7 +14,7 @@ DEPTH: Final = 100
 
 
 def clip(request: JsonValue) -> "tuple[JsonValue | bytes, int]":
-    """Give a request, without what is too long to keep, and about how large it is."""
+    """Return a request, without what is too long to keep, and about how large it is."""
     size = _measure_flat(request)
     if size is None:
         size = measure(request)
@@ -61,7 +61,7 @@ def _measure_flat(request: JsonValue) -> int | None:
 
 
 def measure(value: JsonValue) -> int:
-    """Give about how many bytes *value* has: too many if it is nested too deep."""
+    """Return about how many bytes *value* has: too many if it is nested too deep."""
     if type(value) is str:
         return len(value)
     size = 0
