@@ -25,11 +25,15 @@ SECOND = 1_000_000_000
 PATIENCE = 20.0
 
 
-def all_guests() -> list[str]:
-    """Give the names of all guests that come with qgasim, those of fleets one by one."""
-    return [
-        f"{name}#{guest}" if guest else name for name in library() for guest in load(name).guests()
-    ]
+@lru_cache
+def all_guests() -> tuple[str, ...]:
+    """Return the names of all guests that come with qgasim, those of fleets one by one."""
+    names: list[str] = []
+    for name, path in library().items():
+        # Read only if need be: this is asked for when tests are collected, by each worker.
+        guests = load(name).guests() if "fleet" in path.read_text() else [""]
+        names += [f"{name}#{guest}" if guest else name for guest in guests]
+    return tuple(names)
 
 
 class HandClock:

@@ -68,6 +68,7 @@ def words(result: Comparison) -> list[str]:
 # -- who answers alike -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", ["7.2", *map(slow, sorted({*NAMES} - {"7.2"}))])
 def test_our_own_agent_does_not_differ_from_itself(release: str, tmp_path: Path) -> None:
     result = compare_with(build(release), tmp_path)
@@ -77,6 +78,7 @@ def test_our_own_agent_does_not_differ_from_itself(release: str, tmp_path: Path)
     assert result.release == result.version
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", [DEFAULT_SCENARIO, *map(slow, GUESTS.values())])
 def test_a_system_is_compared_with_the_most_similar_guest(scenario: str, tmp_path: Path) -> None:
     result = compare_with(load(scenario).build(), tmp_path)
@@ -125,6 +127,7 @@ def test_commands_that_are_blocked_are_told_of_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_blocked_command_that_qgasim_does_not_know_is_no_trouble(tmp_path: Path) -> None:
     simulation = build()
     agent = simulation.agent

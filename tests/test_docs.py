@@ -23,6 +23,7 @@ SCENARIOS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", MADE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_is_made_of_the_code_is_fresh(path: Path) -> None:
     assert path.read_text() == MADE[path](), "run `make docs`"

@@ -198,6 +198,7 @@ def test_a_delay_grows(growing: Growing, expected: list[float]) -> None:
     assert waits(course(Delay(growing=growing)), 4) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("delay", "least", "middle", "most"),
     [

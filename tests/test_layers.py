@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "qgasim"
@@ -95,7 +96,11 @@ PATHS: dict[str, Path] = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path
     for path in sorted(ROOT.rglob("*.py"))
 }
-TREES: dict[str, ast.Module] = {name: ast.parse(path.read_text()) for name, path in PATHS.items()}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    return {name: ast.parse(path.read_text()) for name, path in PATHS.items()}
 
 
 def names_imported(node: ast.AST) -> Iterator[str]:
@@ -119,17 +124,24 @@ def module_of(name: str) -> str | None:
     return None
 
 
-NAMES: dict[str, list[str]] = {name: list(names_imported(tree)) for name, tree in TREES.items()}
-IMPORTS: dict[str, set[str]] = {
-    module: {
-        found
-        for name in names
-        if name.partition(".")[0] == "qgasim"
-        for found in [module_of(name) or "__init__"]
+@cache
+def names() -> dict[str, list[str]]:
+    return {name: list(names_imported(tree)) for name, tree in trees().items()}
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """Return the modules of qgasim that each module imports."""
+    return {
+        module: {
+            found
+            for name in imported
+            if name.partition(".")[0] == "qgasim"
+            for found in [module_of(name) or "__init__"]
+        }
+        - {module}
+        for module, imported in names().items()
     }
-    - {module}
-    for module, names in NAMES.items()
-}
 
 
 def room_of(module: str) -> str:
@@ -138,7 +150,7 @@ def room_of(module: str) -> str:
 
 def test_a_room_imports_the_rooms_that_the_table_says() -> None:
     found: dict[str, set[str]] = {room_of(module): set() for module in PATHS}
-    for module, imported in IMPORTS.items():
+    for module, imported in imports().items():
         if module != "__init__":
             found[room_of(module)] |= {room_of(name) for name in imported} - {room_of(module)}
     assert found == {room: set(rooms.split()) for room, rooms in ROOMS.items()}
@@ -160,7 +172,7 @@ def cycles() -> list[set[str]]:
     def visit(module: str) -> None:
         number[module] = lowest[module] = len(number)
         path.append(module)
-        for imported in IMPORTS[module] - {"__init__"}:
+        for imported in imports()[module] - {"__init__"}:
             if imported not in number:
                 visit(imported)
             if imported in path:
@@ -171,7 +183,7 @@ def cycles() -> list[set[str]]:
                 found.append(set(path[start:]))
             del path[start:]
 
-    for module in IMPORTS:
+    for module in imports():
         if module not in number:
             visit(module)
     return found
@@ -197,7 +209,7 @@ def test_the_design_lists_every_room() -> None:
 def test_only_some_modules_do_io_or_depend_on_others() -> None:
     offenders = [
         f"{module} imports {library}"
-        for module, names in NAMES.items()
+        for module, names in names().items()
         for library in {name.partition(".")[0] for name in names} & set(RESTRICTED)
         if not any(
             module == allowed or module.startswith(f"{allowed}.")
@@ -218,7 +230,7 @@ def test_releases_are_compared_in_registry_and_dialect_only() -> None:
     # Equal sets: the check also shows that it sees the comparisons that there are.
     assert {
         module
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Compare)
         and any(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in node.ops)
@@ -242,7 +254,7 @@ def test_functions_and_classes_are_short_but_for_those_with_a_reason() -> None:
     # Equal sets: an exception that is no longer needed is to be removed.
     long = {
         name: f"{lines} lines"
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         for name, node, lines in definitions(tree, module)
         if lines > (CLASS_LINES if isinstance(node, ast.ClassDef) else FUNCTION_LINES)
     }
@@ -257,11 +269,11 @@ def test_no_module_is_private() -> None:
 
 
 def test_a_module_says_what_it_is_for_and_what_it_offers() -> None:
-    silent = [module for module, tree in TREES.items() if not ast.get_docstring(tree)]
+    silent = [module for module, tree in trees().items() if not ast.get_docstring(tree)]
     assert silent == []
     closed = [
         module
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         if module not in {"__init__", "__main__"}
         and not re.search(r"^__all__\b", ast.unparse(tree), re.MULTILINE)
     ]

@@ -148,6 +148,7 @@ def test_what_ends_a_guest_is_answered_by_an_error_or_not_at_all(name: str, comm
     assert bool(reply) == is_refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", library())
 def test_what_is_shown_loads_to_the_same_guest(name: str) -> None:
     filled = structs.replace(load(name).filled(), extends=None)
@@ -160,6 +161,7 @@ def test_the_library_is_clean(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_every_scenario_of_a_report_is_in_the_table_of_reports() -> None:
     rows = load_generator().read_yaml("library.yaml")["rows"]
     told = {name: row["row"] for row in rows for name in row["names"]}

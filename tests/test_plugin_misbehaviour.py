@@ -220,6 +220,7 @@ def test_last(qga):
     result.assert_outcomes(passed=6, failed=1)
 
 
+@pytest.mark.slow
 def test_the_guests_of_a_test_are_forgotten_with_it(run: Run) -> None:
     result = run(
         """

@@ -201,6 +201,7 @@ replies:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*library(), "odd"])
 def test_a_scenario_that_is_written_loads_to_the_same_guest(name: str) -> None:
     scenario = loads(ODD) if name == "odd" else load(name)
@@ -255,6 +256,7 @@ def test_looking_at_a_program_for_the_first_time_changes_nothing() -> None:
     assert (volume.used, volume.budget.left, volume.fakefs.last_ino) == (used, left, last)
 
 
+@pytest.mark.slow
 def test_a_program_that_is_removed_gives_its_space_back() -> None:
     files = load("debian-12").build(HandClock()).agent.guest.files
     volume = files.mounts[0].volume

@@ -1,6 +1,7 @@
 """The JSON Schema of scenarios: it takes what the loader takes, and refuses what it refuses."""
 
 import json
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -16,8 +17,16 @@ from qgasim.scenario.document import compose, plain_value
 from qgasim.scenario.schema import make_schema, structs_of
 from tests.generated import ROOT, load_generator
 
-SCHEMA = make_schema()
-VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
+
+@cache
+def schema() -> dict[str, Any]:
+    return make_schema()
+
+
+@cache
+def validator() -> jsonschema.Draft7Validator:
+    return jsonschema.Draft7Validator(schema())
+
 
 #: Wrong by its types alone: both must refuse it.
 WRONG = [
@@ -90,11 +99,11 @@ def plain(node: Node | None) -> Any:
 
 
 def faults(text: str) -> list[str]:
-    return [error.message for error in VALIDATOR.iter_errors(plain(compose(text, "f")))]
+    return [error.message for error in validator().iter_errors(plain(compose(text, "f")))]
 
 
 def test_it_is_a_schema_of_draft_07() -> None:
-    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    jsonschema.Draft7Validator.check_schema(schema())
 
 
 @pytest.mark.parametrize("name", library())
@@ -119,14 +128,14 @@ def test_it_refuses_what_the_loader_refuses(text: str) -> None:
 def test_every_key_has_a_description() -> None:
     missing = [
         (name, key)
-        for name, schema in {"Scenario": SCHEMA, **SCHEMA["definitions"]}.items()
-        for key, value in schema["properties"].items()
+        for name, part in {"Scenario": schema(), **schema()["definitions"]}.items()
+        for key, value in part["properties"].items()
         if not value.get("description")
     ]
     assert missing == []
     assert {cls.__name__ for cls in structs_of(type(load("debian-12")))} == {
         "Scenario",
-        *SCHEMA["definitions"],
+        *schema()["definitions"],
     }
 
 
@@ -199,4 +208,4 @@ def test_every_scenario_names_the_schema_for_editors() -> None:
 
 def test_the_schema_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
-    assert json.loads(capfd.readouterr().out) == SCHEMA
+    assert json.loads(capfd.readouterr().out) == schema()

@@ -515,6 +515,7 @@ def test_the_counter_is_read_as_glib_reads_integers(
     assert (tmp_path / "qga.state").read_text() == f"[global]\nfd_counter={handle + 1}\n"
 
 
+@pytest.mark.slow
 def test_a_frozen_agent_is_frozen_when_it_is_started_again(tmp_path: Path) -> None:
     path, marker, log = tmp_path / "s", tmp_path / "qga.state.isfrozen", tmp_path / "log"
     arguments = ["-m", "unix-listen", "-p", str(path), "-l", str(log), "-v"]
@@ -550,6 +551,7 @@ def test_a_frozen_agent_is_frozen_when_it_is_started_again(tmp_path: Path) -> No
     assert "debug: enabling command: guest-get-time" in lines
 
 
+@pytest.mark.slow
 def test_a_marker_that_somebody_made_thaws_nothing(tmp_path: Path) -> None:
     (tmp_path / "qga.state.isfrozen").touch()
     with spawned(tmp_path) as sock:

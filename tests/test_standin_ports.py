@@ -129,6 +129,7 @@ def test_a_hang_up_is_nothing_to_a_virtio_port_and_the_end_of_another(
         assert "received EOF" not in end(process) or times > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["virtio-serial", "isa-serial"])
 def test_a_file_is_read_and_written(command: list[str], tmp_path: Path, method: str) -> None:
     path = tmp_path / "port"
@@ -212,6 +213,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_a_port_that_is_not_there_is_waited_for(tmp_path: Path, pty: Pty) -> None:
     host, device = pty
     path = tmp_path / "port"

@@ -62,6 +62,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(value=JSON)
 def test_every_value_is_a_pattern_that_matches_itself(value: Any) -> None:
     assert compile_pattern(value)(value)

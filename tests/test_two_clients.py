@@ -30,6 +30,8 @@ from tests.serving import (
     request,
 )
 
+pytestmark = pytest.mark.slow
+
 #: What stands for ever, in seconds.
 FOR_EVER = 0.3
 #: What becomes of the naive client.

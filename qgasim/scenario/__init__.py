@@ -83,9 +83,9 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
         ScenarioError: there is none.
     """
     if "/" not in name and not name.endswith(_SUFFIXES):
-        known = library()
-        if name in known:
-            return known[name]
+        for directory in _SHIPPED:
+            if (shipped := directory / f"{name}.yaml").is_file():
+                return shipped
     path = Path(name) if beside is None else beside.parent / name
     # An OSError: a name that cannot be one, or a directory that must not be read.
     with suppress(OSError, ValueError):

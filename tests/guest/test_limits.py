@@ -16,6 +16,8 @@ from qgasim.simulation.simulation import Simulation
 from qgasim.userland.programs.posix_regex import Regex
 from tests.serving import HandClock, request
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = {
     "copying a device": "cat /dev/zero > /dev/null",
     "a pipe": "cat /dev/zero | cat > /dev/null",

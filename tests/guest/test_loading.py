@@ -117,6 +117,7 @@ def test_a_name_is_looked_up_in_each_directory(
 TOO_LONG = "Argument list too long"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "arg", "env", "expected"),
     [

@@ -149,6 +149,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 # A failed read of a block or more leaves the stream putting, its write end at 0: this once looped.
 @example(mode="w", size=0, steps=[("write", 1), ("read", 4096), ("flush",), ("write", 1)])

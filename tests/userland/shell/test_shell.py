@@ -233,6 +233,7 @@ TOKENS = (
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=150,
     deadline=None,
