@@ -52,25 +52,18 @@ CHANGES: Final = (
     Change(
         since=(6, 0),
         facts={"enum_text": "Parameter '{path}' does not accept value '{value}'"},
-        source="5.2 and 7.2 recorded",
+        source="5.2 and 6.2 recorded",
         known="derived",
     ),
     Change(
         since=(6, 0),
         facts={"writes_exact_doubles": True},
-        source="qobject/json-writer.c is taken to have come with 6.0; 5.2 and 7.2 recorded",
-        known="derived",
+        source="qobject/json-writer.c came with 6.0; 5.2 and 6.2 recorded",
     ),
     Change(
         since=(6, 0),
         facts={"reads_cpu_directory": True},
-        source="commit 'qga: Correct loop count in qmp_guest_get_vcpus()'; 5.2 and 7.2 recorded",
-    ),
-    Change(
-        since=(6, 0),
-        facts={"tries_all_suspends": True},
-        source="5.2 and 7.2 recorded",
-        known="derived",
+        source="commit 'qga: Correct loop count in qmp_guest_get_vcpus()'; 5.2 and 6.2 recorded",
     ),
     Change(
         since=(6, 0),
@@ -104,20 +97,25 @@ CHANGES: Final = (
         since=(8, 1),
         facts={"takes_allow_rpcs": True},
         source="qga/main.c of 8.1",
-        known="derived",
     ),
     Change(
         since=(8, 1),
         facts={"not_allowed_text": f"{_DISABLED}: the command is not allowed"},
         source="qga/main.c, ga_disable_not_allowed(), as it was before 'qga: centralize logic for "
-        "disabling/enabling commands' (9.1); came with the list of 8.1; 10.0 recorded",
-        known="derived",
+        "disabling/enabling commands' (9.1); came with the list of 8.1; 8.2 recorded",
     ),
     Change(
         since=(8, 1),
         facts={"spoils_captures": True},
-        source="came with the modes of `capture-output`; 10.0 and 11.1 recorded",
-        known="derived",
+        source="came with the modes of `capture-output`; 8.2, 10.0 and 11.1 recorded",
+    ),
+    Change(
+        since=(8, 1),
+        facts={"tries_all_suspends": True},
+        # UNVERIFIED: which 7.2.z was the first, and which 8.0.z.
+        source="commit 86dcb6ab9b (8.1, and stable branches); 6.2, 7.2.22 and 8.2 recorded; which 7.2.z was "
+        "the first is not known",
+        stable=((7, 2, 22),),
     ),
     Change(
         since=(8, 2),
