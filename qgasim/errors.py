@@ -7,7 +7,8 @@ QgaSimError
  ├── ClientError            `qgasim.client`: no agent, no answer in time, or an error reply
  ├── VerificationError      a client did not do what a test asked of it; an AssertionError, too
  ├── CommandError           becomes {"error": {"class": "GenericError", "desc": ...}}
- │    └── CommandNotFound   class "CommandNotFound"
+ │    ├── CommandNotFound   class "CommandNotFound"
+ │    └── AgentAbort        no reply: the agent's process ends
  └── GuestError             raised by the model; never reaches the wire untranslated
       └── SettingsError     a guest cannot be furnished as its settings say
 
@@ -15,6 +16,7 @@ What the guest's kernel refuses is a plain `OSError` with the kernel's errno.
 """
 
 __all__ = [
+    "AgentAbort",
     "ClientError",
     "CommandError",
     "CommandNotFound",
@@ -65,6 +67,10 @@ class CommandNotFound(CommandError):
     """The agent has no such command, or will not run it now."""
 
     error_class = "CommandNotFound"
+
+
+class AgentAbort(CommandError):
+    """The agent's process ends, in place of a reply."""
 
 
 class GuestError(QgaSimError):

@@ -48,6 +48,19 @@ def test_a_stable_release_has_what_came_to_its_branch(before: str, after: str) -
     assert [bool(dialect and dialect.tells_truncated) for dialect in flags] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("release", "tries_all"),
+    [("6.2", False), ("7.2.0", False), ("7.2.22", True), ("8.0", False), ("8.1", True)],
+)
+def test_all_ways_to_suspend_are_tried_since_8_1_and_in_the_recorded_7_2(
+    release: str, tries_all: bool
+) -> None:
+    # Commit 86dcb6ab9b; 6.2.0 and 7.2.22 recorded (suspend/systemctl-fails).
+    dialect = find_dialect(release)
+    assert dialect
+    assert dialect.tries_all_suspends == tries_all
+
+
 # -- mistakes, by name -----------------------------------------------------------------------------
 
 

@@ -102,7 +102,7 @@ def test_the_readme_says_how_many_cases_were_recorded() -> None:
     count = sum(
         len(read_family(release, family)) for release in RECORDED for family in families(release)
     )
-    assert f" {count} recorded cases of four real agents" in (ROOT / "README.md").read_text()
+    assert f" {count} recorded cases of eight real agents" in (ROOT / "README.md").read_text()
 
 
 def test_there_are_scenarios_in_the_documentation() -> None:

@@ -42,9 +42,9 @@ RESYNC_ID = 987_654_321
 RESYNC = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' % RESYNC_ID
 MARK = b'\xff{"return": %d}\n' % RESYNC_ID
 SECOND = 1_000_000_000
-#: What `make test-quick` leaves out: half of the releases, and cases with megabytes.
+#: What `make test-quick` leaves out: most of the releases, and cases with megabytes.
 SLOW = re.compile(
-    r"(5\.2|10\.0)/.*|.*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)"
+    r"(5\.2|6\.2|8\.2|10\.0|10\.2)/.*|.*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)"
 )
 CASES = {
     f"{release}/{name}": steps

@@ -19,7 +19,7 @@ from qgasim.agent.stubs import write_stubbed
 from qgasim.agent.target import Past, Target
 from qgasim.dialect import Dialect
 from qgasim.effects import Effect, Wait
-from qgasim.errors import CommandError
+from qgasim.errors import AgentAbort, CommandError
 from qgasim.faults import FaultInjector
 from qgasim.faults.base import join_bytes
 from qgasim.guest import Guest
@@ -183,14 +183,14 @@ class Agent(Lifecycle):
         A request is executed when the effects of those before it have been taken, so a client that
         does not read is not served ahead of its reading. The effects must be taken to the end.
         """
-        state = self.state
+        state, observers, injector = self.state, self.observers, self.injector
         reader = state.reader
-        observers = self.observers
-        injector = self.injector
         messages = (
             reader.feed(data) if parts is None else chain.from_iterable(map(reader.feed, parts))
         )
         for message in messages:
+            if reader is not self.state.reader:
+                return
             if self.guest.is_busy:
                 self.guest.settle()
                 if reader is not self.state.reader:
@@ -246,9 +246,7 @@ class Agent(Lifecycle):
                 commands, dialect = self.commands, self.dialect
                 if "id" in message:
                     shown_id = show_id(message, dialect)
-                entry, arguments = resolve(
-                    message, commands.table, commands.refused, has_id=dialect.echoes_id
-                )
+                entry, arguments = resolve(message, commands.table, commands.refused, dialect)
                 name = entry.command.name
                 if (stubs := commands.stubs.get(name)) and (
                     stubbed := find_answer(stubs, entry, arguments)
@@ -261,8 +259,11 @@ class Agent(Lifecycle):
                     return write_return(entry.write(result), entry, shown_id)
                 return b""
             if isinstance(message, CommandError):
-                return write_error(message, "")
-            raise CommandError("QMP input must be a JSON object")  # noqa: TRY301
+                raise message.with_traceback(None)
+            raise CommandError(self.dialect.no_object_text)  # noqa: TRY301
+        except AgentAbort:
+            self.crash()
+            return b""
         except CommandError as error:
             return write_error(error, shown_id)
 

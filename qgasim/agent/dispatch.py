@@ -2,7 +2,8 @@
 
 from qgasim.agent.refusals import Refusals
 from qgasim.agent.stubs import ArmedStub, Reply
-from qgasim.errors import CommandNotFound
+from qgasim.dialect import Dialect
+from qgasim.errors import CommandError, CommandNotFound
 from qgasim.qapi.envelope import check_envelope
 from qgasim.qapi.registry import Arguments, Entry, Table
 from qgasim.wire import JsonValue
@@ -11,11 +12,9 @@ __all__ = ["find_answer", "resolve"]
 
 
 def resolve(
-    request: dict[str, JsonValue], table: Table, refused: Refusals, *, has_id: bool
+    request: dict[str, JsonValue], table: Table, refused: Refusals, dialect: Dialect
 ) -> tuple[Entry, Arguments]:
     """Return the command of a request and its arguments, checked as qapi/qmp-dispatch.c does.
-
-    *has_id*: the release takes a member ``id``.
 
     Raises:
         CommandError: the envelope is wrong, the command is unknown or refused.
@@ -23,16 +22,18 @@ def resolve(
     name = request.get("execute")
     arguments = request.get("arguments")
     count = len(request)
-    if has_id and "id" in request:
+    if "id" in request and dialect.echoes_id:
         count -= 1
     if not (type(name) is str and (count == 1 or (count == 2 and type(arguments) is dict))):
-        check_envelope(request, has_id=has_id)
+        check_envelope(request, dialect)
     assert isinstance(name, str)
     entry = table.get(name)
     if entry is None:
         raise CommandNotFound(f"The command {name} has not been found")
     if refused and name in refused:
-        raise CommandNotFound(refused[name])
+        error = CommandError(refused[name])
+        error.error_class = dialect.refused_class
+        raise error
     return entry, arguments if isinstance(arguments, dict) else {}
 
 

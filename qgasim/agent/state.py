@@ -5,7 +5,7 @@ from msgspec import Struct, field
 from qgasim.agent.handles import Execution, FileHandle
 from qgasim.agent.options import AgentOptions
 from qgasim.dialect import Dialect
-from qgasim.wire import LineReader, LocatingReader, Message, MessageReader
+from qgasim.wire import LineReader, LocatingReader, Message, MessageReader, OldReader
 
 __all__ = ["AgentState", "new_state"]
 
@@ -35,4 +35,15 @@ def new_state(options: AgentOptions, dialect: Dialect) -> AgentState:
     """Return the memory of a process that has just started."""
     if options.needs_newline:
         return AgentState(LineReader())
-    return AgentState(LocatingReader() if dialect.locates_parse_errors else MessageReader())
+    return AgentState(_make_reader(dialect))
+
+
+def _make_reader(dialect: Dialect) -> MessageReader:
+    if dialect.locates_parse_errors:
+        return LocatingReader()
+    mistakes = {
+        "drops_percent": dialect.drops_percent,
+        "replaces_duplicates": dialect.replaces_duplicates,
+        "ignores_extra_braces": dialect.ignores_extra_braces,
+    }
+    return OldReader(**mistakes) if any(mistakes.values()) else MessageReader()

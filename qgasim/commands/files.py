@@ -17,7 +17,6 @@ from qgasim.qapi.registry import POSIX, command
 from qgasim.wire import base64
 
 __all__ = [
-    "READ_LIMIT",
     "FileRead",
     "FileSeek",
     "FileWrite",
@@ -43,7 +42,6 @@ _MODES: Final = {
     for name, flags in _FLAGS.items()
     for mode in ([name, name + "b"] if len(name) == 1 else [name, name + "b", name[0] + "b+"])
 }
-READ_LIMIT: Final = 48 << 20
 
 Whence = Annotated[int | Literal["set", "cur", "end"], Alternate("GuestFileWhence")]
 
@@ -159,9 +157,9 @@ def guest_file_close(agent: Agent, handle: int) -> None:
 
 @command(since=(0, 15), platforms=POSIX)
 def guest_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
-    """Read up to *count* bytes, at most 48 MiB."""
+    """Read up to *count* bytes, which may be no more than 48 MiB (`read_limit`)."""
     file = find_handle(agent, handle)
-    check_count(count, READ_LIMIT)
+    check_count(count, agent.dialect.read_limit)
     stream = file.stream
     if file.last == "write":
         try:

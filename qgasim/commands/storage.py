@@ -128,6 +128,13 @@ def _address(agent: Agent, disk: Disk, dev: str) -> DiskAddress:
     )
 
 
+def _addresses(agent: Agent, disk: Disk, dev: str) -> list[DiskAddress]:
+    """Return the address of a disk; nothing if the release does not know its driver."""
+    if disk.bus == "nvme" and not agent.dialect.lists_nvme:
+        return []
+    return [_address(agent, disk, dev)]
+
+
 def _smart(smart: NvmeSmart) -> Smart:
     return Smart("nvme", *(getattr(smart, name) for name in NvmeSmart.__struct_fields__))
 
@@ -179,9 +186,9 @@ def _disks_of(agent: Agent, device: str, depth: int = 0) -> list[DiskAddress]:
         if name in (disk.name, disk.alias):
             if disk.depends:
                 return [a for part in disk.depends for a in _disks_of(agent, part, depth + 1)]
-            return [] if disk.is_virtual else [_address(agent, disk, f"/dev/{name}")]
+            return [] if disk.is_virtual else _addresses(agent, disk, f"/dev/{name}")
         if any(part.name == name for part in disk.partitions):
-            return [_address(agent, disk, f"/dev/{name}")]
+            return _addresses(agent, disk, f"/dev/{name}")
     return []
 
 

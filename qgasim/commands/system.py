@@ -163,9 +163,10 @@ HWCLOCK: Final = "/sbin/hwclock"
 @command(since=(1, 5), platforms=POSIX)
 def guest_set_time(agent: Agent, time: int | None = None) -> None:
     """Set the time, and the real-time clock by it; without *time*, the other way round."""
-    has_hwclock = agent.state.known.setdefault("hwclock", agent.guest.files.can_execute(HWCLOCK))
-    if not has_hwclock and not agent.dialect.tells_helper_output:
-        raise CommandError("this feature or command is not currently supported")
+    if agent.dialect.checks_hwclock:
+        has_it = agent.state.known.setdefault("hwclock", agent.guest.files.can_execute(HWCLOCK))
+        if not has_it:
+            raise CommandError("this feature or command is not currently supported")
     if time is not None:
         _set_time(agent, time)
     run_helper(

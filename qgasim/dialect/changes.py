@@ -33,10 +33,56 @@ CHANGES: Final = (
         source="commit 4eaca8de26 (v4.0.0); 5.2 recorded",
     ),
     Change(
+        since=(4, 0),
+        facts={"no_object_text": "QMP input must be a JSON object"},
+        source="commit 781f2b3d1e; 3.1 and 5.2 recorded",
+    ),
+    Change(
+        since=(4, 0),
+        facts={"looks_for_execute_first": False},
+        source="3.1 and 4.2 recorded",
+        known="derived",
+    ),
+    Change(
+        since=(4, 0),
+        facts={"drops_percent": False},
+        source="commit bbc0586ced; 3.1 and 4.2 recorded",
+    ),
+    Change(
+        since=(4, 0),
+        facts={"replaces_duplicates": False},
+        source="commit 00382fa851; 3.1 and 4.2 recorded",
+    ),
+    Change(
+        since=(4, 2),
+        facts={"refused_class": "CommandNotFound"},
+        source="commit 2546be1c85; 3.1 and 4.2 recorded",
+    ),
+    Change(
+        since=(5, 0),
+        facts={"ignores_extra_braces": False},
+        source="commit 1394dc0690; 4.2 and 5.0 recorded",
+    ),
+    Change(
+        since=(5, 0),
+        facts={"read_limit": 48 << 20},
+        source="commit 1329651fb4; 3.1 and 5.2 recorded",
+    ),
+    Change(
+        since=(5, 0),
+        facts={"checks_hwclock": True},
+        source="commit 5c6096e565; 3.1 and 5.2 recorded",
+    ),
+    Change(
         since=(5, 1),
         facts={"keeps_host_name": False},
         source="commit 0d3a8f32b1 'qga: Use qemu_get_host_name() instead of g_get_host_name()', pull "
         "request qga-pull-2020-07-13; 5.2 recorded",
+    ),
+    Change(
+        since=(5, 2),
+        facts={"lists_nvme": True},
+        source="commits d9fe4f0fea and 23843c129d; 3.1 and 5.2 recorded",
     ),
     Change(
         since=(6, 0),
@@ -52,25 +98,18 @@ CHANGES: Final = (
     Change(
         since=(6, 0),
         facts={"enum_text": "Parameter '{path}' does not accept value '{value}'"},
-        source="5.2 and 7.2 recorded",
+        source="5.2 and 6.2 recorded",
         known="derived",
     ),
     Change(
         since=(6, 0),
         facts={"writes_exact_doubles": True},
-        source="qobject/json-writer.c is taken to have come with 6.0; 5.2 and 7.2 recorded",
-        known="derived",
+        source="qobject/json-writer.c came with 6.0; 5.2 and 6.2 recorded",
     ),
     Change(
         since=(6, 0),
         facts={"reads_cpu_directory": True},
-        source="commit 'qga: Correct loop count in qmp_guest_get_vcpus()'; 5.2 and 7.2 recorded",
-    ),
-    Change(
-        since=(6, 0),
-        facts={"tries_all_suspends": True},
-        source="5.2 and 7.2 recorded",
-        known="derived",
+        source="commit 'qga: Correct loop count in qmp_guest_get_vcpus()'; 5.2 and 6.2 recorded",
     ),
     Change(
         since=(6, 0),
@@ -104,20 +143,25 @@ CHANGES: Final = (
         since=(8, 1),
         facts={"takes_allow_rpcs": True},
         source="qga/main.c of 8.1",
-        known="derived",
     ),
     Change(
         since=(8, 1),
         facts={"not_allowed_text": f"{_DISABLED}: the command is not allowed"},
         source="qga/main.c, ga_disable_not_allowed(), as it was before 'qga: centralize logic for "
-        "disabling/enabling commands' (9.1); came with the list of 8.1; 10.0 recorded",
-        known="derived",
+        "disabling/enabling commands' (9.1); came with the list of 8.1; 8.2 recorded",
     ),
     Change(
         since=(8, 1),
         facts={"spoils_captures": True},
-        source="came with the modes of `capture-output`; 10.0 and 11.1 recorded",
-        known="derived",
+        source="came with the modes of `capture-output`; 8.2, 10.0 and 11.1 recorded",
+    ),
+    Change(
+        since=(8, 1),
+        facts={"tries_all_suspends": True},
+        # UNVERIFIED: which 7.2.z was the first, and which 8.0.z.
+        source="commit 86dcb6ab9b (8.1, and stable branches); 6.2, 7.2.22 and 8.2 recorded; which 7.2.z was "
+        "the first is not known",
+        stable=((7, 2, 22),),
     ),
     Change(
         since=(8, 2),
@@ -161,7 +205,7 @@ CHANGES: Final = (
     ),
     Change(
         since=(9, 1),
-        facts={"tells_helper_output": True},
+        facts={"tells_helper_output": True, "checks_hwclock": False},
         source="commit 'qga: introduce ga_run_command() helper' of March 2024; 7.2 and 10.0 recorded",
     ),
     Change(

@@ -25,6 +25,17 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     echoes_id: bool = False
     #: Doubles are written with 17 significant digits, not with six places after the point.
     writes_exact_doubles: bool = False
+    #: In strings, ``%`` is dropped, and what follows it stands for itself, be it a backslash or the quote;
+    #: one that ends a string ends the agent.
+    drops_percent: bool = True
+    #: Of members of an object that have the same key, the last counts; later, that is an error.
+    replaces_duplicates: bool = True
+    #: A ``}`` too many does not end a message in which a ``[`` is open.
+    ignores_extra_braces: bool = True
+    #: Wording for a message that is no object.
+    no_object_text: str = "Input must be a JSON object"
+    #: An object without ``execute`` is refused as such, whatever else is wrong with it.
+    looks_for_execute_first: bool = True
     #: The parser takes one token at a time: it finds an error at once, says at which line and column,
     #: and passes over the rest of the message in silence.
     locates_parse_errors: bool = False
@@ -33,6 +44,8 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
 
     #: A command of other platforms does not exist; before, it was listed and refused.
     hides_unsupported: bool = False
+    #: The class of the error for a command that is refused.
+    refused_class: str = "GenericError"
     #: Wording for a command that the administrator blocked.
     blocked_text: str = "The command {} has been disabled for this instance"
     #: Wording for a command that is not on the list of those that the administrator allowed.
@@ -50,6 +63,16 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
 
     #: Wording for a string that an enumeration does not have.
     enum_text: str = "Invalid parameter '{value}'"
+
+    # -- files --
+
+    #: How many bytes guest-file-read takes at most for its *count*.
+    read_limit: int = (1 << 32) - 2
+
+    # -- time --
+
+    #: guest-set-time does nothing where there is no hwclock; if not, it sets the time all the same.
+    checks_hwclock: bool = False
 
     # -- programs --
 
@@ -84,6 +107,8 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     reads_cpu_directory: bool = False
     #: Wording for a processor that is not there; ``{}`` is its directory.
     no_cpu_text: str = 'open("{}"): No such file or directory'
+    #: The disks of a file system on NVMe are listed.
+    lists_nvme: bool = False
     #: The PCI address and the bus of NVMe disks are known.
     knows_nvme: bool = False
     #: A file system mounted in several places is listed, frozen and trimmed only in the first.

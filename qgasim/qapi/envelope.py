@@ -52,8 +52,11 @@ def write_error(error: CommandError, shown_id: str) -> bytes:
     return f'{{{start}"error": {{{shown}}}}}\n'.encode("ascii")
 
 
-def check_envelope(request: dict[str, JsonValue], *, has_id: bool) -> None:
+def check_envelope(request: dict[str, JsonValue], dialect: Dialect) -> None:
     """Do what qmp_dispatch_check_obj() does: the members in the order of the QDict."""
+    if dialect.looks_for_execute_first and "execute" not in request:
+        # qga/main.c, process_event(): "unrecognized payload format".
+        raise CommandError("this feature or command is not currently supported")
     for name in hash_order(request):
         value = request[name]
         if name == "execute":
@@ -62,7 +65,7 @@ def check_envelope(request: dict[str, JsonValue], *, has_id: bool) -> None:
         elif name == "arguments":
             if not isinstance(value, dict):
                 raise CommandError("QMP input member 'arguments' must be an object")
-        elif name != "id" or not has_id:
+        elif name != "id" or not dialect.echoes_id:
             raise CommandError(f"QMP input member '{name}' is unexpected")
     if "execute" not in request:
         raise CommandError("QMP input lacks member 'execute'")

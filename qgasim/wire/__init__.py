@@ -4,6 +4,7 @@ Nothing here knows a command.
 """
 
 from qgasim.wire.locating import LocatingReader
+from qgasim.wire.old import OldReader
 from qgasim.wire.reader import LineReader, MessageReader
 from qgasim.wire.text import from_bytes, to_bytes
 from qgasim.wire.values import JsonValue, Message, is_array, is_object
@@ -15,6 +16,7 @@ __all__ = [
     "LocatingReader",
     "Message",
     "MessageReader",
+    "OldReader",
     "bucket",
     "encode",
     "encode_double",

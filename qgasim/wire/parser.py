@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 from typing import Final, TypeAlias, cast
 
-from qgasim.errors import CommandError
+from qgasim.errors import AgentAbort, CommandError
 from qgasim.wire.text import codepoint_at, from_bytes, is_valid, to_bytes
 from qgasim.wire.values import JsonValue
 
@@ -15,6 +15,7 @@ __all__ = [
     "LSQUARE",
     "RCURLY",
     "RSQUARE",
+    "T_ABORT",
     "T_FLOAT",
     "T_INTEGER",
     "T_KEYWORD",
@@ -28,6 +29,8 @@ __all__ = [
 
 (LCURLY, RCURLY, LSQUARE, RSQUARE, COLON, COMMA) = range(100, 106)
 (T_INTEGER, T_FLOAT, T_KEYWORD, T_STRING) = range(106, 110)
+# A string that ends the agent (`wire.old`): no lexer gives it.
+T_ABORT: Final = 110
 Token: TypeAlias = tuple[int, bytes]
 # json-parser.c, parse_error(): char message[1024].
 MAX_PARSE_ERROR: Final = 1023
@@ -37,8 +40,10 @@ def parse_error(text: str) -> CommandError:
     return CommandError("JSON parse error, " + from_bytes(to_bytes(text)[:MAX_PARSE_ERROR]))
 
 
-def parse(tokens: list[Token]) -> JsonValue:
+def parse(tokens: list[Token], *, replaces_duplicates: bool = False) -> JsonValue:
     """Parse balanced *tokens*, or such that close more than they open.
+
+    *replaces_duplicates*: a member whose key was there before takes its place.
 
     Raises the first error that QEMU's recursive descent meets. A loop, because 1024 levels are
     more than Python's stack is sure to hold.
@@ -78,7 +83,7 @@ def parse(tokens: list[Token]) -> JsonValue:
                         raise parse_error("missing : in object pair")
                     frames[-1] = (container, value)
                     break
-                if key in container:
+                if key in container and not replaces_duplicates:
                     raise parse_error("duplicate key")
                 container[key] = value
                 frames[-1] = (container, None)
@@ -98,6 +103,10 @@ def parse_scalar(kind: int, token: bytes) -> JsonValue:
         return parse_string(token)
     if kind in (T_INTEGER, T_FLOAT):
         return _parse_number(kind, token)
+    if kind == T_ABORT:
+        # What is wrong before the end is found first.
+        parse_string(token)
+        raise AgentAbort
     if kind != T_KEYWORD:
         raise parse_error("expecting value")
     if token not in _KEYWORDS:

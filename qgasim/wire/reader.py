@@ -4,7 +4,7 @@ Their states, limits and texts are those of QEMU up to 11.0; `locating` has thos
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any, Final, Self
 
@@ -24,7 +24,7 @@ from qgasim.wire.parser import (
     parse,
 )
 from qgasim.wire.text import from_bytes
-from qgasim.wire.values import Message
+from qgasim.wire.values import JsonValue, Message
 
 __all__ = ["ERROR", "MORE", "LineReader", "MessageReader"]
 
@@ -162,6 +162,7 @@ class MessageReader:
         # Only a line that starts and ends between two messages may be answered from the memo:
         # then what it means depends on nothing else.
         self._memo: dict[bytes, tuple[Message, ...]] = {}
+        self._parse: Callable[[list[Token]], JsonValue] = parse
 
     @property
     def is_between_messages(self) -> bool:
@@ -291,7 +292,7 @@ class MessageReader:
             if self._is_open:
                 return MORE
             try:
-                message = parse(self._tokens)
+                message = self._parse(self._tokens)
             except CommandError as error:
                 message = error
         if isinstance(message, CommandError):

@@ -5,7 +5,6 @@ from typing import Final
 
 from qgasim.agent import Agent
 from qgasim.commands.files import (
-    READ_LIMIT,
     FileRead,
     FileSeek,
     FileWrite,
@@ -93,9 +92,9 @@ def windows_file_close(agent: Agent, handle: int) -> None:
 
 @command(name="guest-file-read", since=(0, 15), platforms=WINDOWS)
 def windows_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
-    """Read up to *count* bytes, at most 48 MiB; the end is told when nothing is left to read."""
+    """Read up to *count* bytes (`read_limit`); the end is told when nothing is left to read."""
     file = _file(agent, handle)
-    check_count(count, READ_LIMIT)
+    check_count(count, agent.dialect.read_limit)
     try:
         data = file.read(count)
     except OSError as error:

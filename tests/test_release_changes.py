@@ -1,0 +1,180 @@
+"""What single releases changed, before and after: each test names where that is known from."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.serving import Course, error
+
+UNSUPPORTED = "this feature or command is not currently supported"
+
+
+def agent(release: str, *, guest: str = "{}", **settings: Any) -> Course:
+    """Return a guest of lab-vm with an agent of that release."""
+    written = json.dumps({"release": release, **settings})
+    return Course(f"qgasim: 1\nextends: lab-vm\nagent: {written}\nguest: {guest}")
+
+
+def ask(release: str, data: bytes, **settings: Any) -> list[Any]:
+    """Send *data* to an agent of that release; return its replies."""
+    return [json.loads(line) for line in agent(release, **settings).send(data).splitlines()]
+
+
+# -- the wire --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("release", "error_class"),
+    [("3.1", "GenericError"), ("4.1", "GenericError"), ("4.2", "CommandNotFound")],
+)
+def test_a_command_is_refused_as_not_found_since_4_2(release: str, error_class: str) -> None:
+    # Commit 2546be1c85; 3.1.0 and 4.2.0 recorded.
+    said = {
+        "class": error_class,
+        "desc": "The command guest-shutdown has been disabled for this instance",
+    }
+    (reply,) = ask(release, b'{"execute":"guest-shutdown"}', block_rpcs=["guest-shutdown"])
+    assert reply == {"error": said}
+    course = agent(release)
+    course.say("guest-fsfreeze-freeze")
+    assert course.say("guest-shutdown") == {"error": said}
+    # A command that there is not has always been told so.
+    assert ask(release, b'{"execute":"guest-nope"}')[0]["error"]["class"] == "CommandNotFound"
+
+
+@pytest.mark.parametrize("message", [b"[]", b"1\n", b"true\n", b'""'])
+def test_what_is_no_object_is_told_otherwise_since_4_0(message: bytes) -> None:
+    # Commit 781f2b3d1e; 3.1.0 recorded (wire/bare-*).
+    for release, text in (("3.1", "Input"), ("4.0", "QMP input")):
+        (reply,) = ask(release, message)
+        assert error(reply) == f"{text} must be a JSON object"
+
+
+@pytest.mark.parametrize(
+    ("message", "later"),
+    [
+        (b"{}", "QMP input lacks member 'execute'"),
+        (b'{"a":1}', "QMP input member 'a' is unexpected"),
+        (b'{"arguments":1}', "QMP input member 'arguments' must be an object"),
+    ],
+)
+def test_3_1_looks_for_execute_before_all_else(message: bytes, later: str) -> None:
+    # 3.1.0 recorded (wire/empty-object and others).
+    for release, text in (("3.1", UNSUPPORTED), ("4.0", later)):
+        (reply,) = ask(release, message)
+        assert error(reply) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("/%%a%b%n", "/%abn"),
+        # A backslash stands for itself then, and so does a quote.
+        (r"/%\nx", r"/\nx"),
+        (r"/%\\nx", "/\\\nx"),
+        (r"/%'x", "/'x"),
+        # The parser sees this quote first, and passes over what follows.
+        (r"/%\"x", "/\\"),
+        ("/%\u00e9", "/\u00e9"),
+        (r"/\u0025x", "/%x"),
+        ("/plain", "/plain"),
+    ],
+)
+def test_3_1_drops_percent_signs_in_strings(written: str, read: str) -> None:
+    # Commit bbc0586ced (4.0); 3.1.0 recorded (wire, and random rounds).
+    sent = f'{{"execute":"guest-file-open","arguments":{{"path":"{written}"}}}}'.encode()
+    (reply,) = ask("3.1", sent)
+    assert error(reply) == f"failed to open file '{read}' (mode: 'r'): No such file or directory"
+    (reply,) = ask("4.0", sent)
+    kept = sent.decode().replace(r"\'", "'")
+    path = json.loads(kept)["arguments"]["path"]
+    assert error(reply).startswith(f"failed to open file '{path}'")
+
+
+def test_3_1_takes_four_bytes_after_a_u_whatever_they_are() -> None:
+    (reply,) = ask("3.1", rb'{"execute":"\u%260"}')
+    assert error(reply) == r"JSON parse error, \u%260 is not a valid Unicode character"
+
+
+@pytest.mark.parametrize(
+    ("before", "texts"),
+    [
+        (b'{"execute":"guest-ping%"}', []),
+        (b"{'execute':'guest-ping%'}", []),
+        (b'{"execute":"a%%%"}', []),
+        # It is the parser that fails, so what is wrong before the string is told.
+        (b'{"execute":1 "x%"}', ["JSON parse error, expected separator in dict"]),
+        (b'{"\\x":"x%"}', ["JSON parse error, invalid escape sequence in string"]),
+        (b'{"execute":"\\q%"}', ["JSON parse error, invalid escape sequence in string"]),
+    ],
+)
+def test_a_percent_sign_at_the_end_of_a_string_ends_the_agent_of_3_1(
+    before: bytes, texts: list[str]
+) -> None:
+    course = agent("3.1", respawn="5s")
+    said = course.send(b'{"execute":"guest-ping"}' + before + b'{"execute":"guest-sync"}')
+    replies = [json.loads(line) for line in said.splitlines()]
+    assert replies[0] == {"return": {}}
+    if texts:
+        assert list(map(error, replies[1:-1])) == texts
+        assert error(replies[-1]) == "Parameter 'id' is missing"
+        return
+    # What was sent after it is lost with the process.
+    assert len(replies) == 1
+    assert course.agent.process is None
+    course.advance(6)
+    assert course.say("guest-ping") == {"return": {}}
+
+
+def test_of_members_with_the_same_key_the_last_counts_in_3_1() -> None:
+    # Commit 00382fa851 (4.0); 3.1.0 recorded (wire/dup-*).
+    sent = b'{"execute":"guest-sync","arguments":{"id":1,"id":2}}'
+    assert ask("3.1", sent) == [{"return": 2}]
+    (reply,) = ask("4.0", sent)
+    assert error(reply) == "JSON parse error, duplicate key"
+
+
+def test_a_brace_too_many_leaves_a_message_open_before_5_0() -> None:
+    # Commit 1394dc0690; 4.2.0 and 5.0.0 recorded (random rounds).
+    sent = b'[}\n{"execute":"guest-ping"}\n]\n'
+    value = "JSON parse error, expecting value"
+    assert [error(reply) for reply in ask("4.2", sent)] == [value]
+    first, ping, last = ask("5.0", sent)
+    assert (error(first), ping, error(last)) == (value, {"return": {}}, value)
+
+
+# -- files and time --------------------------------------------------------------------------------
+
+
+def test_a_read_is_limited_to_48_mib_since_5_0() -> None:
+    # Commit 1329651fb4; 3.1.0 recorded (file/read-max-plus-1).
+    for release, most in (("3.1", (1 << 32) - 2), ("4.2", (1 << 32) - 2), ("5.0", 48 << 20)):
+        course = agent(release)
+        handle = course.say("guest-file-open", path="/etc/hostname")["return"]
+        assert course.say("guest-file-read", handle=handle, count=most)["return"]["count"] > 0
+        reply = course.say("guest-file-read", handle=handle, count=most + 1)
+        assert error(reply) == f"value '{most + 1}' is invalid for argument count"
+
+
+def test_nvme_disks_of_file_systems_are_listed_since_5_2() -> None:
+    # Commits d9fe4f0fea and 23843c129d; 3.1.0 and 5.2.0 recorded (fs/nvme-fsinfo).
+    guest = (
+        "{disks: [{name: nvme0n1, bus: nvme, size: 1GiB, partitions: [{name: nvme0n1p1}]}], "
+        "mounts: [{device: /dev/nvme0n1p1, path: /, size: 1GiB}]}"
+    )
+    for release, count in (("3.1", 0), ("5.1", 0), ("5.2", 1)):
+        text = f"qgasim: 1\nagent: {{release: '{release}'}}\nguest: {guest}"
+        (told,) = Course(text).say("guest-get-fsinfo")["return"]
+        assert len(told["disk"]) == count
+
+
+def test_the_time_is_set_without_an_hwclock_up_to_4_2() -> None:
+    # Commit 5c6096e565 (5.0); 3.1.0 and 5.2.0 recorded (time/no-hwclock).
+    wanted = 1_800_000_000 * 10**9
+    failed = "hwclock failed to set hardware clock to system time"
+    for release, text, is_set in (("4.2", failed, True), ("5.0", UNSUPPORTED, False)):
+        course = agent(release, guest="{files: {/sbin/hwclock: null}}")
+        assert error(course.say("guest-set-time", time=wanted)) == text
+        assert (course.say("guest-get-time")["return"] >= wanted) == is_set
+        assert error(course.say("guest-set-time")) == text
