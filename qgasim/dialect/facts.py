@@ -1,10 +1,15 @@
 """What releases of qemu-ga do differently, by name: as the oldest does it."""
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["Dialect", "Family", "Version"]
+__all__ = ["BLOCKED_AND_ALLOWED", "Dialect", "Family", "Version"]
+
+#: What an agent says that does not take both lists (qga/main.c).
+BLOCKED_AND_ALLOWED: Final = (
+    "wrong commandline, using --block-rpcs and --allow-rpcs at the same time is not allowed"
+)
 
 Version: TypeAlias = tuple[int, int]
 Family: TypeAlias = Literal["linux", "freebsd", "windows"]
@@ -87,7 +92,8 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     #: runs (ga_run_command()).
     tells_helper_output: bool = False
     #: Capturing one stream closes the agent's own standard input: the next program loses what it
-    #: writes if it is given input, and the second that has one stream captured never seems to end.
+    #: writes if it is given input, the second that has one stream captured never seems to end, and after
+    #: that all lose their standard output.
     spoils_captures: bool = False
     #: A mode of suspending that one tool does not support is left to the next tool.
     tries_all_suspends: bool = False
@@ -153,7 +159,7 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     takes_blacklist: bool = True
     #: ``--allow-rpcs`` and the key of that name are taken.
     takes_allow_rpcs: bool = False
-    #: Commands may be blocked and allowed at the same time.
+    #: Commands may be blocked and allowed at the same time; an agent of 8.1 to 9.0 does not start then.
     takes_block_with_allow: bool = False
     #: ``--config`` is taken.
     takes_config_path: bool = False
