@@ -39,11 +39,14 @@ class ExecStatus(Struct, frozen=True, rename="kebab", kw_only=True):
     err_truncated: bool | None = None
 
 
-def collect(agent: Agent, pid: int) -> Execution | None:
-    """Forget a program that has ended, and give it; None if it has not yet."""
+def collect(agent: Agent, pid: int, unknown: str) -> Execution | None:
+    """Forget a program that has ended, and give it; None if it has not yet.
+
+    *unknown* is the wording for a pid that is none.
+    """
     execution = agent.state.executions.get(pid)
     if execution is None:
-        raise CommandError(agent.dialect.unknown_pid_text.format(pid))
+        raise CommandError(unknown.format(pid))
     if not execution.is_finished:
         return None
     del agent.state.executions[pid]
@@ -54,7 +57,7 @@ def collect(agent: Agent, pid: int) -> Execution | None:
 @command(since=(2, 5), platforms=POSIX)
 def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
     """Tell whether a program has ended, and once, how and what it wrote."""
-    execution = collect(agent, pid)
+    execution = collect(agent, pid, agent.dialect.unknown_pid_text)
     if execution is None:
         return ExecStatus(exited=False)
     ended = execution.process.exit

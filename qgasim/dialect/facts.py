@@ -45,6 +45,9 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     #: and passes over the rest of the message in silence.
     locates_parse_errors: bool = False
 
+    #: The agent aborts after a command whose success is not answered, when it has done it.
+    aborts_without_reply: bool = False
+
     # -- which commands there are --
 
     #: A command of other platforms does not exist; before, it was listed and refused.
@@ -91,6 +94,8 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     #: What a helper program wrote is in the error about it; one that is missing fails like one that
     #: runs (ga_run_command()).
     tells_helper_output: bool = False
+    #: The agent dies when a helper program that it waits for writes something.
+    dies_of_helper_output: bool = False
     #: Capturing one stream closes the agent's own standard input: the next program loses what it
     #: writes if it is given input, the second that has one stream captured never seems to end, and after
     #: that all lose their standard output.
@@ -125,6 +130,15 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     extends_route_signs: bool = True
 
     # -- Windows --
+
+    #: Wording of guest-exec-status for a pid it does not know.
+    windows_unknown_pid_text: str = "Invalid parameter 'pid'"
+    #: Capturing one stream ends the agent, when the program has been started.
+    dies_of_single_stream: bool = False
+    #: Wording of guest-file-open for a path that is not Unicode: ``{}`` is why.
+    no_utf16_text: str = "Guest agent command failed, error was '{}'"
+    #: What stands before Windows' words about an error of VSS: ``{:x}`` is its number.
+    vss_error_text: str = ""
 
     #: Wording for a password that is a hash already.
     crypted_text: str = "this feature or command is not currently supported"
