@@ -21,6 +21,14 @@ NO_ADDRESS = (
 )
 #: What is typed, and the one line that is the answer ({} is a directory of the test's own).
 REFUSED: dict[str, tuple[list[str], str]] = {
+    # qga/main.c of 8.2 and 9.0.
+    "lists that exclude each other": (
+        ["--agent", "8.2", "--allow-rpcs", "guest-ping", "--block-rpcs", "guest-exec"],
+        (
+            "qgasim: --allow-rpcs: agent.allow_rpcs: qemu-ga 8.2.0 does not start: wrong commandline, using "
+            "--block-rpcs and --allow-rpcs at the same time is not allowed"
+        ),
+    ),
     "an unknown option": (["--nope"], "qgasim: unrecognized arguments: --nope (try qgasim --help)"),
     "an unknown option after a known one": (
         ["--quiet", "--nope", "nope"],

@@ -46,6 +46,9 @@ SECOND = 1_000_000_000
 SLOW = re.compile(
     r"(5\.2|6\.2|8\.2|10\.0|10\.2)/.*|.*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)"
 )
+#: Cases that vary from a step on: README.md says so of all captures after the first, and in the other
+#: releases they were the same in each run.
+VARYING = {"10.0/exec/capture-stdout-spoils-later-captures": 10}
 CASES = {
     f"{release}/{name}": steps
     for release in RECORDED
@@ -183,9 +186,7 @@ def test_a_recorded_case_is_answered_as_recorded(case: str, serving: Serving) ->
     with serving.replaying(case) as replay, connect(replay.path) as sock:
         send_lines_before(sock, steps)
         for step in steps:
-            if step.get("note", "").startswith("captures after the first one vary"):
-                if step["step"] == 1:
-                    exchange(replay, sock, step)
+            if case in VARYING and step["step"] >= VARYING[case]:
                 break
             if "action" in step:
                 act(replay, step["action"], step)

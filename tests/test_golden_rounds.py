@@ -96,3 +96,10 @@ def differences(name: str) -> Iterator[str]:
 def test_random_rounds_are_answered_as_recorded(name: str) -> None:
     found = list(differences(name))
     assert not found, f"{len(found)} rounds differ:\n" + "\n".join(found[:SHOWN])
+
+
+def test_rounds_of_eleven_agents_are_replayed() -> None:
+    linux = {"3.1", "4.2", "5.0", "6.2", "8.2", "9.0", "10.2"}
+    agents = {("linux", release) for release in linux}
+    agents |= {("windows", release) for release in ("3.1", "6.2", "8.2", "10.2")}
+    assert {tuple(name.split("-")[:2]) for name in FILES} == agents

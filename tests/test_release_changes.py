@@ -178,3 +178,164 @@ def test_the_time_is_set_without_an_hwclock_up_to_4_2() -> None:
         assert error(course.say("guest-set-time", time=wanted)) == text
         assert (course.say("guest-get-time")["return"] >= wanted) == is_set
         assert error(course.say("guest-set-time")) == text
+
+
+# -- agents that die -------------------------------------------------------------------------------
+
+
+def state_after(course: Course, command: str, **arguments: Any) -> tuple[Any, bool]:
+    """Return what was answered, and whether the agent outlived it."""
+    process = course.agent.process
+    return course.say(command, **arguments), course.agent.process is process
+
+
+@pytest.mark.parametrize(
+    ("release", "survives"),
+    [("3.1", True), ("4.0", False), ("4.2", False), ("5.0", False), ("5.1", True)],
+)
+def test_4_0_to_5_0_abort_after_what_is_not_answered(release: str, survives: bool) -> None:
+    # Commit 781f2b3d1e: send_response() asserts that there is something to send.
+    for command in ("guest-shutdown", "guest-suspend-ram", "guest-suspend-disk"):
+        course = agent(release)
+        assert state_after(course, command) == (None, survives)
+        # It had been done.
+        course.advance(20)
+        assert course.guest.power.events
+        assert state_after(agent(release, quirks={"silent_abort": "off"}), command) == (None, True)
+    # What fails is answered.
+    reply, is_same = state_after(agent(release), "guest-shutdown", mode="fast")
+    assert error(reply).startswith("mode is invalid")
+    assert is_same
+
+
+def test_the_quirk_of_silence_can_be_given_to_any_release() -> None:
+    course = agent("11.1", quirks={"silent_abort": "on"}, respawn="1s")
+    assert state_after(course, "guest-suspend-ram") == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("release", "survives"),
+    [("9.0", True), ("9.1", False), ("9.1.1", False), ("9.1.2", True), ("9.2", True)],
+)
+def test_9_1_dies_when_a_helper_prints(release: str, survives: bool) -> None:
+    # openwrt/packages issue 25209 and pull request 25825.
+    guest = (
+        "{files: {/sbin/hwclock: {text: \"#!/bin/sh\\necho hello\\n\", mode: '755'}, "
+        "/etc/hook: {text: \"#!/bin/sh\\necho hello >&2\\n\", mode: '755'}}}"
+    )
+    course = agent(release, guest=guest)
+    assert state_after(course, "guest-set-time") == ({"return": {}} if survives else None, survives)
+    course = agent(release, guest=guest, fsfreeze_hook="/etc/hook")
+    said = {"return": 4} if survives else None
+    assert state_after(course, "guest-fsfreeze-freeze") == (said, survives)
+    # What cannot be started says so.
+    course = agent(release, guest="{files: {/sbin/shutdown: null}}")
+    assert state_after(course, "guest-shutdown")[1] == survives
+    # One that prints nothing does no harm.
+    assert state_after(agent(release), "guest-set-time") == ({"return": {}}, True)
+    course = agent(release, guest=guest, quirks={"helper_output_crash": "off"})
+    assert state_after(course, "guest-set-time") == ({"return": {}}, True)
+
+
+# -- Windows ---------------------------------------------------------------------------------------
+
+
+def windows(release: str, **settings: Any) -> Course:
+    written = json.dumps({"release": release, **settings})
+    return Course(f"qgasim: 1\nextends: windows-server-2022\nagent: {written}")
+
+
+def test_windows_says_lld_of_an_unknown_pid() -> None:
+    # 6.2.0, 8.2.0 and 10.2.2 recorded on Windows: PRId64 of mingw.
+    for release, text in (
+        ("6.2", "Invalid parameter 'pid'"),
+        ("8.2", "PID lld does not exist"),
+        ("10.2", "PID lld does not exist"),
+    ):
+        assert error(windows(release).say("guest-exec-status", pid=7)) == text
+    course = windows("10.2", quirks={"pid_ld": "off"})
+    assert error(course.say("guest-exec-status", pid=7)) == "PID 7 does not exist"
+
+
+@pytest.mark.parametrize("mode", ["stdout", "stderr"])
+def test_an_agent_on_windows_dies_of_capturing_one_stream(mode: str) -> None:
+    # 8.2.0 and 10.2.2 under Wine, which is not to blame.
+    for release in ("8.1", "8.2", "10.2"):
+        course = windows(release)
+        said, survives = state_after(course, "guest-exec", path="cmd.exe", capture_output=mode)
+        assert (said, survives) == (None, False)
+        # It had to be started first.
+        said, survives = state_after(course, "guest-exec", path="nope", capture_output=mode)
+        assert "Failed to execute child process" in error(said)
+        assert survives
+
+
+def test_windows_takes_no_nul_in_a_path() -> None:
+    # 8.2.0 and 10.2.2 recorded on Windows (random rounds).
+    why = "Invalid byte sequence in conversion input"
+    for release, text in (
+        ("3.1", f"Guest agent command failed, error was '{why}'"),
+        ("8.2", f"Guest agent command failed, error was '{why}'"),
+        ("10.2", f"can't convert 'path' to UTF-16: {why}"),
+    ):
+        course = windows(release)
+        assert error(course.say("guest-file-open", path="C:\\a\0b")) == text
+        # What the mode is, is looked at before.
+        reply = course.say("guest-file-open", path="C:\\a\0b", mode="ab")
+        assert error(reply) == "invalid file open mode"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        ({"path": "a\0"}, "argument vector at 0"),
+        ({"path": "cmd.exe", "arg": ["x", "\0"]}, "argument vector at 2"),
+        ({"path": "cmd.exe", "env": ["A=\0"]}, "environment"),
+        ({"path": "cmd.exe", "arg": ["\0"], "env": ["A=\0"]}, "argument vector at 1"),
+    ],
+)
+def test_windows_takes_no_nul_in_what_a_program_is_given(
+    arguments: dict[str, Any], place: str
+) -> None:
+    # 8.2.0 and 10.2.2 recorded on Windows (random rounds); glib's gspawn-win32.c.
+    text = f"Invalid string in {place}: Invalid byte sequence in conversion input"
+    for release, wrapped in (
+        ("8.2", f"Guest agent command failed, error was '{text}'"),
+        ("10.2", text),
+    ):
+        assert error(windows(release).say("guest-exec", **arguments)) == wrapped
+
+
+def test_writing_nothing_makes_no_file_of_windows_longer() -> None:
+    # Recorded under Wine; Microsoft's page on WriteFile().
+    course = windows("10.2")
+    handle = course.say("guest-file-open", path="C:\\a.txt", mode="w")["return"]
+    course.say("guest-file-seek", handle=handle, offset=100, whence=0)
+    reply = course.say("guest-file-write", handle=handle, buf_b64="")
+    assert reply == {"return": {"count": 0, "eof": False}}
+    assert (
+        course.say("guest-file-seek", handle=handle, offset=0, whence=2)["return"]["position"] == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("release", "number"),
+    [("10.0.3", False), ("10.0.4", True), ("10.1.0", False), ("10.1.1", True), ("10.2", True)],
+)
+def test_errors_of_vss_have_a_number_since_10_2(release: str, number: bool) -> None:
+    # A patch to qga/vss-win32/requester.cpp, with the number of the first text.
+    mounts = (
+        "[{device: /dev/sda2, path: 'C:\\'}, {device: /dev/sda1, path: 'D:\\', freeze_error: EIO}]"
+    )
+    course = Course(
+        f"qgasim: 1\nextends: windows-server-2022\nagent: {{release: '{release}'}}\n"
+        f"guest: {{mounts: {mounts}}}"
+    )
+    told = "Windows error 0x8004230e: " if number else ""
+    reply = course.say("guest-fsfreeze-freeze")
+    assert error(reply) == f"failed to add D:\\ to snapshot set: {told}"
+    assert course.say("guest-fsfreeze-freeze-list", mountpoints=["C:\\"]) == {"return": 1}
+    course.advance(11)
+    told = "Windows error 0x80042314: " if number else ""
+    text = "couldn't hold writes: fsfreeze is limited up to 10 seconds: "
+    assert error(course.say("guest-fsfreeze-thaw")) == text + told

@@ -48,6 +48,15 @@ guest:
             )
         ],
     ),
+    "what an agent does not start with": (
+        'agent: {release: "9.0", allow_rpcs: [guest-ping], block_rpcs: [guest-exec]}',
+        [
+            (
+                "f:1:37: agent.allow_rpcs: qemu-ga 9.0.0 does not start: wrong commandline, using "
+                "--block-rpcs and --allow-rpcs at the same time is not allowed"
+            )
+        ],
+    ),
     "a duplicate key": ("seed: 1\nseed: 2", ["f:2:1: duplicate key 'seed'"]),
     "a duplicate key with a base": (
         "extends: debian-12\nseed: 1\nseed: 2",

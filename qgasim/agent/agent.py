@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Final
 
 from qgasim.agent.command_set import CommandSet
-from qgasim.agent.dispatch import find_answer, resolve
+from qgasim.agent.dispatch import find_answer, resolve, send_nothing
 from qgasim.agent.lifecycle import Lifecycle
 from qgasim.agent.observer import Observer
 from qgasim.agent.options import AgentOptions
@@ -257,7 +257,7 @@ class Agent(Lifecycle):
                     observer.executed(name, arguments, result)
                 if entry.command.replies:
                     return write_return(entry.write(result), entry, shown_id)
-                return b""
+                return send_nothing(dialect)
             if isinstance(message, CommandError):
                 raise message.with_traceback(None)
             raise CommandError(self.dialect.no_object_text)  # noqa: TRY301

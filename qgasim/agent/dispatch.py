@@ -3,12 +3,12 @@
 from qgasim.agent.refusals import Refusals
 from qgasim.agent.stubs import ArmedStub, Reply
 from qgasim.dialect import Dialect
-from qgasim.errors import CommandError, CommandNotFound
+from qgasim.errors import AgentAbort, CommandError, CommandNotFound
 from qgasim.qapi.envelope import check_envelope
 from qgasim.qapi.registry import Arguments, Entry, Table
 from qgasim.wire import JsonValue
 
-__all__ = ["find_answer", "resolve"]
+__all__ = ["find_answer", "resolve", "send_nothing"]
 
 
 def resolve(
@@ -49,3 +49,14 @@ def find_answer(stubs: tuple[ArmedStub, ...], entry: Entry, arguments: Arguments
         if reply is not None:
             return reply
     return None
+
+
+def send_nothing(dialect: Dialect) -> bytes:
+    """Return what is sent for a command that does not answer its success (qga/main.c, process_event()).
+
+    Raises:
+        AgentAbort: the release asserts that there is something to send.
+    """
+    if dialect.aborts_without_reply:
+        raise AgentAbort
+    return b""

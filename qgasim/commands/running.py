@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from qgasim.agent import Agent
-from qgasim.errors import CommandError
+from qgasim.errors import AgentAbort, CommandError
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.files.open_files import OpenFile, Sink, Source
 from qgasim.guest.processes.process import Exit
@@ -57,8 +57,11 @@ def run_helper(
 
     Raises:
         CommandError: it did not succeed.
+        AgentAbort: it wrote something that the release cannot read.
     """
     ended, output = run(agent, path, argv, stdin)
+    if output and agent.dialect.dies_of_helper_output:
+        raise AgentAbort
     # A C string.
     wrote = decode_name(output.partition(b"\0")[0]) if agent.dialect.tells_helper_output else ""
     if ended.signal is not None:

@@ -5,7 +5,7 @@ A command asks its agent's dialect for a fact, never for a number. A `Dialect` b
 """
 
 from qgasim.dialect.changes import CHANGES, Change
-from qgasim.dialect.facts import Dialect, Family, Version
+from qgasim.dialect.facts import BLOCKED_AND_ALLOWED, Dialect, Family, Version
 from qgasim.dialect.quirks import QUIRKS, Quirk, Switch, with_quirks
 from qgasim.dialect.releases import (
     FULL_VERSIONS,
@@ -17,6 +17,7 @@ from qgasim.dialect.releases import (
 )
 
 __all__ = [
+    "BLOCKED_AND_ALLOWED",
     "CHANGES",
     "FULL_VERSIONS",
     "LATEST",

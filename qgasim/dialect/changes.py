@@ -54,6 +54,12 @@ CHANGES: Final = (
         source="commit 00382fa851; 3.1 and 4.2 recorded",
     ),
     Change(
+        since=(4, 0),
+        facts={"aborts_without_reply": True},
+        source="commit 781f2b3d1e 'qga: process_event() simplification': send_response() asserts that there is a "
+        "response; a report",
+    ),
+    Change(
         since=(4, 2),
         facts={"refused_class": "CommandNotFound"},
         source="commit 2546be1c85; 3.1 and 4.2 recorded",
@@ -72,6 +78,12 @@ CHANGES: Final = (
         since=(5, 0),
         facts={"checks_hwclock": True},
         source="commit 5c6096e565; 3.1 and 5.2 recorded",
+    ),
+    Change(
+        since=(5, 1),
+        facts={"aborts_without_reply": False},
+        # UNVERIFIED: which stable releases have it, too.
+        source="the source of 5.1, and a report; whether 4.2.1 and 5.0.1 have it is not known",
     ),
     Change(
         since=(5, 1),
@@ -152,11 +164,6 @@ CHANGES: Final = (
     ),
     Change(
         since=(8, 1),
-        facts={"spoils_captures": True},
-        source="came with the modes of `capture-output`; 8.2, 10.0 and 11.1 recorded",
-    ),
-    Change(
-        since=(8, 1),
         facts={"tries_all_suspends": True},
         # UNVERIFIED: which 7.2.z was the first, and which 8.0.z.
         source="commit 86dcb6ab9b (8.1, and stable branches); 6.2, 7.2.22 and 8.2 recorded; which 7.2.z was "
@@ -164,16 +171,31 @@ CHANGES: Final = (
         stable=((7, 2, 22),),
     ),
     Change(
+        since=(8, 1),
+        facts={"dies_of_single_stream": True},
+        source="8.2.0 and 10.2.2 on Windows sent nothing and were gone; came with the modes of `capture-output`",
+    ),
+    Change(
         since=(8, 2),
-        facts={"unknown_pid_text": "PID ld does not exist"},
+        facts={
+            "unknown_pid_text": "PID ld does not exist",
+            "windows_unknown_pid_text": "PID lld does not exist",
+        },
         source="patch 'qga: Improve guest-exec-status error message', pulled on 17 November 2023; "
-        "7.2 and 10.0 recorded",
+        "7.2 and 10.0 recorded; on Windows 8.2 and 10.2 (PRId64 of mingw)",
     ),
     Change(
         since=(9, 0),
         facts={"knows_server_2025": True, "misspells_server_2025": True},
         source="patch 'qga-win: Add support of Windows Server 2025 in get-osinfo command', pulled on "
         "11 March 2024",
+    ),
+    Change(
+        since=(9, 0),
+        facts={"spoils_captures": True},
+        source="10.0, 10.2 and 11.1 recorded. What 8.1 and 8.2 do depends on the build (a file descriptor that is "
+        "not initialized), and is left out; the quirk switches it on",
+        known="derived",
     ),
     Change(
         since=(9, 1),
@@ -216,6 +238,18 @@ CHANGES: Final = (
     ),
     Change(
         since=(9, 1),
+        facts={"no_utf16_text": "can't convert 'path' to UTF-16: {}"},
+        source="the patches before 'qerror: QERR_QGA_COMMAND_FAILED is no longer used, drop'; 8.2 and 10.2 recorded "
+        "on Windows",
+        known="derived",
+    ),
+    Change(
+        since=(9, 1),
+        facts={"dies_of_helper_output": True},
+        source="openwrt/packages issue 25209: guest-shutdown of 9.1.0 ends in a segmentation fault",
+    ),
+    Change(
+        since=(9, 1),
         facts={
             "no_sleep_text": "suspend: cannot write to '/sys/power/state': {}",
             "replaces_sys_state": True,
@@ -231,6 +265,12 @@ CHANGES: Final = (
         since=(9, 1),
         facts={"takes_block_with_allow": True, "takes_config_path": True},
         source="pull request qga-pull-2024-07-22",
+    ),
+    Change(
+        since=(9, 2),
+        facts={"dies_of_helper_output": False},
+        source="openwrt/packages pull request 25825: 9.1.2 mends it",
+        stable=((9, 1, 2),),
     ),
     Change(
         since=(9, 2),
@@ -268,6 +308,12 @@ CHANGES: Final = (
         source="commit 28c5d27dd4dc; announcement of 10.0.4, lists of patches for 7.2.20 and 10.1.1; 7.2.22 "
         "and 10.0.13 recorded",
         stable=((7, 2, 20), (10, 0, 4), (10, 1, 1)),
+    ),
+    Change(
+        since=(10, 2),
+        facts={"vss_error_text": "Windows error 0x{:x}: "},
+        source="a patch to qga/vss-win32/requester.cpp, in 10.0.4 and 10.1.1, too",
+        stable=((10, 0, 4), (10, 1, 1)),
     ),
     Change(
         since=(10, 2),

@@ -1,10 +1,15 @@
 """What releases of qemu-ga do differently, by name: as the oldest does it."""
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["Dialect", "Family", "Version"]
+__all__ = ["BLOCKED_AND_ALLOWED", "Dialect", "Family", "Version"]
+
+#: What an agent says that does not take both lists (qga/main.c).
+BLOCKED_AND_ALLOWED: Final = (
+    "wrong commandline, using --block-rpcs and --allow-rpcs at the same time is not allowed"
+)
 
 Version: TypeAlias = tuple[int, int]
 Family: TypeAlias = Literal["linux", "freebsd", "windows"]
@@ -39,6 +44,9 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     #: The parser takes one token at a time: it finds an error at once, says at which line and column,
     #: and passes over the rest of the message in silence.
     locates_parse_errors: bool = False
+
+    #: The agent aborts after a command whose success is not answered, when it has done it.
+    aborts_without_reply: bool = False
 
     # -- which commands there are --
 
@@ -86,8 +94,11 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     #: What a helper program wrote is in the error about it; one that is missing fails like one that
     #: runs (ga_run_command()).
     tells_helper_output: bool = False
+    #: The agent dies when a helper program that it waits for writes something.
+    dies_of_helper_output: bool = False
     #: Capturing one stream closes the agent's own standard input: the next program loses what it
-    #: writes if it is given input, and the second that has one stream captured never seems to end.
+    #: writes if it is given input, the second that has one stream captured never seems to end, and after
+    #: that all lose their standard output.
     spoils_captures: bool = False
     #: A mode of suspending that one tool does not support is left to the next tool.
     tries_all_suspends: bool = False
@@ -119,6 +130,15 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     extends_route_signs: bool = True
 
     # -- Windows --
+
+    #: Wording of guest-exec-status for a pid it does not know.
+    windows_unknown_pid_text: str = "Invalid parameter 'pid'"
+    #: Capturing one stream ends the agent, when the program has been started.
+    dies_of_single_stream: bool = False
+    #: Wording of guest-file-open for a path that is not Unicode: ``{}`` is why.
+    no_utf16_text: str = "Guest agent command failed, error was '{}'"
+    #: What stands before Windows' words about an error of VSS: ``{:x}`` is its number.
+    vss_error_text: str = ""
 
     #: Wording for a password that is a hash already.
     crypted_text: str = "this feature or command is not currently supported"
@@ -153,7 +173,7 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     takes_blacklist: bool = True
     #: ``--allow-rpcs`` and the key of that name are taken.
     takes_allow_rpcs: bool = False
-    #: Commands may be blocked and allowed at the same time.
+    #: Commands may be blocked and allowed at the same time; an agent of 8.1 to 9.0 does not start then.
     takes_block_with_allow: bool = False
     #: ``--config`` is taken.
     takes_config_path: bool = False

@@ -46,10 +46,32 @@ QUIRKS: Final[dict[str, Quirk]] = {
         on={"spoils_captures": True},
         off={"spoils_captures": False},
     ),
+    "windows_single_stream": Quirk(
+        description="On Windows, guest-exec with `capture-output` `stdout` or `stderr` ends the agent.",
+        on={"dies_of_single_stream": True},
+        off={"dies_of_single_stream": False},
+    ),
+    "silent_abort": Quirk(
+        description="The agent aborts after guest-shutdown and guest-suspend-* if they succeed: they are not "
+        "answered then.",
+        on={"aborts_without_reply": True},
+        off={"aborts_without_reply": False},
+    ),
+    "helper_output_crash": Quirk(
+        description="The agent dies when a program that it waits for (hwclock, chpasswd, shutdown, the freeze "
+        "hook) writes something, and when it cannot be started.",
+        on={"dies_of_helper_output": True},
+        off={"dies_of_helper_output": False},
+    ),
     "pid_ld": Quirk(
-        description="guest-exec-status says `PID ld does not exist` whatever the pid.",
-        on={"unknown_pid_text": "PID ld does not exist"},
-        off={"unknown_pid_text": "PID {} does not exist"},
+        description="guest-exec-status says `PID ld does not exist` whatever the pid (on Windows `PID lld`).",
+        on={
+            "unknown_pid_text": "PID ld does not exist",
+            "windows_unknown_pid_text": "PID lld does not exist",
+        },
+        off=dict.fromkeys(
+            ("unknown_pid_text", "windows_unknown_pid_text"), "PID {} does not exist"
+        ),
     ),
     "untold_truncation": Quirk(
         description="guest-exec-status has `out-truncated` and `err-truncated` only if the output was "

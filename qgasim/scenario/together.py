@@ -6,7 +6,7 @@ from typing import Final
 
 from qgasim.agent.personality import Personality
 from qgasim.commands import ALL_COMMANDS
-from qgasim.dialect import LATEST, OLDEST, QUIRKS, find_dialect
+from qgasim.dialect import BLOCKED_AND_ALLOWED, LATEST, OLDEST, QUIRKS, find_dialect
 from qgasim.matching import Match
 from qgasim.scenario.checks import Wrong, checks
 from qgasim.scenario.fault_checks import FAULT_CHECKS
@@ -89,8 +89,13 @@ def _check_addresses(event: Addresses) -> Wrong:
 
 @checks(AgentSettings)
 def _check_agent(agent: AgentSettings) -> Wrong:
-    if find_dialect(agent.release) is None:
+    dialect = find_dialect(agent.release)
+    if dialect is None:
         yield "release", no_such_release(agent.release)
+    elif (agent.allow_rpcs and agent.block_rpcs and dialect.takes_allow_rpcs) and (
+        not dialect.takes_block_with_allow
+    ):
+        yield "allow_rpcs", f"qemu-ga {dialect.full_version} does not start: {BLOCKED_AND_ALLOWED}"
     for quirk in agent.quirks:
         if quirk not in QUIRKS:
             yield f"quirks.{quirk}", "no such quirk" + did_you_mean(quirk, QUIRKS)

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct, field
 
-from qgasim.dialect import Dialect
+from qgasim.dialect import BLOCKED_AND_ALLOWED, Dialect
 from qgasim.standin import keyfile
 from qgasim.standin.getopt import WRONG, Option, read_options
 from qgasim.standin.log import Log
@@ -35,9 +35,6 @@ _FLAGS: Final[tuple[str, ...]] = ("daemon", "verbose", "retry-path")
 _KEYS: Final = ("daemon", *_TEXTS, "verbose", "retry-path")
 _BOTH_KEYS: Final = (
     "wrong config, using 'block-rpcs' and 'allow-rpcs' keys at the same time is not allowed"
-)
-_BOTH_OPTIONS: Final = (
-    "wrong commandline, using --block-rpcs and --allow-rpcs at the same time is not allowed"
 )
 
 _LETTERS: Final = {
@@ -250,7 +247,7 @@ def _take_options(
             uses.add(letter)
         _take_option(config, letter, value)
     if len(uses) > 1 and not dialect.takes_block_with_allow:
-        raise Refused(_BOTH_OPTIONS)
+        raise Refused(BLOCKED_AND_ALLOWED)
 
 
 def _take_option(config: Config, letter: str, value: str | None) -> None:

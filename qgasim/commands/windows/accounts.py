@@ -2,7 +2,7 @@
 
 from qgasim.agent import Agent
 from qgasim.commands.accounts import AuthorizedKeys, add_keys, check_keys, list_keys, read_keys
-from qgasim.commands.windows.messages import NO_PATH
+from qgasim.commands.windows.messages import NO_PATH, NO_UTF16
 from qgasim.errors import CommandError
 from qgasim.qapi.registry import WINDOWS, command
 from qgasim.wire import base64
@@ -20,8 +20,7 @@ def windows_set_user_password(agent: Agent, username: str, password: str, crypte
         text = raw.decode()
         username.encode()
     except UnicodeError:
-        reason = "Invalid byte sequence in conversion input"
-        raise CommandError(agent.dialect.exec_failed_text.format(reason)) from None
+        raise CommandError(agent.dialect.exec_failed_text.format(NO_UTF16)) from None
     name = _find_account(agent, username)
     if name is None:
         raise CommandError("failed to set password: The user name could not be found.")

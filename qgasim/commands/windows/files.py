@@ -15,7 +15,14 @@ from qgasim.commands.files import (
     find_handle,
     read_whence,
 )
-from qgasim.commands.windows.messages import ACCESS_DENIED, NO_PATH, SHARED, failed
+from qgasim.commands.windows.messages import (
+    ACCESS_DENIED,
+    NO_PATH,
+    NO_UTF16,
+    SHARED,
+    failed,
+    is_unicode,
+)
 from qgasim.errors import CommandError
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.qapi.registry import WINDOWS, command
@@ -49,7 +56,12 @@ def windows_file_open(agent: Agent, path: str, mode: str = "r") -> int:
     if flags is None:
         # The text with the mode is written into an error that nobody reads.
         raise CommandError("invalid file open mode")
+    if not is_unicode(path):
+        raise CommandError(agent.dialect.no_utf16_text.format(NO_UTF16))
     what = f"failed to open file '{path}'"
+    if not path:
+        # CreateFile() takes no path for one that is not there.
+        raise CommandError(f"{what}: {NO_PATH}")
     bare = path.removeprefix("\\\\?\\")
     if _NOT_IN_NAMES & set(bare):
         text = "The filename, directory name, or volume label syntax is incorrect."
@@ -110,8 +122,9 @@ def windows_file_write(
     file = _file(agent, handle)
     data = decode_data(buf_b64, count)
     try:
-        # An empty write is allowed only where one that is not would be.
-        written = file.write(data)
+        # An empty write is allowed only where one that is not would be, and does not make a file longer
+        # (WriteFile()).
+        written = file.write(data) if data or not file.can_write else 0
     except OSError as error:
         raise failed("failed to write to file", error) from None
     return FileWrite(written, eof=False)

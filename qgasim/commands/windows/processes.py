@@ -12,7 +12,8 @@ from qgasim.commands.processes import (
     getenv,
     run,
 )
-from qgasim.errors import CommandError
+from qgasim.commands.windows.messages import NO_UTF16, is_unicode
+from qgasim.errors import AgentAbort, CommandError
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process
 from qgasim.guest.system.windows import SYSTEM_DIRECTORY, find_program, inner_path
@@ -32,7 +33,7 @@ def windows_exec_status(agent: Agent, pid: int) -> ExecStatus:
     An exit code from 0xC0000000 on is told as a signal. Codes are read as signed: an access violation is
     signal -1073741819.
     """
-    execution = collect(agent, pid)
+    execution = collect(agent, pid, agent.dialect.windows_unknown_pid_text)
     if execution is None:
         return ExecStatus(exited=False)
     ended = execution.process.exit
@@ -92,11 +93,13 @@ def _exec(
     assert agent.process is not None
     parent = agent.process
     environment = parent.env if env is None else env
+    argv = [path, *(arg or [])]
 
     def spawn(files: dict[int, OpenFile]) -> Process:
+        _check_unicode(agent, argv, env or [])
         try:
             return guest.processes.spawn(
-                [path, *(arg or [])],
+                argv,
                 env=environment,
                 cwd=inner_path(SYSTEM_DIRECTORY),
                 files=files,
@@ -109,4 +112,17 @@ def _exec(
             text = f"Failed to execute child process ({reason})"
             raise CommandError(agent.dialect.exec_failed_text.format(text)) from None
 
-    return Exec(run(agent, input_data, capture, spawn).process.pid)
+    execution = run(agent, input_data, capture, spawn)
+    if capture in ("stdout", "stderr") and agent.dialect.dies_of_single_stream:
+        raise AgentAbort
+    return Exec(execution.process.pid)
+
+
+def _check_unicode(agent: Agent, argv: list[str], env: list[str]) -> None:
+    """Refuse what cannot be written in UTF-16, as gspawn-win32.c does: U+0000."""
+    places = [(text, f"argument vector at {number}") for number, text in enumerate(argv)]
+    places += [(text, "environment") for text in env]
+    for text, place in places:
+        if not is_unicode(text):
+            reason = f"Invalid string in {place}: {NO_UTF16}"
+            raise CommandError(agent.dialect.exec_failed_text.format(reason))

@@ -174,11 +174,11 @@ def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
     _check_vss(agent)
     chosen = _volumes(agent)
     if mountpoints:
-        chosen = [_find_volume(chosen, name) for name in mountpoints]
+        chosen = [_find_volume(agent, chosen, name) for name in mountpoints]
     for mount, volume in chosen:
         if volume.freeze_error:
             name = mount.path or volume_name(mount)
-            raise _not_added(name)
+            raise _not_added(agent, name, _NOT_SUPPORTED)
     for _, volume in chosen:
         volume.is_frozen = True
     agent.state.known[_SNAPSHOT] = True
@@ -194,20 +194,33 @@ def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
 
 
 def _find_volume(
-    volumes: list[tuple[MountSettings, Volume]], name: str
+    agent: Agent, volumes: list[tuple[MountSettings, Volume]], name: str
 ) -> tuple[MountSettings, Volume]:
     for mount, volume in volumes:
         if name.casefold() in (mount.path.casefold(), volume_name(mount).casefold()):
             return mount, volume
-    raise _not_added(name)
+    raise _not_added(agent, name, _NOT_FOUND)
 
 
-def _not_added(name: str) -> CommandError:
-    """Make the error of a volume that VSS does not take.
+#: VSS_E_OBJECT_NOT_FOUND. UNVERIFIED: that it is this one; Microsoft's page on AddToSnapshotSet() says so.
+_NOT_FOUND: Final = 0x8004_2308
+#: VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER, as in the patch that told numbers.
+_NOT_SUPPORTED: Final = 0x8004_230E
+#: VSS_E_HOLD_WRITES_TIMEOUT
+_TOO_LATE: Final = 0x8004_2314
 
-    UNVERIFIED: that Windows has no words for the code, so that nothing stands after the colon.
+
+def _failed(agent: Agent, what: str, number: int) -> CommandError:
+    """Make an error of VSS.
+
+    UNVERIFIED: that Windows has no words for any of these numbers, so that nothing stands at the end.
     """
-    return CommandError(f"failed to add {name} to snapshot set: ")
+    return CommandError(f"{what}: {agent.dialect.vss_error_text.format(number)}")
+
+
+def _not_added(agent: Agent, name: str, number: int) -> CommandError:
+    """Make the error of a volume that VSS does not take."""
+    return _failed(agent, f"failed to add {name} to snapshot set", number)
 
 
 @command(name="guest-fsfreeze-thaw", since=(0, 15), while_frozen=True, platforms=WINDOWS)
@@ -223,7 +236,7 @@ def windows_fsfreeze_thaw(agent: Agent) -> int:
     count = agent.guest.thaw()
     agent.thaw()
     if is_late:
-        # Windows has no words for the code (VSS_E_HOLD_WRITES_TIMEOUT), so nothing stands after the
-        # colon, as in a report on qemu-devel.
-        raise CommandError("couldn't hold writes: fsfreeze is limited up to 10 seconds: ")
+        # As in a report on qemu-devel.
+        what = "couldn't hold writes: fsfreeze is limited up to 10 seconds"
+        raise _failed(agent, what, _TOO_LATE)
     return count if is_ours else 0
