@@ -6,9 +6,9 @@ from functools import partial
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
-from qgasim.userland.programs.find_tests import MAKERS, File
+from qgasim.userland.programs.find_tests import MAKERS, File, find_reason
 from qgasim.userland.programs.lstat import Inode, join, look
-from qgasim.userland.programs.messages import complain, explain, fail, pick, quote
+from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
@@ -27,15 +27,15 @@ class _Quit(Exception):
 def find(p: Process) -> Steps:
     """Search directories for files."""
     words = p.argv[1:]
-    follow = False
+    follows = "-P"
     while words and words[0] in ("-H", "-L", "-P"):
-        follow = words.pop(0) == "-L"
+        follows = words.pop(0)
     count = next(
         (i for i, w in enumerate(words) if w in ("!", "(") or (w[:1] == "-" and w != "-")),
         len(words),
     )
     paths = words[:count] or ["."]
-    finder = _Finder(p, words[count:], follow=follow)
+    finder = _Finder(p, words[count:], follows)
     test = yield from finder.parse()
     try:
         for path in paths:
@@ -47,10 +47,11 @@ def find(p: Process) -> Steps:
 
 
 class _Finder:
-    def __init__(self, p: Process, words: list[str], *, follow: bool) -> None:
+    def __init__(self, p: Process, words: list[str], follows: str) -> None:
         self.p = p
         self.words = words
-        self.follow = follow
+        #: Which links are followed: all (``-L``), those that are named (``-H``), or none (``-P``).
+        self.follows = follows
         self.status = 0
         self.min_depth, self.max_depth = 0, 1 << 30
         self.depth_first = False
@@ -64,11 +65,12 @@ class _Finder:
 
     def walk(self, path: str, shown: str, depth: int, test: _Test) -> Waiting[None]:
         p = self.p
+        follow = self.follows == "-L" or (self.follows == "-H" and not depth)
         try:
             try:
-                inode = look(p, path, follow=self.follow)
+                inode = look(p, path, follow=follow)
             except OSError:
-                if not self.follow:
+                if not follow:
                     raise
                 inode = look(p, path, follow=False)
         except OSError as error:
@@ -110,9 +112,9 @@ class _Finder:
     def parse(self) -> Waiting[_Test]:
         test = (yield from self._any()) if self.words else _always
         if self.words:
-            text = f"paths must precede expression: {quote(self.words[0])}"
+            text = f"paths must precede expression: `{self.words[0]}'"
             if self.words[0] == ")":
-                text = "invalid expression; you have too many ')'"
+                text = "you have too many ')'"
             yield from fail(self.p, pick(self.p, f"unrecognized: {self.words[0]}", text))
         if self.acts:
             return test
@@ -121,38 +123,47 @@ class _Finder:
     def _any(self) -> Waiting[_Test]:
         test = yield from self._all()
         while self.words and self.words[0] in ("-o", "-or", ","):
-            joiner = _then if self.words.pop(0) == "," else _either
-            other = yield from self._all()
-            test = partial(joiner, test, other)
+            word = self.words.pop(0)
+            other = yield from self._all(word)
+            test = partial(_then if word == "," else _either, test, other)
         return test
 
-    def _all(self) -> Waiting[_Test]:
-        test = yield from self._not()
+    def _all(self, after: str = "") -> Waiting[_Test]:
+        test = yield from self._not(after)
         while self.words and self.words[0] not in ("-o", "-or", ",", ")"):
-            if self.words[0] in ("-a", "-and"):
-                self.words.pop(0)
-            other = yield from self._not()
+            joiner = self.words.pop(0) if self.words[0] in ("-a", "-and") else ""
+            other = yield from self._not(joiner)
             test = partial(_both, test, other)
         return test
 
-    def _not(self) -> Waiting[_Test]:
+    def _not(self, after: str = "") -> Waiting[_Test]:
+        """Read what follows the operator *after*."""
         if not self.words:
-            yield from fail(self.p, "invalid expression")
+            text = f"expected an expression after '{after}'"
+            yield from fail(self.p, pick(self.p, "invalid expression", text))
         word = self.words.pop(0)
         if word in ("!", "-not"):
-            test = yield from self._not()
+            test = yield from self._not(word)
             return partial(_opposite, test)
+        if word in ("-a", "-and", "-o", "-or", ","):
+            text = f"you have used a binary operator '{word}' with nothing before it."
+            text = f"invalid expression; {text}"
+            yield from fail(self.p, pick(self.p, f"unrecognized: {word}", text))
         if word == "(":
+            if self.words[:1] == [")"]:
+                text = "invalid expression; empty parentheses are not allowed."
+                yield from fail(self.p, pick(self.p, "unrecognized: )", text))
             test = yield from self._any()
             if not self.words or self.words.pop(0) != ")":
-                text = "invalid expression; expected to find a ')' but didn't see one."
+                text = "I was expecting to find a ')' somewhere but did not see one."
+                text = f"invalid expression; {text}"
                 yield from fail(self.p, pick(self.p, "unmatched '('", text))
             return test
         return (yield from self._primary(word))
 
     def _argument(self, word: str) -> Waiting[str]:
         if not self.words:
-            text = pick(self.p, f"{word} requires an argument", f"missing argument to '{word}'")
+            text = pick(self.p, f"{word} requires an argument", f"missing argument to `{word}'")
             yield from fail(self.p, text)
         return self.words.pop(0)
 
@@ -172,17 +183,20 @@ class _Finder:
             self.stays = self.stays or word in ("-xdev", "-mount")
             return _always
         if word not in MAKERS and word not in ("-maxdepth", "-mindepth"):
-            text = f"unknown predicate {quote(word)}"
+            text = f"unknown predicate `{word}'"
             if not word.startswith("-"):
-                text = f"paths must precede expression: {quote(word)}"
+                text = f"paths must precede expression: `{word}'"
             yield from fail(self.p, pick(self.p, f"unrecognized: {word}", text))
         argument = yield from self._argument(word)
         maker = MAKERS.get(word)
-        judge = maker(self.p, word, argument) if maker else self._depth(word, argument)
+        try:
+            judge = maker(self.p, word, argument) if maker else self._depth(word, argument)
+        except OSError as error:
+            name = pick(self.p, argument, quote(argument))
+            yield from fail(self.p, f"{name}: {explain(error)}")
+            return _always
         if judge is None:
-            gnu = f"invalid argument {quote(argument)} to {quote(word)}"
-            if word == "-type":
-                gnu = f"Unknown argument to -type: {argument}"
+            gnu = find_reason(word, argument)
             yield from fail(self.p, pick(self.p, f"invalid argument '{argument}' to '{word}'", gnu))
             return _always
         return partial(_judge, judge)
@@ -236,8 +250,8 @@ class _Finder:
     def _exec(self) -> Waiting[_Test]:
         ends = [i for i, w in enumerate(self.words) if w == ";" or (w == "+" and i)]
         if not ends or not ends[0]:
-            text = pick(self.p, "-exec requires an argument", "missing argument to '-exec'")
-            yield from fail(self.p, text)
+            text = "invalid argument `;' to `-exec'" if ends else "missing argument to `-exec'"
+            yield from fail(self.p, pick(self.p, "-exec requires an argument", text))
         end = ends[0]
         command, last = self.words[:end], self.words[end]
         del self.words[: end + 1]
@@ -259,6 +273,8 @@ class _Finder:
             yield from complain(self.p, f"{name}: {explain(error)}")
             return 1
         how = yield from self.p.wait(child)
+        if how.signal is not None and not is_busybox(self.p):
+            yield from complain(self.p, f"{quote(argv[0])} terminated by signal {how.signal}")
         return how.code if how.signal is None else 1
 
     def finish(self) -> Waiting[None]:

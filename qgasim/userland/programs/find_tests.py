@@ -8,11 +8,12 @@ from msgspec import Struct
 from qgasim.guest.processes.process import Process
 from qgasim.guest.units import DAY, SECOND
 from qgasim.userland.programs.lstat import Inode, base_name, look, node_kind
+from qgasim.userland.programs.messages import is_busybox, quote
 from qgasim.userland.programs.modes import parse_mode
 from qgasim.userland.programs.user_names import find_user, groups
 from qgasim.userland.shell.patterns import matches
 
-__all__ = ["MAKERS", "File"]
+__all__ = ["MAKERS", "File", "find_reason"]
 
 _UNITS: Final = {"": 512, "b": 512, "c": 1, "w": 2, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -54,7 +55,7 @@ def _path(p: Process, word: str, pattern: str) -> Judge:
 
 
 def _type(p: Process, word: str, kinds: str) -> Judge | None:
-    known = all(kind in "fdlpcbs" and kind for kind in kinds.split(","))
+    known = all(len(kind) == 1 and kind in "fdlpcbs" for kind in kinds.split(","))
     return (lambda file: node_kind(file.inode.mode) in kinds.split(",")) if known else None
 
 
@@ -96,13 +97,16 @@ def _group(p: Process, word: str, name: str) -> Judge | None:
 
 def _age(p: Process, word: str, text: str) -> Judge | None:
     compare = _comparison(text)
-    unit = 60 * SECOND if word.endswith("min") else DAY
+    in_minutes = word.endswith("min")
+    unit = 60 * SECOND if in_minutes else DAY
+    # GNU counts full days, but a minute that has begun, too (findutils 4.9, pred_timewindow()).
+    begun = int(in_minutes and text[:1] != "-" and not is_busybox(p))
     now = p.guest.clock.now()
 
     def judge(file: File) -> bool:
         inode = file.inode
         when = {"a": inode.atime, "c": inode.ctime}.get(word[1], inode.mtime)
-        return compare is not None and compare((now - when) // unit)
+        return compare is not None and compare((now - when) // unit + begun)
 
     return compare and judge
 
@@ -123,3 +127,23 @@ MAKERS: Final[dict[str, Callable[[Process, str, str], Judge | None]]] = {
     "-mtime": _age, "-mmin": _age, "-atime": _age, "-amin": _age, "-ctime": _age, "-cmin": _age,
     "-links": _number, "-inum": _number, "-uid": _number, "-gid": _number,
 }  # fmt: skip
+
+
+def find_reason(word: str, text: str) -> str:
+    """Return what GNU's find says about *text*, which is no argument for *word*."""
+    if word == "-type":
+        if all(kind and kind[0] in "fdlpcbs" for kind in text.split(",")):
+            return "Must separate multiple arguments to -type using: ','"
+        if text.endswith(",") and text[:1] in "fdlpcbs":
+            return (
+                "Last file type in list argument to -type is missing, i.e., list is ending on: ','"
+            )
+        return f"Unknown argument to -type: {text}"
+    return {
+        "-size": f"invalid -size type `{text[-1:]}'" if text else "invalid null argument to -size",
+        "-perm": f"invalid mode {quote(text)}",
+        "-user": f"{quote(text)} is not the name of a known user",
+        "-group": f"{quote(text)} is not the name of an existing group",
+        "-maxdepth": f"Expected a positive decimal integer argument to {word}, but got {quote(text)}",
+        "-mindepth": f"Expected a positive decimal integer argument to {word}, but got {quote(text)}",
+    }.get(word, f"invalid argument `{text}' to `{word}'")

@@ -19,6 +19,8 @@ __all__ = ["Regex", "RegexError", "compile_regex"]
 
 #: How long all matches of an expression that is not surely fast may take, in the host's ns.
 MATCH_TIME: Final = 500_000_000
+#: glibc's RE_DUP_MAX.
+MAX_REPEATS: Final = 0x7FFF
 _REPEATS: Final = re.compile(r"(?<!\\)(?:[*+]|\{)")
 _CHOICES: Final = re.compile(r"(?<!\\)\|")
 
@@ -103,6 +105,11 @@ class _Translator:
             if found and (found[1] or found[2]):
                 if not has_atom:
                     raise RegexError("Invalid preceding regular expression")
+                low, high = int(found[1] or 0), int(found[3] or found[1] or 0)
+                if found[3] and low > high:
+                    raise RegexError("Invalid content of \\{\\}")
+                if max(low, high) > MAX_REPEATS:
+                    raise RegexError("Regular expression too big")
                 self.at = found.end()
                 return "{" + (found[1] or "0") + found[2] + found[3] + "}"
             if not self.extended:

@@ -1,7 +1,8 @@
-"""The programs about text, bytes and other programs in GNU's userland: what the real ones did.
+"""The programs of GNU's userland: what the real ones did.
 
-``gnu.jsonl`` holds what they were given and what came of it, a program a line, and in its first line
-where that was. Streams are latin-1: a character is a byte.
+``gnu.jsonl`` holds what they were given and what came of it, a program or script a line, and in its
+first line where that was; ``tests/userland/record_gnu.py`` records it. Streams and files are latin-1: a
+character is a byte.
 """
 
 import json
@@ -20,7 +21,8 @@ FILES: Final[dict[str, str]] = META["files"]
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, id=f"{n}-{' '.join(case['argv'])}") for n, case in enumerate(CASES)]
+    "case",
+    [pytest.param(case, id=f"{n}-{' '.join(case['argv'])[-80:]}") for n, case in enumerate(CASES)],
 )
 def test_a_program_does_what_the_real_one_did(run: Run, case: dict[str, Any]) -> None:
     settings = GuestSettings(
@@ -28,7 +30,7 @@ def test_a_program_does_what_the_real_one_did(run: Run, case: dict[str, Any]) ->
         mounts=[MountSettings(device="/dev/vda1", path="/")],
     )
     guest = Guest(settings, USERLANDS["gnu"], source=lambda: 0)
-    out, errors, how = run(guest, case["argv"], case.get("stdin", "").encode(), cwd="/w")
+    out, errors, how = run(guest, case["argv"], case.get("stdin", "").encode("latin-1"), cwd="/w")
     status = how.code if how.signal is None else -how.signal
     assert (out.decode("latin-1"), errors.decode("latin-1"), status) == (
         case.get("stdout", ""),
@@ -36,4 +38,4 @@ def test_a_program_does_what_the_real_one_did(run: Run, case: dict[str, Any]) ->
         case.get("status", 0),
     )
     for name, text in {**FILES, **case.get("wrote", {})}.items():
-        assert guest.files.read(f"/w/{name}").decode() == text
+        assert guest.files.read(f"/w/{name}").decode("latin-1") == text
