@@ -341,3 +341,80 @@ def test_a_client_may_come_and_go_while_a_reply_waits(tmp_path: Path) -> None:
             settle(thread.call)
         with connect(thread.path) as sock:
             assert read_line(sock) == PONG
+
+
+# -- the pieces of a long reply (strace of 5.2, 7.2, 10.0 and 11.1: writes of 2047 bytes) -----------------
+
+INFO = b'{"execute":"guest-info"}\n'
+
+
+class Pieces:
+    """A client that notes what each `recv` gave it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def ask(self, request: bytes) -> list[bytes]:
+        """Return what was received, one `recv` each, up to the end of the line."""
+        self.sock.sendall(request)
+        found = [self.sock.recv(1 << 16)]
+        while not found[-1].endswith(b"\n"):
+            found.append(self.sock.recv(1 << 16))
+        return found
+
+    def first_of(self, request: bytes) -> int:
+        """Return the size of what the first `recv` mostly gives: a busy machine may wake a client late."""
+        sizes = [len(self.ask(request)[0]) for _ in range(9)]
+        return max(sizes, key=sizes.count)
+
+
+@pytest.mark.parametrize("kind", ["virtio-serial", "unix-listen"])
+def test_the_first_piece_of_a_long_reply_comes_alone(tmp_path: Path, kind: str) -> None:
+    scenario = f"agent: {{channel: {kind}}}"
+    with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:
+        assert len(b"".join(Pieces(sock).ask(INFO))) > 2 * 1024
+        assert Pieces(sock).first_of(INFO) == 2047
+        assert Pieces(sock).ask(PING) == [PONG]
+
+
+def test_how_much_an_agent_writes_at_once_can_be_said(tmp_path: Path) -> None:
+    for size, first in ((100, 100), (1 << 20, len(Course().send(INFO)))):
+        with (
+            serving(tmp_path, f"agent: {{write_size: {size}}}") as thread,
+            connect(thread.path) as sock,
+        ):
+            assert Pieces(sock).first_of(INFO) == first
+
+
+def test_a_long_reply_begins_a_piece_of_its_own(tmp_path: Path) -> None:
+    with serving(tmp_path) as thread, connect(thread.path) as sock:
+        sock.sendall(PING + INFO)
+        # Read in whole pieces: nothing of the second reply is in the first one's.
+        assert sock.recv(len(PONG)) == PONG
+        rest = b""
+        while not rest.endswith(b"\n"):
+            rest += sock.recv(1 << 16)
+        assert PONG + rest == Course("debian-12").send(PING + INFO)
+
+
+def test_what_a_client_did_not_take_of_a_long_reply_goes_to_the_next_one(tmp_path: Path) -> None:
+    count = 1 << 20
+    scenario = f"guest: {{files: {{/f: {{size: {count}, fill: x}}}}}}"
+    read = b'{"execute":"guest-file-read","arguments":{"handle":1000,"count":%d}}\n' % count
+    with serving(tmp_path, scenario) as thread:
+        with connect(thread.path) as sock:
+            sock.sendall(b'{"execute":"guest-file-open","arguments":{"path":"/f"}}\n')
+            assert read_line(sock) == b'{"return": 1000}\n'
+            sock.sendall(read)
+            settle(thread.call)
+            begun = sock.recv(2047)
+        with connect(thread.path) as sock:
+            rest = read_line(sock)
+    whole = Course(scenario)
+    whole.say("guest-file-open", path="/f")
+    reply = whole.send(read)
+    assert begun == reply[: len(begun)]
+    # What lay in the first client's socket is lost with it; the rest begins where that ended.
+    assert rest.endswith(reply[-1000:])
+    assert len(rest) < len(reply) - len(begun)
+    assert reply.endswith(rest)

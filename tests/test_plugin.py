@@ -133,6 +133,16 @@ async def test_a_stream_in_memory_ends_when_the_agent_hangs_up(qga_trio, autojum
         assert await stream.receive_some() == b""
 
 @pytest.mark.trio
+async def test_a_long_reply_comes_in_pieces_over_a_stream_in_memory(qga_trio):
+    async with await qga_trio.open_stream() as stream:
+        await stream.send_all(b'{"execute":"guest-info"}')
+        pieces = []
+        while not (pieces and pieces[-1].endswith(b"\\n")):
+            pieces.append(await stream.receive_some())
+    assert len(pieces) == -(-sum(map(len, pieces)) // 2047) > 1
+    assert {len(piece) for piece in pieces[:-1]} == {2047}
+
+@pytest.mark.trio
 async def test_the_clock_releases_what_waits(qga_trio):
     qga_trio.clock.stop()
     qga_trio.inject(kind="delay", on="guest-ping", by="1h")
@@ -183,7 +193,7 @@ async def test_left(qga_trio):
 def test_trio_clients_are_served_in_the_nursery_of_their_test(run: Run) -> None:
     # It leaves a stream behind.
     result = run(TRIO, process=True)
-    result.assert_outcomes(passed=8, failed=2)
+    result.assert_outcomes(passed=9, failed=2)
     text = result.stdout.str()
     assert "frozen-never-thawed" in text
     assert "qemu-ga 7.2.22 in guest 'debian', state frozen, seed 0" in text

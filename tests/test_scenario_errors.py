@@ -257,6 +257,10 @@ guest:
         "agent: {stale_bytes: €}",
         ["f:1:22: agent.stale_bytes: a character above U+00FF is not a byte"],
     ),
+    "an agent that writes nothing": (
+        "agent: {write_size: 0}",
+        ["f:1:21: agent.write_size: expected from 1 to 1073741824, found 0"],
+    ),
     "stale bytes of an agent that listens itself": (
         "agent: {channel: unix-listen, stale_bytes: x, keep_unread: true}",
         [

@@ -275,3 +275,39 @@ def test_a_blueprint_builds_guests_of_their_own() -> None:
     first.nics.clear()
     assert (first.hostname, second.hostname) == ("a", "a")
     assert not second.files.exists("/only-here")
+
+
+# -- counters ----------------------------------------------------------------------------------------
+
+
+def test_counters_wrap_at_64_bits_as_they_grow() -> None:
+    # struct rtnl_link_stats64 and qapi's uint64: both count modulo 2^64.
+    course = Course(
+        "guest: {nics: [{name: eth0, addresses: [192.0.2.7/24], counters: {rx_packets:"
+        " 18446744073709551610, rx_bytes: 5}, growth: {rx_packets: 1, rx_bytes: 18446744073709551615}}]}"
+    )
+    (nic,) = course.say("guest-network-get-interfaces")["return"]
+    assert nic["statistics"]["rx-packets"] == 18446744073709551610 + 12 - (1 << 64) == 6
+    # Less by one in each of 12 seconds.
+    assert nic["statistics"]["rx-bytes"] == (5 - 12) % (1 << 64)
+
+
+def test_times_of_processors_wrap_at_64_bits() -> None:
+    course = Course("guest: {vcpus: [{id: 0, times: {idle: 18446744073709551000}}]}")
+    (cpu,) = course.say("guest-get-cpustats")["return"]
+    assert cpu["idle"] == 18446744073709551000 + 12_000 - (1 << 64)
+    ticks = course.guest.files.read("/proc/stat").split()[4]
+    assert int(ticks) == cpu["idle"] // 10
+
+
+@pytest.mark.parametrize("release", ["3.1", "5.2", "7.2", "10.0", "11.1"])
+def test_an_interface_without_an_address_has_no_statistics(release: str) -> None:
+    # Recorded after `ip addr flush`; commands-posix.c asks for them after `if (!address_item) continue`.
+    course = Course(
+        "guest: {nics: [{name: eth0, mac: '52:54:00:00:00:01', counters: {rx_bytes: 5}},"
+        " {name: eth1, mac: '52:54:00:00:00:02', addresses: [fe80::1/64]}]}",
+        release=release,
+    )
+    bare, other = course.say("guest-network-get-interfaces")["return"]
+    assert bare == {"name": "eth0", "hardware-address": "52:54:00:00:00:01"}
+    assert "statistics" in other

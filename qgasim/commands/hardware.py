@@ -59,14 +59,17 @@ class NetworkInterface(Struct, frozen=True, cache_hash=True, rename="kebab"):
 
 @command(since=(1, 1), platforms=LINUX)
 def guest_network_get_interfaces(agent: Agent) -> list[NetworkInterface]:
-    """List the network interfaces with their addresses and counters."""
+    """List the network interfaces with their addresses and counters.
+
+    Counters are looked up at an interface's first address, so one without any has none.
+    """
     uptime = agent.guest.clock.uptime()
     return [
         NetworkInterface(
             nic.name,
             nic.mac,
             _ip_addresses(tuple(nic.addresses)) or None,
-            NetworkInterfaceStat(*astuple(nic.counters_at(uptime))),
+            NetworkInterfaceStat(*astuple(nic.counters_at(uptime))) if nic.addresses else None,
         )
         for nic in agent.guest.nics
     ]

@@ -30,6 +30,7 @@ from qgasim.guest.system.accounts import Entry, Login, find_entry
 from qgasim.guest.system.clock import Clock, host_clock
 from qgasim.guest.system.load import Load, count_load
 from qgasim.guest.system.power import Power
+from qgasim.guest.units import wrap
 from qgasim.states import GuestStates, State
 
 __all__ = ["Machine"]
@@ -201,7 +202,7 @@ class Machine(ABC):
     def cpu_times(self, cpu: Vcpu) -> CpuTimes:
         """Return what a processor has done, in ms; it idles, and the kernel counts ticks of 10 ms."""
         idle = self.boot_uptime() // 10_000_000 * 10 if cpu.online else 0
-        return structs.replace(cpu.times, idle=cpu.times.idle + idle)
+        return structs.replace(cpu.times, idle=wrap(cpu.times.idle + idle))
 
     def next_call(self) -> int | None:
         """Return when the next function of `call_at` is due."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-__all__ = ["DAY", "FOR_EVER", "SECOND", "Duration", "Errno", "Size", "Time"]
+__all__ = ["DAY", "FOR_EVER", "SECOND", "Duration", "Errno", "Size", "Time", "wrap"]
 
 SECOND: Final = 1_000_000_000
 """A second, in ns."""
@@ -18,3 +18,8 @@ Time = Annotated[int, "time"]
 """Nanoseconds since 1970; a scenario writes RFC 3339 or a number of seconds."""
 Errno = Annotated[int, "errno"]
 """An error of the kernel; a scenario writes ``EIO`` or its number."""
+
+
+def wrap(value: int) -> int:
+    """Return what a counter of 64 bits shows that has counted to *value*."""
+    return value & (1 << 64) - 1

@@ -28,7 +28,7 @@ from qgasim.scenario.nemesis import Nemesis, describe_random_events, draw
 from qgasim.scenario.records import check_records
 from qgasim.scenario.shares import Share, open_shares
 from qgasim.scenario.sources import embed
-from qgasim.simulation.channel import ChannelKind
+from qgasim.simulation.channel import WRITE_SIZE, ChannelKind
 from qgasim.simulation.simulation import Simulation
 from qgasim.simulation.timeline import AnyEvent, Timeline
 from qgasim.userland import USERLANDS
@@ -51,6 +51,9 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     #: Whether a serial channel gives what one client left unread to the next, as the buffers of some
     #: hypervisors do.
     keep_unread: bool = False
+    #: How many bytes of a reply the agent writes at once: qemu-ga 2047, on every channel. A longer reply
+    #: arrives in pieces.
+    write_size: int = WRITE_SIZE
     #: Whether file systems are frozen from the beginning: who froze them has gone, and thawed nothing.
     is_frozen: bool = False
     #: Whether the agent reads a request only when its line has ended, as Apple's does.
@@ -236,6 +239,7 @@ class Blueprint:
             channel=scenario.agent.channel,
             stale_bytes=scenario.agent.stale_bytes.encode("latin-1"),
             keeps_unread=scenario.agent.keep_unread,
+            write_size=scenario.agent.write_size,
             describe_random_events=partial(describe_random_events, self._drawn, scenario.seed),
         )
         if scenario.agent.is_frozen:

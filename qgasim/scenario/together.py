@@ -87,6 +87,10 @@ def _check_addresses(event: Addresses) -> Wrong:
         yield from check_address(address, 1, f"add[{number}]")
 
 
+#: More than the longest reply.
+WRITE_SIZE_LIMIT: Final = 1 << 30
+
+
 @checks(AgentSettings)
 def _check_agent(agent: AgentSettings) -> Wrong:
     dialect = find_dialect(agent.release)
@@ -99,6 +103,8 @@ def _check_agent(agent: AgentSettings) -> Wrong:
     for quirk in agent.quirks:
         if quirk not in QUIRKS:
             yield f"quirks.{quirk}", "no such quirk" + did_you_mean(quirk, QUIRKS)
+    if not 1 <= agent.write_size <= WRITE_SIZE_LIMIT:
+        yield "write_size", f"expected from 1 to {WRITE_SIZE_LIMIT}, found {agent.write_size}"
     if any(ord(character) > 0xFF for character in agent.stale_bytes):
         yield "stale_bytes", "a character above U+00FF is not a byte"
     if agent.channel in ("unix-listen", "vsock-listen"):

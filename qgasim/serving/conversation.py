@@ -1,8 +1,8 @@
 """One client, from its connect to its end: what it sends goes to the channel, the effects are performed.
 
 Per request there is no task, no cancel scope and no clock: only the slow paths (a busy guest, a stopped
-agent) have deadlines. A reply goes out in one call, and the wait for the next request is the
-checkpoint.
+agent) have deadlines. A short reply goes out in one call, a long one in the pieces in which the agent
+writes it, and the wait for the next request is the checkpoint.
 """
 
 import select
@@ -116,16 +116,18 @@ class Conversation:
         """Perform *effects* in order; return whether the connection goes on."""
         channel, client = self._channel, self._client
         out = b""
-        size = client.few_if_unread() if channel.writes_singly else SEND_SIZE
+        piece, size = channel.write_size, self._choose_size()
         try:
             for effect in effects:
                 if type(effect) is bytes:
+                    if len(effect) > piece:
+                        await self._send_long(out, effect)
+                        out, size = b"", self._choose_size()
+                        continue
                     out = out + effect if out else effect
                     if len(out) >= size:
                         await client.send(out)
-                        out = b""
-                        if channel.writes_singly:
-                            size = client.few_if_unread()
+                        out, size = b"", self._choose_size()
                     continue
                 if out:
                     await client.send(out)
@@ -143,6 +145,21 @@ class Conversation:
             await self._give_back(client.unsent, effects)
             raise
         return True
+
+    def _choose_size(self) -> int:
+        """Return the size up to which short replies are joined."""
+        return self._client.few_if_unread() if self._channel.writes_singly else SEND_SIZE
+
+    async def _send_long(self, before: bytes, reply: bytes) -> None:
+        """Send the replies *before*, and then a long one in the pieces in which the agent writes it."""
+        client = self._client
+        try:
+            if before:
+                await client.send(before)
+        except OSError:
+            client.unsent += reply
+            raise
+        await client.send(reply, self._channel.write_size)
 
     async def _give_back(self, data: bytes, effects: Iterator[Effect]) -> None:
         """Give the channel what cannot be sent; what it does not keep is done all the same."""

@@ -35,6 +35,8 @@ FEW_SIZE: Final = 1 << 11
 RECEIVE_SIZE: Final = 1 << 16
 #: How often to look for the next request, letting other tasks run in between, before the task sleeps.
 EAGER_PASSES: Final = 6
+#: How often to look whether the client has read the first piece of a long reply.
+READ_PASSES: Final = 16
 #: How many requests that came at once are read before other tasks may run.
 EAGER_READS: Final = 16
 
@@ -138,33 +140,56 @@ class ClientSocket:
         while self.peeked:
             self.peeked -= len(self.sock.recv(self.peeked))
 
-    async def send(self, data: bytes) -> None:
-        """Send all of *data*; what could not be sent is in `unsent`.
+    async def send(self, data: bytes, piece: int = SEND_SIZE) -> None:
+        """Send all of *data*, in pieces of *piece* bytes; what could not be sent is in `unsent`.
 
         Raises:
             OSError: the client is gone.
         """
-        left: bytes | memoryview = data
-        while left:
+        view, end = memoryview(data), len(data)
+        write, at = self.sock.send, 0
+        # Over TCP and vsock, it cannot be seen what is unread.
+        looks = piece < end and self.sock.family == socket.AF_UNIX and not self._count_unread()
+        while at < end:
+            if at >= SEND_SIZE:
+                # A client cannot tell any more how much is written at once.
+                piece = max(piece, SEND_SIZE)
             try:
-                sent = self.sock.send(left)
-                left = memoryview(left)[sent:] if sent < len(left) else b""
+                at += write(view[at : at + piece])
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self.sock)
             except OSError:
-                self.unsent = bytes(left)
+                self.unsent = data[at:]
                 raise
+            else:
+                if looks:
+                    looks = False
+                    await self._let_client_read()
         if self._keeps_sent:
             self.sent = (self.sent + data)[-KEPT_LIMIT:]
-        if len(data) >= SEND_SIZE:  # A client that reads as fast does not keep out signals.
+        if end >= SEND_SIZE:  # A client that reads as fast does not keep out signals.
             await trio.lowlevel.checkpoint()
+
+    async def _let_client_read(self) -> None:
+        """Let a client that waits read the first piece of a reply before the next one is there.
+
+        So does the time that a real agent takes to write it. One that is not waiting is not waited for.
+        """
+        for _ in range(READ_PASSES):
+            os.sched_yield()
+            if not self._count_unread():
+                return
+            await trio.lowlevel.checkpoint()
+
+    def _count_unread(self) -> int:
+        """Return how much of a unix socket's memory is taken by what the client has not read."""
+        return int.from_bytes(fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def few_if_unread(self) -> int:
         """Return the size up to which replies are joined for a client that is waited for if it falls behind."""
         if self.sock.family != socket.AF_UNIX:
             return SEND_SIZE  # No such count is kept there, and vsock can be too old to be asked.
-        (unread,) = struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)))
-        return 1 if unread else FEW_SIZE
+        return 1 if self._count_unread() else FEW_SIZE
 
     def end(self, how: str) -> bool:
         """End the connection, or its half, as `Close.how` says; return whether it is over.

@@ -4,6 +4,8 @@ import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Protocol
 
 import trio
 
@@ -34,23 +36,33 @@ class StdioEndpoint:
         await serve_stream(driver, _copy_input, _copy_output)
 
 
+class CopyOutput(Protocol):
+    """Copies what a stream gives to somewhere else."""
+
+    def __call__(self, stream: trio.SocketStream, *, piece: int) -> Awaitable[None]:
+        """Write all that *stream* gives, *piece* bytes at a time."""
+        ...
+
+
 async def serve_stream(
     driver: Driver,
     copy_input: Callable[[trio.SocketStream], Awaitable[None]],
-    copy_output: Callable[[trio.SocketStream], Awaitable[None]],
+    copy_output: "CopyOutput",
 ) -> None:
     """Serve what *copy_input* writes to a stream, until it ends or the channel hangs up.
 
     Args:
         driver: the server.
         copy_input: writes what the client sends to the stream that it is given.
-        copy_output: reads what the client is to get from the same stream.
+        copy_output: reads what the client is to get from the same stream, and writes it in pieces of the
+            size that it is given.
     """
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     other_end = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
     async with other_end, trio.open_nursery() as nursery:
-        nursery.start_soon(_while_open, copy_output, other_end)
+        write_out = partial(copy_output, piece=driver.channel.write_size)
+        nursery.start_soon(_while_open, write_out, other_end)
         async with trio.open_nursery() as reading:
             reading.start_soon(_while_open, copy_input, other_end)
             with ours:
@@ -76,8 +88,12 @@ async def _copy_input(stream: trio.SocketStream) -> None:
     await stream.send_eof()
 
 
-async def _copy_output(stream: trio.SocketStream) -> None:
+async def _copy_output(stream: trio.SocketStream, *, piece: int) -> None:
     async for data in stream:
-        view = memoryview(data)
-        while view:
-            view = view[await trio.to_thread.run_sync(os.write, 1, view, abandon_on_cancel=True) :]
+        await trio.to_thread.run_sync(_write_out, data, piece, abandon_on_cancel=True)
+
+
+def _write_out(data: bytes | bytearray, piece: int) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view[:piece]) :]

@@ -52,6 +52,7 @@ from qgasim.effects import Close, Effect, Wait
 from qgasim.guest.units import SECOND
 
 __all__ = [
+    "WRITE_SIZE",
     "Channel",
     "ChannelKind",
     "IsaSerial",
@@ -64,6 +65,9 @@ __all__ = [
 ChannelKind: TypeAlias = Literal["virtio-serial", "isa-serial", "unix-listen", "vsock-listen"]
 #: How much waits in front of an agent that does not read, before the driver stops reading.
 QUEUE_LIMIT: Final = 1 << 20
+#: How many bytes of a reply qemu-ga writes at once: as many as glib's buffer of a channel holds (strace of
+#: 5.2, 7.2, 10.0 and 11.1).
+WRITE_SIZE: Final = 2047
 #: How much an agent writes for nobody before it has to wait (the virtio queue's 128 buffers of 4 KiB).
 KEPT_LIMIT: Final = 128 * 4096
 #: How many pieces of what waits are told apart.
@@ -98,6 +102,9 @@ class Channel:
     writes_singly: bool = False
     #: Whether a client has broken the channel, and the agent has not yet opened it again.
     is_lost: bool = False
+
+    #: How many bytes of a reply the agent writes at once.
+    write_size: int = WRITE_SIZE
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent

@@ -10,7 +10,7 @@ from qgasim.agent.observer import Observer
 from qgasim.dialect import Dialect
 from qgasim.guest import Guest
 from qgasim.qapi.registry import Command
-from qgasim.simulation.channel import ChannelKind, make_channel
+from qgasim.simulation.channel import WRITE_SIZE, ChannelKind, make_channel
 from qgasim.simulation.snapshot import Snapshots
 
 __all__ = ["Simulation"]
@@ -40,6 +40,7 @@ class Simulation:
         channel: ChannelKind = "virtio-serial",
         stale_bytes: bytes = b"",
         keeps_unread: bool = False,
+        write_size: int = WRITE_SIZE,
         describe_random_events: Callable[[int], str] = lambda _: "",
     ) -> None:
         """Make the agent and its channel in *guest*.
@@ -52,6 +53,7 @@ class Simulation:
             channel: the kind of channel.
             stale_bytes: what lies in a serial channel when the first client connects.
             keeps_unread: whether a serial channel gives what one client left unread to the next.
+            write_size: how many bytes of a reply the agent writes at once.
             describe_random_events: returns the faults that chance drew and that began until an uptime,
                 as the YAML of a scenario.
         """
@@ -61,6 +63,7 @@ class Simulation:
         self.channel = make_channel(
             channel, self.agent, stale_bytes=stale_bytes, keeps_unread=keeps_unread
         )
+        self.channel.write_size = write_size
         self.snapshots.keep_also(self.agent, self.channel)
         self.timeline: Observer | None = None
         self.journal: Observer | None = None

@@ -143,7 +143,7 @@ class PortEndpoint:
                 await self._opening.repeat(self._open)
         await stream.send_eof()
 
-    async def _copy_to_port(self, stream: trio.SocketStream) -> None:
+    async def _copy_to_port(self, stream: trio.SocketStream, *, piece: int) -> None:
         async for data in stream:
             if self._open_port is not None:
-                await self._open_port.write(data, self._log)
+                await self._open_port.write(data, piece, self._log)

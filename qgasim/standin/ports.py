@@ -114,12 +114,12 @@ class OpenPort:
                 await trio.sleep_forever()
             await trio.sleep(EOF_PAUSE)
 
-    async def write(self, data: bytes | bytearray, log: Log) -> None:
-        """Write all of *data*, however long that takes; nothing more once the port fails."""
+    async def write(self, data: bytes | bytearray, piece: int, log: Log) -> None:
+        """Write all of *data* in pieces, however long that takes; nothing more once the port fails."""
         view = memoryview(data)
         while view:
             try:
-                view = view[os.write(self._fd, view) :]
+                view = view[os.write(self._fd, view[:piece]) :]
             except BlockingIOError:
                 try:
                     await trio.lowlevel.wait_writable(self._fd)

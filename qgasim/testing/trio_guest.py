@@ -52,7 +52,8 @@ class TrioGuest(LiveGuest):
         """
         ours, theirs = trio.testing.memory_stream_pair()
         sock = await trio.open_unix_socket(self.socket_path)
-        self._nursery.start_soon(_join, sock, theirs)
+        piece = self.server.channel.write_size
+        self._nursery.start_soon(_join, sock, theirs, piece)
         return ours
 
     def end(self, failure: BaseException | None = None) -> None:
@@ -92,12 +93,12 @@ async def _serve(scope: trio.CancelScope, server: Server) -> None:
         await server.serve()
 
 
-async def _join(sock: trio.SocketStream, memory: trio.StapledStream[Any, Any]) -> None:
-    """Pass on what comes at either end, until the agent hangs up."""
+async def _join(sock: trio.SocketStream, memory: trio.StapledStream[Any, Any], piece: int) -> None:
+    """Pass on what comes at either end, replies in pieces of *piece* bytes, until the agent hangs up."""
     async with sock, memory, trio.open_nursery() as nursery:
         nursery.start_soon(_send, memory, sock)
         with contextlib.suppress(trio.BrokenResourceError):
-            while data := await sock.receive_some(RECEIVE_SIZE):
+            while data := await sock.receive_some(min(piece, RECEIVE_SIZE)):
                 await memory.send_all(data)
         nursery.cancel_scope.cancel()
 

@@ -12,7 +12,7 @@ from qgasim.guest.hardware.devices import MemoryBlock, Vcpu
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.machine import Machine
 from qgasim.guest.system.load import show_load
-from qgasim.guest.units import SECOND
+from qgasim.guest.units import SECOND, wrap
 
 __all__ = ["CREATE_ERRORS", "KERNEL_FILES", "ProcessCounts", "escape_path", "mount_kernel_files"]
 
@@ -180,7 +180,7 @@ def _show_stat(machine: Machine, counts: ProcessCounts) -> bytes:
         for cpu in sorted(machine.vcpus, key=lambda cpu: cpu.id)
     }
     online = {cpu.id for cpu in machine.vcpus if cpu.online}
-    totals = map(sum, zip(*ticks.values(), strict=True))
+    totals = [wrap(sum(column)) for column in zip(*ticks.values(), strict=True)]
     booted = (machine.clock.now() - machine.boot_uptime()) // SECOND
     lines = [
         f"cpu  {' '.join(map(str, totals))}",

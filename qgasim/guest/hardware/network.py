@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import astuple
 
-from qgasim.guest.units import SECOND
+from qgasim.guest.units import SECOND, wrap
 
 __all__ = ["Counters", "Nic", "parse_address"]
 
@@ -79,13 +79,12 @@ class Nic(Struct, kw_only=True):
         return [(ip, prefix) for family, ip, prefix in parsed if family == version]
 
     def counters_at(self, uptime: int) -> Counters:
-        """Return the counters after *uptime* ns."""
+        """Return the counters after *uptime* ns; the kernel's have 64 bits (include/uapi/linux/if_link.h)."""
         if self.growth == _NO_GROWTH:
             return self.counters
-        seconds = uptime / SECOND
         return Counters(
             *[
-                start + int(each * seconds)
+                wrap(start + each * uptime // SECOND)
                 for start, each in zip(astuple(self.counters), astuple(self.growth), strict=True)
             ]
         )
