@@ -9,9 +9,10 @@ QgaSimError
  ├── CommandError           becomes {"error": {"class": "GenericError", "desc": ...}}
  │    └── CommandNotFound   class "CommandNotFound"
  └── GuestError             raised by the model; never reaches the wire untranslated
+      ├── KernelError       the guest's kernel refuses a system call; an OSError, too
       └── SettingsError     a guest cannot be furnished as its settings say
 
-What the guest's kernel refuses is a plain `OSError` with the kernel's errno.
+An `OSError` that is no `KernelError` is the host's.
 """
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "CommandError",
     "CommandNotFound",
     "GuestError",
+    "KernelError",
     "LeftBehindWarning",
     "ListenError",
     "QgaSimError",
@@ -69,6 +71,10 @@ class CommandNotFound(CommandError):
 
 class GuestError(QgaSimError):
     """The virtual guest cannot do what it was asked."""
+
+
+class KernelError(GuestError, OSError):
+    """The guest's kernel refuses a system call, with its own errno."""
 
 
 class SettingsError(GuestError):

@@ -248,7 +248,7 @@ class Machine(ABC):
     def find_account(self, name: str) -> Entry | None:
         """Find an account in /etc/passwd."""
         try:
-            return find_entry(self.files.read("/etc/passwd"), name)
+            return find_entry(self.files.read_settings("/etc/passwd"), name)
         except OSError:
             return None
 

@@ -42,7 +42,7 @@ def local_zone(p: Process) -> tzinfo:
     if name is not None:
         return _load_zone(name.lstrip(":"))
     try:
-        raw = p.guest.files.read("/etc/localtime")
+        raw = p.guest.files.read_settings("/etc/localtime")
         return ZoneInfo.from_file(io.BytesIO(raw))
     except (OSError, ValueError):
         pass
