@@ -10,9 +10,10 @@ QgaSimError
  │    ├── CommandNotFound   class "CommandNotFound"
  │    └── AgentAbort        no reply: the agent's process ends
  └── GuestError             raised by the model; never reaches the wire untranslated
+      ├── KernelError       the guest's kernel refuses a system call; an OSError, too
       └── SettingsError     a guest cannot be furnished as its settings say
 
-What the guest's kernel refuses is a plain `OSError` with the kernel's errno.
+An `OSError` that is no `KernelError` is the host's.
 """
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "CommandError",
     "CommandNotFound",
     "GuestError",
+    "KernelError",
     "LeftBehindWarning",
     "ListenError",
     "QgaSimError",
@@ -75,6 +77,10 @@ class AgentAbort(CommandError):
 
 class GuestError(QgaSimError):
     """The virtual guest cannot do what it was asked."""
+
+
+class KernelError(GuestError, OSError):
+    """The guest's kernel refuses a system call, with its own errno."""
 
 
 class SettingsError(GuestError):

@@ -79,8 +79,11 @@ class Course:
         self.guest = simulation.guest
 
     def effects(self, data: bytes) -> list[Effect]:
-        """Send *data*; give all effects."""
-        return list(self.channel.receive(data))
+        """Send *data*; give all effects. An error of qgasim is raised, though the agent has answered it."""
+        effects = list(self.channel.receive(data))
+        if self.agent.failure is not None:
+            raise self.agent.failure
+        return effects
 
     def send(self, data: bytes) -> bytes:
         """Send *data*; give the replies."""

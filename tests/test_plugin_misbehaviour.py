@@ -131,7 +131,7 @@ class Broken(Fault, frozen=True, kw_only=True, tag="broken"):
 
 def break_it(live):
     live.inject(Broken(on="guest-ping"))
-    with pytest.raises(ClientError, match="hung up"), SyncClient(live.socket_path) as client:
+    with pytest.raises(ClientError, match="my fault"), SyncClient(live.socket_path) as client:
         client.call("guest-ping")
 
 def test_broken(qga, qga_factory):

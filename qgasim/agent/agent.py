@@ -6,24 +6,22 @@ out. What the guest looks like is `qgasim.guest`'s business, what a command mean
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Final
 
+from qgasim.agent.answering import Answering
 from qgasim.agent.command_set import CommandSet
-from qgasim.agent.dispatch import find_answer, resolve, send_nothing
-from qgasim.agent.lifecycle import Lifecycle
-from qgasim.agent.observer import Observer
+from qgasim.agent.failures import refuse
 from qgasim.agent.options import AgentOptions
 from qgasim.agent.state import new_state
-from qgasim.agent.stubs import write_stubbed
 from qgasim.agent.target import Past, Target
 from qgasim.dialect import Dialect
 from qgasim.effects import Effect, Wait
-from qgasim.errors import AgentAbort, CommandError
 from qgasim.faults import FaultInjector
 from qgasim.faults.base import join_bytes
 from qgasim.guest import Guest
-from qgasim.qapi.envelope import show_id, write_error, write_return
+from qgasim.qapi.envelope import write_error
 from qgasim.qapi.registry import Command
 from qgasim.wire import Message
 
@@ -33,7 +31,7 @@ __all__ = ["FIRST_HANDLE", "Agent"]
 FIRST_HANDLE: Final = 1000
 
 
-class Agent(Lifecycle):
+class Agent(Answering):
     """A qemu-ga process: bytes in, effects out.
 
     It lives as long as the guest, not as long as a connection: file handles, the frozen state and
@@ -53,8 +51,6 @@ class Agent(Lifecycle):
         super().__init__(guest, self.options.respawn)
         self.dialect = dialect
         self._all_commands = tuple(commands)
-        #: Called in this order as things happen.
-        self.observers: list[Observer] = []
         self.commands = self._install()
         #: The next handle's number: kept in a state file, so that it survives the process.
         self.next_handle = FIRST_HANDLE
@@ -66,6 +62,7 @@ class Agent(Lifecycle):
         self.helpers: deque[list[str]] = deque(maxlen=100)
         self.state = new_state(self.options, self.dialect)
         self.injector = FaultInjector(self.options.faults, Target(self, past), self.options.seed)
+        guest.on_failure = partial(self.fail, "what was planned")
         guest.on_boot = self._boot
         guest.power.on_change = self.changed
         self.start()
@@ -140,6 +137,8 @@ class Agent(Lifecycle):
         The contents of `state` are the caller's to keep.
         """
         attributes, put_commands_back = vars(self).copy(), self.commands.save()
+        # A failure is the simulator's, and stays.
+        del attributes["failure"]
 
         def put_back() -> None:
             vars(self).update(attributes)
@@ -188,41 +187,54 @@ class Agent(Lifecycle):
         messages = (
             reader.feed(data) if parts is None else chain.from_iterable(map(reader.feed, parts))
         )
-        for message in messages:
-            if reader is not self.state.reader:
-                return
-            if self.guest.is_busy:
-                self.guest.settle()
+        try:
+            for message in messages:
                 if reader is not self.state.reader:
                     return
-                if not self.is_up:
-                    self.state.deferred.append(message)
-                    continue
-            if injector.concerns(message):
-                effects = injector.disturb(message, self._effects)
-                if observers:
-                    self._tell(message, join_bytes(effects))
-                for effect in effects:
-                    yield effect
+                if self.guest.is_busy:
+                    self.guest.settle()
                     if reader is not self.state.reader:
                         return
-                continue
-            reply = self._answer(message)
-            if observers:
-                self._tell(message, reply)
-            if state.busy_until:
-                until, state.busy_until = state.busy_until, 0
-                yield Wait(until)
-                if reader is not self.state.reader:
-                    return
-            if reply:
-                yield reply
+                    if not self.is_up:
+                        self.state.deferred.append(message)
+                        continue
+                if injector.concerns(message):
+                    for effect in self._disturb(message):
+                        yield effect
+                        if reader is not self.state.reader:
+                            return
+                    continue
+                reply = self.answer(message)
+                if observers:
+                    self.tell(message, reply)
+                if state.busy_until:
+                    until, state.busy_until = state.busy_until, 0
+                    yield Wait(until)
+                    if reader is not self.state.reader:
+                        return
+                if reply:
+                    yield reply
+        except Exception as error:  # noqa: BLE001
+            yield self._recover(error)
         if not injector.is_idle:
             yield from injector.finish()
 
+    def _recover(self, error: Exception) -> bytes:
+        """Note what the reader, a fault or an observer has raised; return the reply, and begin anew."""
+        self.fail("a request", error)
+        self.state.reader = new_state(self.options, self.dialect).reader
+        return write_error(refuse("a request", error), "")
+
+    def _disturb(self, message: Message) -> list[Effect]:
+        """Execute a request that a fault may disturb; return what becomes of its effects."""
+        effects = self.injector.disturb(message, self._effects)
+        if self.observers:
+            self.tell(message, join_bytes(effects))
+        return effects
+
     def _effects(self, message: Message) -> list[Effect]:
         """Execute a request; return the effects all at once."""
-        reply = self._answer(message)
+        reply = self.answer(message)
         until, self.state.busy_until = self.state.busy_until, 0
         waits: list[Effect] = [Wait(until)] if until else []
         return [*waits, reply] if reply else waits
@@ -231,41 +243,9 @@ class Agent(Lifecycle):
         """Execute what was read before the machine fell asleep."""
         deferred, self.state.deferred = self.state.deferred, []
         for message in deferred:
-            reply = self._answer(message)
-            self._tell(message, reply)
+            reply = self.answer(message)
+            self.tell(message, reply)
             yield reply
-
-    def _tell(self, message: Message, reply: bytes) -> None:
-        for observer in self.observers:
-            observer.exchanged(message, reply)
-
-    def _answer(self, message: Message) -> bytes:
-        shown_id = ""
-        try:
-            if type(message) is dict:
-                commands, dialect = self.commands, self.dialect
-                if "id" in message:
-                    shown_id = show_id(message, dialect)
-                entry, arguments = resolve(message, commands.table, commands.refused, dialect)
-                name = entry.command.name
-                if (stubs := commands.stubs.get(name)) and (
-                    stubbed := find_answer(stubs, entry, arguments)
-                ) is not None:
-                    return write_stubbed(stubbed, entry, shown_id)
-                result = entry.call(self, arguments)
-                for observer in self.observers:
-                    observer.executed(name, arguments, result)
-                if entry.command.replies:
-                    return write_return(entry.write(result), entry, shown_id)
-                return send_nothing(dialect)
-            if isinstance(message, CommandError):
-                raise message.with_traceback(None)
-            raise CommandError(self.dialect.no_object_text)  # noqa: TRY301
-        except AgentAbort:
-            self.crash()
-            return b""
-        except CommandError as error:
-            return write_error(error, shown_id)
 
     def number_handle(self) -> int:
         """Return the number for a new handle.

@@ -41,6 +41,9 @@ class Observer:
     def exchanged(self, request: Message, reply: bytes) -> None:
         """A request was read and answered; *reply* is empty if nothing is sent."""
 
+    def failed(self, text: str) -> None:
+        """The simulator has failed, as *text* says; the request was answered by an error."""
+
     def held(self) -> None:
         """The latest reply has to wait for a time in the guest."""
 

@@ -3,10 +3,11 @@
 import argparse
 import os
 import signal
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from qgasim.cli.log import LiveLog
 from qgasim.cli.parser import mute
 from qgasim.cli.ready import write_ready
 from qgasim.errors import QgaSimError
@@ -16,7 +17,6 @@ from qgasim.serving.listen import UnixAddress
 from qgasim.serving.threads import ServerThreadPool
 
 if TYPE_CHECKING:
-    from qgasim.agent.observer import Observer
     from qgasim.simulation.simulation import Simulation
 
 __all__ = ["serve_fleet"]
@@ -28,7 +28,7 @@ def serve_fleet(
     options: argparse.Namespace,
     scenario: Scenario,
     directory: str,
-    observer: "Callable[[str], Observer] | None",
+    log: LiveLog,
 ) -> None:
     """Serve each guest at ``DIRECTORY/NAME.sock`` until SIGINT or SIGTERM.
 
@@ -36,7 +36,7 @@ def serve_fleet(
         options: of the command line.
         scenario: a fleet.
         directory: it is made if it is not there.
-        observer: returns the observer of a guest, by its name; None: there is none.
+        log: what happens is written there.
     """
     simulations = {name: guest.build() for name, guest in scenario.fleet.items()}
     addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in simulations}
@@ -45,10 +45,11 @@ def serve_fleet(
     # Before the thread is there, so that it leaves them to this one.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with ServerThreadPool() as pool:
+        with ServerThreadPool(is_strict=False) as pool:
             for name, simulation in simulations.items():
-                if observer is not None:
-                    simulation.observe(observer(name))
+                simulation.agent.on_failure = partial(log.complain, name)
+                if log.outputs:
+                    simulation.observe(log.observer(name))
                 pool.serve(simulation, addresses[name])
             if options.ready_fd is not None:
                 line = _describe(scenario, simulations, addresses, directory)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final, TextIO
 
 from qgasim.agent.observer import Observer
-from qgasim.cli.text import LOG_WIDTH, complain, readable_bytes
+from qgasim.cli.text import LOG_WIDTH, complain, readable, readable_bytes
 from qgasim.errors import CommandError, QgaSimError
 from qgasim.wire import Message, encode
 
@@ -28,9 +28,13 @@ class LiveLog:
                 self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
             except OSError as error:
                 raise QgaSimError(f"--log {path}: {error.strerror}") from None
-        self.outputs = [] if is_quiet or sys.stderr is None else [sys.stderr.fileno()]
+        errors = [] if sys.stderr is None else [sys.stderr.fileno()]
+        self.outputs = [] if is_quiet else errors.copy()
+        #: Where failures are told: of these, the standard error even if it gets nothing else.
+        self._failure_outputs = errors
         if self._file:
             self.outputs.append(self._file.fileno())
+            self._failure_outputs.append(self._file.fileno())
         #: How many exchanges could not be written, by output, since something could.
         self._missed: dict[int, int] = {}
         # Clients repeat themselves, and the agent then gives the same object again.
@@ -54,7 +58,15 @@ class LiveLog:
             self._last, self._last_text = request, self._cut(_show(request))
         shown = self._cut(reply.strip() or b"(no reply)")
         text = b"%b> %b\n%b< %b\n" % (prefix, self._last_text, prefix, shown)
-        for output in self.outputs:
+        self._write(self.outputs, text)
+
+    def complain(self, *words: str) -> None:
+        """Write that qgasim itself has failed: the words, the name of a guest of a fleet first."""
+        text = readable(" ".join(["qgasim:", *words])).encode("utf-8", "backslashreplace")
+        self._write(self._failure_outputs, text + b"\n")
+
+    def _write(self, outputs: list[int], text: bytes) -> None:
+        for output in outputs.copy():
             try:
                 self._write_to(output, text)
             except OSError as error:
@@ -79,6 +91,7 @@ class LiveLog:
         """Write to *output* no more, and say so if that is not where it would be said."""
         # The others are still to be written to.
         self.outputs = [other for other in self.outputs if other != output]
+        self._failure_outputs = [other for other in self._failure_outputs if other != output]
         if self._file is not None and output == self._file.fileno():
             text = f"--log {self._file.name}: {error.strerror}; nothing more is logged"
             with suppress(OSError):

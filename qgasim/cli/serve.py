@@ -97,7 +97,7 @@ def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: s
         with_options(guest, options)
     log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
     with log:
-        serve_fleet(options, scenario, directory, log.observer if log.outputs else None)
+        serve_fleet(options, scenario, directory, log)
     return 0
 
 
@@ -110,6 +110,7 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
     shares = [parse_share(text) for text in options.share]
     simulation = scenario.build(shares=shares)
     log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    simulation.agent.on_failure = log.complain
     if log.outputs:
         simulation.observe(log.observer())
 

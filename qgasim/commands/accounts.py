@@ -67,7 +67,7 @@ def _path(account: Entry) -> str:
 def read_keys(agent: Agent, path: str, inner: str) -> list[str]:
     """Give the lines of a file of keys; *inner* is its path in the tree of files."""
     try:
-        text = agent.guest.files.read(inner).decode("utf-8", "surrogateescape")
+        text = agent.guest.files.read_settings(inner).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise CommandError(
             f"failed to read '{path}': Failed to open file \u201c{path}\u201d: {error.strerror}"

@@ -178,7 +178,12 @@ def run(
     given = None if input_data is None else base64.decode(input_data)
     guest = agent.guest
     memory = guest.memory_budget
-    null = guest.files.open("/dev/null", os.O_RDWR)
+    try:
+        null = guest.files.open("/dev/null", os.O_RDWR)
+    except OSError as error:
+        # gspawn.c of glib 2.74: CHILD_OPEN_FAILED.
+        text = f"Failed to open file to remap file descriptor ({error.strerror})"
+        raise CommandError(agent.dialect.exec_failed_text.format(text)) from None
     try:
         source = null if given is None else Source(given, memory)
     except OSError as error:

@@ -59,7 +59,7 @@ def guest_get_osinfo(agent: Agent) -> OsInfo:
     fields: dict[str, str] = {}
     for path in _OS_RELEASE:
         try:
-            fields = _parse_key_file(agent.guest.files.read(path))
+            fields = _parse_key_file(agent.guest.files.read_settings(path))
         except (OSError, ValueError):
             continue
         break
@@ -264,7 +264,7 @@ def _suspend(agent: Agent, mode: Sleep) -> None:
         # Here, too. Any other status is an error, and the kernel is tried.
         return
     try:
-        states = agent.guest.files.read(SYS_STATE).decode()
+        states = agent.guest.files.read_settings(SYS_STATE).decode("utf-8", "surrogateescape")
     except OSError:
         states = ""
     if mode != "hybrid" and mode in states:

@@ -60,6 +60,8 @@ class Guest(Machine):
             boot_time=settings.power.boot_time,
             wake_after=settings.power.wake_after,
         )
+        #: Called when something that was planned raises an exception; None: that is raised.
+        self.on_failure: Callable[[Exception], None] | None = None
         #: Called when the guest has booted again.
         self.on_boot: Callable[[], None] = lambda: None
         if not has_late_files:
@@ -115,10 +117,18 @@ class Guest(Machine):
             call = min((*self._calls, *self.planned_outside), key=lambda call: call[0])
             (self._calls if call in self._calls else self.planned_outside).remove(call)
             with self.clock.at(call[0]):
-                call[1]()
+                self._do_planned(call[1])
             # Time that stood still, and goes on already, is not the guest's.
             now = self.clock.uptime()
         self.is_busy = bool(self._calls or self.planned_outside) or self.processes.is_active
+
+    def _do_planned(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception as error:
+            if self.on_failure is None:
+                raise
+            self.on_failure(error)
 
     def next_event(self) -> int | None:
         """Return the uptime at which something next happens by itself; None if nothing does."""

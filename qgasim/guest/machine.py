@@ -5,7 +5,6 @@ files and devices only takes a `Machine`, and programs see their guest as one.
 """
 
 import errno
-import io
 import random
 import uuid
 from abc import ABC, abstractmethod
@@ -30,6 +29,7 @@ from qgasim.guest.system.accounts import Entry, Login, find_entry
 from qgasim.guest.system.clock import Clock, host_clock
 from qgasim.guest.system.load import Load, count_load
 from qgasim.guest.system.power import Power
+from qgasim.guest.system.zone import read_zone
 from qgasim.guest.units import wrap
 from qgasim.states import GuestStates, State
 
@@ -262,7 +262,7 @@ class Machine(ABC):
     def find_account(self, name: str) -> Entry | None:
         """Find an account in /etc/passwd."""
         try:
-            return find_entry(self.files.read("/etc/passwd"), name)
+            return find_entry(self.files.read_settings("/etc/passwd"), name)
         except OSError:
             return None
 
@@ -288,8 +288,8 @@ class Machine(ABC):
     def time_zone(self) -> ZoneInfo | None:
         """Return the time zone of /etc/localtime; None for UTC."""
         try:
-            return ZoneInfo.from_file(io.BytesIO(self.files.read("/etc/localtime")))
-        except (OSError, ValueError):
+            return read_zone(self.files.read_settings("/etc/localtime"))
+        except OSError:
             return None
 
 

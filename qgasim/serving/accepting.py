@@ -8,7 +8,9 @@ import contextlib
 import errno
 import os
 import socket
+import stat
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -16,6 +18,12 @@ from qgasim.serving.endpoint import Driver
 from qgasim.serving.listen import SocketAddress, TcpAddress, UnixAddress
 
 __all__ = ["Listener"]
+
+#: How long nothing is done after an error of qgasim, in seconds.
+FAILURE_PAUSE: Final = 1.0
+#: What passes when something else is let go of, and how long is waited for that, in seconds.
+SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+SHORTAGE_PAUSE: Final = 0.1
 
 
 class Listener:
@@ -25,6 +33,8 @@ class Listener:
         self._address = address
         self._sock: socket.socket | None = None
         self._is_closed = False
+        #: Whether the host lacked descriptors or memory for the latest client.
+        self._is_lacking = False
         #: Of the file of a unix socket.
         self._inode: int | None = None
 
@@ -81,15 +91,22 @@ class Listener:
         elif not channel.is_open:
             await driver.attention.wait(trio.sleep_forever)
         elif self._sock is None:
-            if isinstance(self._address, UnixAddress):
-                _remove(self._address.path, None)
-            self.open()
+            try:
+                # It replaces the socket of before, and no other file that has taken its place.
+                self.open()
+            except OSError as error:
+                await self._lack(driver, error)
         else:
-            sock = await driver.attention.wait(partial(_accept, self._sock))
+            sock = await driver.attention.wait(partial(self._accept, driver, self._sock))
             if sock is not None:
                 await self._serve_client(driver, sock)
                 return
-        channel.wake_alone()
+        try:
+            channel.wake_alone()
+        except Exception as error:  # noqa: BLE001
+            driver.fail("what was due", error)
+            # It may fail each time.
+            await trio.sleep(FAILURE_PAUSE)
 
     async def _serve_client(self, driver: Driver, sock: socket.socket) -> None:
         try:
@@ -113,31 +130,41 @@ class Listener:
             self._sock.close()
             self._sock = None
 
+    async def _accept(self, driver: Driver, listener: socket.socket) -> socket.socket:
+        has_waited = False
+        while True:
+            # Before any wait: where the guest is late, there is no time for one.
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                pass
+            except OSError as error:
+                # Linux wants a free descriptor before it looks whether a client is there.
+                if has_waited or error.errno not in SHORTAGES:
+                    await self._lack(driver, error)
+            else:
+                self._is_lacking = False
+                sock.setblocking(False)
+                if sock.family in (socket.AF_INET, socket.AF_INET6):
+                    # A reply that is sent in pieces must arrive in pieces.
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
+            await trio.lowlevel.wait_readable(listener)
+            has_waited = True
 
-async def _accept(listener: socket.socket) -> socket.socket:
-    has_waited = False
-    while True:
-        # Before any wait: where the guest is late, there is no time for one.
-        try:
-            sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            pass
-        except OSError as error:
-            # Linux wants a free descriptor before it looks whether a client is there.
-            if has_waited or error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-        else:
-            sock.setblocking(False)
-            if sock.family in (socket.AF_INET, socket.AF_INET6):
-                # A reply that is sent in pieces must arrive in pieces.
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-        await trio.lowlevel.wait_readable(listener)
-        has_waited = True
+    async def _lack(self, driver: Driver, error: OSError) -> None:
+        """Wait for what the host lacks; raise *error* if that is something else. It is told once."""
+        if error.errno not in SHORTAGES:
+            raise error
+        if not self._is_lacking:
+            self._is_lacking = True
+            driver.fail("a connect", error)
+        await trio.sleep(SHORTAGE_PAUSE)
 
 
 def _remove(path: str, inode: int | None) -> None:
     """Remove the socket's file, if it is still the one with this inode."""
     with contextlib.suppress(OSError):
-        if inode is None or os.stat(path, follow_symlinks=False).st_ino == inode:
+        status = os.stat(path, follow_symlinks=False)
+        if status.st_ino == inode and stat.S_ISSOCK(status.st_mode):
             os.unlink(path)

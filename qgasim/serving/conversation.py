@@ -61,11 +61,13 @@ class Conversation:
         unread: bytes | None = None
         try:
             await self._exchange()
-        except ConnectionResetError:
+        except OSError as error:
+            if error is not self._client.failure:
+                raise
             unread = self._client.sent
-        except OSError:
-            # A failed send does not say whether replies were left unread; a read does.
-            unread = await self._take_rest()
+            if not isinstance(error, ConnectionResetError):
+                # A failed send does not say whether replies were left unread; a read does.
+                unread = await self._take_rest()
         finally:
             self._attention.waiting_on = None
             self._channel.lose_client(unread=unread)
@@ -140,9 +142,8 @@ class Conversation:
                     return False
             if out:
                 await client.send(out)
-        except OSError:
-            # The client is gone: what it asked for is done all the same.
-            await self._give_back(client.unsent, effects)
+        except OSError as error:
+            await self._do_rest(error, effects)
             raise
         return True
 
@@ -161,6 +162,11 @@ class Conversation:
             raise
         await client.send(reply, self._channel.write_size)
 
+    async def _do_rest(self, error: OSError, effects: Iterator[Effect]) -> None:
+        """Do what the client asked for all the same, if *error* says that it is gone."""
+        if error is self._client.failure:
+            await self._give_back(self._client.unsent, effects)
+
     async def _give_back(self, data: bytes, effects: Iterator[Effect]) -> None:
         """Give the channel what cannot be sent; what it does not keep is done all the same."""
         for _ in self._channel.return_unsent(data, effects):
@@ -171,10 +177,16 @@ class Conversation:
         """Take what a client that has left had sent; return what it left unread, if it did."""
         try:
             self._client.take_peeked()
-            while data := self._client.sock.recv(RECEIVE_SIZE):
-                await self._give_back(b"", self._channel.receive(data))
-        except ConnectionResetError:
-            return self._client.sent
-        except OSError:
-            pass
-        return None
+        except OSError as error:
+            return self._client.sent if isinstance(error, ConnectionResetError) else None
+        while data := self._receive_rest():
+            await self._give_back(b"", self._channel.receive(data))
+        return self._client.sent if isinstance(self._client.failure, ConnectionResetError) else None
+
+    def _receive_rest(self) -> bytes:
+        """Return what a client that has left had sent; nothing at its end."""
+        try:
+            return self._client.sock.recv(RECEIVE_SIZE)
+        except OSError as error:
+            self._client.failure = error
+            return b""

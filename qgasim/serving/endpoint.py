@@ -24,6 +24,10 @@ class Driver(Protocol):
         """
         ...
 
+    def fail(self, what: str, error: Exception) -> None:
+        """Note an error of qgasim that was caught nowhere else."""
+        ...
+
 
 class Endpoint(Protocol):
     """Where clients come from: a socket that listens, the standard input, a port.

@@ -106,8 +106,14 @@ class Server:
         )
         try:
             await self._conversation.run()
+        except Exception as error:  # noqa: BLE001
+            self.fail("what a client sent", error)
         finally:
             self._conversation = None
+
+    def fail(self, what: str, error: Exception) -> None:
+        """Note an error that was caught nowhere else, and go on: the client is hung up on."""
+        self.simulation.agent.fail(what, error)
 
 
 def _endpoint_at(address: Address | Endpoint | str) -> Endpoint:

@@ -1,6 +1,5 @@
 """A client's socket: received from eagerly, sent to, and asked about its other end."""
 
-import contextlib
 import fcntl
 import os
 import select
@@ -92,6 +91,8 @@ class ClientSocket:
         self.peeked = 0
         #: What could not be sent.
         self.unsent = b""
+        #: The error that has ended the connection. Any other that is raised is not the socket's.
+        self.failure: OSError | None = None
 
     async def _receive(self) -> bytes:
         await self._let_others_run()
@@ -102,6 +103,9 @@ class ClientSocket:
                 data = self.sock.recv(RECEIVE_SIZE)
             except BlockingIOError:
                 await trio.lowlevel.checkpoint()
+            except OSError as error:
+                self.failure = error
+                raise
             else:
                 if len(data) == RECEIVE_SIZE:
                     self._reads_left = 0  # It takes a while to work off.
@@ -112,6 +116,9 @@ class ClientSocket:
                 return self.sock.recv(RECEIVE_SIZE)
             except BlockingIOError:
                 continue
+            except OSError as error:
+                self.failure = error
+                raise
         raise trio.ClosedResourceError
 
     async def _let_others_run(self) -> None:
@@ -128,17 +135,26 @@ class ClientSocket:
         self.take_peeked()
         await self._let_others_run()
         while not self._attention.is_poked:
-            with contextlib.suppress(BlockingIOError):  # Before any wait: as in _accept().
+            try:  # Before any wait: as in _accept().
                 data = self.sock.recv(RECEIVE_SIZE, socket.MSG_PEEK)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self.sock)
+            except OSError as error:
+                self.failure = error
+                raise
+            else:
                 self.peeked = len(data)
                 return data
-            await trio.lowlevel.wait_readable(self.sock)
         raise trio.ClosedResourceError
 
     def take_peeked(self) -> None:
         """Take what was read out of the socket."""
-        while self.peeked:
-            self.peeked -= len(self.sock.recv(self.peeked))
+        try:
+            while self.peeked:
+                self.peeked -= len(self.sock.recv(self.peeked))
+        except OSError as error:
+            self.failure = error
+            raise
 
     async def send(self, data: bytes, piece: int = SEND_SIZE) -> None:
         """Send all of *data*, in pieces of *piece* bytes; what could not be sent is in `unsent`.
@@ -158,8 +174,9 @@ class ClientSocket:
                 at += write(view[at : at + piece])
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self.sock)
-            except OSError:
+            except OSError as error:
                 self.unsent = data[at:]
+                self.failure = error
                 raise
             else:
                 if looks:
@@ -199,7 +216,11 @@ class ClientSocket:
         if how != "reset":
             self.take_peeked()
         if how == "half":
-            self.sock.shutdown(socket.SHUT_WR)
+            try:
+                self.sock.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                self.failure = error
+                raise
             return False
         if how == "reset" and self.sock.family != socket.AF_UNIX:
             # Close without a handshake.

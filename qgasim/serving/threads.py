@@ -29,10 +29,15 @@ class ServerThreadPool:
     """A pool of servers in one thread; a context manager.
 
     A guest that fails, by a bug or by code that a test has given it, ends alone: the others go on. The
-    first such error is raised at the end of the context.
+    first such error is raised at the end of the context, as is the first that a guest's agent has answered
+    in place of its client's request.
+
+    Args:
+        is_strict: whether errors that were answered are raised.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_strict: bool = True) -> None:
+        self._is_strict = is_strict
         self._ready = threading.Event()
         self._error: BaseException | None = None
         #: What ended the servers that failed.
@@ -54,9 +59,12 @@ class ServerThreadPool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        servers = list(self._ended)
         self.close()
-        if self._error is not None and error is None:
-            raise self._error
+        failures = [server.simulation.agent.failure for server in servers if self._is_strict]
+        found = next((one for one in [self._error, *failures] if one is not None), None)
+        if found is not None and error is None:
+            raise found
 
     def serve(self, simulation: Simulation, address: Address | str | os.PathLike[str]) -> Server:
         """Serve a guest until `stop` is called.
@@ -105,8 +113,8 @@ class ServerThreadPool:
         return self._do(call_and_poke, patience)
 
     def failure(self, server: Server) -> Exception | None:
-        """Return, after `stop`, the error that ended a server before it was told to end."""
-        return self._failed.pop(server, None)
+        """Return, after `stop`, the first error that qgasim made while it served, or that ended a server."""
+        return self._failed.pop(server, None) or server.simulation.agent.failure
 
     def stop(self, server: Server) -> bool:
         """Stop serving a guest; return whether that was done in a second."""

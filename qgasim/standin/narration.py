@@ -56,6 +56,10 @@ class Narration(Observer):
         """Keep the number of the next handle."""
         self._state.write(next_handle)
 
+    def failed(self, text: str) -> None:
+        """Log that the simulator has failed."""
+        self._log("critical", text)
+
     def exchanged(self, request: Message, reply: bytes) -> None:
         """Log a request and its reply, if the log is verbose."""
         if not self._log.is_verbose:

@@ -116,7 +116,7 @@ class LiveGuest(Events):
 
     def end(self, failure: BaseException | None = None) -> None:
         """Be served no more, because of *failure* if it was not meant to be; it can still be looked at."""
-        self.failure = failure
+        self.failure = failure or self.simulation.agent.failure
         self._call = _call_here
 
     def call(self, function: Callable[[], T], patience: float | None = None) -> T:

@@ -32,6 +32,10 @@ __all__ = ["Files"]
 
 #: What a file takes of the host's memory, whatever is in it.
 NODE_SIZE: Final = 2048
+#: The largest file that `Files.read` returns: as much as the contents of all files can be, holes apart.
+READ_LIMIT: Final = 1 << 30
+#: The largest file of the system that the agent or a program takes as a whole.
+SETTINGS_LIMIT: Final = 16 << 20
 #: The numbers of /dev/tty.
 TTY: Final = (5, 0)
 
@@ -50,30 +54,65 @@ class Files(Tree):
 
     # -- whole files -----------------------------------------------------------------------
 
-    def read(self, path: str, cwd: str = "/") -> bytes:
-        """Return all that *path* holds."""
-        file = self.open(path, os.O_RDONLY, cwd=cwd)
+    def read(self, path: str, cwd: str = "/", *, limit: int = READ_LIMIT) -> bytes:
+        """Return all that *path* holds.
+
+        Raises:
+            OSError: it cannot be read, without waiting (EAGAIN) or because it holds more than *limit*
+                bytes (EFBIG): a hole may be as large as a file system, a device has no end.
+        """
+        return self._read(path, cwd, limit, is_whole=True)
+
+    def read_settings(self, path: str) -> bytes:
+        """Return what a program that takes a file of the system as a whole reads: see `read`.
+
+        UNVERIFIED: what is refused for its size here, a real program would read to the end of its memory.
+        """
+        return self.read(path, limit=SETTINGS_LIMIT)
+
+    def read_head(self, path: str, count: int, cwd: str = "/") -> bytes:
+        """Return the first *count* bytes of what *path* holds, all if there are fewer; see `read`."""
+        return self._read(path, cwd, count, is_whole=False)
+
+    def _read(self, path: str, cwd: str, limit: int, *, is_whole: bool) -> bytes:
         try:
-            parts: list[bytes] = []
-            while part := file.read(1 << 20):
-                parts.append(part)
-            return b"".join(parts)
-        finally:
-            file.close()
+            file = self.open(path, os.O_RDONLY, cwd=cwd)
+            try:
+                if is_whole and file.size > limit:
+                    raise os_error(errno.EFBIG, path)
+                parts: list[bytes] = []
+                left = limit
+                while left > 0 and (part := file.read(min(left, 1 << 20))):
+                    parts.append(part)
+                    left -= len(part)
+                if is_whole and left == 0 and file.read(1):
+                    raise os_error(errno.EFBIG, path)
+                return b"".join(parts)
+            finally:
+                file.close()
+        except WouldBlock:
+            raise os_error(errno.EAGAIN, path) from None
 
     def write(self, path: str, data: bytes, mode: int = 0o644, cwd: str = "/") -> None:
-        """Make *path* hold *data*; *mode* is for a new file."""
+        """Make *path* hold *data*; *mode* is for a new file.
+
+        Raises:
+            OSError: that cannot be done, without waiting (EAGAIN: its file system is frozen).
+        """
         if not isinstance(data, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"expected bytes, as in b'hello' or text.encode(), found {data!r:.80}")
         check_path(path)
         _check_mode(mode)
-        file = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode, cwd)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
-        finally:
-            file.close()
+            file = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode, cwd)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+            finally:
+                file.close()
+        except WouldBlock:
+            raise os_error(errno.EAGAIN, path) from None
 
     def write_all(self, path: str, contents: dict[str, bytes], mode: int) -> None:
         """Make new files in the directory *path*, by name; each at most a page long."""

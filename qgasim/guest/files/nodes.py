@@ -16,7 +16,7 @@ from msgspec import Struct
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from qgasim.errors import GuestError
+from qgasim.errors import GuestError, KernelError
 from qgasim.guest.files.pipes import Pipe
 
 __all__ = [
@@ -40,9 +40,17 @@ PAGE_SIZE: Final = 256 * 1024
 MAX_LFS_FILESIZE: Final = (1 << 63) - 1
 
 
-def os_error(number: int, path: str | None = None) -> OSError:
+#: Kernel errors that are Python's `FileNotFoundError` and its like as well, by errno.
+_KINDS: Final[dict[int, type[KernelError]]] = {
+    number: type(f"Kernel{kind.__name__}", (KernelError, kind), {})
+    for number in errno.errorcode
+    if (kind := type(OSError(number, ""))) is not OSError
+}
+
+
+def os_error(number: int, path: str | None = None) -> KernelError:
     """Make the error that the guest's kernel gives, with its text in English."""
-    return OSError(number, os.strerror(number), path)
+    return _KINDS.get(number, KernelError)(number, os.strerror(number), path)
 
 
 def encode_name(name: str) -> bytes:

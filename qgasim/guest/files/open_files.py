@@ -246,7 +246,7 @@ class Sink(OpenFile):
     def write(self, data: bytes | memoryview) -> int:
         """Keep *data*, or what there is room for."""
         if self.is_closed:
-            raise BrokenPipeError(32, "Broken pipe")
+            raise os_error(errno.EPIPE)
         room = self.limit - len(self.data)
         if self._budget is not None:
             room = min(room, self._budget.left)

@@ -1,12 +1,15 @@
 """The guest's accounts and logins."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from qgasim.guest.units import Time
 
-__all__ = ["Account", "Entry", "Login", "find_entry", "make_entries"]
+__all__ = ["Account", "Entry", "Login", "find_entry", "make_entries", "parse_id"]
+
+#: The largest number of a user or group; as one, it stands for none.
+LARGEST_ID: Final = 0xFFFF_FFFF
 
 
 class Account(Struct, kw_only=True):
@@ -77,12 +80,21 @@ def make_entries(users: dict[str, Account]) -> list[Entry]:
 def find_entry(passwd: bytes, name: str) -> Entry | None:
     """Find an account in the text of /etc/passwd, as getpwnam(3) does."""
     for line in passwd.decode("utf-8", "surrogateescape").split("\n"):
-        fields = line.split(":")
-        if (
-            len(fields) == 7
-            and fields[0] == name
-            and fields[2].isdecimal()
-            and fields[3].isdecimal()
-        ):
-            return Entry(name, int(fields[2]), int(fields[3]), fields[5], fields[6])
+        fields = line.split(":", 7)
+        if len(fields) != 7 or fields[0] != name:
+            continue
+        uid, gid = parse_id(fields[2]), parse_id(fields[3])
+        if uid is not None and gid is not None:
+            return Entry(name, uid, gid, fields[5], fields[6])
     return None
+
+
+def parse_id(text: str) -> int | None:
+    """Read the number of a user or group; None if it is none.
+
+    One that is too large is the largest (glibc, nss/nss_files/files-parse.c, strtou32()).
+    """
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    digits = text.lstrip("0")
+    return LARGEST_ID if len(digits) > len(str(LARGEST_ID)) else min(int(digits or "0"), LARGEST_ID)

@@ -240,6 +240,10 @@ class Journal(Observer):
         self._offset = self._clock.offset
         self._add(Note(at=self._clock.uptime(), kind="event", text=describe(event)))
 
+    def failed(self, text: str) -> None:
+        """Note that the simulator has failed."""
+        self.note(f"simulator error: {text}")
+
     def note(self, text: str) -> None:
         """Put down a remark of one's own."""
         self._add(Note(at=self._clock.uptime(), kind="note", text=text))

@@ -89,7 +89,7 @@ def _store(p: Process, hashes: dict[str, str]) -> Waiting[None]:
     files = p.guest.files
     today = str(p.guest.clock.now() // DAY)
     try:
-        lines = decode_name(files.read(SHADOW)).split("\n")
+        lines = decode_name(files.read_settings(SHADOW)).split("\n")
     except OSError as error:
         yield from fail(p, f"cannot open {SHADOW}: {explain(error)}")
         return

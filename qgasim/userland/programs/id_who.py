@@ -123,7 +123,7 @@ def getent(p: Process) -> Steps:
         yield from p.write(2, f"Unknown database: {database}\n")
         return 1
     try:
-        lines = decode_name(p.guest.files.read(path)).splitlines()
+        lines = decode_name(p.guest.files.read_settings(path)).splitlines()
     except OSError:
         lines = []
     if path.startswith(("/etc/passwd", "/etc/group", "/etc/shadow")):

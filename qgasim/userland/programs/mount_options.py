@@ -81,7 +81,7 @@ def change_options(old: str, flags: list[str]) -> str:
 def read_fstab(p: Process) -> list[GuestRequest]:
     """Return the lines of /etc/fstab."""
     try:
-        text = decode_name(p.guest.files.read("/etc/fstab"))
+        text = decode_name(p.guest.files.read_settings("/etc/fstab"))
     except OSError:
         return []
     rows = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]

@@ -1,13 +1,12 @@
 """Times as the guest's programs print and read them, in the guest's time zone."""
 
-import io
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from qgasim.guest.processes.process import Process
 from qgasim.guest.system.clock import find_zone
+from qgasim.guest.system.zone import read_zone
 from qgasim.guest.units import SECOND
 
 __all__ = [
@@ -42,10 +41,11 @@ def local_zone(p: Process) -> tzinfo:
     if name is not None:
         return _load_zone(name.lstrip(":"))
     try:
-        raw = p.guest.files.read("/etc/localtime")
-        return ZoneInfo.from_file(io.BytesIO(raw))
-    except (OSError, ValueError):
-        pass
+        zone = read_zone(p.guest.files.read_settings("/etc/localtime"))
+    except OSError:
+        zone = None
+    if zone is not None:
+        return zone
     try:
         target = p.guest.files.readlink("/etc/localtime")
     except OSError:
@@ -55,7 +55,7 @@ def local_zone(p: Process) -> tzinfo:
 
 def _load_zone(name: str) -> tzinfo:
     raw = find_zone(name)
-    return UTC if raw is None else ZoneInfo.from_file(io.BytesIO(raw))
+    return UTC if raw is None else read_zone(raw) or UTC
 
 
 def to_datetime(when: int, zone: tzinfo) -> datetime:

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process
+from qgasim.guest.system.accounts import parse_id
 
 __all__ = ["Group", "User", "find_user", "group_name", "groups", "user_name", "users"]
 
@@ -27,23 +28,27 @@ class Group(Struct):
 
 def _rows(p: Process, path: str, width: int) -> list[list[str]]:
     try:
-        text = decode_name(p.guest.files.read(path))
+        text = decode_name(p.guest.files.read_settings(path))
     except OSError:
         return []
     rows = [line.split(":") for line in text.splitlines()]
-    return [row for row in rows if len(row) >= width and row[2].isdecimal()]
+    return [row for row in rows if len(row) >= width and parse_id(row[2]) is not None]
 
 
 def users(p: Process) -> list[User]:
     """Return the accounts, in order."""
     rows = _rows(p, "/etc/passwd", 6)
-    return [User(r[0], int(r[2]), int(r[3]), r[5]) for r in rows if r[3].isdecimal()]
+    return [
+        User(r[0], uid, gid, r[5])
+        for r in rows
+        if (uid := parse_id(r[2])) is not None and (gid := parse_id(r[3])) is not None
+    ]
 
 
 def groups(p: Process) -> list[Group]:
     """Return the groups, in order."""
     rows = _rows(p, "/etc/group", 4)
-    return [Group(r[0], int(r[2]), [m for m in r[3].split(",") if m]) for r in rows]
+    return [Group(r[0], parse_id(r[2]) or 0, [m for m in r[3].split(",") if m]) for r in rows]
 
 
 def find_user(p: Process, name: str) -> User | None:

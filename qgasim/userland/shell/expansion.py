@@ -159,7 +159,7 @@ class Expander:
             return self.shell.state.get("HOME")
         files = self.shell.p.guest.files
         try:
-            text = files.read("/etc/passwd").decode("utf-8", "surrogateescape")
+            text = files.read_settings("/etc/passwd").decode("utf-8", "surrogateescape")
         except OSError:
             return None
         for line in text.splitlines():
