@@ -271,6 +271,8 @@ def how_known(name: str, version: Version) -> str:
     """Say how a fact of a release is known: a mark of docs/versions.md."""
     if version in RECORDED:
         return ""
+    if version < min(RECORDED):
+        return " d"
     value = getattr(RELEASES[version], name)
     before = [v for v in RECORDED if v < version]
     after = [v for v in RECORDED if v > version]
@@ -337,7 +339,7 @@ def mark_of(entry: Entry | None) -> str:
 
 FAMILIES = {"linux": "Linux", "freebsd": "FreeBSD", "windows": "Windows"}
 COMMANDS_NOTE = {
-    "linux": "Checked against the schemas of 5.2, 7.2, 10.0 and 11.1 and the reference of 3.1.",
+    "linux": "Checked against the schemas of 5.2, 7.2, 10.0 and 11.1 and the reference of 3.1, from whose `Since:` 2.12 follows.",
     "freebsd": "Checked against the conditions in the schemas of 5.2, 7.2, 10.0 and 11.1. Up to 9.0, what is refused is\n"
     "disabled, and what says error is enabled and answers that it is not supported (qga/commands-posix.c of 7.1,\n"
     "qga/commands-bsd.c; 3.1 is derived).",
@@ -351,9 +353,11 @@ VERSIONS_INTRODUCTION = """\
 <!-- Made by docs/generate.py (`make docs`); do not edit. -->
 
 `agent.release` in a scenario, or `--agent`, takes `7.2`, a full version such as `7.2.22` (which guest-info then says),
-`latest`, or any release in between: what is not a column below is as the changes say. 5.2.0, 7.2.22, 10.0.13 and 11.1.3
-were recorded, every case is replayed in the tests ([tests/golden](../tests/golden/README.md)). The other columns follow
-from the changes.
+`latest`, or any release from 2.5 on: what is not a column below is as the changes say. 3.1.0, 5.2.0, 6.2.0 (not all
+commands), 7.2.22, 8.2.0, 10.0.13, 10.2.2 and 11.1.3 were recorded on Linux, and random messages to 4.2.0, 5.0.0 and 9.0.0,
+and to 3.1.0, 6.2.0, 8.2.0 and 10.2.2 on Windows; all is replayed in the tests
+([tests/golden](../tests/golden/README.md)). The other columns follow from the changes. Of releases before 3.1 only
+the commands and members are known, by the `Since:` of the reference; all else is taken to be as in 3.1.
 
 | mark | how the fact is known of that release |
 | --- | --- |

@@ -92,7 +92,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["--agent", "1.0"],
         (
             "qgasim: --agent: agent.release: no such release: '1.0' "
-            "(expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)"
+            "(expected one from 2.5 to 11.1, as in 7.2 or 7.2.22)"
         ),
     ),
     "UDP": (

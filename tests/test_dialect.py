@@ -33,7 +33,9 @@ def test_a_release_is_found_as_it_is_written(written: str) -> None:
     assert Course("debian-12", release=written).say("guest-info")["return"]["version"] == said
 
 
-@pytest.mark.parametrize("written", ["", "3.0", "11.2", "12", "7", "7.2.x", "qemu-7.2", "7.2.22.1"])
+@pytest.mark.parametrize(
+    "written", ["", "2.4", "2.13", "3.2", "11.2", "12", "7", "7.2.x", "qemu-7.2", "7.2.22.1"]
+)
 def test_what_is_no_release_or_an_unknown_one_is_not_found(written: str) -> None:
     assert find_dialect(written) is None
 

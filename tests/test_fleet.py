@@ -130,7 +130,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
             "f:1:19: fleet.a.guest: unknown key 'hostnam' (did you mean 'hostname'?)",
             (
                 "f:2:44: fleet.c.agent.release: no such release: '1.0' "
-                "(expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)"
+                "(expected one from 2.5 to 11.1, as in 7.2 or 7.2.22)"
             ),
         ],
     ),

@@ -217,7 +217,7 @@ def test_what_python_says_is_checked_when_it_is_built() -> None:
     assert faults(scenario.build) == [
         (
             "agent.release: no such release: '1.0' "
-            "(expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)"
+            "(expected one from 2.5 to 11.1, as in 7.2 or 7.2.22)"
         ),
         "guest.nics[0].mac: not a MAC address: '52:54:00' (expected six hex pairs)",
     ]

@@ -235,7 +235,7 @@ guest:
         [
             (
                 "f:1:42: timeline[0].release: no such release: '1.0' "
-                "(expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)"
+                "(expected one from 2.5 to 11.1, as in 7.2 or 7.2.22)"
             )
         ],
     ),
@@ -320,7 +320,7 @@ guest:
         [
             (
                 "f:1:18: agent.release: no such release: '1.0' "
-                "(expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)"
+                "(expected one from 2.5 to 11.1, as in 7.2 or 7.2.22)"
             )
         ],
     ),
@@ -892,7 +892,7 @@ replies: [{on: guest-pong, reply: 1}]
         "agent: {release: 8.3}",
         [
             (
-                "f:1:18: agent.release: no such release: '8.3' (expected one from 3.1 to 11.1, "
+                "f:1:18: agent.release: no such release: '8.3' (expected one from 2.5 to 11.1, "
                 "as in 7.2 or 7.2.22)"
             ),
         ],

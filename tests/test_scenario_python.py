@@ -140,7 +140,7 @@ WRONG: list[tuple[Scenario, list[str]]] = [
     (
         Scenario(guest=GuestSettings(hostname="a b"), agent=AgentSettings(release="8.3")),
         [
-            "agent.release: no such release: '8.3' (expected one from 3.1 to 11.1, as in 7.2 or 7.2.22)",
+            "agent.release: no such release: '8.3' (expected one from 2.5 to 11.1, as in 7.2 or 7.2.22)",
             "guest.hostname: not a host name: 'a b'",
         ],
     ),

@@ -43,7 +43,7 @@ _MODES: Final = {
     for mode in ([name, name + "b"] if len(name) == 1 else [name, name + "b", name[0] + "b+"])
 }
 
-Whence = Annotated[int | Literal["set", "cur", "end"], Alternate("GuestFileWhence")]
+Whence = Annotated[int | Literal["set", "cur", "end"], Alternate("GuestFileWhence", since=(2, 6))]
 
 
 class FileRead(Struct, frozen=True, rename="kebab"):

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Callable
 from functools import lru_cache
 from operator import itemgetter
-from typing import Literal
+from typing import Annotated, Literal
 
 from msgspec import Struct
 from msgspec.structs import astuple
@@ -14,7 +14,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.hardware.network import parse_address
 from qgasim.guest.hardware.routes import Route, list_routes4, list_routes6
 from qgasim.guest.hardware.sysfs import directory_order
-from qgasim.qapi.annotations import UInt64
+from qgasim.qapi.annotations import Since, UInt64
 from qgasim.qapi.registry import LINUX, command
 
 __all__ = [
@@ -54,7 +54,7 @@ class NetworkInterface(Struct, frozen=True, cache_hash=True, rename="kebab"):
     name: str
     hardware_address: str | None
     ip_addresses: tuple[IpAddress, ...] | None
-    statistics: NetworkInterfaceStat | None
+    statistics: Annotated[NetworkInterfaceStat, Since((2, 11))] | None
 
 
 @command(since=(1, 1), platforms=LINUX)

@@ -50,8 +50,8 @@ class DiskAddress(Struct, frozen=True, rename="kebab"):
     bus: int
     target: int
     unit: int
-    serial: str | None
-    dev: str | None
+    serial: Annotated[str, Since((3, 1))] | None
+    dev: Annotated[str, Since((3, 1))] | None
 
 
 class Smart(Struct, frozen=True, rename="kebab"):
@@ -102,8 +102,8 @@ class FilesystemInfo(Struct, frozen=True, rename="kebab"):
     name: str
     mountpoint: str
     type: str
-    used_bytes: UInt64 | None
-    total_bytes: UInt64 | None
+    used_bytes: Annotated[UInt64, Since((3, 0))] | None
+    total_bytes: Annotated[UInt64, Since((3, 0))] | None
     total_bytes_privileged: Annotated[UInt64, Since((9, 1))] | None
     disk: list[DiskAddress]
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 from qgasim import DEFAULT_SCENARIO
 from qgasim.client.blocking import parse
 from qgasim.compare.connection import Asked
-from qgasim.dialect import LATEST, OLDEST, find_dialect
+from qgasim.dialect import LATEST, RECORDED, find_dialect
 from qgasim.errors import ClientError
 from qgasim.scenario import Scenario, library, load
 from qgasim.simulation.simulation import Simulation
@@ -129,7 +129,7 @@ def _nearest(number: int) -> tuple[int, int]:
     # one is refused in the words of 9.1 when frozen (tp-qemu 0655fa443).
     if number >= 100:
         return (9, 1) if number >= 109 else (8, 2)
-    return LATEST if number >= LATEST[0] else OLDEST
+    return LATEST if number >= LATEST[0] else min(RECORDED)
 
 
 def _disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> None:

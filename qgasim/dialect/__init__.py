@@ -1,6 +1,6 @@
 """qemu-ga releases: every fact that differs between them, by name.
 
-A command asks its agent's dialect for a fact, never for a number. A `Dialect` begins as qemu-ga 3.1;
+A command asks its agent's dialect for a fact, never for a number. A `Dialect` begins as qemu-ga 2.5;
 `CHANGES` tells what each release after it changed, and from where that is known.
 """
 

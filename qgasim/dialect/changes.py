@@ -28,6 +28,12 @@ _DISABLED: Final = "Command {} has been disabled"
 
 CHANGES: Final = (
     Change(
+        since=(3, 1),
+        facts={"drops_percent": True},
+        source="commit 8bca4613, as commit bbc0586ced says; 3.1 recorded",
+        known="derived",
+    ),
+    Change(
         since=(4, 0),
         facts={"echoes_id": True},
         source="commit 4eaca8de26 (v4.0.0); 5.2 recorded",

@@ -32,7 +32,7 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     writes_exact_doubles: bool = False
     #: In strings, ``%`` is dropped, and what follows it stands for itself, be it a backslash or the quote;
     #: one that ends a string ends the agent.
-    drops_percent: bool = True
+    drops_percent: bool = False
     #: Of members of an object that have the same key, the last counts; later, that is an error.
     replaces_duplicates: bool = True
     #: A ``}`` too many does not end a message in which a ``[`` is open.

@@ -9,9 +9,14 @@ from qgasim.dialect.facts import Dialect, Version
 
 __all__ = ["FULL_VERSIONS", "LATEST", "OLDEST", "RECORDED", "RELEASES", "find_dialect"]
 
-OLDEST: Final[Version] = (3, 1)
+#: Of those before 3.1, only which commands and members there are is known, by the ``Since:`` of the
+#: reference. UNVERIFIED: that they do all else as 3.1 does; their parser was an older one.
+OLDEST: Final[Version] = (2, 5)
+#: The last minor number of a major one; else it is 2.
+_LAST_MINOR: Final = {2: 12, 3: 1}
 #: The releases that are named, and what each calls itself if nobody says otherwise.
 FULL_VERSIONS: Final[dict[Version, str]] = {
+    (2, 12): "2.12.0",
     (3, 1): "3.1.0",
     (5, 2): "5.2.0",
     (6, 2): "6.2.0",
@@ -42,8 +47,7 @@ def find_dialect(release: str) -> Dialect | None:
     if match is None:
         return None
     version = (int(match[1]), int(match[2]))
-    # QEMU's minor releases are 0, 1 and 2.
-    if not OLDEST <= version <= LATEST or version[1] > 2:
+    if not OLDEST <= version <= LATEST or version[1] > _LAST_MINOR.get(version[0], 2):
         return None
     is_short = match[3] is None and match[4] is None
     full = FULL_VERSIONS.get(version, f"{match[1]}.{match[2]}.0") if is_short else release

@@ -20,6 +20,8 @@ class Alternate(Struct, frozen=True):
     """Marks a QAPI alternate, and names it as its errors do."""
 
     name: str
+    #: Since when it is one; before, only the first of its types was taken.
+    since: Version = (0, 0)
 
 
 UInt64 = Annotated[int, "uint64"]

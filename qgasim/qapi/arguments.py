@@ -229,6 +229,9 @@ def make_visit(annotation: Any, dialect: Dialect) -> Visit:
     bare, marks = strip(annotation)
     for mark in marks:
         if isinstance(mark, Alternate):
+            if not dialect.has(mark.since):
+                bare = get_args(bare)[0]
+                break
             branches = {
                 (str if get_origin(a) is Literal else a): make_visit(a, dialect)
                 for a in get_args(bare)
