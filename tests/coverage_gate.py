@@ -16,7 +16,6 @@ BEHIND = {
     "qgasim/standin/daemon.py": 66,
     "qgasim/standin/state.py": 83,
     "qgasim/userland/programs/cp.py": 79,
-    "qgasim/userland/programs/echo_seq.py": 81,
     "qgasim/userland/programs/id_who.py": 67,
     "qgasim/userland/programs/ip.py": 84,
     "qgasim/userland/programs/kill.py": 83,
@@ -24,10 +23,8 @@ BEHIND = {
     "qgasim/userland/programs/signals.py": 73,
     "qgasim/userland/programs/sleep.py": 74,
     "qgasim/userland/programs/uname_free.py": 84,
-    "qgasim/userland/shell/conditions.py": 82,
     "qgasim/userland/shell/jobs.py": 79,
     "qgasim/userland/shell/patterns.py": 80,
-    "qgasim/userland/shell/words.py": 79,
 }
 
 
