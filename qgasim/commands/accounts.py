@@ -9,7 +9,7 @@ from qgasim.guest.system.accounts import Entry
 from qgasim.qapi.registry import POSIX, command
 from qgasim.wire import base64
 
-__all__ = ["AuthorizedKeys", "add_keys", "check_keys", "list_keys", "read_keys"]
+__all__ = ["AuthorizedKeys", "add_keys", "check_keys", "drop_keys", "list_keys", "read_keys"]
 
 
 @command(since=(2, 3), platforms={"linux": (0, 0), "freebsd": (7, 2)})
@@ -128,11 +128,14 @@ def guest_ssh_add_authorized_keys(
 
 def add_keys(lines: list[str], keys: list[str]) -> list[str]:
     """Give the lines of a file, and those of *keys* that are not among them."""
-    lines = list(lines)
-    for key in keys:
-        if key not in lines:
-            lines.append(key)
-    return lines
+    known = set(lines)
+    return [*lines, *(key for key in dict.fromkeys(keys) if key not in known)]
+
+
+def drop_keys(lines: list[str], keys: list[str]) -> list[str]:
+    """Give the lines of a file without *keys*."""
+    dropped = set(keys)
+    return [line for line in lines if line not in dropped]
 
 
 @command(since=(5, 2), platforms=POSIX, is_conditional=True)
@@ -144,4 +147,4 @@ def guest_ssh_remove_authorized_keys(agent: Agent, username: str, keys: list[str
     if not agent.guest.files.exists(path):
         return
     lines = read_keys(agent, path, path)
-    _write(agent, path, [line for line in lines if line not in keys], account)
+    _write(agent, path, drop_keys(lines, keys), account)

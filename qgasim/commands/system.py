@@ -1,5 +1,6 @@
 """Commands about the system as a whole: identity, time, power."""
 
+import re
 from datetime import UTC, datetime
 from string import ascii_letters
 from typing import Final, Literal
@@ -84,21 +85,20 @@ def _parse_key_file(raw: bytes) -> dict[str, str]:
     return fields
 
 
+#: What stands between double quotes, and the closing one if there is one.
+_QUOTED: Final = re.compile(r'"((?:[^"\\]++|\\[$\'"\\`]|\\)*+)("?)', re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\([$'\"\\`])")
+
+
 def _unquote(value: str) -> str:
     """Do what ga_osrelease_replace_special() does: only double quotes count."""
     if not value.startswith('"'):
         return value.split(" ", maxsplit=1)[0].split(";", maxsplit=1)[0]
-    result = ""
-    position = 1
-    while position < len(value):
-        if value[position] == "\\" and value[position + 1 : position + 2] in tuple("$'\"\\`"):
-            position += 1
-        elif value[position] == '"':
-            return result
-        result += value[position]
-        position += 1
+    quoted = _QUOTED.match(value)
+    assert quoted
+    result = _ESCAPED.sub(r"\1", quoted[1])
     # Without a closing quote, what C had moved over is left at the end.
-    return result + value[len(result) :]
+    return result if quoted[2] else result + value[len(result) :]
 
 
 class Timezone(Struct, frozen=True):

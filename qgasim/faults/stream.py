@@ -1,6 +1,6 @@
 """Faults in the bytes of a reply."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from qgasim.effects import Effect, Wait
 from qgasim.faults.base import Exchange, Fault, join_bytes, rewrite, rewrite_value
@@ -24,6 +24,10 @@ __all__ = [
 ]
 
 
+#: After how many pieces the rest of a reply comes at once: each is more than a hundred bytes of memory.
+PIECES_LIMIT: Final = 1 << 18
+
+
 class Truncate(Fault, frozen=True, kw_only=True, tag="truncate"):
     """Only the beginning of the reply is sent."""
 
@@ -45,7 +49,7 @@ class Truncate(Fault, frozen=True, kw_only=True, tag="truncate"):
 
 
 class Split(Fault, frozen=True, kw_only=True, tag="split"):
-    """The reply comes in pieces."""
+    """The reply comes in pieces, 262,144 at most."""
 
     #: How many bytes each has; the last size goes for all that follow.
     sizes: tuple[int, ...] = (1,)
@@ -65,15 +69,17 @@ class Split(Fault, frozen=True, kw_only=True, tag="split"):
             elif not isinstance(effect, bytes):
                 pieces.append(effect)
             else:
-                rest = effect
-                while rest:
+                at = 0
+                while at < len(effect):
                     size = self.sizes[min(number, len(self.sizes) - 1)]
+                    if number >= PIECES_LIMIT:
+                        size = len(effect)
                     if number:
                         now += self.pause
                         added += self.pause
                         pieces.append(Wait(now))
-                    pieces.append(rest[:size])
-                    rest = rest[size:]
+                    pieces.append(effect[at : at + size])
+                    at += size
                     number += 1
         return pieces
 

@@ -128,6 +128,32 @@ def _first_left(keys: list[str], visited: list[str]) -> str:
     return next(slot for slot in table.slots if isinstance(slot, str))
 
 
+#: How many bytes are hashed at once.
+_HASHED: Final = 128
+_DIGITS: Final = b"0123456789abcdefghijklmnopqrstuvw"
+#: A signed char is 33 a + b - 256 c: the digits for a, b and c.
+_PARTS: Final = (
+    (33, bytes(_DIGITS[byte // 33] for byte in range(256))),
+    (1, bytes(_DIGITS[byte % 33] for byte in range(256))),
+    (-256, bytes(_DIGITS[byte >> 7] for byte in range(256))),
+)
+
+
+def hash_string(raw: bytes) -> int:
+    """Return what ``g_str_hash`` does: h = 33 h + c from 5381 on, in 32 bits; c is signed.
+
+    That is how a number is read in base 33, which Python does without a step for each byte.
+    """
+    parts = [(factor, raw.translate(digits)) for factor, digits in _PARTS]
+    value = 5381
+    for start in range(0, len(raw), _HASHED):
+        end = min(start + _HASHED, len(raw))
+        value *= pow(33, end - start, 1 << 32)
+        value += sum(factor * int(digits[start:end], 33) for factor, digits in parts)
+        value &= 0xFFFFFFFF
+    return value
+
+
 class _GHashTable:
     """The order of a GHashTable of strings (glib 2.74; a removed key leaves `True`)."""
 
@@ -143,36 +169,46 @@ class _GHashTable:
         self.count = 0
         self.occupied = 0
         self._hashes: dict[str, int] = {}
+        #: Where each search for a free slot has got to, by the place where it began: a slot that is taken
+        #: stays so until the table is resized, and keys that collide need not look at it again.
+        self._reached: dict[int, tuple[int, int]] = {}
+        #: How many slots were looked at.
+        self.looks = 0
 
     def _home(self, key: str) -> int:
         value = self._hashes.get(key)
         if value is None:
-            value = 5381
-            for byte in key.encode("utf-8", "surrogateescape"):
-                value = value * 33 + (byte - 256 if byte > 127 else byte) & 0xFFFFFFFF
+            value = hash_string(key.encode("utf-8", "surrogateescape"))
             self._hashes[key] = value = max(value, 2) * 11 & 0xFFFFFFFF
         return value % self.PRIMES[self.shift]
 
-    def _find(self, key: str) -> int:
-        index, step, removed = self._home(key), 0, -1
-        while (slot := self.slots[index]) is not None:
-            if slot == key:
-                return index
-            if slot is True and removed < 0:
-                removed = index
+    def _search(self, home: int, is_taken: Callable[[int], bool]) -> int:
+        """Return the first slot that is not taken, for a key that belongs at *home*."""
+        index, step = self._reached.get(home, (home, 0))
+        mask = len(self.slots) - 1
+        while is_taken(index):
             step += 1
-            index = (index + step) & (len(self.slots) - 1)
-        return removed if removed >= 0 else index
+            index = (index + step) & mask
+        self.looks += step + 1 - self._reached.get(home, (home, 0))[1]
+        self._reached[home] = index, step
+        return index
 
     def insert(self, key: str) -> None:
-        index = self._find(key)
-        self.occupied += self.slots[index] is None
-        self.slots[index] = key
+        """Add *key*, which is not there; none was removed yet."""
+        slots = self.slots
+        slots[self._search(self._home(key), lambda index: slots[index] is not None)] = key
+        self.occupied += 1
         self.count += 1
         self._maybe_resize()
 
     def remove(self, key: str) -> None:
-        self.slots[self._find(key)] = True
+        """Take out *key*, which is there."""
+        index, step = self._home(key), 0
+        while self.slots[index] != key:
+            step += 1
+            index = (index + step) & (len(self.slots) - 1)
+        self.looks += step + 1
+        self.slots[index] = True
         self.count -= 1
         self._maybe_resize()
 
@@ -187,19 +223,18 @@ class _GHashTable:
         slots, size = self.slots, 1 << self.shift
         old_size = len(slots)
         slots += [None] * (size - old_size)
+        self._reached.clear()
         settled: set[int] = set()
         for start in range(old_size):
             if start in settled:
                 continue
             moving, slots[start] = slots[start], None
             while isinstance(moving, str):
-                index, step = self._home(moving), 0
-                while index in settled:
-                    step += 1
-                    index = (index + step) & (size - 1)
+                index = self._search(self._home(moving), settled.__contains__)
                 settled.add(index)
                 moving, slots[index] = slots[index], moving
         del slots[size:]
+        self._reached.clear()
         self.occupied = self.count
 
 

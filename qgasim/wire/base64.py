@@ -1,6 +1,7 @@
 """Base64 as qemu-ga takes it: util/base64.c in front of glib's decoder, which never fails."""
 
 import re
+from itertools import compress
 from typing import Final
 
 import pybase64
@@ -9,6 +10,7 @@ from qgasim.errors import CommandError
 
 __all__ = ["decode", "encode"]
 
+_IS_NO_PADDING: Final = bytes(byte != ord("=") for byte in range(256))
 _VALID: Final = re.compile(r"[A-Za-z0-9+/=\n]*+")
 
 
@@ -31,10 +33,9 @@ def decode(text: str) -> bytes:
         raise CommandError("Base64 data contains invalid characters")
     groups = text.replace("\n", "")
     groups = groups[: len(groups) // 4 * 4]
-    result = bytearray(pybase64.b64decode(groups.replace("=", "A"), validate=True))
-    for at in reversed([m.start() for m in re.finditer("=", groups)]):
-        # The third character of a group decides over the second byte, the fourth over the third.
-        byte = at // 4 * 3 + at % 4 - 1
-        if at % 4 >= 2:
-            del result[byte]
-    return bytes(result)
+    result = pybase64.b64decode(groups.replace("=", "A"), validate=True)
+    # The third character of a group decides over the second byte, the fourth over the third.
+    marks = groups.encode("ascii").translate(_IS_NO_PADDING)
+    kept = bytearray(b"\1") * len(result)
+    kept[1::3], kept[2::3] = marks[2::4], marks[3::4]
+    return bytes(compress(result, kept))

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Final, TypeAlias, cast
 
 from qgasim.errors import AgentAbort, CommandError
-from qgasim.wire.text import codepoint_at, from_bytes, is_valid, to_bytes
+from qgasim.wire.text import from_bytes, is_valid, to_bytes
 from qgasim.wire.values import JsonValue
 
 __all__ = [
@@ -126,24 +126,7 @@ def _parse_number(kind: int, token: bytes) -> int | float:
     return float(token)
 
 
-_ESCAPES: Final = {
-    b'\\"': '"',
-    b"\\'": "'",
-    b"\\\\": "\\",
-    b"\\/": "/",
-    b"\\b": "\b",
-    b"\\f": "\f",
-    b"\\n": "\n",
-    b"\\r": "\r",
-    b"\\t": "\t",
-}
 _ESCAPE: Final = re.compile(rb"\\u|\\(?s:.)")
-# Table 3-7 of the Unicode standard: what Python decodes, too.
-_WELL_FORMED: Final = re.compile(
-    rb"(?:[\x20-\x5b\x5d-\x7f]++|[\xc2-\xdf][\x80-\xbf]"
-    rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
-    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})++"
-)
 _NON_CHARACTER: Final = re.compile(
     "[\ufdd0-\ufdef"
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
@@ -151,15 +134,18 @@ _NON_CHARACTER: Final = re.compile(
 )
 _LOW_SURROGATE: Final = re.compile(rb"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _HEX4: Final = re.compile(rb"[0-9a-fA-F]{4}")
-# Escapes that mean the same to Python, and none that need care: U+0000, surrogates, non-characters.
-_ESCAPES_RUN: Final = re.compile(
-    rb"(?:\\[bfnrt\"'\\]"
-    rb"|\\u(?!0000|[dD][89a-fA-F]|[fF][dD][dDeE]|[fF]{3}[eEfF])[0-9a-fA-F]{4})++"
+# What is right, by pieces, so that what is made of it on the way stays small: characters of Unicode's table
+# 3-7 (those that Python decodes, too), escapes, pairs of surrogates, U+0000 in both its forms.
+_RIGHT: Final = re.compile(
+    rb"(?:[\x20-\x5b\x5d-\x7f]{1,256}+|[\xc2-\xdf][\x80-\xbf]"
+    rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
+    rb"|\\[bfnrt\"'\\/]"
+    rb"|\\u(?![dD][89a-fA-F]|[fF][dD][dDeE]|[fF]{3}[eEfF])[0-9a-fA-F]{4}"
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD](?![fF]{2}[eEfF])[c-fC-F][0-9a-fA-F]{2}"
+    rb"|\xc0\x80){1,65536}+"
 )
-_PAIRS_RUN: Final = re.compile(
-    rb"(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD](?![fF]{2}[eEfF])[c-fC-F][0-9a-fA-F]{2})++"
-)
-_NULS_RUN: Final = re.compile(rb"(?:\\u0000)++")
+_HIGH_SURROGATE: Final = re.compile("[\ud800-\udbff]")
 _NUL: Final = "\udcc0\udc80"
 
 
@@ -172,42 +158,36 @@ def parse_string(token: bytes) -> str:
     parts: list[str] = []
     position, end = 1, len(token) - 1
     while position < end:
-        run = _WELL_FORMED.match(token, position, end)
-        if run:
-            parts.append(_check_characters(run[0].decode()))
-            position = run.end()
-            continue
-        run = _ESCAPES_RUN.match(token, position, end)
-        if run:
-            parts.append(run[0].decode("unicode_escape"))
-            position = run.end()
-            continue
-        run = _PAIRS_RUN.match(token, position, end)
-        if run:
-            units = run[0].decode("unicode_escape")
-            parts.append(units.encode("utf-16-le", "surrogatepass").decode("utf-16-le"))
-            position = run.end()
-            continue
-        run = _NULS_RUN.match(token, position, end)
-        if run:
-            parts.append(_NUL * (len(run[0]) // 6))
-            position = run.end()
+        right = _RIGHT.match(token, position, end)
+        if right:
+            parts.append(_unescape(right[0]))
+            position = right.end()
             continue
         escape = _ESCAPE.match(token, position)
         if escape is None:
-            codepoint, position = codepoint_at(token, position)
-            if codepoint < 0:
-                raise parse_error("invalid UTF-8 sequence in string")
-            parts.append(chr(codepoint) if codepoint else _NUL)
-        elif escape[0] == b"\\u":
-            character, position = _parse_unicode_escape(token, position)
-            parts.append(character)
-        elif escape[0] in _ESCAPES:
-            parts.append(_ESCAPES[escape[0]])
-            position = escape.end()
-        else:
+            raise parse_error("invalid UTF-8 sequence in string")
+        if escape[0] != b"\\u":
             raise parse_error("invalid escape sequence in string")
+        character, position = _parse_unicode_escape(token, position)
+        parts.append(character)
     return "".join(parts)
+
+
+def _unescape(right: bytes) -> str:
+    """Decode what `_RIGHT` matches."""
+    if b"\\" not in right:
+        return _check_characters(right.decode("utf-8", "surrogateescape"))
+    # Where two are one, each backslash that is left begins an escape.
+    plain = (
+        right.replace(b"\\\\", b"\\u005c").replace(b"\\/", b"/").replace(b"\\u0000", b"\xc0\x80")
+    )
+    text = plain.decode("utf-8", "surrogateescape")
+    _check_characters(text)
+    text = text.encode("ascii", "backslashreplace").decode("unicode_escape")
+    if _HIGH_SURROGATE.search(text):
+        units = text.encode("utf-16-le", "surrogatepass")
+        text = units.decode("utf-16-le", "surrogatepass")
+    return text
 
 
 def _check_characters(text: str) -> str:

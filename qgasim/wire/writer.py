@@ -34,6 +34,12 @@ _PLAIN: Final = re.compile(r"[ !#-\[\]-~]*+")
 _LONG_PLAIN: Final = re.compile(r"([ !#-\[\]-~]{256,}+)")
 #: Bytes that are not of Python's UTF-8; some of them are of QEMU's.
 _RAW: Final = re.compile("([\udc80-\udcff]+)")
+#: What mod_utf8_codepoint() takes for one, right or not: the first byte says how many may follow.
+_SEQUENCE: Final = re.compile(
+    rb"[\xc0-\xdf][\x80-\xbf]?+|[\xe0-\xef][\x80-\xbf]{0,2}+|[\xf0-\xf7][\x80-\xbf]{0,3}+"
+    rb"|[\xf8-\xfb][\x80-\xbf]{0,4}+|[\xfc\xfd][\x80-\xbf]{0,5}+|[\x80-\xbf\xfe\xff]"
+)
+_SEQUENCES_RUN: Final = re.compile(rb"(?:%b){1,65536}+" % _SEQUENCE.pattern)
 _KEPT_CHARACTERS: Final = 4096
 _WRITTEN: Final = {
     0x22: '\\"',
@@ -70,12 +76,11 @@ def _write_raw(raw: bytes) -> str:
     nuls = len(raw) // 2
     if raw == b"\xc0\x80" * nuls:
         return "\\u0000" * nuls
-    parts: list[str] = []
-    position = 0
-    while position < len(raw):
-        codepoint, position = codepoint_at(raw, position)
-        parts.append(_write_character(codepoint))
-    return "".join(parts)
+    # By pieces, so that what is made of it on the way stays small.
+    return "".join(
+        "".join(map(_SEQUENCES.__getitem__, _SEQUENCE.findall(raw, start, end)))
+        for start, end in (piece.span() for piece in _SEQUENCES_RUN.finditer(raw))
+    )
 
 
 def _write_character(codepoint: int) -> str:
@@ -102,6 +107,19 @@ class _Characters(dict[int, str]):
 
 
 _CHARACTERS: Final = _Characters()
+
+
+class _Sequences(dict[bytes, str]):
+    """How sequences of bytes are written that Python does not take for UTF-8; as in `_Characters`."""
+
+    def __missing__(self, raw: bytes) -> str:
+        text = _write_character(codepoint_at(raw, 0)[0])
+        if len(self) < _KEPT_CHARACTERS:
+            self[raw] = text
+        return text
+
+
+_SEQUENCES: Final = _Sequences()
 
 
 def encode_double(value: float, *, is_exact: bool = True) -> str:

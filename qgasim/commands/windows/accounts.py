@@ -1,7 +1,14 @@
 """Commands about the accounts of a Windows guest: passwords and ssh keys."""
 
 from qgasim.agent import Agent
-from qgasim.commands.accounts import AuthorizedKeys, add_keys, check_keys, list_keys, read_keys
+from qgasim.commands.accounts import (
+    AuthorizedKeys,
+    add_keys,
+    check_keys,
+    drop_keys,
+    list_keys,
+    read_keys,
+)
 from qgasim.commands.windows.messages import NO_PATH, NO_UTF16
 from qgasim.errors import CommandError
 from qgasim.qapi.registry import WINDOWS, command
@@ -107,5 +114,5 @@ def windows_ssh_remove_authorized_keys(agent: Agent, username: str, keys: list[s
     """Remove public keys; no file is an error."""
     check_keys(keys)
     directory, name = _directory(agent, username)
-    lines = [line for line in _read(agent, directory, name) if line not in keys]
+    lines = drop_keys(_read(agent, directory, name), keys)
     _write(agent, directory, name, lines)

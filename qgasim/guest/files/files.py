@@ -35,7 +35,7 @@ NODE_SIZE: Final = 2048
 #: The largest file that `Files.read` returns: as much as the contents of all files can be, holes apart.
 READ_LIMIT: Final = 1 << 30
 #: The largest file of the system that the agent or a program takes as a whole.
-SETTINGS_LIMIT: Final = 16 << 20
+SETTINGS_LIMIT: Final = 4 << 20
 #: The numbers of /dev/tty.
 TTY: Final = (5, 0)
 

@@ -1,5 +1,6 @@
 """The guest's accounts and logins."""
 
+import re
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -79,13 +80,14 @@ def make_entries(users: dict[str, Account]) -> list[Entry]:
 
 def find_entry(passwd: bytes, name: str) -> Entry | None:
     """Find an account in the text of /etc/passwd, as getpwnam(3) does."""
-    for line in passwd.decode("utf-8", "surrogateescape").split("\n"):
-        fields = line.split(":", 7)
-        if len(fields) != 7 or fields[0] != name:
-            continue
-        uid, gid = parse_id(fields[2]), parse_id(fields[3])
+    start = re.escape(name.encode("utf-8", "surrogateescape"))
+    if b":" in start or b"\n" in start:
+        return None
+    for found in re.finditer(rb"^%b%b$" % (start, rb":([^:\n]*+)" * 6), passwd, re.MULTILINE):
+        fields = [field.decode("utf-8", "surrogateescape") for field in found.groups()]
+        uid, gid = parse_id(fields[1]), parse_id(fields[2])
         if uid is not None and gid is not None:
-            return Entry(name, uid, gid, fields[5], fields[6])
+            return Entry(name, uid, gid, fields[4], fields[5])
     return None
 
 
