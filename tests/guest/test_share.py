@@ -368,7 +368,7 @@ def test_directories_do_not_use_up_the_hosts_descriptors(folder: Path) -> None:
 
 def test_a_way_that_is_longer_than_what_is_kept_open_is_walked(folder: Path) -> None:
     course = Sharing(folder)
-    way = "/".join(["d"] * 1500)
+    way = "/".join(["d"] * 10 * DIRECTORY_LIMIT)
     (folder / way).mkdir(parents=True)
     (folder / "other" / "x").mkdir(parents=True)
     before = count_descriptors()
