@@ -757,7 +757,7 @@ WRONG: list[tuple[str, str]] = [
     ),
     (
         "{os: {family: windows}, mounts: [{device: x, path: /}]}",
-        "guest.mounts: expected the first to have the path C:\\",
+        "guest.mounts: expected one to have the path C:\\",
     ),
     (
         "{os: {family: windows}, mounts: [{device: x, path: 'C:\\'}, {device: y, path: /d}]}",
