@@ -84,6 +84,7 @@ LONG: dict[str, str] = {
     "guest.files.stdio.Stream": "a stream of libio, function by function",
     "guest.files.stdio.Stream.seek": "libio's cases, in their order",
     "guest.files.tree.Tree.locate": "the kernel's walk of a path, in one loop",
+    "guest.machine.Machine": "the parts of a machine, and what all others ask of it",
     "guest.machine.Machine.__init__": "the parts of a machine, in the order in which they need each other",
     "userland.shell.expansion.Expander": "the expansions of POSIX, which call each other",
     "userland.shell.interpreter.Shell": "the commands of POSIX, which call each other",

@@ -485,7 +485,7 @@ guest:
     "an error of the kernel that is none": (
         "guest: {mounts: [{device: rootfs, path: /, freeze_error: EWHAT}]}",
         [
-            "f:1:58: guest.mounts[0].freeze_error: expected an error's name, as in EIO, found 'EWHAT'"
+            "f:1:58: guest.mounts[0].freeze_error: expected an error's name, as in EIO or a mapping, found 'EWHAT'"
         ],
     ),
     "a stub for a command that there is not": (

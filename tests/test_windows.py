@@ -338,7 +338,11 @@ def test_volumes_have_windows_names_and_the_last_comes_first() -> None:
         s["name"].startswith("\\\\?\\Volume{") and s["name"].endswith("}\\") for s in systems
     )
     assert (reserved["mountpoint"], reserved["disk"]) == ("System Reserved", [])
-    assert "total-bytes" not in reserved
+    # Since 10.2 (a report, and the patch that answers it).
+    assert reserved["total-bytes"] == 8 << 30
+    assert reserved["used-bytes"] < 1 << 16
+    older = value(windows(DISKS, release="10.1"), "guest-get-fsinfo")[0]
+    assert (older["mountpoint"], "total-bytes" in older) == ("System Reserved", False)
     assert (first["mountpoint"], first["total-bytes"]) == ("C:\\", 8 << 30)
     # With the few files that there are.
     assert 0 <= first["used-bytes"] - (2 << 30) < 1 << 16
@@ -358,6 +362,38 @@ def test_trimming_is_told_of_each_drive() -> None:
     }
     old = windows(os="kernel_version: '6.1'")
     assert desc(old, "guest-fstrim") == "fstrim is only supported for Win8+"
+
+
+CD: Final = (
+    "disks: [{name: sda}, {name: sr1, bus: sata, pci: '0000:00:1f.2', unit: 1}, {name: sdb}], mounts: "
+    "[{device: /dev/sdb, path: 'C:\\Data\\'}, {device: /dev/sr1, path: 'E:\\', type: CDFS, volume: "
+    "01234567-89ab-cdef-0123-456789abcdef}, {device: /dev/sda, path: 'C:\\'}], files: {'C:\\Data\\a': x}"
+)
+
+
+def test_a_cd_rom_is_told_by_its_volume_and_is_no_disk() -> None:
+    # A report; build_guest_disk_info() of commands-win32.c, and qmp_guest_get_disks(), which asks for disks.
+    course = windows(CD)
+    names = [disk["name"] for disk in value(course, "guest-get-disks")]
+    assert names == [r"\\.\PhysicalDrive1", r"\\.\PhysicalDrive0"]
+    _, cd, data = value(course, "guest-get-fsinfo")
+    assert cd["disk"][0]["dev"] == "\\\\?\\Volume{01234567-89ab-cdef-0123-456789abcdef}"
+    assert data["disk"][0]["dev"] == r"\\.\PhysicalDrive1"
+
+
+def test_volumes_are_in_the_order_of_the_scenario_and_the_last_comes_first() -> None:
+    course = windows(CD)
+    points = [fs["mountpoint"] for fs in value(course, "guest-get-fsinfo")]
+    assert points == ["C:\\", "E:\\", "C:\\Data\\"]
+    # A volume in a directory of another one is there, whatever the order.
+    assert course.guest.volumes["/dev/sdb"].file_bytes > 0
+
+
+def test_trimming_a_volume_that_is_mounted_in_a_directory_fails() -> None:
+    # A report: what defrag.exe says.
+    paths = value(windows(CD), "guest-fstrim")["paths"]
+    text = "The given volume path is invalid. (0x89000001)"
+    assert paths == [{"path": "C:\\"}, {"path": "E:\\"}, {"path": "C:\\Data\\", "error": text}]
 
 
 # -- freezing --------------------------------------------------------------------------------------
@@ -758,7 +794,7 @@ WRONG: list[tuple[str, str]] = [
     ),
     (
         "{os: {family: windows}, mounts: [{device: x, path: /}]}",
-        "guest.mounts: expected the first to have the path C:\\",
+        "guest.mounts: expected one to have the path C:\\",
     ),
     (
         "{os: {family: windows}, mounts: [{device: x, path: 'C:\\'}, {device: y, path: /d}]}",

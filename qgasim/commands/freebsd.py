@@ -55,7 +55,7 @@ def _freeze(agent: Agent, mountpoints: list[str] | None) -> int:
         if mount.volume.kind != "ufs" or mount.volume.freeze_error == errno.EBUSY:
             continue
         if mount.volume.freeze_error:
-            raise give_up_freezing(agent, mount)
+            raise give_up_freezing(agent, mount, "freeze", mount.volume.freeze_error)
         mount.volume.is_frozen = True
         # Of all others the kernel says that it is busy, and they are passed over.
         return end_freezing(agent, 1)

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Annotated, Final, Literal
 
@@ -12,7 +12,15 @@ from qgasim.agent import Agent
 from qgasim.commands.running import run, run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.files.tree import Mount
-from qgasim.guest.hardware.devices import Bus, Disk, DiskStats, NvmeSmart, Partition
+from qgasim.guest.hardware.devices import (
+    Block,
+    Bus,
+    Disk,
+    DiskStats,
+    NvmeSmart,
+    Partition,
+    find_block,
+)
 from qgasim.guest.hardware.sysfs import directory_order
 from qgasim.qapi.annotations import Since, UInt64
 from qgasim.qapi.registry import LINUX, Family, Version, command
@@ -156,13 +164,19 @@ def guest_get_disks(agent: Agent) -> list[DiskInfo]:
             DiskInfo(
                 name=device,
                 partition=False,
-                dependencies=[f"/dev/{name}" for name in disk.depends],
-                address=None if disk.is_virtual else _address(agent, disk, device),
+                dependencies=[f"/dev/{below.name}" for below in reversed(_slaves(agent, disk))],
+                address=None if disk.is_virtual or disk.depends else _address(agent, disk, device),
                 alias=disk.alias,
                 smart=_smart(disk.smart) if disk.smart else None,
             )
         )
     return result
+
+
+def _slaves(agent: Agent, disk: Disk) -> list[Block]:
+    """Give the devices directly below *disk*, in the order of its directory ``slaves`` in sysfs."""
+    found = [find_block(agent.guest.disks, name) for name in disk.depends]
+    return directory_order([block for block in found if block], lambda block: block.name)
 
 
 def _block_mounts(agent: Agent) -> list[Mount]:
@@ -176,20 +190,29 @@ def _block_mounts(agent: Agent) -> list[Mount]:
     return mounts
 
 
-def _disks_of(agent: Agent, device: str, depth: int = 0) -> list[DiskAddress]:
-    """Give the disks that *device* is on, through what it depends on."""
-    if depth > 8:
-        # A circle: the kernel allows none.
-        return []
-    name = device.removeprefix("/dev/").removeprefix("mapper/")
-    for disk in agent.guest.disks:
-        if name in (disk.name, disk.alias):
-            if disk.depends:
-                return [a for part in disk.depends for a in _disks_of(agent, part, depth + 1)]
-            return [] if disk.is_virtual else _addresses(agent, disk, f"/dev/{name}")
-        if any(part.name == name for part in disk.partitions):
-            return _addresses(agent, disk, f"/dev/{name}")
-    return []
+def _disks_of(agent: Agent, device: str) -> list[DiskAddress]:
+    """Give the disks that *device* is on, through what it depends on.
+
+    The real agent walks the directories ``slaves``, and puts each disk that it finds before the others. A
+    partition of a virtual device has no such directory.
+    """
+    block = find_block(agent.guest.disks, device)
+    return [] if block is None else list(_walk_down(agent, block, ()))[::-1]
+
+
+def _walk_down(agent: Agent, block: Block, above: tuple[str, ...]) -> Iterator[DiskAddress]:
+    if not block.is_virtual:
+        yield from _addresses(agent, block.disk, f"/dev/{block.name}")
+    elif not block.is_partition and block.name not in above:
+        # A circle, which only a test can make of a guest's records, ends here.
+        for below in _slaves(agent, block.disk):
+            yield from _walk_down(agent, below, (*above, block.name))
+
+
+def _name_of(agent: Agent, device: str) -> str:
+    """Give the name of a device in sysfs, whatever it was mounted by."""
+    block = find_block(agent.guest.disks, device)
+    return device.rsplit("/", 1)[-1] if block is None else block.name
 
 
 @command(since=(2, 2), platforms=LINUX)
@@ -197,7 +220,7 @@ def guest_get_fsinfo(agent: Agent) -> list[FilesystemInfo]:
     """List mounted file systems that have a device, the latest mount first."""
     return [
         FilesystemInfo(
-            mount.volume.device.rsplit("/", 1)[-1],
+            _name_of(agent, mount.volume.device),
             mount.path,
             mount.volume.kind,
             mount.volume.used,
@@ -321,11 +344,13 @@ def _freeze_mounted(agent: Agent, mountpoints: list[str] | None) -> int:
     for mount in reversed(_block_mounts(agent)):
         if mountpoints is not None and mount.path not in mountpoints:
             continue
-        if mount.volume.freeze_error == errno.EOPNOTSUPP:
-            # As a boot partition's FAT: it is left out (commands-posix.c).
+        if mount.volume.freeze_open_error:
+            raise give_up_freezing(agent, mount, "open", mount.volume.freeze_open_error)
+        if mount.volume.freeze_error in (errno.EOPNOTSUPP, errno.EBUSY):
+            # As a boot partition's FAT, or what is frozen already: it is left out (commands-linux.c).
             continue
         if mount.volume.freeze_error:
-            raise give_up_freezing(agent, mount)
+            raise give_up_freezing(agent, mount, "freeze", mount.volume.freeze_error)
         if not mount.volume.is_frozen:
             mount.volume.is_frozen = True
             count += 1
@@ -339,12 +364,13 @@ def begin_freezing(agent: Agent) -> None:
     agent.commands.refuse_frozen()
 
 
-def give_up_freezing(agent: Agent, mount: Mount) -> CommandError:
+def give_up_freezing(
+    agent: Agent, mount: Mount, call: Literal["open", "freeze"], error: int
+) -> CommandError:
     """Do all that a thaw does, the hook included; give the error (commands-posix.c)."""
     with suppress(CommandError):
         guest_fsfreeze_thaw(agent)
-    reason = os.strerror(mount.volume.freeze_error)
-    return CommandError(f"failed to freeze {mount.path}: {reason}")
+    return CommandError(f"failed to {call} {mount.path}: {os.strerror(error)}")
 
 
 def end_freezing(agent: Agent, count: int) -> int:
@@ -409,8 +435,14 @@ _GROUP_BLOCKS: Final = 8
 
 def _trim(agent: Agent, mount: Mount, minimum: int) -> TrimResult:
     volume = mount.volume
-    if not volume.can_trim:
+    if volume.trim_open_error:
+        reason = os.strerror(volume.trim_open_error)
+        return TrimResult(path=mount.path, error=f"failed to open: {reason}")
+    if not volume.can_trim or volume.trim_error in (errno.EOPNOTSUPP, errno.ENOTTY):
         return TrimResult(path=mount.path, error="trim not supported")
+    if volume.trim_error:
+        reason = os.strerror(volume.trim_error)
+        return TrimResult(path=mount.path, error=f"failed to trim: {reason}")
     blocks = minimum // volume.block_size
     if minimum < 0 or blocks > _GROUP_BLOCKS * volume.block_size:
         return TrimResult(path=mount.path, error="failed to trim: Invalid argument")

@@ -323,6 +323,12 @@ CHANGES: Final = (
     ),
     Change(
         since=(10, 2),
+        facts={"sizes_all_volumes": True},
+        source="a report and the patch that answers it: `System Reserved` has sizes in 10.2",
+        known="derived",
+    ),
+    Change(
+        since=(10, 2),
         facts={"prefers_poweroff": True},
         source="pull request qga-pull-2025-10-30; 10.0 and 11.1 recorded",
     ),

@@ -159,6 +159,8 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     #: A comma is missing in the table of names: the version of Windows 7 is "Microsoft Windows 77",
     #: and its version-id is no text at all.
     joins_windows_7: bool = True
+    #: guest-get-fsinfo on Windows tells the sizes of volumes without a mount point, too.
+    sizes_all_volumes: bool = False
     #: A member that is no text at all is left out; before, it was an empty text (the generated code
     #: went by a flag of its own for each optional member).
     omits_absent_texts: bool = False

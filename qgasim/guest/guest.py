@@ -93,7 +93,7 @@ class Guest(Machine):
             strict=True,
         ):
             mount.options = wanted.options
-            if mount.is_read_only and wanted.bind is None:
+            if mount.is_read_only and mount.root is mount.volume.root:
                 mount.volume.overhead = max(0, wanted.used - mount.volume.file_bytes)
 
     # -- time ----------------------------------------------------------------------------------
@@ -159,11 +159,11 @@ class Guest(Machine):
             if mount.volume.kind not in KERNEL_FILES:
                 self.files.unmount(mount)
         for settings in self.mounts[1:]:
-            volume = self.volumes[settings.device]
             if settings.bind is not None:
-                self.files.bind(settings.bind, settings.path)
+                self.files.bind(settings.bind, settings.path).options = settings.options
             else:
-                self.files.mount(volume, settings.path, settings.options)
+                first = self.mounted[settings.device, settings.path]
+                self.files.mount(first.volume, settings.path, settings.options, first.root)
         self.mount_shares()
         self.hostname = self.settings.hostname or "localhost"
         self.logins = []

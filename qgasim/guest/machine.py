@@ -20,10 +20,11 @@ from qgasim.guest.clone import NamedList, clone
 from qgasim.guest.files.files import Files
 from qgasim.guest.files.nodes import Budget, Volume
 from qgasim.guest.files.share import SharedVolume
+from qgasim.guest.files.tree import Mount
 from qgasim.guest.hardware.devices import CpuTimes, Disk, Memory, Vcpu
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.records import Kept
-from qgasim.guest.settings import GuestSettings, MountSettings
+from qgasim.guest.settings import GuestSettings, MountSettings, errors_of
 from qgasim.guest.system import windows
 from qgasim.guest.system.accounts import Entry, Login, find_entry
 from qgasim.guest.system.clock import Clock, host_clock
@@ -87,6 +88,8 @@ class Machine(ABC):
         #: What its processes may take of it, their captured output included.
         self.memory_budget = Budget(error=errno.ENOMEM)
         self._volumes: dict[str, Volume] = {}
+        #: What was mounted first, by device and path.
+        self.mounted: dict[tuple[str, str], Mount] = {}
         self.shares = {
             windows.inner_path(path) if self.is_windows else path: volume
             for path, volume in shares.items()
@@ -139,7 +142,10 @@ class Machine(ABC):
             budget=self.budget,
         )
         if mount.freeze_error is not None:
-            volume.freeze_error = mount.freeze_error
+            volume.freeze_open_error, error = errors_of(mount.freeze_error)
+            volume.freeze_error = error or volume.freeze_error
+        if mount.trim_error is not None:
+            volume.trim_open_error, volume.trim_error = errors_of(mount.trim_error)
         self._volumes[mount.device] = volume
         return volume
 
@@ -148,8 +154,14 @@ class Machine(ABC):
         self.files.makedirs(settings.path)
         if settings.bind is not None:
             self.files.bind(settings.bind, settings.path)
+            return
+        volume = self.volumes.get(settings.device)
+        if settings.type == "btrfs" and volume is not None and volume.kind == "btrfs":
+            root = volume.make_subvolume(self.clock.now())
+            mount = self.files.mount(volume, settings.path, "rw", root)
         else:
-            self.files.mount(self._volume(settings), settings.path, "rw")
+            mount = self.files.mount(self._volume(settings), settings.path, "rw")
+        self.mounted[settings.device, settings.path] = mount
 
     def mount_shares(self) -> None:
         for path, volume in self.shares.items():

@@ -16,11 +16,14 @@ from qgasim.guest.units import SECOND, Duration, Errno, Size, Time
 __all__ = [
     "ClockSettings",
     "FileSettings",
+    "FreezeError",
     "GuestSettings",
     "MountSettings",
     "OsSettings",
     "PowerSettings",
     "ProgramSettings",
+    "TrimError",
+    "errors_of",
 ]
 
 #: What is meant by a Windows of which no more is said.
@@ -79,8 +82,37 @@ class ClockSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     zone_name: str | None = None
 
 
+class FreezeError(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The call that fails when a file system is to be frozen."""
+
+    #: Opening its mount point fails so, as in ``EACCES`` where SELinux refuses it.
+    open: Errno | None = None
+    #: Freezing it fails so.
+    freeze: Errno | None = None
+
+
+class TrimError(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The call that fails when a file system is to be trimmed."""
+
+    #: Opening its mount point fails so, as in ``EACCES`` where SELinux refuses it.
+    open: Errno | None = None
+    #: Trimming it fails so.
+    trim: Errno | None = None
+
+
+def errors_of(failure: int | FreezeError | TrimError) -> tuple[int, int]:
+    """Return the errors with which opening fails, and what is to be done then; 0: it does not."""
+    if isinstance(failure, int):
+        return 0, failure
+    done = failure.freeze if isinstance(failure, FreezeError) else failure.trim
+    return failure.open or 0, done or 0
+
+
 class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
-    r"""A mounted file system. The first one of a guest is ``/``, or Windows' ``C:\``."""
+    r"""A mounted file system. The first one of a guest is ``/``, or Windows' ``C:\``.
+
+    Two of type ``btrfs`` on one device are subvolumes of one file system, which the first describes.
+    """
 
     #: The device it is on, as in ``/dev/vda1``, or a name as ``tmpfs``.
     device: str
@@ -101,8 +133,10 @@ class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     block_size: Size = 4096
     #: Show the directory *bind* of another file system here instead.
     bind: str | None = None
-    #: The error with which it refuses to be frozen, as in ``EIO``.
-    freeze_error: Errno | None = None
+    #: The error with which it refuses to be frozen, as in ``EIO``, or the call that fails, too.
+    freeze_error: Errno | FreezeError | None = None
+    #: The error with which it refuses to be trimmed, as in ``EIO``, or the call that fails, too.
+    trim_error: Errno | TrimError | None = None
     #: The GUID in the name that Windows gives the volume; absent: made up.
     volume: str | None = None
 

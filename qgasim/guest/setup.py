@@ -67,16 +67,15 @@ def _furnish_posix(
     machine: Machine, userland: Userland, counts: ProcessCounts, part: _Part
 ) -> None:
     files = machine.files
-    for path in _DIRECTORIES:
-        files.makedirs(path)
-    for path in ("/tmp", "/var/tmp"):
-        files.chmod(path, 0o1777)
+    _make_directories(files)
     for link in ("bin", "sbin", "lib"):
         files.symlink(f"usr/{link}", f"/{link}")
     mount_kernel_files(machine, counts)
     for index, mount in enumerate(machine.mounts[1:], 1):
         part.path = f"mounts[{index}]"
         machine.mount(mount)
+    # What was made before may be covered now.
+    _make_directories(files)
     part.path = "disks"
     _make_devices(machine)
     part.path = "users"
@@ -84,6 +83,14 @@ def _furnish_posix(
     part.path = "os.userland"
     install(userland, files)
     files.write("/usr/sbin/qemu-ga", program_image("qemu-ga"), 0o755)
+
+
+def _make_directories(files: Files) -> None:
+    for path in _DIRECTORIES:
+        if not files.exists(path):
+            files.makedirs(path)
+            if path in ("/tmp", "/var/tmp"):
+                files.chmod(path, 0o1777)
 
 
 def _make_files(machine: Machine, part: _Part) -> None:

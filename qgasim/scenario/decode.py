@@ -82,7 +82,9 @@ def parse_errno(text: str) -> int | None:
     """Read ``EIO`` or its number; None if it is neither."""
     if text.isdecimal():
         return int(text) if int(text) in errno.errorcode else None
-    return next((number for number, name in errno.errorcode.items() if name == text), None)
+    # Not `errorcode`, in which a number has one name: EOPNOTSUPP is ENOTSUP there.
+    number = getattr(errno, text, None)
+    return number if isinstance(number, int) else None
 
 
 _UNITS: Final[dict[str, tuple[Callable[[str], int | None], str]]] = {

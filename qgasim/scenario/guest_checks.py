@@ -28,16 +28,19 @@ from qgasim.guest.settings import (
     GuestSettings,
     MountSettings,
     ProgramSettings,
+    errors_of,
 )
 from qgasim.guest.system.accounts import Account
 from qgasim.guest.system.clock import find_zone
 from qgasim.scenario.checks import Wrong, checks, fields_of, join
 from qgasim.scenario.fill import AUTO, SYSTEM_USERS, count_up, counted, counts
+from qgasim.scenario.mount_checks import check_depends, check_devices, check_shared_devices
 from qgasim.scenario.windows_checks import (
     PCI_ID,
     VOLUME,
     WINDOWS_PATH,
     check_encoding,
+    check_open_errors,
     check_windows,
 )
 from qgasim.suggestions import did_you_mean
@@ -218,6 +221,10 @@ def _check_mount(mount: MountSettings) -> Wrong:
         yield "volume", f"not a GUID: '{mount.volume}' (expected five groups of hex digits)"
     if mount.block_size < 512 or mount.block_size & (mount.block_size - 1):
         yield "block_size", f"expected a power of two from 512, found {mount.block_size}"
+    for name in ("freeze_error", "trim_error"):
+        failure = getattr(mount, name)
+        if failure is not None and not any(errors_of(failure)):
+            yield name, "expected the error of a call"
     if mount.used > mount.size:
         yield "used", f"expected at most the size, {mount.size}, found {mount.used}"
 
@@ -375,52 +382,36 @@ def _may_repeat(ip: str) -> bool:
 
 
 checks(GuestSettings, "os", "mounts", "devices")(check_windows)
+checks(GuestSettings, "os", "mounts")(check_open_errors)
 
 
 @checks(GuestSettings, "disks")
 def _check_disks(guest: GuestSettings) -> Wrong:
     yield from _twice((disk.name for disk in guest.disks), "disks[{}].name", "the name")
     names = {disk.name for disk in guest.disks}
-    known = names | {disk.alias for disk in guest.disks if disk.alias}
     for index, disk in enumerate(guest.disks):
         for number, part in enumerate(disk.partitions):
             if part.name in names:
                 at = f"disks[{index}].partitions[{number}].name"
                 yield at, f"the name '{part.name}' twice"
             names.add(part.name)
-    known |= names
-    for index, disk in enumerate(guest.disks):
-        for number, name in enumerate(disk.depends):
-            if _device(name) not in known:
-                hint = did_you_mean(name, known)
-                text = f"no disk or partition is called '{name}'{hint}"
-                yield f"disks[{index}].depends[{number}]", text
 
 
-def _device(path: str) -> str:
-    return path.removeprefix("/dev/").removeprefix("mapper/")
+checks(GuestSettings, "disks")(check_depends)
+checks(GuestSettings, "mounts", "disks")(check_devices)
+checks(GuestSettings, "mounts", "os.family")(check_shared_devices)
 
 
 @checks(GuestSettings, "mounts", "os.family")
 def _check_mount_points(guest: GuestSettings) -> Wrong:
-    root = "C:\\" if guest.os.family == "windows" else "/"
-    if not guest.mounts or guest.mounts[0].path.upper() != root:
-        yield "mounts", f"expected the first to have the path {root}"
+    if guest.os.family == "windows":
+        # Its volumes are listed in any order.
+        if not any(mount.path.upper() == "C:\\" and mount.bind is None for mount in guest.mounts):
+            yield "mounts", "expected one to have the path C:\\"
+    elif not guest.mounts or guest.mounts[0].path != "/":
+        yield "mounts", "expected the first to have the path /"
     elif guest.mounts[0].bind is not None:
         yield "mounts[0].bind", "expected a file system of its own at /"
-
-
-@checks(GuestSettings, "mounts", "disks")
-def _check_mounts(guest: GuestSettings) -> Wrong:
-    if guest.mounts == GuestSettings(os=guest.os).mounts:
-        return
-    known = {name for disk in guest.disks for name in (disk.name, disk.alias) if name}
-    known |= {part.name for disk in guest.disks for part in disk.partitions}
-    for index, mount in enumerate(guest.mounts):
-        device = _device(mount.device)
-        if mount.device.startswith("/dev/") and device not in known:
-            hint = did_you_mean(device, known)
-            yield f"mounts[{index}].device", f"no disk or partition is called '{device}'{hint}"
 
 
 @checks(GuestSettings, "files", "users")

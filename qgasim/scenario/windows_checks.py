@@ -7,7 +7,14 @@ from typing import Final
 from qgasim.guest.settings import GuestSettings, ProgramSettings
 from qgasim.scenario.checks import Wrong
 
-__all__ = ["PCI_ID", "VOLUME", "WINDOWS_PATH", "check_encoding", "check_windows"]
+__all__ = [
+    "PCI_ID",
+    "VOLUME",
+    "WINDOWS_PATH",
+    "check_encoding",
+    "check_open_errors",
+    "check_windows",
+]
 
 WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:\\.*", re.DOTALL)
 PCI_ID: Final = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}")
@@ -26,6 +33,18 @@ def check_encoding(program: ProgramSettings) -> Wrong:
             "encoding",
             f"cannot write the output in '{program.encoding}' (expected one as in cp850)",
         )
+
+
+def check_open_errors(guest: GuestSettings) -> Wrong:
+    """Check that a call is named only where the agent makes it: on Linux."""
+    if guest.os.family == "linux":
+        return
+    for index, mount in enumerate(guest.mounts):
+        for name in ("freeze_error", "trim_error"):
+            failure = getattr(mount, name)
+            if failure is not None and (name == "trim_error" or not isinstance(failure, int)):
+                what = "" if isinstance(failure, int) else " that names a call"
+                yield f"mounts[{index}].{name}", f"an error{what} has no effect except on Linux"
 
 
 def check_windows(guest: GuestSettings) -> Wrong:
@@ -51,6 +70,6 @@ def check_windows(guest: GuestSettings) -> Wrong:
             yield f"mounts[{index}].path", text
     seen: set[str] = set()
     for index, mount in enumerate(guest.mounts):
-        if mount.device in seen:
+        if mount.device in seen and mount.bind is None:
             yield f"mounts[{index}].device", f"there is a volume on '{mount.device}' already"
         seen.add(mount.device)

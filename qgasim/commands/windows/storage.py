@@ -1,6 +1,9 @@
 """Commands about the disks and volumes of a Windows guest, freezing and trimming among them."""
 
+import re
 from typing import Final, Literal
+
+from msgspec import structs
 
 from qgasim.agent import Agent
 from qgasim.commands.storage import (
@@ -14,7 +17,7 @@ from qgasim.commands.storage import (
 )
 from qgasim.errors import CommandError
 from qgasim.guest.files.nodes import Volume
-from qgasim.guest.hardware.devices import Bus, Disk
+from qgasim.guest.hardware.devices import Bus, Disk, device_name, is_optical
 from qgasim.guest.settings import MountSettings
 from qgasim.guest.system.windows import volume_name
 from qgasim.guest.units import SECOND
@@ -32,10 +35,14 @@ _SCSI: Final = frozenset({"scsi", "ide", "raid", "sas"})
 
 def _physical(agent: Agent) -> list[Disk]:
     """Give the disks that are hardware, in the order of their numbers."""
-    return [disk for disk in agent.guest.disks if not disk.is_virtual and not disk.depends]
+    return [
+        disk
+        for disk in agent.guest.disks
+        if not disk.is_virtual and not disk.depends and not is_optical(disk)
+    ]
 
 
-def _address(agent: Agent, number: int, disk: Disk) -> DiskAddress:
+def _address(agent: Agent, disk: Disk, dev: str) -> DiskAddress:
     bus = _BUSES.get(disk.bus, disk.bus)
     if bus == "nvme" and not agent.dialect.knows_nvme:
         bus = "unknown"
@@ -47,8 +54,12 @@ def _address(agent: Agent, number: int, disk: Disk) -> DiskAddress:
         disk.target if has_place else 0,
         disk.unit if has_place else 0,
         disk.serial,
-        f"\\\\.\\PhysicalDrive{number}",
+        dev,
     )
+
+
+def _drive(number: int) -> str:
+    return f"\\\\.\\PhysicalDrive{number}"
 
 
 @command(name="guest-get-disks", since=(5, 2), platforms={"windows": (5, 2)})
@@ -56,23 +67,31 @@ def windows_get_disks(agent: Agent) -> list[DiskInfo]:
     """List the physical disks, the last one first. Partitions are not listed."""
     return [
         DiskInfo(
-            name=f"\\\\.\\PhysicalDrive{number}",
+            name=_drive(number),
             partition=False,
             dependencies=None,
-            address=_address(agent, number, disk),
+            address=_address(agent, disk, _drive(number)),
         )
         for number, disk in reversed(list(enumerate(_physical(agent))))
     ]
 
 
-def _disks_of(agent: Agent, device: str) -> list[DiskAddress]:
-    """Give the disks that a volume is on, the last one first; none of a volume that is on none."""
-    wanted = {device.removeprefix("/dev/")}
+def _disks_of(agent: Agent, mount: MountSettings) -> list[DiskAddress]:
+    """Give the disks that a volume is on, the last one first; none of a volume that is on none.
+
+    A CD-ROM has no extents on disks: the volume stands for it (build_guest_disk_info(), "Try CD").
+    UNVERIFIED: that its controller is not found, as it is looked for among disks.
+    """
+    wanted = {device_name(mount.device)}
+    optical = next((d for d in agent.guest.disks if d.name in wanted and is_optical(d)), None)
+    if optical is not None:
+        address = _address(agent, optical, volume_name(mount).removesuffix("\\"))
+        return [structs.replace(address, pci_controller=NO_PCI)]
     for disk in agent.guest.disks:
         if disk.name in wanted or any(part.name in wanted for part in disk.partitions):
-            wanted |= {disk.name, *(name.removeprefix("/dev/") for name in disk.depends)}
+            wanted |= {disk.name, *map(device_name, disk.depends)}
     return [
-        _address(agent, number, disk)
+        _address(agent, disk, _drive(number))
         for number, disk in reversed(list(enumerate(_physical(agent))))
         if disk.name in wanted or any(part.name in wanted for part in disk.partitions)
     ]
@@ -82,10 +101,7 @@ def _disks_of(agent: Agent, device: str) -> list[DiskAddress]:
 
 
 def _volumes(agent: Agent) -> list[tuple[MountSettings, Volume]]:
-    """Give the volumes, as FindFirstVolume() finds them.
-
-    UNVERIFIED: its order; that of the scenario stands in.
-    """
+    """Give the volumes, as FindFirstVolume() finds them: in the scenario's order."""
     guest = agent.guest
     _ = guest.files
     return [(m, guest.volumes[m.device]) for m in guest.settings.mounts if m.bind is None]
@@ -93,17 +109,18 @@ def _volumes(agent: Agent) -> list[tuple[MountSettings, Volume]]:
 
 @command(name="guest-get-fsinfo", since=(2, 2), platforms=WINDOWS)
 def windows_get_fsinfo(agent: Agent) -> list[FilesystemInfo]:
-    """List the volumes, the last one first. One without a mount point has no sizes."""
+    """List the volumes, the last one first. One without a mount point has no sizes before 10.2."""
+    has_sizes = agent.dialect.sizes_all_volumes
     return [
         FilesystemInfo(
             volume_name(mount),
             mount.path or "System Reserved",
             # What a scenario leaves open is Linux' usual one.
             "NTFS" if mount.type == "ext4" else mount.type,
-            volume.used if mount.path else None,
-            volume.size if mount.path else None,
+            volume.used if mount.path or has_sizes else None,
+            volume.size if mount.path or has_sizes else None,
             None,
-            _disks_of(agent, mount.device),
+            _disks_of(agent, mount),
         )
         for mount, volume in reversed(_volumes(agent))
     ]
@@ -123,7 +140,15 @@ def windows_fstrim(agent: Agent, minimum: int = 0) -> TrimResponse:
     )
 
 
+#: A drive's letter; what is mounted elsewhere is in a directory.
+_DRIVE: Final = re.compile(r"[A-Za-z]:\\?")
+
+
 def _trim(mount: MountSettings, volume: Volume) -> TrimResult:
+    if not _DRIVE.fullmatch(mount.path):
+        # As reported of a volume that is mounted in a directory.
+        text = "The given volume path is invalid. (0x89000001)"
+        return TrimResult(path=mount.path, error=text)
     if not volume.can_trim:
         # The line of defrag's output that has "(0x" in it.
         text = (

@@ -74,6 +74,8 @@ class WouldBlock(GuestError):
 #: Types without a freeze_fs operation (Linux 6.1: fs/fat/inode.c, fs/erofs/super.c and their like;
 #: fs/ioctl.c).
 _NEVER_FROZEN: Final = frozenset({"vfat", "msdos", "exfat", "erofs", "iso9660", "squashfs", "udf"})
+#: Types without FITRIM: they are only read, or lie on discs (fs/isofs, fs/squashfs, fs/udf, fs/erofs).
+_NEVER_TRIMMED: Final = frozenset({"erofs", "iso9660", "squashfs", "udf"})
 
 
 class Budget:
@@ -125,7 +127,12 @@ class Volume:
         self.freeze_error = errno.EOPNOTSUPP if kind in _NEVER_FROZEN else 0
         #: The errno with which it refuses new files; 0 if it does not.
         self.create_error = 0
-        self.can_trim = True
+        #: The errno with which its directory cannot be opened to freeze it, and to trim it; 0: it can.
+        self.freeze_open_error = self.trim_open_error = 0
+        #: Whether it can be trimmed, on a device that discards.
+        self.can_trim = kind not in _NEVER_TRIMMED
+        #: The errno with which it refuses to be trimmed; 0 if it does not.
+        self.trim_error = 0
         self.fakefs = FakeFilesystem(path_separator="/", total_size=size - used)
         self.root: FakeDirectory = self.fakefs.root
         self.root.st_mode = stat.S_IFDIR | 0o755
@@ -161,6 +168,12 @@ class Volume:
         self.fakefs.change_disk_usage(size, self.device, self.root.st_dev)
         if size < 0:
             self.untrimmed -= size
+
+    def make_subvolume(self, now: int) -> FakeDirectory:
+        """Make a directory to be mounted beside the root, as btrfs has them."""
+        node = FakeDirectory("", 0o755, self.fakefs)
+        self.adopt(node, now)
+        return node
 
     def blocks(self, length: int) -> int:
         """Return the bytes in whole blocks that *length* bytes take."""

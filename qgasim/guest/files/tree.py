@@ -170,9 +170,15 @@ class Tree:
         node = self.find(path, cwd)
         return node is not None and stat.S_ISREG(node.st_mode) and bool(node.st_mode & 0o111)
 
-    def mount(self, volume: Volume, path: str, options: str = "rw,relatime") -> Mount:
-        """Mount *volume* on the directory *path*."""
-        return self._mount(Mount(volume, "", volume.root, options), path)
+    def mount(
+        self,
+        volume: Volume,
+        path: str,
+        options: str = "rw,relatime",
+        root: FakeDirectory | None = None,
+    ) -> Mount:
+        """Mount *volume*, or the directory *root* of it, on the directory *path*."""
+        return self._mount(Mount(volume, "", root or volume.root, options), path)
 
     def bind(self, source: str, path: str) -> Mount:
         """Make the directory *source* appear at *path*, too."""

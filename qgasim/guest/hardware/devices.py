@@ -1,6 +1,7 @@
 """The guest's hardware: processors, memory blocks, disks."""
 
 import errno
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from msgspec import Struct, field, structs
@@ -11,6 +12,7 @@ from qgasim.guest.units import Size, Time
 
 __all__ = [
     "BLOCK_LIMIT",
+    "Block",
     "Bus",
     "CpuTimes",
     "Disk",
@@ -21,6 +23,9 @@ __all__ = [
     "NvmeSmart",
     "Partition",
     "Vcpu",
+    "device_name",
+    "find_block",
+    "is_optical",
 ]
 
 Bus = Literal[
@@ -249,14 +254,48 @@ class Disk(Struct, kw_only=True):
     partitions: list[Partition] = field(default_factory=list[Partition])
     #: What it had done at power-on.
     stats: DiskStats = field(default_factory=DiskStats)
-    #: Names of the devices below a device-mapper, RAID or loop device.
+    #: Names of the devices below a device-mapper (LVM, LUKS, multipath), RAID or bcache device.
     depends: list[str] = field(default_factory=list[str])
-    #: What a device-mapper device is called.
+    #: What a device-mapper device is called; it is mounted as ``/dev/mapper/`` and this, too.
     alias: str | None = None
     #: Whether there is no hardware behind it.
     is_virtual: bool = False
     #: The health log of an NVMe disk.
     smart: NvmeSmart | None = None
+
+
+class Block(Struct, frozen=True):
+    """A disk or a partition, under the name that the kernel gives it."""
+
+    name: str
+    disk: Disk
+    is_partition: bool = False
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is in /sys/devices/virtual/block."""
+        return self.disk.is_virtual or bool(self.disk.depends)
+
+
+def device_name(path: str) -> str:
+    """Return the name in the path of a device: ``vda1``, or the alias in ``/dev/mapper/vg0-root``."""
+    return path.removeprefix("/dev/").removeprefix("mapper/")
+
+
+def is_optical(disk: Disk) -> bool:
+    """Return whether a disk is a CD-ROM drive: Linux' driver sr calls them so."""
+    return disk.name.startswith("sr") and disk.name[2:].isdecimal()
+
+
+def find_block(disks: Iterable[Disk], path: str) -> Block | None:
+    """Find the disk or partition that has the name or alias in *path*."""
+    name = device_name(path)
+    for disk in disks:
+        if name in (disk.name, disk.alias):
+            return Block(disk.name, disk)
+        if any(part.name == name for part in disk.partitions):
+            return Block(name, disk, is_partition=True)
+    return None
 
 
 class Driver(Struct, kw_only=True):

@@ -65,18 +65,16 @@ def find_case(files: "Files", path: str) -> str:
 
 
 def inner_mounts(mounts: list[MountSettings]) -> list[MountSettings]:
-    """Return what is mounted in the tree: a root, and *mounts* below it."""
-    return [
-        _ROOT,
-        *(
-            structs.replace(
-                mount,
-                path=inner_path(mount.path) if mount.path else f"/volumes/{number}",
-                bind=None if mount.bind is None else inner_path(mount.bind),
-            )
-            for number, mount in enumerate(mounts)
-        ),
+    """Return what is mounted in the tree: a root, and *mounts* below it, a drive before what is in it."""
+    inner = [
+        structs.replace(
+            mount,
+            path=inner_path(mount.path) if mount.path else f"/volumes/{number}",
+            bind=None if mount.bind is None else inner_path(mount.bind),
+        )
+        for number, mount in enumerate(mounts)
     ]
+    return [_ROOT, *sorted(inner, key=lambda m: (m.bind is not None, m.path.count("/")))]
 
 
 def volume_name(mount: MountSettings) -> str:

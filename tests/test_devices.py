@@ -1,0 +1,247 @@
+"""Disks, partitions and what is stacked on them; file systems that are mounted more than once; refusals.
+
+Sources: qga/commands-linux.c of 9.1 (commands-posix.c before): build_guest_fsinfo_for_device() and its
+like, get_disk_deps(), qmp_guest_fsfreeze_do_freeze_list(), qmp_guest_fstrim(). The order of a directory of
+sysfs is that of the kernel's hash (qgasim/guest/hardware/sysfs.py, recorded).
+"""
+
+from typing import Any
+
+import pytest
+
+from qgasim.errors import ScenarioError
+from qgasim.guest.hardware.sysfs import directory_order
+from qgasim.scenario import loads
+from tests.serving import Course, error
+
+PARTS = "partitions: [{name: sda2}, {name: sda3}]"
+
+
+def fsinfo(course: Course) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = course.say("guest-get-fsinfo")["return"]
+    return found
+
+
+def disks(course: Course) -> dict[str, dict[str, Any]]:
+    return {disk["name"]: disk for disk in course.say("guest-get-disks")["return"]}
+
+
+def prepended(*names: str) -> list[str]:
+    """Return names as they are in a list to which each was put in front, in the order of readdir."""
+    return directory_order(names, str)[::-1]
+
+
+# -- stacks ------------------------------------------------------------------------------------------
+
+
+def test_a_file_system_on_lvm_is_named_as_in_sysfs() -> None:
+    # A report: `lsblk` dm-0, mounted as /dev/mapper/vg0-root; fs->name is the basename of the syspath.
+    course = Course(
+        f"guest: {{disks: [{{name: sda, bus: scsi, {PARTS}}}, {{name: dm-0, alias: vg0-root,"
+        " depends: [sda3], is_virtual: true}], mounts: [{device: /dev/mapper/vg0-root, path: /}]}"
+    )
+    (root,) = fsinfo(course)
+    assert root["name"] == "dm-0"
+    assert [disk["dev"] for disk in root["disk"]] == ["/dev/sda3"]
+    assert disks(course)["/dev/dm-0"] == {
+        "name": "/dev/dm-0",
+        "alias": "vg0-root",
+        "partition": False,
+        "dependencies": ["/dev/sda3"],
+    }
+
+
+@pytest.mark.parametrize("depends", ["[sda2, sdb, sda3]", "[sda3, sda2, sdb]"])
+def test_what_a_device_depends_on_is_in_the_order_of_its_slaves(depends: str) -> None:
+    course = Course(
+        f"guest: {{disks: [{{name: sda, {PARTS}}}, {{name: sdb}}, {{name: md0, depends: {depends}}}],"
+        " mounts: [{device: /dev/md0, path: /}]}"
+    )
+    expected = [f"/dev/{name}" for name in prepended("sda2", "sda3", "sdb")]
+    assert [disk["dev"] for disk in fsinfo(course)[0]["disk"]] == expected
+    raid = disks(course)["/dev/md0"]
+    assert raid["dependencies"] == expected
+    # It is in /sys/devices/virtual/block, whatever the scenario says.
+    assert "address" not in raid
+
+
+def test_stacks_are_walked_down_to_the_disks() -> None:
+    # LUKS on LVM on RAID and on multipath; each level in the order of its slaves.
+    course = Course(
+        "guest: {disks: [{name: sda}, {name: sdb}, {name: sdc}, {name: sdd},"
+        " {name: md0, depends: [sda, sdb]}, {name: dm-0, alias: mpatha, depends: [sdc, sdd]},"
+        " {name: dm-1, alias: vg-lv, depends: [md0, /dev/mapper/mpatha]},"
+        " {name: dm-2, alias: luks, depends: [dm-1]}, {name: bcache0, depends: [dm-2]}],"
+        " mounts: [{device: /dev/bcache0, path: /}]}"
+    )
+    slaves = {"md0": ["sda", "sdb"], "dm-0": ["sdc", "sdd"]}
+    below = [
+        name for top in directory_order(slaves, str) for name in directory_order(slaves[top], str)
+    ]
+    (root,) = fsinfo(course)
+    assert root["name"] == "bcache0"
+    assert [disk["dev"] for disk in root["disk"]] == [f"/dev/{name}" for name in below[::-1]]
+
+
+def test_a_partition_of_a_raid_is_on_no_disk() -> None:
+    # It is a virtual device, and its directory in sysfs has no slaves.
+    course = Course(
+        "guest: {disks: [{name: sda}, {name: md0, depends: [sda], partitions: [{name: md0p1}]}],"
+        " mounts: [{device: /dev/md0p1, path: /}]}"
+    )
+    assert [(fs["name"], fs["disk"]) for fs in fsinfo(course)] == [("md0p1", [])]
+
+
+# -- mounted twice -----------------------------------------------------------------------------------
+
+BTRFS = (
+    "guest: {disks: [{name: vda}], mounts: [{device: /dev/vda, path: /, type: btrfs, size: 39GiB, used:"
+    " 1GiB}, {device: /dev/vda, path: /home, type: btrfs, options: 'rw,subvol=/home'}],"
+    " files: {/home/a: x, /b: x}}"
+)
+
+
+@pytest.mark.parametrize(("release", "listed"), [("7.2", ["/home", "/"]), ("10.0", ["/"])])
+def test_two_mounts_of_a_btrfs_are_subvolumes_of_one(release: str, listed: list[str]) -> None:
+    # 10.0 skips what has a device that was seen (56ef123777).
+    course = Course(BTRFS, release=release)
+    found = fsinfo(course)
+    assert [fs["mountpoint"] for fs in found] == listed
+    assert len({(fs["total-bytes"], fs["used-bytes"]) for fs in found}) == 1
+    assert found[0]["total-bytes"] == 39 << 30
+    # The second one is busy.
+    assert course.say("guest-fsfreeze-freeze") == {"return": 1}
+    assert course.say("guest-fsfreeze-thaw") == {"return": 1}
+
+
+def test_subvolumes_have_files_of_their_own_and_stay_after_a_reboot() -> None:
+    course = Course(BTRFS)
+    files = course.guest.files
+    files.write("/home/c", b"x")
+    course.guest.power.shut_down("reboot", 0)
+    course.advance(60)
+    assert {"a", "c"} <= set(files.listdir("/home"))
+    assert files.find_mount("/home").options == "rw,subvol=/home"  # type: ignore[union-attr]
+    assert files.exists("/b")
+
+
+def test_what_is_covered_by_a_mount_is_made_in_it() -> None:
+    course = Course(
+        "guest: {mounts: [{device: rootfs, path: /}, {device: tmpfs, path: /var, type: tmpfs}]}"
+    )
+    assert course.guest.files.get("/var/tmp").st_mode & 0o7777 == 0o1777
+
+
+WRONG = {
+    "an ext4 that is mounted twice": (
+        "[{device: /dev/vda, path: /}, {device: /dev/vda, path: /srv}]",
+        [
+            (
+                "guest.mounts[1].device: '/dev/vda' is mounted at / already (bind: / shows it here, too; "
+                "subvolumes have type: btrfs)"
+            )
+        ],
+    ),
+    "a subvolume with a size": (
+        (
+            "[{device: /dev/vda, path: /, type: btrfs},"
+            " {device: /dev/vda, path: /srv, type: btrfs, size: 1GiB, freeze_error: EIO}]"
+        ),
+        [
+            "guest.mounts[1].size: has no effect in a subvolume of the file system at /",
+            "guest.mounts[1].freeze_error: has no effect in a subvolume of the file system at /",
+        ],
+    ),
+    "keys beside bind": (
+        (
+            "[{device: /dev/vda, path: /}, {device: /dev/vda, path: /srv, bind: /mnt, type: xfs, used: 1,"
+            " trim_error: EIO}]"
+        ),
+        [
+            "guest.mounts[1].type: has no effect beside 'bind'",
+            "guest.mounts[1].used: has no effect beside 'bind'",
+            "guest.mounts[1].trim_error: has no effect beside 'bind'",
+        ],
+    ),
+    "another device beside bind": (
+        "[{device: /dev/vda, path: /}, {device: /dev/vdb, path: /srv, bind: /mnt}]",
+        ["guest.mounts[1].device: expected '/dev/vda', on which /mnt is, found '/dev/vdb'"],
+    ),
+    "an error of no call": (
+        "[{device: /dev/vda, path: /, trim_error: {}}]",
+        ["guest.mounts[0].trim_error: expected the error of a call"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_has_no_effect_is_told(name: str) -> None:
+    mounts, expected = WRONG[name]
+    with pytest.raises(ScenarioError) as caught:
+        loads(f"guest: {{disks: [{{name: vda}}, {{name: vdb}}], mounts: {mounts}}}", "f")
+    assert [line.split(": ", 1)[1] for line in str(caught.value).splitlines()] == expected
+
+
+def test_a_device_that_depends_on_itself_is_refused() -> None:
+    with pytest.raises(ScenarioError, match=r"disks\[1\]\.depends: 'dm-1' depends on itself"):
+        loads("guest: {disks: [{name: dm-0, depends: [dm-1]}, {name: dm-1, depends: [dm-0]}]}")
+
+
+# -- refusals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["iso9660", "squashfs", "udf", "erofs"])
+def test_what_is_only_read_cannot_be_trimmed(kind: str) -> None:
+    # FITRIM fails with ENOTTY.
+    course = Course(
+        "guest: {disks: [{name: vda}, {name: sr0}], mounts: [{device: /dev/vda, path: /},"
+        f" {{device: /dev/sr0, path: /mnt, type: {kind}, options: ro}}]}}"
+    )
+    first, _ = course.say("guest-fstrim")["return"]["paths"]
+    assert first == {"path": "/mnt", "error": "trim not supported"}
+    assert course.say("guest-fsfreeze-freeze") == {"return": 1}
+
+
+DATA = (
+    "guest: {{disks: [{{name: vda}}, {{name: vdb}}], mounts: [{{device: /dev/vda, path: /}},"
+    " {{device: /dev/vdb, path: /data, {}}}]}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        # SELinux, as reported.
+        ("trim_error: {open: EACCES}", "failed to open: Permission denied"),
+        ("trim_error: EIO", "failed to trim: Input/output error"),
+        ("trim_error: {trim: EIO}", "failed to trim: Input/output error"),
+        ("trim_error: EOPNOTSUPP", "trim not supported"),
+        ("trim_error: ENOTTY", "trim not supported"),
+    ],
+)
+def test_trimming_fails_in_the_call_that_is_named(keys: str, text: str) -> None:
+    course = Course(DATA.format(keys))
+    data, root = course.say("guest-fstrim")["return"]["paths"]
+    assert data == {"path": "/data", "error": text}
+    assert "error" not in root
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ("freeze_error: {open: EACCES}", "failed to open /data: Permission denied"),
+        ("freeze_error: {freeze: EIO}", "failed to freeze /data: Input/output error"),
+        ("freeze_error: EIO", "failed to freeze /data: Input/output error"),
+    ],
+)
+def test_freezing_fails_in_the_call_that_is_named(keys: str, text: str) -> None:
+    course = Course(DATA.format(keys))
+    assert error(course.say("guest-fsfreeze-freeze")) == text
+    assert course.say("guest-fsfreeze-status") == {"return": "thawed"}
+
+
+def test_what_is_busy_or_cannot_be_frozen_is_passed_over() -> None:
+    for name in ("EBUSY", "EOPNOTSUPP"):
+        assert Course(DATA.format(f"freeze_error: {name}")).say("guest-fsfreeze-freeze") == {
+            "return": 1
+        }
