@@ -259,7 +259,7 @@ def test_windows_says_lld_of_an_unknown_pid() -> None:
 
 @pytest.mark.parametrize("mode", ["stdout", "stderr"])
 def test_an_agent_on_windows_dies_of_capturing_one_stream(mode: str) -> None:
-    # 8.2.0 and 10.2.2 under Wine, which is not to blame.
+    # 8.2.0 and 10.2.2 under Wine for "stdout"; "stderr" was read (found.md, W2). In no recording here.
     for release in ("8.1", "8.2", "10.2"):
         course = windows(release)
         said, survives = state_after(course, "guest-exec", path="cmd.exe", capture_output=mode)
@@ -271,7 +271,7 @@ def test_an_agent_on_windows_dies_of_capturing_one_stream(mode: str) -> None:
 
 
 def test_windows_takes_no_nul_in_a_path() -> None:
-    # 8.2.0 and 10.2.2 recorded on Windows (random rounds).
+    # 3.1.0, 6.2.0 and 10.2.2 recorded on Windows (random rounds, one each); 8.2.0 by found.md, W3.
     why = "Invalid byte sequence in conversion input"
     for release, text in (
         ("3.1", f"Guest agent command failed, error was '{why}'"),
@@ -297,7 +297,7 @@ def test_windows_takes_no_nul_in_a_path() -> None:
 def test_windows_takes_no_nul_in_what_a_program_is_given(
     arguments: dict[str, Any], place: str
 ) -> None:
-    # 8.2.0 and 10.2.2 recorded on Windows (random rounds); glib's gspawn-win32.c.
+    # Seen under Wine (found.md, W3), and in no recording here.
     text = f"Invalid string in {place}: Invalid byte sequence in conversion input"
     for release, wrapped in (
         ("8.2", f"Guest agent command failed, error was '{text}'"),
@@ -307,7 +307,7 @@ def test_windows_takes_no_nul_in_what_a_program_is_given(
 
 
 def test_writing_nothing_makes_no_file_of_windows_longer() -> None:
-    # Recorded under Wine; Microsoft's page on WriteFile().
+    # Seen under Wine (found.md, W4), and in no recording here.
     course = windows("10.2")
     handle = course.say("guest-file-open", path="C:\\a.txt", mode="w")["return"]
     course.say("guest-file-seek", handle=handle, offset=100, whence=0)

@@ -217,7 +217,8 @@ _READS_TOO_MUCH: Final = "reads what later programs write"
 def _spoil(agent: Agent, execution: Execution, *, is_single: bool, has_input: bool) -> None:
     """Do what comes of an end of file that was read from the wrong file.
 
-    UNVERIFIED: what was seen in most runs (in 10.2 and 11.1 step by step). What later captures lose varies.
+    UNVERIFIED: what 10.2 and 11.1 were recorded to do, once each. What later captures lose varies from run to
+    run, and from the tenth step on did so in 10.0.
     """
     known = agent.state.known
     if known.get(_READS_TOO_MUCH):

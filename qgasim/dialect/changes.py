@@ -245,7 +245,7 @@ CHANGES: Final = (
     Change(
         since=(9, 1),
         facts={"no_utf16_text": "can't convert 'path' to UTF-16: {}"},
-        source="the patches before 'qerror: QERR_QGA_COMMAND_FAILED is no longer used, drop'; 8.2 and 10.2 recorded "
+        source="the patches before 'qerror: QERR_QGA_COMMAND_FAILED is no longer used, drop'; 6.2 and 10.2 recorded "
         "on Windows",
         known="derived",
     ),
