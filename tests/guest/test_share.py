@@ -1,6 +1,7 @@
 """A folder of the host in a guest: what goes through it, and that nothing leaves it."""
 
 import base64
+import errno
 import os
 import socket
 import stat
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from qgasim.errors import ScenarioError
-from qgasim.guest.files.share import OPEN_LIMIT
+from qgasim.guest.files.share import DIRECTORY_LIMIT, OPEN_LIMIT
 from qgasim.scenario import load
 from qgasim.scenario.shares import Share, parse_share
 from tests.serving import Course, HandClock
@@ -343,3 +344,66 @@ def test_a_folder_that_cannot_be_shared_is_told(folder: Path, tmp_path: Path) ->
         with pytest.raises(ScenarioError) as caught:
             scenario.build(shares=shares)
         assert str(caught.value) == text
+
+
+# -- descriptors of the host -----------------------------------------------------------------------
+
+
+def count_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_directories_do_not_use_up_the_hosts_descriptors(folder: Path) -> None:
+    for number in range(1100):
+        (folder / f"d{number:04}").mkdir()
+        (folder / f"d{number:04}" / "x").touch()
+    files = Sharing(folder).guest.files
+    before = count_descriptors()
+    names = files.listdir("/mnt/shared")
+    held = [files.get(f"/mnt/shared/{name}") for name in names]
+    assert all(files.exists(f"/mnt/shared/{name}/x") for name in names)
+    assert len(held) == 1100
+    assert count_descriptors() <= before + DIRECTORY_LIMIT
+
+
+def test_a_way_that_is_longer_than_what_is_kept_open_is_walked(folder: Path) -> None:
+    course = Sharing(folder)
+    way = "/".join(["d"] * 300)
+    (folder / way).mkdir(parents=True)
+    (folder / "other" / "x").mkdir(parents=True)
+    before = count_descriptors()
+    handle = course.open(f"/mnt/shared/{way}/x", "w")["return"]
+    for _ in range(2):
+        assert course.guest.files.exists("/mnt/shared/other/x")
+        assert course.read(f"/mnt/shared/{way}/x") == b""
+    assert "return" in course.say("guest-file-close", handle=handle)
+    assert count_descriptors() <= before + DIRECTORY_LIMIT
+
+
+def test_a_directory_that_the_host_has_moved_is_found_by_its_new_name(folder: Path) -> None:
+    (folder / "a" / "b").mkdir(parents=True)
+    (folder / "a" / "b" / "x").write_bytes(b"1")
+    course = Sharing(folder)
+    assert course.read("/mnt/shared/a/b/x") == b"1"
+    (folder / "a").rename(folder / "c")
+    (folder / "a" / "b").mkdir(parents=True)
+    (folder / "a" / "b" / "x").write_bytes(b"2")
+    assert course.read("/mnt/shared/a/b/x") == b"2"
+    assert course.read("/mnt/shared/c/b/x") == b"1"
+
+
+def test_what_the_host_refuses_is_the_guests_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "x").write_bytes(b"1")
+    course = Sharing(folder)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("qgasim.guest.files.share.os.open", refuse)
+    assert (
+        course.read("/mnt/shared/x")
+        == "failed to open file '/mnt/shared/x' (mode: 'r'): Too many open files"
+    )
+    assert course.agent.failure is None

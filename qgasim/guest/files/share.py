@@ -9,13 +9,15 @@ are there for the guest; devices, pipes and sockets of the host are not.
 import errno
 import os
 import stat
-from collections.abc import Iterator, MutableMapping
-from contextlib import suppress
+from collections import OrderedDict
+from collections.abc import Generator, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import ClassVar, Final
 from weakref import WeakValueDictionary
 
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 
+from qgasim.errors import KernelError
 from qgasim.guest.files.nodes import (
     MAX_LFS_FILESIZE,
     Link,
@@ -30,11 +32,24 @@ __all__ = ["SharedDirectory", "SharedVolume"]
 
 #: How many files below a folder can be open: the host's descriptors are not for guests to use up.
 OPEN_LIMIT: Final = 256
+#: How many directories of a folder are kept open on the host.
+DIRECTORY_LIMIT: Final = 32
 #: No bits that would let a program of the host run as somebody else.
 _PERMISSIONS: Final = 0o777
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 #: A pipe that has just taken a file's place must not block.
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+@contextmanager
+def _refusals() -> Generator[None]:
+    """Let what the host's kernel refuses be what the guest's does, as virtiofs has it."""
+    try:
+        yield
+    except KernelError:
+        raise
+    except OSError as error:
+        raise os_error(error.errno or errno.EIO) from error
 
 
 class _Descriptor:
@@ -54,7 +69,7 @@ class SharedVolume(Volume):
     when it next looks. Times are the host's. A snapshot of the guest does not keep it.
     """
 
-    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({"nodes", "root"})
+    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({"nodes", "root", "_opened"})
 
     def __init__(self, name: str, folder: str) -> None:
         """Open *folder*; `OSError` if that cannot be done."""
@@ -67,8 +82,27 @@ class SharedVolume(Volume):
         self.max_file_size = MAX_LFS_FILESIZE
         #: What somebody holds, by its device and number on the host: a file has one inode.
         self.nodes = WeakValueDictionary[tuple[int, int], FakeFile]()
-        self.root = SharedDirectory("", self, top)
-        copy_status(self.root, os.fstat(top.number))
+        #: The directories that are open on the host, the latest used last.
+        self._opened: OrderedDict[SharedDirectory, _Descriptor] = OrderedDict()
+        status = os.fstat(top.number)
+        self.root = SharedDirectory("", self, None, (status.st_dev, status.st_ino))
+        copy_status(self.root, status)
+
+    def descriptor(self, directory: "SharedDirectory") -> _Descriptor:
+        """Return an open directory of the host; it is closed when more than so many others were asked for."""
+        way: list[SharedDirectory] = []
+        at: SharedDirectory | None = directory
+        while at is not None and at.parent is not None and at not in self._opened:
+            way.append(at)
+            at = at.parent
+        found = self._top if at is None or at.parent is None else self._opened[at]
+        for step in reversed(way):
+            found = self._opened[step] = _open_directory(step, found)
+            if len(self._opened) > DIRECTORY_LIMIT:
+                self._opened.popitem(last=False)
+        if directory in self._opened:
+            self._opened.move_to_end(directory)
+        return found
 
     @property
     def file_bytes(self) -> int:
@@ -95,40 +129,58 @@ class SharedVolume(Volume):
         else:
             raise os_error(errno.EPERM)
         at = opened.number
-        if mode is not None:
-            os.fchmod(at, mode & _PERMISSIONS)
-        if times != (None, None):
-            had = os.fstat(at)
-            accessed, modified = times
-            os.utime(
-                at,
-                ns=(
-                    had.st_atime_ns if accessed is None else accessed,
-                    had.st_mtime_ns if modified is None else modified,
-                ),
-            )
+        with _refusals():
+            if mode is not None:
+                os.fchmod(at, mode & _PERMISSIONS)
+            if times != (None, None):
+                had = os.fstat(at)
+                accessed, modified = times
+                os.utime(
+                    at,
+                    ns=(
+                        had.st_atime_ns if accessed is None else accessed,
+                        had.st_mtime_ns if modified is None else modified,
+                    ),
+                )
         super().change(node, now, mode=mode, times=times)
 
 
 class SharedDirectory(FakeDirectory):
     """A directory below the folder, or the folder."""
 
-    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({"descriptor"})
+    NOT_THE_GUESTS: ClassVar[frozenset[str]] = frozenset({"entry", "parent"})
 
-    def __init__(self, name: str, volume: SharedVolume, descriptor: _Descriptor) -> None:
+    def __init__(
+        self,
+        name: str,
+        volume: SharedVolume,
+        parent: "SharedDirectory | None",
+        key: tuple[int, int],
+    ) -> None:
         super().__init__(name, 0o755, filesystem=volume.fakefs)
         self.volume = volume
-        self.descriptor = descriptor
+        #: Where it was last found, and by which name; None: it is the folder.
+        self.parent = parent
+        self.entry = name
+        #: Its device and number on the host.
+        self.key = key
         self._entries = _Entries(self)  # type: ignore[assignment]
+
+    @property
+    def descriptor(self) -> _Descriptor:
+        """The host's open directory, as long as it is held."""
+        return self.volume.descriptor(self)
 
     def rename(self, name: str, target: "SharedDirectory", new_name: str) -> None:
         """Move an entry of this directory to *target*, in place of what is there."""
-        os.rename(
-            encode_name(name),
-            encode_name(new_name),
-            src_dir_fd=self.descriptor.number,
-            dst_dir_fd=target.descriptor.number,
-        )
+        source, goal = self.descriptor, target.descriptor
+        with _refusals():
+            os.rename(
+                encode_name(name),
+                encode_name(new_name),
+                src_dir_fd=source.number,
+                dst_dir_fd=goal.number,
+            )
 
 
 class _Entries(MutableMapping[str, FakeFile]):
@@ -137,69 +189,74 @@ class _Entries(MutableMapping[str, FakeFile]):
     def __init__(self, directory: SharedDirectory) -> None:
         self._directory = directory
 
-    @property
-    def _at(self) -> int:
-        return self._directory.descriptor.number
-
     def __getitem__(self, name: str) -> FakeFile:
-        try:
-            status = os.stat(encode_name(name), dir_fd=self._at, follow_symlinks=False)
-        except FileNotFoundError:
-            raise KeyError(name) from None
-        if not _is_shown(status.st_mode):
-            raise KeyError(name)
-        nodes = self._directory.volume.nodes
-        key = (status.st_dev, status.st_ino)
-        node = nodes.get(key)
-        if node is None or stat.S_IFMT(node.st_mode) != stat.S_IFMT(status.st_mode):
-            node = nodes[key] = self._make(name, status.st_mode)
-        if isinstance(node, SharedFile):
+        at = self._directory.descriptor
+        with _refusals():
+            try:
+                status = os.stat(encode_name(name), dir_fd=at.number, follow_symlinks=False)
+            except FileNotFoundError:
+                raise KeyError(name) from None
+            if not _is_shown(status.st_mode):
+                raise KeyError(name)
+            nodes = self._directory.volume.nodes
+            key = (status.st_dev, status.st_ino)
+            node = nodes.get(key)
+            if node is None or stat.S_IFMT(node.st_mode) != stat.S_IFMT(status.st_mode):
+                node = nodes[key] = self._make(name, status, at)
+        if isinstance(node, SharedFile | SharedDirectory):
             node.parent, node.entry = self._directory, name
+        if isinstance(node, SharedFile):
             node.allocated = status.st_blocks * 512
         copy_status(node, status)
         return node
 
-    def _make(self, name: str, mode: int) -> FakeFile:
+    def _make(self, name: str, status: os.stat_result, at: _Descriptor) -> FakeFile:
         volume = self._directory.volume
-        if stat.S_ISDIR(mode):
-            opened = _Descriptor(os.open(encode_name(name), _DIRECTORY, dir_fd=self._at))
-            return SharedDirectory(name, volume, opened)
-        if stat.S_ISLNK(mode):
-            return Link(name, decode_name(os.readlink(encode_name(name), dir_fd=self._at)), volume)
+        if stat.S_ISDIR(status.st_mode):
+            return SharedDirectory(name, volume, self._directory, (status.st_dev, status.st_ino))
+        if stat.S_ISLNK(status.st_mode):
+            target = os.readlink(encode_name(name), dir_fd=at.number)
+            return Link(name, decode_name(target), volume)
         return SharedFile(name, self._directory)
 
     def __setitem__(self, name: str, node: FakeFile) -> None:
         """Make on the host what *node* is; one more name if it is there already."""
         raw, mode = encode_name(name), stat.S_IMODE(node.st_mode) & _PERMISSIONS
-        if isinstance(node, SharedFile):
-            os.link(
-                encode_name(node.entry),
-                raw,
-                src_dir_fd=node.parent.descriptor.number,
-                dst_dir_fd=self._at,
-                follow_symlinks=False,
-            )
-        elif isinstance(node, FakeDirectory):
-            os.mkdir(raw, mode, dir_fd=self._at)
-        elif isinstance(node, Link):
-            os.symlink(encode_name(node.target), raw, dir_fd=self._at)
-        elif isinstance(node, Regular):
-            _Descriptor(
-                os.open(raw, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE, mode, dir_fd=self._at)
-            )
-        else:
-            raise os_error(errno.EPERM)
+        at = self._directory.descriptor
+        source = node.parent.descriptor if isinstance(node, SharedFile) else at
+        with _refusals():
+            if isinstance(node, SharedFile):
+                os.link(
+                    encode_name(node.entry),
+                    raw,
+                    src_dir_fd=source.number,
+                    dst_dir_fd=at.number,
+                    follow_symlinks=False,
+                )
+            elif isinstance(node, FakeDirectory):
+                os.mkdir(raw, mode, dir_fd=at.number)
+            elif isinstance(node, Link):
+                os.symlink(encode_name(node.target), raw, dir_fd=at.number)
+            elif isinstance(node, Regular):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE
+                os.close(os.open(raw, flags, mode, dir_fd=at.number))
+            else:
+                raise os_error(errno.EPERM)
 
     def __delitem__(self, name: str) -> None:
         raw = encode_name(name)
-        if isinstance(self[name], FakeDirectory):
-            os.rmdir(raw, dir_fd=self._at)
-        else:
-            os.unlink(raw, dir_fd=self._at)
+        is_directory = isinstance(self[name], FakeDirectory)
+        at = self._directory.descriptor
+        with _refusals():
+            if is_directory:
+                os.rmdir(raw, dir_fd=at.number)
+            else:
+                os.unlink(raw, dir_fd=at.number)
 
     def __iter__(self) -> Iterator[str]:
         names: list[str] = []
-        with os.scandir(self._at) as entries:
+        at = self._directory.descriptor
+        with _refusals(), os.scandir(at.number) as entries:
             for entry in entries:
                 # The host may just have removed it.
                 with suppress(FileNotFoundError):
@@ -231,9 +288,9 @@ class SharedFile(Regular):
         found = self._writing if writes else self._reading or self._writing
         if found is None:
             flags = (os.O_RDWR if writes else os.O_RDONLY) | _FILE
-            found = _Descriptor(
-                os.open(encode_name(self.entry), flags, dir_fd=self.parent.descriptor.number)
-            )
+            at = self.parent.descriptor
+            with _refusals():
+                found = _Descriptor(os.open(encode_name(self.entry), flags, dir_fd=at.number))
             if not stat.S_ISREG(os.fstat(found.number).st_mode):
                 raise os_error(errno.ENXIO, self.entry)
             if self.open_count and writes:
@@ -248,8 +305,10 @@ class SharedFile(Regular):
         found = self._reading or self._writing
         if found is not None:
             return os.fstat(found.number).st_size
-        at = self.parent.descriptor.number
-        return os.stat(encode_name(self.entry), dir_fd=at, follow_symlinks=False).st_size
+        at = self.parent.descriptor
+        with _refusals():
+            status = os.stat(encode_name(self.entry), dir_fd=at.number, follow_symlinks=False)
+        return status.st_size
 
     def opened(self, *, writes: bool) -> None:
         """Open it on the host; `OSError` if the host refuses, or too many are open."""
@@ -275,20 +334,33 @@ class SharedFile(Regular):
     def read(self, position: int, count: int) -> bytes:
         """Read up to *count* bytes at *position*."""
         file = self.host_file(writes=False)
-        return os.pread(file.number, count, position)
+        with _refusals():
+            return os.pread(file.number, count, position)
 
     def write(self, position: int, data: bytes | memoryview) -> int:
         """Write *data*, or as much as the host takes."""
         file = self.host_file(writes=True)
-        return os.pwrite(file.number, data, position)
+        with _refusals():
+            return os.pwrite(file.number, data, position)
 
     def truncate(self, length: int) -> None:
         """Cut or lengthen to *length* bytes."""
         file = self.host_file(writes=True)
-        os.ftruncate(file.number, length)
+        with _refusals():
+            os.ftruncate(file.number, length)
 
     def forget(self) -> None:
         """Do nothing: the space is the host's."""
+
+
+def _open_directory(directory: SharedDirectory, parent: _Descriptor) -> _Descriptor:
+    with _refusals():
+        found = _Descriptor(os.open(encode_name(directory.entry), _DIRECTORY, dir_fd=parent.number))
+        status = os.fstat(found.number)
+    if (status.st_dev, status.st_ino) != directory.key:
+        # The host has put another in its place since the guest has looked.
+        raise os_error(errno.ENOENT, directory.entry)
+    return found
 
 
 def _is_shown(mode: int) -> bool:
