@@ -58,6 +58,7 @@ class Agent(Answering):
         self.is_frozen = False
         #: The uptime of the latest freeze.
         self.frozen_since = 0
+        self._planned_thaw: Callable[[], None] | None = None
         #: The helper programs that were run, latest last.
         self.helpers: deque[list[str]] = deque(maxlen=100)
         self.state = new_state(self.options, self.dialect)
@@ -163,10 +164,14 @@ class Agent(Answering):
                 self.thaw()
 
         if limit is not None:
+            self._planned_thaw = thaw
             self.guest.call_at(started + limit, thaw)
 
     def thaw(self) -> None:
         """Serve everything again that is not blocked."""
+        if self._planned_thaw is not None:
+            self.guest.forget_call(self._planned_thaw)
+            self._planned_thaw = None
         self.is_frozen = False
         self.commands.serve_thawed()
         self.guest.states.happen("thaw")

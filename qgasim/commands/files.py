@@ -23,6 +23,7 @@ __all__ = [
     "Whence",
     "add_handle",
     "check_count",
+    "check_room",
     "decode_data",
     "find_handle",
     "read_whence",
@@ -42,6 +43,9 @@ _MODES: Final = {
     for name, flags in _FLAGS.items()
     for mode in ([name, name + "b"] if len(name) == 1 else [name, name + "b", name[0] + "b+"])
 }
+#: How many files the agent can have open: RLIMIT_NOFILE is 1024 for a service of systemd, and it has
+#: streams, its channel and glib's own. UNVERIFIED: how many these are.
+HANDLE_LIMIT: Final = 1024 - 8
 
 Whence = Annotated[int | Literal["set", "cur", "end"], Alternate("GuestFileWhence", since=(2, 6))]
 
@@ -106,10 +110,17 @@ def guest_file_open(agent: Agent, path: str, mode: str = "r") -> int:
     if flags is None:
         raise CommandError(f"invalid file open mode '{mode}'")
     try:
+        check_room(agent)
         file = _open(agent, path, flags | os.O_NONBLOCK)
     except OSError as error:
         raise _failed(f"failed to open file '{path}' (mode: '{mode}')", error) from None
     return add_handle(agent, file)
+
+
+def check_room(agent: Agent) -> None:
+    """Raise the kernel's error for a file that is one too many."""
+    if len(agent.state.handles) >= HANDLE_LIMIT:
+        raise os_error(errno.EMFILE)
 
 
 def add_handle(agent: Agent, file: OpenFile) -> int:

@@ -228,6 +228,10 @@ class Machine(ABC):
         (self._calls if by_guest else self.planned_outside).append((uptime, function))
         self.is_busy = True
 
+    def forget_call(self, function: Callable[[], None]) -> None:
+        """Do not call *function*, which the guest has planned, if it is not yet called."""
+        self._calls[:] = [call for call in self._calls if call[1] is not function]
+
     def outside(self) -> list[object]:
         """Return the parts that stay as they are if the guest goes back to a snapshot.
 

@@ -11,6 +11,7 @@ from qgasim.commands.files import (
     Whence,
     add_handle,
     check_count,
+    check_room,
     decode_data,
     find_handle,
     read_whence,
@@ -74,6 +75,7 @@ def windows_file_open(agent: Agent, path: str, mode: str = "r") -> int:
         raise CommandError(f"{what}: {ACCESS_DENIED}")
     _check_shared(agent, inner, flags, what)
     try:
+        check_room(agent)
         file = files.open(inner, flags)
     except OSError as error:
         raise failed(what, error) from None

@@ -22,11 +22,12 @@ from qgasim.guest.files.nodes import (
     Volume,
     WouldBlock,
     count_link,
+    encode_name,
     os_error,
 )
 from qgasim.guest.files.open_files import OpenFile, PipeEnd
 from qgasim.guest.files.share import SharedDirectory
-from qgasim.guest.files.tree import Mount, Place, Tree, check_path
+from qgasim.guest.files.tree import PATH_MAX, Mount, Place, Tree, check_path
 
 __all__ = ["Files"]
 
@@ -76,7 +77,7 @@ class Files(Tree):
 
     def _read(self, path: str, cwd: str, limit: int, *, is_whole: bool) -> bytes:
         try:
-            file = self.open(path, os.O_RDONLY, cwd=cwd)
+            file = self.open(path, os.O_RDONLY | os.O_NONBLOCK, cwd=cwd)
             try:
                 if is_whole and file.size > limit:
                     raise os_error(errno.EFBIG, path)
@@ -104,7 +105,8 @@ class Files(Tree):
         check_path(path)
         _check_mode(mode)
         try:
-            file = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode, cwd)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
+            file = self.open(path, flags, mode, cwd)
             try:
                 view = memoryview(data)
                 while view:
@@ -189,7 +191,7 @@ class Files(Tree):
     def _add(self, place: Place, node: FakeFile) -> FakeFile:
         """Put a new *node* at an empty *place*."""
         self._check_writable(place.mount)
-        place.mount.volume.budget.take(NODE_SIZE)
+        place.mount.volume.budget.take(_node_size(node))
         place.mount.volume.adopt(node, self._now())
         self._link(place.directory, place.name, node)
         # A shared folder has made one of its own.
@@ -213,7 +215,7 @@ class Files(Tree):
             if isinstance(node, Regular) and left == 0 and node.open_count == 0:
                 node.forget()
         if not left:
-            place.mount.volume.budget.take(-NODE_SIZE)
+            place.mount.volume.budget.take(-_node_size(node))
         directory.st_mtime_ns = directory.st_ctime_ns = self._now()
 
     def _new_place(self, path: str, cwd: str) -> Place:
@@ -245,6 +247,10 @@ class Files(Tree):
 
     def symlink(self, target: str, path: str, cwd: str = "/") -> None:
         """Make a symbolic link at *path*."""
+        if not target:
+            raise os_error(errno.ENOENT, target)
+        if len(encode_name(target)) >= PATH_MAX:
+            raise os_error(errno.ENAMETOOLONG)
         place = self._new_place(path, cwd)
         self._add(place, Link(place.name, target, place.mount.volume))
 
@@ -416,6 +422,10 @@ class Files(Tree):
         """Make a device node; *size*: a block device's bytes."""
         mode = (stat.S_IFCHR | 0o666) if size is None else (stat.S_IFBLK | 0o660)
         self.mknod(path, lambda name, volume: Device(name, mode, volume, major, minor, size))
+
+
+def _node_size(node: FakeFile) -> int:
+    return NODE_SIZE + (len(node.target) if isinstance(node, Link) else 0)
 
 
 def _check_mode(mode: int) -> None:

@@ -91,11 +91,11 @@ class SharedVolume(Volume):
     def descriptor(self, directory: "SharedDirectory") -> _Descriptor:
         """Return an open directory of the host; it is closed when more than so many others were asked for."""
         way: list[SharedDirectory] = []
-        at: SharedDirectory | None = directory
-        while at is not None and at.parent is not None and at not in self._opened:
+        at = directory
+        while at.parent is not None and at not in self._opened:
             way.append(at)
             at = at.parent
-        found = self._top if at is None or at.parent is None else self._opened[at]
+        found = self._top if at.parent is None else self._opened[at]
         for step in reversed(way):
             found = self._opened[step] = _open_directory(step, found)
             if len(self._opened) > DIRECTORY_LIMIT:

@@ -15,7 +15,7 @@ from pyfakefs.fake_file import FakeDirectory, FakeFile
 
 from qgasim.guest.files.nodes import Link, Unmade, Volume, encode_name, os_error
 
-__all__ = ["Mount", "Place", "Tree", "check_path"]
+__all__ = ["PATH_MAX", "Mount", "Place", "Tree", "check_path"]
 
 NAME_MAX: Final = 255
 PATH_MAX: Final = 4096

@@ -27,6 +27,10 @@ PID_MAX: Final = 32767
 TASKS_MAX: Final = 4915
 
 
+#: How much of the name of a program that has ended is kept.
+NAME_LIMIT: Final = 256
+
+
 class NoSuchProcess(GuestError):
     """There is no process with this id."""
 
@@ -190,6 +194,9 @@ class Table:
         for file in process.files.values():
             file.close()
         process.files = {}
+        # A zombie has no memory, and so no arguments: only what it is called is left (fs/proc/base.c).
+        process.argv = [name[:NAME_LIMIT] for name in process.argv[:1]]
+        process.env = []
         for other in list(self.table.values()):
             if other.parent == process.pid:
                 other.parent = 1

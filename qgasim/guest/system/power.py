@@ -4,7 +4,7 @@ States change at guest times that are known in advance, or from outside (`wake`)
 """
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from qgasim.guest.system.clock import Clock
 from qgasim.guest.units import SECOND
@@ -12,6 +12,8 @@ from qgasim.states import GuestStates, StateEvent
 
 __all__ = ["Power", "PowerState", "SleepState"]
 
+#: How many of the latest events are kept.
+EVENTS_KEPT: Final = 1000
 PowerState = Literal["running", "suspended", "halted", "off", "booting", "rebooting"]
 SleepState = Literal["ram", "disk", "hybrid"]
 
@@ -24,6 +26,10 @@ class Powered(Protocol):
 
     def call_at(self, uptime: int, function: Callable[[], None]) -> None:
         """Call *function* when the uptime is *uptime*."""
+        ...
+
+    def forget_call(self, function: Callable[[], None]) -> None:
+        """Do not call *function* any more."""
         ...
 
     def stop(self) -> None:
@@ -54,7 +60,7 @@ class Power:
         #: QMP events that the hypervisor would have emitted, in order.
         self.events: list[str] = []
         # Only the latest plan counts: a wake-up from outside makes the planned one void.
-        self._plans = 0
+        self._planned: Callable[[], None] | None = None
         self._slept_at = 0
         #: Called when the machine goes off, comes up again, sleeps or wakes.
         self.on_change: Callable[[], None] = lambda: None
@@ -85,20 +91,20 @@ class Power:
         self.on_change()
 
     def _plan(self, delay: int, change: Callable[[], None]) -> None:
-        self._plans += 1
-        number = self._plans
+        def do() -> None:
+            self._planned = None
+            change()
 
-        def do_if_latest() -> None:
-            if number == self._plans:
-                change()
-
-        self.guest.call_at(self.guest.clock.uptime() + delay, do_if_latest)
+        self.cancel()
+        self._planned = do
+        self.guest.call_at(self.guest.clock.uptime() + delay, do)
 
     def _enter(self, state: PowerState, event: StateEvent | None, *events: str) -> None:
         self.state = state
         if event is not None:
             self.guest.states.happen(event)
         self.events += events
+        del self.events[:-EVENTS_KEPT]
         self.on_change()
 
     def shut_down(self, how: Literal["powerdown", "halt", "reboot"], delay: int) -> None:
@@ -107,7 +113,9 @@ class Power:
 
     def cancel(self) -> None:
         """Forget a change that is planned, as ``shutdown -c`` does."""
-        self._plans += 1
+        if self._planned is not None:
+            self.guest.forget_call(self._planned)
+            self._planned = None
 
     def _off(self) -> None:
         self.guest.stop()
@@ -154,6 +162,6 @@ class Power:
         """Wake a suspended guest, as QEMU's system_wakeup does; nothing if it is not suspended."""
         if self.state != "suspended":
             return
-        self._plans += 1
+        self.cancel()
         self.guest.postpone(self.guest.clock.uptime() - self._slept_at)
         self._enter("running", "wake", "WAKEUP")
