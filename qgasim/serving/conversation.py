@@ -13,7 +13,7 @@ import trio
 
 from qgasim.effects import Close, Effect, Wait
 from qgasim.serving.attention import Attention
-from qgasim.serving.sockets import RECEIVE_SIZE, SEND_SIZE, ClientSocket, Watcher
+from qgasim.serving.sockets import SEND_SIZE, ClientSocket, Watcher
 from qgasim.simulation.channel import Channel
 
 __all__ = ["Conversation"]
@@ -179,14 +179,6 @@ class Conversation:
             self._client.take_peeked()
         except OSError as error:
             return self._client.sent if isinstance(error, ConnectionResetError) else None
-        while data := self._receive_rest():
+        while data := self._client.receive_rest():
             await self._give_back(b"", self._channel.receive(data))
         return self._client.sent if isinstance(self._client.failure, ConnectionResetError) else None
-
-    def _receive_rest(self) -> bytes:
-        """Return what a client that has left had sent; nothing at its end."""
-        try:
-            return self._client.sock.recv(RECEIVE_SIZE)
-        except OSError as error:
-            self._client.failure = error
-            return b""

@@ -83,6 +83,7 @@ class ClientSocket:
         self._keeps_sent = keeps_sent
         #: Return something that was received; raise `trio.ClosedResourceError` if the driver was poked meanwhile.
         self.take: Callable[[], Awaitable[bytes]] = self._peek if peeks else self._receive
+        self._watcher = watcher
         if watcher is not None:
             self.take = partial(_watch, self.take, watcher)
         #: What the client got since it last sent something, as far as it can be unread.
@@ -146,6 +147,16 @@ class ClientSocket:
                 self.peeked = len(data)
                 return data
         raise trio.ClosedResourceError
+
+    def receive_rest(self) -> bytes:
+        """Return what a client that has left had sent; nothing at its end, or if the connection is broken."""
+        try:
+            return self.sock.recv(RECEIVE_SIZE)
+        except OSError as error:
+            self.failure = error
+            if self._watcher is not None and isinstance(error, ConnectionResetError):
+                self._watcher.failed()
+            return b""
 
     def take_peeked(self) -> None:
         """Take what was read out of the socket."""
