@@ -4,13 +4,14 @@ BIN := .venv/bin
 ARGS ?=
 MESSAGES ?= 20000
 COURSES ?= 200
+REQUESTS ?= 10000
 SEED ?= 0
 # How many tests are run at a time: `make test WORKERS=0` runs them in one process.
 WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format docs bench fuzz update python clean
+.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -51,6 +52,10 @@ bench: .venv/ready
 fuzz: .venv/ready
 	$(BIN)/python -m tests.fuzz --messages $(MESSAGES) --seed $(SEED)
 	$(BIN)/python -m tests.fuzz_connections --courses $(COURSES) --seed $(SEED)
+
+# Requests to guests whose system files are corrupted.
+fuzz-corrupt: .venv/ready
+	$(BIN)/python -m tests.fuzz_corrupt --requests $(REQUESTS) --seed $(SEED)
 
 clean:
 	rm -rf .venv .venv-update .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,9 +5,11 @@ qemu-ga, nor what programs there are: they are given to it. It never looks at th
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Final
 
+from qgasim.errors import KernelError
 from qgasim.guest.files.kernel_files import KERNEL_FILES
 from qgasim.guest.files.share import SharedVolume
 from qgasim.guest.machine import Machine
@@ -155,21 +157,37 @@ class Guest(Machine):
         """Come up again: processes gone, file systems thawed and mounted as at first."""
         for volume in self.volumes.values():
             volume.is_frozen = False
-        for mount in reversed(self.files.mounts[1:]):
-            if mount.volume.kind not in KERNEL_FILES:
-                self.files.unmount(mount)
-        for settings in self.mounts[1:]:
-            if settings.bind is not None:
-                self.files.bind(settings.bind, settings.path).options = settings.options
-            else:
-                first = self.mounted[settings.device, settings.path]
-                self.files.mount(first.volume, settings.path, settings.options, first.root)
-        self.mount_shares()
+        self._mount_again()
         self.hostname = self.settings.hostname or "localhost"
         self.logins = []
         self.note_boot()
         self._start_init()
         self.on_boot()
+
+    def _mount_again(self) -> None:
+        """Mount what is mounted at boot, on what is left of the files.
+
+        A directory to mount on that is missing is made, as systemd does; where none can be, nothing is
+        mounted. UNVERIFIED: a real guest may wait for somebody at its console then.
+        """
+        files = self.files
+        for mount in reversed(files.mounts[1:]):
+            if mount.volume.kind not in KERNEL_FILES:
+                files.detach(mount)
+        files.mounts[0].options = "rw"
+        for settings in self.mounts[1:]:
+            with suppress(KernelError):
+                files.makedirs(settings.path)
+                if settings.bind is not None:
+                    files.bind(settings.bind, settings.path).options = settings.options
+                else:
+                    first = self.mounted[settings.device, settings.path]
+                    files.mount(first.volume, settings.path, settings.options, first.root)
+        files.mounts[0].options = self.mounts[0].options
+        with suppress(KernelError):
+            for path in self.shares:
+                files.makedirs(path)
+            self.mount_shares()
 
     def _start_init(self) -> None:
         """Start process 1; the ids that follow are those of a machine that has booted."""
