@@ -50,6 +50,15 @@ class PciAddress(Struct, frozen=True):
     function: int
 
 
+class CcwAddress(Struct, frozen=True):
+    """QAPI ``GuestCCWAddress``."""
+
+    cssid: int
+    ssid: int
+    subchno: int
+    devno: int
+
+
 class DiskAddress(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestDiskAddress``."""
 
@@ -60,6 +69,7 @@ class DiskAddress(Struct, frozen=True, rename="kebab"):
     unit: int
     serial: str | None
     dev: str | None
+    ccw_address: Annotated[CcwAddress, Since((6, 0))] | None = None
 
 
 class Smart(Struct, frozen=True, rename="kebab"):
@@ -132,8 +142,24 @@ def _address(agent: Agent, disk: Disk, dev: str) -> DiskAddress:
     if disk.bus == "nvme" and not agent.dialect.knows_nvme:
         return DiskAddress(NO_PCI, "unknown", 0, 0, 0, disk.serial, dev)
     return DiskAddress(
-        pci_address(disk), disk.bus, disk.channel, disk.target, disk.unit, disk.serial, dev
+        pci_address(disk),
+        disk.bus,
+        disk.channel,
+        disk.target,
+        disk.unit,
+        disk.serial,
+        dev,
+        _ccw_address(disk),
     )
+
+
+def _ccw_address(disk: Disk) -> CcwAddress | None:
+    """Read the path in sysfs, as build_guest_fsinfo_for_ccw_dev() does: all but the device's own ids."""
+    if disk.ccw is None:
+        return None
+    subchannel, _, device = disk.ccw.partition("/")
+    cssid, ssid, subchno = (int(part, 16) for part in subchannel.split("."))
+    return CcwAddress(cssid, ssid, subchno, int(device.rsplit(".", 1)[1], 16))
 
 
 def _smart(smart: NvmeSmart) -> Smart:
