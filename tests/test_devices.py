@@ -245,3 +245,99 @@ def test_what_is_busy_or_cannot_be_frozen_is_passed_over() -> None:
         assert Course(DATA.format(f"freeze_error: {name}")).say("guest-fsfreeze-freeze") == {
             "return": 1
         }
+
+
+# -- places, sizes, interfaces -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("release", "is_told"), [("5.2", False), ("6.0", True), ("11.1", True)])
+def test_a_disk_of_s390x_has_a_ccw_address(release: str, is_told: bool) -> None:
+    # qapi-schema.json: since 6.0. /sys/devices/css0/0.0.0004/0.0.00ff/virtio1/block/vda
+    course = Course(
+        "guest: {disks: [{name: vda, ccw: 0.0.0004/0.0.00ff}], mounts: [{device: /dev/vda, path: /}]}",
+        release=release,
+    )
+    address = fsinfo(course)[0]["disk"][0]
+    expected = {"cssid": 0, "ssid": 0, "subchno": 4, "devno": 255} if is_told else None
+    assert address.get("ccw-address") == expected
+    assert address["pci-controller"]["domain"] == -1
+    assert disks(course)["/dev/vda"]["address"] == address
+
+
+def test_a_place_is_on_one_bus() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        loads(
+            "guest: {disks: [{name: a, pci: '0:0:0.0', ccw: 0.0.0004/0.0.0000}, {name: b, ccw: '4'}]}"
+        )
+    assert "disks[0].ccw: 'pci' and 'ccw' are mutually exclusive" in str(caught.value)
+    assert "disks[1].ccw: not a CCW address: '4'" in str(caught.value)
+
+
+@pytest.mark.parametrize("options", ["rw", "ro"])
+def test_what_is_in_use_can_be_said_exactly(options: str) -> None:
+    course = Course(
+        "guest: {disks: [{name: vda}, {name: vdb}], mounts: [{device: /dev/vda, path: /, size: 20GiB,"
+        f" used: {{exactly: 14206033920}}, options: {options}}}]}}"
+    )
+    assert fsinfo(course)[0]["used-bytes"] == 14206033920
+    if options == "rw":
+        course.guest.files.write("/new", b"x" * 5000)
+        assert fsinfo(course)[0]["used-bytes"] == 14206033920 + 8192
+
+
+def test_less_cannot_be_in_use_than_the_files_take() -> None:
+    with pytest.raises(
+        ScenarioError, match=r"expected at least \d+ bytes, which the files take at /"
+    ):
+        Course("guest: {mounts: [{device: rootfs, path: /, used: {exactly: 1}}]}")
+    with pytest.raises(ScenarioError, match=r"used\.exactly: expected at most the size"):
+        loads("guest: {mounts: [{device: rootfs, path: /, size: 1, used: {exactly: 2}}]}")
+
+
+def macs(course: Course) -> dict[str, str | None]:
+    nics = course.say("guest-network-get-interfaces")["return"]
+    return {nic["name"]: nic.get("hardware-address") for nic in nics}
+
+
+def test_vlans_bonds_and_bridges_have_addresses_of_their_parts() -> None:
+    # Linux: vlan_dev_init(), bond_enslave(), br_stp_recalculate_bridge_id().
+    course = Course(
+        "guest: {nics: [{name: br0, bridge: [eth0.7, bond0]}, {name: eth0.7, vlan: {on: eth0, id: 7}},"
+        " {name: eth0, mac: '52:54:00:00:00:0b'}, {name: bond0, bond: [eth1, eth2]},"
+        " {name: eth1, mac: '52:54:00:00:00:0A'}, {name: eth2, mac: '52:54:00:00:00:01'},"
+        " {name: own, mac: '52:54:00:00:00:99', vlan: {on: eth0, id: 8}}]}"
+    )
+    assert macs(course) == {
+        "br0": "52:54:00:00:00:0A",
+        "eth0.7": "52:54:00:00:00:0b",
+        "eth0": "52:54:00:00:00:0b",
+        "bond0": "52:54:00:00:00:0A",
+        "eth1": "52:54:00:00:00:0A",
+        "eth2": "52:54:00:00:00:0A",
+        "own": "52:54:00:00:00:99",
+    }
+
+
+def test_a_vlan_takes_what_was_made_up() -> None:
+    course = Course(
+        "guest: {nics: [{name: 'eth{i}.7', count: 2, vlan: {on: 'eth{i}', id: 7}, addresses: [auto]},"
+        " {name: 'eth{i}', count: 2, mac: auto}]}"
+    )
+    found = macs(course)
+    assert found["eth0.7"] == found["eth0"] != found["eth1.7"] == found["eth1"]
+
+
+def test_what_an_interface_is_made_of_is_there() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        loads(
+            "guest: {nics: [{name: a, vlan: {on: eth0, id: 4095}}, {name: b, bond: [c], bridge: [c]},"
+            " {name: c, bridge: [b]}]}",
+            "f",
+        )
+    assert {line.split(": ", 1)[1] for line in str(caught.value).splitlines()} == {
+        "guest.nics[0].vlan.id: expected from 1 to 4094, found 4095",
+        "guest.nics[0].vlan.on: no interface is called 'eth0'",
+        "guest.nics[1].bridge: 'bond' and 'bridge' are mutually exclusive",
+        "guest.nics[1]: 'b' is made of interfaces that are made of it",
+        "guest.nics[2]: 'c' is made of interfaces that are made of it",
+    }

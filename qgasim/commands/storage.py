@@ -50,6 +50,15 @@ class PciAddress(Struct, frozen=True):
     function: int
 
 
+class CcwAddress(Struct, frozen=True):
+    """QAPI ``GuestCCWAddress``."""
+
+    cssid: int
+    ssid: int
+    subchno: int
+    devno: int
+
+
 class DiskAddress(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestDiskAddress``."""
 
@@ -60,6 +69,7 @@ class DiskAddress(Struct, frozen=True, rename="kebab"):
     unit: int
     serial: Annotated[str, Since((3, 1))] | None
     dev: Annotated[str, Since((3, 1))] | None
+    ccw_address: Annotated[CcwAddress, Since((6, 0))] | None = None
 
 
 class Smart(Struct, frozen=True, rename="kebab"):
@@ -132,7 +142,14 @@ def _address(agent: Agent, disk: Disk, dev: str) -> DiskAddress:
     if disk.bus == "nvme" and not agent.dialect.knows_nvme:
         return DiskAddress(NO_PCI, "unknown", 0, 0, 0, disk.serial, dev)
     return DiskAddress(
-        pci_address(disk), disk.bus, disk.channel, disk.target, disk.unit, disk.serial, dev
+        pci_address(disk),
+        disk.bus,
+        disk.channel,
+        disk.target,
+        disk.unit,
+        disk.serial,
+        dev,
+        _ccw_address(disk),
     )
 
 
@@ -141,6 +158,15 @@ def _addresses(agent: Agent, disk: Disk, dev: str) -> list[DiskAddress]:
     if disk.bus == "nvme" and not agent.dialect.lists_nvme:
         return []
     return [_address(agent, disk, dev)]
+
+
+def _ccw_address(disk: Disk) -> CcwAddress | None:
+    """Read the path in sysfs, as build_guest_fsinfo_for_ccw_dev() does: all but the device's own ids."""
+    if disk.ccw is None:
+        return None
+    subchannel, _, device = disk.ccw.partition("/")
+    cssid, ssid, subchno = (int(part, 16) for part in subchannel.split("."))
+    return CcwAddress(cssid, ssid, subchno, int(device.rsplit(".", 1)[1], 16))
 
 
 def _smart(smart: NvmeSmart) -> Smart:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Final
 
-from qgasim.errors import KernelError
+from qgasim.errors import KernelError, SettingsError
 from qgasim.guest.files.kernel_files import KERNEL_FILES
 from qgasim.guest.files.share import SharedVolume
 from qgasim.guest.machine import Machine
@@ -88,6 +88,9 @@ class Guest(Machine):
         """Mount as the settings say, now that all files are made.
 
         What is read-only from now on has *used* bytes in use, its files included.
+
+        Raises:
+            SettingsError: files take more than is said to be in use exactly.
         """
         for mount, wanted in zip(
             [m for m in self.files.mounts if m.volume.kind not in KERNEL_FILES],
@@ -95,8 +98,16 @@ class Guest(Machine):
             strict=True,
         ):
             mount.options = wanted.options
-            if mount.is_read_only and mount.root is mount.volume.root:
-                mount.volume.overhead = max(0, wanted.used - mount.volume.file_bytes)
+            if wanted.bind is not None or mount.root is not mount.volume.root:
+                continue
+            if wanted.is_use_exact:
+                rest = wanted.used_bytes - mount.volume.file_bytes
+                if rest < 0 and not isinstance(wanted.used, int):
+                    text = (
+                        f"expected at least {mount.volume.file_bytes} bytes, which the files take"
+                    )
+                    raise SettingsError("mounts", f"{text} at {wanted.path}")
+                mount.volume.overhead = max(0, rest)
 
     # -- time ----------------------------------------------------------------------------------
 

@@ -136,7 +136,7 @@ class Machine(ABC):
             mount.type,
             mount.size,
             reserved=mount.reserved,
-            used=0 if "ro" in mount.options.split(",") else mount.used,
+            used=0 if mount.is_use_exact else mount.used_bytes,
             block_size=mount.block_size,
             now=self.clock.now(),
             budget=self.budget,

@@ -15,6 +15,7 @@ from qgasim.guest.units import SECOND, Duration, Errno, Size, Time
 
 __all__ = [
     "ClockSettings",
+    "ExactUse",
     "FileSettings",
     "FreezeError",
     "GuestSettings",
@@ -108,6 +109,13 @@ def errors_of(failure: int | FreezeError | TrimError) -> tuple[int, int]:
     return failure.open or 0, done or 0
 
 
+class ExactUse(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What of a file system is in use, whatever its files take."""
+
+    #: Bytes in use with all files that are there at first.
+    exactly: Size
+
+
 class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     r"""A mounted file system. The first one of a guest is ``/``, or Windows' ``C:\``.
 
@@ -127,8 +135,9 @@ class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     size: Size = 8 << 30
     #: Bytes beyond *size* that only root can have.
     reserved: Size = 0
-    #: Bytes in use before any file that the scenario names.
-    used: Size = 0
+    #: Bytes in use before any file that the scenario names; ``{exactly: 13GiB}``: with all files that
+    #: are there at first.
+    used: Size | ExactUse = 0
     #: Bytes in a block.
     block_size: Size = 4096
     #: Show the directory *bind* of another file system here instead.
@@ -139,6 +148,16 @@ class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     trim_error: Errno | TrimError | None = None
     #: The GUID in the name that Windows gives the volume; absent: made up.
     volume: str | None = None
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes in use, with or without files."""
+        return self.used if isinstance(self.used, int) else self.used.exactly
+
+    @property
+    def is_use_exact(self) -> bool:
+        """Whether the files of the scenario are among the bytes in use; what is read-only has no more."""
+        return not isinstance(self.used, int) or "ro" in self.options.split(",")
 
 
 class FileSettings(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from qgasim.guest.clone import clone
-from qgasim.guest.hardware.network import Nic
+from qgasim.guest.hardware.network import Nic, derive_mac
 from qgasim.guest.settings import GuestSettings
 from qgasim.guest.system.accounts import Account
 
 if TYPE_CHECKING:
     from faker import Faker
 
-__all__ = ["AUTO", "SYSTEM_USERS", "count_up", "counted", "counts", "fill"]
+__all__ = ["AUTO", "SYSTEM_USERS", "count_up", "counted", "counts", "fill", "in_order"]
 
 AUTO = "auto"
 #: The users who are there if a scenario names none; another's name is made up.
@@ -88,9 +88,10 @@ def fill(settings: GuestSettings, seed: int) -> GuestSettings:
     if not filled.users:
         filled.users = _users(maker)
     filled.nics = [one for nic in filled.nics for one in _expand(nic)]
-    for nic in filled.nics:
+    for nic in in_order(filled.nics):
         if nic.mac == AUTO:
             nic.mac = maker.mac()
+        derive_mac(nic, filled.nics)
         if AUTO in nic.addresses:
             made = [maker.address()]
             if nic.mac:
@@ -100,6 +101,20 @@ def fill(settings: GuestSettings, seed: int) -> GuestSettings:
         if disk.serial == AUTO:
             disk.serial = maker.faker.bothify("QM########", letters="ABCDEF")
     return filled
+
+
+def in_order(nics: list[Nic]) -> list[Nic]:
+    """Return interfaces, each after those that it is made of; what is in a circle is left out."""
+    found: dict[str, Nic] = {}
+    names = {nic.name for nic in nics}
+    left = list(nics)
+    while left:
+        ready = [nic for nic in left if all(n in found or n not in names for n in nic.parts())]
+        if not ready:
+            break
+        found |= {nic.name: nic for nic in ready}
+        left = [nic for nic in left if nic.name not in found]
+    return list(found.values())
 
 
 def _expand(nic: Nic) -> list[Nic]:
@@ -112,6 +127,9 @@ def _expand(nic: Nic) -> list[Nic]:
             name=count_up(nic.name, i),
             mac=nic.mac and count_up(nic.mac, i),
             addresses=[count_up(address, i) for address in nic.addresses],
+            vlan=nic.vlan and structs.replace(nic.vlan, on=count_up(nic.vlan.on, i)),
+            bond=[count_up(name, i) for name in nic.bond],
+            bridge=[count_up(name, i) for name in nic.bridge],
             count=1,
         )
         for i in range(nic.count)

@@ -33,7 +33,7 @@ from qgasim.guest.settings import (
 from qgasim.guest.system.accounts import Account
 from qgasim.guest.system.clock import find_zone
 from qgasim.scenario.checks import Wrong, checks, fields_of, join
-from qgasim.scenario.fill import AUTO, SYSTEM_USERS, count_up, counted, counts
+from qgasim.scenario.fill import AUTO, SYSTEM_USERS, count_up, counted, counts, in_order
 from qgasim.scenario.mount_checks import check_depends, check_devices, check_shared_devices
 from qgasim.scenario.windows_checks import (
     PCI_ID,
@@ -59,6 +59,7 @@ NAME_LIMIT: Final = 255
 PATH_LIMIT: Final = 4095
 HOST_NAME_LIMIT: Final = 64
 _MAC: Final = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+_CCW: Final = re.compile(r"[0-9a-f]{1,2}\.[0-3]\.[0-9a-f]{4}/[0-9a-f]{1,2}\.[0-3]\.[0-9a-f]{4}")
 _PCI: Final = re.compile(r"[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,2}:[0-9a-fA-F]{1,2}\.[0-7]")
 
 
@@ -135,6 +136,12 @@ def _check_nic(nic: Nic) -> Wrong:
     if not re.fullmatch(r"[^\0\n]+", nic.name):
         yield "name", f"not a name: '{nic.name}'"
     yield from _range(nic, "mtu", 0, (1 << 31) - 1)
+    if nic.vlan is not None:
+        for _, text in _range(nic.vlan, "id", 1, 4094):
+            yield "vlan.id", text
+    kinds = [name for name in ("vlan", "bond", "bridge") if getattr(nic, name)]
+    if len(kinds) > 1:
+        yield kinds[1], f"'{kinds[0]}' and '{kinds[1]}' are mutually exclusive"
     for number, mac in counted(nic.mac or AUTO, nic.count):
         if mac != AUTO and not _MAC.fullmatch(mac):
             which = f", of the interface {number}" if counts(nic.mac or "") and number else ""
@@ -167,6 +174,12 @@ def check_address(address: str, count: int, at: str) -> Wrong:
 def _check_disk(disk: Disk) -> Wrong:
     if disk.pci is not None and not _PCI.fullmatch(disk.pci):
         yield "pci", f"not a PCI address: '{disk.pci}' (expected one as in 0000:00:06.0)"
+    if disk.ccw is not None:
+        if not _CCW.fullmatch(disk.ccw):
+            text = "expected a subchannel and a device, as in 0.0.0004/0.0.0000"
+            yield "ccw", f"not a CCW address: '{disk.ccw}' ({text})"
+        if disk.pci is not None:
+            yield "ccw", "'pci' and 'ccw' are mutually exclusive"
     yield from _check_device_name(disk)
     for name in ("channel", "target", "unit", "minor"):
         yield from _range(disk, name, 0, (1 << 20) - 1)
@@ -225,8 +238,9 @@ def _check_mount(mount: MountSettings) -> Wrong:
         failure = getattr(mount, name)
         if failure is not None and not any(errors_of(failure)):
             yield name, "expected the error of a call"
-    if mount.used > mount.size:
-        yield "used", f"expected at most the size, {mount.size}, found {mount.used}"
+    if mount.used_bytes > mount.size:
+        at = "used" if isinstance(mount.used, int) else "used.exactly"
+        yield at, f"expected at most the size, {mount.size}, found {mount.used_bytes}"
 
 
 _CONTENTS: Final = ("text", "base64", "size", "symlink", "entries", "source", "kind")
@@ -371,6 +385,27 @@ def _check_nics(guest: GuestSettings) -> Wrong:
                     yield f"nics[{number}].addresses[{index}]", f"{seen[ip]} has {ip} already"
                     break
                 seen.setdefault(ip, count_up(nic.name, count))
+
+
+@checks(GuestSettings, "nics")
+def _check_parts_of_nics(guest: GuestSettings) -> Wrong:
+    if any(nic.count > NIC_LIMIT for nic in guest.nics):
+        # Told already.
+        return
+    known = {name for nic in guest.nics for _, name in counted(nic.name, nic.count)}
+    for number, nic in enumerate(guest.nics):
+        places = [("vlan.on", nic.vlan.on)] if nic.vlan else []
+        for key in ("bond", "bridge"):
+            places += [(f"{key}[{i}]", name) for i, name in enumerate(getattr(nic, key))]
+        for at, name in places:
+            missing = next((n for _, n in counted(name, nic.count) if n not in known), None)
+            if missing is not None:
+                hint = did_you_mean(missing, known)
+                yield f"nics[{number}].{at}", f"no interface is called '{missing}'{hint}"
+    done = {nic.name for nic in in_order(guest.nics)}
+    for number, nic in enumerate(guest.nics):
+        if nic.name not in done:
+            yield f"nics[{number}]", f"'{nic.name}' is made of interfaces that are made of it"
 
 
 def _may_repeat(ip: str) -> bool:

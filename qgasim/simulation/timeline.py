@@ -17,7 +17,7 @@ from qgasim.guest import Guest
 from qgasim.guest.clone import clone
 from qgasim.guest.files.nodes import WouldBlock, os_error
 from qgasim.guest.hardware.devices import Disk
-from qgasim.guest.hardware.network import Nic
+from qgasim.guest.hardware.network import Nic, derive_mac
 from qgasim.guest.settings import FileSettings
 from qgasim.guest.setup import make_file
 from qgasim.guest.system.accounts import Login
@@ -216,7 +216,9 @@ class NicAppears(Event, frozen=True, kw_only=True, tag="nic_appears"):
     def happen(self, simulation: Simulation) -> None:
         """Plug it in; OSError if there is one of this name."""
         _check_new(self.nic.name, simulation.guest.nics)
-        simulation.guest.nics.append(clone(self.nic))
+        nic = clone(self.nic)
+        simulation.guest.nics.append(nic)
+        derive_mac(nic, simulation.guest.nics)
 
 
 class NicDisappears(Event, frozen=True, kw_only=True, tag="nic_disappears"):

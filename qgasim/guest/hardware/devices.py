@@ -240,6 +240,8 @@ class Disk(Struct, kw_only=True):
     serial: str | None = None
     #: ``domain:bus:slot.function`` of the controller, hexadecimal; absent: it is not on PCI.
     pci: str | None = None
+    #: Where it is on s390x: subchannel and device, as in ``0.0.0004/0.0.0000``; absent: it is not there.
+    ccw: str | None = None
     #: SCSI or IDE channel.
     channel: int = 0
     #: SCSI target.

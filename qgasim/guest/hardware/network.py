@@ -1,5 +1,6 @@
 """The guest's network interfaces."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Final
@@ -9,7 +10,7 @@ from msgspec.structs import astuple
 
 from qgasim.guest.units import SECOND, wrap
 
-__all__ = ["Counters", "Nic", "parse_address"]
+__all__ = ["Counters", "Nic", "Vlan", "derive_mac", "parse_address"]
 
 
 @lru_cache(maxsize=4096)
@@ -43,17 +44,33 @@ class Counters(Struct):
 _NO_GROWTH: Final = Counters()
 
 
+class Vlan(Struct, kw_only=True):
+    """What a VLAN is part of."""
+
+    #: The interface that carries it.
+    on: str
+    #: Its number, from 1 to 4094.
+    id: int
+
+
 class Nic(Struct, kw_only=True):
     """A network interface. *addresses* are in CIDR form: ``192.0.2.7/24``, ``fe80::1/64``."""
 
     #: The name; of several, it holds ``{i}``.
     name: str
-    #: The hardware address; ``auto``: made up; absent: it has none (tunnels).
+    #: The hardware address; ``auto``: made up; absent: that of what it is made of (*vlan*, *bond*,
+    #: *bridge*), or none (tunnels).
     mac: str | None = None
     #: Addresses with their prefix lengths; ``auto``: made up.
     addresses: list[str] = field(default_factory=list[str])
     #: Gateways of the default routes, IPv4 and IPv6.
     gateways: list[str] = field(default_factory=list[str])
+    #: It is a VLAN, as in ``{on: eth0, id: 7}``, and has the address of that interface.
+    vlan: Vlan | None = None
+    #: It is a bond of these interfaces: it has the address of the first one, and then so have all.
+    bond: list[str] = field(default_factory=list[str])
+    #: It is a bridge with these interfaces as ports, and has the lowest of their addresses.
+    bridge: list[str] = field(default_factory=list[str])
     #: Whether the link is up.
     up: bool = True
     #: The largest packet, in bytes.
@@ -65,6 +82,10 @@ class Nic(Struct, kw_only=True):
     #: How many such interfaces there are. ``{i}`` in *name*, *mac* and *addresses* counts them from
     #: 0, ``{i:02x}`` in another format.
     count: int = 1
+
+    def parts(self) -> list[str]:
+        """Return the names of the interfaces that it is made of."""
+        return [*([self.vlan.on] if self.vlan else []), *self.bond, *self.bridge]
 
     def ipv4(self) -> list[tuple[str, int]]:
         """Return the IPv4 addresses with their prefix lengths."""
@@ -88,3 +109,19 @@ class Nic(Struct, kw_only=True):
                 for start, each in zip(astuple(self.counters), astuple(self.growth), strict=True)
             ]
         )
+
+
+def derive_mac(nic: Nic, nics: Sequence[Nic]) -> None:
+    """Give an interface the hardware address that follows from those that it is made of.
+
+    Linux: vlan_dev_init() and bond_enslave() copy it, the first port's to all of a bond;
+    br_stp_recalculate_bridge_id() takes the lowest.
+    """
+    named = {each.name: each for each in nics}
+    parts = [named[name] for name in nic.parts() if name in named]
+    macs = [part.mac for part in parts if part.mac]
+    if nic.mac is None and macs:
+        nic.mac = min(macs, key=str.lower) if nic.bridge else macs[0]
+    if nic.bond:
+        for part in parts:
+            part.mac = nic.mac
