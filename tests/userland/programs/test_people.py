@@ -1,0 +1,347 @@
+"""Programs about people, processes and the machine in a guest that has some of each.
+
+GNU's outputs are what Debian 12's id, groups, getent, who and w (coreutils 9.1, glibc 2.36, procps 4.0.2)
+print for such accounts; BusyBox's messages are those of its source (1.35.0: procps/kill.c, pgrep.c,
+libbb/signames.c, coreutils/id.c, miscutils/last.c), util-linux's last those of last.c (2.38).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec import convert
+
+from qgasim.guest import Guest, GuestSettings
+from qgasim.guest.processes.process import Process, Steps
+from qgasim.userland import USERLANDS
+from tests.userland.programs.conftest import LIMIT, Run
+
+SECOND = 1_000_000_000
+#: 2024-06-15T12:00:00Z, a Saturday.
+NOON = 1_718_452_800 * SECOND
+TRY = "Try '{0} --help' for more information.\n"
+
+SETTINGS: dict[str, Any] = {
+    "hostname": "lab.example",
+    "clock": {"start": NOON},
+    "vcpus": 2,
+    "memory": {"block_size": 128 << 20, "blocks": [{"index": i} for i in range(16)]},
+    "files": {
+        "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000:A,,,:/home/alice:/bin/sh\n",
+        "/etc/group": "root:x:0:\nsudo:x:27:alice\nusers:x:100:bob,alice\nalice:x:1000:\n",
+        "/etc/hosts": "127.0.0.1 localhost loopback\n10.0.0.7\tdb db.example # the database\n",
+        "/w/name": "# what it is called\n\n  new.example  \n",
+        "/w/nothing": "",
+    },
+    "logins": [
+        {"user": "reboot", "line": "~", "time": NOON, "kind": "boot", "host": "6.1.0"},
+        {"user": "alice", "line": "tty1", "time": NOON + 60 * SECOND},
+        {"user": "bob", "line": "pts/0", "time": NOON + 120 * SECOND, "host": "desk"},
+    ],
+}  # fmt: skip
+
+
+def make_guest(userland: str = "gnu", **settings: Any) -> Guest:
+    values = SETTINGS | {"os": {"userland": userland}} | settings
+    guest = Guest(convert(values, GuestSettings), USERLANDS[userland], source=lambda: 0)
+    guest.settle()
+    return guest
+
+
+def wait_long(p: Process) -> Steps:
+    yield from p.sleep(100 * LIMIT)
+    return 0
+
+
+def start(guest: Guest, *argv: str) -> Process:
+    process = guest.processes.start(
+        wait_long, argv=list(argv), env=[], cwd="/", files={}, parent=1, path=f"/usr/bin/{argv[0]}"
+    )
+    process.on_exit = lambda _exit: None
+    return process
+
+
+Ask = Callable[..., tuple[str, str, int]]
+
+
+@pytest.fixture
+def ask(run: Run) -> Ask:
+    def ask_guest(guest: Guest, line: str, **more: Any) -> tuple[str, str, int]:
+        out, errors, how = run(guest, line.split(), **more)
+        assert how.signal is None
+        return out.decode(), errors.decode(), how.code
+
+    return ask_guest
+
+
+# Accounts.
+
+
+@pytest.mark.parametrize(
+    ("line", "out"),
+    [
+        ("id", "uid=0(root) gid=0(root) groups=0(root)\n"),
+        ("id root", "uid=0(root) gid=0(root) groups=0(root)\n"),
+        ("id alice", "uid=1000(alice) gid=1000(alice) groups=1000(alice),27(sudo),100(users)\n"),
+        ("id 1000", "uid=1000(alice) gid=1000(alice) groups=1000(alice),27(sudo),100(users)\n"),
+        ("id -u alice", "1000\n"),
+        ("id -nu 1000", "alice\n"),
+        ("id -G alice", "1000 27 100\n"),
+        ("id -Gn alice", "alice sudo users\n"),
+        ("id -g alice root", "1000\n0\n"),
+        ("whoami", "root\n"),
+        ("groups", "root\n"),
+        ("groups alice", "alice : alice sudo users\n"),
+        ("getent passwd 1000", "alice:x:1000:1000:A,,,:/home/alice:/bin/sh\n"),
+        ("getent group 27 users", "sudo:x:27:alice\nusers:x:100:bob,alice\n"),
+        ("getent group", "root:x:0:\nsudo:x:27:alice\nusers:x:100:bob,alice\nalice:x:1000:\n"),
+        ("getent hosts db", "10.0.0.7        db db.example\n"),
+        ("getent hosts 10.0.0.7", "10.0.0.7        db db.example\n"),
+        ("users", "alice bob\n"),
+        ("who -q", "alice bob\n# users=2\n"),
+        ("who", "alice    tty1         Jun 15 12:01\nbob      pts/0        Jun 15 12:02 (desk)\n"),
+        ("who -b", "         system boot  Jun 15 12:00\n"),
+    ],
+)  # fmt: skip
+def test_who_there_is(ask: Ask, line: str, out: str) -> None:
+    assert ask(make_guest(), line) == (out, "", 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "out", "errors", "status"),
+    [
+        ("id carol alice", "uid=1000(alice) gid=1000(alice) groups=1000(alice),27(sudo),100(users)\n",
+         "id: 'carol': no such user\n", 1),
+        ("groups carol", "", "groups: 'carol': no such user\n", 1),
+        ("getent passwd carol alice", "alice:x:1000:1000:A,,,:/home/alice:/bin/sh\n", "", 2),
+    ],
+)  # fmt: skip
+def test_who_there_is_not(ask: Ask, line: str, out: str, errors: str, status: int) -> None:
+    assert ask(make_guest(), line) == (out, errors, status)
+
+
+def test_a_guest_without_accounts_has_numbers(ask: Ask) -> None:
+    guest = make_guest(files={})
+    assert ask(guest, "whoami") == ("", "whoami: cannot find name for user ID 0\n", 1)
+    assert ask(guest, "id -un")[0] == "0\n"
+
+
+def test_the_names_of_a_heading_stand_above_the_columns(ask: Ask) -> None:
+    heading, first, *_ = ask(make_guest(), "who -H")[0].splitlines()
+    assert heading == "NAME     LINE         TIME         COMMENT"
+    assert first.index("tty1") == heading.index("LINE")
+    assert first.index("Jun") == heading.index("TIME")
+
+
+def test_w_shows_how_long_the_guest_is_up_and_who_is_there(ask: Ask) -> None:
+    uptime, heading, *rows = ask(make_guest(), "w")[0].splitlines()
+    assert uptime.startswith(" 12:00:0")
+    assert ",  2 users,  load average: " in uptime
+    assert heading == "USER     TTY      FROM             LOGIN@   IDLE   JCPU   PCPU WHAT"
+    assert [row.split()[:4] for row in rows] == [
+        ["alice", "tty1", "-", "12:01"],
+        ["bob", "pts/0", "desk", "12:02"],
+    ]
+    assert ask(make_guest(), "w -h")[0].splitlines() == rows
+
+
+def test_busyboxes_w_is_its_who(ask: Ask) -> None:
+    guest = make_guest("busybox")
+    assert ask(guest, "w") == ask(guest, "who -H")
+    assert "bob             pts/0           ?       Jun 15 12:02:00  desk\n" in ask(guest, "who")[0]
+
+
+def test_last_begins_with_the_latest(ask: Ask) -> None:
+    out, errors, status = ask(make_guest(), "last")
+    assert (errors, status) == ("", 0)
+    *rows, gap, begin = out.splitlines()
+    # last.c, list(): "%-8.8s %-12.12s %-16.*s %-16.16s ...".
+    assert rows == [
+        "bob      pts/0        desk             Sat Jun 15 12:02   still logged in",
+        "alice    tty1                          Sat Jun 15 12:01   still logged in",
+        "reboot   ~            6.1.0            Sat Jun 15 12:00   still running",
+    ]
+    assert (gap, begin) == ("", "wtmp begins Sat Jun 15 12:00:00 2024")
+
+
+def test_last_shows_as_many_and_those_that_were_asked_for(ask: Ask) -> None:
+    guest = make_guest()
+
+    def users(line: str) -> list[str]:
+        return [row.split()[0] for row in ask(guest, line)[0].partition("\n\n")[0].splitlines()]
+
+    assert users("last -n 1") == ["bob"]
+    assert users("last reboot") == ["reboot"]
+    assert users("last tty1 bob") == ["bob", "alice"]
+
+
+def test_busyboxes_last_has_a_heading(ask: Ask) -> None:
+    heading, first, *_ = ask(make_guest("busybox"), "last")[0].splitlines()
+    assert heading.split() == ["USER", "TTY", "HOST", "LOGIN", "TIME"]
+    assert first.split()[:3] == ["bob", "pts/0", "desk"]
+
+
+# Signals.
+
+
+@pytest.mark.parametrize(
+    ("line", "errors"),
+    [
+        ("kill", "kill: you need to specify whom to kill\n"),
+        ("kill -9", "kill: you need to specify whom to kill\n"),
+        ("kill -FOO 9999", "kill: bad signal name 'FOO'\n"),
+        ("kill -s FOO 9999", "kill: bad signal name 'FOO'\n"),
+        ("kill here", "kill: invalid number 'here'\n"),
+        ("kill 9999", "kill: can't kill pid 9999: No such process\n"),
+        ("kill -l FOO", "kill: unknown signal 'FOO'\n"),
+        ("killall nothing", "killall: nothing: no process killed\n"),
+        ("killall -s FOO nothing", "killall: bad signal name 'FOO'\n"),
+    ],
+)
+def test_what_busyboxes_kill_refuses(ask: Ask, line: str, errors: str) -> None:
+    assert ask(make_guest("busybox"), line) == ("", errors, 1)
+
+
+def test_busyboxes_kill_lists_signals_with_their_numbers(ask: Ask) -> None:
+    guest = make_guest("busybox")
+    lines = ask(guest, "kill -l")[0].splitlines()
+    # signal(7), x86; "%2u) %s".
+    assert lines[:2] == [" 1) HUP", " 2) INT"]
+    assert "15) TERM" in lines
+    assert ask(guest, "kill -l 15 KILL 137")[0] == "TERM\n9\nKILL\n"
+    assert ask(guest, "killall -l") == ask(guest, "kill -l")
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("kill {0}", 15), ("kill -9 {0}", 9), ("kill -KILL {0}", 9), ("kill -s INT {0}", 2),
+        ("kill -sINT {0}", 2), ("kill -n1 -- {0}", None), ("kill -- {0}", 15),
+        ("kill --signal HUP {0}", 1), ("kill --signal=HUP {0}", 1), ("kill -TERM -{0}", 15),
+        ("killall sleep", 15), ("killall -9 sleep", 9), ("killall -q -s HUP /usr/bin/sleep", 1),
+        ("pkill sleep", 15), ("pkill -9 sleep", 9), ("pkill -x -f sleep~60", 15),
+    ],
+)  # fmt: skip
+def test_a_signal_gets_there(run: Run, line: str, number: int | None) -> None:
+    guest = make_guest()
+    process = start(guest, "sleep", "60")
+    other = start(guest, "cat")
+    words = [word.replace("~", " ") for word in line.format(process.pid).split()]
+    _, errors, how = run(guest, words)
+    if number is None:
+        assert how.code == 1
+        assert process.exit is None
+        return
+    assert (errors, how.code) == (b"", 0)
+    assert process.exit is not None
+    assert process.exit.signal == number
+    assert other.exit is None
+
+
+def test_killall_names_what_is_not_there(ask: Ask) -> None:
+    guest = make_guest()
+    assert ask(guest, "killall nothing") == ("", "nothing: no process found\n", 1)
+    assert ask(guest, "killall -q nothing") == ("", "", 1)
+    assert ask(guest, "killall")[2] == 1
+
+
+def test_kill_goes_on_after_what_is_not_there(ask: Ask) -> None:
+    guest = make_guest()
+    process = start(guest, "sleep", "60")
+    # procps 4.0.2, skill.c: "kill: (%s): No such process".
+    out, errors, status = ask(guest, f"kill 9999 {process.pid}")
+    assert (out, errors, status) == ("", "kill: (9999): No such process\n", 1)
+    assert process.exit is not None
+
+
+def test_pidof_finds_the_latest_first(ask: Ask) -> None:
+    guest = make_guest()
+    first, second = start(guest, "sleep", "60"), start(guest, "sleep", "61")
+    assert ask(guest, "pidof sleep") == (f"{second.pid} {first.pid}\n", "", 0)
+    assert ask(guest, "pidof -s sleep")[0] == f"{second.pid}\n"
+    assert ask(guest, f"pidof -o {second.pid} sleep")[0] == f"{first.pid}\n"
+    assert ask(guest, f"pidof -o {second.pid},{first.pid} sleep") == ("", "", 1)
+    assert ask(guest, "pidof -S , sleep")[0] == f"{second.pid},{first.pid}\n"
+    assert ask(guest, "pidof -q sleep") == ("", "", 0)
+    assert ask(guest, "pidof -o %PPID nothing") == ("", "", 1)
+
+
+# Processes and the machine.
+
+
+def test_the_elapsed_time_has_days_and_hours(ask: Ask) -> None:
+    # ps(1): "etime ELAPSED elapsed time since the process was started, in the form [[DD-]hh:]mm:ss."
+    now = 0
+    guest = Guest(convert(SETTINGS, GuestSettings), USERLANDS["gnu"], source=lambda: now)
+    guest.settle()
+    process = start(guest, "sleep", "60")
+    for seconds, text in [(59, "00:59"), (3600, "01:00:00"), (90061, "1-01:01:01")]:
+        now = seconds * SECOND
+        assert ask(guest, f"ps -o etime= -p {process.pid}")[0].strip() == text
+    guest.processes.kill(process.pid, 19)
+    assert ask(guest, f"ps -o stat= -p {process.pid}")[0].strip() == "T"
+
+
+def test_the_host_name_is_read_from_a_file(ask: Ask) -> None:
+    # hostname(1): "Comments (lines starting with a `#') are ignored."
+    guest = make_guest()
+    assert ask(guest, "hostname -F /w/name") == ("", "", 0)
+    assert ask(guest, "hostname")[0] == "new.example\n"
+    assert ask(guest, "hostname -s")[0] == "new\n"
+    assert ask(guest, "hostname -d")[0] == "example\n"
+    assert ask(guest, "hostname -F /w/nowhere")[2] == 1
+    assert ask(guest, "hostname")[0] == "new.example\n"
+    assert ask(guest, f"hostname {'x' * 65}") == ("", "hostname: name too long\n", 1)
+
+
+def test_free_is_in_the_unit_that_was_asked_for(ask: Ask) -> None:
+    guest = make_guest()
+    guest.has_swap = False
+
+    def total(line: str) -> str:
+        return ask(guest, line)[0].splitlines()[1].split()[1]
+
+    size = 16 * 128 << 20
+    assert total("free") == str(size >> 10)
+    assert total("free -b") == str(size)
+    assert total("free --mebi") == str(size >> 20)
+    assert total("free -g") == "2"
+    assert total("free -h") == "2.0Gi"
+    # free(1): -t displays a line showing the column totals.
+    *_, last = ask(guest, "free -bt")[0].splitlines()
+    assert last.split()[:2] == ["Total:", str(size)]
+
+
+def test_logger_shows_its_message_with_s(ask: Ask) -> None:
+    # logger(1): -s outputs the message to standard error as well as to the system log.
+    guest = make_guest()
+    assert ask(guest, "logger -s -t job hello world") == ("", "job: hello world\n", 0)
+    assert ask(guest, "logger -s -t job", stdin=b"one\ntwo\n") == ("", "job: one\njob: two\n", 0)
+    assert ask(guest, "logger -f /w/nowhere")[2] == 1
+    assert ask(guest, "logger quiet") == ("", "", 0)
+
+
+def test_what_a_guest_has_nothing_of_is_empty(ask: Ask) -> None:
+    guest = make_guest()
+    assert ask(guest, "dmesg") == ("", "", 0)
+    # journalctl(1): -q suppresses all informational messages.
+    assert ask(guest, "journalctl -q") == ("", "", 0)
+    assert ask(guest, "qemu-ga -x")[2] == 1
+
+
+@pytest.mark.parametrize("userland", ["busybox", "gnu"])
+def test_usleep_waits_for_microseconds(run: Run, ask: Ask, userland: str) -> None:
+    guest = make_guest(userland)
+    script = "date +%s; usleep 1500000; usleep 500000; date +%s"
+    out, _, _ = run(guest, ["sh", "-c", script])
+    assert out == b"%d\n%d\n" % (NOON // SECOND, NOON // SECOND + 2)
+    assert ask(guest, "usleep")[2] == 1
+    assert ask(guest, "usleep soon")[2] == 1
+
+
+def test_busyboxes_sleep_takes_no_options(ask: Ask) -> None:
+    guest = make_guest("busybox")
+    # BusyBox 1.35, sleep.c: parse_duration_str() ends with "invalid number '%s'".
+    assert ask(guest, "sleep -1") == ("", "sleep: invalid number '-1'\n", 1)
+    assert ask(guest, "sleep 1x") == ("", "sleep: invalid number '1x'\n", 1)
+    assert ask(guest, "sleep 0.5 .5s") == ("", "", 0)
