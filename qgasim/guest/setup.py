@@ -67,15 +67,15 @@ def _furnish_posix(
     machine: Machine, userland: Userland, counts: ProcessCounts, part: _Part
 ) -> None:
     files = machine.files
-    _make_directories(files)
+    _make_directories(files, ["/"])
     for link in ("bin", "sbin", "lib"):
         files.symlink(f"usr/{link}", f"/{link}")
     mount_kernel_files(machine, counts)
     for index, mount in enumerate(machine.mounts[1:], 1):
         part.path = f"mounts[{index}]"
         machine.mount(mount)
-    # What was made before may be covered now.
-    _make_directories(files)
+    # What was made before may be covered now. (To look into /proc or /sys would make their files.)
+    _make_directories(files, [mount.path for mount in machine.mounts[1:]])
     part.path = "disks"
     _make_devices(machine)
     part.path = "users"
@@ -85,9 +85,11 @@ def _furnish_posix(
     files.write("/usr/sbin/qemu-ga", program_image("qemu-ga"), 0o755)
 
 
-def _make_directories(files: Files) -> None:
+def _make_directories(files: Files, tops: list[str]) -> None:
+    """Make the usual directories that are one of *tops*, or in it, and missing."""
+    inside = tuple(top.rstrip("/") + "/" for top in tops)
     for path in _DIRECTORIES:
-        if not files.exists(path):
+        if f"{path}/".startswith(inside) and not files.exists(path):
             files.makedirs(path)
             if path in ("/tmp", "/var/tmp"):
                 files.chmod(path, 0o1777)

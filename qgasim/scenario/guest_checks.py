@@ -389,6 +389,8 @@ def _check_nics(guest: GuestSettings) -> Wrong:
 
 @checks(GuestSettings, "nics")
 def _check_parts_of_nics(guest: GuestSettings) -> Wrong:
+    if not any(nic.is_made_of_others for nic in guest.nics):
+        return
     if any(nic.count > NIC_LIMIT for nic in guest.nics):
         # Told already.
         return

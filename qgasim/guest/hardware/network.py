@@ -83,6 +83,11 @@ class Nic(Struct, kw_only=True):
     #: 0, ``{i:02x}`` in another format.
     count: int = 1
 
+    @property
+    def is_made_of_others(self) -> bool:
+        """Whether it is a VLAN, a bond or a bridge."""
+        return self.vlan is not None or bool(self.bond or self.bridge)
+
     def parts(self) -> list[str]:
         """Return the names of the interfaces that it is made of."""
         return [*([self.vlan.on] if self.vlan else []), *self.bond, *self.bridge]
@@ -117,6 +122,8 @@ def derive_mac(nic: Nic, nics: Sequence[Nic]) -> None:
     Linux: vlan_dev_init() and bond_enslave() copy it, the first port's to all of a bond;
     br_stp_recalculate_bridge_id() takes the lowest.
     """
+    if not nic.is_made_of_others:
+        return
     named = {each.name: each for each in nics}
     parts = [named[name] for name in nic.parts() if name in named]
     macs = [part.mac for part in parts if part.mac]
