@@ -4,6 +4,7 @@ Stubs, faults and verifications all name requests in this way.
 """
 
 import fnmatch
+import importlib
 import re
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast
@@ -15,6 +16,10 @@ __all__ = ["ABSENT", "Match", "Test", "compile_match", "compile_pattern"]
 Test: TypeAlias = Callable[[Any], bool]
 #: Stands for the value of a member that is not there.
 ABSENT: Final = object()
+#: How long a regular expression may take for a value, in seconds of the host; then it does not match.
+TIME_LIMIT: Final = 0.25
+#: What repeats, escapes aside: an expression with one of them is linear.
+_REPETITIONS: Final = re.compile(r"(?<!\\)(?:[*+]|\{\d*,?\d*\})")
 
 
 class Match(Struct, kw_only=True, frozen=True):
@@ -89,15 +94,29 @@ def _equal(wanted: Any) -> Test:
 
 
 def _glob(pattern: Any) -> Test:
-    return _regex(fnmatch.translate(_text("glob", pattern)))
+    # Python makes its groups atomic: it is never slow.
+    matches = re.compile(fnmatch.translate(_text("glob", pattern))).match
+    return lambda value: isinstance(value, str) and matches(value) is not None
 
 
 def _regex(pattern: Any) -> Test:
+    operand = _text("regex", pattern)
     try:
-        compiled = re.compile(_text("regex", pattern), re.DOTALL)
+        compiled = re.compile(operand, re.DOTALL)
     except re.error as error:
         raise ValueError(f"not a regular expression: {pattern!r} ({error})") from None
-    return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
+    if len(_REPETITIONS.findall(operand)) < 2:
+        return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
+    # It may take for ever on what a client chooses. The package is imported only then.
+    matches = importlib.import_module("regex").compile(operand, re.DOTALL).fullmatch
+
+    def test(value: Any) -> bool:
+        try:
+            return isinstance(value, str) and matches(value, timeout=TIME_LIMIT) is not None
+        except TimeoutError:
+            return False
+
+    return test
 
 
 def _text(how: str, operand: Any) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_fleet"]
 
-_SIGNALS: Final = {signal.SIGINT, signal.SIGTERM}
+_SIGNALS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def serve_fleet(
@@ -30,7 +30,7 @@ def serve_fleet(
     directory: str,
     log: LiveLog,
 ) -> None:
-    """Serve each guest at ``DIRECTORY/NAME.sock`` until SIGINT or SIGTERM.
+    """Serve each guest at ``DIRECTORY/NAME.sock`` until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         options: of the command line.

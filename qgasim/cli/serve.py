@@ -61,13 +61,14 @@ def _directory() -> Generator[str]:
     from qgasim.serving.listen import make_directory
 
     # The server takes signals; one that comes before that must not leave the directory behind.
-    before = signal.signal(signal.SIGTERM, _end)
+    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     directory = make_directory("qgasim-")
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(number: int, _frame: object) -> NoReturn:
@@ -118,9 +119,11 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
         if options.ready_fd is not None:
             write_ready(options.ready_fd, _describe(simulation, scenario.seed, address))
         lines = _introduce(simulation, scenario.seed, address, shares)
+        # The standard output may be the client's.
+        file = sys.stderr if options.listen == "stdio" else sys.stdout
+        if file is None:  # closed; print() would take the standard output
+            return
         try:
-            # The standard output may be the client's.
-            file = sys.stderr if options.listen == "stdio" else None
             print("\n".join(lines), flush=True, file=file)
         except OSError:
             mute()

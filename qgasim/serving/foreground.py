@@ -28,6 +28,11 @@ async def _cancel_without_parent(scope: trio.CancelScope, parent: int) -> None:
     scope.cancel()
 
 
+def _signals() -> list[signal.Signals]:
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if is_ignored else [signal.SIGHUP])]
+
+
 def run(
     simulation: Simulation,
     address: Address,
@@ -35,7 +40,7 @@ def run(
     *,
     ends_with_parent: bool = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT, SIGTERM, or SIGHUP if that is not ignored (nohup).
 
     Args:
         simulation: what `Scenario.build` made.
@@ -50,7 +55,7 @@ def run(
     keep_freed_memory()
 
     async def main() -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*_signals()) as signals:
             async with trio.open_nursery() as nursery:
 
                 async def serve_and_end() -> None:
