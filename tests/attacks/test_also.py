@@ -13,7 +13,7 @@ from qgasim.errors import ListenError
 from qgasim.matching import compile_pattern
 from qgasim.serving.threads import ServerThread
 from tests.command_line import ROOT
-from tests.serving import PATIENCE, connect, read_line
+from tests.serving import PATIENCE, connect, read_line, settle
 
 PING = b'{"execute":"guest-ping"}\n'
 
@@ -29,9 +29,11 @@ def test_an_agent_that_starts_again_leaves_a_users_file_alone(tmp_path: Path) ->
                 assert read_line(sock)
                 path.unlink()
                 path.write_bytes(b"a user's")
-                thread.call(lambda: simulation.agent.crash(0))
+                thread.call(lambda: simulation.agent.crash(10**8))
                 assert read_line(sock) == b""
-            thread.call(simulation.guest.settle)
+            while thread.call(lambda: simulation.agent.process) is None:
+                settle(thread.call)
+            settle(thread.call)
 
     with pytest.raises(ListenError, match="not a socket"):
         serve()
