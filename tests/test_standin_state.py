@@ -12,7 +12,9 @@ import pytest
 from qgasim.agent import FIRST_HANDLE
 from qgasim.standin.daemon import PidFile
 from qgasim.standin.log import Log
+from qgasim.standin.narration import Narration
 from qgasim.standin.state import NoState, StateDirectory
+from tests.serving import Course, request
 
 Messages = list[tuple[str, str]]
 
@@ -21,6 +23,7 @@ class Noted(Log):
     """A log that keeps its messages."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.messages: Messages = []
 
     def __call__(self, level: str, text: str) -> None:
@@ -149,6 +152,58 @@ def test_a_marker_that_cannot_be_written_or_removed_is_a_warning(
         ("warning", f"unable to create {marker}, {hint}"),
         ("warning", f"unable to delete file: {marker}: {why}"),
         ("warning", f"unable to delete {marker}, {hint}"),
+    ]
+
+
+# ga_set_frozen(), ga_unset_frozen() and process_event(), as the log tells them.
+
+
+def test_a_freeze_is_told_and_kept_until_the_thaw(tmp_path: Path, log: Noted) -> None:
+    course = Course("lab-vm")
+    narration = Narration(course.simulation, log, StateDirectory(str(tmp_path), log))
+    deferred: list[str] = []
+    narration.deferred.append(lambda: deferred.append("done"))
+    log.is_verbose = True
+    course.send(request("guest-fsfreeze-freeze"))
+    assert log.messages[:2] == [
+        ("debug", "process_event: called"),
+        ("debug", "processing command"),
+    ]
+    disabled = {text for _, text in log.messages if text.startswith("disabling command: ")}
+    # qga/commands-posix.c, ga_freeze_allowlist: these go on, all others do not.
+    assert "disabling command: guest-exec" in disabled
+    assert "disabling command: guest-fsfreeze-thaw" not in disabled
+    assert ("warning", "disabling logging due to filesystem freeze") in log.messages
+    was_suspended = log.is_suspended
+    frozen = StateDirectory(str(tmp_path), Noted()).find_frozen()
+    assert frozen is not None
+    assert "/" in frozen
+    assert deferred == []
+
+    log.messages.clear()
+    course.send(request("guest-fsfreeze-thaw"))
+    assert (was_suspended, log.is_suspended) == (True, False)
+    assert deferred == ["done"]
+    assert ("warning", "logging re-enabled due to filesystem unfreeze") in log.messages
+    enabled = {text for _, text in log.messages if text.startswith("enabling command: ")}
+    # Those that Linux does not have stay blocked (ga_command_init_blockedrpcs()).
+    assert {text.removeprefix("disabling ") for text in disabled} == {
+        "command: guest-get-devices",
+        *(text.removeprefix("enabling ") for text in enabled),
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_request_that_is_none_is_not_processed(tmp_path: Path, log: Noted) -> None:
+    course = Course("lab-vm")
+    Narration(course.simulation, log, StateDirectory(str(tmp_path), log))
+    course.send(b"rubbish\n")
+    assert log.messages == []
+    log.is_verbose = True
+    reply = course.send(b"rubbish\n")
+    assert log.messages == [
+        ("debug", "process_event: called"),
+        ("debug", f"sending data, count: {len(reply)}"),
     ]
 
 

@@ -2,7 +2,8 @@
 
 Runs each line of ``programs/gnu.jsonl`` again and writes down what came of it: a new case is a new line
 with ``argv`` and, if the program reads, ``stdin``. A case runs in a directory of its own with the files
-of the first line; as root, this gives up its rights before it runs anything.
+of the first line; as root, this gives up its rights before it runs anything. A case must act on nothing
+but these files and its own children: procps's ``kill -1x 1`` signals all processes of its user.
 """
 
 import json

@@ -65,17 +65,18 @@ def check_operands(p: Process, options: Options) -> Waiting[tuple[list[str], str
             if is_busybox(p):
                 yield from missing_operand(p)
             yield from usage_error(p, f"missing {what}")
+        if "T" in options and len(words) > 2:
+            yield from usage_error(p, f"extra operand {quote(words[2])}")
         target = words.pop()
     elif not words:
         yield from usage_error(p, "" if is_busybox(p) else "missing file operand")
     node = find_inode(p, target)
     is_directory = node is not None and node.is_dir and "T" not in options
-    if not is_directory and "T" in options and len(words) > 1:
-        yield from usage_error(p, f"extra operand {quote(words[1])}")
     if not is_directory and (len(words) > 1 or "t" in options):
         why = os.strerror(20 if node is not None else 2)
         if not is_busybox(p):
-            yield from fail(p, f"target {quote(target)}: {why}")
+            kind = "target directory" if "t" in options else "target"
+            yield from fail(p, f"{kind} {quote(target)}: {why}")
         # BusyBox goes on as if it were one, and fails at each file.
         is_directory = True
     return words, target, is_directory
@@ -138,7 +139,7 @@ class Copier:
                 yield from self.complain(f"can't stat '{source}'", f"cannot stat {shown}", error)
             )
         old = find_inode(p, target, follow=follow or not inode.is_link)
-        if old is not None and old.node is inode.node and not mode.removes_first:
+        if self._is_same(source, inode, old):
             text = f"{shown} and {aim} are the same file"
             return (yield from self.complain(text, text))
         if old is not None and self._is_kept(inode, old):
@@ -146,13 +147,22 @@ class Copier:
         if inode.is_dir:
             return (yield from self._copy_directory(source, target, inode, old))
         if old is not None and old.is_dir and not self.busybox:
-            text = f"cannot overwrite directory {aim} with non-directory {shown}"
+            text = f"cannot overwrite directory {aim} with non-directory"
             return (yield from self.complain("", text))
         if mode.is_verbose:
             yield from p.write(1, f"{shown} -> {aim}\n")
         if not inode.is_link and (stat.S_ISREG(inode.mode) or not mode.is_recursive):
             return (yield from self._copy_file(source, target, inode))
         return (yield from self._copy_special(target, inode, old))
+
+    def _is_same(self, source: str, inode: Inode, old: Inode | None) -> bool:
+        """Return whether *source* is the old file, or a link to it that would take its place."""
+        if old is None:
+            return False
+        if inode.is_link and not old.is_link and not self.busybox:
+            aim = find_inode(self.p, source)
+            return aim is not None and aim.node is old.node
+        return old.node is inode.node and not self.mode.removes_first
 
     def _is_kept(self, inode: Inode, old: Inode) -> bool:
         if inode.is_dir:

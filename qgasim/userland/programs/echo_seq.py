@@ -1,11 +1,12 @@
 """Programs that make up what they print, or print nothing: echo, printf, yes, seq, test."""
 
+import re
 from decimal import Decimal, InvalidOperation
 
 from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
 from qgasim.userland.programs.inputs import CHUNK
-from qgasim.userland.programs.messages import complain, is_busybox, quote
+from qgasim.userland.programs.messages import complain, fail, is_busybox, quote
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell.words import echo, evaluate_test, format_printf
 
@@ -93,8 +94,26 @@ def seq(p: Process) -> Steps:
     if not step and not is_busybox(p):
         zero = f"invalid Zero increment value: {quote(numbers[1])}"
         yield from usage_error(p, zero)
+    if (form := options.get("f")) is not None and not is_busybox(p):
+        wrong = _find_wrong(form)
+        if wrong:
+            yield from fail(p, f"format {quote(form)} {wrong}")
     yield from _count(p, options, first, step, last)
     return 0
+
+
+def _find_wrong(form: str) -> str:
+    """Return what is wrong with the format of GNU's seq (coreutils 9.1, long_double_format())."""
+    plain = form.replace("%%", "")
+    if "%" not in plain:
+        return "has no % directive"
+    found = re.search(r"%[-+#0 ']*\d*(?:\.\d*)?L?(.?)", plain)
+    letter = found[1] if found else ""
+    if not letter:
+        return "ends in %"
+    if letter not in "efgaEFGA":
+        return f"has unknown %{letter} directive"
+    return "has too many % directives" if plain.count("%") > 1 else ""
 
 
 def _count(

@@ -5,10 +5,11 @@ import signal
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import LINE_SIZE, Blocked, Killed, Process, Steps, Waiting
 from qgasim.guest.processes.signals import find_signal
-from qgasim.userland.programs.getopt import missing_operand, parse, to_number, usage_error
+from qgasim.userland.programs.getopt import Options, missing_operand, parse, to_number, usage_error
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import PROGRAMS, program
 from qgasim.userland.programs.sleep import to_duration
+from qgasim.userland.shell.words import expand_escapes
 
 __all__: list[str] = []
 
@@ -56,6 +57,12 @@ def env(p: Process) -> Steps:
         yield from p.write(1, "".join(item + end for item in items))
         return 0
     if (directory := options.get("C")) is not None:
+        try:
+            # It has to be there, and a directory.
+            p.guest.files.listdir(directory, p.cwd)
+        except OSError as error:
+            text = f"cannot change directory to {quote(directory)}: {explain(error)}"
+            yield from fail(p, text, 125)
         p.cwd = p.guest.files.locate(directory, p.cwd).path
     p.env = items
     return (yield from _become(p, words))
@@ -146,7 +153,7 @@ def xargs(p: Process) -> Steps:
     data = decode_name((yield from p.read_all(0)))
     p.take_memory(LINE_SIZE * sum(map(data.count, " \t\n\0")))
     replaced = options.get("I")
-    separator = "\0" if "0" in options else options.get("d")
+    separator = yield from _find_separator(p, options)
     if separator is not None:
         items = data.removesuffix(separator).split(separator) if data else []
     elif replaced is not None or "L" in options:
@@ -154,13 +161,7 @@ def xargs(p: Process) -> Steps:
     else:
         items = yield from _split(p, data)
     command = options.operands or ["echo"]
-    count = options.get("n") or options.get("L")
-    size = 5000
-    if count:
-        if not is_busybox(p) and not count.isdecimal():
-            letter = "n" if "n" in options else "L"
-            yield from usage_error(p, f'invalid number "{count}" for -{letter} option')
-        size = yield from to_number(p, count)
+    size = yield from _find_size(p, options)
     if replaced is not None:
         runs = [[word.replace(replaced, item) for word in command] for item in items]
     else:
@@ -185,6 +186,33 @@ def xargs(p: Process) -> Steps:
             return 124
         status = 123 if how.code else status
     return status
+
+
+def _find_separator(p: Process, options: Options) -> Waiting[str | None]:
+    """Return the character between items; None if blanks and quotes count."""
+    given = options.get("d")
+    if "0" in options or given is None or is_busybox(p):
+        return "\0" if "0" in options else given
+    separator = decode_name(expand_escapes(given)[0])
+    if len(separator) != 1:
+        why = "the delimiter must be either a single character or an escape sequence starting with"
+        yield from fail(p, f"Invalid input delimiter specification {given}: {why} \\.")
+    return separator
+
+
+def _find_size(p: Process, options: Options) -> Waiting[int]:
+    """Return how many items one run takes."""
+    letter = "n" if options.get("n") else "L"
+    count = options.get(letter)
+    if not count:
+        return 5000
+    if not is_busybox(p) and not count.isdecimal():
+        yield from usage_error(p, f'invalid number "{count}" for -{letter} option')
+    size = yield from to_number(p, count)
+    if size < 1:
+        wrong = f"value {size} for -{letter} option should be >= 1"
+        yield from usage_error(p, "" if is_busybox(p) else wrong)
+    return size
 
 
 def _split(p: Process, text: str) -> Waiting[list[str]]:

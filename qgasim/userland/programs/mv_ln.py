@@ -81,8 +81,12 @@ def _find_obstacle(
             return f"cannot stat {quote(source)}: {explain(error)}"
         return ""
     names = f"{quote(source)} and {quote(target)}"
-    if old is not None and inode.path == old.path:
+    if old is not None and (inode.path == old.path or inode.node is old.node):
         return f"{names} are the same file"
+    if inode.is_link and old is not None and not old.is_link:
+        aim = find_inode(p, source)
+        if aim is not None and aim.node is old.node:
+            return f"{names} are the same file"
     if old is not None and old.is_dir and not inode.is_dir:
         return f"cannot overwrite directory {quote(target)} with non-directory"
     if old is not None and inode.is_dir and not old.is_dir:

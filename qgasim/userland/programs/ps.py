@@ -91,7 +91,8 @@ AUX: Final = "user pid pcpu pmem vsz rss tty=TTY stat stime=START time6=TIME arg
 class _Request:
     """What the arguments ask for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_busybox: bool) -> None:
+        self.is_busybox = is_busybox
         self.format = ""
         self.is_full = False
         self.is_bsd = False
@@ -146,7 +147,9 @@ class _Request:
     def _take(self, letter: str, value: str) -> None:
         words = re.split(r"[, ]+", value)
         if letter == "o":
-            self.format += " " + value.replace(",", " ") if "=" not in value else f" {value}"
+            # A title is all that follows in POSIX and BusyBox; procps has titles up to a comma.
+            whole = "=" in value and self.is_busybox
+            self.format += f" {value}" if whole else " " + value.replace(",", " ")
         elif letter in "pq":
             self.pids += [int(word) for word in words if word.isdecimal()]
         elif letter == "P":
@@ -170,7 +173,7 @@ class _Request:
 @program("ps")
 def ps(p: Process) -> Steps:
     """List processes."""
-    request = _Request()
+    request = _Request(is_busybox=is_busybox(p))
     request.read(p.argv[1:])
     if request.bad and not is_busybox(p):
         yield from p.write(2, "error: unsupported option (BSD syntax)\n\nUsage:\n ps [options]\n")

@@ -25,7 +25,11 @@ def take_signal(p: Process, arguments: Sequence[str]) -> Waiting[tuple[int, list
             name, after = word.partition("=")[2], at + 1
         elif word.startswith("-s") and find_signal(word[2:]) is not None:
             name, after = word[2:], at + 1
-        elif at == 0 and word.startswith("-") and find_signal(word[1:]) is not None:
+        elif (
+            (at == 0 or p.name == "pkill")
+            and word.startswith("-")
+            and find_signal(word[1:]) is not None
+        ):
             name, after = word[1:], at + 1
         else:
             continue
