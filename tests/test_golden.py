@@ -44,7 +44,7 @@ MARK = b'\xff{"return": %d}\n' % RESYNC_ID
 SECOND = 1_000_000_000
 #: What `make test-quick` leaves out: most of the releases, and cases with megabytes.
 SLOW = re.compile(
-    r"(5\.2|6\.2|8\.2|10\.0|10\.2)/.*|.*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)"
+    r"(3\.1|5\.2|6\.2|8\.2|10\.0|10\.2)/.*|.*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)"
 )
 #: Cases that are compared up to a step. README.md says that all captures after the first vary from run to run;
 #: 10.2 and 11.1, recorded once each, agree in every step, and 10.0 agrees with them up to this one.

@@ -22,7 +22,15 @@ FILES: Final[dict[str, str]] = META["files"]
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, id=f"{n}-{' '.join(case['argv'])[-80:]}") for n, case in enumerate(CASES)],
+    [
+        pytest.param(
+            case,
+            id=f"{n}-{' '.join(case['argv'])[-80:]}",
+            # `make test-quick` has every eighth.
+            marks=[pytest.mark.slow] if n % 8 else [],
+        )
+        for n, case in enumerate(CASES)
+    ],
 )
 def test_a_program_does_what_the_real_one_did(run: Run, case: dict[str, Any]) -> None:
     settings = GuestSettings(
