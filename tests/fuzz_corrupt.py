@@ -7,6 +7,7 @@ to standard error, by which it can be had again.
 
 import argparse
 import random
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,7 +32,11 @@ PATHS: Final = (
     "/C:/ProgramData/ssh/administrators_authorized_keys", "/C:/Windows/System32",
 )  # fmt: skip
 REQUESTS: Final[dict[str, list[dict[str, Any]]]] = {
-    "guest-ssh-get-authorized-keys": [{"username": "root"}, {"username": "a\nb"}, {"username": ""}],
+    "guest-ssh-get-authorized-keys": [
+        *[{"username": "root"}] * 4,
+        {"username": "a\nb"},
+        {"username": ""},
+    ],
     "guest-ssh-add-authorized-keys": [
         {"username": "root", "keys": ["ssh-rsa A", "\udcff"]},
         {"username": "root", "keys": [""], "reset": True},
@@ -68,6 +73,11 @@ REQUESTS: Final[dict[str, list[dict[str, Any]]]] = {
     "guest-set-memory-blocks": [{"mem-blks": [{"phys-index": 1, "online": False}]}],
     "guest-exec-status": [{"pid": 1}],
 }
+#: Those that look at what is damaged most: they are asked for more often.
+READERS: Final = (
+    "guest-ssh-get-authorized-keys", "guest-ssh-add-authorized-keys", "guest-get-osinfo", "guest-get-timezone",
+    "guest-set-user-password", "guest-exec", "guest-get-fsinfo", "guest-set-time",
+)  # fmt: skip
 #: Which are asked for seldom: the guest is gone then for a while.
 SELDOM: Final = frozenset(
     {"guest-shutdown", "guest-suspend-ram", "guest-suspend-disk", "guest-suspend-hybrid"}
@@ -88,16 +98,42 @@ def _seeds() -> list[bytes]:
 
 
 SEEDS: Final = _seeds()
+#: Which of them fit a path.
+KINDS: Final = {
+    "localtime": (0, 1, 2), "passwd": (3,), "shadow": (3,), "group": (3,), "release": (4,), "fstab": (5,),
+    "keys": (6,), "bin/": (7,), "hook": (7,),
+}  # fmt: skip
+FORMED: Final = tuple(
+    path for path in PATHS if any(name in path for name in KINDS) and "bin/" not in path
+)
+FIELD: Final = re.compile(rb"([:=\n\" /])")
 SPICES: Final = (
     b"\0", b"\n", b":", b"=", b'"', b"\\", b"\xff\xfe", b"\xc0\x80", b"9" * 5000, b"-1", b"4294967296",
     "\u0663".encode(), b"TZif2", b"\n" * 1000, b":" * 1000, b"/" * 5000, b"#!", b"#!/bin/sh", b"\x7fELF",
-    b"\xed\xa0\x80", b" ", b"\t", b"%s%n", b"'",
+    b"\xed\xa0\x80", b" ", b"\t", b"%s%n", b"'", "\u00e9\U0001f600".encode(), b"\\", b"nan", b"1e9", b"0x10",
 )  # fmt: skip
 
 
-def corrupt(chance: random.Random) -> bytes:
-    """Return contents that are nearly right, or not at all."""
-    data = bytearray(chance.choice(SEEDS) if chance.random() < 0.9 else chance.randbytes(200))
+def _fitting(path: str) -> list[bytes]:
+    """Return contents of the kind that *path* has."""
+    for name, kinds in KINDS.items():
+        if name in path:
+            return [SEEDS[kind] for kind in kinds]
+    return SEEDS
+
+
+def corrupt(chance: random.Random, path: str) -> bytes:
+    """Return contents for *path* that are nearly right, or not at all."""
+    if chance.random() < 0.1:
+        return chance.randbytes(200)
+    seed = chance.choice(_fitting(path) if chance.random() < 0.8 else SEEDS)
+    if chance.random() < 0.5:
+        # One field or a few are something else; what separates them stays.
+        fields = FIELD.split(seed)
+        for _ in range(chance.choice((1, 1, 2))):
+            fields[chance.randrange(0, len(fields), 2)] = chance.choice(SPICES)
+        return b"".join(fields)
+    data = bytearray(seed)
     for _ in range(chance.choice((0, 1, 1, 2, 5, 20))):
         at = chance.randrange(len(data) + 1)
         how = chance.randrange(4)
@@ -130,7 +166,7 @@ def _damages(course: Course, chance: random.Random, path: str) -> list[Callable[
         files.truncate(path, 10**13)
 
     def write() -> None:
-        files.write(path, corrupt(chance), chance.choice((0o644, 0o755, 0)))
+        files.write(path, corrupt(chance, path), chance.choice((0o644, 0o755, 0)))
 
     return [
         replace(write), replace(write), replace(write),
@@ -156,7 +192,10 @@ def damage(course: Course, chance: random.Random) -> None:
         elif chance.random() < 0.03 and len(course.guest.files.mounts) > 1:
             course.guest.files.unmount(chance.choice(course.guest.files.mounts[1:]))
         else:
-            chance.choice(_damages(course, chance, chance.choice(PATHS)))()
+            # Most of all what has a form that can be nearly right.
+            path = chance.choice(FORMED if chance.random() < 0.7 else PATHS)
+            ways = _damages(course, chance, path)
+            chance.choice(ways[:1] if path in FORMED and chance.random() < 0.7 else ways)()
     except (KernelError, WouldBlock):
         pass
 
@@ -164,7 +203,8 @@ def damage(course: Course, chance: random.Random) -> None:
 def ask(course: Course, chance: random.Random) -> None:
     """Ask for something; an error of qgasim is raised."""
     names = list(course.agent.commands.table)
-    name = chance.choice(names if chance.random() < 0.4 else list(REQUESTS))
+    how = chance.random()
+    name = chance.choice(names if how < 0.2 else list(REQUESTS) if how < 0.4 else READERS)
     if name in SELDOM and chance.random() < 0.8:
         return
     arguments = dict(chance.choice(REQUESTS.get(name, [{}])))
