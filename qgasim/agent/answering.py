@@ -1,6 +1,5 @@
 """How a process answers a request, and the net around that: whatever is raised ends one request only."""
 
-from collections.abc import Callable
 from typing import Final
 
 from qgasim.agent.command_set import CommandSet
@@ -34,8 +33,6 @@ class Answering(Lifecycle):
         self.observers: list[Observer] = []
         #: The first error that was neither a client's nor the guest's: a bug, or a limit of the host.
         self.failure: Exception | None = None
-        #: Takes the line about each such error, for a log.
-        self.on_failure: Callable[[str], None] | None = None
 
     def fail(self, what: str, error: Exception) -> None:
         """Note an error of qgasim or of the host, which ends neither the agent nor its server."""
@@ -43,8 +40,6 @@ class Answering(Lifecycle):
         text = explain_failure(what, error)
         for observer in self.observers:
             observer.failed(text)
-        if self.on_failure is not None:
-            self.on_failure(text)
 
     def answer(self, message: Message) -> bytes:
         """Execute a request; return the reply."""

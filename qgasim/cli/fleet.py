@@ -4,7 +4,6 @@ import argparse
 import os
 import signal
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from qgasim.cli.log import LiveLog
@@ -47,9 +46,7 @@ def serve_fleet(
     try:
         with ServerThreadPool(is_strict=False) as pool:
             for name, simulation in simulations.items():
-                simulation.agent.on_failure = partial(log.complain, name)
-                if log.outputs:
-                    simulation.observe(log.observer(name))
+                simulation.observe(log.observer(name))
                 pool.serve(simulation, addresses[name])
             if options.ready_fd is not None:
                 line = _describe(scenario, simulations, addresses, directory)

@@ -50,7 +50,7 @@ class LiveLog:
 
     def observer(self, guest: str = "") -> Observer:
         """Return what writes the exchanges of a guest, with its name before them if it has one."""
-        return _GuestLog(self, f"{guest} ".encode() if guest else b"")
+        return _GuestLog(self, guest)
 
     def write(self, prefix: bytes, request: Message, reply: bytes) -> None:
         """Write an exchange, each of its lines behind *prefix*."""
@@ -107,13 +107,19 @@ class LiveLog:
 class _GuestLog(Observer):
     """The exchanges of one guest."""
 
-    def __init__(self, log: LiveLog, prefix: bytes) -> None:
+    def __init__(self, log: LiveLog, guest: str) -> None:
         self._log = log
-        self._prefix = prefix
+        self._guest = guest
+        self._prefix = f"{guest} ".encode() if guest else b""
+
+    def failed(self, text: str) -> None:
+        """Write that qgasim itself has failed, even if exchanges are not shown."""
+        self._log.complain(*filter(None, [self._guest]), text)
 
     def exchanged(self, request: Message, reply: bytes) -> None:
-        """Write an exchange."""
-        self._log.write(self._prefix, request, reply)
+        """Write an exchange, if any output wants them."""
+        if self._log.outputs:
+            self._log.write(self._prefix, request, reply)
 
 
 def _show(request: Message) -> bytes:

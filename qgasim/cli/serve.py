@@ -111,9 +111,7 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
     shares = [parse_share(text) for text in options.share]
     simulation = scenario.build(shares=shares)
     log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
-    simulation.agent.on_failure = log.complain
-    if log.outputs:
-        simulation.observe(log.observer())
+    simulation.observe(log.observer())
 
     def on_ready(address: "Address") -> None:
         if options.ready_fd is not None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from qgasim.agent import Agent
+from qgasim.agent.observer import Observer
 from qgasim.client.blocking import SyncClient
 from qgasim.errors import ClientError, GuestError, KernelError
 from qgasim.guest.files.nodes import os_error
@@ -103,6 +104,14 @@ def test_what_the_guest_refuses_is_an_error_of_its_command(failure: Exception, t
     assert course.say("guest-ping") == {"return": {}}
 
 
+class Told(Observer):
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def failed(self, text: str) -> None:
+        self.lines.append(text)
+
+
 @pytest.mark.parametrize(
     ("failure", "text"),
     [
@@ -116,7 +125,7 @@ def test_what_the_guest_refuses_is_an_error_of_its_command(failure: Exception, t
 def test_a_bug_or_a_limit_of_the_host_is_answered_and_kept(failure: Exception, text: str) -> None:
     course = Course("debian-12")
     told: list[str] = []
-    course.agent.on_failure = told.append
+    course.simulation.observe(Told(told))
     break_host_name(course.agent, failure)
     said = b"".join(
         effect
