@@ -185,8 +185,8 @@ def read_line(sock: socket.socket) -> bytes:
     """Read a line, not one byte more; what there was if the connection ended before."""
     line = bytearray()
     while not line.endswith(b"\n"):
-        byte = sock.recv(1)
-        if not byte:
+        there = sock.recv(1 << 16, socket.MSG_PEEK)
+        if not there:
             break
-        line += byte
+        line += sock.recv(there.find(b"\n") + 1 or len(there))
     return bytes(line)

@@ -31,6 +31,7 @@ from tests.golden_cases import (
     unpack,
     variant_of,
 )
+from tests.offenders import Offenders
 from tests.serving import PATIENCE, settle
 
 T = TypeVar("T")
@@ -42,23 +43,30 @@ RESYNC_ID = 987_654_321
 RESYNC = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' % RESYNC_ID
 MARK = b'\xff{"return": %d}\n' % RESYNC_ID
 SECOND = 1_000_000_000
-#: What `make test-quick` leaves out: most of the releases, and cases with megabytes.
-SLOW = re.compile(
-    r"(3\.1|5\.2|6\.2|8\.2|10\.0|10\.2)/.*|.*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)"
-)
+#: Cases with megabytes: a test of their own, which `make test-quick` leaves out, as most of the releases.
+LARGE = re.compile(r".*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)")
+QUICK = ("7.2", "11.1")
 #: Cases that are compared up to a step. README.md says that all captures after the first vary from run to run;
 #: 10.2 and 11.1, recorded once each, agree in every step, and 10.0 agrees with them up to this one.
 VARYING = {"10.0/exec/capture-stdout-spoils-later-captures": 10}
-CASES = {
-    f"{release}/{name}": steps
+#: Files of which a whole test is made, beside those of connections.
+FAMILIES = [
+    f"{release}/{family}"
     for release in RECORDED
     for family in families(release)
-    for name, steps in read_family(release, family).items()
-}
+    if not family.startswith("conn-")
+]
 
 
-def cases(family: str) -> list[str]:
-    return [case for case in CASES if case.split("/")[1] == family]
+def cases(family: str) -> dict[str, list[Step]]:
+    """Give the cases of a file, such as ``7.2/wire``."""
+    release, _, name = family.partition("/")
+    return {f"{release}/{case}": steps for case, steps in read_family(release, name).items()}
+
+
+def recorded(kind: str) -> list[str]:
+    """Give the files of a *kind* that there are."""
+    return [f"{release}/{kind}" for release in RECORDED if kind in families(release)]
 
 
 class HastyClock:
@@ -172,17 +180,41 @@ def receive_lines(sock: socket.socket, expected: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "case",
+    "family",
     [
-        pytest.param(case, marks=pytest.mark.slow) if SLOW.fullmatch(case) else case
-        for case in CASES
-        if "/conn-" not in case
+        family
+        if family.startswith(tuple(f"{release}/" for release in QUICK))
+        else pytest.param(family, marks=pytest.mark.slow)
+        for family in FAMILIES
     ],
 )
-def test_a_recorded_case_is_answered_as_recorded(case: str, serving: Serving) -> None:
-    if case in EXCEPTIONS:
-        pytest.skip(EXCEPTIONS[case])
-    steps = CASES[case]
+def test_recorded_cases_are_answered_as_recorded(family: str, serving: Serving) -> None:
+    with Offenders() as offenders:
+        for case, steps in cases(family).items():
+            if case not in EXCEPTIONS and not LARGE.fullmatch(case):
+                with offenders.case(case):
+                    replay_case(serving, case, steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [*recorded("wire"), *recorded("file"), *recorded("exec")])
+def test_recorded_cases_of_megabytes_are_answered_as_recorded(
+    family: str, serving: Serving
+) -> None:
+    large = {case: steps for case, steps in cases(family).items() if LARGE.fullmatch(case)}
+    with Offenders() as offenders:
+        for case, steps in large.items():
+            with offenders.case(case):
+                replay_case(serving, case, steps)
+
+
+def test_each_exception_is_a_recorded_case() -> None:
+    for case in [*EXCEPTIONS, *VARYING]:
+        release, family, _ = case.split("/")
+        assert case in cases(f"{release}/{family}")
+
+
+def replay_case(serving: Serving, case: str, steps: list[Step]) -> None:
     with serving.replaying(case) as replay, connect(replay.path) as sock:
         send_lines_before(sock, steps)
         for step in steps:
@@ -303,13 +335,20 @@ def sent_and_closed(steps: list[Step]) -> Iterator[list[Step]]:
         yield taken
 
 
-@pytest.mark.parametrize("case", cases("conn-unix"))
-def test_a_recorded_connection_is_treated_as_recorded(case: str, serving: Serving) -> None:
+@pytest.mark.parametrize("family", recorded("conn-unix"))
+def test_recorded_connections_are_treated_as_recorded(family: str, serving: Serving) -> None:
+    with Offenders() as offenders:
+        for case, steps in cases(family).items():
+            with offenders.case(case):
+                replay_connections(serving, case, steps)
+
+
+def replay_connections(serving: Serving, case: str, steps_of_case: list[Step]) -> None:
     sockets: dict[int, socket.socket] = {}
     pids: dict[int, int] = {}
     with serving.replaying(case) as replay:
         try:
-            for steps in sent_and_closed(CASES[case]):
+            for steps in sent_and_closed(steps_of_case):
                 if "/close-before-reply" in case and steps[0].get("conn") == 2:
                     # README.md: whether the agent ends is not reproducible.
                     break
@@ -394,13 +433,20 @@ def let_pass(replay: Replay, seconds: float) -> None:
 # -- a client of the hypervisor's socket -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", cases("conn-virtio"))
-def test_a_recorded_reconnection_is_treated_as_recorded(case: str, serving: Serving) -> None:
+@pytest.mark.parametrize("family", recorded("conn-virtio"))
+def test_recorded_reconnections_are_treated_as_recorded(family: str, serving: Serving) -> None:
+    with Offenders() as offenders:
+        for case, steps in cases(family).items():
+            with offenders.case(case):
+                replay_reconnections(serving, case, steps)
+
+
+def replay_reconnections(serving: Serving, case: str, steps: list[Step]) -> None:
     with serving.replaying(case) as replay:
         sock = connect(replay.path)
-        send_lines_before(sock, CASES[case])
+        send_lines_before(sock, steps)
         try:
-            for step in CASES[case]:
+            for step in steps:
                 if "action" in step:
                     sock = virtio_step(replay, sock, step)
                 elif not step["send"]:
@@ -408,7 +454,7 @@ def test_a_recorded_reconnection_is_treated_as_recorded(case: str, serving: Serv
                     assert read_silence(replay, sock, expected, None) == (expected, None)
                 elif not step.get("resync"):
                     exchange(replay, sock, step)
-            resynchronise(sock, next((s for s in CASES[case] if s.get("resync")), None))
+            resynchronise(sock, next((s for s in steps if s.get("resync")), None))
         finally:
             sock.close()
 

@@ -14,25 +14,46 @@ import pytest
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.settings import MountSettings
 from qgasim.userland import USERLANDS
+from tests.offenders import Offenders
 from tests.userland.programs.conftest import Run
 
 META, *CASES = map(json.loads, Path(__file__).with_name("gnu.jsonl").read_text().splitlines())
 FILES: Final[dict[str, str]] = META["files"]
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(
-            case,
-            id=f"{n}-{' '.join(case['argv'])[-80:]}",
-            # `make test-quick` has every eighth.
-            marks=[pytest.mark.slow] if n % 8 else [],
-        )
-        for n, case in enumerate(CASES)
-    ],
-)
-def test_a_program_does_what_the_real_one_did(run: Run, case: dict[str, Any]) -> None:
+#: `make test-quick` has every eighth of each program's cases.
+QUICK = 8
+
+
+def by_program() -> dict[str, list[dict[str, Any]]]:
+    programs: dict[str, list[dict[str, Any]]] = {}
+    for case in CASES:
+        programs.setdefault(case["argv"][0], []).append(case)
+    return programs
+
+
+PROGRAMS: Final = by_program()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_does_what_the_real_one_did(run: Run, program: str) -> None:
+    check(run, PROGRAMS[program][::QUICK])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_does_all_that_the_real_one_did(run: Run, program: str) -> None:
+    check(run, [case for n, case in enumerate(PROGRAMS[program]) if n % QUICK])
+
+
+def check(run: Run, cases: list[dict[str, Any]]) -> None:
+    with Offenders() as offenders:
+        for case in cases:
+            with offenders.case(json.dumps(case)):
+                check_case(run, case)
+
+
+def check_case(run: Run, case: dict[str, Any]) -> None:
     settings = GuestSettings(
         files={f"/w/{name}": text for name, text in FILES.items()},
         mounts=[MountSettings(device="/dev/vda1", path="/")],
