@@ -1,0 +1,1 @@
+"""``qgasim-qemu``: the emulator of a libvirt domain, without a virtual machine."""
