@@ -33,9 +33,8 @@ class AgentState(Struct, eq=False):
 
 def new_state(options: AgentOptions, dialect: Dialect) -> AgentState:
     """Return the memory of a process that has just started."""
-    if options.needs_newline:
-        return AgentState(LineReader())
-    return AgentState(_make_reader(dialect))
+    reader = _make_reader(dialect)
+    return AgentState(LineReader(reader) if options.needs_newline else reader)
 
 
 def _make_reader(dialect: Dialect) -> MessageReader:

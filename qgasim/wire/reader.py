@@ -339,15 +339,22 @@ class MessageReader:
 
 
 class LineReader(MessageReader):
-    """Take bytes in any cut, and read them when their line ends: not QEMU's way."""
+    """Take bytes in any cut, and have *reader* read them when their line ends: not QEMU's way."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: MessageReader) -> None:
         super().__init__()
+        self._reader = reader
         self._line = bytearray()
 
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether no byte waits for the end of its line, or of its message."""
+        return not self._line and self._reader.is_between_messages
+
     def copy(self) -> Self:
-        """Give a reader that has read the same."""
-        made = super().copy()
+        """Return a reader that has read the same."""
+        made = copy(self)
+        made._reader = self._reader.copy()  # noqa: SLF001
         made._line = self._line.copy()  # noqa: SLF001
         return made
 
@@ -359,4 +366,4 @@ class LineReader(MessageReader):
             end = len(self._line)
         lines = bytes(self._line[:end])
         del self._line[:end]
-        return super().feed(lines)
+        return self._reader.feed(lines)
