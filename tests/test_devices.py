@@ -51,6 +51,45 @@ def test_a_file_system_on_lvm_is_named_as_in_sysfs() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("alias", "device"),
+    [
+        ("vg0-root", "/dev/mapper/vg0-root"),
+        ("vg0-root", "/dev/vg0/root"),
+        ("vg0-root", "/dev/dm-0"),
+        # lvm(8): the hyphens of names are doubled.
+        ("my--vg-root--fs", "/dev/my-vg/root-fs"),
+    ],
+)
+def test_a_logical_volume_is_mounted_by_any_of_its_names(alias: str, device: str) -> None:
+    # libmount, canonicalize_dm_name(): /proc/mounts has the name in /dev/mapper.
+    course = Course(
+        f"guest: {{disks: [{{name: sda, bus: scsi, {PARTS}}}, {{name: dm-0, alias: {alias},"
+        f" depends: [sda3]}}], mounts: [{{device: {device}, path: /}}]}}"
+    )
+    (root,) = fsinfo(course)
+    assert root["name"] == "dm-0"
+    assert [disk["dev"] for disk in root["disk"]] == ["/dev/sda3"]
+    files = course.guest.files
+    assert files.read("/proc/mounts").startswith(f"/dev/mapper/{alias} / ".encode())
+    assert files.locate(f"/dev/mapper/{alias}").path == "/dev/dm-0"
+    # fstab has what an administrator wrote there, and that leads to the device.
+    assert files.read("/etc/fstab").startswith(f"{device} / ".encode())
+    assert files.locate(device).path == "/dev/dm-0"
+
+
+def test_a_device_is_the_same_by_any_of_its_names() -> None:
+    mounts = "{{device: /dev/vg0/root, path: /}}, {{device: {}, path: /srv}}"
+    for other in ("/dev/dm-0", "/dev/mapper/vg0-root", "/dev/vg0/root"):
+        with pytest.raises(ScenarioError, match="'/dev/mapper/vg0-root' is mounted at / already"):
+            loads(
+                "guest: {disks: [{name: sda}, {name: dm-0, alias: vg0-root, depends: [sda]}],"
+                f" mounts: [{mounts.format(other)}]}}"
+            )
+    with pytest.raises(ScenarioError, match=r"alias: not the name of a device: 'vg0/root'"):
+        loads("guest: {disks: [{name: dm-0, alias: vg0/root}]}")
+
+
 @pytest.mark.parametrize("depends", ["[sda2, sdb, sda3]", "[sda3, sda2, sdb]"])
 def test_what_a_device_depends_on_is_in_the_order_of_its_slaves(depends: str) -> None:
     course = Course(

@@ -181,6 +181,8 @@ def _check_disk(disk: Disk) -> Wrong:
         if disk.pci is not None:
             yield "ccw", "'pci' and 'ccw' are mutually exclusive"
     yield from _check_device_name(disk)
+    if disk.alias is not None and not _is_device_name(disk.alias):
+        yield "alias", f"not the name of a device: '{disk.alias}' (expected one as in vg0-root)"
     for name in ("channel", "target", "unit", "minor"):
         yield from _range(disk, name, 0, (1 << 20) - 1)
     yield from _range(disk, "major", 0, (1 << 12) - 1)
@@ -188,8 +190,12 @@ def _check_disk(disk: Disk) -> Wrong:
 
 @checks(Partition)
 def _check_device_name(device: Disk | Partition) -> Wrong:
-    if not re.fullmatch(rf"[^/\0\s]{{1,{NAME_LIMIT}}}", device.name):
+    if not _is_device_name(device.name):
         yield "name", f"not the name of a device: '{device.name}' (expected one as in vda or vda1)"
+
+
+def _is_device_name(name: str) -> bool:
+    return re.fullmatch(rf"[^/\0\s]{{1,{NAME_LIMIT}}}", name) is not None
 
 
 @checks(Driver)
