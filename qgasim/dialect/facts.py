@@ -183,6 +183,12 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     #: exit status whether it could be, and an agent that could not be initialized does not end well.
     opens_channel_first: bool = False
 
+    def explain_no_start(self, *, allows: bool, blocks: bool) -> str | None:
+        """Return why an agent that allows some commands and *blocks* some does not start; None: it does."""
+        if allows and blocks and self.takes_allow_rpcs and not self.takes_block_with_allow:
+            return f"qemu-ga {self.full_version} does not start: {BLOCKED_AND_ALLOWED}"
+        return None
+
     def has(self, since: Version) -> bool:
         """Whether the release has what came with *since*."""
         return since <= self.version
