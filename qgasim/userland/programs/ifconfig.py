@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Final
 
-from qgasim.guest.hardware.network import Counters, Nic
+from qgasim.guest.hardware.network import Counters, Nic, find_masters
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import parse
 from qgasim.userland.programs.messages import is_busybox, pick
@@ -85,7 +85,11 @@ def _scope(i: IPv6Interface) -> str:
     return "Host" if i.is_loopback else "Link" if i.is_link_local else "Global"
 
 
-def _show_busybox(nic: Nic, count: Counters) -> str:
+#: Flags of the parts of a bond, and of the bond (include/uapi/linux/if.h).
+_ROLES: Final = {"MASTER": 0x400, "SLAVE": 0x800}
+
+
+def _show_busybox(nic: Nic, count: Counters, role: str | None) -> str:
     """Write what BusyBox's ifconfig does (and net-tools' did before 2.0)."""
     if is_loopback(nic):
         lines = [f"{nic.name:<9} Link encap:Local Loopback  "]
@@ -100,6 +104,8 @@ def _show_busybox(nic: Nic, count: Counters) -> str:
     kind = "LOOPBACK RUNNING" if is_loopback(nic) else "BROADCAST RUNNING MULTICAST"
     if not nic.up:
         kind = "LOOPBACK" if is_loopback(nic) else "BROADCAST MULTICAST"
+    if role:
+        kind = kind.replace("MULTICAST", f"{role} MULTICAST")
     tails = " overruns:0 frame:0", " overruns:0 carrier:0"
     received, sent = _amount(count.rx_bytes), _amount(count.tx_bytes)
     lines += [
@@ -112,10 +118,12 @@ def _show_busybox(nic: Nic, count: Counters) -> str:
     return "\n          ".join(lines) + "\n\n"
 
 
-def _show_gnu(nic: Nic, count: Counters) -> str:
+def _show_gnu(nic: Nic, count: Counters, role: str | None) -> str:
     """Write what net-tools' ifconfig does."""
     flags = 0x48 if is_loopback(nic) else 0x1042
     names = ["LOOPBACK", "RUNNING"] if is_loopback(nic) else ["BROADCAST", "RUNNING", "MULTICAST"]
+    if role:
+        flags, names = flags + _ROLES[role], [*names[:-1], role, names[-1]]
     if nic.up:
         flags, names = flags + 1, ["UP", *names]
     else:
@@ -159,8 +167,11 @@ def ifconfig(p: Process) -> Steps:
                 set_up(nic, up=word == "up")
         nics = [] if words[1:] else [nic]
     show = _show_busybox if is_busybox(p) else _show_gnu
+    masters = find_masters(p.guest.nics)
     for nic in nics:
-        yield from p.write(1, show(nic, nic.counters_at(p.guest.clock.uptime())))
+        is_slave = nic.name in masters and bool(masters[nic.name].bond)
+        role = "MASTER" if nic.bond else "SLAVE" if is_slave else None
+        yield from p.write(1, show(nic, nic.counters_at(p.guest.clock.uptime()), role))
     return 0
 
 

@@ -11,6 +11,7 @@ import pytest
 from msgspec import convert
 
 from qgasim.guest import Guest, GuestSettings
+from qgasim.guest.hardware.network import Nic
 from qgasim.userland import USERLANDS
 from qgasim.userland.programs.messages import quote, quote_if_odd
 from qgasim.userland.programs.mount_options import change_options
@@ -83,6 +84,20 @@ def test_busyboxes_ifconfig_shows_scopes(ask: Ask) -> None:
     assert "inet6 addr: ::1/128 Scope:Host\n" in ask(guest, "ifconfig lo")[0]
     ask(guest, "ifconfig lo down")
     assert "          LOOPBACK  MTU:65536  Metric:1\n" in ask(guest, "ifconfig lo")[0]
+
+
+def test_ifconfig_shows_bonds_and_their_parts(ask: Ask) -> None:
+    # IFF_MASTER 0x400, IFF_SLAVE 0x800.
+    for userland in ("gnu", "busybox"):
+        guest = make_guest(userland)
+        guest.nics.append(Nic(name="bond0", bond=["eth0"], mac="52:54:00:12:34:56"))
+        bond, part = (ask(guest, f"ifconfig {name}")[0] for name in ("bond0", "eth0"))
+        if userland == "gnu":
+            assert bond.startswith("bond0: flags=5187<UP,BROADCAST,RUNNING,MASTER,MULTICAST>  mtu")
+            assert part.startswith("eth0: flags=6211<UP,BROADCAST,RUNNING,SLAVE,MULTICAST>  mtu")
+        else:
+            assert " UP BROADCAST RUNNING MASTER MULTICAST  MTU:1500 " in bond
+            assert " UP BROADCAST RUNNING SLAVE MULTICAST  MTU:1500 " in part
 
 
 def test_ip_sets_a_link(ask: Ask) -> None:
