@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qgasim.errors import CommandError
 from qgasim.wire import (
+    FirstReader,
     JsonValue,
     LineReader,
     LocatingReader,
@@ -28,7 +29,7 @@ ATOMS = [
     b'"' + b"x" * 300 + b'\\"' + b"y" * 300 + b'"', b"'" + b"\\'\\\\" * 20 + b"'", b'"' + b"\\n" * 20,
     b"1" * 30 + b".5" * 2 + b"e10", "\u2603\U0001f600\uffff".encode(),
 ]  # fmt: skip
-READERS = [MessageReader, LocatingReader]
+READERS = [MessageReader, LocatingReader, FirstReader]
 TEXTS = st.lists(st.one_of(st.sampled_from(ATOMS), st.binary(max_size=3)), max_size=12).map(
     b"".join
 )

@@ -5,7 +5,7 @@ from msgspec import Struct, field
 from qgasim.agent.handles import Execution, FileHandle
 from qgasim.agent.options import AgentOptions
 from qgasim.dialect import Dialect
-from qgasim.wire import LineReader, LocatingReader, Message, MessageReader, OldReader
+from qgasim.wire import FirstReader, LineReader, LocatingReader, Message, MessageReader, OldReader
 
 __all__ = ["AgentState", "new_state"]
 
@@ -38,6 +38,8 @@ def new_state(options: AgentOptions, dialect: Dialect) -> AgentState:
 
 
 def _make_reader(dialect: Dialect) -> MessageReader:
+    if dialect.has_first_parser:
+        return FirstReader()
     if dialect.locates_parse_errors:
         return LocatingReader()
     mistakes = {

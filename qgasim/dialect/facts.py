@@ -35,10 +35,17 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     drops_percent: bool = False
     #: Of members of an object that have the same key, the last counts; later, that is an error.
     replaces_duplicates: bool = True
+    #: The parser is that of before 3.1: what it cannot make sense of is ``Invalid JSON syntax``, and of several
+    #: errors it tells the last.
+    has_first_parser: bool = True
     #: A ``}`` too many does not end a message in which a ``[`` is open.
-    ignores_extra_braces: bool = True
+    ignores_extra_braces: bool = False
     #: Wording for a message that is no object.
-    no_object_text: str = "Input must be a JSON object"
+    no_object_text: str = "Invalid JSON syntax"
+    #: Wording for a member of a request that is of another type.
+    wrong_member_text: str = "QMP input object member '{name}' expects '{kind}'"
+    #: Wording for a member of a request that there is not.
+    extra_member_text: str = "QMP input object member '{name}' is unexpected"
     #: An object without ``execute`` is refused as such, whatever else is wrong with it.
     looks_for_execute_first: bool = True
     #: The parser takes one token at a time: it finds an error at once, says at which line and column,

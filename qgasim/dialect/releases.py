@@ -9,8 +9,8 @@ from qgasim.dialect.facts import Dialect, Version
 
 __all__ = ["FULL_VERSIONS", "LATEST", "OLDEST", "RECORDED", "RELEASES", "find_dialect"]
 
-#: Of those before 3.1, only which commands and members there are is known, by the ``Since:`` of the
-#: reference. UNVERIFIED: that they do all else as 3.1 does; their parser was an older one.
+#: Of those before 3.1, which commands and members there are is known by the ``Since:`` of the reference, and
+#: their parser (`qgasim.wire.first`) by its source. UNVERIFIED: that they do all else as 3.1 does.
 OLDEST: Final[Version] = (2, 5)
 #: The last minor number of a major one; else it is 2.
 _LAST_MINOR: Final = {2: 12, 3: 1}
