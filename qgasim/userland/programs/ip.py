@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 from qgasim.guest.hardware.network import Nic, find_masters
 from qgasim.guest.processes.process import Process, ProgramExit, Steps, Waiting
-from qgasim.userland.programs.ifconfig import (
+from qgasim.userland.programs.interfaces import (
     HARDWARE_ADDRESS,
     find_nic,
     gateways,
