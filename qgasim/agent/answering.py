@@ -64,8 +64,8 @@ class Answering(Lifecycle):
             if isinstance(message, CommandError):
                 raise message.with_traceback(None)  # noqa: TRY301
             raise CommandError(self.dialect.no_object_text)  # noqa: TRY301
-        except AgentAbort:
-            self.crash()
+        except AgentAbort as abort:
+            self.crash(by=abort.signal)
             return b""
         except CommandError as error:
             return write_error(error, shown_id)
