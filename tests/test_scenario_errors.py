@@ -292,8 +292,8 @@ guest:
     ),
     "no mapping": ("- a", ["f:1:1: expected a mapping, found a list"]),
     "a text": ("guest", ["f:1:1: expected a mapping, found 'guest'"]),
-    "nothing": ("", ["f: the file is empty (begin with `qgasim: 1`)"]),
-    "a comment": ("# a\n", ["f: the file is empty (begin with `qgasim: 1`)"]),
+    "nothing": ("", ["f:1:1: the file is empty (begin with `qgasim: 1`)"]),
+    "a comment": ("# a\n", ["f:1:1: the file is empty (begin with `qgasim: 1`)"]),
     "two documents": (
         "---\nseed: 1\n---\nseed: 2\n",
         ["f:3:1: a second document (expected one in a file)"],

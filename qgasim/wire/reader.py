@@ -369,10 +369,13 @@ class LineReader(MessageReader):
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Read what of *data* is in lines that end; what is longer than any message, too."""
-        self._line += data
-        end = self._line.rfind(b"\n") + 1
-        if not end and len(self._line) > MAX_TOKEN_SIZE:
-            end = len(self._line)
-        lines = bytes(self._line[:end])
-        del self._line[:end]
+        # Only in what is new: a line may come byte by byte.
+        end = data.rfind(b"\n") + 1
+        if not end and len(self._line) + len(data) > MAX_TOKEN_SIZE:
+            end = len(data)
+        if not end:
+            self._line += data
+            return iter(())
+        lines = bytes(self._line) + data[:end]
+        self._line[:] = data[end:]
         return self._reader.feed(lines)
