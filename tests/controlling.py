@@ -53,7 +53,7 @@ class Api:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.connection = UnixConnection(path)
+        self.connection: http.client.HTTPConnection = UnixConnection(path)
         self.failures: list[Exception] = []
         self._others: list[Api] = []
         self.response: http.client.HTTPResponse | None = None

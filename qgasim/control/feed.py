@@ -13,7 +13,7 @@ import trio
 from msgspec import Struct
 
 from qgasim.http.answers import write_json
-from qgasim.http.events import write_event
+from qgasim.http.events import COMMENT, write_event
 from qgasim.simulation.journal import Entry, Exchange, Journal
 
 __all__ = ["Counts", "Feed", "Record", "Recorder", "describe_entry"]
@@ -25,6 +25,8 @@ SIZE_LIMIT: Final = 64 << 20
 BATCH: Final = 256
 #: How long is waited for more after some were sent, in seconds: being woken for each costs more than all else.
 PAUSE: Final = 0.025
+#: After how long a stream on which nothing happens says that it is still there, in seconds.
+KEEP_ALIVE: Final = 15.0
 #: How many names of faults are told apart in a guest's counts.
 NAMES: Final = 100
 
@@ -129,7 +131,10 @@ class Feed:
             if is_over:
                 return
             if position == self.latest:
-                await self.wait()
+                with trio.move_on_after(KEEP_ALIVE) as silence:
+                    await self.wait()
+                if silence.cancelled_caught:
+                    yield COMMENT
             await trio.sleep(PAUSE if parts else 0)
 
 

@@ -14,7 +14,6 @@ import h11
 import trio
 from msgspec import Struct
 
-from qgasim.http.events import COMMENT
 from qgasim.http.problems import HttpError
 from qgasim.http.routes import Answer, EventStream, Request
 from qgasim.http.service import HEADERS, Call, Service, write_problem
@@ -42,8 +41,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     send_time: float = 30.0
     #: How long a client that was refused may go on to send.
     linger_time: float = 1.0
-    #: After how long an event stream says that it is still there.
-    keep_alive: float = 15.0
 
 
 class Connection:
@@ -134,6 +131,12 @@ class Connection:
         Raises:
             HttpError: it is not, or is too long.
         """
+        if head.http_version not in {b"1.0", b"1.1"}:
+            raise HttpError(505, "expected HTTP/1.1")
+        size = len(head.target) + sum(len(name) + len(value) for name, value in head.headers)
+        if size > self._limits.head:
+            # h11 bounds only what has not yet come as a whole.
+            raise HttpError(431, f"expected headers of at most {self._limits.head >> 10} KiB")
         headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
         path, _, query = head.target.decode("ascii").partition("?")
         method = head.method.decode("ascii")
@@ -216,14 +219,9 @@ class Connection:
         await self._send(self._head(200, [("Content-Type", "text/event-stream")]))
         events = stream.events
         try:
-            while not is_head:
-                data = COMMENT
-                with trio.move_on_after(self._limits.keep_alive):
-                    try:
-                        data = await anext(events)
-                    except StopAsyncIteration:
-                        break
-                await self._send(self._h11.send(h11.Data(data=data)))
+            if not is_head:
+                async for data in events:
+                    await self._send(self._h11.send(h11.Data(data=data)))
         finally:
             with trio.CancelScope(shield=True):
                 await events.aclose()  # type: ignore[attr-defined]

@@ -47,7 +47,11 @@ class Answer(Struct, kw_only=True):
 
 
 class EventStream(Struct):
-    """Server-sent events, which are written as they come."""
+    """Server-sent events, which are written as they come.
+
+    There must be something each few seconds (`events.COMMENT`): only by writing is seen that a client
+    has gone.
+    """
 
     events: AsyncIterator[bytes]
 
