@@ -57,6 +57,10 @@ class _Schemas:
         self._read = list(zip(hints, schemas, strict=True))
         for query in queries:
             self._named.pop(query.__name__, None)
+        for route in routes:
+            for mark in getattr(route.body, "__metadata__", ()):
+                if isinstance(mark, Said) and mark.is_partial:
+                    del self._named[mark.what.__name__]["required"]
         self._named["AnyFault"] = self.read(AnyFault)
         answers = [route.returns for route in routes if route.returns not in _NO_JSON]
         answers.append(Problem)

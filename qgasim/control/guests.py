@@ -216,7 +216,7 @@ class Guests:
         if name in self.by_name:
             raise HttpError(409, f"there is a guest '{name}' already")
         if len(self.by_name) >= GUEST_LIMIT:
-            raise HttpError(503, f"there are {GUEST_LIMIT} guests already")
+            raise HttpError(409, f"there are {GUEST_LIMIT} guests already")
         if address is None:
             address = UnixAddress(f"{self._directory}/{name}.sock")
         try:

@@ -26,9 +26,10 @@ MISTAKES: Final = 100
 
 
 class Said(Struct, frozen=True):
-    """Marks a value that is read later: what it is then."""
+    """Marks a value that is read later: what it is then; *is_partial*: or a part of it."""
 
     what: Any
+    is_partial: bool = False
 
 
 class Language:

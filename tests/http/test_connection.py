@@ -98,11 +98,13 @@ def flood(app: App) -> EventStream:
 
 
 class Plain:
+    """Reads nothing."""
+
     def body(self, data: bytes, media_type: str, wanted: Any) -> Any:
-        raise HttpError(422, "no bodies here")
+        raise HttpError(422, f"no {wanted} in {len(data)} bytes of {media_type}")
 
     def query(self, pairs: dict[str, str], wanted: type[Struct]) -> Any:
-        raise HttpError(422, "no queries here")
+        raise HttpError(422, f"no {wanted} in {pairs}")
 
 
 class Web:
@@ -251,7 +253,9 @@ LONG = b"x" * 40_000
 )
 async def test_what_is_no_request_is_refused(tmp_path: Path, data: bytes, wanted: int) -> None:
     async with serving(tmp_path, linger_time=0.1) as web:
-        answer = await web.ask(data.replace(b"Host: a\r\n\r\n", b"Host: a\r\nConnection: close\r\n\r\n"))
+        answer = await web.ask(
+            data.replace(b"Host: a\r\n\r\n", b"Host: a\r\nConnection: close\r\n\r\n")
+        )
         assert status(answer) == wanted, answer
         assert b"application/problem+json" in answer
         assert status(await web.ask(request("GET /things/a"))) == 200
@@ -382,5 +386,5 @@ async def test_an_answer_is_what_h11_reads(tmp_path: Path) -> None:
 
 async def test_the_socket_is_of_its_owner_alone_and_is_removed(tmp_path: Path) -> None:
     async with serving(tmp_path) as web:
-        assert (Path(web.path).stat().st_mode & 0o777) == 0o600
-    assert not Path(web.path).exists()
+        assert (Path(web.path).stat().st_mode & 0o777) == 0o600  # noqa: ASYNC240
+    assert not Path(web.path).exists()  # noqa: ASYNC240

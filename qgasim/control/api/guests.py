@@ -177,7 +177,7 @@ def read(control: Control, name: str) -> GuestDetails:
 
 @route("PATCH /v1/guests/{name}", chapter=CHAPTER)
 def patch_guest(
-    control: Control, name: str, body: Annotated[dict[str, Any], Said(Changeable)]
+    control: Control, name: str, body: Annotated[dict[str, Any], Said(Changeable, is_partial=True)]
 ) -> GuestDetails:
     """Change a guest while it runs, by a merge patch (RFC 7396).
 

@@ -244,7 +244,7 @@ async def _connect(guest: ControlledGuest) -> trio.abc.Stream:
         if isinstance(address, TcpAddress):
             return await trio.open_tcp_stream(address.host, address.port)
     except OSError as error:
-        raise HttpError(502, f"{guest.address}: {error.strerror or error}") from None
+        raise HttpError(424, f"{guest.address}: {error.strerror or error}") from None
     raise HttpError(409, f"{guest.address}: only unix sockets and TCP can be called")
 
 
@@ -259,7 +259,7 @@ async def _within(guest: ControlledGuest, duration: int, function: Any) -> Any:
             async with Client(await _connect(guest)) as client:
                 return await function(client)
         except ClientError as error:
-            raise HttpError(502, str(error)) from None
+            raise HttpError(424, str(error)) from None
 
     try:
         with trio.fail_after(patience):
@@ -267,13 +267,12 @@ async def _within(guest: ControlledGuest, duration: int, function: Any) -> Any:
     except trio.TooSlowError:
         other = " (another client is connected: one is served at a time)"
         why = other if guest.is_connected else ""
-        raise HttpError(504, f"no answer within {patience:g} s{why}") from None
+        raise HttpError(424, f"no answer within {patience:g} s{why}") from None
 
 
 _TROUBLE: Final = {
     410: "The guest was deleted meanwhile.",
-    502: "The agent is not there, or hung up.",
-    504: "The agent did not answer in time.",
+    424: "The agent is not there, hung up, refused a step, or did not answer in time.",
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from errno import EACCES, EDQUOT, EFBIG, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EFBIG, ENOENT, ENOTDIR, EPERM, EROFS
 from functools import partial
 from typing import Final
 
@@ -29,8 +29,6 @@ _STATUSES: Final = {
     EPERM: 403,
     EROFS: 403,
     EFBIG: 413,
-    ENOSPC: 507,
-    EDQUOT: 507,
 }
 
 
