@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from commands_page import make_commands_page
+from control_page import make_control_page
 from msgspec import Struct, UnsetType, structs
 
 from qgasim.commands import ALL_COMMANDS
@@ -447,6 +448,7 @@ def make_schema_file() -> str:
 #: What is made, and how.
 MADE: dict[Path, Callable[[], str]] = {
     HERE / "commands.md": make_commands_page,
+    HERE / "control.md": lambda: make_control_page(table),
     HERE / "faults.md": make_faults_page,
     HERE / "findings.md": make_findings_page,
     HERE / "library.md": make_library_page,

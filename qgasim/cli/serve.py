@@ -4,21 +4,21 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from qgasim.http.access import Access
     from qgasim.scenario import Scenario
-    from qgasim.scenario.shares import Share
-    from qgasim.serving.listen import Address
+    from qgasim.serving.listen import Address, UnixAddress
     from qgasim.simulation.simulation import Simulation
 
-from qgasim.cli.options import serve_parser, with_options
+from qgasim.cli.options import control_access, serve_parser, with_options
 from qgasim.cli.parser import COMMANDS, mute
 from qgasim.cli.ready import check_ready_fd, write_ready
 
-__all__ = ["serve"]
+__all__ = ["describe_guest", "introduce_guest", "serve"]
 
 
 def serve(arguments: list[str]) -> int:
@@ -37,13 +37,13 @@ def serve(arguments: list[str]) -> int:
             address = parse_address(options.listen)
         except ValueError as error:
             parser.error(f"--listen: {error}")
+    access = control_access(parser, options)
     check_ready_fd(options.ready_fd)
     scenario = load(options.scenario)
+    if access is not None:
+        return _serve_controlled(parser, options, scenario, address, access)
     if scenario.fleet:
-        if not isinstance(address, UnixAddress | None):
-            parser.error("--listen: a fleet has a socket for each guest (expected unix:DIRECTORY)")
-        if options.share:
-            parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
+        address = _fleet_address(parser, options, address)
         if address is not None:
             return _serve_fleet(options, scenario, address.path)
         with _directory() as directory:
@@ -52,6 +52,38 @@ def serve(arguments: list[str]) -> int:
         return _serve_at(options, scenario, address)
     with _directory() as directory:
         return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"))
+
+
+def _fleet_address(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, address: "Address | None"
+) -> "UnixAddress | None":
+    """Return the directory of a fleet's sockets; refuse what a fleet cannot have."""
+    from qgasim.serving.listen import UnixAddress
+
+    if not isinstance(address, UnixAddress | None):
+        parser.error("--listen: a fleet has a socket for each guest (expected unix:DIRECTORY)")
+    if options.share:
+        parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
+    return address
+
+
+def _serve_controlled(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    scenario: "Scenario",
+    address: "Address | None",
+    access: "Access",
+) -> int:
+    from qgasim.cli.control import serve_fleet_with_control, serve_with_control
+
+    with _directory() as directory:
+        if scenario.fleet:
+            fleet = _fleet_address(parser, options, address)
+            sockets = directory if fleet is None else fleet.path
+            serve_fleet_with_control(options, scenario, sockets, directory, access)
+        else:
+            serve_with_control(options, scenario, address, directory, access)
+    return 0
 
 
 @contextmanager
@@ -106,23 +138,15 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
 
     def on_ready(address: "Address") -> None:
         if options.ready_fd is not None:
-            write_ready(options.ready_fd, _describe(simulation, scenario.seed, address))
-        lines = _introduce(simulation, scenario.seed, address, shares)
-        # The standard output may be the client's.
-        file = sys.stderr if options.listen == "stdio" else sys.stdout
-        if file is None:  # closed; print() would take the standard output
-            return
-        try:
-            print("\n".join(lines), flush=True, file=file)
-        except OSError:
-            mute()
+            write_ready(options.ready_fd, describe_guest(simulation, scenario.seed, address))
+        introduce_guest(options, simulation, scenario.seed, address)
 
     with log:
         run(simulation, address, on_ready, ends_with_parent=options.exit_with_parent)
     return 0
 
 
-def _describe(simulation: "Simulation", seed: int, address: "Address") -> dict[str, object]:
+def describe_guest(simulation: "Simulation", seed: int, address: "Address") -> dict[str, object]:
     """Return the ready line."""
     agent = simulation.agent
     return {
@@ -135,10 +159,15 @@ def _describe(simulation: "Simulation", seed: int, address: "Address") -> dict[s
     }
 
 
-def _introduce(
-    simulation: "Simulation", seed: int, address: "Address", shares: "Iterable[Share]"
-) -> list[str]:
-    """Return the lines for the terminal: what is served, where, and how to try it."""
+def introduce_guest(
+    options: argparse.Namespace,
+    simulation: "Simulation",
+    seed: int,
+    address: "Address",
+    control: str | None = None,
+) -> None:
+    """Tell on the terminal what is served, where, and how to try it; *control*: the address of the API."""
+    from qgasim.scenario.shares import parse_share
     from qgasim.serving.listen import UnixAddress
 
     agent = simulation.agent
@@ -146,10 +175,19 @@ def _introduce(
         f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {seed}",
         f"listening on {address}",
     ]
-    lines += [f"sharing {share.host} as {share.guest}" for share in shares]
+    if control is not None:
+        lines.append(f"control at {control}")
+    lines += [f"sharing {s.host} as {s.guest}" for s in map(parse_share, options.share)]
     if isinstance(address, UnixAddress):
         lines += [
             f"try: qgasim call {address} guest-info",
             f"""or:  echo '{{"execute":"guest-ping"}}' | socat -t1 - unix-connect:{address}""",
         ]
-    return lines
+    # The standard output may be the client's.
+    file = sys.stderr if options.listen == "stdio" else sys.stdout
+    if file is None:  # closed; print() would take the standard output
+        return
+    try:
+        print("\n".join(lines), flush=True, file=file)
+    except OSError:
+        mute()

@@ -34,7 +34,7 @@ from qgasim.guest.system.zone import read_zone
 from qgasim.guest.units import wrap
 from qgasim.states import GuestStates, State
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "make_vcpus"]
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ class Machine(ABC):
         #: Passwords that were set on Windows, by account.
         self.passwords: dict[str, str] = {}
         self.hostname = settings.hostname or "localhost"
-        self.vcpus = _make_vcpus(settings.vcpus)
+        self.vcpus = make_vcpus(settings.vcpus)
         self.memory = _make_memory(settings.memory)
         self.disks: NamedList[Disk] = NamedList(clone(settings.disks))
         self.nics: NamedList[Nic] = NamedList(clone(settings.nics))
@@ -314,7 +314,8 @@ class Machine(ABC):
             return None
 
 
-def _make_vcpus(vcpus: int | list[Vcpu]) -> list[Vcpu]:
+def make_vcpus(vcpus: int | list[Vcpu]) -> list[Vcpu]:
+    """Return the processors that a scenario says: so many, or a list."""
     if isinstance(vcpus, int):
         return [Vcpu(id=i, can_offline=i > 0) for i in range(vcpus)]
     return clone(vcpus)

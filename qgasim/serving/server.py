@@ -51,6 +51,11 @@ class Server:
         return address
 
     @property
+    def is_connected(self) -> bool:
+        """Whether a client is being served."""
+        return self._conversation is not None
+
+    @property
     def is_being_left(self) -> bool:
         """Whether the client has hung up, and that is still to be noticed."""
         return self._conversation is not None and has_hung_up(self._conversation.sock)
