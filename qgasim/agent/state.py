@@ -7,7 +7,7 @@ from qgasim.agent.options import AgentOptions
 from qgasim.dialect import Dialect
 from qgasim.wire import LineReader, LocatingReader, Message, MessageReader, OldReader
 
-__all__ = ["AgentState", "new_state"]
+__all__ = ["AgentState", "make_reader", "new_state"]
 
 
 class AgentState(Struct, eq=False):
@@ -35,10 +35,11 @@ def new_state(options: AgentOptions, dialect: Dialect) -> AgentState:
     """Return the memory of a process that has just started."""
     if options.needs_newline:
         return AgentState(LineReader())
-    return AgentState(_make_reader(dialect))
+    return AgentState(make_reader(dialect))
 
 
-def _make_reader(dialect: Dialect) -> MessageReader:
+def make_reader(dialect: Dialect) -> MessageReader:
+    """Return a reader of what a client sends, as a release of QEMU reads it."""
     if dialect.locates_parse_errors:
         return LocatingReader()
     mistakes = {
