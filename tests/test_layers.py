@@ -26,24 +26,25 @@ ROOMS: dict[str, str] = {
     "commands": "agent errors guest qapi wire",
     "qmp": "agent dialect errors guest qapi wire",
     "simulation": (
-        "agent dialect effects errors faults guest matching qapi states suggestions wire"
+        "agent dialect effects errors faults guest matching qapi qmp states suggestions wire"
     ),
     "scenario": (
-        "agent commands dialect errors faults guest matching simulation states suggestions userland"
+        "agent commands dialect errors faults guest matching qmp simulation states suggestions"
+        " userland"
     ),
     "findings": "errors faults guest qapi simulation wire",
-    "serving": "effects errors simulation",
+    "serving": "effects errors qmp simulation",
     "client": "errors",
     "testing": (
-        "agent commands errors faults findings guest matching scenario serving simulation states"
-        " suggestions wire"
+        "agent commands errors faults findings guest matching qmp scenario serving simulation"
+        " states suggestions wire"
     ),
     "pytest_plugin": (
         "__init__ dialect errors findings guest scenario serving simulation suggestions testing"
     ),
     "compare": "__init__ client dialect errors qapi scenario serving simulation wire",
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
-    "cli": "__init__ agent client compare dialect errors scenario serving simulation suggestions wire",
+    "cli": "__init__ agent client compare dialect errors qmp scenario serving simulation suggestions wire",
     "__main__": "cli",
 }
 #: Modules that may import what does I/O, waits, or comes from another project; a room stands for all of it.

@@ -55,8 +55,8 @@ class Observer:
 
     # -- the monitor of the machine --------------------------------------------------------------
 
-    def monitored(self, monitor: int, request: Message, reply: bytes) -> None:
-        """A request was read by a monitor (counted from 1) and answered."""
+    def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:
+        """A request of a client was read by a monitor and answered; both are counted from 1."""
 
     def told(self, event: str, data: dict[str, JsonValue] | None) -> None:
         """The machine has sent an event to the clients of its monitors."""

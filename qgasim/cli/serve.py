@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from qgasim.scenario import Scenario
     from qgasim.scenario.shares import Share
-    from qgasim.serving.listen import Address
+    from qgasim.serving.listen import Address, SocketAddress
+    from qgasim.serving.server import Server
     from qgasim.simulation.simulation import Simulation
 
 from qgasim.cli.options import serve_parser, with_options
@@ -38,11 +39,14 @@ def serve(arguments: list[str]) -> int:
             address = parse_address(options.listen)
         except ValueError as error:
             parser.error(f"--listen: {error}")
+    qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
     scenario = load(options.scenario)
     if scenario.fleet:
         if not isinstance(address, UnixAddress | None):
             parser.error("--listen: a fleet has a socket for each guest (expected unix:DIRECTORY)")
+        if qmp:
+            parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
         if options.share:
             parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
         if address is not None:
@@ -50,9 +54,21 @@ def serve(arguments: list[str]) -> int:
         with _directory() as directory:
             return _serve_fleet(options, scenario, directory)
     if address is not None:
-        return _serve_at(options, scenario, address)
+        return _serve_at(options, scenario, address, qmp)
     with _directory() as directory:
-        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"))
+        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"), qmp)
+
+
+def _parse_qmp(parser: argparse.ArgumentParser, text: str) -> "SocketAddress":
+    from qgasim.serving.listen import Stdio, parse_address
+
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        parser.error(f"--qmp: {error}")
+    if isinstance(address, Stdio):
+        parser.error("--qmp: stdio is the agent's (expected unix:PATH, tcp:[HOST:]PORT)")
+    return address
 
 
 @contextmanager
@@ -102,7 +118,12 @@ def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: s
     return 0
 
 
-def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
+def _serve_at(
+    options: argparse.Namespace,
+    scenario: "Scenario",
+    address: "Address",
+    qmp: "list[SocketAddress]",
+) -> int:
     from qgasim.cli.log import LiveLog
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.foreground import run
@@ -113,10 +134,15 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
     log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
     simulation.observe(log.observer())
 
-    def on_ready(address: "Address") -> None:
+    def on_ready(server: "Server") -> None:
+        address = server.address
         if options.ready_fd is not None:
-            write_ready(options.ready_fd, _describe(simulation, scenario.seed, address))
+            line = _describe(simulation, scenario.seed, address)
+            if server.qmp_addresses:
+                line["qmp"] = [str(each) for each in server.qmp_addresses]
+            write_ready(options.ready_fd, line)
         lines = _introduce(simulation, scenario.seed, address, shares)
+        lines[2:2] = [f"monitor (QMP) on {each}" for each in server.qmp_addresses]
         # The standard output may be the client's.
         file = sys.stderr if options.listen == "stdio" else sys.stdout
         if file is None:  # closed; print() would take the standard output
@@ -127,7 +153,7 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
             mute()
 
     with log:
-        run(simulation, address, on_ready, ends_with_parent=options.exit_with_parent)
+        run(simulation, address, on_ready, qmp=qmp, ends_with_parent=options.exit_with_parent)
     return 0
 
 

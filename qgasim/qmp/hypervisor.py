@@ -62,9 +62,6 @@ class Hypervisor(Following):
             power.events.clear()
         else:
             self.status = "inmigrate"
-            # The guest's drivers were told on the other host what to receive.
-            for device in self.devices.network():
-                device.tells_filter = False
         self.guest.clock.stop(None, wall_clock_runs=False)
         self.port_is_open = False
 

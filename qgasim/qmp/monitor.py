@@ -15,6 +15,7 @@ What the client does not read is kept, as QEMU does; unlike there, no more than 
 nothing more is read from it, and a client that gets so many events loses them.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -50,7 +51,7 @@ class Monitor:
         #: The how many'th monitor it is.
         self.number = len(hypervisor.monitors) + 1
         self.release = hypervisor.release
-        #: Called when there is something to send that does not follow from `receive`.
+        #: Called when there is something to send, or to plan, that does not follow from `receive`.
         self.on_output: Callable[[], None] = lambda: None
         self.has_client = False
         self.has_hung_up = False
@@ -76,6 +77,21 @@ class Monitor:
     def is_full(self) -> bool:
         """Whether nothing more should be read from the client now."""
         return self._output_size >= OUTPUT_LIMIT
+
+    def next_look(self) -> float:
+        """Return the seconds until `wake_alone` should next be called; infinity: only when told."""
+        hypervisor = self.hypervisor
+        clock, event = hypervisor.guest.clock, hypervisor.guest.next_event()
+        at = hypervisor.next_time()
+        return min(
+            math.inf if event is None else clock.host_delay(event),
+            math.inf if at is None else clock.delay_until(at),
+        )
+
+    def wake_alone(self) -> None:
+        """Let the guest catch up with time, and do what is due."""
+        self.hypervisor.guest.settle()
+        self.hypervisor.run()
 
     def connect(self) -> None:
         """Take a client and greet it. It has to negotiate, and what an earlier one had begun to ask is forgotten."""
@@ -104,6 +120,11 @@ class Monitor:
         self._output.clear()
         self._output_size = 0
 
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to be sent."""
+        return bool(self._output)
+
     def take_output(self) -> bytes:
         """Return what is to be sent now."""
         output = b"".join(self._output)
@@ -118,14 +139,17 @@ class Monitor:
         """Send an event to the client, if there is one that has negotiated."""
         if self.has_client and self.has_negotiated and not self.is_full:
             self._send(write_event(event))
-            if not self._is_executing:
-                self.on_output()
+            self.poke()
+
+    def poke(self) -> None:
+        """Let the driver look: there is something to send, or to do later."""
+        if not self._is_executing:
+            self.on_output()
 
     def end(self) -> None:
         """Hang up: the process has ended."""
         self.has_hung_up = True
-        if not self._is_executing:
-            self.on_output()
+        self.poke()
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -142,7 +166,7 @@ class Monitor:
                 reply = self._answer(message)
                 self._send(reply)
                 for observer in hypervisor.agent.observers:
-                    observer.monitored(self.number, message, reply)
+                    observer.monitored(self.number, self.connections, message, reply)
                 while hypervisor.after_reply:
                     hypervisor.after_reply.pop(0)()
         finally:

@@ -36,6 +36,11 @@ class Plugged(Telling):
         #: Whether the process is ending: then nothing is told of the port.
         self._is_quitting = False
         self.guest.on_filter = self._filter_changed
+        #: The boot in which network drivers have said what they receive; the events of a guest that is up when
+        #: the machine is made are past.
+        self._told_boot = self.guest.boot_id
+        for device in self.devices.network():
+            device.tells_filter = settings.start == "prelaunch"
 
     @property
     def has_booted(self) -> bool:
@@ -62,7 +67,8 @@ class Plugged(Telling):
         self.port_is_open = is_open
         if self._is_quitting:
             return
-        if is_open:
+        if is_open and self._told_boot != self.guest.boot_id:
+            self._told_boot = self.guest.boot_id
             self._tell_filters()
         self.emit("VSERPORT_CHANGE", {"id": self.devices.port_id, "open": is_open})
 

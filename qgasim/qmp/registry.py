@@ -1,9 +1,12 @@
 """The monitor's commands: annotated functions, and the table of a release."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
+
+from msgspec import structs
 
 from qgasim.errors import CommandError
 from qgasim.qapi.registry import (
@@ -51,12 +54,29 @@ def free_command(name: str) -> Callable[[F], F]:
     return register
 
 
+def _of_release(made: Command, release: Release) -> Command:
+    """Return a command with the arguments that a release has, in the order of its schema."""
+    names = release.arguments_of(made.name)
+    known = {parameter.name: parameter for parameter in made.parameters}
+    chosen = tuple(known[name] for name in names if name in known)
+    if chosen == made.parameters:
+        return made
+    own = {p.rstrip("_").replace("_", "-"): p for p in inspect.signature(made.function).parameters}
+    keywords = [own[parameter.name] for parameter in chosen]
+    function = made.function
+
+    def call(monitor: object, *values: Any) -> Any:
+        return function(monitor, **dict(zip(keywords, values, strict=True)))
+
+    return structs.replace(made, parameters=chosen, function=call)
+
+
 def _make_entry(name: str, release: Release) -> Entry:
     made = COMMANDS.get(name)
     if made is None:
         return _make_unsimulated(name, release)
     if name not in _FREE:
-        return compile_command(made, release.dialect)
+        return compile_command(_of_release(made, release), release.dialect)
 
     def take(arguments: Arguments) -> None:
         """Take any arguments: the function checks them."""

@@ -75,9 +75,18 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
         return found
 
     @cached_property
+    def _by_name(self) -> dict[str, dict[str, Any]]:
+        return {each["name"]: each for each in self.entries}
+
+    @cached_property
     def commands(self) -> tuple[str, ...]:
         """The names of all commands, in the order in which query-commands lists them."""
         return tuple(each["name"] for each in self.answers["query-commands"])
+
+    def arguments_of(self, command: str) -> list[str]:
+        """Return the names of the arguments of a command, in the schema's order."""
+        arguments = self._by_name[self._by_name[command]["arg-type"]]
+        return [member["name"] for member in arguments["members"]]
 
     @cached_property
     def oob_commands(self) -> frozenset[str]:

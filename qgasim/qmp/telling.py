@@ -17,6 +17,10 @@ class MonitorLike(Protocol):
         """Send an event to the client, if there is one that has negotiated."""
         ...
 
+    def poke(self) -> None:
+        """Look again at what is to be done, and when."""
+        ...
+
     def end(self) -> None:
         """Hang up: the process has ended."""
         ...
@@ -57,6 +61,7 @@ class Telling(Observer):
     def call_later(self, delay: int, function: Callable[[], None]) -> None:
         """Call *function* when *delay* ns of the host have passed."""
         self._timers.append((self.guest.clock.host_time() + delay, function))
+        self._poke()
 
     def call_in_guest(self, delay: int, function: Callable[[], None]) -> None:
         """Call *function* when *delay* ns of the guest have passed: it reacts to something."""
@@ -69,6 +74,11 @@ class Telling(Observer):
         """Tell the clients of all monitors of something, at most once a second for some events."""
         host_time = self.guest.clock.host_time()
         self._throttle.take(Event(name, data, host_time + self._wall_offset), host_time)
+        self._poke()
+
+    def _poke(self) -> None:
+        for monitor in self.monitors:
+            monitor.poke()
 
     def _send(self, event: Event) -> None:
         for observer in self.agent.observers:

@@ -1,14 +1,11 @@
 """When a driver looks at its channel: at the channel's next event, or when it is poked."""
 
 import contextlib
-import math
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
-
-from qgasim.simulation.simulation import Simulation
 
 __all__ = ["Attention"]
 
@@ -19,11 +16,13 @@ class Attention:
     """Waits that end when the channel wants to be looked at.
 
     A driver has one for all its clients: a poke between two clients counts for the next wait.
+
+    Args:
+        next_look: returns the seconds until the channel wants that by itself; infinity: it does not.
     """
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._channel = simulation.channel
-        self._clock = simulation.guest.clock
+    def __init__(self, next_look: Callable[[], float]) -> None:
+        self._next_look = next_look
         #: Whether something in the guest was changed since the last look at the channel.
         self.is_poked = False
         #: A socket that is waited for outside `wait`, which costs a cancel scope; `poke` wakes that, too.
@@ -44,11 +43,7 @@ class Attention:
             self.is_poked = False
             await trio.lowlevel.checkpoint()
             return None
-        deadline = math.inf
-        if self._channel.needs_attention:
-            event = self._channel.next_event()
-            if event is not None:
-                deadline = trio.current_time() + self._clock.host_delay(event)
+        deadline = trio.current_time() + self._next_look()
         result: T | None = None
         try:
             with (

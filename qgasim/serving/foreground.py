@@ -2,12 +2,12 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import trio
 
-from qgasim.serving.listen import Address
+from qgasim.serving.listen import Address, SocketAddress
 from qgasim.serving.server import Server
 from qgasim.simulation.simulation import Simulation
 
@@ -36,8 +36,9 @@ def _signals() -> list[signal.Signals]:
 def run(
     simulation: Simulation,
     address: Address,
-    on_ready: Callable[[Address], None],
+    on_ready: Callable[[Server], None],
     *,
+    qmp: Iterable[SocketAddress] = (),
     ends_with_parent: bool = False,
 ) -> None:
     """Serve until SIGINT, SIGTERM, or SIGHUP if that is not ignored (nohup).
@@ -45,12 +46,13 @@ def run(
     Args:
         simulation: what `Scenario.build` made.
         address: where.
-        on_ready: called with the address when clients can connect.
+        on_ready: called with the server when clients can connect.
+        qmp: where the machine's monitors are.
         ends_with_parent: end also when the process that started this one has ended.
     """
     # Before the parent is told that clients can connect: it may end as soon as it hears that.
     parent = os.getppid()
-    server = Server(simulation, address)
+    server = Server(simulation, address, qmp=qmp)
     server.listen()
     keep_freed_memory()
 
@@ -65,7 +67,7 @@ def run(
                 nursery.start_soon(serve_and_end)
                 if ends_with_parent:
                     nursery.start_soon(_cancel_without_parent, nursery.cancel_scope, parent)
-                on_ready(server.address)
+                on_ready(server)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
 

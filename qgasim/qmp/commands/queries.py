@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from qgasim.errors import CommandError, DeviceNotFound
 from qgasim.qapi.annotations import Json
@@ -341,7 +341,6 @@ def _register_constant(name: str) -> None:
 _CONSTANT: Final = (
     "query-chardev-backends",
     "query-colo-status",
-    "query-dirty-rate",
     "query-dump",
     "query-events",
     "query-mice",
@@ -433,7 +432,18 @@ def _block(monitor: Monitor, name: str) -> list[Block]:
 
 
 @command()
-def query_block(monitor: Monitor) -> Any:
+def query_dirty_rate(
+    monitor: Monitor, calc_time_unit: Literal["second", "millisecond"] = "second"
+) -> Any:
+    """Tell how fast the guest changes its memory: that was never measured."""
+    answer = dict(monitor.release.answers["query-dirty-rate"])
+    if "calc-time-unit" in answer:
+        answer["calc-time-unit"] = calc_time_unit
+    return answer
+
+
+@command()
+def query_block(monitor: Monitor, flat: bool | None = None) -> Any:
     """List the disks. What backs them is as it was recorded: an overlay over an image."""
     return _block(monitor, "query-block")
 
