@@ -13,7 +13,7 @@ from msgspec import Struct, json
 
 from qgasim.dialect import Dialect, find_dialect
 
-__all__ = ["RELEASES", "Release", "find_release"]
+__all__ = ["RELEASES", "Release", "find_release", "turn_round"]
 
 
 class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
@@ -96,20 +96,20 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     @cached_property
     def answers(self) -> dict[str, Any]:
         """What a release returns whatever its machine, by command."""
-        answers: dict[str, Any] = _turn_round(self._data["answers"])
+        answers: dict[str, Any] = turn_round(self._data["answers"])
         return answers
 
 
-def _turn_round(value: Any) -> Any:
+def turn_round(value: Any) -> Any:
     """Return a value with the members of objects in an order in which they can have been inserted.
 
     As they were recorded they are in the order of a QDict: of a bucket, the latest comes first.
     """
     if isinstance(value, dict):
         items: list[tuple[str, Any]] = list(value.items())
-        return {key: _turn_round(each) for key, each in reversed(items)}
+        return {key: turn_round(each) for key, each in reversed(items)}
     if isinstance(value, list):
-        return [_turn_round(each) for each in value]
+        return [turn_round(each) for each in value]
     return value
 
 

@@ -74,11 +74,14 @@ class Simulation:
         self.describe_random_events = describe_random_events
         self.hypervisor = None if machine is None else Hypervisor(self.agent, machine)
 
-    def add_monitor(self, address: str) -> Monitor:
-        """Return a new monitor of the machine. *address*: where its clients connect, as in ``unix:/path``."""
+    def add_monitor(self, address: str, label: str | None = None) -> Monitor:
+        """Return a new monitor of the machine.
+
+        *address*: where its clients connect, as in ``unix:/path``; *label*: see `Monitor`.
+        """
         if self.hypervisor is None:
             self.hypervisor = Hypervisor(self.agent, MachineSettings())
-        return Monitor(self.hypervisor, address)
+        return Monitor(self.hypervisor, address, label)
 
     # -- observers -------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from qgasim.guest.hardware.devices import Disk, MemoryBlock, Vcpu
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.units import SECOND
 from qgasim.qapi.registry import Arguments
+from qgasim.qmp.commands.queries import cpu_place
 from qgasim.qmp.devices import Cpu, Device, Dimm
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command, free_command
@@ -109,14 +110,8 @@ def _first_block(dimm: Dimm, block_size: int) -> int:
 def _plug_cpu(monitor: Monitor, device: Device) -> None:
     hypervisor = monitor.hypervisor
     devices, guest = hypervisor.devices, hypervisor.guest
-    in_sockets = monitor.release.cpus_are_sockets
-    count = len(devices.cpus)
-    limits = {
-        "socket-id": count if in_sockets else 1,
-        "core-id": 1 if in_sockets else count,
-        "thread-id": 1,
-    }
-    for name, limit in limits.items():
+    topology = cpu_place(monitor)
+    for name, limit in topology.limits.items():
         value = device.properties.get(name)
         if value is None:
             # UNVERIFIED: the words (hw/i386/x86.c: "CPU socket-id is not set").
@@ -124,7 +119,7 @@ def _plug_cpu(monitor: Monitor, device: Device) -> None:
         if not isinstance(value, int) or not 0 <= value < limit:
             text = f"Invalid CPU {name}: {value} must be in range 0:{limit - 1}"
             raise CommandError(text)
-    cpu = devices.cpus[device.properties["socket-id" if in_sockets else "core-id"]]
+    cpu = devices.cpus[topology.index(device.properties)]
     if cpu.path is not None:
         raise CommandError(f"CPU[{cpu.index}] with APIC ID {cpu.index} exists")
     devices.by_id[device.id] = device

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from qgasim.errors import CommandError, DeviceNotFound
 from qgasim.guest.units import SECOND
+from qgasim.qmp.commands.capabilities import cpu_properties, cpu_value
+from qgasim.qmp.commands.queries import cpu_type
 from qgasim.qmp.devices import Device
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command
@@ -29,7 +31,16 @@ _COMMON: Final = {
 
 
 def _machine_type(monitor: Monitor) -> str:
+    board = monitor.hypervisor.devices.board
+    if board is not None:
+        return f"{board.machine}-machine"
     return f"pc-i440fx-{monitor.release.name}-machine"
+
+
+def _is_cpu(monitor: Monitor, path: str) -> bool:
+    return any(
+        path in (cpu.path, f"{PERIPHERAL}/{cpu.id}") for cpu in monitor.hypervisor.devices.cpus
+    )
 
 
 def _find(monitor: Monitor, path: str) -> Device | None:
@@ -54,6 +65,8 @@ def qom_list(monitor: Monitor, path: str) -> Any:
             {"name": "rtc-time", "type": "struct tm"},
             {"name": "peripheral", "type": "child<container>"},
         ]
+    if _is_cpu(monitor, path):
+        return cpu_properties()
     device = _find(monitor, path)
     if device is None:
         raise DeviceNotFound(f"Device '{path}' not found")
@@ -69,6 +82,8 @@ def qom_get(monitor: Monitor, path: str, property: str) -> Any:  # noqa: A002
         return _get_of_machine(monitor, property)
     if path == PERIPHERAL and property == "type":
         return "container"
+    if _is_cpu(monitor, path):
+        return cpu_value(cpu_type(monitor).removesuffix("-x86_64-cpu"), property)
     device = _find(monitor, path)
     if device is None:
         raise DeviceNotFound(f"Device '{path}' not found")

@@ -7,14 +7,14 @@ from typing import Any, Final, Literal
 from qgasim.errors import CommandError, DeviceNotFound
 from qgasim.qapi.annotations import Json
 from qgasim.qapi.arguments import glib_order
+from qgasim.qmp.board import Topology
 from qgasim.qmp.devices import Cpu
 from qgasim.qmp.hypervisor import NO_UUID
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command
 
-__all__ = ["CPU_TYPE", "MADE_UP_THREAD", "list_chardevs"]
+__all__ = ["MADE_UP_THREAD", "cpu_place", "cpu_type", "list_chardevs"]
 
-CPU_TYPE: Final = "qemu64-x86_64-cpu"
 #: The host's number of the thread that runs the first processor: there is none.
 MADE_UP_THREAD: Final = 1000
 
@@ -75,20 +75,19 @@ def list_chardevs(monitor: Monitor) -> list[dict[str, Any]]:
     """Return the character devices: the agent's socket, the monitors, the console."""
     hypervisor = monitor.hypervisor
     mark = monitor.release.socket_mark
-    label = hypervisor.settings.chardev
-    found = {
-        label: _show_socket(
+    board = hypervisor.devices.board
+    found: dict[str, dict[str, Any]] = {} if board is None else dict(board.chardevs)
+    if board is None or board.has_port:
+        found[hypervisor.settings.chardev] = _show_socket(
             hypervisor.agent_address + mark,
             hypervisor.port_is_open,
             is_connected=hypervisor.has_agent_client,
         )
-    }
-    for number, each in enumerate(hypervisor.monitors):
+    for each in hypervisor.monitors:
         assert isinstance(each, Monitor)
-        found[f"compat_monitor{number}"] = _show_socket(
-            each.address + mark, True, is_connected=each.has_client
-        )
-    found["serial0"] = {"frontend-open": True, "filename": "file"}
+        found[each.label] = _show_socket(each.address + mark, True, is_connected=each.has_client)
+    if board is None:
+        found["serial0"] = {"frontend-open": True, "filename": "file"}
     return [{"label": name, **found[name]} for name in reversed(glib_order(found))]
 
 
@@ -106,8 +105,9 @@ def query_chardev(monitor: Monitor) -> Any:
 @command()
 def query_yank(monitor: Monitor) -> Any:
     """List the connections that can be cut."""
-    monitors = [f"compat_monitor{n}" for n in range(len(monitor.hypervisor.monitors))]
-    labels = [*reversed(monitors), monitor.hypervisor.settings.chardev]
+    monitors = monitor.hypervisor.monitors
+    labels = [each.label for each in reversed(monitors) if isinstance(each, Monitor)]
+    labels = [*labels, monitor.hypervisor.settings.chardev]
     return [{"type": "chardev", "id": label} for label in labels]
 
 
@@ -127,16 +127,35 @@ def closefd(monitor: Monitor, fdname: str) -> None:
 # -- processors and memory -----------------------------------------------------------------------
 
 
+def cpu_type(monitor: Monitor) -> str:
+    """Return the type of the processors."""
+    board = monitor.hypervisor.devices.board
+    return f"{board.cpu if board is not None else 'qemu64'}-x86_64-cpu"
+
+
+def cpu_place(monitor: Monitor) -> Topology:
+    """Return how processors are numbered."""
+    devices = monitor.hypervisor.devices
+    if devices.board is not None and devices.board.topology is not None:
+        return devices.board.topology
+    count = len(devices.cpus)
+    return Topology(count, 1, 1) if monitor.release.cpus_are_sockets else Topology(1, count, 1)
+
+
 def _cpu_props(monitor: Monitor, cpu: Cpu) -> dict[str, Any]:
     """Return QAPI ``CpuInstanceProperties``."""
-    in_sockets = monitor.release.cpus_are_sockets
-    socket, core = (cpu.index, 0) if in_sockets else (0, cpu.index)
-    return {"node-id": 0, "socket-id": socket, "core-id": core, "thread-id": 0}
+    return {"node-id": 0, **cpu_place(monitor).place(cpu.index)}
+
+
+def _thread(monitor: Monitor, cpu: Cpu) -> int:
+    """Return the host's thread that runs a processor: of a process, its only one."""
+    board = monitor.hypervisor.devices.board
+    return MADE_UP_THREAD + cpu.index if board is None or board.pid is None else board.pid
 
 
 @command()
 def query_cpus_fast(monitor: Monitor) -> Any:
-    """List the processors that are there; ``thread-id`` is made up."""
+    """List the processors that are there; ``thread-id`` is made up, but for a process of its own."""
     release = monitor.release
     found: list[dict[str, Any]] = []
     for cpu in monitor.hypervisor.devices.cpus:
@@ -144,14 +163,14 @@ def query_cpus_fast(monitor: Monitor) -> Any:
             shown: dict[str, Any] = {
                 "cpu-index": cpu.index,
                 "qom-path": cpu.path,
-                "thread-id": MADE_UP_THREAD + cpu.index,
+                "thread-id": _thread(monitor, cpu),
                 "props": _cpu_props(monitor, cpu),
                 "target": "x86_64",
             }
             if release.tells_arch:
                 shown["arch"] = "x86"
             if release.tells_cpu_type:
-                shown["qom-type"] = CPU_TYPE
+                shown["qom-type"] = cpu_type(monitor)
             found.append(shown)
     return found
 
@@ -165,7 +184,7 @@ def query_cpus(monitor: Monitor) -> Any:
             "current": cpu.index == 0,
             "halted": True,
             "qom_path": cpu.path,
-            "thread_id": MADE_UP_THREAD + cpu.index,
+            "thread_id": _thread(monitor, cpu),
             "props": _cpu_props(monitor, cpu),
             "arch": "x86",
             "pc": 0,
@@ -180,7 +199,7 @@ def query_hotpluggable_cpus(monitor: Monitor) -> Any:
     """List the places for processors, the last one first."""
     return [
         {
-            "type": CPU_TYPE,
+            "type": cpu_type(monitor),
             "vcpus-count": 1,
             "props": _cpu_props(monitor, cpu),
             **({} if cpu.path is None else {"qom-path": cpu.path}),
