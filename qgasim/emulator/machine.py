@@ -92,11 +92,21 @@ def make_board(line: CommandLine, guest: GuestSettings, release: str) -> Board:
         objects={
             str(o["id"]): str(o.get("qom-type")) for o in line.properties("object") if "id" in o
         },
+        netdevs=[str(netdev["id"]) for netdev in line.properties("netdev") if "id" in netdev],
         backends=_backends(line),
         nodes=_nodes(line),
         has_port=port is not None,
+        has_kvm=_has_kvm(line),
         pid=os.getpid(),
     )
+
+
+def _has_kvm(line: CommandLine) -> bool:
+    """Return whether QEMU would use KVM: libvirt asks again and again where it could and does not."""
+    asked = [str(each.get("accel", "")) for each in line.properties("accel")]
+    asked += str(line.merged("machine").get("accel", "")).split(":")
+    wants = line.has("enable-kvm") or "kvm" in asked
+    return wants and os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
 def _machine(line: CommandLine, release: str) -> str:

@@ -50,6 +50,8 @@ class Emulator:
         taken = {label for _, label in monitors if label} | {settings.chardev}
         board.chardevs = open_chardevs(line, taken)
         self._hypervisor = Hypervisor(simulation.agent, settings, board=board)
+        # What comes from another host starts by itself, but for `-S` (migration.c, autostart).
+        self._hypervisor.migration.starts_paused = line.has("S")
         simulation.hypervisor = self._hypervisor
         self._monitors = [MonitorServer(simulation, *monitor) for monitor in monitors]
         self._agent = None if agent is None else Server(simulation, Listener(agent))

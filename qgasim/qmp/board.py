@@ -55,6 +55,8 @@ class Board(Struct, kw_only=True):
     devices: list[BoardDevice] = field(default_factory=list[BoardDevice])
     #: Objects by id (``-object``): their types.
     objects: dict[str, str] = field(default_factory=dict[str, str])
+    #: The host's sides of network devices (``-netdev``).
+    netdevs: list[str] = field(default_factory=list[str])
     #: Sizes of memory backends, by id.
     backends: dict[str, int] = field(default_factory=dict[str, int])
     #: Character devices by id, besides the agent's and the monitors': what query-chardev says.
@@ -63,5 +65,7 @@ class Board(Struct, kw_only=True):
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     #: Whether there is an agent's port.
     has_port: bool = True
+    #: Whether it would run with KVM.
+    has_kvm: bool = False
     #: The number of the process.
     pid: int | None = None

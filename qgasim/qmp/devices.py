@@ -73,6 +73,19 @@ class Devices:
         self.by_id: dict[str, Device] = {}
         #: The sizes of memory backends, by id.
         self.backends: dict[str, int] = {}
+        #: The types of objects, by id.
+        self.objects: dict[str, str] = {}
+        #: The host's sides of network devices.
+        self.netdevs: list[str] = []
+        #: What query-chardev says of character devices, besides the agent's and the monitors'.
+        self.chardevs: dict[str, dict[str, Any]] = {}
+        #: Nodes behind disks, with what they were made with, and the sizes that were changed.
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.sizes: dict[str, int] = {}
+        #: The names of descriptors that were passed.
+        self.fds: set[str] = set()
+        #: How much memory the guest has given back, in bytes.
+        self.ballooned = 0
         self.dimms: list[Dimm] = []
         self.memory_slots = max(settings.memory_slots, len(settings.dimms))
         memory = guest.memory
@@ -102,6 +115,10 @@ class Devices:
     def _take(self, board: Board) -> None:
         """Have the devices of a command line."""
         self.backends |= board.backends
+        self.objects |= board.objects
+        self.netdevs += board.netdevs
+        self.chardevs |= board.chardevs
+        self.nodes |= board.nodes
         for each in board.devices:
             device = self._add(each.id, each.driver, **each.properties)
             device.nic, device.disk = each.nic, each.disk

@@ -18,7 +18,7 @@ from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command
 from qgasim.qmp.release import Release, turn_round
 
-__all__ = ["cpu_properties", "cpu_value"]
+__all__ = ["cpu_properties", "cpu_value", "is_device"]
 
 #: Other names of features of processors (target/i386/cpu.c), besides ``_`` for ``-``.
 _ALIASES: Final = {
@@ -119,6 +119,17 @@ def qom_list_types(
 ) -> Any:
     """List the types of objects. UNVERIFIED: which implement an interface; all are listed."""
     return _answer("qom-list-types")
+
+
+def is_device(name: str) -> bool:
+    """Return whether a type is a device that can be made."""
+    types = {each["name"]: each for each in _answer("qom-list-types")}
+    kind = types.get(name)
+    if kind is None or kind.get("abstract"):
+        return False
+    while kind is not None and kind["name"] != "device":
+        kind = types.get(kind.get("parent", ""))
+    return kind is not None
 
 
 @command()

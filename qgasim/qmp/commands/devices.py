@@ -14,6 +14,7 @@ from qgasim.guest.hardware.devices import Disk, MemoryBlock, Vcpu
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.units import SECOND
 from qgasim.qapi.registry import Arguments
+from qgasim.qmp.commands.capabilities import is_device
 from qgasim.qmp.commands.queries import cpu_place
 from qgasim.qmp.devices import Cpu, Device, Dimm
 from qgasim.qmp.monitor import Monitor
@@ -59,7 +60,7 @@ def device_add(monitor: Monitor, arguments: Arguments) -> None:
         raise CommandError("Parameter 'driver' is missing")
     driver = str(arguments["driver"])
     is_cpu = driver.endswith("-x86_64-cpu")
-    if driver not in DRIVERS and not is_cpu:
+    if driver not in DRIVERS and not is_cpu and not is_device(driver):
         raise CommandError(f"'{driver}' is not a valid device model name")
     devices = monitor.hypervisor.devices
     number = len(devices.by_id)
@@ -301,24 +302,27 @@ def object_add(monitor: Monitor, arguments: Arguments) -> None:
     props = arguments.get("props")
     values = {**arguments, **(props if isinstance(props, dict) else {})}
     id = str(arguments["id"])
-    backends = monitor.hypervisor.devices.backends
-    if id in backends:
+    devices = monitor.hypervisor.devices
+    if id in devices.backends or id in devices.objects:
         raise CommandError(f"attempt to add duplicate property '{id}' to object (type 'container')")
-    if str(arguments["qom-type"]).startswith("memory-backend-"):
+    kind = str(arguments["qom-type"])
+    if kind.startswith("memory-backend-"):
         size = values.get("size")
         if size is None:
             raise CommandError("Parameter 'size' is missing")
         if not isinstance(size, int):
             raise CommandError("Invalid parameter type for 'size', expected: integer")
-        backends[id] = size
+        devices.backends[id] = size
+    devices.objects[id] = kind
 
 
 @command()
 def object_del(monitor: Monitor, id: str) -> None:
     """Remove an object that nothing uses."""
     devices = monitor.hypervisor.devices
-    if id not in devices.backends:
+    if id not in devices.backends and id not in devices.objects:
         raise CommandError(f"object '{id}' not found")
     if any(dimm.memdev == id for dimm in devices.dimms):
         raise CommandError(f"object '{id}' is in use, can not be deleted")
-    del devices.backends[id]
+    devices.backends.pop(id, None)
+    devices.objects.pop(id, None)

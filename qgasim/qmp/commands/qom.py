@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from qgasim.errors import CommandError, DeviceNotFound
 from qgasim.guest.units import SECOND
+from qgasim.qmp.commands.balloon import find_balloon, guest_stats
 from qgasim.qmp.commands.capabilities import cpu_properties, cpu_value
 from qgasim.qmp.commands.queries import cpu_type
 from qgasim.qmp.devices import Device
@@ -13,6 +14,7 @@ from qgasim.qmp.registry import command
 
 __all__: list[str] = []
 
+_INTERVAL: Final = "guest-stats-polling-interval"
 PERIPHERAL: Final = "/machine/peripheral"
 #: What a device of each driver has besides what all have, with the types, as recorded.
 _PROPERTIES: Final[dict[str, dict[str, str]]] = {
@@ -20,6 +22,10 @@ _PROPERTIES: Final[dict[str, dict[str, str]]] = {
     "pc-dimm": {"memdev": "link<memory-backend>"},
     "virtio-net-pci": {"netdev": "str", "mac": "str"},
     "virtio-blk-pci": {"drive": "str"},
+    "virtio-balloon-pci": {
+        "guest-stats-polling-interval": "int",
+        "guest-stats": "guest statistics",
+    },
 }
 _COMMON: Final = {
     "type": "string",
@@ -94,9 +100,26 @@ def qom_get(monitor: Monitor, path: str, property: str) -> Any:  # noqa: A002
         "hotpluggable": True,
         "realized": True,
     }
+    if device is find_balloon(monitor):
+        values["guest-stats"] = guest_stats(monitor)
+        values.setdefault(_INTERVAL, 0)
     if property not in values:
         raise CommandError(f"Property '{device.driver}.{property}' not found")
     return values[property]
+
+
+@command()
+def qom_set(monitor: Monitor, path: str, property: str, value: Any = None) -> None:  # noqa: A002
+    """Change a property: how often the guest is asked for the statistics of its memory, in seconds."""
+    device = _find(monitor, path.rstrip("/"))
+    if device is None:
+        raise DeviceNotFound(f"Device '{path}' not found")
+    if device is not find_balloon(monitor) or property != _INTERVAL:
+        # UNVERIFIED: properties that exist and cannot be changed now are refused in other words.
+        raise CommandError(f"Property '{device.driver}.{property}' not found")
+    if not isinstance(value, int):
+        raise CommandError(f"Invalid parameter type for '{property}', expected: integer")
+    device.properties[_INTERVAL] = value
 
 
 def _get_of_machine(monitor: Monitor, name: str) -> Any:

@@ -1,6 +1,5 @@
 """Commands that ask for what the machine is."""
 
-from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, Final, Literal
 
@@ -52,8 +51,9 @@ def query_uuid(monitor: Monitor) -> Any:
 
 @command()
 def query_kvm(monitor: Monitor) -> Any:
-    """Tell whether the host's processors run the guest: they do not."""
-    return {"enabled": False, "present": True}
+    """Tell whether the host's processors run the guest: an emulator says so where it was asked to and could."""
+    board = monitor.hypervisor.devices.board
+    return {"enabled": board is not None and board.has_kvm, "present": True}
 
 
 @command()
@@ -71,12 +71,33 @@ def query_current_machine(monitor: Monitor) -> Any:
 # -- ways to the host ----------------------------------------------------------------------------
 
 
+@command()
+def query_iothreads(monitor: Monitor) -> Any:
+    """List the threads for I/O (objects ``iothread``), with what they are made with if nothing is said."""
+    devices = monitor.hypervisor.devices
+    pid = (
+        MADE_UP_THREAD if devices.board is None or devices.board.pid is None else devices.board.pid
+    )
+    return [
+        {
+            "poll-shrink": 0,
+            "thread-id": pid,
+            "aio-max-batch": 0,
+            "poll-grow": 0,
+            "poll-max-ns": 32768,
+            "id": id,
+        }
+        for id, kind in devices.objects.items()
+        if kind == "iothread"
+    ]
+
+
 def list_chardevs(monitor: Monitor) -> list[dict[str, Any]]:
     """Return the character devices: the agent's socket, the monitors, the console."""
     hypervisor = monitor.hypervisor
     mark = monitor.release.socket_mark
     board = hypervisor.devices.board
-    found: dict[str, dict[str, Any]] = {} if board is None else dict(board.chardevs)
+    found = dict(hypervisor.devices.chardevs)
     if board is None or board.has_port:
         found[hypervisor.settings.chardev] = _show_socket(
             hypervisor.agent_address + mark,
@@ -109,19 +130,6 @@ def query_yank(monitor: Monitor) -> Any:
     labels = [each.label for each in reversed(monitors) if isinstance(each, Monitor)]
     labels = [*labels, monitor.hypervisor.settings.chardev]
     return [{"type": "chardev", "id": label} for label in labels]
-
-
-@command()
-def chardev_remove(monitor: Monitor, id: str) -> None:
-    """Refuse to remove a character device: those that there are, are in use."""
-    labels = [each["label"] for each in list_chardevs(monitor)]
-    raise CommandError(f"Chardev '{id}' {'is busy' if id in labels else 'not found'}")
-
-
-@command()
-def closefd(monitor: Monitor, fdname: str) -> None:
-    """Refuse to close a descriptor: none was passed."""
-    raise CommandError(f"File descriptor named '{fdname}' not found")
 
 
 # -- processors and memory -----------------------------------------------------------------------
@@ -379,7 +387,6 @@ def _register_empty(name: str) -> None:
 
 
 for _name in (
-    "query-iothreads",
     "query-jobs",
     "query-block-jobs",
     "query-pr-managers",
@@ -410,46 +417,6 @@ def query_command_line_options(monitor: Monitor, option: str | None = None) -> A
     return found
 
 
-# -- disks ---------------------------------------------------------------------------------------
-
-Block = dict[str, Any]
-
-
-def _each_disk(monitor: Monitor, make: Callable[[str, str, int], Block]) -> list[Block]:
-    """Return *make* of each disk: its drive, its device's id, its size."""
-    guest = monitor.hypervisor.guest
-    sizes = {disk.name: disk.size for disk in guest.disks}
-    return [
-        make(device.properties["drive"], device.id, sizes.get(device.disk or "", 0))
-        for device in monitor.hypervisor.devices.by_id.values()
-        if "drive" in device.properties
-    ]
-
-
-def _adapt(value: Any, changes: dict[str, Any]) -> Any:
-    """Return a recorded answer with other values of some members, wherever they are."""
-    if isinstance(value, dict):
-        return {key: changes.get(key, _adapt(each, changes)) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_adapt(each, changes) for each in value]
-    return value
-
-
-def _block(monitor: Monitor, name: str) -> list[Block]:
-    template = monitor.release.answers[name][0]
-
-    def make(drive: str, device: str, size: int) -> Block:
-        changes: dict[str, Any] = {"qdev": f"/machine/peripheral/{device}/virtio-backend"}
-        if size:
-            changes["virtual-size"] = size
-        if "device" in template:
-            changes["device"] = drive
-        adapted: Block = _adapt(template, changes)
-        return adapted
-
-    return _each_disk(monitor, make)
-
-
 @command()
 def query_dirty_rate(
     monitor: Monitor, calc_time_unit: Literal["second", "millisecond"] = "second"
@@ -459,29 +426,3 @@ def query_dirty_rate(
     if "calc-time-unit" in answer:
         answer["calc-time-unit"] = calc_time_unit
     return answer
-
-
-@command()
-def query_block(monitor: Monitor, flat: bool | None = None) -> Any:
-    """List the disks. What backs them is as it was recorded: an overlay over an image."""
-    return _block(monitor, "query-block")
-
-
-@command()
-def query_blockstats(monitor: Monitor, query_nodes: bool | None = None) -> Any:
-    """Tell what disks have done: nothing, but that a guest that has booted leaves them idle."""
-    found = _block(monitor, "query-blockstats")
-    if monitor.hypervisor.has_booted:
-        for each in found:
-            each["stats"]["idle_time_ns"] = monitor.hypervisor.guest.boot_uptime()
-    return found
-
-
-@command()
-def query_named_block_nodes(monitor: Monitor, flat: bool | None = None) -> Any:
-    """List the nodes that back disks, as they were recorded."""
-    disks = _each_disk(
-        monitor, lambda _drive, _device, size: {"virtual-size": size} if size else {}
-    )
-    nodes = monitor.release.answers["query-named-block-nodes"]
-    return [_adapt(node, changes) for changes in disks for node in nodes]
