@@ -66,7 +66,7 @@ RESTRICTED: dict[str, str] = {
     "socket": "serving http client compare.connection standin.activation standin.endpoints",
     "select": "cli.log client serving",
     "threading": "cli.__init__ serving.threads",
-    "subprocess": "",
+    "subprocess": "testing.libvirt",
     "asyncio": "",
     "time": "guest.system.clock client compare.connection standin.log",
     "yaml": "scenario",

@@ -11,10 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import count
 from typing import Final, Self
 from xml.sax.saxutils import quoteattr
 
-__all__ = ["Libvirt", "LibvirtDomain", "find_missing"]
+__all__ = ["Libvirt", "LibvirtDomain", "describe_domain", "find_missing", "lend_domain"]
 
 #: What a session daemon's user may not be.
 _ROOT: Final = 0
@@ -25,6 +28,9 @@ TIMEOUT: Final = 60
 _PROGRAM: Final = (
     "import sys; sys.argv[0] = 'qgasim-qemu'; from qgasim.emulator import main; sys.exit(main())"
 )
+
+
+_NUMBERS: Final = count(1)
 
 
 def find_missing() -> str | None:
@@ -155,6 +161,32 @@ class LibvirtDomain:
         """End it, and let libvirt forget it."""
         self.libvirt.virsh("destroy", self.name)
         self.libvirt.virsh("undefine", self.name, "--managed-save")
+
+
+@contextmanager
+def lend_domain(libvirt: Libvirt, scenario: str, release: str | None) -> Generator[LibvirtDomain]:
+    """Yield a domain that runs; it ends with the context.
+
+    Args:
+        libvirt: the daemon.
+        scenario: the guest's scenario, as text.
+        release: the agent's, if not the scenario's.
+
+    Raises:
+        RuntimeError: libvirt refuses it; the text says why.
+    """
+    name = f"guest{next(_NUMBERS)}"
+    path = f"{libvirt.emulator}.{name}.yaml"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(scenario)
+    environment = {"QGASIM_SCENARIO": path}
+    if release is not None:
+        environment["QGASIM_AGENT"] = release
+    domain = LibvirtDomain(libvirt, name, describe_domain(name, environment))
+    try:
+        yield domain
+    finally:
+        domain.close()
 
 
 def describe_domain(name: str, environment: dict[str, str], more: str = "") -> str:

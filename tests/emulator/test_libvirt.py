@@ -22,6 +22,8 @@ DISK = """<disk type='file' device='disk'><driver name='qemu' type='raw'/><sourc
 <target dev='vda' bus='virtio'/><serial>ROOT1</serial></disk>
 <console type='pty'/>
 <memballoon model='virtio'><stats period='5'/></memballoon>"""
+#: It boots soon.
+GUEST = "qgasim: 1\nextends: debian-12\nguest: {power: {boot_time: 100ms, shutdown_time: 100ms}}\n"
 NIC = "<interface type='user'><mac address='52:54:00:aa:bb:cc'/><model type='virtio'/></interface>"
 DIMM = "<memory model='dimm'><target><size unit='MiB'>256</size><node>0</node></target></memory>"
 
@@ -50,12 +52,12 @@ def make(libvirt: Libvirt, directory: str) -> Iterator[Make]:
         for file, size in (("root.img", 100), ("new.img", 10)):
             with open(f"{directory}/{file}", "wb") as image:
                 image.truncate(size << 20)
-        for file, text in (("nic.xml", NIC), ("dimm.xml", DIMM)):
+        for file, text in (("nic.xml", NIC), ("dimm.xml", DIMM), ("guest.yaml", GUEST)):
             with open(f"{directory}/{file}", "w", encoding="utf-8") as xml:
                 xml.write(text)
         text = describe_domain(
             name,
-            {"QGASIM_SCENARIO": "debian-12", "QGASIM_QEMU": release},
+            {"QGASIM_SCENARIO": f"{directory}/guest.yaml", "QGASIM_QEMU": release},
             DISK.format(image=f"{directory}/root.img"),
         )
         text = text.replace("<vcpu>2<", "<vcpu current='2'>4<").replace(
@@ -214,8 +216,8 @@ def test_virsh(make: Make, directory: str, release: str) -> None:
     name = f"vm{release.replace('.', '')}"
     libvirt = make(name, release).libvirt
     wrong: list[str] = []
-    for command, status, text in ALL:
-        text = re.sub(r"\bD\b", name, text).replace("MAJOR", release.split(".", maxsplit=1)[0])
+    for command, status, pattern in ALL:
+        text = re.sub(r"\bD\b", name, pattern).replace("MAJOR", release.split(".", maxsplit=1)[0])
         plain = command.removeprefix("await ")
         plain = re.sub(r"\bD\b", name, plain).replace("DIR", directory)
         found = run(libvirt, plain)
@@ -230,7 +232,7 @@ def test_virsh(make: Make, directory: str, release: str) -> None:
 
 def test_what_cannot_be_is_told_by_libvirt(libvirt: Libvirt) -> None:
     text = describe_domain("bad", {"QGASIM_SCENARIO": "nosuch"})
-    with pytest.raises(RuntimeError, match="qgasim-qemu: .*nosuch"):
+    with pytest.raises(RuntimeError, match=r"qgasim-qemu: .*nosuch"):
         LibvirtDomain(libvirt, "bad", text)
     assert "Traceback" not in libvirt.log("bad")
     libvirt.virsh("undefine", "bad")
