@@ -14,10 +14,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from qgasim.errors import ScenarioError
-from qgasim.scenario import guest_checks, reply_checks, together
+from qgasim.guest.settings import ProgramSettings
+from qgasim.scenario import guest_checks, program_checks, reply_checks, together
 from qgasim.scenario.checks import join, touch
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import (
@@ -30,13 +31,16 @@ from qgasim.scenario.document import (
     say,
 )
 from qgasim.scenario.fleet import lay_out, pick
+from qgasim.scenario.including import include_programs, programs_of
 from qgasim.scenario.model import (
     AgentSettings,
     Blueprint,
     Scenario,
     remember_place,
     remember_places,
+    tell_wrong,
 )
+from qgasim.scenario.script_checks import find_missing
 from qgasim.scenario.sources import Reader, embed
 from qgasim.suggestions import did_you_mean, find_close
 
@@ -45,16 +49,20 @@ __all__ = [
     "Blueprint",
     "Scenario",
     "find_guest",
+    "find_programs",
     "find_scenario",
     "library",
     "load",
+    "load_programs",
     "loads",
+    "programs_library",
     "read_value",
     "remember_place",
+    "warn",
 ]
 
 #: They say what must hold: `checks` finds it once they are imported.
-_CHECKS: Final = (guest_checks, reply_checks, together)
+_CHECKS: Final = (guest_checks, program_checks, reply_checks, together)
 _SUFFIXES: Final = (".yaml", ".yml")
 #: What Python has for addresses.
 _ADDRESSES: Final = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -92,6 +100,34 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
         if path.is_file():
             return path
     raise ScenarioError(say(name or "''", _why_not(path, name)))
+
+
+def programs_library() -> dict[str, Path]:
+    """Return the files of programs that come with qgasim, by name."""
+    for directory in _SHIPPED:
+        if (programs := directory / "programs").is_dir():
+            return {path.stem: path for path in sorted(programs.glob("*.yaml"))}
+    return {}
+
+
+def find_programs(name: str, beside: Path | None = None) -> Path:
+    """Find a file of programs by name or path, a path being relative to the file *beside*.
+
+    Raises:
+        ScenarioError: there is none.
+    """
+    if "/" not in name and not name.endswith(_SUFFIXES):
+        known = programs_library()
+        if name in known:
+            return known[name]
+        hint = did_you_mean(name, known) or f" (expected one of {', '.join(known)}, or a path)"
+        raise ScenarioError(say(name or "''", f"no such file of programs{hint}"))
+    path = Path(name) if beside is None else beside.parent / name
+    # An OSError: a name that cannot be one, or a directory that must not be read.
+    with suppress(OSError, ValueError):
+        if path.is_file():
+            return path
+    raise ScenarioError(say(name, _what_was_meant(path)))
 
 
 def _why_not(path: Path, name: str) -> str:
@@ -144,6 +180,13 @@ def loads(text: str, name: str = "<text>") -> Scenario:
     """Load a scenario from a text; `load` says what can go wrong."""
     node = compose(text, name)
     return _decode(_pick(_extend(node, None, ()), "", name) if node else None, name)
+
+
+def warn(scenario: Scenario) -> list[str]:
+    """Return what scripts of the guest use and qgasim does not simulate, a line each, with its place."""
+    missing = find_missing(scenario.guest)
+    wrong = [(join("guest.files", path), f"warning: {text}") for path, text in missing]
+    return str(tell_wrong(scenario, wrong)).splitlines()
 
 
 def read_value(settings: dict[str, Any], wanted: Any, name: str) -> Any:
@@ -243,8 +286,35 @@ def _pick(node: Node | None, guest: str, name: str) -> Node | None:
         raise ScenarioError(f"{name}#{guest}: {error}") from None
 
 
+def _read_programs(beside: Path | None, name: ScalarNode) -> SequenceNode:
+    try:
+        path = find_programs(name.value, beside)
+        return programs_of(compose(_read(path), str(path)), str(path))
+    except ScenarioError as error:
+        raise ScenarioError(f"{place_of(name)}: include: {error}") from None
+
+
+def load_programs(name: str | Path) -> list[ProgramSettings]:
+    """Load a file of programs, for ``GuestSettings(programs=[...])``.
+
+    Args:
+        name: a path, or the name of one that comes with qgasim.
+
+    Raises:
+        ScenarioError: with a line ``file:line:column: what is wrong`` for each fault.
+    """
+    path = find_programs(str(name))
+    decoder = Decoder()
+    found = programs_of(compose(_read(path), str(path)), str(path))
+    programs: list[ProgramSettings] = decoder.decode(found, list[ProgramSettings], "programs")
+    if decoder.faults:
+        raise ScenarioError("\n".join(map(str, decoder.faults)))
+    return programs
+
+
 def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
-    """Lay a document on the one that it extends."""
+    """Lay a document, with what it includes, on the one that it extends."""
+    node = include_programs(node, partial(_read_programs, path))
     if isinstance(node, MappingNode):
         for key, value in node.value:
             names_one = isinstance(value, ScalarNode) and plain_value(value) is not None
