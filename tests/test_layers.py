@@ -19,7 +19,7 @@ ROOMS: dict[str, str] = {
     "dialect": "",
     "wire": "errors",
     "qapi": "dialect errors wire",
-    "guest": "errors states",
+    "guest": "errors matching states",
     "userland": "errors guest",
     "faults": "dialect effects errors guest matching qapi states suggestions wire",
     "agent": "dialect effects errors faults guest matching qapi states wire",
