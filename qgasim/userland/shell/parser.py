@@ -31,7 +31,6 @@ __all__ = ["KEYWORDS", "BadSyntax", "Parser"]
 
 BLANK: Final = re.compile(r"\s*+\Z")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
-BAD_FUNCTION_NAME: Final = "bad function name"
 
 
 class Parser(Tokens):
@@ -89,7 +88,7 @@ class Parser(Tokens):
 
     def parse_text(self, text: str) -> Sequence:
         """Parse all of another text."""
-        parser = Parser(text, self.line, self.aliases)
+        parser = Parser(text, self.flavour, self.line, self.aliases)
         items: list[Item] = []
         while (command := parser.parse_command()) is not None:
             items += command.items
@@ -162,7 +161,7 @@ class Parser(Tokens):
                 body = self._parse_list("}")
                 self.expect("}")
                 command = Group(body)
-            case "function":
+            case "function" if self.flavour.has_bashisms:
                 return self._parse_function_keyword()
             case _:
                 if token.text != "(":
@@ -183,7 +182,7 @@ class Parser(Tokens):
 
         dash has it not, and would run what is inside as a command.
         """
-        if not self.text.startswith("((", token.start):
+        if not (self.flavour.has_bashisms and self.text.startswith("((", token.start)):
             return None
         self.forget_token()
         self.at = token.start + 2
@@ -221,7 +220,7 @@ class Parser(Tokens):
         line = self.line
         name = self.look().literal
         if not NAME.fullmatch(name):
-            raise self.fail("bad for loop variable")
+            raise self.fail(self.words.bad_loop_variable)
         self.step()
         words: list[Word] | None = None
         if self.skip_newlines().literal == "in":
@@ -275,7 +274,7 @@ class Parser(Tokens):
         self.step()
         name = self.step().literal
         if not NAME.fullmatch(name):
-            raise self.fail(BAD_FUNCTION_NAME)
+            raise self.fail(self.words.bad_function_name)
         if self.look().text == "(":
             self.step()
             self.expect(")")
@@ -291,6 +290,9 @@ class Parser(Tokens):
             raise self.unexpected()
         self.step()
         result = Redirection(number, operator, line_token.word)
+        text = line_token.literal if operator in ("<&", ">&") else "-"
+        if self.flavour.name == "dash" and text and text != "-" and not text.isdecimal():
+            raise BadSyntax(self.words.bad_descriptor, self.line)
         if operator in ("<<", "<<-"):
             delimiter, is_quoted = self._to_delimiter(line_token)
             self.pending.append((result, delimiter, is_quoted, operator == "<<-"))
@@ -316,14 +318,14 @@ class Parser(Tokens):
                 redirections.append(self._parse_redirection())
             elif token.word:
                 first = not words and not assignments and not redirections
-                if first and token.literal in KEYWORDS and token.literal != "in":
+                if first and token.literal in self.keywords and token.literal != "in":
                     raise self.unexpected(end if end == ")" else "")
                 assignment = None if words else _to_assignment(token.word)
                 if assignment is not None:
                     assignments.append(assignment)
                 else:
                     words.append(token.word)
-                if len(words) == 1 and token.literal == "[[":
+                if len(words) == 1 and token.literal == "[[" and self.flavour.has_bashisms:
                     is_test = True
                 elif token.literal == "]]":
                     is_test = False
@@ -345,7 +347,7 @@ class Parser(Tokens):
         if self.look().text != ")":
             raise self.unexpected(")", keywords=False)
         if not NAME.fullmatch(name):
-            raise self.fail(BAD_FUNCTION_NAME)
+            raise self.fail(self.words.bad_function_name)
         self.step()
         self.skip_newlines()
         return Function(name, self._parse_one(""))

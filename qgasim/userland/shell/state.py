@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from qgasim.errors import GuestError
 from qgasim.guest.processes.process import Process, Steps
+from qgasim.userland.shell.flavours import Flavour
 from qgasim.userland.shell.syntax import Function
 
 __all__ = [
@@ -120,7 +121,9 @@ class Replaced(Exception):
 class State:
     """The variables and settings of a shell; a subshell has a copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, flavour: Flavour) -> None:
+        self.flavour = flavour
+        self.words = flavour.words
         self.variables: dict[str, Variable] = {}
         #: For each function that runs, what its local variables were before.
         self.scopes: list[dict[str, Variable | None]] = []
@@ -182,7 +185,7 @@ class State:
         """Return a variable a value; `ShellError` if it is read-only."""
         variable = self.variables.get(name, Variable())
         if variable.is_readonly:
-            raise ShellError(f"{name}: is read only")
+            raise ShellError(self.words.is_read_only.format(name))
         if value is not None and len(value) > MAX_VALUE:
             raise ShellError("out of memory", 1)
         self.variables[name] = replace(
@@ -206,7 +209,7 @@ class State:
         """Forget a variable."""
         variable = self.variables.get(name)
         if variable is not None and variable.is_readonly:
-            raise ShellError(f"{name}: is read only")
+            raise ShellError(self.words.is_read_only.format(name))
         self.variables.pop(name, None)
 
     def make_local(self, name: str) -> None:
