@@ -130,6 +130,8 @@ class RealShell:
         if len(stdout) >= FILE_SIZE or len(stderr) >= FILE_SIZE:
             return None
         status = process.returncode
+        if status in (-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ):
+            return None
         if self.flavour.userland == "busybox":
             stdout = stdout.replace(self.path.encode(), b"/usr/bin")
             stderr = stderr.replace(self.path.encode(), b"/usr/bin")
@@ -198,6 +200,7 @@ class Simulated:
         if how is None:
             processes.kill(process.pid, signal.SIGKILL)
             return None
+        processes.settle(10**9)
         processes.reap(process)
         return Outcome(
             bytes(out.data),

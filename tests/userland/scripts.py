@@ -580,7 +580,6 @@ class Generator:
                     "echo ${x:1:2}",
                     "for ((i=0;i<2;i++)); do echo $i; done",
                     "select x in a; do break; done",
-                    "time true",
                     "[[ a",
                     "echo $RANDOM | grep -c .",
                     "echo ${x^}",

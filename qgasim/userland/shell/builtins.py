@@ -92,6 +92,8 @@ def echo(shell: Shell, argv: list[str]) -> Steps:
 @builtin("printf")
 def printf(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments by a format."""
+    if shell.state.flavour.is_bash and (argv[1:2] == ["-v"] or "%q" in "".join(argv[1:2])):
+        raise shell.refuse("-v" if argv[1] == "-v" else "%q")
     if shell.state.flavour.name == "dash":
         output, errors, status = dash_words.format_printf(argv[1:])
         for error in errors:

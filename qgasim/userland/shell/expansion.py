@@ -224,7 +224,7 @@ class Expander:
             if is_missing:
                 return (yield from self._expand_missing(part))
         elif value is None and values is None and "u" in state.options:
-            raise ShellError(state.words.not_set.format(part.name))
+            raise ShellError(state.words.not_set.format(part.name), state.flavour.not_set_status)
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
         if operator and operator[-1] not in "-=?":
@@ -268,9 +268,9 @@ class Expander:
                 is_strict = part.operator[0] == ":"
                 message = "parameter not set or null" if is_strict else "parameter not set"
             raise ShellError(f"{part.name}: {message}")
+        value = yield from self.expand_string(part.word)
         if not (part.name[0].isalpha() or part.name[0] == "_"):
             raise ShellError(f"{part.name}: bad variable name")
-        value = yield from self.expand_string(part.word)
         state.set(part.name, value)
         return [Piece(value, _kind(is_quoted=part.is_quoted))]
 

@@ -12,6 +12,12 @@ from msgspec import Struct
 __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 
 
+BASH_BUILTINS: Final = (
+    "bind builtin caller compgen complete compopt declare dirs disown enable fc help history logout"
+    " mapfile popd pushd readarray shopt suspend typeset"
+)
+
+
 class Words(Struct, frozen=True, kw_only=True):
     """What a shell says; ``{}`` stands for what it is about."""
 
@@ -65,6 +71,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     redirection_status: int = 1
     #: The status of a script that is not there.
     no_script_status: int = 2
+    #: The status of a script that ends because a variable is not set.
+    not_set_status: int = 2
     #: The status of ``cd`` to a directory that is not there.
     error_status: int = 2
     #: Whether the lines of ``eval`` and of traps count from 1, or go on from where they stand.
@@ -83,6 +91,10 @@ class Flavour(Struct, frozen=True, kw_only=True):
     quotes_trace: bool = True
     #: Options of builtins, where they are not ash's: see `parse_options`.
     options: Mapping[str, str] = MappingProxyType({})
+    #: Builtins that the real shell has and this one does not simulate: a script that runs one ends.
+    refused: frozenset[str] = frozenset()
+    #: Whether the constructs that only bash has are refused where they are not simulated.
+    is_bash: bool = False
     #: Builtins that it does not have.
     missing: frozenset[str] = frozenset()
 
@@ -160,6 +172,9 @@ BASH: Final = Flavour(
     error_status=1,
     has_set_arguments=False,
     has_here_strings=True,
+    is_bash=True,
+    not_set_status=127,
+    refused=frozenset(BASH_BUILTINS.split()),
     no_script_status=127,
 )
 _BY_NAME: Final = MappingProxyType({"ash": ASH, "bash": BASH, "dash": DASH})

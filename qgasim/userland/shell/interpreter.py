@@ -115,6 +115,7 @@ class Shell(SimpleCommands):
         status = 0
         while (command := parser.parse_command()) is not None:
             if command.items:
+                self.state.parsed_line = parser.line
                 ends = is_last and parser.is_finished
                 status = yield from self.execute(command, is_last=ends)
         return status

@@ -21,7 +21,7 @@ from qgasim.userland.shell.syntax import (
 )
 from qgasim.userland.shell.words import expand_escapes
 
-__all__ = ["BadSyntax", "Scanner"]
+__all__ = ["NOT_SIMULATED", "BadSyntax", "Scanner"]
 
 BLANK: Final = re.compile(r"(?:[ \t]|\\\n)*(?:#[^\n]*)?")
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -34,6 +34,7 @@ PLAIN_BRACED: Final = re.compile(r"""[^\\'"$`}/:]+""")
 PLAIN_ARITHMETIC: Final = re.compile(r"""[^\\"$`()]+""")
 OPERATOR: Final = re.compile(r":?[-=?+]|##?|%%?|//?|:")
 SPECIAL: Final = "@*#?-$!"
+NOT_SIMULATED: Final = "qgasim does not simulate this; give the command its result under programs:"
 
 
 class BadSyntax(GuestError):
@@ -42,6 +43,24 @@ class BadSyntax(GuestError):
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
         self.line = line
+
+
+def join_texts(parts: list[Part]) -> Word:
+    """Join texts that follow each other and are quoted alike."""
+    joined: list[Part] = []
+    for part in parts:
+        last = joined[-1] if joined else None
+        if (
+            isinstance(part, Text)
+            and isinstance(last, Text)
+            and part.text
+            and last.text
+            and part.is_quoted == last.is_quoted
+        ):
+            joined[-1] = Text(last.text + part.text, part.is_quoted)
+        else:
+            joined.append(part)
+    return tuple(joined)
 
 
 class Scanner(ABC):
@@ -73,7 +92,7 @@ class Scanner(ABC):
     def refuse(self, construct: str) -> BadSyntax:
         """Make the error for a construct that the real shell has and this one does not simulate."""
         return BadSyntax(
-            f"{construct}: qgasim does not simulate this; give the command a result under programs:",
+            f"{construct}: {NOT_SIMULATED}",
             self.line,
         )
 
@@ -192,6 +211,8 @@ class Scanner(ABC):
             parts.append(self._read_braced(is_quoted=is_quoted))
         elif not is_quoted and self.flavour.has_bashisms and self.peek() == "'":
             parts.append(self._read_dollar_quoted())
+        elif not is_quoted and self.flavour.is_bash and self.peek() == '"':
+            raise self.refuse('$"..."')
         elif name := self._read_name(is_braced=False):
             parts.append(Parameter(name, is_quoted))
         else:
@@ -277,8 +298,16 @@ class Scanner(ABC):
                 return Parameter(name, is_quoted, "length")
             if not self.peek():
                 raise self.fail(self.words.missing_brace)
+            if self.flavour.is_bash and self.peek() == "[":
+                raise self.refuse("arrays")
             self.at = start
+            if not name and self.peek(3)[2:] == "}":
+                return self._read_bad_substitution(name, is_quoted=is_quoted)
+        if self.flavour.is_bash and self.peek() == "!":
+            raise self.refuse("${!name}")
         name = self._read_name(is_braced=True)
+        if self.flavour.is_bash and (char := self.peek()) and char in "[^,@":
+            raise self.refuse("arrays" if char == "[" else f"${{name{char}}}")
         if not name and self.peek():
             return self._read_bad_substitution("", is_quoted=is_quoted)
         if self.accept("}"):
@@ -328,7 +357,7 @@ class Scanner(ABC):
             if not char:
                 raise self._fail_in_brace(is_quoted=is_quoted, is_open=is_open)
             if not is_open and char in ("}", stop):
-                return tuple(parts)
+                return join_texts(parts)
             if char in "}/:":
                 self.at += 1
                 parts.append(Text(char, quoted))

@@ -30,6 +30,10 @@ from qgasim.userland.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, Token, Toke
 __all__ = ["KEYWORDS", "BadSyntax", "Parser"]
 
 BLANK: Final = re.compile(r"\s*+\Z")
+#: What only bash makes of words.
+BRACES: Final = re.compile(r"\{[^{}]*(,|\.\.)[^{}]*\}")
+APPENDING: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+=")
+ELEMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 
@@ -88,7 +92,9 @@ class Parser(Tokens):
 
     def parse_text(self, text: str) -> Sequence:
         """Parse all of another text."""
-        parser = Parser(text, self.flavour, self.line, self.aliases)
+        # dash counts the lines in backquotes from 1.
+        line = 1 if self.flavour.counts_inner_lines else self.line
+        parser = Parser(text, self.flavour, line, self.aliases)
         items: list[Item] = []
         while (command := parser.parse_command()) is not None:
             items += command.items
@@ -161,6 +167,8 @@ class Parser(Tokens):
                 body = self._parse_list("}")
                 self.expect("}")
                 command = Group(body)
+            case "select" | "coproc" | "time" if self.flavour.is_bash:
+                raise self.refuse(token.literal)
             case "function" if self.flavour.has_bashisms:
                 return self._parse_function_keyword()
             case _:
@@ -218,6 +226,8 @@ class Parser(Tokens):
     def _parse_for(self) -> For:
         self.step()
         line = self.line
+        if self.flavour.is_bash and self.text.startswith("((", self.look().start):
+            raise self.refuse("for ((...))")
         name = self.look().literal
         if not NAME.fullmatch(name):
             raise self.fail(self.words.bad_loop_variable)
@@ -290,9 +300,6 @@ class Parser(Tokens):
             raise self.unexpected()
         self.step()
         result = Redirection(number, operator, line_token.word)
-        text = line_token.literal if operator in ("<&", ">&") else "-"
-        if self.flavour.name == "dash" and text and text != "-" and not text.isdecimal():
-            raise BadSyntax(self.words.bad_descriptor, self.line)
         if operator in ("<<", "<<-"):
             delimiter, is_quoted = self._to_delimiter(line_token)
             self.pending.append((result, delimiter, is_quoted, operator == "<<-"))
@@ -314,12 +321,22 @@ class Parser(Tokens):
         is_test = False
         while True:
             token = self.look()
+            if is_test and (token.text == "(" or (token.redirection and self.flavour.is_bash)):
+                raise self.refuse("( < and > in [[")
+            if token.text == "(" and not words and assignments and self.flavour.is_bash:
+                raise self.refuse("arrays")
             if token.redirection:
                 redirections.append(self._parse_redirection())
             elif token.word:
                 first = not words and not assignments and not redirections
-                if first and token.literal in self.keywords and token.literal != "in":
-                    raise self.unexpected(end if end == ")" else "")
+                if (
+                    first
+                    and token.literal in self.keywords
+                    and (token.literal != "in" or self.flavour.name == "dash")
+                ):
+                    raise self.unexpected(end if end == ")" and self.flavour.name != "dash" else "")
+                if self.flavour.is_bash:
+                    self._check_word(token, is_first=not words)
                 assignment = None if words else _to_assignment(token.word)
                 if assignment is not None:
                     assignments.append(assignment)
@@ -340,6 +357,20 @@ class Parser(Tokens):
         if not (assignments or words or redirections):
             raise self.unexpected(end if self.look().text == "" and end else "")
         return Simple(assignments, words, redirections, line)
+
+    def _check_word(self, token: Token, *, is_first: bool) -> None:
+        """Refuse what only bash makes of a word."""
+        for part in token.word:
+            if isinstance(part, Text) and not part.is_quoted and BRACES.search(part.text):
+                raise self.refuse("brace expansion")
+        head = token.word[0]
+        if is_first and isinstance(head, Text) and not head.is_quoted:
+            if APPENDING.match(head.text):
+                raise self.refuse("name+=")
+            if ELEMENT.match(head.text):
+                raise self.refuse("arrays")
+        if token.literal == "=~":
+            raise self.refuse("=~")
 
     def _parse_function(self, word: Word) -> Function:
         name = Token("", word).literal

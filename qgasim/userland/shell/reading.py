@@ -38,7 +38,8 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         if not word.startswith("-") or word in ("-", "--"):
             state.set("OPTIND", str(index + (word == "--")))
             state.set(name, "?")
-            state.unset("OPTARG")
+            if state.flavour.name != "dash":
+                state.unset("OPTARG")
             return 1
         index, offset = index + 1, 1
     letter = word[offset]
@@ -59,14 +60,20 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     if message and not known.startswith(":"):
         yield from shell.write_error(message + "\n")
         value = None
-    if value is None:
-        state.unset("OPTARG")
-    else:
-        state.set("OPTARG", value)
+    _set_argument(
+        shell, "" if value is None and state.flavour.name == "dash" and not message else value
+    )
     state.set("OPTIND", str(index))
     state.option_offset = offset
     state.set(name, result)
     return 0
+
+
+def _set_argument(shell: Shell, value: str | None) -> None:
+    if value is None:
+        shell.state.unset("OPTARG")
+    else:
+        shell.state.set("OPTARG", value)
 
 
 class Line(Struct):

@@ -8,6 +8,7 @@ from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Waiting, make_pipe
 from qgasim.userland.shell.expansion import Expander, Host
+from qgasim.userland.shell.lexer import BadSyntax
 from qgasim.userland.shell.state import ShellError
 from qgasim.userland.shell.syntax import Redirection
 
@@ -102,7 +103,10 @@ class Redirector:
         elif operator in (">&", "<&") and (text == "-" or text.isdecimal()):
             self._set(number, None if text == "-" else self._duplicate(text), saved)
         elif operator == "<&" or (operator == ">&" and not self.shell.state.flavour.has_bashisms):
-            raise ShellError(self.shell.state.words.bad_descriptor)
+            state = self.shell.state
+            if state.flavour.name == "dash":
+                raise BadSyntax(state.words.bad_descriptor, state.parsed_line)
+            raise ShellError(state.words.bad_descriptor)
         else:
             file = yield from self._open(operator, text)
             self._set(number, file, saved)

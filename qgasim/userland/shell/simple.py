@@ -9,6 +9,7 @@ from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess, WriteFailed
+from qgasim.userland.shell.lexer import NOT_SIMULATED
 from qgasim.userland.shell.parser import BadSyntax
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
@@ -60,9 +61,13 @@ class SimpleCommands(ShellProcess):
             return (yield from self._dispatch(argv, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
-            if name in SPECIAL:
+            if name in SPECIAL and name not in state.flavour.missing:
                 raise LeaveShell(error.status) from None
             return error.status
+        except ShellError as error:
+            # Said where the redirections lead.
+            yield from self.complain(error)
+            raise LeaveShell(error.status) from None
         except Replaced:
             keeps = True
             raise
@@ -84,6 +89,8 @@ class SimpleCommands(ShellProcess):
         if function is not None and name not in SPECIAL:
             yield from self.spend()
             return (yield from self._call(function, argv))
+        if name in self.state.flavour.refused:
+            raise self.refuse(name)
         builtin = self.find_builtin(name)
         if builtin is not None:
             yield from self.spend()
@@ -154,6 +161,10 @@ class SimpleCommands(ShellProcess):
             return 127 if is_missing else 126
         self.inherit(child)
         return (yield from self.wait_for(child))
+
+    def refuse(self, construct: str) -> BadSyntax:
+        """Make the error for what the real shell does and this one does not simulate."""
+        return BadSyntax(f"{construct}: {NOT_SIMULATED}", self.state.line)
 
     def describe_missing(self, name: str, error: OSError) -> str:
         """Return what is said of a program that cannot be run."""

@@ -46,6 +46,7 @@ OPTIONS: Final = {
 }
 #: The order of the letters in ``$-``.
 LETTERS: Final = "ubaCvxicsnmIfe"
+DASH_LETTERS: Final = "efIimnsxvVECabu"
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 #: A longer value would mean a script that runs wild.
 MAX_VALUE: Final = 16 << 20
@@ -147,6 +148,8 @@ class State:
         #: How many conditions are being worked out: what fails in one does not end the shell.
         self.conditions = 0
         self.line = 0
+        #: The line up to which the script has been parsed.
+        self.parsed_line = 0
         #: What messages call the command: a builtin's name, or a script's.
         self.command: str | None = None
         #: Where ``getopts`` is within an argument.
@@ -171,6 +174,7 @@ class State:
         other.loops = self.loops
         other.conditions = self.conditions
         other.line = self.line
+        other.parsed_line = self.parsed_line
         other.command = self.command
         other.option_offset = self.option_offset
 
@@ -234,7 +238,8 @@ class State:
 
     def flags(self) -> str:
         """Return ``$-``."""
-        return "".join(letter for letter in LETTERS if letter in self.options)
+        letters = DASH_LETTERS if self.flavour.name == "dash" else LETTERS
+        return "".join(letter for letter in letters if letter in self.options)
 
 
 def _hash(name: str) -> int:

@@ -96,19 +96,27 @@ class Tokens(Scanner):
         start = self.at
         if match := self._redirection.match(self.text, start):
             self.at = match.end()
-            self.peek(2)
+            following = self.peek(2)[:1]
+            if self.flavour.is_bash:
+                self._check_redirection(match[1], following)
             operator = match[4] or match[1]
             number = match[3] or ("0" if operator[0] == "<" else "1")
             return Token("", (), (int(number), operator), start)
         if match := OPERATOR.match(self.text, start):
             self.at = match.end()
-            if match[0] != "\n":
-                self.peek()
+            if match[0] != "\n" and self.peek() == "&" and match[0] == "|" and self.flavour.is_bash:
+                raise self.refuse("|&")
             return Token(match[0], start=start)
         saved = self._token
         word = self.read_word()
         self._token = saved
         return Token("", word, start=start)
+
+    def _check_redirection(self, operator: str, following: str) -> None:
+        if operator in ("<", ">") and following == "(":
+            raise self.refuse(f"{operator}(...)")
+        if operator == "&>" and following == ">":
+            raise self.refuse("&>>")
 
     def skip_newlines(self) -> Token:
         while self.look().text == "\n":

@@ -135,6 +135,8 @@ def local(shell: Shell, argv: list[str]) -> int:
     if not state.scopes:
         raise ShellError("not in a function")
     for argument in argv[1:]:
+        if state.flavour.is_bash and argument.startswith("-"):
+            raise shell.refuse(argument)
         name, sign, value = argument.partition("=")
         if not is_name(name):
             raise ShellError(f"{name}: bad variable name")
