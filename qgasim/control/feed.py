@@ -145,26 +145,24 @@ class Recorder:
         self._feed = feed
         self._guest = guest
         self.counts = Counts()
-        self._journal: Journal | None = None
-        self._last: Entry | None = None
+        #: The number of the latest entry.
+        self._latest = 0
 
     def follow(self, journal: Journal) -> None:
         """Note what *journal* notes from now on, in place of an earlier one."""
-        self._journal, self._last = journal, None
+        self._latest = journal.count
         journal.on_entry = self.note
 
     def tell(self, kind: Kind) -> None:
         """Put down what was done with the guest."""
         self._feed.add(Record(kind, self._guest, 0, None))
 
-    def note(self, entry: Entry) -> None:
-        """Put down an entry; the last one again: something of it has changed."""
-        assert self._journal is not None
-        number = self._journal.count
-        if entry is self._last:
+    def note(self, number: int, entry: Entry) -> None:
+        """Put down an entry; one that was put down before: something of it has changed."""
+        if number <= self._latest:
             self._feed.add(Record("update", self._guest, number, entry))
             return
-        self._last = entry
+        self._latest = number
         self._feed.add(Record("entry", self._guest, number, entry))
         counts = self.counts
         if isinstance(entry, Exchange):

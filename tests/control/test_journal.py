@@ -112,6 +112,9 @@ def test_a_reply_that_waited_is_told_again(api: Api) -> None:
     waiting.connection.request("POST", f"/v1{GUEST}/call", body)
     while (event := read_event(stream))[2].get("command") != "guest-ping":
         pass
+    # What is put down meanwhile does not hide which reply it was.
+    api.post(f"{GUEST}/stubs", {"on": "guest-info", "reply": 1})
+    assert read_event(stream)[2]["text"] == "stub: guest-info"
     assert event[2]["replied"] is None
     api.post(f"{GUEST}/clock/advance", {"by": "1h"})
     assert waiting.connection.getresponse().status == 200
@@ -166,6 +169,7 @@ def test_verification_says_what_python_says(api: Api) -> None:
         ("verify", {}, "'command' is missing"),
         ("never", {"command": "guest-ping", "within": "1s"}, "within"),
         ("in-order", {"steps": []}, "in_order needs steps"),
+        ("in-order", {"steps": None}, "'steps' is missing"),
     ],
     ids=str,
 )

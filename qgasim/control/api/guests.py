@@ -105,7 +105,7 @@ def _summary(guest: ControlledGuest) -> dict[str, Any]:
     counts, simulation = guest.recorder.counts, guest.simulation
     return {
         "name": guest.name,
-        "state": guest.live.state,
+        "state": guest.state,
         "agent": simulation.agent.dialect.full_version,
         "hostname": simulation.guest.hostname,
         "address": guest.address,

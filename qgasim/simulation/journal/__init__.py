@@ -68,14 +68,15 @@ class Journal(Observer):
         self._entries: deque[Entry] = deque()
         self._size = 0
         self._last: Exchange | None = None
+        self._last_number = 0
         self._is_connected = True
         # What is not put down yet: it belongs behind the exchange that caused it.
         self._later: list[Note] = []
         self._change: tuple[object, str] | None = None
         self._fired: tuple[Fault, ...] = ()
         self._paths: dict[int, str] = {}
-        #: Called with each entry that is put down, and again when its reply is sent after a wait.
-        self.on_entry: Callable[[Entry], None] | None = None
+        #: Called with the number of each entry that is put down, and again when something of it changes.
+        self.on_entry: Callable[[int, Entry], None] | None = None
         self._is_frozen = agent.is_frozen
         self._offset = self._clock.offset
         self._state: State = simulation.guest.state
@@ -173,7 +174,7 @@ class Journal(Observer):
             is_there = last.connection == self._channel.connections
             last.replied = self._clock.uptime() if is_there else None
             if self.on_entry is not None:
-                self.on_entry(last)
+                self.on_entry(self._last_number, last)
 
     def unsent(self, *, is_cut: bool) -> None:
         """Note that the client is not there to be answered, *is_cut*: in the middle of a reply."""
@@ -246,6 +247,7 @@ class Journal(Observer):
         )
         self._is_frozen = agent.is_frozen
         self._add(exchange)
+        self._last_number = self.count
         if self._later:
             later, self._later = self._later, []
             for note in later:
@@ -279,7 +281,7 @@ class Journal(Observer):
             if first != state:
                 last.text = f"{first} → {state}"
                 if self.on_entry is not None:
-                    self.on_entry(last)
+                    self.on_entry(self.count, last)
                 return
         note = Note(at=now, kind="state", text=f"{before} → {state}")
         if self._fired:
@@ -295,4 +297,4 @@ class Journal(Observer):
             self._size -= entries.popleft().size
             self.dropped += 1
         if self.on_entry is not None:
-            self.on_entry(entry)
+            self.on_entry(self.count, entry)
