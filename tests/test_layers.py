@@ -62,7 +62,7 @@ RESTRICTED: dict[str, str] = {
     "h11": "http",
     "socket": "serving http client compare.connection standin.activation standin.endpoints",
     "select": "cli.log client serving",
-    "threading": "serving.threads",
+    "threading": "cli.__init__ serving.threads",
     "subprocess": "",
     "asyncio": "",
     "time": "guest.system.clock client compare.connection standin.log",

@@ -41,7 +41,7 @@ def serve_fleet(
     simulations = {name: guest.build() for name, guest in scenario.fleet.items()}
     addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in simulations}
     parent = os.getppid()
-    # Before the thread is there, so that it leaves them to this one.
+    # Before the thread is there, so that it leaves them to this one; one that comes before that waits.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         with fleet_directory(directory), ServerThreadPool(is_strict=False) as pool:

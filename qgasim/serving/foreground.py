@@ -48,6 +48,7 @@ def run_until_signal(
 
     async def run_main() -> None:
         with trio.open_signal_receiver(*_signals()) as signals:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             async with trio.open_nursery() as nursery:
 
                 async def run_and_end() -> None:
@@ -64,10 +65,12 @@ def run_until_signal(
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
 
+    # One that comes before the receiver is there waits: the socket's file is removed in any case.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals())
     try:
         trio.run(run_main)
-    except KeyboardInterrupt:  # before the receiver was there
-        return
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if failures:
         raise failures[0]
 
