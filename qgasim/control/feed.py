@@ -5,7 +5,6 @@ A client is a position in it, so one that does not read costs nothing, and loses
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator
-from itertools import islice
 from typing import Final, Literal
 
 import msgspec
@@ -114,7 +113,8 @@ class Feed:
                 position = first - 1
                 yield write_event("lost", data, f"{self._start}-{position}")
             start = position + 1 - first
-            batch = list(islice(self._records, start, start + BATCH))
+            records = self._records
+            batch = [records[at] for at in range(start, min(start + BATCH, len(records)))]
             parts: list[bytes] = []
             is_over = False
             for record in batch:
@@ -130,12 +130,13 @@ class Feed:
                 yield b"".join(parts)
             if is_over:
                 return
+            # The first of many is sent at once, those that follow it together.
+            await trio.sleep(PAUSE if batch else 0)
             if position == self.latest:
                 with trio.move_on_after(KEEP_ALIVE) as silence:
                     await self.wait()
                 if silence.cancelled_caught:
                     yield COMMENT
-            await trio.sleep(PAUSE if parts else 0)
 
 
 class Recorder:

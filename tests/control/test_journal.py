@@ -49,6 +49,13 @@ def test_the_journal_is_filtered_by_command(api: Api) -> None:
     assert len(rest["entries"]) == 1
 
 
+def test_a_number_that_is_not_there_yet_has_nothing_after_it(api: Api) -> None:
+    ask(api, "guest-ping")
+    page = api.get(f"{GUEST}/journal?after={10**30}")
+    assert page["entries"] == []
+    assert api.get(f"{GUEST}/journal?after=-1") == api.get(f"{GUEST}/journal")
+
+
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=1001", "limit=x", "lines=maybe", "before=1", "after=1&after=2"]
 )

@@ -7,7 +7,6 @@ somebody reads it.
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Final, cast
 
 from msgspec import Struct
@@ -77,7 +76,7 @@ class Journal(Observer):
         self._paths: dict[int, str] = {}
         #: Called with the number of each entry that is put down, and again when something of it changes.
         self.on_entry: Callable[[int, Entry], None] | None = None
-        self._is_frozen = agent.is_frozen
+        self._is_frozen: bool = agent.is_frozen
         self._offset = self._clock.offset
         self._state: State = simulation.guest.state
         if simulation.journal is not None:
@@ -99,8 +98,10 @@ class Journal(Observer):
 
     def after(self, number: int) -> Iterator[tuple[int, Entry]]:
         """Yield the entries after the one with *number*, with their numbers, which count from 1."""
-        start = max(number - self.dropped, 0)
-        yield from enumerate(islice(self._entries, start, None), self.dropped + start + 1)
+        entries = self._entries
+        # By index: a deque knows the way to its end, an iterator goes all of it.
+        for index in range(max(number - self.dropped, 0), len(entries)):
+            yield self.dropped + index + 1, entries[index]
 
     @property
     def exchanges(self) -> list[Exchange]:
