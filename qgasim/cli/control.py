@@ -59,7 +59,8 @@ def serve_with_control(
         if options.ready_fd is not None:
             line = describe_guest(simulation, scenario.seed, where)
             write_ready(options.ready_fd, line | {"name": ONLY, "control": _address_of(control)})
-        introduce_guest(options, simulation, scenario.seed, where, control=_address_of(control))
+        also = [f"control at {_address_of(control)}"]
+        introduce_guest(options, simulation, scenario.seed, where, also)
 
     _run(options, {ONLY: start}, access, directory, on_ready)
 

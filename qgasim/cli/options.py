@@ -40,6 +40,7 @@ def serve_parser() -> argparse.ArgumentParser:
     )
     _add_guest_options(parser)
     _add_agent_options(parser)
+    _add_machine_options(parser)
     _add_world_options(parser)
     _add_log_options(parser)
     _add_starter_options(parser)
@@ -60,6 +61,23 @@ def _add_guest_options(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
         "(default: a unix socket in a new temporary directory); a fleet: unix:DIRECTORY",
+    )
+
+
+def _add_machine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--qmp",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="where to listen for clients of the machine's monitor (QMP), as for --listen, but not stdio "
+        "(can be repeated: each is a monitor of its own)",
+    )
+    parser.add_argument(
+        "--qemu",
+        metavar="RELEASE",
+        choices=["5.2", "7.2", "10.0", "11.1"],
+        help="release of QEMU: 5.2, 7.2, 10.0 or 11.1 (default: the scenario's)",
     )
 
 
@@ -163,6 +181,11 @@ def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario
         if getattr(options, name) is not None:
             setattr(settings, name, getattr(options, name))
             remember_place(scenario, f"agent.{name}", f"--{name.replace('_', '-')}")
+    if options.qemu is not None:
+        from qgasim.qmp import MachineSettings
+
+        scenario.machine = scenario.machine or MachineSettings()
+        scenario.machine.qemu = options.qemu
     if options.seed is not None:
         scenario.seed = options.seed
     return scenario

@@ -4,14 +4,15 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from qgasim.http.access import Access
     from qgasim.scenario import Scenario
-    from qgasim.serving.listen import Address, UnixAddress
+    from qgasim.serving.listen import Address, SocketAddress, UnixAddress
+    from qgasim.serving.server import Server
     from qgasim.simulation.simulation import Simulation
 
 from qgasim.cli.options import control_access, serve_parser, with_options
@@ -38,20 +39,37 @@ def serve(arguments: list[str]) -> int:
         except ValueError as error:
             parser.error(f"--listen: {error}")
     access = control_access(parser, options)
+    qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
     scenario = load(options.scenario)
     if access is not None:
+        if qmp:
+            parser.error("--qmp: not together with --control yet")
         return _serve_controlled(parser, options, scenario, address, access)
     if scenario.fleet:
+        if qmp:
+            parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
         address = _fleet_address(parser, options, address)
         if address is not None:
             return _serve_fleet(options, scenario, address.path)
         with _directory() as directory:
             return _serve_fleet(options, scenario, directory)
     if address is not None:
-        return _serve_at(options, scenario, address)
+        return _serve_at(options, scenario, address, qmp)
     with _directory() as directory:
-        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"))
+        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"), qmp)
+
+
+def _parse_qmp(parser: argparse.ArgumentParser, text: str) -> "SocketAddress":
+    from qgasim.serving.listen import Stdio, parse_address
+
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        parser.error(f"--qmp: {error}")
+    if isinstance(address, Stdio):
+        parser.error("--qmp: stdio is the agent's (expected unix:PATH, tcp:[HOST:]PORT)")
+    return address
 
 
 def _fleet_address(
@@ -125,7 +143,12 @@ def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: s
     return 0
 
 
-def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
+def _serve_at(
+    options: argparse.Namespace,
+    scenario: "Scenario",
+    address: "Address",
+    qmp: "list[SocketAddress]",
+) -> int:
     from qgasim.cli.log import LiveLog
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.foreground import run
@@ -136,13 +159,18 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
     log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
     simulation.observe(log.observer())
 
-    def on_ready(address: "Address") -> None:
+    def on_ready(server: "Server") -> None:
+        address = server.address
         if options.ready_fd is not None:
-            write_ready(options.ready_fd, describe_guest(simulation, scenario.seed, address))
-        introduce_guest(options, simulation, scenario.seed, address)
+            line = describe_guest(simulation, scenario.seed, address)
+            if server.qmp_addresses:
+                line["qmp"] = [str(each) for each in server.qmp_addresses]
+            write_ready(options.ready_fd, line)
+        also = [f"monitor (QMP) on {each}" for each in server.qmp_addresses]
+        introduce_guest(options, simulation, scenario.seed, address, also)
 
     with log:
-        run(simulation, address, on_ready, ends_with_parent=options.exit_with_parent)
+        run(simulation, address, on_ready, qmp=qmp, ends_with_parent=options.exit_with_parent)
     return 0
 
 
@@ -164,9 +192,17 @@ def introduce_guest(
     simulation: "Simulation",
     seed: int,
     address: "Address",
-    control: str | None = None,
+    also: Iterable[str] = (),
 ) -> None:
-    """Tell on the terminal what is served, where, and how to try it; *control*: the address of the API."""
+    """Tell on the terminal what is served, where, and how to try it.
+
+    Args:
+        options: of the command line.
+        simulation: what is served.
+        seed: of what is made up.
+        address: where.
+        also: what else is served, a line each.
+    """
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.listen import UnixAddress
 
@@ -175,8 +211,7 @@ def introduce_guest(
         f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {seed}",
         f"listening on {address}",
     ]
-    if control is not None:
-        lines.append(f"control at {control}")
+    lines += also
     lines += [f"sharing {s.host} as {s.guest}" for s in map(parse_share, options.share)]
     if isinstance(address, UnixAddress):
         lines += [

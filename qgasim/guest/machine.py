@@ -83,6 +83,10 @@ class Machine(ABC):
         self._calls: list[tuple[int, Callable[[], None]]] = []
         #: What is planned from outside, by uptime: it stays if the guest goes back to a snapshot.
         self.planned_outside: list[tuple[int, Callable[[], None]]] = []
+        #: Called with the name of an interface that receives something else from now on.
+        self.on_filter: Callable[[str], None] = lambda _name: None
+        #: What of the host follows it, and keeps its state if the guest goes back to a snapshot.
+        self.watchers: list[object] = []
         #: What the contents of its files may take of the host's memory.
         self.budget = Budget()
         #: What its processes may take of it, their captured output included.
@@ -243,7 +247,7 @@ class Machine(ABC):
         Settings and programs do not change, plans from outside and guards belong to the host, and the
         clock goes back in its own way.
         """
-        return [self.settings, self.planned_outside, self._guard, self.clock]
+        return [self.settings, self.planned_outside, self._guard, self.clock, *self.watchers]
 
     # -- changing ------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from qgasim.errors import ScenarioError
-from qgasim.scenario import guest_checks, reply_checks, together
+from qgasim.scenario import guest_checks, machine_checks, reply_checks, together
 from qgasim.scenario.checks import join, touch
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import (
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 #: They say what must hold: `checks` finds it once they are imported.
-_CHECKS: Final = (guest_checks, reply_checks, together)
+_CHECKS: Final = (guest_checks, machine_checks, reply_checks, together)
 _SUFFIXES: Final = (".yaml", ".yml")
 #: How many faults are told one by one.
 _FAULT_LIMIT: Final = 100

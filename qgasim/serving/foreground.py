@@ -2,12 +2,12 @@
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import trio
 
-from qgasim.serving.listen import Address
+from qgasim.serving.listen import Address, SocketAddress
 from qgasim.serving.server import Server
 from qgasim.simulation.simulation import Simulation
 
@@ -78,8 +78,9 @@ def run_until_signal(
 def run(
     simulation: Simulation,
     address: Address,
-    on_ready: Callable[[Address], None],
+    on_ready: Callable[[Server], None],
     *,
+    qmp: Iterable[SocketAddress] = (),
     ends_with_parent: bool = False,
 ) -> None:
     """Serve until a signal: see `run_until_signal`.
@@ -87,18 +88,19 @@ def run(
     Args:
         simulation: what `Scenario.build` made.
         address: where.
-        on_ready: called with the address when clients can connect.
+        on_ready: called with the server when clients can connect.
+        qmp: where the machine's monitors are.
         ends_with_parent: end also when the process that started this one has ended.
 
     Raises:
         ListenError: the address cannot be listened on.
     """
-    server = Server(simulation, address)
+    server = Server(simulation, address, qmp=qmp)
     keep_freed_memory()
 
     async def main(_: trio.Nursery) -> None:
         server.listen()
-        on_ready(server.address)
+        on_ready(server)
         await server.serve()
 
     run_until_signal(main, ends_with_parent=ends_with_parent)

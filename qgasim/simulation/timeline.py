@@ -136,7 +136,7 @@ class Panic(Event, frozen=True, kw_only=True, tag="panic"):
 
     def happen(self, simulation: Simulation) -> None:
         """Panic."""
-        simulation.guest.power.shut_down("halt", 0)
+        simulation.guest.power.panic()
 
 
 class Pause(Event, frozen=True, kw_only=True, tag="pause"):

@@ -13,6 +13,7 @@ from qgasim.guest import Guest
 from qgasim.guest.system.clock import SteeredClock
 from qgasim.guest.units import SECOND
 from qgasim.matching import Match
+from qgasim.qmp import Hypervisor
 from qgasim.scenario import Blueprint, read_value
 from qgasim.scenario.shares import Share
 from qgasim.simulation.journal import Journal, describe, name_of
@@ -117,6 +118,28 @@ class LiveGuest(Events):
         self.journal = Journal(self.simulation)
         #: Where clients connect: the path of a unix socket.
         self.socket_path: str = self._serve(self.simulation)
+
+    @property
+    def qmp_path(self) -> str:
+        """Where clients of the machine's monitor (QMP) connect: the path of a unix socket.
+
+        Raises:
+            ServerError: the scenario has no ``machine:``, and so there is no monitor.
+        """
+        if self.simulation.hypervisor is None:
+            raise ServerError("there is no monitor (the scenario needs a `machine:`, as in {})")
+        return f"{self.socket_path}.qmp"
+
+    @property
+    def machine(self) -> Hypervisor:
+        """The QEMU around the guest: its state, its devices, `quit`.
+
+        Raises:
+            ServerError: the scenario has no ``machine:``.
+        """
+        if self.simulation.hypervisor is None:
+            raise ServerError("there is no machine (the scenario needs a `machine:`, as in {})")
+        return proxy(self.simulation.hypervisor, self.call, assign)
 
     def end(self, failure: BaseException | None = None) -> None:
         """Be served no more, because of *failure* if it was not meant to be; it can still be looked at."""

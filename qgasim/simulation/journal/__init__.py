@@ -19,22 +19,25 @@ from qgasim.simulation.journal.entries import (
     EFFECTS,
     Entry,
     Exchange,
+    MonitorExchange,
     Note,
     Waiting,
     describe,
     name_of,
+    note_monitored,
     show_bytes,
     show_time,
 )
 from qgasim.simulation.journal.keeping import KEPT, clip
 from qgasim.simulation.simulation import Simulation
 from qgasim.states import State
-from qgasim.wire import JsonValue, Message
+from qgasim.wire import JsonValue, Message, encode
 
 __all__ = [
     "Entry",
     "Exchange",
     "Journal",
+    "MonitorExchange",
     "Note",
     "Waiting",
     "describe",
@@ -106,6 +109,11 @@ class Journal(Observer):
     @property
     def exchanges(self) -> list[Exchange]:
         """The requests that the agent has read."""
+        return [entry for entry in self.entries if type(entry) is Exchange]
+
+    @property
+    def all_exchanges(self) -> list[Exchange]:
+        """The requests that the agent and the machine's monitors have read."""
         return [entry for entry in self.entries if isinstance(entry, Exchange)]
 
     @property
@@ -253,6 +261,23 @@ class Journal(Observer):
             later, self._later = self._later, []
             for note in later:
                 self._add(note)
+
+    def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:
+        """Put down a request to a monitor, and its reply."""
+        asked: JsonValue | bytes
+        if isinstance(request, CommandError):
+            asked, size = request.text[:KEPT], min(len(request.text), KEPT)
+        else:
+            asked, size = clip(request)
+        now, kept = self._clock.uptime(), reply[:KEPT]
+        exchange = note_monitored(monitor, connection, asked, kept, now)
+        exchange.reply_length, exchange.size = len(reply), size + len(kept)
+        self._add(exchange)
+
+    def told(self, event: str, data: dict[str, JsonValue] | None) -> None:
+        """Put down an event that the machine has sent."""
+        text = event if data is None else f"{event} {encode(data)}"
+        self._add(Note(at=self._clock.uptime(), kind="qmp", text=text, size=len(text)))
 
     def happened(self, event: Struct) -> None:
         """Note an event."""
