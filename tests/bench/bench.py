@@ -349,6 +349,7 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         }
         for (name, most), value in zip(names.items(), json.loads(done.stdout), strict=True):
             print(f"{name:30} {value:10.1f}{'':31}  at most {most}")
+        control()
         for name, at_first, again in (("debian-12", 60, 10), ("k8s-node", 60, 50)):
             for which, took, most in zip(
                 ("first", "again"), loading(name), (at_first, again), strict=True
@@ -359,6 +360,25 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         for peer in peers.values():
             peer.stop()
     print(f"(client: {time.process_time() - start:.1f} s of CPU; {os.cpu_count()} processors)")
+
+
+def control() -> None:
+    """Print what control costs."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "control.py")],
+        capture_output=True,
+        check=True,
+        cwd=HERE.parent.parent,
+    )
+    names = {
+        "control requests /s": "at least 2000",
+        "ping with a stream, to without": "at least 0.7",
+        "list 1,000 guests, ms": "at most 50",
+        "create 1,000 guests, s": "at most 3",
+        "CPU of a start with control, s": "at most 0.3",
+    }
+    for (name, aim), value in zip(names.items(), json.loads(done.stdout), strict=True):
+        print(f"{name:30} {value:10.2f}{'':31}  {aim}")
 
 
 if __name__ == "__main__":
