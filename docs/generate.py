@@ -24,7 +24,7 @@ from qgasim.dialect import (
     Version,
     with_quirks,
 )
-from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
+from qgasim.faults import AnyFault, Fault, connection, content, events, stream, timing
 from qgasim.findings import KINDS
 from qgasim.qapi.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
@@ -61,6 +61,7 @@ CHAPTERS = {
     "In bytes": stream,
     "In content": content,
     "In the connection and the agent": connection,
+    "In events of the monitor": events,
 }
 INTRODUCTION = """\
 # Faults

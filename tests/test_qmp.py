@@ -300,7 +300,7 @@ def test_a_client_of_qemu_qmp_holds_a_conversation(served: tuple[Simulation, str
         with client.listener() as listener:
             await client.execute("stop")
             await client.execute("cont")
-            events += [(await listener.get())["event"] for _ in range(2)]
+            events += [str((await listener.get())["event"]) for _ in range(2)]
         assert len(await client.execute("query-qmp-schema")) > 1000  # type: ignore[arg-type]
         await client.execute("system_reset")
         await client.disconnect()

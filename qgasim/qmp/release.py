@@ -83,6 +83,11 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
         """The names of all commands, in the order in which query-commands lists them."""
         return tuple(each["name"] for each in self.answers["query-commands"])
 
+    def names(self) -> list[str]:
+        """Return the names of all commands and events, as scenarios write them: ``qmp:cont``."""
+        kinds = ("command", "event")
+        return [f"qmp:{e['name']}" for e in self.entries if e["meta-type"] in kinds]
+
     def arguments_of(self, command: str) -> list[str]:
         """Return the names of the arguments of a command, in the schema's order."""
         arguments = self._by_name[self._by_name[command]["arg-type"]]
