@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct, json
 
 from qgasim.dialect import Dialect, find_dialect
+from qgasim.wire import is_array, is_object
 
 __all__ = ["RELEASES", "Release", "find_release"]
 
@@ -110,10 +111,9 @@ def _turn_round(value: Any) -> Any:
 
     As they were recorded they are in the order of a QDict: of a bucket, the latest comes first.
     """
-    if isinstance(value, dict):
-        items: list[tuple[str, Any]] = list(value.items())
-        return {key: _turn_round(each) for key, each in reversed(items)}
-    if isinstance(value, list):
+    if is_object(value):
+        return {key: _turn_round(each) for key, each in reversed(value.items())}
+    if is_array(value):
         return [_turn_round(each) for each in value]
     return value
 
