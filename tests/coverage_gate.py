@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 #: Per cent of all lines and branches; to be raised when it has risen.
-TOTAL = 91
+TOTAL = 96
 #: Per cent of those of each file.
 FILE = 85
 

@@ -67,14 +67,19 @@ def check_envelope(
         value = request[name]
         if name == "execute" or (name == "exec-oob" and allows_oob):
             if not isinstance(value, str):
-                raise CommandError(f"QMP input member '{name}' must be a string")
+                raise _wrong_member(name, "string", dialect)
             if found is not None:
                 raise CommandError(f"QMP input member '{name}' clashes with '{found}'")
             found = name
         elif name == "arguments":
             if not isinstance(value, dict):
-                raise CommandError("QMP input member 'arguments' must be an object")
+                raise _wrong_member(name, "object", dialect)
         elif name != "id" or not dialect.echoes_id:
-            raise CommandError(f"QMP input member '{name}' is unexpected")
+            raise CommandError(dialect.extra_member_text.format(name=name))
     if found is None:
         raise CommandError("QMP input lacks member 'execute'")
+
+
+def _wrong_member(name: str, kind: str, dialect: Dialect) -> CommandError:
+    article = "an" if kind == "object" else "a"
+    return CommandError(dialect.wrong_member_text.format(name=name, kind=kind, article=article))

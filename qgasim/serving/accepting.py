@@ -17,7 +17,7 @@ import trio
 from qgasim.serving.endpoint import Host
 from qgasim.serving.listen import SocketAddress, TcpAddress, UnixAddress
 
-__all__ = ["Listener"]
+__all__ = ["SHORTAGES", "SHORTAGE_PAUSE", "Listener"]
 
 #: How long nothing is done after an error of qgasim, in seconds.
 FAILURE_PAUSE: Final = 1.0
@@ -42,6 +42,11 @@ class Listener:
     def address(self) -> SocketAddress:
         """Where clients connect; of a TCP port 0, which port it became."""
         return self._address
+
+    @property
+    def sock(self) -> socket.socket | None:
+        """What listens; None: nothing does now."""
+        return self._sock
 
     def open(self) -> None:
         """Let clients connect.

@@ -48,7 +48,8 @@ class Server:
     ) -> None:
         self.simulation = simulation
         self.channel = simulation.channel
-        self.attention = Attention(self.channel.next_look)
+        processes = simulation.guest.processes
+        self.attention = Attention(self.channel.next_look, lambda: processes.is_late)
         self._monitors = [MonitorServer(simulation, each) for each in qmp]
         hypervisor = simulation.hypervisor
         if hypervisor is not None:
@@ -64,6 +65,11 @@ class Server:
         address = self._endpoint.address
         assert isinstance(address, Address)
         return address
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a client is being served."""
+        return self._conversation is not None
 
     @property
     def is_being_left(self) -> bool:

@@ -37,10 +37,7 @@ GREEDY = {
     "sort": "sort /dev/zero",
     "tail": "tail /dev/zero",
     "a line": "grep x /dev/zero",
-    "od": "od -v /dev/zero",
     "base64": "base64 /dev/zero",
-    "tac": "tac /dev/zero",
-    "lines": "yes | tac",
     "xargs": "yes | xargs echo",
     "sed's pattern space": "echo x | sed ':a;s/.*/&&/;ba'",
 }

@@ -6,6 +6,8 @@ somebody reads it.
 
 import json
 from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final, cast
 
 from msgspec import Struct
@@ -75,6 +77,8 @@ class Journal(Observer):
         self._change: tuple[object, str] | None = None
         self._fired: tuple[Fault, ...] = ()
         self._paths: dict[int, str] = {}
+        #: Called with each entry that is put down, and again when its reply is sent after a wait.
+        self.on_entry: Callable[[Entry], None] | None = None
         self._is_frozen = agent.is_frozen
         self._offset = self._clock.offset
         self._state: State = simulation.guest.state
@@ -89,6 +93,16 @@ class Journal(Observer):
     def entries(self) -> list[Entry]:
         """Everything, in the order in which it happened."""
         return list(self._entries)
+
+    @property
+    def count(self) -> int:
+        """How many entries were put down, those that are gone included: the number of the latest."""
+        return self.dropped + len(self._entries)
+
+    def after(self, number: int) -> Iterator[tuple[int, Entry]]:
+        """Yield the entries after the one with *number*, with their numbers, which count from 1."""
+        start = max(number - self.dropped, 0)
+        yield from enumerate(islice(self._entries, start, None), self.dropped + start + 1)
 
     @property
     def exchanges(self) -> list[Exchange]:
@@ -166,6 +180,8 @@ class Journal(Observer):
         if last is not None and last.reply and self._is_connected:
             is_there = last.connection == self._channel.connections
             last.replied = self._clock.uptime() if is_there else None
+            if self.on_entry is not None:
+                self.on_entry(last)
 
     def unsent(self, *, is_cut: bool) -> None:
         """Note that the client is not there to be answered, *is_cut*: in the middle of a reply."""
@@ -287,6 +303,8 @@ class Journal(Observer):
             first = last.text.split(" ", 1)[0]
             if first != state:
                 last.text = f"{first} → {state}"
+                if self.on_entry is not None:
+                    self.on_entry(last)
                 return
         note = Note(at=now, kind="state", text=f"{before} → {state}")
         if self._fired:
@@ -301,3 +319,5 @@ class Journal(Observer):
         while len(entries) > self.limit or (self._size > KEPT_IN_ALL and len(entries) > 1):
             self._size -= entries.popleft().size
             self.dropped += 1
+        if self.on_entry is not None:
+            self.on_entry(entry)

@@ -49,7 +49,7 @@ def printf(p: Process) -> Steps:
     return status
 
 
-@program("test", "[", "[[")
+@program("test", "[")
 def test(p: Process) -> Steps:
     """Judge an expression."""
     yield from ()

@@ -68,18 +68,6 @@ def env(p: Process) -> Steps:
     return (yield from _become(p, words))
 
 
-@program("printenv")
-def printenv(p: Process) -> Steps:
-    """Print the environment, or some variables of it."""
-    options = yield from parse(p, "0", {"null": "0"})
-    end = "\0" if "0" in options else "\n"
-    if not options.operands:
-        yield from p.write(1, "".join(item + end for item in p.env))
-    values = [p.getenv(name) for name in options.operands]
-    yield from p.write(1, "".join(value + end for value in values if value is not None))
-    return int(None in values)
-
-
 @program("which")
 def which(p: Process) -> Steps:
     """Print where programs are."""
@@ -125,19 +113,14 @@ def timeout(p: Process) -> Steps:
     return how.code if how.signal is None else 128 + how.signal
 
 
-@program("nohup", "nice", "ionice", "setsid")
-def wrapper(p: Process) -> Steps:
-    """Run a program; what these change about it does not show in this guest."""
-    options = yield from parse(p, "n:c:wf", in_order=True, code=125)
+@program("nohup")
+def nohup(p: Process) -> Steps:
+    """Run a program that a hang-up does not end."""
+    options = yield from parse(p, "", in_order=True, code=125)
     words = options.operands
     if not words:
-        if p.name == "nice":
-            # How nice it is itself.
-            yield from p.write(1, "0\n")
-            return 0
         yield from missing_operand(p, code=125)
-    if p.name == "nohup":
-        p.handlers[signal.SIGHUP] = None
+    p.handlers[signal.SIGHUP] = None
     return (yield from _become(p, words))
 
 

@@ -1,4 +1,4 @@
-"""The programs grep, egrep and fgrep."""
+"""The programs grep and egrep."""
 
 import re
 from collections import deque
@@ -24,7 +24,7 @@ _LONG = {
 }  # fmt: skip
 
 
-@program("grep", "egrep", "fgrep")
+@program("grep", "egrep")
 def grep(p: Process) -> Steps:
     """Print lines that match."""
     letters = "ivclLnqoEFGPwxrRe:f:shHm:A:B:C:abzZ" + pick(p, "", "y")
@@ -66,7 +66,7 @@ def pick_code(p: Process) -> int:
 
 
 def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[Regex]]:
-    fixed = "F" in options or p.name == "fgrep"
+    fixed = "F" in options
     extended = "E" in options or "P" in options or p.name == "egrep"
     try:
         return [

@@ -1,4 +1,4 @@
-"""Programs about processes: pidof, kill, killall, pgrep, pkill."""
+"""Programs about processes: pidof, kill, pgrep, pkill."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -69,30 +69,6 @@ def kill(p: Process) -> Steps:
             yield from complain(p, pick(p, f"can't kill pid {target}: No such process", gone))
             failures += 1
     return int(failures > 0)
-
-
-@program("killall")
-def killall(p: Process) -> Steps:
-    """Send a signal to the processes of a name."""
-    arguments = p.argv[1:]
-    if arguments[:1] in (["-l"], ["--list"]):
-        return (yield from list_signals(p, arguments[1:]))
-    number, rest = yield from take_signal(p, arguments)
-    options = yield from parse(p, "qewviIrg", {"quiet": "q", "wait": "w"}, arguments=rest)
-    if not options.operands:
-        yield from usage_error(p)
-    status = 0
-    for name in options.operands:
-        found = [q for q in p.processes.named(name.rsplit("/", 1)[-1]) if q is not p]
-        for process in found:
-            yield from send(p, process.pid, number)
-        if found:
-            continue
-        status = 1
-        if "q" not in options:
-            text = f"{name}: no process killed" if is_busybox(p) else f"{name}: no process found"
-            yield from p.write(2, f"killall: {text}\n" if is_busybox(p) else f"{text}\n")
-    return status
 
 
 _PGREP_LONG: Final = {

@@ -41,14 +41,3 @@ def sleep(p: Process) -> Steps:
     p.rest = succeed
     yield from p.sleep(min(duration, FOR_EVER))
     return 0
-
-
-@program("usleep")
-def usleep(p: Process) -> Steps:
-    """Wait a number of microseconds."""
-    options = yield from parse(p, "")
-    if not options.operands or not options.operands[0].isdecimal():
-        yield from usage_error(p)
-    p.rest = succeed
-    yield from p.sleep(int(options.operands[0]) * 1000)
-    return 0

@@ -1,4 +1,4 @@
-"""Programs about the lengths of files: truncate, and sync and fsync, which have nothing to do."""
+"""Programs about the lengths of files: truncate, and sync, which has nothing to do."""
 
 import os
 import re
@@ -81,12 +81,10 @@ def _new_size(sign: str, size: int, old: int) -> int:
     }[sign]()
 
 
-@program("sync", "fsync")
+@program("sync")
 def sync(p: Process) -> Steps:
     """Do nothing: what was written is in the file at once. Files that are named must be there."""
     options = yield from parse(p, "df", {"data": "d", "file-system": "f"})
-    if p.name == "fsync" and not options.operands:
-        yield from missing_operand(p)
     status = 0
     for path in options.operands:
         try:
