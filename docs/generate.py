@@ -26,7 +26,7 @@ from qgasim.dialect import (
     Version,
     with_quirks,
 )
-from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
+from qgasim.faults import AnyFault, Fault, connection, content, events, stream, timing
 from qgasim.findings import KINDS
 from qgasim.qapi.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
@@ -63,6 +63,7 @@ CHAPTERS = {
     "In bytes": stream,
     "In content": content,
     "In the connection and the agent": connection,
+    "In events of the monitor": events,
 }
 INTRODUCTION = """\
 # Faults

@@ -24,7 +24,7 @@ ROOMS: dict[str, str] = {
     "faults": "dialect effects errors guest matching qapi states suggestions wire",
     "agent": "dialect effects errors faults guest matching qapi states wire",
     "commands": "agent errors guest qapi wire",
-    "qmp": "agent dialect errors guest qapi wire",
+    "qmp": "agent dialect effects errors faults guest qapi wire",
     "simulation": (
         "agent dialect effects errors faults guest matching qapi qmp states suggestions wire"
     ),
