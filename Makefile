@@ -11,7 +11,7 @@ WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt update python clean
+.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-server update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -56,6 +56,10 @@ fuzz: .venv/ready
 # Requests to guests whose system files are corrupted.
 fuzz-corrupt: .venv/ready
 	$(BIN)/python -m tests.fuzz_corrupt --requests $(REQUESTS) --seed $(SEED)
+
+# Mutated messages for servers of several releases and platforms; needs no real agent.
+fuzz-server: .venv/ready
+	$(BIN)/python -m tests.fuzz_server --messages $(MESSAGES) --seed $(SEED)
 
 clean:
 	rm -rf .venv .venv-update .pytest_cache .mypy_cache .ruff_cache .hypothesis

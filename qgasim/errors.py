@@ -16,6 +16,8 @@ QgaSimError
 An `OSError` that is no `KernelError` is the host's.
 """
 
+import signal
+
 __all__ = [
     "AgentAbort",
     "ClientError",
@@ -72,7 +74,11 @@ class CommandNotFound(CommandError):
 
 
 class AgentAbort(CommandError):
-    """The agent's process ends, in place of a reply."""
+    """The agent's process ends by a signal, in place of a reply."""
+
+    def __init__(self, number: int = signal.SIGABRT) -> None:
+        super().__init__()
+        self.signal = number
 
 
 class GuestError(QgaSimError):

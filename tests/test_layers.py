@@ -53,7 +53,7 @@ RESTRICTED: dict[str, str] = {
     ),
     "socket": "serving client compare.connection standin.activation standin.endpoints",
     "select": "cli.log client serving",
-    "threading": "serving.threads",
+    "threading": "cli.__init__ serving.threads",
     "subprocess": "",
     "asyncio": "",
     "time": "guest.system.clock client compare.connection standin.log",

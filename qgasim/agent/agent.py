@@ -138,8 +138,8 @@ class Agent(Answering):
         The contents of `state` are the caller's to keep.
         """
         attributes, put_commands_back = vars(self).copy(), self.commands.save()
-        # A failure is the simulator's, and stays.
-        del attributes["failure"]
+        # A failure is the simulator's, and stays; so does what the channel is about.
+        del attributes["failure"], attributes["is_heard"]
 
         def put_back() -> None:
             vars(self).update(attributes)
@@ -196,7 +196,8 @@ class Agent(Answering):
             for message in messages:
                 if reader is not self.state.reader:
                     return
-                if self.guest.is_busy:
+                # Of a guest that is late, each look would take as long as one may.
+                if self.guest.is_busy and not self.guest.processes.is_late:
                     self.guest.settle()
                     if reader is not self.state.reader:
                         return

@@ -39,11 +39,12 @@ def serve_fleet(
     """
     simulations = {name: guest.build() for name, guest in scenario.fleet.items()}
     addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in simulations}
-    made = _make(directory)
     parent = os.getppid()
-    # Before the thread is there, so that it leaves them to this one.
+    # Before the thread is there, so that it leaves them to this one; one that comes before that waits.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    made = False
     try:
+        made = _make(directory)
         with ServerThreadPool(is_strict=False) as pool:
             for name, simulation in simulations.items():
                 simulation.observe(log.observer(name))
@@ -56,10 +57,10 @@ def serve_fleet(
                 if options.exit_with_parent and os.getppid() != parent:
                     break
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if made:
             with suppress(OSError):
                 os.rmdir(directory)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _make(directory: str) -> bool:

@@ -3,7 +3,6 @@
 import argparse
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -60,19 +59,11 @@ def _directory() -> Generator[str]:
     """Yield a new directory for sockets; it is removed at the end, with everything in it."""
     from qgasim.serving.listen import make_directory
 
-    # The server takes signals; one that comes before that must not leave the directory behind.
-    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     directory = make_directory("qgasim-")
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:

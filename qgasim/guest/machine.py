@@ -21,7 +21,7 @@ from qgasim.guest.files.files import Files
 from qgasim.guest.files.nodes import Budget, Volume
 from qgasim.guest.files.share import SharedVolume
 from qgasim.guest.files.tree import Mount
-from qgasim.guest.hardware.devices import CpuTimes, Disk, Memory, Vcpu
+from qgasim.guest.hardware.devices import CpuTimes, Disk, Memory, Vcpu, mount_source
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.records import Kept
 from qgasim.guest.settings import GuestSettings, MountSettings, errors_of
@@ -131,8 +131,9 @@ class Machine(ABC):
         """Fill the root file system, and mount all others."""
 
     def _volume(self, mount: MountSettings) -> Volume:
+        device = self.mount_source(mount.device)
         volume = Volume(
-            mount.device,
+            device,
             mount.type,
             mount.size,
             reserved=mount.reserved,
@@ -146,8 +147,12 @@ class Machine(ABC):
             volume.freeze_error = error or volume.freeze_error
         if mount.trim_error is not None:
             volume.trim_open_error, volume.trim_error = errors_of(mount.trim_error)
-        self._volumes[mount.device] = volume
+        self._volumes[device] = volume
         return volume
+
+    def mount_source(self, path: str) -> str:
+        """Return what /proc/mounts calls a device that is mounted by *path*."""
+        return mount_source(self.settings.disks, path)
 
     def mount(self, settings: MountSettings) -> None:
         """Mount what *settings* describe, making the mount point."""
@@ -155,7 +160,7 @@ class Machine(ABC):
         if settings.bind is not None:
             self.files.bind(settings.bind, settings.path)
             return
-        volume = self.volumes.get(settings.device)
+        volume = self.volumes.get(self.mount_source(settings.device))
         if settings.type == "btrfs" and volume is not None and volume.kind == "btrfs":
             root = volume.make_subvolume(self.clock.now())
             mount = self.files.mount(volume, settings.path, "rw", root)

@@ -13,6 +13,7 @@ from qgasim.guest.files.kernel_files import (
     mount_kernel_files,
 )
 from qgasim.guest.files.nodes import Regular, os_error
+from qgasim.guest.hardware.devices import find_block
 from qgasim.guest.machine import Machine
 from qgasim.guest.processes.scripted import SCRIPTED
 from qgasim.guest.processes.userland import Userland, install, program_image
@@ -206,6 +207,20 @@ def _make_devices(machine: Machine) -> None:
         files.add_device(f"/dev/{disk.name}", disk.major, disk.minor, disk.size)
         for number, part in enumerate(sorted(disk.partitions, key=lambda p: p.name), 1):
             files.add_device(f"/dev/{part.name}", disk.major, disk.minor + number, part.size)
+        if disk.alias is not None:
+            # As udev does (10-dm.rules, 11-dm-lvm.rules).
+            _link_device(files, f"/dev/mapper/{disk.alias}", f"../{disk.name}")
+    for mount in machine.settings.mounts:
+        block = find_block(machine.settings.disks, mount.device)
+        if block is not None and mount.device.startswith("/dev/") and not block.is_partition:
+            # A logical volume, as /dev/vg0/root.
+            _link_device(files, mount.device, f"../{block.name}")
+
+
+def _link_device(files: Files, path: str, target: str) -> None:
+    files.make_parents(path)
+    if not files.exists(path):
+        files.symlink(target, path)
 
 
 def _make_etc(machine: Machine) -> None:

@@ -61,11 +61,16 @@ def check_envelope(request: dict[str, JsonValue], dialect: Dialect) -> None:
         value = request[name]
         if name == "execute":
             if not isinstance(value, str):
-                raise CommandError("QMP input member 'execute' must be a string")
+                raise _wrong_member(name, "string", dialect)
         elif name == "arguments":
             if not isinstance(value, dict):
-                raise CommandError("QMP input member 'arguments' must be an object")
+                raise _wrong_member(name, "object", dialect)
         elif name != "id" or not dialect.echoes_id:
-            raise CommandError(f"QMP input member '{name}' is unexpected")
+            raise CommandError(dialect.extra_member_text.format(name=name))
     if "execute" not in request:
         raise CommandError("QMP input lacks member 'execute'")
+
+
+def _wrong_member(name: str, kind: str, dialect: Dialect) -> CommandError:
+    article = "an" if kind == "object" else "a"
+    return CommandError(dialect.wrong_member_text.format(name=name, kind=kind, article=article))

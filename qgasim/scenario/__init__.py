@@ -28,6 +28,7 @@ from qgasim.scenario.document import (
     merge,
     place_of,
     plain_value,
+    read_text,
     say,
 )
 from qgasim.scenario.fleet import lay_out, pick
@@ -228,12 +229,9 @@ def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(TEXT_LIMIT + 1)
-        return data.decode("utf-8")
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ScenarioError(f"{path}:{line}: not UTF-8 (save it so)") from None
+    return read_text(data, str(path))
 
 
 def _compose_file(path: Path, above: tuple[Path, ...]) -> Node | None:
@@ -329,7 +327,7 @@ def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
 
 def _decode(node: Node | None, name: str) -> Scenario:
     if node is None:
-        raise ScenarioError(f"{name}: the file is empty (begin with `qgasim: 1`)")
+        raise ScenarioError(f"{name}:1:1: the file is empty (begin with `qgasim: 1`)")
     decoder = Decoder()
     scenario = decoder.decode(node, Scenario, "")
     if isinstance(scenario, Scenario):

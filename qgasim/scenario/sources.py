@@ -37,6 +37,9 @@ class Reader:
             made = self._contents(path, status.st_mode, depth)
         except OSError as error:
             raise ScenarioError(f"{path}: {error.strerror}") from None
+        except ValueError:
+            # Before the kernel could: a NUL, or half a surrogate pair.
+            raise ScenarioError(f"not a path: {path!r}") from None
         if made.symlink is None:
             made.mode = f"{stat.S_IMODE(status.st_mode):04o}"
         if given is not None:

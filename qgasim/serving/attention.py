@@ -1,4 +1,8 @@
-"""When a driver looks at its channel: at the channel's next event, or when it is poked."""
+"""When a driver looks at its channel: at the channel's next event, or when it is poked.
+
+Guests whose programs have more to do than there is time for (`Processes.is_late`) take turns: of all guests
+in a thread, one at a time catches up, and the others are served in between.
+"""
 
 import contextlib
 import math
@@ -13,6 +17,8 @@ from qgasim.simulation.simulation import Simulation
 __all__ = ["Attention"]
 
 T = TypeVar("T")
+#: Held by the guest of this thread that is the next one to catch up.
+_turn: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("qgasim.serving.turn")
 
 
 class Attention:
@@ -24,6 +30,7 @@ class Attention:
     def __init__(self, simulation: Simulation) -> None:
         self._channel = simulation.channel
         self._clock = simulation.guest.clock
+        self._processes = simulation.guest.processes
         #: Whether something in the guest was changed since the last look at the channel.
         self.is_poked = False
         #: A socket that is waited for outside `wait`, which costs a cancel scope; `poke` wakes that, too.
@@ -39,7 +46,16 @@ class Attention:
             self._scope.cancel()
 
     async def wait(self, wait: Callable[[], Awaitable[T]]) -> T | None:
-        """Await *wait*; return None when it is time to look at the channel again."""
+        """Await *wait*; return None when it is time to look at the channel again.
+
+        What it returns for a guest that is late is returned in its turn.
+        """
+        result = await self._wait(wait)
+        if self._processes.is_late:
+            await _take_turn()
+        return result
+
+    async def _wait(self, wait: Callable[[], Awaitable[T]]) -> T | None:
         if self.is_poked:
             self.is_poked = False
             await trio.lowlevel.checkpoint()
@@ -61,3 +77,14 @@ class Attention:
         if result is None:
             self.is_poked = False
         return result
+
+
+async def _take_turn() -> None:
+    """Return in a pass of the scheduler in which no other guest catches up, after one in which none does."""
+    try:
+        turn = _turn.get()
+    except LookupError:
+        turn = trio.Lock()
+        _turn.set(turn)
+    async with turn:
+        await trio.lowlevel.checkpoint()

@@ -51,11 +51,11 @@ def run(
     # Before the parent is told that clients can connect: it may end as soon as it hears that.
     parent = os.getppid()
     server = Server(simulation, address)
-    server.listen()
     keep_freed_memory()
 
     async def main() -> None:
         with trio.open_signal_receiver(*_signals()) as signals:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             async with trio.open_nursery() as nursery:
 
                 async def serve_and_end() -> None:
@@ -69,7 +69,10 @@ def run(
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
 
+    # One that comes before the receiver is there waits: the socket's file is removed in any case.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals())
     try:
+        server.listen()
         trio.run(main)
-    except KeyboardInterrupt:  # before the receiver was there
-        return
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -214,7 +214,7 @@ class Channel:
             # What was due before these bytes came may undo what is in the port.
             self.agent.guest.settle()
             self._enqueue(data)
-            return self.wake()
+            return self._look()
         self.sender = None
         return self.agent.receive(data)
 
@@ -246,6 +246,10 @@ class Channel:
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up with time, and the agent read what waits for it."""
         self.agent.guest.settle()
+        return self._look()
+
+    def _look(self) -> Iterator[Effect]:
+        """Do as `wake`, for a guest that has caught up."""
         if self._held is not None and self._holder is not self.agent.process:
             # A process that has died says nothing more.
             self._held = None
@@ -489,13 +493,24 @@ class UnixListen(Channel):
         """Take back what could not be sent; note how much was not yet read then."""
         if self._left is None:
             self._left = self._unread
-        return super().return_unsent(data, effects)
+        return super().return_unsent(data, self._unheard(effects))
 
-    def wake(self) -> Iterator[Effect]:
-        """Let the guest catch up; hang up if the process that had the connection is gone."""
-        self.agent.guest.settle()
+    def _unheard(self, effects: Iterator[Effect]) -> Iterator[Effect]:
+        """Yield *effects*; what is executed meanwhile is answered to nobody."""
+        while True:
+            self.agent.is_heard = False
+            try:
+                effect = next(effects, None)
+            finally:
+                self.agent.is_heard = True
+            if effect is None:
+                return
+            yield effect
+
+    def _look(self) -> Iterator[Effect]:
+        """Do as `wake`; hang up if the process that had the connection is gone."""
         if self.agent.process is self._process is not None:
-            return super().wake()
+            return super()._look()
         # What was in its connections is gone with it.
         self._queue.clear()
         self._held = None
@@ -525,7 +540,7 @@ class UnixListen(Channel):
         self, effects: Iterator[Effect], rest: Iterator[Effect], *, stops: bool
     ) -> Iterator[Effect]:
         """Do *effects*, and the *rest* that the client asked for, without a reply."""
-        for effect in chain(effects, rest):
+        for effect in self._unheard(chain(effects, rest)):
             if isinstance(effect, Wait):
                 yield effect
         if stops:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from qgasim.agent.observer import Observer
 from qgasim.dialect import find_dialect
+from qgasim.errors import ScenarioError
 from qgasim.guest import Guest
 from qgasim.guest.clone import clone
 from qgasim.guest.files.nodes import WouldBlock, os_error
@@ -53,6 +54,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="do"):
 
         Raises:
             LookupError: what it names is not there.
+            ScenarioError: it cannot happen to this guest.
         """
         raise NotImplementedError
 
@@ -96,6 +98,12 @@ class AgentUpgrades(Event, frozen=True, kw_only=True, tag="agent_upgrades"):
         dialect = find_dialect(self.release)
         if dialect is None:
             raise LookupError(f"no such release: '{self.release}'")
+        options = simulation.agent.options
+        why = dialect.explain_no_start(
+            allows=bool(options.allow_rpcs), blocks=bool(options.block_rpcs)
+        )
+        if why is not None:
+            raise ScenarioError(f"agent_upgrades.release: {why}")
         simulation.agent.upgrade(dialect)
 
 

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from qgasim.guest.files.nodes import Generated, Volume, os_error
 from qgasim.guest.hardware.devices import MemoryBlock, Vcpu
+from qgasim.guest.hardware.net_files import show_bond, show_vlan, show_vlans
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.machine import Machine
 from qgasim.guest.system.load import show_load
@@ -64,8 +65,22 @@ def _make_proc(machine: Machine, counts: ProcessCounts) -> None:
         "/proc/sys/kernel/random/boot_id": partial(_show_text, machine, "boot_id"),
         "/proc/sys/kernel/osrelease": partial(_show_text, machine.settings.os, "kernel_release"),
     }
+    for nic in machine.nics:
+        if nic.vlan is not None:
+            shown["/proc/net/vlan/config"] = lambda: show_vlans(machine.nics)
+            shown[f"/proc/net/vlan/{nic.name}"] = partial(_show_vlan, machine, nic)
+        elif nic.bond:
+            shown[f"/proc/net/bonding/{nic.name}"] = partial(_show_bond, machine, nic)
     for path, show in shown.items():
         _add(machine, path, show)
+
+
+def _show_vlan(machine: Machine, nic: Nic) -> bytes:
+    return show_vlan(nic, nic.counters_at(machine.clock.uptime()))
+
+
+def _show_bond(machine: Machine, nic: Nic) -> bytes:
+    return show_bond(nic, machine.nics, machine.settings.os.kernel_release)
 
 
 def _make_sys(machine: Machine) -> None:
