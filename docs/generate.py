@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from commands_page import make_commands_page
+from control_page import make_control_page
 from msgspec import Struct, UnsetType, structs
 from programs_page import make_programs_page
+from qmp_page import make_qmp_page
 
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import (
@@ -448,10 +450,12 @@ def make_schema_file() -> str:
 #: What is made, and how.
 MADE: dict[Path, Callable[[], str]] = {
     HERE / "commands.md": make_commands_page,
+    HERE / "control.md": lambda: make_control_page(table),
     HERE / "faults.md": make_faults_page,
     HERE / "findings.md": make_findings_page,
     HERE / "library.md": make_library_page,
     HERE / "programs.md": make_programs_page,
+    HERE / "qmp.md": make_qmp_page,
     HERE / "scenario.md": make_scenario_page,
     HERE / "states.md": make_states_page,
     HERE / "versions.md": make_versions_page,

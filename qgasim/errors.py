@@ -8,6 +8,8 @@ QgaSimError
  ├── VerificationError      a client did not do what a test asked of it; an AssertionError, too
  ├── CommandError           becomes {"error": {"class": "GenericError", "desc": ...}}
  │    ├── CommandNotFound   class "CommandNotFound"
+ │    ├── DeviceNotFound    class "DeviceNotFound": QEMU's monitor only
+ │    ├── DeviceNotActive   class "DeviceNotActive": QEMU's monitor only
  │    └── AgentAbort        no reply: the agent's process ends
  └── GuestError             raised by the model; never reaches the wire untranslated
       ├── KernelError       the guest's kernel refuses a system call; an OSError, too
@@ -23,6 +25,8 @@ __all__ = [
     "ClientError",
     "CommandError",
     "CommandNotFound",
+    "DeviceNotActive",
+    "DeviceNotFound",
     "GuestError",
     "KernelError",
     "LeftBehindWarning",
@@ -71,6 +75,18 @@ class CommandNotFound(CommandError):
     """The agent has no such command, or will not run it now."""
 
     error_class = "CommandNotFound"
+
+
+class DeviceNotFound(CommandError):
+    """The machine has no such device."""
+
+    error_class = "DeviceNotFound"
+
+
+class DeviceNotActive(CommandError):
+    """The machine has such a device, or could have one, but the guest does not drive it."""
+
+    error_class = "DeviceNotActive"
 
 
 class AgentAbort(CommandError):

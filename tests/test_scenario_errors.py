@@ -44,7 +44,7 @@ guest:
         [
             (
                 "f:1:1: unknown key 'zzz' (expected one of qgasim, description, origin, extends, "
-                "seed, agent, guest, replies, faults, nemesis, timeline, fleet)"
+                "seed, agent, guest, machine, replies, faults, nemesis, timeline, fleet)"
             )
         ],
     ),

@@ -10,6 +10,8 @@ from functools import partial
 from itertools import chain
 from typing import Final
 
+from msgspec import structs
+
 from qgasim.agent.answering import Answering
 from qgasim.agent.command_set import CommandSet
 from qgasim.agent.failures import refuse
@@ -123,9 +125,15 @@ class Agent(Answering):
 
         def install() -> None:
             self.dialect = dialect
-            self.commands = self._install()
+            earlier, self.commands = self.commands, self._install()
+            self.commands.keep_stubs(earlier)
 
         self.restart_with(install)
+
+    def block(self, names: Iterable[str]) -> None:
+        """Refuse these commands from now on, and no others that were; a process that runs is restarted."""
+        self.options = structs.replace(self.options, block_rpcs=tuple(names))
+        self.restart_with(lambda: self.commands.block(self.options.block_rpcs))
 
     def terminate(self) -> None:
         """Take SIGTERM: end, but not while frozen (qga/main.c, quit_handler())."""

@@ -7,7 +7,7 @@ from qgasim.agent.options import AgentOptions
 from qgasim.dialect import Dialect
 from qgasim.wire import FirstReader, LineReader, LocatingReader, Message, MessageReader, OldReader
 
-__all__ = ["AgentState", "new_state"]
+__all__ = ["AgentState", "make_reader", "new_state"]
 
 
 class AgentState(Struct, eq=False):
@@ -33,11 +33,12 @@ class AgentState(Struct, eq=False):
 
 def new_state(options: AgentOptions, dialect: Dialect) -> AgentState:
     """Return the memory of a process that has just started."""
-    reader = _make_reader(dialect)
+    reader = make_reader(dialect)
     return AgentState(LineReader(reader) if options.needs_newline else reader)
 
 
-def _make_reader(dialect: Dialect) -> MessageReader:
+def make_reader(dialect: Dialect) -> MessageReader:
+    """Return a reader of what a client sends, as a release of QEMU reads it."""
     if dialect.has_first_parser:
         return FirstReader()
     if dialect.locates_parse_errors:

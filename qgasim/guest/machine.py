@@ -34,7 +34,7 @@ from qgasim.guest.system.zone import read_zone
 from qgasim.guest.units import wrap
 from qgasim.states import GuestStates, State
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "make_vcpus"]
 
 T = TypeVar("T")
 
@@ -83,6 +83,10 @@ class Machine(ABC):
         self._calls: list[tuple[int, Callable[[], None]]] = []
         #: What is planned from outside, by uptime: it stays if the guest goes back to a snapshot.
         self.planned_outside: list[tuple[int, Callable[[], None]]] = []
+        #: Called with the name of an interface that receives something else from now on.
+        self.on_filter: Callable[[str], None] = lambda _name: None
+        #: What of the host follows it, and keeps its state if the guest goes back to a snapshot.
+        self.watchers: list[object] = []
         #: What the contents of its files may take of the host's memory.
         self.budget = Budget()
         #: What its processes may take of it, their captured output included.
@@ -97,7 +101,7 @@ class Machine(ABC):
         #: Passwords that were set on Windows, by account.
         self.passwords: dict[str, str] = {}
         self.hostname = settings.hostname or "localhost"
-        self.vcpus = _make_vcpus(settings.vcpus)
+        self.vcpus = make_vcpus(settings.vcpus)
         self.memory = _make_memory(settings.memory)
         self.disks: NamedList[Disk] = NamedList(clone(settings.disks))
         self.nics: NamedList[Nic] = NamedList(clone(settings.nics))
@@ -243,7 +247,7 @@ class Machine(ABC):
         Settings and programs do not change, plans from outside and guards belong to the host, and the
         clock goes back in its own way.
         """
-        return [self.settings, self.planned_outside, self._guard, self.clock]
+        return [self.settings, self.planned_outside, self._guard, self.clock, *self.watchers]
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -314,7 +318,8 @@ class Machine(ABC):
             return None
 
 
-def _make_vcpus(vcpus: int | list[Vcpu]) -> list[Vcpu]:
+def make_vcpus(vcpus: int | list[Vcpu]) -> list[Vcpu]:
+    """Return the processors that a scenario says: so many, or a list."""
     if isinstance(vcpus, int):
         return [Vcpu(id=i, can_offline=i > 0) for i in range(vcpus)]
     return clone(vcpus)

@@ -16,6 +16,7 @@ from qgasim.errors import ScenarioError
 from qgasim.scenario.syntax import explain, place_in
 
 __all__ = [
+    "LEVEL_LIMIT",
     "TEXT_LIMIT",
     "Fault",
     "Node",

@@ -82,7 +82,8 @@ def embed(
     for path, file in _walk(files):
         assert file.source is not None
         try:
-            made = reader.read(os.path.join(directory_of(f"{path}.source"), file.source), file)
+            directory = directory_of(f"{path}.source")
+            made = reader.read(os.path.join(directory, file.source), file)
         except ScenarioError as error:
             yield f"{path}.source", str(error)
             continue

@@ -5,14 +5,11 @@ in a thread, one at a time catches up, and the others are served in between.
 """
 
 import contextlib
-import math
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
-
-from qgasim.simulation.simulation import Simulation
 
 __all__ = ["Attention"]
 
@@ -25,12 +22,17 @@ class Attention:
     """Waits that end when the channel wants to be looked at.
 
     A driver has one for all its clients: a poke between two clients counts for the next wait.
+
+    Args:
+        next_look: returns the seconds until the channel wants that by itself; infinity: it does not.
+        is_late: tells whether a guest's programs have more to do than there is time for.
     """
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._channel = simulation.channel
-        self._clock = simulation.guest.clock
-        self._processes = simulation.guest.processes
+    def __init__(
+        self, next_look: Callable[[], float], is_late: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._next_look = next_look
+        self._is_late = is_late
         #: Whether something in the guest was changed since the last look at the channel.
         self.is_poked = False
         #: A socket that is waited for outside `wait`, which costs a cancel scope; `poke` wakes that, too.
@@ -51,7 +53,7 @@ class Attention:
         What it returns for a guest that is late is returned in its turn.
         """
         result = await self._wait(wait)
-        if self._processes.is_late:
+        if self._is_late():
             await _take_turn()
         return result
 
@@ -60,11 +62,7 @@ class Attention:
             self.is_poked = False
             await trio.lowlevel.checkpoint()
             return None
-        deadline = math.inf
-        if self._channel.needs_attention:
-            event = self._channel.next_event()
-            if event is not None:
-                deadline = trio.current_time() + self._clock.host_delay(event)
+        deadline = trio.current_time() + self._next_look()
         result: T | None = None
         try:
             with (

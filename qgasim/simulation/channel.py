@@ -39,6 +39,7 @@ agent with `--retry-path`. `is_open` is false until the driver has opened its so
 `reopen()`. The channel, the agent and half-read requests stay the same throughout.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -196,6 +197,11 @@ class Channel:
             return event
         return self._held[0] if event is None else min(event, self._held[0])
 
+    def next_look(self) -> float:
+        """Return the seconds until `wake` should next be called; infinity: only when told."""
+        event = self.next_event() if self.needs_attention else None
+        return math.inf if event is None else self.agent.guest.clock.host_delay(event)
+
     def connect(self) -> Iterator[Effect]:
         """Take a client; return what it finds in the channel."""
         self.connections += 1
@@ -270,7 +276,8 @@ class Channel:
             yield from self.agent.resume()
             if self._queue:
                 yield from self._feed(bytes(self._queue), self._dequeue())
-        if self.agent.guest.power.state == "off":
+        power = self.agent.guest.power
+        if power.state == "off" and not power.keeps_machine:
             yield Close()
 
     def _feed(self, data: bytes, parts: Iterator[bytes] | None) -> Iterator[Effect]:

@@ -183,7 +183,8 @@ def test_guests_that_are_late_catch_up_one_at_a_time() -> None:
                 await trio.lowlevel.checkpoint()
 
         async def look(course: Course) -> None:
-            attention = Attention(course.simulation)
+            channel, processes = course.simulation.channel, course.simulation.guest.processes
+            attention = Attention(channel.next_look, lambda: processes.is_late)
             for _ in range(3):
                 attention.poke()
                 await attention.wait(trio.sleep_forever)

@@ -24,7 +24,7 @@ from qgasim.qapi.arguments import hash_string
 from qgasim.wire import base64 as wire_base64
 from qgasim.wire import encode_string
 from qgasim.wire.parser import parse_string
-from qgasim.wire.reader import LineReader
+from qgasim.wire.reader import LineReader, MessageReader
 from tests.serving import Course, error, request
 
 
@@ -213,7 +213,7 @@ def test_a_line_that_comes_in_small_pieces_is_not_searched_again() -> None:
 
         find = rfind
 
-    reader = LineReader()
+    reader = LineReader(MessageReader())
     reader._line = Line()
     for _ in range(1000):
         assert list(reader.feed(b" " * 10)) == []

@@ -73,6 +73,7 @@ def _make_proc(machine: Machine, counts: ProcessCounts) -> None:
             shown[f"/proc/net/bonding/{nic.name}"] = partial(_show_bond, machine, nic)
     for path, show in shown.items():
         _add(machine, path, show)
+    _add(machine, "/proc/sysrq-trigger", lambda: b"", partial(_store_sysrq, machine))
 
 
 def _show_vlan(machine: Machine, nic: Nic) -> bytes:
@@ -230,6 +231,17 @@ def _show_states(machine: Machine) -> bytes:
     modes = machine.settings.power.suspend
     states = ["freeze", *(["mem"] * ("ram" in modes)), *(["disk"] * ("disk" in modes))]
     return f"{' '.join(states)}\n".encode()
+
+
+def _store_sysrq(machine: Machine, data: bytes) -> None:
+    """Do what a write to /proc/sysrq-trigger does; keys without a meaning here do nothing."""
+    key = data[:1]
+    if key == b"c":
+        machine.power.panic()
+    elif key == b"b":
+        machine.power.shut_down("reboot", 0)
+    elif key == b"o":
+        machine.power.shut_down("powerdown", 0)
 
 
 def _store_state(machine: Machine, data: bytes) -> None:

@@ -336,7 +336,9 @@ def _set_link(p: Process, words: list[str]) -> Waiting[None]:
             nic.mtu = int(value)
         elif word == "name" and value:
             nic.name = value
-        elif word not in ("dev", "txqueuelen", "qlen", "multicast", "arp", "promisc", "alias"):
+        elif word == "promisc":
+            p.guest.on_filter(nic.name)
+        elif word not in ("dev", "txqueuelen", "qlen", "multicast", "arp", "alias"):
             gnu = f'Error: either "dev" is duplicate, or "{word}" is a garbage.'
             yield from _fail(p, f"invalid argument '{word}' to 'ip'", gnu, pick(p, 1, 255))
 
