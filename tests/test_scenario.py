@@ -511,6 +511,6 @@ def test_what_another_program_sent_includes_only_what_comes_with_qgasim() -> Non
     sent = "qgasim: 1\nguest:\n  programs:\n    - include: {}\n"
     assert load_sealed(sent.format("systemctl"), "sent").guest.programs
     with pytest.raises(
-        ScenarioError, match=r"^sent:4:16: include: no programs of qgasim are called"
+        ScenarioError, match=r"^sent:4:16: include: no file of programs of qgasim"
     ):
         load_sealed(sent.format("../secret.yaml"), "sent")
