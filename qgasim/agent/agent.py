@@ -64,6 +64,7 @@ class Agent(Answering):
         self.state = new_state(self.options, self.dialect)
         self.injector = FaultInjector(self.options.faults, Target(self, past), self.options.seed)
         guest.on_failure = partial(self.fail, "what was planned")
+        guest.processes.on_overrun = self.note_limit
         guest.on_boot = self._boot
         guest.power.on_change = self.changed
         self.start()
@@ -197,7 +198,7 @@ class Agent(Answering):
                 if reader is not self.state.reader:
                     return
                 if self.guest.is_busy:
-                    self.guest.settle()
+                    self.guest.look()
                     if reader is not self.state.reader:
                         return
                     if not self.is_up:

@@ -6,6 +6,7 @@ though no client has sent anything.
 """
 
 import socket
+from typing import Final
 
 import trio
 
@@ -19,6 +20,10 @@ from qgasim.serving.stdio import StdioEndpoint
 from qgasim.simulation.simulation import Simulation
 
 __all__ = ["Server", "serve"]
+
+#: How long one look at a guest may keep the thread from the other guests in it, in ns: with twenty that
+#: loop for ever, an idle one answers within a tenth of a second.
+LOOK_TIME: Final = 2_000_000
 
 
 class Server:
@@ -39,6 +44,7 @@ class Server:
         self.simulation = simulation
         self.channel = simulation.channel
         self.attention = Attention(simulation)
+        simulation.guest.look_time = LOOK_TIME
         self._endpoint = _endpoint_at(address)
         self._watcher = watcher
         self._conversation: Conversation | None = None

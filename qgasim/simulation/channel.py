@@ -212,7 +212,7 @@ class Channel:
             return iter(())
         if self.needs_attention:
             # What was due before these bytes came may undo what is in the port.
-            self.agent.guest.settle()
+            self.agent.guest.look()
             self._enqueue(data)
             return self.wake()
         self.sender = None
@@ -245,7 +245,7 @@ class Channel:
 
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up with time, and the agent read what waits for it."""
-        self.agent.guest.settle()
+        self.agent.guest.look()
         if self._held is not None and self._holder is not self.agent.process:
             # A process that has died says nothing more.
             self._held = None
@@ -493,7 +493,7 @@ class UnixListen(Channel):
 
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up; hang up if the process that had the connection is gone."""
-        self.agent.guest.settle()
+        self.agent.guest.look()
         if self.agent.process is self._process is not None:
             return super().wake()
         # What was in its connections is gone with it.

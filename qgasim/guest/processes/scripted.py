@@ -1,16 +1,21 @@
 """The program whose results a scenario gives."""
 
 import fnmatch
+import re
 from functools import partial
 from typing import Final
 
 from qgasim.guest.processes.process import Killed, Process, Steps
 from qgasim.guest.settings import ProgramSettings
+from qgasim.matching import Cache, Pattern
 
 __all__ = ["SCRIPTED", "run_scripted"]
 
 #: The name of `run_scripted`, under which its files find it.
 SCRIPTED: Final = "scripted"
+
+
+_compile: Final = Cache(lambda pattern: Pattern(fnmatch.translate(pattern), re.DOTALL))
 
 
 def run_scripted(p: Process) -> Steps:
@@ -39,7 +44,7 @@ def _matches(entry: ProgramSettings, p: Process) -> bool:
     if entry.args is None:
         return True
     return len(entry.args) == len(p.argv) - 1 and all(
-        fnmatch.fnmatchcase(argument, pattern)
+        _compile(pattern).fullmatch(argument) is not None
         for argument, pattern in zip(p.argv[1:], entry.args, strict=True)
     )
 

@@ -8,10 +8,11 @@ from msgspec import Struct
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.matching import Pattern
 from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.inputs import Source
 from qgasim.userland.programs.messages import explain, fail
-from qgasim.userland.programs.posix_regex import Regex, RegexError, compile_regex
+from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell.words import expand_escapes
 
@@ -130,7 +131,7 @@ class _Parser:
             return lambda record: _compare(left(record), operator, right(record))
         return lambda record: left(record) not in ("", "0")
 
-    def regex(self) -> Regex:
+    def regex(self) -> Pattern:
         self.take("/")
         found = re.compile(r"((?:[^/\\]|\\.)*)/").match(self.text, self.at)
         if found is None:

@@ -77,7 +77,7 @@ class Expander:
                     continue
             pieces = yield from self._expand(word, tilde="word")
             for field in self._split(pieces):
-                fields += self._find_files(field)
+                fields += yield from self._find_files(field)
             if len(fields) > MAX_WORDS:
                 raise ShellError("out of memory", 1)
             yield from self.shell.p.charge_steps(len(pieces))
@@ -330,12 +330,12 @@ class Expander:
             fields.append(field)
         return fields
 
-    def _find_files(self, field: list[Piece]) -> list[str]:
+    def _find_files(self, field: list[Piece]) -> Waiting[list[str]]:
         text = self._join(field)
         if "f" not in self.shell.state.options and set(text) & set("*?["):
             pattern = _to_pattern(field)
             if patterns.is_pattern(pattern):
-                found = patterns.find_files(self.shell.p.guest.files, pattern, self.shell.p.cwd)
+                found = yield from patterns.find_files(self.shell.p, pattern)
                 return found or [text]
         return [text]
 
