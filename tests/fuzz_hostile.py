@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ ADDRESS_LIMIT: Final = 4 << 30
 SCRIPTS: Final = 12
 PATIENCE: Final = 0.4
 SCENARIOS: Final = ("debian-12", "alpine-3.20")
+COMMAND: Final = (sys.executable, "-W", "always", "-m", "qgasim", "--quiet")
 NUMBERS: Final = (
     "0", "-1", "1", "2", "007", "4096", "65536", "99999", "999999999", "2147483647", "2147483648",
     "4294967296", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "1e9", "1e999999999",
@@ -139,8 +141,8 @@ class Writer:
     def __init__(self, seed: str) -> None:
         self.random = random.Random(seed)
 
-    def pick(self, choices: "tuple[str, ...] | list[str] | str") -> str:
-        return self.random.choice(choices)
+    def pick(self, choices: Sequence[str]) -> str:
+        return str(self.random.choice(choices))
 
     def word(self) -> str:
         quoted = "'" + self.pick((*NUMBERS, *REGEXES)).replace("'", "") + "'"
@@ -285,12 +287,11 @@ class Served:
         self.errors = Path(folder) / "errors"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-W", "always", "-m", "qgasim", "--quiet", "--scenario", scenario]
-                + ["--listen", f"unix:{self.path}"],
+                [*COMMAND, "--scenario", scenario, "--listen", f"unix:{self.path}"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
-                preexec_fn=_limit,
+                preexec_fn=_limit,  # noqa: PLW1509
             )
         self.client = socket.socket(socket.AF_UNIX)
         deadline = time.monotonic() + 60

@@ -9,6 +9,7 @@ from msgspec import Struct
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.matching import Pattern
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.inputs import Source
 from qgasim.userland.programs.messages import explain, fail
@@ -171,12 +172,12 @@ class _Parser:
         if closes:
             if self.peek() == "-":
                 self.take()
-                less = int(self.take())
+                less = to_int(self.take())
             self.take(")")
 
         def get(record: _Record) -> str:
             text = number(record)
-            index = (int(text) if text.isdecimal() else 0) - less
+            index = (to_int(text) if text.isdecimal() else 0) - less
             if index == 0:
                 return record.line
             return record.fields[index - 1] if 0 < index <= len(record.fields) else ""

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
 from qgasim.userland.programs.inputs import Source, read_input
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
@@ -76,8 +77,8 @@ def _ranges(p: Process, text: str) -> Waiting[list[tuple[int, int]]]:
             wrong = f"invalid field value {quote(part)}"
             yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
         else:
-            first = int(found[1] or 1)
-            last = int(found[3]) if found[3] else (1 << 62 if found[2] else first)
+            first = to_int(found[1] or "1")
+            last = to_int(found[3]) if found[3] else (1 << 62 if found[2] else first)
             ranges.append((first, last))
             if last < first and not is_busybox(p):
                 yield from usage_error(p, "invalid decreasing range")
@@ -231,8 +232,8 @@ def _key(p: Process, text: str) -> Waiting[_Key]:
         return _Key()
     if found[1] == "0":
         yield from fail(p, f"field number is zero: invalid field specification {quote(text)}", 2)
-    end = (int(found[4]), int(found[5] or 0)) if found[4] else None
-    start = (int(found[1]), int(found[2] or 1))
+    end = (to_int(found[4]), to_int(found[5] or "0")) if found[4] else None
+    start = (to_int(found[1]), to_int(found[2] or "1"))
     return _Key(start=start, end=end, flags=found[3] + (found[6] or ""))
 
 
@@ -274,7 +275,7 @@ def _sort_value(text: bytes, flags: str) -> Any:
         text = text.lstrip(b" \t")
     if "V" in flags:
         parts = re.split(rb"(\d+)", text)
-        return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+        return [to_int(part) if i % 2 else part for i, part in enumerate(parts)]
     if "M" in flags:
         return b"JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC".find(text.strip()[:3].upper())
     if "d" in flags:
@@ -302,8 +303,8 @@ def uniq(p: Process) -> Steps:
         width = yield from to_number(p, text, "invalid number of bytes to compare")
 
     def key(line: bytes) -> bytes:
-        for _ in range(skip_fields):
-            line = re.sub(rb"^[ \t]*[^ \t]*", b"", line)
+        if skip_fields:
+            line = re.sub(rb"^(?:[ \t]*[^ \t]+){0,%d}" % min(skip_fields, len(line)), b"", line)
         part = line[skip_chars:] if width is None else line[skip_chars : skip_chars + width]
         return part.lower() if "i" in options else part
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from qgasim.guest.processes.process import Process, ProgramExit, Waiting
+from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.messages import complain, fail, is_busybox, label, quote
 
 __all__ = ["Options", "missing_operand", "parse", "to_number", "usage_error"]
@@ -157,4 +158,8 @@ def to_number(p: Process, text: str, what: str = "", code: int = 1) -> Waiting[i
     if not end or unit is None:
         wrong = f"invalid number '{text}'" if is_busybox(p) else f"{what}: {quote(text)}"
         yield from fail(p, wrong, code)
-    return int(digits[:end]) * (unit or 1)
+    number = to_int(digits[:end]) * (unit or 1)
+    if number > MAX_INT and not is_busybox(p):
+        too_large = f"{what}: {quote(text)}: Value too large for defined data type"
+        yield from fail(p, too_large, code)
+    return min(number, MAX_INT)

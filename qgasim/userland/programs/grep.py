@@ -4,7 +4,7 @@ import re
 from collections import deque
 
 from qgasim.guest.files.nodes import decode_name
-from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
 from qgasim.matching import Pattern
 from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
 from qgasim.userland.programs.inputs import Source
@@ -243,6 +243,11 @@ class _File:
     def _pass(self, line: str) -> str:
         """Pass over a line that does not match."""
         if not self._trailing or not self.wants_lines or self.is_binary:
+            search = self._search
+            if self._recent.maxlen:
+                if len(self._recent) == self._recent.maxlen:
+                    search.p.take_memory(-LINE_SIZE - len(self._recent[0][1]))
+                search.p.take_memory(LINE_SIZE + len(line))
             self._recent.append((self._number, line))
             return ""
         self._trailing -= 1
@@ -260,6 +265,7 @@ class _File:
         is_apart = gap and self._number - len(self._recent) > self._shown_to + 1
         out = ["--\n"] if is_apart else []
         out += [self._format("-", number, text) for number, text in self._recent]
+        search.p.take_memory(-sum(LINE_SIZE + len(text) for _, text in self._recent))
         self._recent.clear()
         out.append(self._format(":", self._number, line))
         search.has_printed = True

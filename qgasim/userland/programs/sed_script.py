@@ -6,6 +6,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from qgasim.matching import Pattern
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 
 __all__ = ["Address", "Instruction", "ScriptError", "compile_script"]
@@ -119,7 +120,7 @@ class _Compiler:
         if found is None:
             return None
         self.at = found.end()
-        return int(found[0])
+        return to_int(found[0])
 
     def _address(self) -> Address | None:
         number = self._number()

@@ -5,6 +5,7 @@ from typing import Final
 
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import missing_operand, parse, usage_error
 from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -70,7 +71,7 @@ def _expand(p: Process, argument: str, *, length: int | None = None) -> Waiting[
             at += 5
         elif repeat and length is not None:
             digits = repeat[1]
-            count = int(digits, 8 if digits.startswith(b"0") else 10) if digits else 0
+            count = to_int(digits, 8 if digits.startswith(b"0") else 10) if digits else 0
             out += bytes([values[at + 1]]) * (count or max(0, length - len(out)))
             at = repeat.end()
         elif plain[at + 1 : at + 2] == b"-" and at + 2 < len(items):

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from qgasim.guest.files.nodes import encode_name
-from qgasim.guest.processes.process import Process, Waiting
+from qgasim.guest.processes.process import MEMORY_LIMIT, Process, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.arithmetic import BadArithmetic, evaluate
 from qgasim.userland.shell.state import ShellError, State
@@ -69,6 +69,7 @@ class Expander:
     def expand_words(self, words: Iterable[Word]) -> Waiting[list[str]]:
         """Expand to arguments."""
         fields: list[str] = []
+        size = 0
         for word in words:
             if len(word) == 1 and isinstance(word[0], Text):
                 text = word[0]
@@ -78,7 +79,8 @@ class Expander:
             pieces = yield from self._expand(word, tilde="word")
             for field in self._split(pieces):
                 fields += yield from self._find_files(field)
-            if len(fields) > MAX_WORDS:
+            size += sum(len(piece.text) for piece in pieces)
+            if len(fields) > MAX_WORDS or size > MEMORY_LIMIT:
                 raise ShellError("out of memory", 1)
             yield from self.shell.p.charge_steps(len(pieces))
         return fields
@@ -94,10 +96,9 @@ class Expander:
         return _to_pattern(pieces)
 
     def _join(self, pieces: list[Piece]) -> str:
-        text = "".join(" " if piece.kind is Kind.BREAK else piece.text for piece in pieces)
-        if len(text) > MAX_LENGTH:
+        if sum(len(piece.text) for piece in pieces) > MAX_LENGTH:
             raise ShellError("out of memory", 1)
-        return text
+        return "".join(" " if piece.kind is Kind.BREAK else piece.text for piece in pieces)
 
     def _expand(self, word: Word, *, tilde: str = "") -> Waiting[list[Piece]]:
         pieces: list[Piece] = []

@@ -15,6 +15,7 @@ from msgspec import Struct
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import LINE_SIZE, Process, Waiting
 from qgasim.matching import Cache, Pattern
+from qgasim.userland.limits import check_size
 
 #: How long a match may take, in seconds of the host.
 MATCH_TIME: Final = 0.5
@@ -198,6 +199,7 @@ def replace(pattern: str, replacement: str, text: str, *, is_global: bool) -> st
     if not elements:
         return text
     if not is_pattern(pattern):
+        check_size(len(text) + text.count(unescape(pattern)) * len(replacement))
         return text.replace(unescape(pattern), replacement, -1 if is_global else 1)
     parts: list[str] = []
     at = 0
@@ -207,6 +209,7 @@ def replace(pattern: str, replacement: str, text: str, *, is_global: bool) -> st
             at = found.end()
             if not is_global:
                 break
+    check_size(sum(map(len, parts)))
     return "".join(parts) + text[at:]
 
 

@@ -57,10 +57,7 @@ class SimpleCommands(ShellProcess):
             return (yield from self._run_redirected_simple(node, argv, is_last=is_last))
         finally:
             for variable, value_before in before.items():
-                if value_before is None:
-                    state.variables.pop(variable, None)
-                else:
-                    state.variables[variable] = value_before
+                state.put_back(variable, value_before)
 
     def _run_redirected_simple(self, node: Simple, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0] if argv else ""
