@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
-from qgasim.userland.limits import to_int
+from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
 from qgasim.userland.programs.inputs import Source, read_input
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
@@ -35,7 +35,7 @@ def cut(p: Process) -> Steps:
         needed = " a list of bytes, characters, or fields"
         wrong = pick(p, "expected" + needed, "you must specify" + needed)
         yield from (fail(p, wrong) if pick(p, 1, 0) else usage_error(p, wrong))
-    ranges = yield from _ranges(p, options.get(unit) or "")
+    ranges = yield from _ranges(p, unit, options.get(unit) or "")
     delimiter = encode_name(options.get("d") or "\t")
     if len(delimiter.decode("utf-8", "replace")) != 1:
         yield from usage_error(p, "the delimiter must be a single character")
@@ -69,7 +69,7 @@ def _contains(ranges: list[tuple[int, int]], number: int) -> bool:
     return any(first <= number <= last for first, last in ranges)
 
 
-def _ranges(p: Process, text: str) -> Waiting[list[tuple[int, int]]]:
+def _ranges(p: Process, unit: str, text: str) -> Waiting[list[tuple[int, int]]]:
     ranges: list[tuple[int, int]] = []
     for part in text.split(","):
         found = re.fullmatch(r"(\d*)(-?)(\d*)", part)
@@ -79,6 +79,10 @@ def _ranges(p: Process, text: str) -> Waiting[list[tuple[int, int]]]:
         else:
             first = to_int(found[1] or "1")
             last = to_int(found[3]) if found[3] else (1 << 62 if found[2] else first)
+            if max(first, (found[3] and last) or 0) >= MAX_INT and not is_busybox(p):
+                what = "field number" if unit == "f" else "byte/character offset"
+                large = found[1] if first >= MAX_INT else found[3]
+                yield from usage_error(p, f"{what} {quote(large)} is too large")
             ranges.append((first, last))
             if last < first and not is_busybox(p):
                 yield from usage_error(p, "invalid decreasing range")
@@ -296,11 +300,15 @@ def uniq(p: Process) -> Steps:
     skip_fields = skip_chars = 0
     width: int | None = None
     if (text := options.get("f")) is not None:
-        skip_fields = yield from to_number(p, text, "invalid number of fields to skip")
+        skip_fields = yield from to_number(
+            p, text, "invalid number of fields to skip", is_clamped=True
+        )
     if (text := options.get("s")) is not None:
-        skip_chars = yield from to_number(p, text, "invalid number of bytes to skip")
+        skip_chars = yield from to_number(
+            p, text, "invalid number of bytes to skip", is_clamped=True
+        )
     if (text := options.get("w")) is not None:
-        width = yield from to_number(p, text, "invalid number of bytes to compare")
+        width = yield from to_number(p, text, "invalid number of bytes to compare", is_clamped=True)
 
     def key(line: bytes) -> bytes:
         if skip_fields:

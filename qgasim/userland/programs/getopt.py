@@ -147,8 +147,14 @@ def parse(
     return parser.found
 
 
-def to_number(p: Process, text: str, what: str = "", code: int = 1) -> Waiting[int]:
-    """Read a count with an optional suffix (``k``, ``M``, ``KiB``, ``kB``, ...)."""
+def to_number(
+    p: Process, text: str, what: str = "", code: int = 1, *, is_clamped: bool = False
+) -> Waiting[int]:
+    """Read a count with an optional suffix (``k``, ``M``, ``KiB``, ``kB``, ...).
+
+    GNU's programs refuse one that 64 bits do not hold (coreutils 9.1, lib/xdectoint.c), unless it
+    *is_clamped* there.
+    """
     digits = text.lstrip("+")
     end = next((i for i, c in enumerate(digits) if not c.isdecimal()), len(digits))
     suffix = digits[end:].lower()
@@ -159,7 +165,7 @@ def to_number(p: Process, text: str, what: str = "", code: int = 1) -> Waiting[i
         wrong = f"invalid number '{text}'" if is_busybox(p) else f"{what}: {quote(text)}"
         yield from fail(p, wrong, code)
     number = to_int(digits[:end]) * (unit or 1)
-    if number > MAX_INT and not is_busybox(p):
+    if number >= MAX_INT and not is_clamped and not is_busybox(p):
         too_large = f"{what}: {quote(text)}: Value too large for defined data type"
         yield from fail(p, too_large, code)
     return min(number, MAX_INT)

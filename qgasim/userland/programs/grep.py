@@ -121,7 +121,7 @@ def _count(p: Process, text: str, wrong: str) -> Waiting[int]:
     """Read an option's number; *wrong*: what GNU's grep says of what is none."""
     if not is_busybox(p) and not text.isdecimal():
         yield from fail(p, wrong, 2)
-    return (yield from to_number(p, text))
+    return (yield from to_number(p, text, is_clamped=True))
 
 
 class _Search:
