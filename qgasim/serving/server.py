@@ -23,7 +23,7 @@ __all__ = ["Server", "serve"]
 
 #: How long one look at a guest may keep the thread from the other guests in it, in ns: with twenty that
 #: loop for ever, an idle one answers within a tenth of a second.
-LOOK_TIME: Final = 2_000_000
+LOOK_TIME: Final = 1_000_000
 
 
 class Server:

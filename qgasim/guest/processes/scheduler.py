@@ -28,6 +28,8 @@ STEP_BUDGET: Final = 10_000
 STEP_LOOKS: Final = 16
 #: How many steps are run ahead of the clock until a helper has ended that the agent waits for.
 HELPER_STEPS: Final = 200_000
+#: What each time that a program goes on counts for then.
+TURN_STEPS: Final = 20
 
 
 class Processes(Table):
@@ -108,7 +110,7 @@ class Processes(Table):
                     self._step(process)
                     progress = True
                     worked = 1 + process.work
-                    self.worked += worked
+                    self.worked += process.work + TURN_STEPS
                     budget -= worked
                     if self._deadline is not None and host_clock() > self._deadline:
                         budget = 0
