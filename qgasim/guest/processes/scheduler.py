@@ -43,6 +43,8 @@ class Processes(Table):
         self.worked = 0
         #: When the host wants to do something else; None: it has the time that is asked for.
         self._deadline: int | None = None
+        #: The process that had its turn when a look was broken off for that.
+        self._last_turn: int | None = None
         #: Called with a line about a program that was ended because it took too long.
         self.on_overrun: Callable[[str], None] = lambda _: None
 
@@ -105,18 +107,26 @@ class Processes(Table):
         while progress and budget > 0:
             progress = False
             budget -= len(self._alive) // STEP_LOOKS
-            for process in list(self._alive.values()):
+            for process in self._in_turn():
                 while process.steps is not None and self._is_ready(process, at):
                     self._step(process)
                     progress = True
-                    worked = 1 + process.work
+                    budget -= 1 + process.work
                     self.worked += process.work + TURN_STEPS
-                    budget -= worked
                     if self._deadline is not None and host_clock() > self._deadline:
-                        budget = 0
+                        self._last_turn = process.pid
+                        return 0
                     if budget <= 0 or process.blocked is None or process.blocked.until:
                         break
         return budget
+
+    def _in_turn(self) -> list[Process]:
+        """Return all processes; first those that had no turn yet when the last look was broken off."""
+        processes = list(self._alive.values())
+        last, self._last_turn = self._last_turn, None
+        if last is None:
+            return processes
+        return sorted(processes, key=lambda process: process.pid <= last)
 
     @staticmethod
     def _is_ready(process: Process, at: int) -> bool:
