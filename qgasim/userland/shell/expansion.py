@@ -77,10 +77,12 @@ class Expander:
                     fields.append(text.text)
                     continue
             pieces = yield from self._expand(word, tilde="word")
+            size += sum(len(piece.text) for piece in pieces)
+            if size > MEMORY_LIMIT:
+                raise ShellError("out of memory", 1)
             for field in self._split(pieces):
                 fields += yield from self._find_files(field)
-            size += sum(len(piece.text) for piece in pieces)
-            if len(fields) > MAX_WORDS or size > MEMORY_LIMIT:
+            if len(fields) > MAX_WORDS:
                 raise ShellError("out of memory", 1)
             yield from self.shell.p.charge_steps(len(pieces))
         return fields
@@ -308,6 +310,10 @@ class Expander:
                     is_open = False
                 continue
             start = 0
+            if not any(separator in piece.text for separator in separators):
+                field = [*(field or []), piece] if piece.text else field
+                is_open = is_open and not piece.text
+                continue
             for at, char in enumerate(piece.text):
                 if char not in separators:
                     continue
