@@ -12,7 +12,7 @@ WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-hostile update python clean
+.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-hostile fuzz-server update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -61,6 +61,10 @@ fuzz-corrupt: .venv/ready
 # Scripts and options that mean to hang the server or to fill its memory.
 fuzz-hostile: .venv/ready
 	$(BIN)/python -m tests.fuzz_hostile --seconds $(SECONDS) --seed $(SEED)
+
+# Mutated messages for servers of several releases and platforms; needs no real agent.
+fuzz-server: .venv/ready
+	$(BIN)/python -m tests.fuzz_server --messages $(MESSAGES) --seed $(SEED)
 
 clean:
 	rm -rf .venv .venv-update .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -400,7 +400,7 @@ def test_check_says_why_a_file_cannot_be_read(
         f"{tmp_path}/a.yaml: Too many levels of symbolic links",
         f"{tmp_path}/b.yaml: a link to 'nowhere', which is not there",
         f"{tmp_path}/c.yaml: a directory (expected a file in it, or the name of a scenario)",
-        f"{tmp_path}/d.yaml:2: not UTF-8 (save it so)",
+        f"{tmp_path}/d.yaml:2:1: not UTF-8 (save it so)",
         f"{tmp_path}/f.yaml: a link to 'e.yaml/f.yaml', which is not there",
         f"{tmp_path}/g.yaml: not a file",
         f"{tmp_path}/{'n' * 300}.yaml: File name too long",

@@ -44,7 +44,7 @@ guest:
         [
             (
                 "f:1:1: unknown key 'zzz' (expected one of qgasim, description, origin, extends, "
-                "seed, agent, guest, replies, faults, nemesis, timeline, fleet)"
+                "seed, agent, guest, machine, replies, faults, nemesis, timeline, fleet)"
             )
         ],
     ),
@@ -239,6 +239,18 @@ guest:
             )
         ],
     ),
+    "an upgrade to what does not start": (
+        (
+            "{agent: {allow_rpcs: [guest-ping], block_rpcs: [guest-info]},"
+            " timeline: [{do: agent_upgrades, release: 8.2, at: 1s}]}"
+        ),
+        [
+            (
+                "f:1:104: timeline[0].release: qemu-ga 8.2.0 does not start: wrong commandline, using "
+                "--block-rpcs and --allow-rpcs at the same time is not allowed"
+            )
+        ],
+    ),
     "a way back to a snapshot that nobody takes": (
         "timeline: [{do: snapshot, name: clean, at: 1s}, {do: revert, to: clear, at: 2s}]",
         [
@@ -280,8 +292,8 @@ guest:
     ),
     "no mapping": ("- a", ["f:1:1: expected a mapping, found a list"]),
     "a text": ("guest", ["f:1:1: expected a mapping, found 'guest'"]),
-    "nothing": ("", ["f: the file is empty (begin with `qgasim: 1`)"]),
-    "a comment": ("# a\n", ["f: the file is empty (begin with `qgasim: 1`)"]),
+    "nothing": ("", ["f:1:1: the file is empty (begin with `qgasim: 1`)"]),
+    "a comment": ("# a\n", ["f:1:1: the file is empty (begin with `qgasim: 1`)"]),
     "two documents": (
         "---\nseed: 1\n---\nseed: 2\n",
         ["f:3:1: a second document (expected one in a file)"],

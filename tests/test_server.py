@@ -406,7 +406,7 @@ def test_a_client_that_asks_without_end_lets_other_tasks_run() -> None:
 
 
 def test_a_client_that_reads_as_fast_as_it_asks_lets_other_tasks_run() -> None:
-    attention = Attention(loads("qgasim: 1").build())
+    attention = Attention(loads("qgasim: 1").build().channel.next_look)
     others: list[int] = []
 
     async def count() -> None:

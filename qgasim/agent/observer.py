@@ -53,6 +53,14 @@ class Observer:
     def handle_given(self, next_handle: int) -> None:
         """A client was given a handle; the number of the next one is *next_handle*."""
 
+    # -- the monitor of the machine --------------------------------------------------------------
+
+    def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:
+        """A request of a client was read by a monitor and answered; both are counted from 1."""
+
+    def told(self, event: str, data: dict[str, JsonValue] | None) -> None:
+        """The machine has sent an event to the clients of its monitors."""
+
     # -- the guest -------------------------------------------------------------------------------
 
     def changed(self) -> None:

@@ -73,10 +73,14 @@ class Faultable(Protocol):
 
 
 class ArmedFault:
-    """A fault as one agent has it: it counts."""
+    """A fault as one agent has it: it counts.
 
-    def __init__(self, fault: Fault) -> None:
+    *number* tells it from all others that the agent has, or had.
+    """
+
+    def __init__(self, fault: Fault, number: int = 0) -> None:
         self.fault = fault
+        self.number = number
         self.matches_command, self.matches_arguments = compile_match(fault.on)
         self.seen = 0
         self.struck = 0
@@ -152,6 +156,7 @@ class FaultInjector:
         self.agent = agent
         self.random = random.Random(f"faults {seed}")
         self._faults: list[ArmedFault] = []
+        self._count = 0
         self._by_command: dict[str, tuple[ArmedFault, ...]] = {}
         self._history = History()
         self._late: list[bytes] = []
@@ -167,9 +172,15 @@ class FaultInjector:
 
     # -- switching -------------------------------------------------------------------------------
 
+    @property
+    def armed(self) -> tuple[ArmedFault, ...]:
+        """The faults that there are, in the order in which they fire."""
+        return tuple(self._faults)
+
     def inject(self, fault: Fault) -> ArmedFault:
         """Add a fault, after those that there are."""
-        live = ArmedFault(fault)
+        self._count += 1
+        live = ArmedFault(fault, self._count)
         self._faults.append(live)
         self._by_command.clear()
         self.is_idle = False

@@ -142,11 +142,12 @@ def _check_nic(nic: Nic) -> Wrong:
     kinds = [name for name in ("vlan", "bond", "bridge") if getattr(nic, name)]
     if len(kinds) > 1:
         yield kinds[1], f"'{kinds[0]}' and '{kinds[1]}' are mutually exclusive"
-    for number, mac in counted(nic.mac or AUTO, nic.count):
-        if mac != AUTO and not _MAC.fullmatch(mac):
-            which = f", of the interface {number}" if counts(nic.mac or "") and number else ""
-            yield "mac", f"not a MAC address: '{mac}'{which} (expected six hex pairs)"
-            break
+    for key, value in (("mac", nic.mac), ("permanent_mac", nic.permanent_mac)):
+        for number, mac in counted(value or AUTO, nic.count):
+            if mac != AUTO and not _MAC.fullmatch(mac):
+                which = f", of the interface {number}" if counts(value or "") and number else ""
+                yield key, f"not a MAC address: '{mac}'{which} (expected six hex pairs)"
+                break
     for index, address in enumerate(nic.addresses):
         yield from check_address(address, nic.count, f"addresses[{index}]")
     for index, gateway in enumerate(nic.gateways):
@@ -181,6 +182,8 @@ def _check_disk(disk: Disk) -> Wrong:
         if disk.pci is not None:
             yield "ccw", "'pci' and 'ccw' are mutually exclusive"
     yield from _check_device_name(disk)
+    if disk.alias is not None and not _is_device_name(disk.alias):
+        yield "alias", f"not the name of a device: '{disk.alias}' (expected one as in vg0-root)"
     for name in ("channel", "target", "unit", "minor"):
         yield from _range(disk, name, 0, (1 << 20) - 1)
     yield from _range(disk, "major", 0, (1 << 12) - 1)
@@ -188,8 +191,12 @@ def _check_disk(disk: Disk) -> Wrong:
 
 @checks(Partition)
 def _check_device_name(device: Disk | Partition) -> Wrong:
-    if not re.fullmatch(rf"[^/\0\s]{{1,{NAME_LIMIT}}}", device.name):
+    if not _is_device_name(device.name):
         yield "name", f"not the name of a device: '{device.name}' (expected one as in vda or vda1)"
+
+
+def _is_device_name(name: str) -> bool:
+    return re.fullmatch(rf"[^/\0\s]{{1,{NAME_LIMIT}}}", name) is not None
 
 
 @checks(Driver)
@@ -404,6 +411,13 @@ def _check_parts_of_nics(guest: GuestSettings) -> Wrong:
             if missing is not None:
                 hint = did_you_mean(missing, known)
                 yield f"nics[{number}].{at}", f"no interface is called '{missing}'{hint}"
+    masters: dict[str, str] = {}
+    for number, nic in enumerate(guest.nics):
+        for count, owner in counted(nic.name, nic.count):
+            for key, name in [("bond", n) for n in nic.bond] + [("bridge", n) for n in nic.bridge]:
+                part = count_up(name, count)
+                if masters.setdefault(part, owner) != owner:
+                    yield f"nics[{number}].{key}", f"'{part}' is part of '{masters[part]}' already"
     done = {nic.name for nic in in_order(guest.nics)}
     for number, nic in enumerate(guest.nics):
         if nic.name not in done:

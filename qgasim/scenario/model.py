@@ -20,6 +20,7 @@ from qgasim.faults import AnyFault
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.system.clock import host_clock
 from qgasim.guest.units import Duration
+from qgasim.qmp import MachineSettings
 from qgasim.scenario.checks import check
 from qgasim.scenario.conform import conform
 from qgasim.scenario.document import say
@@ -88,6 +89,8 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
     agent: AgentSettings = field(default_factory=AgentSettings)
     #: The virtual machine.
     guest: GuestSettings = field(default_factory=GuestSettings)
+    #: The QEMU around it, as its monitor (QMP) shows it; absent: nothing does.
+    machine: MachineSettings | None = None
     #: What is answered without asking the guest; the first stub that matches a request answers it.
     replies: list[Stub] = field(default_factory=list[Stub])
     #: What goes wrong; faults that strike together do so in this order.
@@ -241,6 +244,7 @@ class Blueprint:
             keeps_unread=scenario.agent.keep_unread,
             write_size=scenario.agent.write_size,
             describe_random_events=partial(describe_random_events, self._drawn, scenario.seed),
+            machine=scenario.machine,
         )
         if scenario.agent.is_frozen:
             begin_frozen(simulation.agent)

@@ -26,7 +26,7 @@ from qgasim.scenario.decode import (
 )
 from qgasim.scenario.dump import members_of, written
 
-__all__ = ["comments_of", "default_of", "describe", "make_schema", "structs_of"]
+__all__ = ["comments_of", "default_of", "describe", "make_definitions", "make_schema", "structs_of"]
 
 #: A text that YAML may take for something else, as ``no`` and ``0123``, is a text all the same.
 _TEXT: Final = {"type": ["string", "number", "boolean"]}
@@ -107,7 +107,22 @@ def make_schema(root: type[Struct] = Scenario) -> dict[str, Any]:
     return whole
 
 
-def structs_of(cls: type[Struct], *, in_lists: bool = True) -> dict[type[Struct], str]:
+def make_definitions(*hints: Any, prefix: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the schemas of types as a client may say them, and those of all Structs in them by name.
+
+    Args:
+        hints: the types.
+        prefix: what stands before a name in a reference.
+    """
+    structs = {cls: None for hint in hints for cls in structs_of(hint)}
+    definitions = {cls.__name__: _struct(cls, is_merged=False) for cls in structs}
+    assert len(definitions) == len(structs), "two Structs have the same name"
+    made = json.dumps([[_type(hint) for hint in hints], definitions])
+    said, named = json.loads(made.replace('"#/definitions/', f'"{prefix}'))
+    return said, named
+
+
+def structs_of(cls: Any, *, in_lists: bool = True) -> dict[type[Struct], str]:
     """Return *cls* and all Structs in it, in the order in which they are met, and where that is.
 
     Args:

@@ -10,6 +10,7 @@ from qgasim.agent.observer import Observer
 from qgasim.dialect import Dialect
 from qgasim.guest import Guest
 from qgasim.qapi.registry import Command
+from qgasim.qmp import Hypervisor, MachineSettings, Monitor
 from qgasim.simulation.channel import WRITE_SIZE, ChannelKind, make_channel
 from qgasim.simulation.snapshot import Snapshots
 
@@ -28,6 +29,7 @@ class Simulation:
         snapshots: earlier states.
         timeline: the scenario's events, as an observer; None: there are none.
         journal: what keeps account, as an observer; None: nothing does.
+        hypervisor: the QEMU around the guest, with its monitors; None: nothing shows it.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Simulation:
         keeps_unread: bool = False,
         write_size: int = WRITE_SIZE,
         describe_random_events: Callable[[int], str] = lambda _: "",
+        machine: MachineSettings | None = None,
     ) -> None:
         """Make the agent and its channel in *guest*.
 
@@ -56,6 +59,7 @@ class Simulation:
             write_size: how many bytes of a reply the agent writes at once.
             describe_random_events: returns the faults that chance drew and that began until an uptime,
                 as the YAML of a scenario.
+            machine: the QEMU around the guest; None: only a monitor makes one.
         """
         self.guest = guest
         self.snapshots = Snapshots(guest)
@@ -68,6 +72,13 @@ class Simulation:
         self.timeline: Observer | None = None
         self.journal: Observer | None = None
         self.describe_random_events = describe_random_events
+        self.hypervisor = None if machine is None else Hypervisor(self.agent, machine)
+
+    def add_monitor(self, address: str) -> Monitor:
+        """Return a new monitor of the machine. *address*: where its clients connect, as in ``unix:/path``."""
+        if self.hypervisor is None:
+            self.hypervisor = Hypervisor(self.agent, MachineSettings())
+        return Monitor(self.hypervisor, address)
 
     # -- observers -------------------------------------------------------------------------------
 

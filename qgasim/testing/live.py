@@ -1,11 +1,11 @@
 """A guest that is being served, as a test takes hold of it."""
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, cast
 
 from qgasim.agent import Agent
-from qgasim.agent.stubs import Stub
+from qgasim.agent.stubs import ArmedStub, Stub
 from qgasim.errors import ScenarioError, ServerError, VerificationError
 from qgasim.faults import AnyFault, ArmedFault, Fault
 from qgasim.findings import POLLS_PER_SECOND, Finding, find
@@ -13,7 +13,9 @@ from qgasim.guest import Guest
 from qgasim.guest.system.clock import SteeredClock
 from qgasim.guest.units import SECOND
 from qgasim.matching import Match
+from qgasim.qmp import Hypervisor
 from qgasim.scenario import Blueprint, read_value
+from qgasim.scenario.shares import Share
 from qgasim.simulation.journal import Journal, describe, name_of
 from qgasim.simulation.simulation import Simulation
 from qgasim.simulation.timeline import AnyEvent, Event
@@ -84,6 +86,7 @@ class LiveGuest(Events):
         make_clock: makes the clock that it follows, of a new one when it is reset.
         call: calls a function in the thread that serves it.
         serve: takes the simulation and serves it; returns the path of its socket.
+        shares: folders of the host that it is to have.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class LiveGuest(Events):
         make_clock: Callable[[], SteeredClock],
         call: Call,
         serve: Callable[[Simulation], str],
+        shares: Iterable[Share] = (),
     ) -> None:
         self.blueprint = blueprint
         #: The guest's time.
@@ -101,6 +105,7 @@ class LiveGuest(Events):
         self._make_clock = make_clock
         self._call = call
         self._serve = serve
+        self._shares = tuple(shares)
         self.reset()
 
     def reset(self) -> None:
@@ -108,11 +113,33 @@ class LiveGuest(Events):
         #: The clock that it follows.
         self.source = self._make_clock()
         #: The guest, its agent and what lies between it and its clients.
-        self.simulation = self.blueprint.build(self.source)
+        self.simulation = self.blueprint.build(self.source, self._shares)
         #: What was asked, answered and done.
         self.journal = Journal(self.simulation)
         #: Where clients connect: the path of a unix socket.
         self.socket_path: str = self._serve(self.simulation)
+
+    @property
+    def qmp_path(self) -> str:
+        """Where clients of the machine's monitor (QMP) connect: the path of a unix socket.
+
+        Raises:
+            ServerError: the scenario has no ``machine:``, and so there is no monitor.
+        """
+        if self.simulation.hypervisor is None:
+            raise ServerError("there is no monitor (the scenario needs a `machine:`, as in {})")
+        return f"{self.socket_path}.qmp"
+
+    @property
+    def machine(self) -> Hypervisor:
+        """The QEMU around the guest: its state, its devices, `quit`.
+
+        Raises:
+            ServerError: the scenario has no ``machine:``.
+        """
+        if self.simulation.hypervisor is None:
+            raise ServerError("there is no machine (the scenario needs a `machine:`, as in {})")
+        return proxy(self.simulation.hypervisor, self.call, assign)
 
     def end(self, failure: BaseException | None = None) -> None:
         """Be served no more, because of *failure* if it was not meant to be; it can still be looked at."""
@@ -185,15 +212,19 @@ class LiveGuest(Events):
             self.journal.note(f"fault: {describe(made)}")
             return self.simulation.agent.injector.inject(made)
 
-        live = self.call(do)
+        armed = self.call(do)
+        return lambda: self.withdraw(armed)
 
-        def withdraw() -> None:
-            self.journal.note(f"no fault any more: {name_of(live.fault)}")
-            self.simulation.agent.injector.withdraw(live)
+    def withdraw(self, armed: ArmedFault) -> None:
+        """End a fault of `agent.injector.armed`."""
 
-        return lambda: self.call(withdraw)
+        def do() -> None:
+            self.journal.note(f"no fault any more: {name_of(armed.fault)}")
+            self.simulation.agent.injector.withdraw(armed)
 
-    def stub(self, on: str | Match | dict[str, Any], /, **settings: Any) -> None:
+        self.call(do)
+
+    def stub(self, on: str | Match | dict[str, Any] | Stub, /, **settings: Any) -> None:
         """Answer in place of the guest, before what the scenario says: a stub as in a scenario.
 
         Raises:
@@ -202,13 +233,25 @@ class LiveGuest(Events):
         __tracebackhide__ = True
 
         def do() -> None:
-            if isinstance(on, Match):
+            if isinstance(on, Stub):
+                made = on
+            elif isinstance(on, Match):
                 made = Stub(on=on, **settings)
             else:
                 made = read_value({"on": on, **settings}, Stub, "stub")
             self._check_command(made.on, "stub")
             self.simulation.agent.commands.add_stub(made)
             self.journal.note(f"stub: {made.on if isinstance(made.on, str) else made.on.command}")
+
+        self.call(do)
+
+    def unstub(self, armed: ArmedStub) -> None:
+        """Remove a stub of `agent.commands.armed`."""
+
+        def do() -> None:
+            on = armed.stub.on
+            self.journal.note(f"no stub any more: {on if isinstance(on, str) else on.command}")
+            self.simulation.agent.commands.remove_stub(armed)
 
         self.call(do)
 

@@ -6,6 +6,8 @@ somebody reads it.
 
 import json
 from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final, cast
 
 from msgspec import Struct
@@ -18,22 +20,25 @@ from qgasim.simulation.journal.entries import (
     EFFECTS,
     Entry,
     Exchange,
+    MonitorExchange,
     Note,
     Waiting,
     describe,
     name_of,
+    note_monitored,
     show_bytes,
     show_time,
 )
 from qgasim.simulation.journal.keeping import KEPT, clip
 from qgasim.simulation.simulation import Simulation
 from qgasim.states import State
-from qgasim.wire import JsonValue, Message
+from qgasim.wire import JsonValue, Message, encode
 
 __all__ = [
     "Entry",
     "Exchange",
     "Journal",
+    "MonitorExchange",
     "Note",
     "Waiting",
     "describe",
@@ -72,6 +77,8 @@ class Journal(Observer):
         self._change: tuple[object, str] | None = None
         self._fired: tuple[Fault, ...] = ()
         self._paths: dict[int, str] = {}
+        #: Called with each entry that is put down, and again when its reply is sent after a wait.
+        self.on_entry: Callable[[Entry], None] | None = None
         self._is_frozen = agent.is_frozen
         self._offset = self._clock.offset
         self._state: State = simulation.guest.state
@@ -88,8 +95,23 @@ class Journal(Observer):
         return list(self._entries)
 
     @property
+    def count(self) -> int:
+        """How many entries were put down, those that are gone included: the number of the latest."""
+        return self.dropped + len(self._entries)
+
+    def after(self, number: int) -> Iterator[tuple[int, Entry]]:
+        """Yield the entries after the one with *number*, with their numbers, which count from 1."""
+        start = max(number - self.dropped, 0)
+        yield from enumerate(islice(self._entries, start, None), self.dropped + start + 1)
+
+    @property
     def exchanges(self) -> list[Exchange]:
         """The requests that the agent has read."""
+        return [entry for entry in self.entries if type(entry) is Exchange]
+
+    @property
+    def all_exchanges(self) -> list[Exchange]:
+        """The requests that the agent and the machine's monitors have read."""
         return [entry for entry in self.entries if isinstance(entry, Exchange)]
 
     @property
@@ -158,6 +180,8 @@ class Journal(Observer):
         if last is not None and last.reply and self._is_connected:
             is_there = last.connection == self._channel.connections
             last.replied = self._clock.uptime() if is_there else None
+            if self.on_entry is not None:
+                self.on_entry(last)
 
     def unsent(self, *, is_cut: bool) -> None:
         """Note that the client is not there to be answered, *is_cut*: in the middle of a reply."""
@@ -235,6 +259,23 @@ class Journal(Observer):
             for note in later:
                 self._add(note)
 
+    def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:
+        """Put down a request to a monitor, and its reply."""
+        asked: JsonValue | bytes
+        if isinstance(request, CommandError):
+            asked, size = request.text[:KEPT], min(len(request.text), KEPT)
+        else:
+            asked, size = clip(request)
+        now, kept = self._clock.uptime(), reply[:KEPT]
+        exchange = note_monitored(monitor, connection, asked, kept, now)
+        exchange.reply_length, exchange.size = len(reply), size + len(kept)
+        self._add(exchange)
+
+    def told(self, event: str, data: dict[str, JsonValue] | None) -> None:
+        """Put down an event that the machine has sent."""
+        text = event if data is None else f"{event} {encode(data)}"
+        self._add(Note(at=self._clock.uptime(), kind="qmp", text=text, size=len(text)))
+
     def happened(self, event: Struct) -> None:
         """Note an event."""
         self._offset = self._clock.offset
@@ -262,6 +303,8 @@ class Journal(Observer):
             first = last.text.split(" ", 1)[0]
             if first != state:
                 last.text = f"{first} → {state}"
+                if self.on_entry is not None:
+                    self.on_entry(last)
                 return
         note = Note(at=now, kind="state", text=f"{before} → {state}")
         if self._fired:
@@ -276,3 +319,5 @@ class Journal(Observer):
         while len(entries) > self.limit or (self._size > KEPT_IN_ALL and len(entries) > 1):
             self._size -= entries.popleft().size
             self.dropped += 1
+        if self.on_entry is not None:
+            self.on_entry(entry)

@@ -15,7 +15,8 @@ from qgasim.simulation.timeline import Event
 from qgasim.wire import JsonValue, encode, is_object
 
 __all__ = [
-    "EFFECTS", "Entry", "Exchange", "Note", "Waiting", "describe", "name_of", "show_bytes",
+    "EFFECTS", "Entry", "Exchange", "MonitorExchange", "Note", "Waiting", "describe", "name_of", "note_monitored",
+    "show_bytes",
     "show_time",
 ]  # fmt: skip
 
@@ -150,6 +151,46 @@ class Exchange(Struct, kw_only=True, gc=False):
         }
 
 
+class MonitorExchange(Exchange, kw_only=True, gc=False):
+    """A request to a monitor of the machine, and its reply. *command* begins with ``qmp:``."""
+
+    #: The how many'th monitor it is.
+    monitor: int
+
+    def __str__(self) -> str:
+        """Return its line of a transcript."""
+        who = f"qmp{self.monitor if self.monitor > 1 else ''}#{self.connection}"
+        reply = show_bytes(self.reply, self.reply_length)
+        return f"{show_time(self.at)} {who} {self.show_request().removeprefix('qmp:')} → {reply}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return what a line of `Journal.to_jsonl` says of it."""
+        return {**super().to_json(), "kind": "monitor", "monitor": self.monitor}
+
+
+def note_monitored(
+    monitor: int, connection: int, request: "JsonValue | bytes", reply: bytes, now: int
+) -> MonitorExchange:
+    """Return the entry of a request to a monitor."""
+    command: str | None = None
+    if isinstance(request, dict):
+        name = request.get("execute", request.get("exec-oob"))
+        command = f"qmp:{name}" if isinstance(name, str) else None
+    return MonitorExchange(
+        at=now,
+        sent=now,
+        connection=connection,
+        command=command,
+        request=request,
+        reply=reply,
+        reply_length=len(reply),
+        replied=now,
+        is_silent=False,
+        was_frozen=False,
+        monitor=monitor,
+    )
+
+
 class Note(Struct, kw_only=True):
     """Something that happened between exchanges."""
 
@@ -157,8 +198,8 @@ class Note(Struct, kw_only=True):
     #: Which client it is about; 0: none.
     connection: int = 0
     #: What it was: a client that came or left, bytes that a fault swallowed, a state that the guest
-    #: entered, an event of the timeline, or what somebody wrote.
-    kind: Literal["connect", "disconnect", "swallowed", "state", "event", "note"]
+    #: entered, an event of the timeline, one that the machine has sent, or what somebody wrote.
+    kind: Literal["connect", "disconnect", "swallowed", "state", "event", "qmp", "note"]
     #: What it was, in more words.
     text: str = ""
     #: Of a client that came: what it found in the channel; of one that left: what it left behind.
@@ -177,6 +218,7 @@ class Note(Struct, kw_only=True):
             "swallowed": f"{show_bytes(self.data, len(self.data))} (swallowed)",
             "state": f"-- {self.text}",
             "event": f"-- {self.text}",
+            "qmp": f"qmp {self.text}",
             "note": f"-- {self.text}",
         }[self.kind]
         if self.marks:

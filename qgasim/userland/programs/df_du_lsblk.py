@@ -283,7 +283,7 @@ def _describe(
     p: Process, options: Options, name: str, size: int, numbers: tuple[int, int], branch: str
 ) -> dict[str, str]:
     device = f"/dev/{name}"
-    volume = p.guest.volumes.get(device)
+    volume = p.guest.volumes.get(p.guest.mount_source(device))
     mounts = [m.path for m in p.guest.files.mounts if m.volume is volume]
     is_plain = "l" in options or "r" in options
     return {
