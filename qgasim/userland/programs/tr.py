@@ -117,7 +117,8 @@ def tr(p: Process) -> Steps:
         why = ""
         if deletes and len(sets) == 2:
             why = "\nOnly one string may be given when deleting without squeezing repeats."
-        yield from usage_error(p, f"extra operand {quote(sets[-1])}{why}")
+        extra = sets[1 if deletes and not squeezes else 2]
+        yield from usage_error(p, f"extra operand {quote(extra)}{why}")
     first = yield from _expand(p, sets[0])
     if "c" in options or "C" in options:
         first = bytes(byte for byte in EVERY if byte not in first)
