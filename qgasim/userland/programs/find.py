@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.find_tests import MAKERS, File, find_reason
 from qgasim.userland.programs.getopt import not_simulated
 from qgasim.userland.programs.lstat import Inode, join, look
@@ -217,9 +218,9 @@ class _Finder:
         if not text.isdecimal():
             return None
         if word == "-maxdepth":
-            self.max_depth = int(text)
+            self.max_depth = to_int(text)
         else:
-            self.min_depth = int(text)
+            self.min_depth = to_int(text)
         return lambda _: True
 
     def _is_empty(self, file: File) -> Waiting[bool]:

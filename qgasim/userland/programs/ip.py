@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 from qgasim.guest.hardware.network import Nic, find_masters
 from qgasim.guest.processes.process import Process, ProgramExit, Steps, Waiting
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import not_simulated
 from qgasim.userland.programs.interfaces import (
     HARDWARE_ADDRESS,
@@ -333,7 +334,7 @@ def _set_link(p: Process, words: list[str]) -> Waiting[None]:
                 yield from _fail(p, f"invalid argument '{value}' to 'address'", gnu, 1)
             nic.mac = value.lower()
         elif word == "mtu" and value.isdecimal():
-            nic.mtu = int(value)
+            nic.mtu = to_int(value)
         elif word == "name" and value:
             nic.name = value
         elif word == "promisc":

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import SECOND
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import not_simulated
 from qgasim.userland.programs.messages import fail, is_busybox, pick
 from qgasim.userland.programs.registry import program
@@ -273,7 +274,7 @@ class _Request:
             if word.startswith("--"):
                 self._read_long(letters, rest)
             elif letters.isdecimal():
-                self.pids.append(int(letters))
+                self.pids.append(to_int(letters))
             else:
                 self._read_letters(letters, rest, has_dash=word.startswith("-"))
 
@@ -318,9 +319,9 @@ class _Request:
             whole = "=" in value and self.is_busybox
             self.format += f" {value}" if whole else " " + value.replace(",", " ")
         elif letter in "pq":
-            self.pids += [int(word) for word in words if word.isdecimal()]
+            self.pids += [to_int(word) for word in words if word.isdecimal()]
         elif letter == "P":
-            self.parents += [int(word) for word in words if word.isdecimal()]
+            self.parents += [to_int(word) for word in words if word.isdecimal()]
         elif letter == "C":
             self.names += words
         elif letter not in "uU" or set(words) - {"root", "0"}:

@@ -308,7 +308,7 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
     for argument in argv[1:] or sorted(aliases):
         name, sign, value = argument.partition("=")
         if sign and name:
-            aliases[name] = value
+            shell.state.set_action(aliases, name, value)
         elif name in aliases:
             yield from shell.write(f"{name}={quote_always(aliases[name])}\n")
         else:
