@@ -34,7 +34,14 @@ from qgasim.simulation.simulation import Simulation
 from qgasim.simulation.timeline import AnyEvent, Timeline
 from qgasim.userland import USERLANDS
 
-__all__ = ["AgentSettings", "Blueprint", "Scenario", "remember_place", "remember_places"]
+__all__ = [
+    "AgentSettings",
+    "Blueprint",
+    "Scenario",
+    "remember_place",
+    "remember_places",
+    "tell_wrong",
+]
 
 
 class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
