@@ -19,12 +19,12 @@ ROOMS: dict[str, str] = {
     "dialect": "",
     "wire": "errors",
     "qapi": "dialect errors wire",
-    "guest": "errors states",
+    "guest": "errors matching states",
     "userland": "errors guest",
     "faults": "dialect effects errors guest matching qapi states suggestions wire",
     "agent": "dialect effects errors faults guest matching qapi states wire",
     "commands": "agent errors guest qapi wire",
-    "qmp": "agent dialect errors guest qapi wire",
+    "qmp": "agent dialect effects errors faults guest qapi wire",
     "simulation": (
         "agent dialect effects errors faults guest matching qapi qmp states suggestions wire"
     ),

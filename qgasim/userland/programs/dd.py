@@ -7,7 +7,7 @@ from qgasim.guest.files.nodes import Regular
 from qgasim.guest.files.open_files import OpenFile, PipeEnd
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import SECOND
-from qgasim.userland.programs.getopt import usage_error
+from qgasim.userland.programs.getopt import not_simulated, usage_error
 from qgasim.userland.programs.ls import human_busybox
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -29,6 +29,8 @@ _CONVERSIONS: Final = frozenset({
     "notrunc", "sync", "fsync", "fdatasync", "noerror", "ucase", "lcase", "swab", "excl",
     "nocreat", "sparse",
 })  # fmt: skip
+#: What GNU's knows besides (dd --help, coreutils 9.1).
+_KNOWN_CONVERSIONS: Final = frozenset({"ascii", "ebcdic", "ibm", "block", "unblock"})
 
 
 @program("dd")
@@ -54,6 +56,8 @@ def dd(p: Process) -> Steps:
             else:
                 numbers[key] = number
     conversions = set(filter(None, values.get("conv", "").split(",")))
+    for name in sorted(conversions & _KNOWN_CONVERSIONS):
+        yield from not_simulated(p, f"'conv={name}'")
     for name in sorted(conversions - _CONVERSIONS):
         text = f"invalid conversion: {quote(name)}"
         yield from (

@@ -17,7 +17,7 @@ _LONG = {
     "ignore-case": "i", "invert-match": "v", "count": "c", "files-with-matches": "l",
     "files-without-match": "L", "line-number": "n", "quiet": "q", "silent": "q",
     "only-matching": "o", "extended-regexp": "E", "fixed-strings": "F", "basic-regexp": "G",
-    "perl-regexp": "P", "word-regexp": "w", "line-regexp": "x", "recursive": "r",
+    "word-regexp": "w", "line-regexp": "x", "recursive": "r",
     "dereference-recursive": "R", "regexp": "e", "file": "f", "no-messages": "s",
     "no-filename": "h", "with-filename": "H", "max-count": "m", "after-context": "A",
     "before-context": "B", "context": "C", "text": "a", "color": "color::",
@@ -27,7 +27,7 @@ _LONG = {
 @program("grep", "egrep")
 def grep(p: Process) -> Steps:
     """Print lines that match."""
-    letters = "ivclLnqoEFGPwxrRe:f:shHm:A:B:C:abzZ" + pick(p, "", "y")
+    letters = "ivclLnqoEFGwxrRe:f:shHm:A:B:C:a" + pick(p, "", "y")
     options = yield from parse(p, letters, _LONG, code=pick_code(p))
     operands = options.operands
     patterns = "\n".join(options.all("e")).split("\n") if "e" in options else []
@@ -67,7 +67,7 @@ def pick_code(p: Process) -> int:
 
 def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[Regex]]:
     fixed = "F" in options
-    extended = "E" in options or "P" in options or p.name == "egrep"
+    extended = "E" in options or p.name == "egrep"
     try:
         return [
             compile_regex(

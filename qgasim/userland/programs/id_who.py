@@ -21,7 +21,7 @@ from qgasim.userland.programs.user_names import (
 __all__: list[str] = []
 
 ROOT: Final = User("root", 0, 0, "/root")
-_ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real": "r", "zero": "z"}
+_ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real": "r"}
 
 
 def _group_ids(p: Process, user: User) -> list[int]:
@@ -47,7 +47,7 @@ def _named(number: int, name: str | None) -> str:
 @program("id")
 def identity(p: Process) -> Steps:
     """Print who a user is, and in which groups."""
-    options = yield from parse(p, "ugGnrza", _ID_LONG)
+    options = yield from parse(p, "ugGnra", _ID_LONG)
     which = options.last("ugG")
     status = 0
     names: list[str | None] = [*options.operands] or [None]
@@ -143,7 +143,7 @@ def _present(p: Process) -> list[Login]:
 @program("who")
 def who(p: Process) -> Steps:
     """List who is logged in."""
-    options = yield from parse(p, "aHqbum", {"heading": "H", "count": "q", "boot": "b", "all": "a"})
+    options = yield from parse(p, "Hqb", {"heading": "H", "count": "q", "boot": "b"})
     if "q" in options and not is_busybox(p):
         names = [login.user for login in _present(p)]
         yield from p.write(1, " ".join(names) + f"\n# users={len(names)}\n")

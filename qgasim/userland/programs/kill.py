@@ -18,7 +18,7 @@ __all__: list[str] = []
 def pidof(p: Process) -> Steps:
     """Print the ids of the processes of a name, the latest first. Status 1: there are none."""
     # Recorded: `kill $(pidof sleep)` in exec/running-killed-outside.
-    options = yield from parse(p, "so:xcqS:", {"single-shot": "s", "omit-pid": "o"})
+    options = yield from parse(p, "so:qS:", {"single-shot": "s", "omit-pid": "o"})
     omitted = {p.pid}
     for text in options.all("o"):
         for part in text.split(","):
@@ -74,7 +74,7 @@ def kill(p: Process) -> Steps:
 _PGREP_LONG: Final = {
     "full": "f", "exact": "x", "list-name": "l", "list-full": "a", "inverse": "v", "newest": "n",
     "oldest": "o", "parent": "P", "count": "c", "ignore-case": "i", "delimiter": "d",
-    "echo": "e", "euid": "u", "uid": "U",
+    "echo": "e",
 }  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def _matches(p: Process, options: Options, code: int) -> Waiting[list[Process]]:
 @program("pgrep")
 def pgrep(p: Process) -> Steps:
     """Print the ids of processes whose names match. Status 1: there are none."""
-    options = yield from parse(p, "flaxvnoP:s:cid:u:U:", _PGREP_LONG, code=2)
+    options = yield from parse(p, "flaxvnoP:cid:", _PGREP_LONG, code=2)
     found = yield from _matches(p, options, 2)
     if "c" in options:
         yield from p.write(1, f"{len(found)}\n")
@@ -131,7 +131,7 @@ def pkill(p: Process) -> Steps:
     """Send a signal to the processes whose names match. Status 1: there are none."""
     arguments: Sequence[str] = p.argv[1:]
     number, rest = yield from take_signal(p, arguments)
-    options = yield from parse(p, "flaxvnoP:cieu:U:", _PGREP_LONG, code=2, arguments=rest)
+    options = yield from parse(p, "flaxvnoP:cie", _PGREP_LONG, code=2, arguments=rest)
     found = yield from _matches(p, options, 2)
     for process in found:
         yield from send(p, process.pid, number)

@@ -280,7 +280,7 @@ _CHOWN_LONG = {
 @program("chown", "chgrp")
 def chown(p: Process) -> Steps:
     """Change the owner, the group or both."""
-    options = yield from parse(p, "RhvcfLHP", _CHOWN_LONG)
+    options = yield from parse(p, "RhvcfP", _CHOWN_LONG)
     paths = options.operands
     reference = options.get("reference")
     if reference is not None:

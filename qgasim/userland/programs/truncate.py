@@ -34,8 +34,8 @@ def find_size(text: str) -> int | None:
 @program("truncate")
 def truncate(p: Process) -> Steps:
     """Cut or lengthen files."""
-    long = {"size": "s", "no-create": "c", "reference": "r", "io-blocks": "o"}
-    options = yield from parse(p, "cs:" if is_busybox(p) else "cs:r:o", long)
+    long = {"size": "s", "no-create": "c", "reference": "r"}
+    options = yield from parse(p, "cs:" if is_busybox(p) else "cs:r:", long)
     text, reference = options.get("s"), options.get("r")
     if text is None and reference is None:
         why = "you must specify either '--size' or '--reference'"

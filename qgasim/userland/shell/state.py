@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from qgasim.errors import GuestError
 from qgasim.guest.processes.process import Process, Steps
+from qgasim.userland.shell.flavours import Flavour
 from qgasim.userland.shell.syntax import Function
 
 __all__ = [
@@ -45,6 +46,7 @@ OPTIONS: Final = {
 }
 #: The order of the letters in ``$-``.
 LETTERS: Final = "ubaCvxicsnmIfe"
+DASH_LETTERS: Final = "efIimnsxvVECabu"
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 #: A longer value would mean a script that runs wild.
 MAX_VALUE: Final = 16 << 20
@@ -120,7 +122,9 @@ class Replaced(Exception):
 class State:
     """The variables and settings of a shell; a subshell has a copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, flavour: Flavour) -> None:
+        self.flavour = flavour
+        self.words = flavour.words
         self.variables: dict[str, Variable] = {}
         #: For each function that runs, what its local variables were before.
         self.scopes: list[dict[str, Variable | None]] = []
@@ -144,6 +148,8 @@ class State:
         #: How many conditions are being worked out: what fails in one does not end the shell.
         self.conditions = 0
         self.line = 0
+        #: The line up to which the script has been parsed.
+        self.parsed_line = 0
         #: What messages call the command: a builtin's name, or a script's.
         self.command: str | None = None
         #: Where ``getopts`` is within an argument.
@@ -168,6 +174,7 @@ class State:
         other.loops = self.loops
         other.conditions = self.conditions
         other.line = self.line
+        other.parsed_line = self.parsed_line
         other.command = self.command
         other.option_offset = self.option_offset
 
@@ -182,7 +189,7 @@ class State:
         """Return a variable a value; `ShellError` if it is read-only."""
         variable = self.variables.get(name, Variable())
         if variable.is_readonly:
-            raise ShellError(f"{name}: is read only")
+            raise ShellError(self.words.is_read_only.format(name))
         if value is not None and len(value) > MAX_VALUE:
             raise ShellError("out of memory", 1)
         self.variables[name] = replace(
@@ -206,7 +213,7 @@ class State:
         """Forget a variable."""
         variable = self.variables.get(name)
         if variable is not None and variable.is_readonly:
-            raise ShellError(f"{name}: is read only")
+            raise ShellError(self.words.is_read_only.format(name))
         self.variables.pop(name, None)
 
     def make_local(self, name: str) -> None:
@@ -231,7 +238,8 @@ class State:
 
     def flags(self) -> str:
         """Return ``$-``."""
-        return "".join(letter for letter in LETTERS if letter in self.options)
+        letters = DASH_LETTERS if self.flavour.name == "dash" else LETTERS
+        return "".join(letter for letter in letters if letter in self.options)
 
 
 def _hash(name: str) -> int:
