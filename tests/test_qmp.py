@@ -210,6 +210,26 @@ def test_a_reset_of_a_sleeper_wakes_it_from_memory_after_cont() -> None:
     assert machine.simulation.agent.process is process
 
 
+def test_the_guests_own_alarm_wakes_it() -> None:
+    machine = Machine()
+    machine.simulation.guest.files.write("/sys/class/rtc/rtc0/wakealarm", b"+5\n")
+    machine.agent("guest-suspend-ram")
+    machine.advance(2)
+    assert machine.events() == ["VSERPORT_CHANGE", "SUSPEND"]
+    machine.advance(5)
+    assert machine.events() == ["WAKEUP", "VSERPORT_CHANGE"]
+    assert machine.simulation.agent.is_up
+
+
+def test_a_sleeper_can_be_stopped_since_10_0() -> None:
+    for release, status in (("7.2", "suspended"), ("10.0", "paused")):
+        machine = Machine(qemu=release)
+        machine.agent("guest-suspend-ram")
+        machine.advance(2)
+        machine.ask("stop")
+        assert machine.ask("query-status")["status"] == status
+
+
 def test_a_halt_is_told_by_the_port_only() -> None:
     machine = Machine()
     list(

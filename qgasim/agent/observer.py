@@ -42,7 +42,7 @@ class Observer:
         """A request was read and answered; *reply* is empty if nothing is sent."""
 
     def failed(self, text: str) -> None:
-        """The simulator has failed, as *text* says; the request was answered by an error."""
+        """The simulator has failed, or a limit of it has ended a program, as *text* says."""
 
     def held(self) -> None:
         """The latest reply has to wait for a time in the guest."""

@@ -9,7 +9,7 @@ from typing import Final, TextIO
 from qgasim.agent.observer import Observer
 from qgasim.cli.text import LOG_WIDTH, complain, readable, readable_bytes
 from qgasim.errors import CommandError, QgaSimError
-from qgasim.wire import Message, encode
+from qgasim.wire import JsonValue, Message, encode
 
 __all__ = ["LiveLog"]
 
@@ -59,6 +59,12 @@ class LiveLog:
         shown = self._cut(reply.strip() or b"(no reply)")
         text = b"%b> %b\n%b< %b\n" % (prefix, self._last_text, prefix, shown)
         self._write(self.outputs, text)
+
+    def note(self, prefix: bytes, text: str) -> None:
+        """Write what a monitor tells by itself."""
+        self._write(
+            self.outputs, b"%b* %b\n" % (prefix, self._cut(text.encode("utf-8", "replace")))
+        )
 
     def complain(self, *words: str) -> None:
         """Write that qgasim itself has failed: the words, the name of a guest of a fleet first."""
@@ -120,6 +126,18 @@ class _GuestLog(Observer):
         """Write an exchange, if any output wants them."""
         if self._log.outputs:
             self._log.write(self._prefix, request, reply)
+
+    def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:  # noqa: ARG002
+        """Write an exchange of a monitor."""
+        if self._log.outputs:
+            self._log.write(self._prefix + b"qmp ", request, reply)
+
+    def told(self, event: str, data: dict[str, JsonValue] | None) -> None:
+        """Write an event of the machine."""
+        if self._log.outputs:
+            self._log.note(
+                self._prefix + b"qmp ", event if data is None else f"{event} {encode(data)}"
+            )
 
 
 def _show(request: Message) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError, ScenarioError
-from qgasim.scenario import Scenario, library, load, loads
+from qgasim.scenario import Scenario, library, load, loads, warn
 from qgasim.scenario.document import read_text
 from qgasim.scenario.dump import to_yaml
 
@@ -100,7 +100,8 @@ def check(arguments: list[str]) -> int:
     parser = Parser(
         prog="qgasim check",
         description="Say all that is wrong with scenarios, with file, line and column: "
-        "status 0 if that is nothing, else 1; 2 if there is nothing to check.",
+        "status 0 if that is nothing, else 1; 2 if there is nothing to check. Warns of what the guest's "
+        "scripts use and qgasim does not simulate.",
     )
     parser.add_argument(
         "files",
@@ -120,6 +121,8 @@ def check(arguments: list[str]) -> int:
             try:
                 for scenario in _read(path).guests().values():
                     scenario.build()
+                    for line in warn(scenario):
+                        complain(line)
             except ScenarioError as error:
                 complain(str(error))
                 status = max(status, 1)

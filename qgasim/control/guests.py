@@ -17,6 +17,7 @@ from qgasim.serving.listen import Address, Stdio, UnixAddress
 from qgasim.serving.server import Server
 from qgasim.simulation.journal import Journal
 from qgasim.simulation.simulation import Simulation
+from qgasim.states import State
 from qgasim.suggestions import did_you_mean
 from qgasim.testing.live import LiveGuest
 
@@ -69,6 +70,13 @@ class ControlledGuest:
     def simulation(self) -> Simulation:
         """The guest, its agent and what lies between it and its clients."""
         return self.live.simulation
+
+    @property
+    def state(self) -> State:
+        """The state that the guest is in."""
+        # Not `LiveGuest.state`, which guards against changes: a list of a thousand guests changes none.
+        self.simulation.guest.settle()
+        return self.simulation.guest.state
 
     @property
     def is_connected(self) -> bool:

@@ -7,6 +7,7 @@ though no client has sent anything.
 
 import socket
 from collections.abc import Iterable
+from typing import Final
 
 import trio
 
@@ -26,6 +27,11 @@ __all__ = ["Server", "qmp_beside", "serve"]
 def qmp_beside(simulation: Simulation, path: str) -> list[SocketAddress]:
     """Return where a test finds the monitor of a machine, if the scenario has one: beside the agent's socket."""
     return [] if simulation.hypervisor is None else [UnixAddress(f"{path}.qmp")]
+
+
+#: How long one look at a guest may keep the thread from the other guests in it, in ns: with twenty that
+#: loop for ever, an idle one answers within a tenth of a second.
+LOOK_TIME: Final = 1_000_000
 
 
 class Server:
@@ -48,6 +54,7 @@ class Server:
     ) -> None:
         self.simulation = simulation
         self.channel = simulation.channel
+        simulation.guest.look_time = LOOK_TIME
         processes = simulation.guest.processes
         self.attention = Attention(self.channel.next_look, lambda: processes.is_late)
         self._monitors = [MonitorServer(simulation, each) for each in qmp]

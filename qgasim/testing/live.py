@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, cast
 from qgasim.agent import Agent
 from qgasim.agent.stubs import ArmedStub, Stub
 from qgasim.errors import ScenarioError, ServerError, VerificationError
-from qgasim.faults import AnyFault, ArmedFault, Fault
+from qgasim.faults import AnyFault, ArmedFault, Fault, is_of_monitor
 from qgasim.findings import POLLS_PER_SECOND, Finding, find
 from qgasim.guest import Guest
 from qgasim.guest.system.clock import SteeredClock
@@ -210,7 +210,7 @@ class LiveGuest(Events):
                 made = _check_fault(fault, settings)
             self._check_command(made.on, "inject")
             self.journal.note(f"fault: {describe(made)}")
-            return self.simulation.agent.injector.inject(made)
+            return self.simulation.injector_of(made).inject(made)
 
         armed = self.call(do)
         return lambda: self.withdraw(armed)
@@ -220,7 +220,7 @@ class LiveGuest(Events):
 
         def do() -> None:
             self.journal.note(f"no fault any more: {name_of(armed.fault)}")
-            self.simulation.agent.injector.withdraw(armed)
+            self.simulation.injector_of(armed.fault).withdraw(armed)
 
         self.call(do)
 
@@ -258,11 +258,14 @@ class LiveGuest(Events):
     def _check_command(self, on: str | Match, what: str) -> None:
         """Refuse what no request could ever match."""
         name = on.command if isinstance(on, Match) else on
-        table = self.simulation.agent.commands.table
-        if not fnmatch.filter(table, name):
-            release = self.simulation.agent.dialect.full_version
-            hint = did_you_mean(name, table)
-            raise ScenarioError(f"{what}: on: qemu-ga {release} has no command '{name}'{hint}")
+        agent, hypervisor = self.simulation.agent, self.simulation.hypervisor
+        known: Iterable[str] = agent.commands.table
+        who = f"qemu-ga {agent.dialect.full_version}"
+        if is_of_monitor(on) and hypervisor is not None:
+            known, who = hypervisor.release.names(), f"QEMU {hypervisor.release.name}"
+        if not fnmatch.filter(known, name):
+            hint = did_you_mean(name, known)
+            raise ScenarioError(f"{what}: on: {who} has no command '{name}'{hint}")
 
     def happen(self, event: Event) -> None:
         """Let an event happen now.

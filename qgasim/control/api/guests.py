@@ -15,7 +15,7 @@ from qgasim.guest.units import SECOND
 from qgasim.http.problems import HttpError
 from qgasim.http.routes import Answer
 from qgasim.scenario.dump import to_yaml
-from qgasim.scenario.reading import read_text
+from qgasim.scenario.reading import read_yaml
 from qgasim.serving.listen import Address, Stdio, parse_address
 from qgasim.states import State
 
@@ -105,7 +105,7 @@ def _summary(guest: ControlledGuest) -> dict[str, Any]:
     counts, simulation = guest.recorder.counts, guest.simulation
     return {
         "name": guest.name,
-        "state": guest.live.state,
+        "state": guest.state,
         "agent": simulation.agent.dialect.full_version,
         "hostname": simulation.guest.hostname,
         "address": guest.address,
@@ -230,5 +230,5 @@ def scenario(control: Control, name: str, query: ScenarioQuery) -> Answer:
     text = to_yaml(control.guest(name).live.blueprint.scenario)
     if query.format == "yaml":
         return Answer(body=text.encode("utf-8", "surrogateescape"), media_type="application/yaml")
-    said = read_text(text, Any, "scenario")
+    said = read_yaml(text, Any, "scenario")
     return Answer(body=msgspec.json.encode(said), media_type="application/json")

@@ -121,10 +121,11 @@ def _plug_cpu(monitor: Monitor, device: Device) -> None:
         if value is None:
             # UNVERIFIED: the words (hw/i386/x86.c: "CPU socket-id is not set").
             raise CommandError(f"CPU {name} is not set")
-        if not isinstance(value, int) or not 0 <= value < limit:
+        if type(value) is not int or not 0 <= value < limit:
             text = f"Invalid CPU {name}: {value} must be in range 0:{limit - 1}"
             raise CommandError(text)
-    cpu = devices.cpus[device.properties["socket-id" if in_sockets else "core-id"]]
+    number: int = device.properties["socket-id" if in_sockets else "core-id"]
+    cpu = devices.cpus[number]
     if cpu.path is not None:
         raise CommandError(f"CPU[{cpu.index}] with APIC ID {cpu.index} exists")
     devices.by_id[device.id] = device

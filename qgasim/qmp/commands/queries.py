@@ -11,6 +11,7 @@ from qgasim.qmp.devices import Cpu
 from qgasim.qmp.hypervisor import NO_UUID
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command
+from qgasim.wire import is_array, is_object
 
 __all__ = ["CPU_TYPE", "MADE_UP_THREAD", "list_chardevs"]
 
@@ -409,9 +410,9 @@ def _each_disk(monitor: Monitor, make: Callable[[str, str, int], Block]) -> list
 
 def _adapt(value: Any, changes: dict[str, Any]) -> Any:
     """Return a recorded answer with other values of some members, wherever they are."""
-    if isinstance(value, dict):
+    if is_object(value):
         return {key: changes.get(key, _adapt(each, changes)) for key, each in value.items()}
-    if isinstance(value, list):
+    if is_array(value):
         return [_adapt(each, changes) for each in value]
     return value
 

@@ -7,7 +7,6 @@ somebody reads it.
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Final, cast
 
 from msgspec import Struct
@@ -71,15 +70,16 @@ class Journal(Observer):
         self._entries: deque[Entry] = deque()
         self._size = 0
         self._last: Exchange | None = None
+        self._last_number = 0
         self._is_connected = True
         # What is not put down yet: it belongs behind the exchange that caused it.
         self._later: list[Note] = []
         self._change: tuple[object, str] | None = None
         self._fired: tuple[Fault, ...] = ()
         self._paths: dict[int, str] = {}
-        #: Called with each entry that is put down, and again when its reply is sent after a wait.
-        self.on_entry: Callable[[Entry], None] | None = None
-        self._is_frozen = agent.is_frozen
+        #: Called with the number of each entry that is put down, and again when something of it changes.
+        self.on_entry: Callable[[int, Entry], None] | None = None
+        self._is_frozen: bool = agent.is_frozen
         self._offset = self._clock.offset
         self._state: State = simulation.guest.state
         if simulation.journal is not None:
@@ -101,8 +101,10 @@ class Journal(Observer):
 
     def after(self, number: int) -> Iterator[tuple[int, Entry]]:
         """Yield the entries after the one with *number*, with their numbers, which count from 1."""
-        start = max(number - self.dropped, 0)
-        yield from enumerate(islice(self._entries, start, None), self.dropped + start + 1)
+        entries = self._entries
+        # By index: a deque knows the way to its end, an iterator goes all of it.
+        for index in range(max(number - self.dropped, 0), len(entries)):
+            yield self.dropped + index + 1, entries[index]
 
     @property
     def exchanges(self) -> list[Exchange]:
@@ -181,7 +183,7 @@ class Journal(Observer):
             is_there = last.connection == self._channel.connections
             last.replied = self._clock.uptime() if is_there else None
             if self.on_entry is not None:
-                self.on_entry(last)
+                self.on_entry(self._last_number, last)
 
     def unsent(self, *, is_cut: bool) -> None:
         """Note that the client is not there to be answered, *is_cut*: in the middle of a reply."""
@@ -254,6 +256,7 @@ class Journal(Observer):
         )
         self._is_frozen = agent.is_frozen
         self._add(exchange)
+        self._last_number = self.count
         if self._later:
             later, self._later = self._later, []
             for note in later:
@@ -304,7 +307,7 @@ class Journal(Observer):
             if first != state:
                 last.text = f"{first} → {state}"
                 if self.on_entry is not None:
-                    self.on_entry(last)
+                    self.on_entry(self.count, last)
                 return
         note = Note(at=now, kind="state", text=f"{before} → {state}")
         if self._fired:
@@ -320,4 +323,4 @@ class Journal(Observer):
             self._size -= entries.popleft().size
             self.dropped += 1
         if self.on_entry is not None:
-            self.on_entry(entry)
+            self.on_entry(self.count, entry)
