@@ -11,6 +11,7 @@ from qgasim.control.control import Control
 from qgasim.control.guests import ControlledGuest, make_blueprint
 from qgasim.control.language import Said
 from qgasim.control.patching import Changeable, patch, show_changeable
+from qgasim.guest.files.tree import Mount
 from qgasim.guest.units import SECOND
 from qgasim.http.problems import HttpError
 from qgasim.http.routes import Answer
@@ -54,6 +55,19 @@ class GuestSummary(Struct, kw_only=True):
     faults_fired: int
 
 
+class MountView(Struct, kw_only=True):
+    """A mounted file system."""
+
+    #: Where it is mounted.
+    path: str
+    #: The device it is on, or a name as `tmpfs`.
+    device: str
+    #: Its type.
+    type: str
+    #: Whether it is frozen.
+    is_frozen: bool
+
+
 class GuestDetails(GuestSummary, kw_only=True):
     """A guest, with everything that can be changed while it runs."""
 
@@ -71,6 +85,8 @@ class GuestDetails(GuestSummary, kw_only=True):
     disks: list[dict[str, Any]]
     #: The processors, as in a scenario.
     vcpus: list[dict[str, Any]]
+    #: What is mounted, in that order.
+    mounts: list[MountView]
     #: The accounts by name, as in a scenario.
     users: dict[str, dict[str, Any]]
     #: Programs whose results are given, as in a scenario.
@@ -117,6 +133,13 @@ def _summary(guest: ControlledGuest) -> dict[str, Any]:
     }
 
 
+def _show_mount(mount: Mount) -> MountView:
+    volume = mount.volume
+    return MountView(
+        path=mount.path, device=volume.device, type=volume.kind, is_frozen=volume.is_frozen
+    )
+
+
 def describe(guest: ControlledGuest) -> GuestDetails:
     machine = guest.simulation.guest
     failure = guest.simulation.agent.failure
@@ -125,6 +148,7 @@ def describe(guest: ControlledGuest) -> GuestDetails:
         "platform": machine.settings.os.family,
         "uptime": machine.clock.uptime() / SECOND,
         "port_is_open": guest.simulation.channel.port_is_open,
+        "mounts": [_show_mount(mount) for mount in machine.files.mounts],
         "failure": None if failure is None else repr(failure),
     }
     return GuestDetails(**known)
