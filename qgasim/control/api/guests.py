@@ -11,6 +11,7 @@ from qgasim.control.control import Control
 from qgasim.control.guests import ControlledGuest, Start, make_blueprint
 from qgasim.control.language import Said
 from qgasim.control.patching import Changeable, patch, show_changeable
+from qgasim.guest.files.tree import Mount
 from qgasim.guest.units import SECOND
 from qgasim.http.problems import HttpError
 from qgasim.http.routes import Answer
@@ -80,6 +81,8 @@ class GuestDetails(GuestSummary, kw_only=True):
     disks: list[dict[str, Any]]
     #: The processors, as in a scenario.
     vcpus: list[dict[str, Any]]
+    #: What is mounted, in that order: `path`, `device`, `type`, `is_frozen`.
+    mounts: list[dict[str, Any]]
     #: The accounts by name, as in a scenario.
     users: dict[str, dict[str, Any]]
     #: Programs whose results are given, as in a scenario.
@@ -128,6 +131,16 @@ def _summary(guest: ControlledGuest) -> dict[str, Any]:
     }
 
 
+def _show_mount(mount: Mount) -> dict[str, Any]:
+    volume = mount.volume
+    return {
+        "path": mount.path,
+        "device": volume.device,
+        "type": volume.kind,
+        "is_frozen": volume.is_frozen,
+    }
+
+
 def describe(guest: ControlledGuest) -> GuestDetails:
     machine = guest.simulation.guest
     failure = guest.simulation.agent.failure
@@ -137,6 +150,7 @@ def describe(guest: ControlledGuest) -> GuestDetails:
         "uptime": machine.clock.uptime() / SECOND,
         "port_is_open": guest.simulation.channel.port_is_open,
         "qmp": [name_address(each) for each in guest.qmp_addresses],
+        "mounts": [_show_mount(mount) for mount in machine.files.mounts],
         "failure": None if failure is None else repr(failure),
     }
     return GuestDetails(**known)
