@@ -62,7 +62,8 @@ def _read_input() -> str:
     try:
         # As files are read, whatever the locale; a test may have put something without bytes there.
         if isinstance(stream, io.TextIOWrapper):
-            return read_text(stream.buffer.read(), _INPUT)
+            data: bytes = stream.buffer.read()  # pyright: ignore[reportUnknownMemberType]
+            return read_text(data, _INPUT)
         return str(stream.read())
     except OSError as error:
         raise ScenarioError(f"{_INPUT}: {error.strerror or error}") from None
