@@ -32,7 +32,7 @@ ROOMS: dict[str, str] = {
     ),
     "findings": "errors faults guest qapi simulation wire",
     "serving": "effects errors simulation",
-    "client": "errors",
+    "client": "errors serving",
     "testing": (
         "agent commands errors faults findings guest matching scenario serving simulation states"
         " suggestions wire"
@@ -40,9 +40,9 @@ ROOMS: dict[str, str] = {
     "pytest_plugin": (
         "__init__ dialect errors findings guest scenario serving simulation suggestions testing"
     ),
-    "compare": "__init__ client dialect errors qapi scenario serving simulation wire",
+    "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
-    "cli": "__init__ agent client compare dialect errors scenario serving simulation suggestions wire",
+    "cli": "__init__ agent client compare dialect errors scenario serving simulation suggestions",
     "__main__": "cli",
 }
 #: Modules that may import what does I/O, waits, or comes from another project; a room stands for all of it.
@@ -51,7 +51,7 @@ RESTRICTED: dict[str, str] = {
         "serving client.trio testing.trio_guest pytest_plugin.guests standin.endpoints"
         " standin.ports standin.process"
     ),
-    "socket": "serving client compare.connection standin.activation standin.endpoints",
+    "socket": "serving client standin.activation standin.endpoints",
     "select": "cli.log client serving",
     "threading": "serving.threads",
     "subprocess": "",

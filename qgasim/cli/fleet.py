@@ -6,6 +6,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from qgasim.cli.hints import ways_in
 from qgasim.cli.log import LiveLog
 from qgasim.cli.parser import mute
 from qgasim.cli.ready import write_ready
@@ -44,9 +45,9 @@ def serve_fleet(
     # Before the thread is there, so that it leaves them to this one.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with ServerThreadPool(is_strict=False) as pool:
+        with ServerThreadPool(is_strict=False, tells_waiting=bool(log.outputs)) as pool:
             for name, simulation in simulations.items():
-                simulation.observe(log.observer(name))
+                log.observe(simulation, name)
                 pool.serve(simulation, addresses[name])
             if options.ready_fd is not None:
                 line = _describe(scenario, simulations, addresses, directory)
@@ -105,7 +106,7 @@ def _tell(
     for name, simulation in simulations.items():
         version = simulation.agent.dialect.full_version
         lines.append(f"{name:{width}}  qemu-ga {version}  listening on {addresses[name]}")
-    lines.append(f"try: qgasim call {next(iter(addresses.values()))} guest-info")
+    lines += ways_in(next(iter(addresses.values())))
     try:
         print("\n".join(lines), flush=True)
     except OSError:

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from qgasim.cli.log import LiveLog
     from qgasim.scenario import Scenario
     from qgasim.scenario.shares import Share
     from qgasim.serving.listen import Address
     from qgasim.simulation.simulation import Simulation
 
+from qgasim.cli.hints import ways_in
 from qgasim.cli.options import serve_parser, with_options
 from qgasim.cli.parser import COMMANDS, mute
 from qgasim.cli.ready import check_ready_fd, write_ready
@@ -92,26 +94,32 @@ def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:
 
 def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: str) -> int:
     from qgasim.cli.fleet import serve_fleet
-    from qgasim.cli.log import LiveLog
 
     for guest in scenario.fleet.values():
         with_options(guest, options)
-    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    log = _open_log(options)
     with log:
         serve_fleet(options, scenario, directory, log)
     return 0
 
 
-def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
+def _open_log(options: argparse.Namespace) -> "LiveLog":
     from qgasim.cli.log import LiveLog
+
+    return LiveLog(
+        options.log, in_full=options.verbose, is_quiet=options.quiet, layout=options.log_format
+    )
+
+
+def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.foreground import run
 
     scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]
     simulation = scenario.build(shares=shares)
-    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
-    simulation.observe(log.observer())
+    log = _open_log(options)
+    log.observe(simulation)
 
     def on_ready(address: "Address") -> None:
         if options.ready_fd is not None:
@@ -127,7 +135,13 @@ def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Addre
             mute()
 
     with log:
-        run(simulation, address, on_ready, ends_with_parent=options.exit_with_parent)
+        run(
+            simulation,
+            address,
+            on_ready,
+            ends_with_parent=options.exit_with_parent,
+            tells_waiting=bool(log.outputs),
+        )
     return 0
 
 
@@ -148,17 +162,10 @@ def _introduce(
     simulation: "Simulation", seed: int, address: "Address", shares: "Iterable[Share]"
 ) -> list[str]:
     """Return the lines for the terminal: what is served, where, and how to try it."""
-    from qgasim.serving.listen import UnixAddress
-
     agent = simulation.agent
     lines = [
         f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {seed}",
         f"listening on {address}",
     ]
     lines += [f"sharing {share.host} as {share.guest}" for share in shares]
-    if isinstance(address, UnixAddress):
-        lines += [
-            f"try: qgasim call {address} guest-info",
-            f"""or:  echo '{{"execute":"guest-ping"}}' | socat -t1 - unix-connect:{address}""",
-        ]
-    return lines
+    return lines + ways_in(address)

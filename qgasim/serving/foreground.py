@@ -39,6 +39,7 @@ def run(
     on_ready: Callable[[Address], None],
     *,
     ends_with_parent: bool = False,
+    tells_waiting: bool = False,
 ) -> None:
     """Serve until SIGINT, SIGTERM, or SIGHUP if that is not ignored (nohup).
 
@@ -47,10 +48,12 @@ def run(
         address: where.
         on_ready: called with the address when clients can connect.
         ends_with_parent: end also when the process that started this one has ended.
+        tells_waiting: tell observers of clients that wait.
     """
     # Before the parent is told that clients can connect: it may end as soon as it hears that.
     parent = os.getppid()
     server = Server(simulation, address)
+    server.tells_waiting = tells_waiting
     server.listen()
     keep_freed_memory()
 
