@@ -38,7 +38,7 @@ ROOMS: dict[str, str] = {
         " suggestions wire"
     ),
     "pytest_plugin": (
-        "__init__ dialect errors findings guest scenario serving simulation suggestions testing"
+        "__init__ dialect errors findings guest scenario serving simulation suggestions testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
@@ -48,14 +48,14 @@ ROOMS: dict[str, str] = {
 #: Modules that may import what does I/O, waits, or comes from another project; a room stands for all of it.
 RESTRICTED: dict[str, str] = {
     "trio": (
-        "serving client.trio testing.trio_guest pytest_plugin.guests standin.endpoints"
+        "serving client.trio testing.trio_guest testing.waiting pytest_plugin.guests standin.endpoints"
         " standin.ports standin.process"
     ),
     "socket": "serving client standin.activation standin.endpoints",
     "select": "cli.log client serving",
     "threading": "serving.threads",
     "subprocess": "",
-    "asyncio": "",
+    "asyncio": "testing.waiting",
     "time": "guest.system.clock client compare.connection standin.log",
     "yaml": "scenario",
     "faker": "scenario.fill",

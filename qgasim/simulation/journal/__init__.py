@@ -67,6 +67,11 @@ class Journal(NoteTaker):
         return list(self._entries)
 
     @property
+    def count(self) -> int:
+        """How many entries there have been, those included that are gone."""
+        return self.dropped + len(self._entries)
+
+    @property
     def exchanges(self) -> list[Exchange]:
         """The requests that the agent has read."""
         return [entry for entry in self.entries if isinstance(entry, Exchange)]

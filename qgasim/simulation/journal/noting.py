@@ -50,6 +50,11 @@ class NoteTaker(Observer):
         self._offset = self._clock.offset
         self._state: State = simulation.guest.state
 
+    @property
+    def latest(self) -> Exchange | None:
+        """The latest exchange; None: there was none."""
+        return self._last
+
     def add(self, entry: Entry) -> None:
         """Take an entry, whose exchange may still be changed while its reply waits."""
         raise NotImplementedError
