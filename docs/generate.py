@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from commands_page import make_commands_page
+from control_page import make_control_page
 from msgspec import Struct, UnsetType, structs
+from programs_page import make_programs_page
+from qmp_page import make_qmp_page
 
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import (
@@ -23,7 +26,7 @@ from qgasim.dialect import (
     Version,
     with_quirks,
 )
-from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
+from qgasim.faults import AnyFault, Fault, connection, content, events, stream, timing
 from qgasim.findings import KINDS
 from qgasim.qapi.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
@@ -60,6 +63,7 @@ CHAPTERS = {
     "In bytes": stream,
     "In content": content,
     "In the connection and the agent": connection,
+    "In events of the monitor": events,
 }
 INTRODUCTION = """\
 # Faults
@@ -356,8 +360,9 @@ VERSIONS_INTRODUCTION = """\
 `latest`, or any release from 2.5 on: what is not a column below is as the changes say. 3.1.0, 5.2.0, 6.2.0 (not all
 commands), 7.2.22, 8.2.0, 10.0.13, 10.2.2 and 11.1.3 were recorded on Linux, and random messages to 4.2.0, 5.0.0 and 9.0.0,
 and to 3.1.0, 6.2.0, 8.2.0 and 10.2.2 on Windows; all is replayed in the tests
-([tests/golden](../tests/golden/README.md)). The other columns follow from the changes. Of releases before 3.1 only
-the commands and members are known, by the `Since:` of the reference; all else is taken to be as in 3.1.
+([tests/golden](../tests/golden/README.md)). The other columns follow from the changes. Of releases before 3.1 the
+commands and members are known, by the `Since:` of the reference, and how they read JSON, by the source of 2.9; all else is
+taken to be as in 3.1.
 
 | mark | how the fact is known of that release |
 | --- | --- |
@@ -446,9 +451,12 @@ def make_schema_file() -> str:
 #: What is made, and how.
 MADE: dict[Path, Callable[[], str]] = {
     HERE / "commands.md": make_commands_page,
+    HERE / "control.md": lambda: make_control_page(table),
     HERE / "faults.md": make_faults_page,
     HERE / "findings.md": make_findings_page,
     HERE / "library.md": make_library_page,
+    HERE / "programs.md": make_programs_page,
+    HERE / "qmp.md": make_qmp_page,
     HERE / "scenario.md": make_scenario_page,
     HERE / "states.md": make_states_page,
     HERE / "versions.md": make_versions_page,

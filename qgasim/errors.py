@@ -8,6 +8,8 @@ QgaSimError
  ├── VerificationError      a client did not do what a test asked of it; an AssertionError, too
  ├── CommandError           becomes {"error": {"class": "GenericError", "desc": ...}}
  │    ├── CommandNotFound   class "CommandNotFound"
+ │    ├── DeviceNotFound    class "DeviceNotFound": QEMU's monitor only
+ │    ├── DeviceNotActive   class "DeviceNotActive": QEMU's monitor only
  │    └── AgentAbort        no reply: the agent's process ends
  └── GuestError             raised by the model; never reaches the wire untranslated
       ├── KernelError       the guest's kernel refuses a system call; an OSError, too
@@ -16,11 +18,15 @@ QgaSimError
 An `OSError` that is no `KernelError` is the host's.
 """
 
+import signal
+
 __all__ = [
     "AgentAbort",
     "ClientError",
     "CommandError",
     "CommandNotFound",
+    "DeviceNotActive",
+    "DeviceNotFound",
     "GuestError",
     "KernelError",
     "LeftBehindWarning",
@@ -71,8 +77,24 @@ class CommandNotFound(CommandError):
     error_class = "CommandNotFound"
 
 
+class DeviceNotFound(CommandError):
+    """The machine has no such device."""
+
+    error_class = "DeviceNotFound"
+
+
+class DeviceNotActive(CommandError):
+    """The machine has such a device, or could have one, but the guest does not drive it."""
+
+    error_class = "DeviceNotActive"
+
+
 class AgentAbort(CommandError):
-    """The agent's process ends, in place of a reply."""
+    """The agent's process ends by a signal, in place of a reply."""
+
+    def __init__(self, number: int = signal.SIGABRT) -> None:
+        super().__init__()
+        self.signal = number
 
 
 class GuestError(QgaSimError):

@@ -368,7 +368,11 @@ class Pieces:
         return max(sizes, key=sizes.count)
 
 
-@pytest.mark.parametrize("kind", ["virtio-serial", "unix-listen"])
+@pytest.mark.parametrize(
+    "kind",
+    # A serial line takes the time that it takes.
+    ["virtio-serial", "unix-listen", pytest.param("isa-serial", marks=pytest.mark.slow)],
+)
 def test_the_first_piece_of_a_long_reply_comes_alone(tmp_path: Path, kind: str) -> None:
     scenario = f"agent: {{channel: {kind}}}"
     with serving(tmp_path, scenario) as thread, connect(thread.path) as sock:

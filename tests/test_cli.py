@@ -375,6 +375,47 @@ def test_check_is_silent_about_what_is_right(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
+SCRIPT = """\
+qgasim: 1
+extends: debian-12
+agent: {fsfreeze_hook: /etc/qemu/hook}
+guest:
+  programs: [{path: /usr/bin/mysql}]
+  files:
+    /etc/qemu/hook:
+      mode: "0755"
+      text: |
+        #!/bin/sh
+        logger() { echo "$@"; }
+        logger freezing
+        sort --parallel=4 -n /x | od -c
+        if mysql -e flush; then $UNKNOWN; /opt/tool -x; else ls -Z / && sed -n 1p x; fi
+    /opt/tool: {text: "#!/bin/bash\\nx=$(hexdump /y)\\nhexdump /y\\n", mode: "0755"}
+    /opt/broken: "#!/bin/sh\\nif\\n"
+    /opt/other: "#!/usr/bin/perl\\nfoo bar\\n"
+    /srv/readme: "od is not here\\n"
+"""
+
+
+def test_check_warns_of_what_scripts_use_and_guests_do_not_have(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hook.yaml").write_text(SCRIPT)
+    assert run(["check", str(tmp_path)]) == 0
+    hook, tool = (f"{tmp_path}/hook.yaml:{at}: guest.files." for at in ("9:13", "15:23"))
+    place = "/etc/qemu/hook.text: warning: line"
+    assert capfd.readouterr().err.splitlines() == [
+        f"{hook}{place} 4 of the script: sort: option '--parallel' is not simulated",
+        f"{hook}{place} 4 of the script: there is no program 'od' (give it under guest.programs)",
+        f"{hook}{place} 5 of the script: ls: option '-Z' is not simulated",
+        *(
+            f"{tool}/opt/tool.text: warning: line {line} of the script: there is no program"
+            " 'hexdump' (give it under guest.programs)"
+            for line in (2, 3)
+        ),
+    ]
+
+
 def test_check_says_that_there_is_nothing_to_check(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -401,7 +442,7 @@ def test_check_says_why_a_file_cannot_be_read(
         f"{tmp_path}/a.yaml: Too many levels of symbolic links",
         f"{tmp_path}/b.yaml: a link to 'nowhere', which is not there",
         f"{tmp_path}/c.yaml: a directory (expected a file in it, or the name of a scenario)",
-        f"{tmp_path}/d.yaml:2: not UTF-8 (save it so)",
+        f"{tmp_path}/d.yaml:2:1: not UTF-8 (save it so)",
         f"{tmp_path}/f.yaml: a link to 'e.yaml/f.yaml', which is not there",
         f"{tmp_path}/g.yaml: not a file",
         f"{tmp_path}/{'n' * 300}.yaml: File name too long",

@@ -5,6 +5,7 @@ like, get_disk_deps(), qmp_guest_fsfreeze_do_freeze_list(), qmp_guest_fstrim(). 
 sysfs is that of the kernel's hash (qgasim/guest/hardware/sysfs.py, recorded).
 """
 
+import base64
 from typing import Any
 
 import pytest
@@ -49,6 +50,45 @@ def test_a_file_system_on_lvm_is_named_as_in_sysfs() -> None:
         "partition": False,
         "dependencies": ["/dev/sda3"],
     }
+
+
+@pytest.mark.parametrize(
+    ("alias", "device"),
+    [
+        ("vg0-root", "/dev/mapper/vg0-root"),
+        ("vg0-root", "/dev/vg0/root"),
+        ("vg0-root", "/dev/dm-0"),
+        # lvm(8): the hyphens of names are doubled.
+        ("my--vg-root--fs", "/dev/my-vg/root-fs"),
+    ],
+)
+def test_a_logical_volume_is_mounted_by_any_of_its_names(alias: str, device: str) -> None:
+    # libmount, canonicalize_dm_name(): /proc/mounts has the name in /dev/mapper.
+    course = Course(
+        f"guest: {{disks: [{{name: sda, bus: scsi, {PARTS}}}, {{name: dm-0, alias: {alias},"
+        f" depends: [sda3]}}], mounts: [{{device: {device}, path: /}}]}}"
+    )
+    (root,) = fsinfo(course)
+    assert root["name"] == "dm-0"
+    assert [disk["dev"] for disk in root["disk"]] == ["/dev/sda3"]
+    files = course.guest.files
+    assert files.read("/proc/mounts").startswith(f"/dev/mapper/{alias} / ".encode())
+    assert files.locate(f"/dev/mapper/{alias}").path == "/dev/dm-0"
+    # fstab has what an administrator wrote there, and that leads to the device.
+    assert files.read("/etc/fstab").startswith(f"{device} / ".encode())
+    assert files.locate(device).path == "/dev/dm-0"
+
+
+def test_a_device_is_the_same_by_any_of_its_names() -> None:
+    mounts = "{{device: /dev/vg0/root, path: /}}, {{device: {}, path: /srv}}"
+    for other in ("/dev/dm-0", "/dev/mapper/vg0-root", "/dev/vg0/root"):
+        with pytest.raises(ScenarioError, match="'/dev/mapper/vg0-root' is mounted at / already"):
+            loads(
+                "guest: {disks: [{name: sda}, {name: dm-0, alias: vg0-root, depends: [sda]}],"
+                f" mounts: [{mounts.format(other)}]}}"
+            )
+    with pytest.raises(ScenarioError, match=r"alias: not the name of a device: 'vg0/root'"):
+        loads("guest: {disks: [{name: dm-0, alias: vg0/root}]}")
 
 
 @pytest.mark.parametrize("depends", ["[sda2, sdb, sda3]", "[sda3, sda2, sdb]"])
@@ -318,6 +358,77 @@ def test_vlans_bonds_and_bridges_have_addresses_of_their_parts() -> None:
     }
 
 
+STACKED = (
+    "guest: {os: {kernel_release: 6.15.0}, nics: [{name: eth0, mac: '52:54:00:00:00:0a'},"
+    " {name: eth0.7, vlan: {on: eth0, id: 7}, counters: {rx_packets: 275, rx_bytes: 25471}},"
+    " {name: eth1, mac: '52:54:00:00:00:0b'}, {name: eth2, mac: '52:54:00:00:00:0c'},"
+    " {name: bond0, bond: [eth1, eth2]}, {name: br0, bridge: [bond0, eth0.7], up: false}]}"
+)
+#: As iproute2 6.1 and BusyBox show links that reports show: `bond1.20@bond1`, `MASTER`, `SLAVE`, `noqueue`.
+LINKS = """\
+1: eth0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc pfifo_fast state UP{} qlen 1000
+    link/ether 52:54:00:00:00:0a brd ff:ff:ff:ff:ff:ff
+2: eth0.7@eth0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue master br0 state UP{} qlen 1000
+    link/ether 52:54:00:00:00:0a brd ff:ff:ff:ff:ff:ff
+3: eth1: <BROADCAST,MULTICAST,SLAVE,UP,LOWER_UP> mtu 1500 qdisc pfifo_fast master bond0 state UP{} qlen 1000
+    link/ether 52:54:00:00:00:0b brd ff:ff:ff:ff:ff:ff
+4: eth2: <BROADCAST,MULTICAST,SLAVE,UP,LOWER_UP> mtu 1500 qdisc pfifo_fast master bond0 state UP{} qlen 1000
+    link/ether 52:54:00:00:00:0b brd ff:ff:ff:ff:ff:ff{}
+5: bond0: <BROADCAST,MULTICAST,MASTER,UP,LOWER_UP> mtu 1500 qdisc noqueue master br0 state UP{} qlen 1000
+    link/ether 52:54:00:00:00:0b brd ff:ff:ff:ff:ff:ff
+6: br0: <BROADCAST,MULTICAST> mtu 1500 qdisc noop state DOWN{} qlen 1000
+    link/ether 52:54:00:00:00:0a brd ff:ff:ff:ff:ff:ff
+"""
+
+
+def output_of(course: Course, *argv: str) -> str:
+    pid = course.say("guest-exec", path=argv[0], arg=list(argv[1:]), capture_output=True)["return"]
+    course.advance(1)
+    told = course.say("guest-exec-status", **pid)["return"]
+    return base64.b64decode(told["out-data"]).decode()
+
+
+def test_ip_shows_what_interfaces_are_made_of() -> None:
+    gnu, mode = output_of(Course(STACKED), "ip", "link"), " mode DEFAULT group default"
+    permanent = " permaddr 52:54:00:00:00:0c"
+    assert gnu == LINKS.format(mode, mode, mode, mode, permanent, mode, mode)
+    busybox = Course(STACKED.replace("os: {", "os: {userland: busybox, "))
+    assert output_of(busybox, "ip", "link") == LINKS.format(*[""] * 7)
+    assert "\neth0.7@eth0      UP             \n" in output_of(Course(STACKED), "ip", "-br", "addr")
+
+
+def test_proc_shows_vlans_and_bonds() -> None:
+    # net/8021q/vlanproc.c; drivers/net/bonding/bond_procfs.c, and what 6.15 showed in a report of the kernel's.
+    files = Course(STACKED).guest.files
+    assert files.read("/proc/net/vlan/config").decode() == (
+        "VLAN Dev name\t | VLAN ID\nName-Type: VLAN_NAME_TYPE_RAW_PLUS_VID_NO_PAD\n"
+        "eth0.7         | 7  | eth0\n"
+    )
+    assert files.read("/proc/net/vlan/eth0.7").decode() == (
+        "eth0.7  VID: 7\t REORDER_HDR: 1  dev->priv_flags: 81021\n"
+        "         total frames received          275\n"
+        "          total bytes received        25471\n"
+        "      Broadcast/Multicast Rcvd            0\n\n"
+        "      total frames transmitted            0\n"
+        "       total bytes transmitted            0\n"
+        "Device: eth0\n"
+        "INGRESS priority mappings: 0:0  1:0  2:0  3:0  4:0  5:0  6:0 7:0\n"
+        " EGRESS priority mappings: \n"
+    )
+    slave = (
+        "\nSlave Interface: {}\nMII Status: up\nSpeed: Unknown\nDuplex: Unknown\nLink Failure Count: 0\n"
+        "Permanent HW addr: {}\nSlave queue ID: 0\n"
+    )
+    assert files.read("/proc/net/bonding/bond0").decode() == (
+        "Ethernet Channel Bonding Driver: v6.15.0\n\nBonding Mode: load balancing (round-robin)\n"
+        "MII Status: up\nMII Polling Interval (ms): 0\nUp Delay (ms): 0\nDown Delay (ms): 0\n"
+        "Peer Notification Delay (ms): 0\n"
+        + slave.format("eth1", "52:54:00:00:00:0b")
+        + slave.format("eth2", "52:54:00:00:00:0c")
+    )
+    assert not Course().guest.files.exists("/proc/net/vlan")
+
+
 def test_a_vlan_takes_what_was_made_up() -> None:
     course = Course(
         "guest: {nics: [{name: 'eth{i}.7', count: 2, vlan: {on: 'eth{i}', id: 7}, addresses: [auto]},"
@@ -331,13 +442,14 @@ def test_what_an_interface_is_made_of_is_there() -> None:
     with pytest.raises(ScenarioError) as caught:
         loads(
             "guest: {nics: [{name: a, vlan: {on: eth0, id: 4095}}, {name: b, bond: [c], bridge: [c]},"
-            " {name: c, bridge: [b]}]}",
+            " {name: c, bridge: [b]}, {name: d}, {name: e, bond: [d]}, {name: f, bridge: [d]}]}",
             "f",
         )
     assert {line.split(": ", 1)[1] for line in str(caught.value).splitlines()} == {
         "guest.nics[0].vlan.id: expected from 1 to 4094, found 4095",
         "guest.nics[0].vlan.on: no interface is called 'eth0'",
         "guest.nics[1].bridge: 'bond' and 'bridge' are mutually exclusive",
+        "guest.nics[5].bridge: 'd' is part of 'e' already",
         "guest.nics[1]: 'b' is made of interfaces that are made of it",
         "guest.nics[2]: 'c' is made of interfaces that are made of it",
     }

@@ -19,41 +19,52 @@ ROOMS: dict[str, str] = {
     "dialect": "",
     "wire": "errors",
     "qapi": "dialect errors wire",
-    "guest": "errors states",
-    "userland": "errors guest",
+    "guest": "errors matching states",
+    "userland": "errors guest matching",
     "faults": "dialect effects errors guest matching qapi states suggestions wire",
     "agent": "dialect effects errors faults guest matching qapi states wire",
     "commands": "agent errors guest qapi wire",
+    "qmp": "agent dialect effects errors faults guest qapi wire",
     "simulation": (
-        "agent dialect effects errors faults guest matching qapi states suggestions wire"
+        "agent dialect effects errors faults guest matching qapi qmp states suggestions wire"
     ),
     "scenario": (
-        "agent commands dialect errors faults guest matching simulation states suggestions userland"
+        "agent commands dialect errors faults guest matching qmp simulation states suggestions"
+        " userland"
     ),
     "findings": "errors faults guest qapi simulation wire",
-    "serving": "effects errors simulation",
+    "serving": "effects errors qmp simulation",
     "client": "errors serving",
+    "http": "errors serving suggestions",
     "testing": (
-        "agent commands errors faults findings guest matching scenario serving simulation states"
-        " suggestions wire"
+        "agent commands errors faults findings guest matching qmp scenario serving simulation"
+        " states suggestions wire"
+    ),
+    "control": (
+        "__init__ agent client dialect errors faults findings guest http matching scenario serving"
+        " simulation states suggestions testing"
     ),
     "pytest_plugin": (
         "__init__ dialect errors findings guest scenario serving simulation suggestions testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
-    "cli": "__init__ agent client compare dialect errors scenario serving simulation suggestions",
+    "cli": (
+        "__init__ agent client compare control dialect errors http qmp scenario serving simulation"
+        " suggestions"
+    ),
     "__main__": "cli",
 }
 #: Modules that may import what does I/O, waits, or comes from another project; a room stands for all of it.
 RESTRICTED: dict[str, str] = {
     "trio": (
-        "serving client.trio testing.trio_guest testing.waiting pytest_plugin.guests standin.endpoints"
-        " standin.ports standin.process"
+        "serving http control client.trio testing.trio_guest testing.waiting pytest_plugin.guests"
+        " standin.endpoints standin.ports standin.process"
     ),
-    "socket": "serving client standin.activation standin.endpoints",
+    "h11": "http",
+    "socket": "serving http client standin.activation standin.endpoints",
     "select": "cli.log client serving",
-    "threading": "serving.threads",
+    "threading": "cli.__init__ guest.processes.watchdog serving.threads",
     "subprocess": "",
     "asyncio": "testing.waiting",
     "time": "guest.system.clock client compare.connection standin.log",
@@ -64,10 +75,10 @@ RESTRICTED: dict[str, str] = {
     "pybase64": "wire.base64",
     "tempfile": "serving.listen",
     "argparse": "cli",
-    "pathlib": "scenario.__init__ pytest_plugin.markers",
+    "pathlib": "scenario.__init__ scenario.reading pytest_plugin.markers",
     "json": (
         "client cli compare.__init__ compare.probes faults.base simulation.journal.__init__"
-        " scenario.__init__ scenario.schema pytest_plugin.markers"
+        " scenario.schema pytest_plugin.markers"
     ),
     "logging": "",
     "attr": "",
@@ -86,6 +97,7 @@ LONG: dict[str, str] = {
     "guest.files.tree.Tree.locate": "the kernel's walk of a path, in one loop",
     "guest.machine.Machine": "the parts of a machine, and what all others ask of it",
     "guest.machine.Machine.__init__": "the parts of a machine, in the order in which they need each other",
+    "testing.live.LiveGuest": "what a test asks of its guest, a method each",
     "userland.shell.expansion.Expander": "the expansions of POSIX, which call each other",
     "userland.shell.interpreter.Shell": "the commands of POSIX, which call each other",
     "userland.shell.lexer.Scanner": "the lexer's states",

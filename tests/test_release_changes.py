@@ -144,6 +144,27 @@ def test_a_brace_too_many_leaves_a_message_open_before_5_0() -> None:
     assert (error(first), ping, error(last)) == (value, {"return": {}}, value)
 
 
+@pytest.mark.parametrize(
+    ("release", "sent", "expected"),
+    [
+        ("3.1", b'{"execute":"guest-sync","arguments":{"id":1,"id":2}}', {"return": 2}),
+        ("3.1", b'{"execute":"guest%-ping"}', {"return": {}}),
+        ("4.2", b'[}{"execute":"guest-ping"}]', "JSON parse error, expecting value"),
+        ("10.0", b"}", "JSON parse error, expecting value"),
+        # After a line break: in line 2.
+        ("11.1", b"}", "2:1: JSON parse error, expecting value"),
+    ],
+)
+def test_an_agent_that_reads_lines_reads_them_as_its_release(
+    release: str, sent: bytes, expected: Any
+) -> None:
+    # The rules of found.md, L4 to L6, and 11.1's places, whatever `needs_newline` says.
+    course = agent(release, needs_newline=True)
+    assert course.send(b"\n" + sent) == b""
+    reply = json.loads(course.send(b"\n"))
+    assert (error(reply) if isinstance(expected, str) else reply) == expected
+
+
 # -- files and time --------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qgasim.errors import ScenarioError
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.settings import GuestSettings
-from qgasim.scenario import AgentSettings, Scenario, load, loads
+from qgasim.scenario import AgentSettings, Scenario, load, load_sealed, loads
 from tests.generated import ROOT
 from tests.serving import HandClock, all_guests, request
 
@@ -181,7 +181,7 @@ def test_an_alias_may_be_used_twice() -> None:
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes(b"description: caf\xe9\n")
-    assert faults(lambda: load(path)) == [f"{path}:1: not UTF-8 (save it so)"]
+    assert faults(lambda: load(path)) == [f"{path}:1:17: not UTF-8 (save it so)"]
 
 
 #: A name that is asked for, and why there is none.
@@ -330,7 +330,7 @@ def test_a_text_that_is_too_long_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    assert faults(lambda: load(path)) == [f"{path}: too long (expected at most 16 MiB)"]
+    assert faults(lambda: load(path)) == [f"{path}:1:16777217: too long (expected at most 16 MiB)"]
 
 
 def test_a_base_may_extend_another_and_paths_are_relative_to_the_file(tmp_path: Path) -> None:
@@ -505,3 +505,10 @@ def test_a_shipped_scenario_can_be_built_and_describes_itself(name: str) -> None
     assert scenario.origin
     # What each answers is asked in test_library.py.
     assert scenario.build(HandClock()).agent.guest.hostname
+
+
+def test_what_another_program_sent_includes_only_what_comes_with_qgasim() -> None:
+    sent = "qgasim: 1\nguest:\n  programs:\n    - include: {}\n"
+    assert load_sealed(sent.format("systemctl"), "sent").guest.programs
+    with pytest.raises(ScenarioError, match=r"^sent:4:16: include: no file of programs of qgasim"):
+        load_sealed(sent.format("../secret.yaml"), "sent")

@@ -44,7 +44,7 @@ guest:
         [
             (
                 "f:1:1: unknown key 'zzz' (expected one of qgasim, description, origin, extends, "
-                "seed, agent, guest, replies, faults, nemesis, timeline, fleet)"
+                "seed, agent, guest, machine, replies, faults, nemesis, timeline, fleet)"
             )
         ],
     ),
@@ -239,6 +239,18 @@ guest:
             )
         ],
     ),
+    "an upgrade to what does not start": (
+        (
+            "{agent: {allow_rpcs: [guest-ping], block_rpcs: [guest-info]},"
+            " timeline: [{do: agent_upgrades, release: 8.2, at: 1s}]}"
+        ),
+        [
+            (
+                "f:1:104: timeline[0].release: qemu-ga 8.2.0 does not start: wrong commandline, using "
+                "--block-rpcs and --allow-rpcs at the same time is not allowed"
+            )
+        ],
+    ),
     "a way back to a snapshot that nobody takes": (
         "timeline: [{do: snapshot, name: clean, at: 1s}, {do: revert, to: clear, at: 2s}]",
         [
@@ -280,8 +292,8 @@ guest:
     ),
     "no mapping": ("- a", ["f:1:1: expected a mapping, found a list"]),
     "a text": ("guest", ["f:1:1: expected a mapping, found 'guest'"]),
-    "nothing": ("", ["f: the file is empty (begin with `qgasim: 1`)"]),
-    "a comment": ("# a\n", ["f: the file is empty (begin with `qgasim: 1`)"]),
+    "nothing": ("", ["f:1:1: the file is empty (begin with `qgasim: 1`)"]),
+    "a comment": ("# a\n", ["f:1:1: the file is empty (begin with `qgasim: 1`)"]),
     "two documents": (
         "---\nseed: 1\n---\nseed: 2\n",
         ["f:3:1: a second document (expected one in a file)"],
@@ -479,7 +491,44 @@ guest:
         "guest: {programs: [{path: /a, signal: 65, exit_code: 1}]}",
         [
             "f:1:39: guest.programs[0].signal: expected from 1 to 64, found 65",
-            "f:1:54: guest.programs[0].exit_code: nobody reads this of a program that a signal ends",
+            "f:1:54: guest.programs[0].exit_code: has no effect on a program that a signal ends",
+        ],
+    ),
+    "patterns of programs that are none": (
+        "guest: {programs: [{path: /a, args: {regex: '('}}, {path: /b, args: [{}]}]}",
+        [
+            (
+                "f:1:45: guest.programs[0].args.regex: not a regular expression: '('"
+                " (missing ), unterminated subpattern at position 0)"
+            ),
+            "f:1:70: guest.programs[1].args[0]: expected one of 'glob' and 'regex'",
+        ],
+    ),
+    "values that an output cannot show": (
+        (
+            "guest: {programs: [{path: /a, stdout: '{hostnam}', stderr: '{ip}'}, {path: /b, in_turn:"
+            " [{stdout: '{uptime x}'}, {stderr: '{arg x}'}, {stdout: '{mac eth1}'}]}]}"
+        ),
+        [
+            (
+                "f:1:39: guest.programs[0].stdout: there is no value {hostnam} (did you mean"
+                " 'hostname'?); a brace itself is written {{hostnam}"
+            ),
+            "f:1:60: guest.programs[0].stderr: {ip} needs a word, as in {ip eth0}",
+            "f:1:99: guest.programs[1].in_turn[0].stdout: {uptime} takes no word, but found {uptime x}",
+            "f:1:123: guest.programs[1].in_turn[1].stderr: {arg x}: expected the number of an argument",
+            "f:1:144: guest.programs[1].in_turn[2].stdout: no interface is called 'eth1'",
+        ],
+    ),
+    "results of a program twice": (
+        "guest: {programs: [{path: /a, exit_code: 1, in_turn: [{exit_code: 300, times: 0}]}]}",
+        [
+            (
+                "f:1:42: guest.programs[0].exit_code: has no effect beside 'in_turn'"
+                " (its entries have their own)"
+            ),
+            "f:1:67: guest.programs[0].in_turn[0].exit_code: expected from 0 to 255, found 300",
+            "f:1:79: guest.programs[0].in_turn[0].times: expected from 1 to 1000000, found 0",
         ],
     ),
     "an error of the kernel that is none": (

@@ -406,7 +406,7 @@ def test_a_client_that_asks_without_end_lets_other_tasks_run() -> None:
 
 
 def test_a_client_that_reads_as_fast_as_it_asks_lets_other_tasks_run() -> None:
-    attention = Attention(loads("qgasim: 1").build())
+    attention = Attention(loads("qgasim: 1").build().channel.next_look)
     others: list[int] = []
 
     async def count() -> None:
@@ -445,7 +445,7 @@ def test_clients_are_let_in_and_heard_by_a_guest_that_is_always_late(
             guest = simulation.guest
             guest.is_busy = True
             monkeypatch.setattr(guest, "next_event", lambda: 0)
-            monkeypatch.setattr(guest, "settle", lambda: None)
+            monkeypatch.setattr(guest, "settle", lambda _=None: None)
 
         thread.call(be_late)
         for _ in range(3):

@@ -1,6 +1,7 @@
 """``qgasim-ga``, spawned as qemu-ga is. Expected texts: qemu-ga 7.2.22 of Debian, called the same way."""
 
 import base64
+import json
 import os
 import re
 import signal
@@ -67,6 +68,38 @@ def test_a_scenario_says_its_release_but_the_environment_overrules_it(tmp_path: 
     wrong = call("-V", QGASIM_AGENT="2.0")
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert ": QGASIM_AGENT: agent.release: no such release: '2.0' " in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("release", "scenario", "request_", "number"),
+    [
+        # An assertion fails (commit 781f2b3d1e; json-parser.c of 3.1).
+        ("4.2", "{}", {"execute": "guest-suspend-ram"}, signal.SIGABRT),
+        ("3.1", "{}", {"execute": "guest-ping%"}, signal.SIGABRT),
+        # openwrt/packages issue 25209: a segmentation fault.
+        (
+            "9.1.0",
+            "{files: {/sbin/hwclock: {text: \"#!/bin/sh\\necho x\\n\", mode: '755'}}}",
+            {"execute": "guest-set-time"},
+            signal.SIGSEGV,
+        ),
+        # With its machine it ends in good order.
+        ("7.2", "{}", {"execute": "guest-shutdown"}, 0),
+    ],
+)
+def test_it_ends_by_the_signal_that_ends_the_agent(
+    tmp_path: Path, release: str, scenario: str, request_: dict[str, str], number: int
+) -> None:
+    (tmp_path / "s.yaml").write_text(f"qgasim: 1\nextends: debian-12\nguest: {scenario}\n")
+    variables = {"QGASIM_SCENARIO": str(tmp_path / "s.yaml"), "QGASIM_AGENT": release}
+    path = tmp_path / "sock"
+    process = start("-m", "unix-listen", "-p", path, directory=tmp_path, variables=variables)
+    with ending(process), connect_when_ready(path) as sock:
+        sock.sendall(json.dumps(request_).encode() + b"\n")
+        assert sock.recv(1) == b""
+        assert process.wait(PATIENCE) == -number
+        assert process.stderr
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_an_interrupt_before_it_takes_signals_ends_it_without_a_word() -> None:

@@ -5,6 +5,7 @@ from typing import Any, get_args
 import pytest
 
 from qgasim.effects import Close
+from qgasim.errors import ScenarioError
 from qgasim.scenario import loads
 from qgasim.scenario.dump import to_yaml
 from qgasim.simulation.timeline import (
@@ -338,6 +339,24 @@ def test_what_is_not_there_cannot_change() -> None:
         ProcessEnds(at=0, process="nope").happen(guest.simulation)
     with pytest.raises(LookupError, match="there is no mount point '/nope'"):
         DiskFills(at=0, path="/nope", used=1).happen(guest.simulation)
+
+
+@pytest.mark.parametrize(
+    ("release", "starts"), [("8.0", True), ("8.1", False), ("9.0", False), ("9.1", True)]
+)
+def test_an_upgrade_to_an_agent_that_does_not_start_is_refused(
+    release: str, *, starts: bool
+) -> None:
+    # qga/main.c of 8.1 to 9.0: a list of what is blocked and one of what is allowed (found.md, L12).
+    guest = Course("agent: {release: '7.2', block_rpcs: [guest-info], allow_rpcs: [guest-ping]}")
+    upgrade = AgentUpgrades(at=0, release=release)
+    if starts:
+        upgrade.happen(guest.simulation)
+    else:
+        with pytest.raises(ScenarioError, match=rf"qemu-ga {release}\.0 does not start: wrong com"):
+            upgrade.happen(guest.simulation)
+    assert guest.agent.dialect.full_version == (f"{release}.0" if starts else "7.2.22")
+    assert guest.say("guest-ping") == {"return": {}}
 
 
 def test_a_scenario_with_events_can_be_written_again() -> None:

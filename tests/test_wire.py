@@ -1,6 +1,7 @@
 """The JSON dialect: properties that hold for any bytes, and cases that no recording has."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from qgasim.errors import CommandError
 from qgasim.wire import (
+    FirstReader,
     JsonValue,
     LineReader,
     LocatingReader,
@@ -27,7 +29,7 @@ ATOMS = [
     b'"' + b"x" * 300 + b'\\"' + b"y" * 300 + b'"', b"'" + b"\\'\\\\" * 20 + b"'", b'"' + b"\\n" * 20,
     b"1" * 30 + b".5" * 2 + b"e10", "\u2603\U0001f600\uffff".encode(),
 ]  # fmt: skip
-READERS = [MessageReader, LocatingReader]
+READERS = [MessageReader, LocatingReader, FirstReader]
 TEXTS = st.lists(st.one_of(st.sampled_from(ATOMS), st.binary(max_size=3)), max_size=12).map(
     b"".join
 )
@@ -224,7 +226,7 @@ def test_more_than_two_million_tokens_are_refused() -> None:
 @settings(max_examples=200, deadline=None)
 @given(text=TEXTS, more=TEXTS, cut=st.integers(0, 60))
 def test_a_line_is_read_when_it_ends(text: bytes, more: bytes, cut: int) -> None:
-    reader, usual = LineReader(), MessageReader()
+    reader, usual = LineReader(MessageReader()), MessageReader()
     data = text + b"\n" + more
     read_so_far = [m for piece in (data[:cut], data[cut:]) for m in read(reader, piece)]
     assert read_so_far == read(usual, data[: data.rfind(b"\n") + 1])
@@ -232,16 +234,16 @@ def test_a_line_is_read_when_it_ends(text: bytes, more: bytes, cut: int) -> None
 
 @pytest.mark.slow
 def test_a_line_without_an_end_is_read_when_it_is_too_long_for_any_message() -> None:
-    reader = LineReader()
+    reader = LineReader(MessageReader())
     assert read(reader, b'"' + b"x" * (64 << 20)) == ["error: JSON token size limit exceeded"]
 
 
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(before=TEXTS, after=TEXTS, other=TEXTS)
-@pytest.mark.parametrize("make", [MessageReader, LineReader])
+@pytest.mark.parametrize("make", [MessageReader, lambda: LineReader(MessageReader())])
 def test_a_copy_has_read_the_same_and_goes_its_own_way(
-    make: type[MessageReader], before: bytes, after: bytes, other: bytes
+    make: Callable[[], MessageReader], before: bytes, after: bytes, other: bytes
 ) -> None:
     reader = make()
     read(reader, before)

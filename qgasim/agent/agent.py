@@ -10,6 +10,8 @@ from functools import partial
 from itertools import chain
 from typing import Final
 
+from msgspec import structs
+
 from qgasim.agent.answering import Answering
 from qgasim.agent.command_set import CommandSet
 from qgasim.agent.failures import refuse
@@ -64,6 +66,7 @@ class Agent(Answering):
         self.state = new_state(self.options, self.dialect)
         self.injector = FaultInjector(self.options.faults, Target(self, past), self.options.seed)
         guest.on_failure = partial(self.fail, "what was planned")
+        guest.processes.on_overrun = self.note_limit
         guest.on_boot = self._boot
         guest.power.on_change = self.changed
         self.start()
@@ -123,9 +126,15 @@ class Agent(Answering):
 
         def install() -> None:
             self.dialect = dialect
-            self.commands = self._install()
+            earlier, self.commands = self.commands, self._install()
+            self.commands.keep_stubs(earlier)
 
         self.restart_with(install)
+
+    def block(self, names: Iterable[str]) -> None:
+        """Refuse these commands from now on, and no others that were; a process that runs is restarted."""
+        self.options = structs.replace(self.options, block_rpcs=tuple(names))
+        self.restart_with(lambda: self.commands.block(self.options.block_rpcs))
 
     def terminate(self) -> None:
         """Take SIGTERM: end, but not while frozen (qga/main.c, quit_handler())."""
@@ -138,8 +147,8 @@ class Agent(Answering):
         The contents of `state` are the caller's to keep.
         """
         attributes, put_commands_back = vars(self).copy(), self.commands.save()
-        # A failure is the simulator's, and stays.
-        del attributes["failure"]
+        # A failure is the simulator's, and stays; so does what the channel is about.
+        del attributes["failure"], attributes["is_heard"]
 
         def put_back() -> None:
             vars(self).update(attributes)
@@ -196,8 +205,9 @@ class Agent(Answering):
             for message in messages:
                 if reader is not self.state.reader:
                     return
-                if self.guest.is_busy:
-                    self.guest.settle()
+                # Of a guest that is late, each look would take as long as one may.
+                if self.guest.is_busy and not self.guest.processes.is_late:
+                    self.guest.look()
                     if reader is not self.state.reader:
                         return
                     if not self.is_up:

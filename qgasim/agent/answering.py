@@ -33,11 +33,18 @@ class Answering(Lifecycle):
         self.observers: list[Observer] = []
         #: The first error that was neither a client's nor the guest's: a bug, or a limit of the host.
         self.failure: Exception | None = None
+        #: False while the channel lets it execute what a client that has gone had asked for, and keeps no replies.
+        self.is_heard = True
 
     def fail(self, what: str, error: Exception) -> None:
         """Note an error of qgasim or of the host, which ends neither the agent nor its server."""
         self.failure = self.failure or error
         text = explain_failure(what, error)
+        for observer in self.observers:
+            observer.failed(text)
+
+    def note_limit(self, text: str) -> None:
+        """Note that a limit of qgasim has ended something in the guest, as *text* says."""
         for observer in self.observers:
             observer.failed(text)
 
@@ -64,8 +71,8 @@ class Answering(Lifecycle):
             if isinstance(message, CommandError):
                 raise message.with_traceback(None)  # noqa: TRY301
             raise CommandError(self.dialect.no_object_text)  # noqa: TRY301
-        except AgentAbort:
-            self.crash()
+        except AgentAbort as abort:
+            self.crash(by=abort.signal)
             return b""
         except CommandError as error:
             return write_error(error, shown_id)

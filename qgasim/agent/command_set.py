@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+from msgspec import structs
+
 from qgasim.agent.options import AgentOptions
 from qgasim.agent.personality import alter
 from qgasim.agent.refusals import Refusals, refuse_blocked, refuse_frozen, serve_thawed
@@ -39,8 +41,14 @@ class CommandSet:
         self.table: Table = table
         #: What answers in place of the guest, first match first, by command.
         self.stubs: dict[str, tuple[ArmedStub, ...]] = {}
-        for stub in reversed(options.stubs):
-            self._arm(ArmedStub(stub))
+        #: All stubs, first match first.
+        self.armed: list[ArmedStub] = []
+        #: How many stubs there are, and were.
+        self.count = len(options.stubs)
+        for number, stub in reversed(list(enumerate(options.stubs, 1))):
+            armed = ArmedStub(stub, number)
+            self._arm(armed)
+            self.armed.insert(0, armed)
         #: What is refused for good, and what at present.
         self.blocked: Refusals = {}
         self.refused: Refusals = {}
@@ -52,14 +60,39 @@ class CommandSet:
             self.stubs[name] = (stub, *self.stubs.get(name, ()))
         return bool(names)
 
-    def add_stub(self, stub: Stub) -> None:
-        """Let *stub* answer before all others.
+    def add_stub(self, stub: Stub) -> ArmedStub:
+        """Let *stub* answer before all others; return it as it is here.
 
         Raises:
             KeyError: the release has no such command.
         """
-        if not self._arm(ArmedStub(stub)):
+        armed = ArmedStub(stub, self.count + 1)
+        if not self._arm(armed):
             raise KeyError(_command_of(stub))
+        self.count += 1
+        self.armed.insert(0, armed)
+        return armed
+
+    def remove_stub(self, armed: ArmedStub) -> None:
+        """Let a stub answer no more; nothing happens if it is not there any more."""
+        self.armed[:] = [other for other in self.armed if other is not armed]
+        for name, stubs in list(self.stubs.items()):
+            left = tuple(other for other in stubs if other is not armed)
+            if left:
+                self.stubs[name] = left
+            else:
+                del self.stubs[name]
+
+    def keep_stubs(self, earlier: "CommandSet") -> None:
+        """Have the stubs of an *earlier* set, as they have counted, in place of those at first."""
+        self.stubs.clear()
+        self.armed[:], self.count = earlier.armed, earlier.count
+        for armed in reversed(self.armed):
+            self._arm(armed)
+
+    def block(self, names: Iterable[str]) -> None:
+        """Refuse these commands, and no others that were blocked, from the next start of the agent."""
+        self._options = structs.replace(self._options, block_rpcs=tuple(names))
 
     def refuse_at_start(self, *, is_frozen: bool) -> None:
         """Refuse what the command line says, and what may not be done in a guest that is frozen."""
@@ -82,8 +115,12 @@ class CommandSet:
 
     def save(self) -> Callable[[], None]:
         """Return a function that refuses again what is refused now."""
-        attributes = vars(self).copy()
-        return lambda: vars(self).update(attributes)
+        blocked, refused = self.blocked, self.refused
+
+        def put_back() -> None:
+            self.blocked, self.refused = blocked, refused
+
+        return put_back
 
 
 def _command_of(stub: Stub) -> str:

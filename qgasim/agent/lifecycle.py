@@ -1,5 +1,6 @@
 """The life of an agent's process in the guest: how it starts, ends, and is started again."""
 
+import signal
 from collections.abc import Callable
 from typing import Final
 
@@ -29,6 +30,9 @@ class Lifecycle:
         self._respawn = respawn
         # The delay after which it is started when it next ends; None: `_respawn`.
         self._next_respawn: int | None = None
+        self._is_stopping = False
+        # The signal that ended the latest process, if it did not end in good order.
+        self._ended_by: int | None = None
 
     # -- for subclasses --------------------------------------------------------------------------
 
@@ -52,9 +56,14 @@ class Lifecycle:
         process = self.process
         return process is not None and not process.is_stopped and self.guest.power.is_running
 
+    @property
+    def died_of(self) -> int | None:
+        """The signal that ended the process; None: it runs, or ended in good order or with its machine."""
+        return self._ended_by if self.guest.power.state == "running" else None
+
     def start(self) -> None:
         """Start the process in the guest."""
-        self.respawn_at = None
+        self.respawn_at = self._ended_by = None
         self.process = self.guest.processes.start(
             wait_for_ever,
             argv=[PATH],
@@ -83,16 +92,19 @@ class Lifecycle:
         if not respawn:
             self._next_respawn = NEVER
         self.on_stop()
-        self.guest.processes.kill(self.process.pid, 9)
+        self._is_stopping = True
+        self.guest.processes.kill(self.process.pid, signal.SIGKILL)
 
-    def crash(self, respawn: int | None = None) -> None:
-        """Die at once, as by SIGKILL.
+    def crash(self, respawn: int | None = None, *, by: int = signal.SIGKILL) -> None:
+        """Die at once.
 
-        *respawn*: the delay (ns) after which it is started again; None: as the options say.
+        Args:
+            respawn: the delay (ns) after which it is started again; None: as the options say.
+            by: the signal.
         """
         if self.process is not None:
             self._next_respawn = respawn
-            self.guest.processes.kill(self.process.pid, 9)
+            self.guest.processes.kill(self.process.pid, by)
             self.guest.settle()
 
     def restart_with(self, change: Callable[[], None]) -> None:
@@ -104,10 +116,12 @@ class Lifecycle:
         if was_running:
             self.start()
 
-    def _ended(self, _: Exit) -> None:
+    def _ended(self, how: Exit) -> None:
         assert self.process is not None
         self.guest.processes.reap(self.process)
         self.process = None
+        self._ended_by = None if self._is_stopping else how.signal
+        self._is_stopping = False
         self.on_end()
         respawn, self._next_respawn = self._next_respawn, None
         if respawn is None:

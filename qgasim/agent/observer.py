@@ -49,7 +49,7 @@ class Observer:
         """A request was read and answered; *reply* is empty if nothing is sent."""
 
     def failed(self, text: str) -> None:
-        """The simulator has failed, as *text* says; the request was answered by an error."""
+        """The simulator has failed, or a limit of it has ended a program, as *text* says."""
 
     def held(self) -> None:
         """The latest reply has to wait for a time in the guest."""
@@ -59,6 +59,14 @@ class Observer:
 
     def handle_given(self, next_handle: int) -> None:
         """A client was given a handle; the number of the next one is *next_handle*."""
+
+    # -- the monitor of the machine --------------------------------------------------------------
+
+    def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:
+        """A request of a client was read by a monitor and answered; both are counted from 1."""
+
+    def told(self, event: str, data: dict[str, JsonValue] | None) -> None:
+        """The machine has sent an event to the clients of its monitors."""
 
     # -- the guest -------------------------------------------------------------------------------
 

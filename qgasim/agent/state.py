@@ -5,9 +5,9 @@ from msgspec import Struct, field
 from qgasim.agent.handles import Execution, FileHandle
 from qgasim.agent.options import AgentOptions
 from qgasim.dialect import Dialect
-from qgasim.wire import LineReader, LocatingReader, Message, MessageReader, OldReader
+from qgasim.wire import FirstReader, LineReader, LocatingReader, Message, MessageReader, OldReader
 
-__all__ = ["AgentState", "new_state"]
+__all__ = ["AgentState", "make_reader", "new_state"]
 
 
 class AgentState(Struct, eq=False):
@@ -34,12 +34,14 @@ class AgentState(Struct, eq=False):
 
 def new_state(options: AgentOptions, dialect: Dialect) -> AgentState:
     """Return the memory of a process that has just started."""
-    if options.needs_newline:
-        return AgentState(LineReader())
-    return AgentState(_make_reader(dialect))
+    reader = make_reader(dialect)
+    return AgentState(LineReader(reader) if options.needs_newline else reader)
 
 
-def _make_reader(dialect: Dialect) -> MessageReader:
+def make_reader(dialect: Dialect) -> MessageReader:
+    """Return a reader of what a client sends, as a release of QEMU reads it."""
+    if dialect.has_first_parser:
+        return FirstReader()
     if dialect.locates_parse_errors:
         return LocatingReader()
     mistakes = {

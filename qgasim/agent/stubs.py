@@ -59,13 +59,19 @@ class Stub(Reply, kw_only=True, frozen=True):
 
 
 class ArmedStub:
-    """A stub as one agent has it: it counts."""
+    """A stub as one agent has it: it counts.
 
-    def __init__(self, stub: Stub) -> None:
+    *number* tells it from all others that the agent has, or had.
+    """
+
+    def __init__(self, stub: Stub, number: int) -> None:
         self.stub = stub
+        self.number = number
         self.matches_command, self.matches_arguments = compile_match(stub.on)
         self._left = list(stub.in_turn or (stub,))
         self._used = 0
+        #: How often it has answered.
+        self.answered = 0
 
     def answer(self, arguments: dict[str, Any]) -> Reply | None:
         """Give the next answer; None if the arguments do not match or nothing is left."""
@@ -75,6 +81,7 @@ class ArmedStub:
         reply = left[0]
         times = reply.times if reply.times is not None or len(left) == 1 else 1
         self._used += 1
+        self.answered += 1
         if times is not None and self._used >= times:
             del left[0]
             self._used = 0

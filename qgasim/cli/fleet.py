@@ -3,7 +3,8 @@
 import argparse
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from qgasim.cli.hints import ways_in
@@ -19,7 +20,7 @@ from qgasim.serving.threads import ServerThreadPool
 if TYPE_CHECKING:
     from qgasim.simulation.simulation import Simulation
 
-__all__ = ["serve_fleet"]
+__all__ = ["describe_fleet", "fleet_directory", "introduce_fleet", "serve_fleet"]
 
 _SIGNALS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
@@ -40,44 +41,50 @@ def serve_fleet(
     """
     simulations = {name: guest.build() for name, guest in scenario.fleet.items()}
     addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in simulations}
-    made = _make(directory)
     parent = os.getppid()
-    # Before the thread is there, so that it leaves them to this one.
+    # Before the thread is there, so that it leaves them to this one; one that comes before that waits.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with ServerThreadPool(is_strict=False, tells_waiting=bool(log.outputs)) as pool:
+        with (
+            fleet_directory(directory),
+            ServerThreadPool(is_strict=False, tells_waiting=bool(log.outputs)) as pool,
+        ):
             for name, simulation in simulations.items():
                 log.observe(simulation, name)
                 pool.serve(simulation, addresses[name])
             if options.ready_fd is not None:
-                line = _describe(scenario, simulations, addresses, directory)
+                line = describe_fleet(scenario, simulations, addresses, directory)
                 write_ready(options.ready_fd, line)
-            _tell(scenario, simulations, addresses)
+            introduce_fleet(scenario, simulations, addresses)
             while not signal.sigtimedwait(_SIGNALS, PARENT_INTERVAL):
                 if options.exit_with_parent and os.getppid() != parent:
                     break
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if made:
+
+
+@contextmanager
+def fleet_directory(directory: str) -> Generator[None]:
+    """Make the directory of a fleet's sockets, if it is not there, and remove what was made."""
+    is_made = True
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        is_made = False
+    except OSError as error:
+        raise QgaSimError(f"{directory}: cannot make the directory: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        if is_made:
             with suppress(OSError):
                 os.rmdir(directory)
 
 
-def _make(directory: str) -> bool:
-    """Make the directory, if it is not there; return whether it was made."""
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise QgaSimError(f"{directory}: cannot make the directory: {error.strerror}") from None
-    return True
-
-
-def _describe(
+def describe_fleet(
     scenario: Scenario,
-    simulations: "dict[str, Simulation]",
-    addresses: dict[str, UnixAddress],
+    simulations: "Mapping[str, Simulation]",
+    addresses: Mapping[str, UnixAddress],
     directory: str,
 ) -> dict[str, Any]:
     """Return the ready line: of each guest what that of one guest has."""
@@ -98,14 +105,20 @@ def _describe(
     }
 
 
-def _tell(
-    scenario: Scenario, simulations: "dict[str, Simulation]", addresses: dict[str, UnixAddress]
+def introduce_fleet(
+    scenario: Scenario,
+    simulations: "Mapping[str, Simulation]",
+    addresses: Mapping[str, UnixAddress],
+    control: str | None = None,
 ) -> None:
+    """Tell on the terminal what is served, where, and how to try it; *control*: the address of the API."""
     lines = [f"a fleet of {len(simulations)} guests, seed {scenario.seed}"]
     width = max(map(len, simulations))
     for name, simulation in simulations.items():
         version = simulation.agent.dialect.full_version
         lines.append(f"{name:{width}}  qemu-ga {version}  listening on {addresses[name]}")
+    if control is not None:
+        lines.append(f"control at {control}")
     lines += ways_in(next(iter(addresses.values())))
     try:
         print("\n".join(lines), flush=True)

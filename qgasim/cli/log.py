@@ -9,6 +9,7 @@ import select
 import sys
 from contextlib import suppress
 from typing import Final, Literal, TextIO, TypeAlias
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
@@ -73,24 +74,31 @@ class LiveLog:
             output = Output(self._file.fileno(), "utf-8")
             self.outputs.append(output)
             self._failure_outputs.append(output)
-        self._observers: list[_GuestLog] = []
+        #: Of the guests that there are now, by name: those that were deleted are no longer there.
+        self._observers: WeakValueDictionary[str, _GuestLog] = WeakValueDictionary()
+        self._count = 0
 
     def __enter__(self) -> None:
         return
 
     def __exit__(self, *_: object) -> None:
-        for observer in self._observers:
+        for observer in self._observers.values():
             observer.flush()
         if self._file is not None:
             self._file.close()
 
     def observe(self, simulation: Simulation, guest: str = "") -> None:
-        """Follow a guest from now on, its name before all lines if it has one."""
+        """Follow a guest from now on, its name before all lines if it has one; it may replace one of that name."""
         if not self.outputs:
             simulation.observe(_Failures(self, guest))
             return
-        observer = _GuestLog(self, simulation, guest, len(self._observers))
-        self._observers.append(observer)
+        before = self._observers.get(guest)
+        if before is not None:
+            before.flush()
+        else:
+            self._count += 1
+        number = self._count if before is None else before.number
+        self._observers[guest] = observer = _GuestLog(self, simulation, guest, number)
         simulation.observe(observer)
 
     def write(self, line: Line | Entry, guest: str, number: int) -> None:
@@ -115,7 +123,7 @@ class LiveLog:
         text = paint(line.pieces(shown), width, in_colour=output.has_colours)
         if not guest:
             return text
-        colour = _GUEST_COLOURS[number % len(_GUEST_COLOURS)]
+        colour = _GUEST_COLOURS[(number - 1) % len(_GUEST_COLOURS)]
         return f"\x1b[{colour}m{guest}\x1b[0m {text}" if output.has_colours else f"{guest} {text}"
 
     def complain(self, *words: str) -> None:
@@ -191,7 +199,8 @@ class _GuestLog(NoteTaker):
         self.clips = not log.in_full
         self._log = log
         self._guest = guest
-        self._number = number
+        #: The how many'th guest it is.
+        self.number = number
         self._folding = Folding()
         #: The exchange whose reply waits, and the uptime until which it does.
         self._waiting: tuple[Exchange, int] | None = None
@@ -204,7 +213,7 @@ class _GuestLog(NoteTaker):
 
     def add(self, entry: Entry) -> None:
         """Write an entry, or the lines of it that can be shown now."""
-        if isinstance(entry, Exchange):
+        if type(entry) is Exchange:
             self._end_wait()
             until = self.simulation.agent.state.busy_until
             if until > entry.at and entry.reply:
@@ -244,4 +253,4 @@ class _GuestLog(NoteTaker):
             self._write(Line(Reply(self._clock.uptime(), exchange)))
 
     def _write(self, line: Line | Entry) -> None:
-        self._log.write(line, self._guest, self._number)
+        self._log.write(line, self._guest, self.number)

@@ -8,9 +8,10 @@ from qgasim.cli.parser import Parser
 from qgasim.cli.text import LOG_WIDTH
 
 if TYPE_CHECKING:
+    from qgasim.http.access import Access
     from qgasim.scenario import Scenario
 
-__all__ = ["serve_parser", "with_options"]
+__all__ = ["control_access", "serve_parser", "with_options"]
 
 _EPILOG: Final = """\
 other commands (each has a --help):
@@ -41,6 +42,7 @@ def serve_parser() -> argparse.ArgumentParser:
     )
     _add_guest_options(parser)
     _add_agent_options(parser)
+    _add_machine_options(parser)
     _add_world_options(parser)
     _add_log_options(parser)
     _add_starter_options(parser)
@@ -61,6 +63,23 @@ def _add_guest_options(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
         "(default: a unix socket in a new temporary directory); a fleet: unix:DIRECTORY",
+    )
+
+
+def _add_machine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--qmp",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="where to listen for clients of the machine's monitor (QMP), as for --listen, but not stdio "
+        "(can be repeated: each is a monitor of its own)",
+    )
+    parser.add_argument(
+        "--qemu",
+        metavar="RELEASE",
+        choices=["5.2", "7.2", "10.0", "11.1"],
+        help="release of QEMU: 5.2, 7.2, 10.0 or 11.1 (default: the scenario's)",
     )
 
 
@@ -142,6 +161,18 @@ def _add_starter_options(parser: argparse.ArgumentParser) -> None:
         help="write a line of JSON to this file descriptor when clients can connect",
     )
     parser.add_argument(
+        "--control",
+        metavar="ADDRESS",
+        help="where to serve the control API: unix:PATH or tcp:[HOST:]PORT (port 0: one that is free, "
+        "told in the ready line)",
+    )
+    parser.add_argument(
+        "--control-token",
+        metavar="FILE",
+        help="a file with the token that the control API asks for; needed where other machines can "
+        "connect",
+    )
+    parser.add_argument(
         "--exit-with-parent", action="store_true", help="end when the process that started it ends"
     )
 
@@ -158,6 +189,35 @@ def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario
         if getattr(options, name) is not None:
             setattr(settings, name, getattr(options, name))
             remember_place(scenario, f"agent.{name}", f"--{name.replace('_', '-')}")
+    if options.qemu is not None:
+        from qgasim.qmp import MachineSettings
+
+        scenario.machine = scenario.machine or MachineSettings()
+        scenario.machine.qemu = options.qemu
     if options.seed is not None:
         scenario.seed = options.seed
     return scenario
+
+
+def control_access(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Access | None":
+    """Return where the control API is served, and who may ask; None: it is not.
+
+    Raises:
+        QgaSimError: the token cannot be read, or is missing where it is needed.
+    """
+    if options.control is None:
+        if options.control_token is not None:
+            parser.error("--control-token: has no effect without --control")
+        return None
+    from qgasim.http.access import Access, read_token
+    from qgasim.serving.listen import TcpAddress, UnixAddress, parse_address
+
+    try:
+        address = parse_address(options.control)
+    except ValueError:
+        address = None
+    if not isinstance(address, UnixAddress | TcpAddress):
+        text = f"expected unix:PATH or tcp:[HOST:]PORT, found {options.control!r}"
+        parser.error(f"--control: {text}")
+    token = None if options.control_token is None else read_token(options.control_token)
+    return Access(address, token)

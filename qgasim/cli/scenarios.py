@@ -10,7 +10,8 @@ from qgasim.cli.hints import hint
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError, ScenarioError
-from qgasim.scenario import Scenario, library, load, loads
+from qgasim.scenario import Scenario, library, load, loads, warn
+from qgasim.scenario.document import read_text
 from qgasim.scenario.dump import to_yaml
 
 __all__ = ["check", "init", "scenarios", "schema", "show"]
@@ -59,13 +60,11 @@ def _read_input() -> str:
     stream: Any = sys.stdin
     if stream is None:
         raise ScenarioError(f"{_INPUT}: it is closed")
-    if isinstance(stream, io.TextIOWrapper):
-        # As files are read, whatever the locale.
-        stream.reconfigure(encoding="utf-8", errors="strict")
     try:
+        # As files are read, whatever the locale; a test may have put something without bytes there.
+        if isinstance(stream, io.TextIOWrapper):
+            return read_text(stream.buffer.read(), _INPUT)
         return str(stream.read())
-    except UnicodeDecodeError:
-        raise ScenarioError(f"{_INPUT}: not UTF-8 (save it so)") from None
     except OSError as error:
         raise ScenarioError(f"{_INPUT}: {error.strerror or error}") from None
 
@@ -102,7 +101,8 @@ def check(arguments: list[str]) -> int:
     parser = Parser(
         prog="qgasim check",
         description="Say all that is wrong with scenarios, with file, line and column: "
-        "status 0 if that is nothing, else 1; 2 if there is nothing to check.",
+        "status 0 if that is nothing, else 1; 2 if there is nothing to check. Warns of what the guest's "
+        "scripts use and qgasim does not simulate.",
     )
     parser.add_argument(
         "files",
@@ -122,6 +122,8 @@ def check(arguments: list[str]) -> int:
             try:
                 for scenario in _read(path).guests().values():
                     scenario.build()
+                    for line in warn(scenario):
+                        complain(line)
             except ScenarioError as error:
                 complain(str(error))
                 status = max(status, 1)

@@ -3,7 +3,6 @@
 import argparse
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -11,17 +10,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from qgasim.cli.log import LiveLog
+    from qgasim.http.access import Access
     from qgasim.scenario import Scenario
-    from qgasim.scenario.shares import Share
-    from qgasim.serving.listen import Address
+    from qgasim.serving.listen import Address, SocketAddress, UnixAddress
     from qgasim.simulation.simulation import Simulation
 
 from qgasim.cli.hints import ways_in
-from qgasim.cli.options import serve_parser, with_options
+from qgasim.cli.options import control_access, serve_parser, with_options
 from qgasim.cli.parser import COMMANDS, mute
 from qgasim.cli.ready import check_ready_fd, write_ready
 
-__all__ = ["serve"]
+__all__ = ["describe_guest", "introduce_guest", "open_log", "serve"]
 
 
 def serve(arguments: list[str]) -> int:
@@ -40,21 +39,70 @@ def serve(arguments: list[str]) -> int:
             address = parse_address(options.listen)
         except ValueError as error:
             parser.error(f"--listen: {error}")
+    access = control_access(parser, options)
+    qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
     scenario = load(options.scenario)
+    if access is not None:
+        if qmp:
+            parser.error("--qmp: not together with --control yet")
+        return _serve_controlled(parser, options, scenario, address, access)
     if scenario.fleet:
-        if not isinstance(address, UnixAddress | None):
-            parser.error("--listen: a fleet has a socket for each guest (expected unix:DIRECTORY)")
-        if options.share:
-            parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
+        if qmp:
+            parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
+        address = _fleet_address(parser, options, address)
         if address is not None:
             return _serve_fleet(options, scenario, address.path)
         with _directory() as directory:
             return _serve_fleet(options, scenario, directory)
     if address is not None:
-        return _serve_at(options, scenario, address)
+        return _serve_at(options, scenario, address, qmp)
     with _directory() as directory:
-        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"))
+        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"), qmp)
+
+
+def _parse_qmp(parser: argparse.ArgumentParser, text: str) -> "SocketAddress":
+    from qgasim.serving.listen import Stdio, parse_address
+
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        parser.error(f"--qmp: {error}")
+    if isinstance(address, Stdio):
+        parser.error("--qmp: stdio is the agent's (expected unix:PATH, tcp:[HOST:]PORT)")
+    return address
+
+
+def _fleet_address(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, address: "Address | None"
+) -> "UnixAddress | None":
+    """Return the directory of a fleet's sockets; refuse what a fleet cannot have."""
+    from qgasim.serving.listen import UnixAddress
+
+    if not isinstance(address, UnixAddress | None):
+        parser.error("--listen: a fleet has a socket for each guest (expected unix:DIRECTORY)")
+    if options.share:
+        parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
+    return address
+
+
+def _serve_controlled(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    scenario: "Scenario",
+    address: "Address | None",
+    access: "Access",
+) -> int:
+    from qgasim.cli.control import serve_fleet_with_control, serve_with_control
+
+    with _directory() as directory:
+        if scenario.fleet:
+            fleet = _fleet_address(parser, options, address)
+            sockets = directory if fleet is None else fleet.path
+            serve_fleet_with_control(options, scenario, sockets, directory, access)
+        else:
+            serve_with_control(options, scenario, address, directory, access)
+    return 0
 
 
 @contextmanager
@@ -62,19 +110,11 @@ def _directory() -> Generator[str]:
     """Yield a new directory for sockets; it is removed at the end, with everything in it."""
     from qgasim.serving.listen import make_directory
 
-    # The server takes signals; one that comes before that must not leave the directory behind.
-    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     directory = make_directory("qgasim-")
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:
@@ -97,13 +137,14 @@ def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: s
 
     for guest in scenario.fleet.values():
         with_options(guest, options)
-    log = _open_log(options)
+    log = open_log(options)
     with log:
         serve_fleet(options, scenario, directory, log)
     return 0
 
 
-def _open_log(options: argparse.Namespace) -> "LiveLog":
+def open_log(options: argparse.Namespace) -> "LiveLog":
+    """Return the live log that the options ask for."""
     from qgasim.cli.log import LiveLog
 
     return LiveLog(
@@ -111,41 +152,40 @@ def _open_log(options: argparse.Namespace) -> "LiveLog":
     )
 
 
-def _serve_at(options: argparse.Namespace, scenario: "Scenario", address: "Address") -> int:
+def _serve_at(
+    options: argparse.Namespace,
+    scenario: "Scenario",
+    address: "Address",
+    qmp: "list[SocketAddress]",
+) -> int:
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.foreground import run
+    from qgasim.serving.server import Server
 
     scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]
     simulation = scenario.build(shares=shares)
-    log = _open_log(options)
+    log = open_log(options)
     log.observe(simulation)
+    server = Server(simulation, address, qmp=qmp)
+    server.tells_waiting = bool(log.outputs)
 
-    def on_ready(address: "Address") -> None:
+    def on_ready() -> None:
+        address = server.address
         if options.ready_fd is not None:
-            write_ready(options.ready_fd, _describe(simulation, scenario.seed, address))
-        lines = _introduce(simulation, scenario.seed, address, shares)
-        # The standard output may be the client's.
-        file = sys.stderr if options.listen == "stdio" else sys.stdout
-        if file is None:  # closed; print() would take the standard output
-            return
-        try:
-            print("\n".join(lines), flush=True, file=file)
-        except OSError:
-            mute()
+            line = describe_guest(simulation, scenario.seed, address)
+            if server.qmp_addresses:
+                line["qmp"] = [str(each) for each in server.qmp_addresses]
+            write_ready(options.ready_fd, line)
+        also = [f"monitor (QMP) on {each}" for each in server.qmp_addresses]
+        introduce_guest(options, simulation, scenario.seed, address, also)
 
     with log:
-        run(
-            simulation,
-            address,
-            on_ready,
-            ends_with_parent=options.exit_with_parent,
-            tells_waiting=bool(log.outputs),
-        )
+        run(server, on_ready, ends_with_parent=options.exit_with_parent)
     return 0
 
 
-def _describe(simulation: "Simulation", seed: int, address: "Address") -> dict[str, object]:
+def describe_guest(simulation: "Simulation", seed: int, address: "Address") -> dict[str, object]:
     """Return the ready line."""
     agent = simulation.agent
     return {
@@ -158,14 +198,37 @@ def _describe(simulation: "Simulation", seed: int, address: "Address") -> dict[s
     }
 
 
-def _introduce(
-    simulation: "Simulation", seed: int, address: "Address", shares: "Iterable[Share]"
-) -> list[str]:
-    """Return the lines for the terminal: what is served, where, and how to try it."""
+def introduce_guest(
+    options: argparse.Namespace,
+    simulation: "Simulation",
+    seed: int,
+    address: "Address",
+    also: Iterable[str] = (),
+) -> None:
+    """Tell on the terminal what is served, where, and how to try it.
+
+    Args:
+        options: of the command line.
+        simulation: what is served.
+        seed: of what is made up.
+        address: where.
+        also: what else is served, a line each.
+    """
+    from qgasim.scenario.shares import parse_share
+
     agent = simulation.agent
     lines = [
         f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {seed}",
         f"listening on {address}",
     ]
-    lines += [f"sharing {share.host} as {share.guest}" for share in shares]
-    return lines + ways_in(address)
+    lines += also
+    lines += [f"sharing {s.host} as {s.guest}" for s in map(parse_share, options.share)]
+    lines += ways_in(address)
+    # The standard output may be the client's.
+    file = sys.stderr if options.listen == "stdio" else sys.stdout
+    if file is None:  # closed; print() would take the standard output
+        return
+    try:
+        print("\n".join(lines), flush=True, file=file)
+    except OSError:
+        mute()

@@ -73,8 +73,12 @@ class Client:
 
         Underscores in the names of *arguments* stand for hyphens.
         """
-        await self._send(json.dumps(make_request(command, arguments)).encode() + b"\n")
-        return unwrap(read_reply(await self._read_line()))
+        return unwrap(await self.request(make_request(command, arguments)))
+
+    async def request(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return the whole reply."""
+        await self._send(json.dumps(message).encode() + b"\n")
+        return read_reply(await self._read_line())
 
     async def _send(self, data: bytes) -> None:
         try:

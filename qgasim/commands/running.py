@@ -1,6 +1,7 @@
 """Programs of the guest that a command runs and waits for (qga/commands-posix.c, ga_run_command())."""
 
 import os
+import signal
 from collections.abc import Iterable
 from typing import Final
 
@@ -65,7 +66,7 @@ def run_helper(
     """
     ended, output = run(agent, path, argv, stdin)
     if output and agent.dialect.dies_of_helper_output:
-        raise AgentAbort
+        raise AgentAbort(signal.SIGSEGV)
     # A C string.
     wrote = decode_name(output.partition(b"\0")[0]) if agent.dialect.tells_helper_output else ""
     if ended.signal is not None:

@@ -28,6 +28,25 @@ _DISABLED: Final = "Command {} has been disabled"
 
 CHANGES: Final = (
     Change(
+        since=(2, 10),
+        facts={
+            "wrong_member_text": "QMP input member '{name}' must be {article} {kind}",
+            "extra_member_text": "QMP input member '{name}' is unexpected",
+        },
+        source="qapi/qmp-dispatch.c of 2.9 and of 3.0",
+        known="derived",
+    ),
+    Change(
+        since=(3, 1),
+        facts={
+            "has_first_parser": False,
+            "no_object_text": "Input must be a JSON object",
+            "ignores_extra_braces": True,
+        },
+        source="qobject/json-*.c and qga/main.c of 2.9 (QERR_JSON_PARSING); 3.1 recorded",
+        known="derived",
+    ),
+    Change(
         since=(3, 1),
         facts={"drops_percent": True},
         source="commit 8bca4613, as commit bbc0586ced says; 3.1 recorded",

@@ -35,10 +35,17 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     drops_percent: bool = False
     #: Of members of an object that have the same key, the last counts; later, that is an error.
     replaces_duplicates: bool = True
+    #: The parser is that of before 3.1: what it cannot make sense of is ``Invalid JSON syntax``, and of several
+    #: errors it tells the last.
+    has_first_parser: bool = True
     #: A ``}`` too many does not end a message in which a ``[`` is open.
-    ignores_extra_braces: bool = True
+    ignores_extra_braces: bool = False
     #: Wording for a message that is no object.
-    no_object_text: str = "Input must be a JSON object"
+    no_object_text: str = "Invalid JSON syntax"
+    #: Wording for a member of a request that is of another type.
+    wrong_member_text: str = "QMP input object member '{name}' expects '{kind}'"
+    #: Wording for a member of a request that there is not.
+    extra_member_text: str = "QMP input object member '{name}' is unexpected"
     #: An object without ``execute`` is refused as such, whatever else is wrong with it.
     looks_for_execute_first: bool = True
     #: The parser takes one token at a time: it finds an error at once, says at which line and column,
@@ -182,6 +189,12 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     #: The channel is opened before the agent becomes a daemon, so that who started it learns from the
     #: exit status whether it could be, and an agent that could not be initialized does not end well.
     opens_channel_first: bool = False
+
+    def explain_no_start(self, *, allows: bool, blocks: bool) -> str | None:
+        """Return why an agent that allows some commands and *blocks* some does not start; None: it does."""
+        if allows and blocks and self.takes_allow_rpcs and not self.takes_block_with_allow:
+            return f"qemu-ga {self.full_version} does not start: {BLOCKED_AND_ALLOWED}"
+        return None
 
     def has(self, since: Version) -> bool:
         """Whether the release has what came with *since*."""

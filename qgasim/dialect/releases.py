@@ -9,8 +9,8 @@ from qgasim.dialect.facts import Dialect, Version
 
 __all__ = ["FULL_VERSIONS", "LATEST", "OLDEST", "RECORDED", "RELEASES", "find_dialect"]
 
-#: Of those before 3.1, only which commands and members there are is known, by the ``Since:`` of the
-#: reference. UNVERIFIED: that they do all else as 3.1 does; their parser was an older one.
+#: Of those before 3.1, which commands and members there are is known by the ``Since:`` of the reference, and
+#: their parser (`qgasim.wire.first`) by its source. UNVERIFIED: that they do all else as 3.1 does.
 OLDEST: Final[Version] = (2, 5)
 #: The last minor number of a major one; else it is 2.
 _LAST_MINOR: Final = {2: 12, 3: 1}
@@ -18,10 +18,13 @@ _LAST_MINOR: Final = {2: 12, 3: 1}
 FULL_VERSIONS: Final[dict[Version, str]] = {
     (2, 12): "2.12.0",
     (3, 1): "3.1.0",
+    (4, 2): "4.2.0",
+    (5, 0): "5.0.0",
     (5, 2): "5.2.0",
     (6, 2): "6.2.0",
     (7, 2): "7.2.22",
     (8, 2): "8.2.0",
+    (9, 0): "9.0.0",
     (9, 1): "9.1.0",
     (10, 0): "10.0.13",
     (10, 2): "10.2.2",

@@ -73,10 +73,14 @@ class Faultable(Protocol):
 
 
 class ArmedFault:
-    """A fault as one agent has it: it counts."""
+    """A fault as one agent has it: it counts.
 
-    def __init__(self, fault: Fault) -> None:
+    *number* tells it from all others that the agent has, or had.
+    """
+
+    def __init__(self, fault: Fault, number: int = 0) -> None:
         self.fault = fault
+        self.number = number
         self.matches_command, self.matches_arguments = compile_match(fault.on)
         self.seen = 0
         self.struck = 0
@@ -148,10 +152,15 @@ class History:
 class FaultInjector:
     """The faults of one agent, at work."""
 
-    def __init__(self, faults: "tuple[Fault, ...]", agent: Faultable, seed: int) -> None:
+    def __init__(
+        self, faults: "tuple[Fault, ...]", agent: Faultable, seed: int, start: str = ""
+    ) -> None:
         self.agent = agent
+        #: How the names of its commands begin in *on*.
+        self.start = start
         self.random = random.Random(f"faults {seed}")
         self._faults: list[ArmedFault] = []
+        self._count = 0
         self._by_command: dict[str, tuple[ArmedFault, ...]] = {}
         self._history = History()
         self._late: list[bytes] = []
@@ -167,9 +176,15 @@ class FaultInjector:
 
     # -- switching -------------------------------------------------------------------------------
 
+    @property
+    def armed(self) -> tuple[ArmedFault, ...]:
+        """The faults that there are, in the order in which they fire."""
+        return tuple(self._faults)
+
     def inject(self, fault: Fault) -> ArmedFault:
         """Add a fault, after those that there are."""
-        live = ArmedFault(fault)
+        self._count += 1
+        live = ArmedFault(fault, self._count)
         self._faults.append(live)
         self._by_command.clear()
         self.is_idle = False
@@ -265,7 +280,7 @@ class FaultInjector:
     def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
         """Return what becomes of a request, which *execute* executes."""
         name, arguments = read_request(message)
-        command = name or ""
+        command = self.start + (name or "")
         concerned = self.find(command)
         agent = self.agent
         striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]

@@ -12,7 +12,7 @@ from qgasim.errors import CommandError
 from qgasim.faults.stream import Reorder
 from qgasim.qapi.envelope import read_request
 from qgasim.simulation.channel import VirtioSerial
-from qgasim.simulation.journal import Exchange, Journal, Note, show_time
+from qgasim.simulation.journal import Exchange, Journal, MonitorExchange, Note, show_time
 from qgasim.wire import MessageReader
 
 __all__ = ["IMPATIENCE", "Request", "Story", "show"]
@@ -74,7 +74,7 @@ class Story:
             if isinstance(entry, Note):
                 self.steps.append(entry)
                 self.steps += _read(entry.connection, entry.at, entry.data, MessageReader())
-            else:
+            elif not isinstance(entry, MonitorExchange):
                 self.steps.append(_tell(entry))
         reader = MessageReader()
         for waiting in journal.waiting:

@@ -21,7 +21,7 @@ from qgasim.guest.files.files import Files
 from qgasim.guest.files.nodes import Budget, Volume
 from qgasim.guest.files.share import SharedVolume
 from qgasim.guest.files.tree import Mount
-from qgasim.guest.hardware.devices import CpuTimes, Disk, Memory, Vcpu
+from qgasim.guest.hardware.devices import CpuTimes, Disk, Memory, Vcpu, mount_source
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.records import Kept
 from qgasim.guest.settings import GuestSettings, MountSettings, errors_of
@@ -34,7 +34,7 @@ from qgasim.guest.system.zone import read_zone
 from qgasim.guest.units import wrap
 from qgasim.states import GuestStates, State
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "make_vcpus"]
 
 T = TypeVar("T")
 
@@ -83,6 +83,10 @@ class Machine(ABC):
         self._calls: list[tuple[int, Callable[[], None]]] = []
         #: What is planned from outside, by uptime: it stays if the guest goes back to a snapshot.
         self.planned_outside: list[tuple[int, Callable[[], None]]] = []
+        #: Called with the name of an interface that receives something else from now on.
+        self.on_filter: Callable[[str], None] = lambda _name: None
+        #: What of the host follows it, and keeps its state if the guest goes back to a snapshot.
+        self.watchers: list[object] = []
         #: What the contents of its files may take of the host's memory.
         self.budget = Budget()
         #: What its processes may take of it, their captured output included.
@@ -97,7 +101,7 @@ class Machine(ABC):
         #: Passwords that were set on Windows, by account.
         self.passwords: dict[str, str] = {}
         self.hostname = settings.hostname or "localhost"
-        self.vcpus = _make_vcpus(settings.vcpus)
+        self.vcpus = make_vcpus(settings.vcpus)
         self.memory = _make_memory(settings.memory)
         self.disks: NamedList[Disk] = NamedList(clone(settings.disks))
         self.nics: NamedList[Nic] = NamedList(clone(settings.nics))
@@ -131,8 +135,9 @@ class Machine(ABC):
         """Fill the root file system, and mount all others."""
 
     def _volume(self, mount: MountSettings) -> Volume:
+        device = self.mount_source(mount.device)
         volume = Volume(
-            mount.device,
+            device,
             mount.type,
             mount.size,
             reserved=mount.reserved,
@@ -146,8 +151,12 @@ class Machine(ABC):
             volume.freeze_error = error or volume.freeze_error
         if mount.trim_error is not None:
             volume.trim_open_error, volume.trim_error = errors_of(mount.trim_error)
-        self._volumes[mount.device] = volume
+        self._volumes[device] = volume
         return volume
+
+    def mount_source(self, path: str) -> str:
+        """Return what /proc/mounts calls a device that is mounted by *path*."""
+        return mount_source(self.settings.disks, path)
 
     def mount(self, settings: MountSettings) -> None:
         """Mount what *settings* describe, making the mount point."""
@@ -155,7 +164,7 @@ class Machine(ABC):
         if settings.bind is not None:
             self.files.bind(settings.bind, settings.path)
             return
-        volume = self.volumes.get(settings.device)
+        volume = self.volumes.get(self.mount_source(settings.device))
         if settings.type == "btrfs" and volume is not None and volume.kind == "btrfs":
             root = volume.make_subvolume(self.clock.now())
             mount = self.files.mount(volume, settings.path, "rw", root)
@@ -238,7 +247,7 @@ class Machine(ABC):
         Settings and programs do not change, plans from outside and guards belong to the host, and the
         clock goes back in its own way.
         """
-        return [self.settings, self.planned_outside, self._guard, self.clock]
+        return [self.settings, self.planned_outside, self._guard, self.clock, *self.watchers]
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -309,7 +318,8 @@ class Machine(ABC):
             return None
 
 
-def _make_vcpus(vcpus: int | list[Vcpu]) -> list[Vcpu]:
+def make_vcpus(vcpus: int | list[Vcpu]) -> list[Vcpu]:
+    """Return the processors that a scenario says: so many, or a list."""
     if isinstance(vcpus, int):
         return [Vcpu(id=i, can_offline=i > 0) for i in range(vcpus)]
     return clone(vcpus)

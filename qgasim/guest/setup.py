@@ -4,6 +4,8 @@ import base64
 import errno
 from typing import Final
 
+from msgspec import structs
+
 from qgasim.errors import SettingsError
 from qgasim.guest.files.files import Files
 from qgasim.guest.files.kernel_files import (
@@ -13,17 +15,18 @@ from qgasim.guest.files.kernel_files import (
     mount_kernel_files,
 )
 from qgasim.guest.files.nodes import Regular, os_error
+from qgasim.guest.hardware.devices import find_block
 from qgasim.guest.machine import Machine
 from qgasim.guest.processes.scripted import SCRIPTED
 from qgasim.guest.processes.userland import Userland, install, program_image
-from qgasim.guest.settings import FileSettings
-from qgasim.guest.system.accounts import make_entries
+from qgasim.guest.settings import FileSettings, ProgramSettings
+from qgasim.guest.system.accounts import Account, Entry, make_entries
 from qgasim.guest.system.clock import find_zone
 from qgasim.guest.system.os_release import write_os_release
 from qgasim.guest.system.windows import inner_path
 from qgasim.guest.units import DAY
 
-__all__ = ["furnish", "make_file"]
+__all__ = ["change_programs", "change_users", "furnish", "make_file"]
 
 _DIRECTORIES: Final = (
     "/dev", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp",
@@ -103,12 +106,17 @@ def _make_files(machine: Machine, part: _Part) -> None:
         make_file(machine, path, settings)
     for index, program in enumerate(machine.settings.programs):
         part.path = f"programs[{index}].path"
-        path = machine.inner_path(program.path)
-        files.make_parents(path)
-        files.remove_if_there(path)
-        files.write(path, program_image(SCRIPTED), 0o755)
+        _make_program(machine, program.path)
     for mounted in files.mounts:
         mounted.volume.create_error = CREATE_ERRORS.get(mounted.volume.kind, 0)
+
+
+def _make_program(machine: Machine, path: str) -> None:
+    """Make the file of a program whose results the scenario gives."""
+    files, path = machine.files, machine.inner_path(path)
+    files.make_parents(path)
+    files.remove_if_there(path)
+    files.write(path, program_image(SCRIPTED), 0o755)
 
 
 #: Where Windows has files of its own, whatever is installed.
@@ -134,15 +142,19 @@ def _furnish_windows(machine: Machine, part: _Part) -> None:
     files.write(program, program_image("qemu-ga"), 0o755)
     for name, account in machine.settings.users.items():
         part.path = f"users.{name}"
-        home = inner_path(account.home or f"C:\\Users\\{name}")
-        if account.has_home:
-            files.makedirs(home)
-        if account.authorized_keys is not None:
-            # Administrators share a file (qga/commands-windows-ssh.c).
-            shared = "/C:/ProgramData/ssh/administrators_authorized_keys"
-            path = shared if account.is_admin else f"{home}/.ssh/authorized_keys"
-            files.makedirs(path.rpartition("/")[0])
-            files.write(path, account.authorized_keys.encode())
+        _make_windows_home(files, name, account)
+
+
+def _make_windows_home(files: Files, name: str, account: Account) -> None:
+    home = inner_path(account.home or f"C:\\Users\\{name}")
+    if account.has_home:
+        files.makedirs(home)
+    if account.authorized_keys is not None:
+        # Administrators share a file (qga/commands-windows-ssh.c).
+        shared = "/C:/ProgramData/ssh/administrators_authorized_keys"
+        path = shared if account.is_admin else f"{home}/.ssh/authorized_keys"
+        files.makedirs(path.rpartition("/")[0])
+        files.write(path, account.authorized_keys.encode())
 
 
 def make_file(machine: Machine, path: str, settings: str | FileSettings | None) -> None:
@@ -206,6 +218,20 @@ def _make_devices(machine: Machine) -> None:
         files.add_device(f"/dev/{disk.name}", disk.major, disk.minor, disk.size)
         for number, part in enumerate(sorted(disk.partitions, key=lambda p: p.name), 1):
             files.add_device(f"/dev/{part.name}", disk.major, disk.minor + number, part.size)
+        if disk.alias is not None:
+            # As udev does (10-dm.rules, 11-dm-lvm.rules).
+            _link_device(files, f"/dev/mapper/{disk.alias}", f"../{disk.name}")
+    for mount in machine.settings.mounts:
+        block = find_block(machine.settings.disks, mount.device)
+        if block is not None and mount.device.startswith("/dev/") and not block.is_partition:
+            # A logical volume, as /dev/vg0/root.
+            _link_device(files, mount.device, f"../{block.name}")
+
+
+def _link_device(files: Files, path: str, target: str) -> None:
+    files.make_parents(path)
+    if not files.exists(path):
+        files.symlink(target, path)
 
 
 def _make_etc(machine: Machine) -> None:
@@ -240,32 +266,99 @@ def _make_zone(machine: Machine) -> None:
 
 
 def _make_accounts(machine: Machine) -> None:
-    files = machine.files
-    passwd, shadow = "", ""
+    files, users = machine.files, machine.settings.users
     groups = dict(_GROUPS)
-    day = machine.clock.now() // DAY
-    entries = make_entries(machine.settings.users)
+    entries = make_entries(users)
     for entry in entries:
-        account = machine.settings.users[entry.name]
-        passwd += (
-            f"{entry.name}:x:{entry.uid}:{entry.gid}:{account.comment}:{entry.home}:{entry.shell}\n"
-        )
-        shadow += f"{entry.name}:{account.password}:{day}:0:99999:7:::\n"
         if entry.gid not in groups.values():
             groups.setdefault(entry.name, entry.gid)
-    files.write("/etc/passwd", passwd.encode())
+    files.write("/etc/passwd", "".join(_passwd_line(e, users[e.name]) for e in entries).encode())
+    shadow = "".join(_shadow_line(machine, e.name) for e in entries)
     files.write("/etc/shadow", shadow.encode(), 0o640)
     files.write("/etc/group", "".join(f"{g}:x:{n}:\n" for g, n in groups.items()).encode())
     for entry in entries:
-        account = machine.settings.users[entry.name]
-        if not account.has_home:
-            continue
-        if not files.exists(entry.home):
-            files.makedirs(entry.home)
-            files.chown(entry.home, entry.uid, entry.gid)
-        if account.authorized_keys is not None:
-            directory = f"{entry.home}/.ssh"
+        _make_home(files, entry, users[entry.name])
+
+
+def _passwd_line(entry: Entry, account: Account) -> str:
+    return f"{entry.name}:x:{entry.uid}:{entry.gid}:{account.comment}:{entry.home}:{entry.shell}\n"
+
+
+def _shadow_line(machine: Machine, name: str) -> str:
+    day = machine.clock.now() // DAY
+    return f"{name}:{machine.settings.users[name].password}:{day}:0:99999:7:::\n"
+
+
+def _make_home(files: Files, entry: Entry, account: Account) -> None:
+    """Make the home directory of an account that has one."""
+    if not account.has_home:
+        return
+    if not files.exists(entry.home):
+        files.makedirs(entry.home)
+        files.chown(entry.home, entry.uid, entry.gid)
+    if account.authorized_keys is not None:
+        directory = f"{entry.home}/.ssh"
+        if not files.exists(directory):
             files.mkdir(directory, 0o700)
-            files.write(f"{directory}/authorized_keys", account.authorized_keys.encode(), 0o600)
-            for path in (directory, f"{directory}/authorized_keys"):
-                files.chown(path, entry.uid, entry.gid)
+        files.write(f"{directory}/authorized_keys", account.authorized_keys.encode(), 0o600)
+        for path in (directory, f"{directory}/authorized_keys"):
+            files.chown(path, entry.uid, entry.gid)
+
+
+# -- while it runs -----------------------------------------------------------------------------------
+
+
+def change_programs(machine: Machine, programs: list[ProgramSettings]) -> None:
+    """Have these programs, whose results are given, in place of those of before.
+
+    Raises:
+        OSError: a file of one cannot be made, or removed.
+    """
+    before = {program.path for program in machine.settings.programs}
+    wanted = {program.path: None for program in programs}
+    for path in before.difference(wanted):
+        machine.files.remove_if_there(machine.inner_path(path))
+    for path in wanted:
+        if path not in before:
+            _make_program(machine, path)
+    machine.settings = structs.replace(machine.settings, programs=programs)
+
+
+def change_users(machine: Machine, users: dict[str, Account]) -> None:
+    """Have these accounts in place of those of before; the files of one that goes stay.
+
+    Accounts that are as before keep what the guest has made of them, as a password that was set.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    before = machine.settings.users
+    changed = {name for name in {**before, **users} if before.get(name) != users.get(name)}
+    machine.settings = structs.replace(machine.settings, users=users)
+    files = machine.files
+    if machine.is_windows:
+        for name in changed.intersection(users):
+            machine.passwords.pop(name, None)
+            _make_windows_home(files, name, users[name])
+        return
+    entries = [entry for entry in make_entries(users) if entry.name in changed]
+    new = {
+        "/etc/passwd": [_passwd_line(entry, users[entry.name]) for entry in entries],
+        "/etc/shadow": [_shadow_line(machine, entry.name) for entry in entries],
+    }
+    for path, lines in new.items():
+        # Those that were there from the beginning come first, as useradd(8) appends.
+        kept = [
+            line
+            for line in files.read_settings(path).splitlines(keepends=True)
+            if line.partition(b":")[0].decode("utf-8", "surrogateescape") not in changed
+        ]
+        files.write(path, b"".join(kept) + "".join(lines).encode())
+    groups = files.read_settings("/etc/group")
+    known = {line.split(b":")[2] for line in groups.splitlines() if line.count(b":") >= 2}
+    for entry in entries:
+        if str(entry.gid).encode() not in known:
+            groups += f"{entry.name}:x:{entry.gid}:\n".encode()
+    files.write("/etc/group", groups)
+    for entry in entries:
+        _make_home(files, entry, users[entry.name])

@@ -20,7 +20,7 @@ from qgasim.guest.system.clock import SteeredClock
 from qgasim.pytest_plugin.markers import MARKER, GuestRequest, check_marker, make_wish, node_of
 from qgasim.scenario import Blueprint, loads
 from qgasim.serving.listen import make_directory
-from qgasim.serving.server import Server
+from qgasim.serving.server import Server, qmp_beside
 from qgasim.serving.threads import PATIENCE, ServerThreadPool
 from qgasim.simulation.simulation import Simulation
 from qgasim.testing.live import LiveGuest
@@ -135,7 +135,8 @@ class Guests:
                 pool.stop(server)
             pool = self._pool()
             try:
-                servers.append((pool, pool.serve(simulation, path)))
+                qmp = qmp_beside(simulation, path)
+                servers.append((pool, pool.serve(simulation, path, qmp)))
             except OSError as error:
                 if error.errno != errno.EMFILE:
                     raise

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MARKER: Final = "@pytest.mark.qgasim"
-_OVERRIDES: Final = ("guest", "replies", "faults", "timeline", "nemesis")
+_OVERRIDES: Final = ("machine", "guest", "replies", "faults", "timeline", "nemesis")
 _KEYS: Final = ("scenario", "agent", "channel", "seed", "findings", *_OVERRIDES)
 _MATRIX_KEYS: Final = ("agents", "scenarios")
 _FINDINGS: Final = ("report", "error", "off")

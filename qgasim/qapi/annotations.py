@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from qgasim.dialect import Dialect, Version
 
-__all__ = ["Alternate", "Since", "Size", "UInt64", "is_in", "strip"]
+__all__ = ["Alternate", "Json", "Since", "Size", "UInt64", "is_in", "strip"]
 
 
 class Since(Struct, frozen=True):
@@ -27,6 +27,10 @@ class Alternate(Struct, frozen=True):
 UInt64 = Annotated[int, "uint64"]
 """QAPI's ``uint64`` and ``size``: negative integers are taken modulo 2^64."""
 Size = UInt64
+
+
+Json = Annotated[str, "json"]
+"""A result that is JSON text already, written as QEMU writes it."""
 
 
 def strip(annotation: Any) -> tuple[Any, tuple[Any, ...]]:

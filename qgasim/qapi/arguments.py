@@ -4,7 +4,7 @@ Members are visited in the order of the schema, each is refused in QEMU's words,
 visited is refused at the end.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
@@ -15,7 +15,7 @@ from qgasim.errors import CommandError
 from qgasim.qapi.annotations import Alternate, is_in, strip
 from qgasim.wire import hash_order, is_array, is_object
 
-__all__ = ["Member", "Visit", "make_visit", "read_members"]
+__all__ = ["Member", "Visit", "glib_order", "make_visit", "read_members"]
 
 #: Takes a value and the path that errors call it by.
 Visit: TypeAlias = Callable[[Any, str], Any]
@@ -54,11 +54,18 @@ def _visit_bool(value: Any, path: str) -> bool:
     raise _wrong_type(path, "boolean")
 
 
+def _visit_any(value: Any, path: str) -> Any:
+    return value
+
+
 def _visit_enum(values: tuple[str, ...], refusal: str) -> Visit:
     def visit(value: Any, path: str) -> str:
         text = _visit_str(value, path)
         if text not in values:
-            raise CommandError(refusal.format(path=path, value=text))
+            # qapi/qapi-visit-core.c, input_type_enum() names the member without its path, and an element
+            # of a list, which has no name, "null".
+            name = "null" if path.endswith("]") else path.rpartition(".")[2]
+            raise CommandError(refusal.format(path=name, value=text))
         return text
 
     return visit
@@ -152,6 +159,14 @@ def hash_string(raw: bytes) -> int:
         value += sum(factor * int(digits[start:end], 33) for factor, digits in parts)
         value &= 0xFFFFFFFF
     return value
+
+
+def glib_order(keys: Iterable[str]) -> list[str]:
+    """Return *keys*, in the order of their insertion, in the order of a GHashTable's slots."""
+    table = _GHashTable()
+    for key in keys:
+        table.insert(key)
+    return [slot for slot in table.slots if isinstance(slot, str)]
 
 
 class _GHashTable:
@@ -257,7 +272,12 @@ def _visit_struct(cls: type[Struct], dialect: Dialect) -> Visit:
     return visit
 
 
-_SCALARS: Final[dict[Any, Visit]] = {int: _visit_int, str: _visit_str, bool: _visit_bool}
+_SCALARS: Final[dict[Any, Visit]] = {
+    int: _visit_int,
+    str: _visit_str,
+    bool: _visit_bool,
+    Any: _visit_any,
+}
 
 
 def make_visit(annotation: Any, dialect: Dialect) -> Visit:

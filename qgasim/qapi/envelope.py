@@ -52,20 +52,34 @@ def write_error(error: CommandError, shown_id: str) -> bytes:
     return f'{{{start}"error": {{{shown}}}}}\n'.encode("ascii")
 
 
-def check_envelope(request: dict[str, JsonValue], dialect: Dialect) -> None:
-    """Do what qmp_dispatch_check_obj() does: the members in the order of the QDict."""
+def check_envelope(
+    request: dict[str, JsonValue], dialect: Dialect, *, allows_oob: bool = False
+) -> None:
+    """Do what qmp_dispatch_check_obj() does: the members in the order of the QDict.
+
+    *allows_oob*: ``exec-oob`` may stand in place of ``execute``.
+    """
     if dialect.looks_for_execute_first and "execute" not in request:
         # qga/main.c, process_event(): "unrecognized payload format".
         raise CommandError("this feature or command is not currently supported")
+    found: str | None = None
     for name in hash_order(request):
         value = request[name]
-        if name == "execute":
+        if name == "execute" or (name == "exec-oob" and allows_oob):
             if not isinstance(value, str):
-                raise CommandError("QMP input member 'execute' must be a string")
+                raise _wrong_member(name, "string", dialect)
+            if found is not None:
+                raise CommandError(f"QMP input member '{name}' clashes with '{found}'")
+            found = name
         elif name == "arguments":
             if not isinstance(value, dict):
-                raise CommandError("QMP input member 'arguments' must be an object")
+                raise _wrong_member(name, "object", dialect)
         elif name != "id" or not dialect.echoes_id:
-            raise CommandError(f"QMP input member '{name}' is unexpected")
-    if "execute" not in request:
+            raise CommandError(dialect.extra_member_text.format(name=name))
+    if found is None:
         raise CommandError("QMP input lacks member 'execute'")
+
+
+def _wrong_member(name: str, kind: str, dialect: Dialect) -> CommandError:
+    article = "an" if kind == "object" else "a"
+    return CommandError(dialect.wrong_member_text.format(name=name, kind=kind, article=article))

@@ -33,8 +33,10 @@ __all__ = [
     "Table",
     "Version",
     "command",
+    "compile_command",
     "compile_table",
     "make_added",
+    "make_command",
 ]
 
 
@@ -117,12 +119,10 @@ def command(
     """
 
     def register(function: F) -> F:
-        hints = get_type_hints(function, include_extras=True)
-        parameters = list(inspect.signature(function).parameters.values())[1:]
         COMMANDS.append(
-            Command(
-                name=name or function.__name__.replace("_", "-"),
-                function=function,
+            make_command(
+                function,
+                name,
                 since=since,
                 until=until,
                 replies=replies,
@@ -131,21 +131,34 @@ def command(
                 is_conditional=is_conditional,
                 is_delimited=is_delimited,
                 only_refuses=only_refuses,
-                parameters=tuple(
-                    Parameter(
-                        name=p.name.replace("_", "-"),
-                        annotation=hints[p.name],
-                        is_optional=p.default is not p.empty,
-                        default=None if p.default is p.empty else p.default,
-                    )
-                    for p in parameters
-                ),
-                returns=hints["return"],
             )
         )
         return function
 
     return register
+
+
+def make_command(function: Callable[..., Any], name: str | None, **settings: Any) -> Command:
+    """Return the command that a function is: its signature declares arguments and result.
+
+    *name*: on the wire; None: the function's own, with ``-`` for ``_``. *settings*: fields of `Command`.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    return Command(
+        name=name or function.__name__.replace("_", "-"),
+        function=function,
+        parameters=tuple(
+            Parameter(
+                name=p.name.rstrip("_").replace("_", "-"),
+                annotation=hints[p.name],
+                is_optional=p.default is not p.empty,
+                default=None if p.default is p.empty else p.default,
+            )
+            for p in list(inspect.signature(function).parameters.values())[1:]
+        ),
+        returns=hints["return"],
+        **settings,
+    )
 
 
 Arguments: TypeAlias = dict[str, JsonValue]
@@ -185,8 +198,9 @@ def make_added(name: str, dialect: Dialect) -> Entry:
     return Entry(added, True, take, refuse, make_write(added.returns, dialect))
 
 
-@lru_cache(maxsize=1024)
-def _compile(command: Command, dialect: Dialect, *, is_supported: bool) -> Entry:
+@lru_cache(maxsize=2048)
+def compile_command(command: Command, dialect: Dialect, *, is_supported: bool = True) -> Entry:
+    """Return the entry of a command in a release."""
     write = make_write(command.returns, dialect)
     function = command.function
     members = tuple(
@@ -252,7 +266,7 @@ def _compile_table(
             chosen[name] = chosen[name][0], False
     return MappingProxyType(
         {
-            name: _compile(c, dialect, is_supported=is_supported)
+            name: compile_command(c, dialect, is_supported=is_supported)
             for name, (c, is_supported) in chosen.items()
         }
     )

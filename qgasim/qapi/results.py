@@ -11,7 +11,7 @@ from msgspec.structs import FieldInfo
 
 from qgasim.dialect import Dialect
 from qgasim.qapi.annotations import is_in, strip
-from qgasim.wire import base64, bucket, encode_double, encode_string
+from qgasim.wire import base64, bucket, encode, encode_double, encode_string
 
 __all__ = ["Pieces", "WriteResult", "fields_in_order", "make_write"]
 
@@ -112,9 +112,11 @@ def make_write(annotation: Any, dialect: Dialect) -> WriteResult:
 
 
 def _make_write(annotation: Any, dialect: Dialect) -> Write:
-    bare, _ = strip(annotation)
-    if bare in _WRITERS:
-        return _WRITERS[bare]
+    bare, marks = strip(annotation)
+    if "json" in marks or bare in _WRITERS:
+        return str if "json" in marks else _WRITERS[bare]
+    if bare is Any:
+        return partial(encode, exact_doubles=dialect.writes_exact_doubles)
     if get_origin(bare) is Literal:
         return encode_string
     if bare is float:

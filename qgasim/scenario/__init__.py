@@ -4,20 +4,18 @@ A `Scenario` is a Struct whose fields are the keys of the YAML file; `load` read
 path or by the name of one that comes with qgasim.
 """
 
-import json
 import os
 import stat
 from contextlib import suppress
-from datetime import date, timedelta
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Final
 
-from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from qgasim.errors import ScenarioError
-from qgasim.scenario import guest_checks, reply_checks, together
+from qgasim.guest.settings import ProgramSettings
+from qgasim.scenario import guest_checks, machine_checks, program_checks, reply_checks, together
 from qgasim.scenario.checks import join, touch
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import (
@@ -27,16 +25,21 @@ from qgasim.scenario.document import (
     merge,
     place_of,
     plain_value,
+    read_text,
     say,
 )
 from qgasim.scenario.fleet import lay_out, pick
+from qgasim.scenario.including import include_programs, programs_of
 from qgasim.scenario.model import (
     AgentSettings,
     Blueprint,
     Scenario,
     remember_place,
     remember_places,
+    tell_wrong,
 )
+from qgasim.scenario.reading import make_node, read_value
+from qgasim.scenario.script_checks import find_missing
 from qgasim.scenario.sources import Reader, embed
 from qgasim.suggestions import did_you_mean, find_close
 
@@ -45,19 +48,22 @@ __all__ = [
     "Blueprint",
     "Scenario",
     "find_guest",
+    "find_programs",
     "find_scenario",
     "library",
     "load",
+    "load_programs",
+    "load_sealed",
     "loads",
+    "programs_library",
     "read_value",
     "remember_place",
+    "warn",
 ]
 
 #: They say what must hold: `checks` finds it once they are imported.
-_CHECKS: Final = (guest_checks, reply_checks, together)
+_CHECKS: Final = (guest_checks, machine_checks, program_checks, reply_checks, together)
 _SUFFIXES: Final = (".yaml", ".yml")
-#: What Python has for addresses.
-_ADDRESSES: Final = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 #: How many faults are told one by one.
 _FAULT_LIMIT: Final = 100
 #: How many scenarios may extend each other in turn.
@@ -92,6 +98,34 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
         if path.is_file():
             return path
     raise ScenarioError(say(name or "''", _why_not(path, name)))
+
+
+def programs_library() -> dict[str, Path]:
+    """Return the files of programs that come with qgasim, by name."""
+    for directory in _SHIPPED:
+        if (programs := directory / "programs").is_dir():
+            return {path.stem: path for path in sorted(programs.glob("*.yaml"))}
+    return {}
+
+
+def find_programs(name: str, beside: Path | None = None) -> Path:
+    """Find a file of programs by name or path, a path being relative to the file *beside*.
+
+    Raises:
+        ScenarioError: there is none.
+    """
+    if "/" not in name and not name.endswith(_SUFFIXES):
+        known = programs_library()
+        if name in known:
+            return known[name]
+        hint = did_you_mean(name, known) or f" (expected one of {', '.join(known)}, or a path)"
+        raise ScenarioError(say(name or "''", f"no such file of programs{hint}"))
+    path = Path(name) if beside is None else beside.parent / name
+    # An OSError: a name that cannot be one, or a directory that must not be read.
+    with suppress(OSError, ValueError):
+        if path.is_file():
+            return path
+    raise ScenarioError(say(name, _what_was_meant(path)))
 
 
 def _why_not(path: Path, name: str) -> str:
@@ -146,51 +180,56 @@ def loads(text: str, name: str = "<text>") -> Scenario:
     return _decode(_pick(_extend(node, None, ()), "", name) if node else None, name)
 
 
-def read_value(settings: dict[str, Any], wanted: Any, name: str) -> Any:
-    """Read settings from Python as they would be written in a scenario: ``by="30s"``.
+def warn(scenario: Scenario) -> list[str]:
+    """Return what scripts of the guest use and qgasim does not simulate, a line each, with its place."""
+    missing = find_missing(scenario.guest)
+    wrong = [(join("guest.files", path), f"warning: {text}") for path, text in missing]
+    return str(tell_wrong(scenario, wrong)).splitlines()
+
+
+def load_sealed(said: str | dict[str, Any], name: str) -> Scenario:
+    """Load a scenario that another program has sent: it names no files of this machine.
+
+    Args:
+        said: the name of a scenario that comes with qgasim, YAML (a text of several lines), or what
+            JSON says. What it extends or includes comes with qgasim.
+        name: what errors call it.
 
     Raises:
-        ScenarioError: they are no *wanted*.
+        ScenarioError: as of `load`.
     """
-    try:
-        text = json.dumps(settings, default=_write)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ScenarioError(f"{name}: cannot be written in a scenario ({error})") from None
-    node = compose(text, name)
-    assert node
-    decoder = Decoder()
-    value = decoder.decode(node, wanted, "")
-    wrong = [(fault.path, str(fault.args[0])) for fault in decoder.faults]
-    if wrong:
-        raise ScenarioError("\n".join(f"{name}: {say(path, text)}" for path, text in wrong))
-    return value
+    if isinstance(said, str) and "\n" not in said:
+        _check_shipped(said, name)
+        return load(said)
+    node = compose(said, name) if isinstance(said, str) else make_node(said, name)
+    if isinstance(node, MappingNode):
+        fleet = next((v for k, v in node.value if k.value == "fleet"), None)
+        guests = [v for _, v in fleet.value] if isinstance(fleet, MappingNode) else []
+        for each in filter(lambda one: isinstance(one, MappingNode), (node, *guests)):
+            for key, value in each.value:
+                if key.value == "extends" and isinstance(value, ScalarNode):
+                    _check_shipped(value.value, f"{place_of(value)}: extends")
+        node = include_programs(node, _read_shipped_programs)
+    return _decode(_pick(_extend(node, None, ()), "", name) if node else None, name, is_sealed=True)
 
 
-def _write(value: object) -> str | float:
-    """Return what stands for *value* in a scenario."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError("bytes: give a text, or base64 of a file")
-    if isinstance(value, _ADDRESSES):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is nothing that it has")
+def _check_shipped(text: str, where: str) -> None:
+    """Refuse what is not the name of a scenario that comes with qgasim, or of a guest of one."""
+    shipped = text.partition("#")[0]
+    if shipped not in library():
+        hint = did_you_mean(shipped, library()) or " (`qgasim scenarios` lists them)"
+        raise ScenarioError(
+            f"{where}: {say('', f'no scenario of qgasim is called {shipped!r}')}{hint}"
+        )
 
 
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(TEXT_LIMIT + 1)
-        return data.decode("utf-8")
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ScenarioError(f"{path}:{line}: not UTF-8 (save it so)") from None
+    return read_text(data, str(path))
 
 
 def _compose_file(path: Path, above: tuple[Path, ...]) -> Node | None:
@@ -243,8 +282,45 @@ def _pick(node: Node | None, guest: str, name: str) -> Node | None:
         raise ScenarioError(f"{name}#{guest}: {error}") from None
 
 
+def _read_programs(beside: Path | None, name: ScalarNode) -> SequenceNode:
+    try:
+        path = find_programs(name.value, beside)
+        return programs_of(compose(_read(path), str(path)), str(path))
+    except ScenarioError as error:
+        raise ScenarioError(f"{place_of(name)}: include: {error}") from None
+
+
+def _read_shipped_programs(name: ScalarNode) -> SequenceNode:
+    """Return the programs of a file that comes with qgasim; refuse another."""
+    known = programs_library()
+    if name.value not in known:
+        text = f"no file of programs of qgasim is called {name.value!r}"
+        hint = did_you_mean(name.value, known) or f" (expected one of {', '.join(known)})"
+        raise ScenarioError(f"{place_of(name)}: include: {say('', text)}{hint}")
+    return _read_programs(None, name)
+
+
+def load_programs(name: str | Path) -> list[ProgramSettings]:
+    """Load a file of programs, for ``GuestSettings(programs=[...])``.
+
+    Args:
+        name: a path, or the name of one that comes with qgasim.
+
+    Raises:
+        ScenarioError: with a line ``file:line:column: what is wrong`` for each fault.
+    """
+    path = find_programs(str(name))
+    decoder = Decoder()
+    found = programs_of(compose(_read(path), str(path)), str(path))
+    programs: list[ProgramSettings] = decoder.decode(found, list[ProgramSettings], "programs")
+    if decoder.faults:
+        raise ScenarioError("\n".join(map(str, decoder.faults)))
+    return programs
+
+
 def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
-    """Lay a document on the one that it extends."""
+    """Lay a document, with what it includes, on the one that it extends."""
+    node = include_programs(node, partial(_read_programs, path))
     if isinstance(node, MappingNode):
         for key, value in node.value:
             names_one = isinstance(value, ScalarNode) and plain_value(value) is not None
@@ -257,13 +333,13 @@ def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
     return merge(None, node, opens="fleet")
 
 
-def _decode(node: Node | None, name: str) -> Scenario:
+def _decode(node: Node | None, name: str, *, is_sealed: bool = False) -> Scenario:
     if node is None:
-        raise ScenarioError(f"{name}: the file is empty (begin with `qgasim: 1`)")
+        raise ScenarioError(f"{name}:1:1: the file is empty (begin with `qgasim: 1`)")
     decoder = Decoder()
     scenario = decoder.decode(node, Scenario, "")
     if isinstance(scenario, Scenario):
-        _embed(scenario, decoder)
+        _embed(scenario, decoder, name if is_sealed else None)
     if decoder.faults:
         # What is wrong with the file itself, in its order, and then what it extends.
         decoder.faults.sort(key=lambda fault: _order(fault.node, name))
@@ -286,8 +362,11 @@ def _place_in_fleet(decoder: Decoder, guest: str, path: str) -> str:
     return decoder.place_at(join(f"fleet.{guest}", path))
 
 
-def _embed(scenario: Scenario, decoder: Decoder) -> None:
-    """Read the files of the host that a scenario names; they are relative to where it names them."""
+def _embed(scenario: Scenario, decoder: Decoder, sealed: str | None) -> None:
+    """Read the files of the host that a scenario names; they are relative to where it names them.
+
+    *sealed*: the document that may name none.
+    """
     reader = Reader()
     for name, guest in scenario.guests().items():
         start = f"fleet.{name}.guest.files" if name else "guest.files"
@@ -295,7 +374,10 @@ def _embed(scenario: Scenario, decoder: Decoder) -> None:
             continue
 
         def directory_of(path: str, start: str = start) -> str:
-            return os.path.dirname(decoder.nodes[join(start, path)].start_mark.name)
+            place = decoder.nodes[join(start, path)].start_mark.name
+            if place == sealed:
+                raise ScenarioError("a scenario that is sent names no files of this machine")
+            return os.path.dirname(place)
 
         for path, text in embed(guest.guest.files, directory_of, reader):
             decoder.note(path, text, start)

@@ -16,6 +16,7 @@ from qgasim.errors import ScenarioError
 from qgasim.scenario.syntax import explain, place_in
 
 __all__ = [
+    "LEVEL_LIMIT",
     "TEXT_LIMIT",
     "Fault",
     "Node",
@@ -26,6 +27,7 @@ __all__ = [
     "merge",
     "place_of",
     "plain_value",
+    "read_text",
     "say",
 ]
 
@@ -36,6 +38,7 @@ TEXT_LIMIT: Final = 16 << 20
 NODE_LIMIT: Final = 200_000
 #: Lists and mappings in each other: more than anybody writes, and less than Python can follow.
 LEVEL_LIMIT: Final = 100
+_TOO_DEEP: Final = f"nested too deeply (expected at most {LEVEL_LIMIT} levels)"
 #: What PyYAML makes of nodes without a tag.
 _KNOWN_TAGS: Final = frozenset(
     f"tag:yaml.org,2002:{name}"
@@ -79,6 +82,20 @@ def place_of(node: Node) -> str:
     return f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
 
 
+def read_text(data: bytes, name: str) -> str:
+    """Return the text of a file; *name* is what errors call it.
+
+    Raises:
+        ScenarioError: it is not UTF-8.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode()
+        where = place_in(before, len(before), name)
+        raise ScenarioError(f"{where}: not UTF-8 (save it so)") from None
+
+
 @lru_cache(maxsize=64)
 def compose(text: str, name: str) -> Node | None:
     """Read a document into nodes; None if it is empty. *name* is what errors call the file.
@@ -86,7 +103,8 @@ def compose(text: str, name: str) -> Node | None:
     The same text of the same file gives the same nodes again: nobody changes them.
     """
     if len(text) > TEXT_LIMIT:
-        raise ScenarioError(f"{name}: too long (expected at most {TEXT_LIMIT >> 20} MiB)")
+        where = place_in(text, TEXT_LIMIT, name)
+        raise ScenarioError(f"{where}: too long (expected at most {TEXT_LIMIT >> 20} MiB)")
     try:
         loader = _Loader(text)
     except UnicodeEncodeError as error:
@@ -100,7 +118,7 @@ def compose(text: str, name: str) -> Node | None:
     except yaml.YAMLError as error:
         raise ScenarioError(explain(error, text, name)) from None
     except RecursionError:
-        raise ScenarioError(f"{name}: nested too deeply") from None
+        raise ScenarioError(f"{_find_deepest(text, name)}: {_TOO_DEEP}") from None
     except ValueError as error:
         raise ScenarioError(f"{name}: not YAML: {error}") from None
     finally:
@@ -108,6 +126,17 @@ def compose(text: str, name: str) -> Node | None:
     if node is not None:
         _name(node, name)
     return node
+
+
+def _find_deepest(text: str, name: str) -> str:
+    """Return the place of what is nested too deeply in *text*."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > LEVEL_LIMIT and event.start_mark is not None:
+            return f"{name}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
+    return name
 
 
 def _name(root: Node, name: str) -> None:
@@ -122,8 +151,7 @@ def _name(root: Node, name: str) -> None:
         if id(node) in above:
             raise ScenarioError(f"{place_of(node)}: an alias of something that it is in")
         if len(above) > LEVEL_LIMIT:
-            text = f"nested too deeply (expected at most {LEVEL_LIMIT} levels)"
-            raise ScenarioError(f"{place_of(node)}: {text}")
+            raise ScenarioError(f"{place_of(node)}: {_TOO_DEEP}")
         if count > NODE_LIMIT:
             text = f"too much, with all aliases followed (expected at most {NODE_LIMIT} values)"
             raise ScenarioError(f"{place_of(node)}: {text}")

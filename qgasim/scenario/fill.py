@@ -128,6 +128,7 @@ def _expand(nic: Nic) -> list[Nic]:
             nic,
             name=count_up(nic.name, i),
             mac=nic.mac and count_up(nic.mac, i),
+            permanent_mac=nic.permanent_mac and count_up(nic.permanent_mac, i),
             addresses=[count_up(address, i) for address in nic.addresses],
             vlan=nic.vlan and structs.replace(nic.vlan, on=count_up(nic.vlan.on, i)),
             bond=[count_up(name, i) for name in nic.bond],

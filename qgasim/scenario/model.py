@@ -16,10 +16,11 @@ from qgasim.commands import ALL_COMMANDS
 from qgasim.commands.storage import begin_frozen
 from qgasim.dialect import Switch, find_dialect, with_quirks
 from qgasim.errors import ScenarioError, SettingsError
-from qgasim.faults import AnyFault
+from qgasim.faults import AnyFault, is_of_monitor
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.system.clock import host_clock
 from qgasim.guest.units import Duration
+from qgasim.qmp import MachineSettings
 from qgasim.scenario.checks import check
 from qgasim.scenario.conform import conform
 from qgasim.scenario.document import say
@@ -33,7 +34,14 @@ from qgasim.simulation.simulation import Simulation
 from qgasim.simulation.timeline import AnyEvent, Timeline
 from qgasim.userland import USERLANDS
 
-__all__ = ["AgentSettings", "Blueprint", "Scenario", "remember_place", "remember_places"]
+__all__ = [
+    "AgentSettings",
+    "Blueprint",
+    "Scenario",
+    "remember_place",
+    "remember_places",
+    "tell_wrong",
+]
 
 
 class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +96,8 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
     agent: AgentSettings = field(default_factory=AgentSettings)
     #: The virtual machine.
     guest: GuestSettings = field(default_factory=GuestSettings)
+    #: The QEMU around it, as its monitor (QMP) shows it; absent: nothing does.
+    machine: MachineSettings | None = None
     #: What is answered without asking the guest; the first stub that matches a request answers it.
     replies: list[Stub] = field(default_factory=list[Stub])
     #: What goes wrong; faults that strike together do so in this order.
@@ -194,7 +204,7 @@ class Blueprint:
             respawn=None if settings.respawn == "never" else settings.respawn,
             needs_newline=settings.needs_newline,
             stubs=tuple(scenario.replies),
-            faults=tuple(self.scenario.faults),
+            faults=tuple(f for f in self.scenario.faults if not is_of_monitor(f.on)),
             seed=scenario.seed,
             personality=settings.personality,
         )
@@ -241,6 +251,8 @@ class Blueprint:
             keeps_unread=scenario.agent.keep_unread,
             write_size=scenario.agent.write_size,
             describe_random_events=partial(describe_random_events, self._drawn, scenario.seed),
+            machine=scenario.machine,
+            machine_faults=[f for f in scenario.faults if is_of_monitor(f.on)],
         )
         if scenario.agent.is_frozen:
             begin_frozen(simulation.agent)

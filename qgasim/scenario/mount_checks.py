@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import structs
 
-from qgasim.guest.hardware.devices import Disk, device_name, find_block
+from qgasim.guest.hardware.devices import Disk, device_name, find_block, mount_source
 from qgasim.guest.settings import GuestSettings, MountSettings
 from qgasim.scenario.checks import Wrong
 from qgasim.suggestions import did_you_mean
@@ -62,8 +62,9 @@ def check_devices(guest: GuestSettings) -> Wrong:
 def check_shared_devices(guest: GuestSettings) -> Wrong:
     """Check what is said of a mount that shows a file system which is mounted elsewhere, too."""
     seen: list[MountSettings] = []
-    for index, mount in enumerate(guest.mounts):
+    for index, written in enumerate(guest.mounts):
         at = f"mounts[{index}]"
+        mount = structs.replace(written, device=mount_source(guest.disks, written.device))
         if mount.bind is not None:
             yield from _without_effect(mount, at, "beside 'bind'", ("type", *_OF_FILE_SYSTEM))
             shown = _mount_of(mount.bind, seen)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from msgspec import NODEFAULT, UNSET, Struct
 from msgspec.structs import FieldInfo
 
+from qgasim.guest.settings import ProgramSettings
 from qgasim.scenario import Scenario
 from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import (
@@ -26,7 +27,7 @@ from qgasim.scenario.decode import (
 )
 from qgasim.scenario.dump import members_of, written
 
-__all__ = ["comments_of", "default_of", "describe", "make_schema", "structs_of"]
+__all__ = ["comments_of", "default_of", "describe", "make_definitions", "make_schema", "structs_of"]
 
 #: A text that YAML may take for something else, as ``no`` and ``0123``, is a text all the same.
 _TEXT: Final = {"type": ["string", "number", "boolean"]}
@@ -71,6 +72,21 @@ _UNITS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+#: What stands among programs for the entries of a file (`qgasim.scenario.including`).
+_INCLUDE: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "All entries of a file of programs.",
+    "properties": {
+        "include": {
+            "type": "string",
+            "description": "The name of one that comes with qgasim, or a path relative to this file.",
+        }
+    },
+    "additionalProperties": False,
+    "required": ["include"],
+}
+
+
 @lru_cache(maxsize=256)
 def comments_of(cls: type[Struct]) -> dict[str, str]:
     """Return the ``#:`` comments of a Struct, by field."""
@@ -107,7 +123,22 @@ def make_schema(root: type[Struct] = Scenario) -> dict[str, Any]:
     return whole
 
 
-def structs_of(cls: type[Struct], *, in_lists: bool = True) -> dict[type[Struct], str]:
+def make_definitions(*hints: Any, prefix: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the schemas of types as a client may say them, and those of all Structs in them by name.
+
+    Args:
+        hints: the types.
+        prefix: what stands before a name in a reference.
+    """
+    structs = {cls: None for hint in hints for cls in structs_of(hint)}
+    definitions = {cls.__name__: _struct(cls, is_merged=False) for cls in structs}
+    assert len(definitions) == len(structs), "two Structs have the same name"
+    made = json.dumps([[_type(hint) for hint in hints], definitions])
+    said, named = json.loads(made.replace('"#/definitions/', f'"{prefix}'))
+    return said, named
+
+
+def structs_of(cls: Any, *, in_lists: bool = True) -> dict[type[Struct], str]:
     """Return *cls* and all Structs in it, in the order in which they are met, and where that is.
 
     Args:
@@ -195,7 +226,9 @@ def _type(hint: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(get_args(hint))}
     if origin in (list, tuple):
-        return {"type": "array", "items": _type(get_args(hint)[0])}
+        (item, *_) = get_args(hint)
+        items = {"anyOf": [_type(item), _INCLUDE]} if item is ProgramSettings else _type(item)
+        return {"type": "array", "items": items}
     if origin is dict:
         return {"type": "object", "additionalProperties": _or_null(get_args(hint)[1])}
     if isinstance(hint, type) and issubclass(hint, Struct):

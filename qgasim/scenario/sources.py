@@ -37,6 +37,9 @@ class Reader:
             made = self._contents(path, status.st_mode, depth)
         except OSError as error:
             raise ScenarioError(f"{path}: {error.strerror}") from None
+        except ValueError:
+            # Before the kernel could: a NUL, or half a surrogate pair.
+            raise ScenarioError(f"not a path: {path!r}") from None
         if made.symlink is None:
             made.mode = f"{stat.S_IMODE(status.st_mode):04o}"
         if given is not None:
@@ -79,7 +82,8 @@ def embed(
     for path, file in _walk(files):
         assert file.source is not None
         try:
-            made = reader.read(os.path.join(directory_of(f"{path}.source"), file.source), file)
+            directory = directory_of(f"{path}.source")
+            made = reader.read(os.path.join(directory, file.source), file)
         except ScenarioError as error:
             yield f"{path}.source", str(error)
             continue

@@ -6,8 +6,11 @@ from typing import Final
 
 from qgasim.agent.personality import Personality
 from qgasim.commands import ALL_COMMANDS
-from qgasim.dialect import BLOCKED_AND_ALLOWED, LATEST, OLDEST, QUIRKS, find_dialect
+from qgasim.dialect import LATEST, OLDEST, QUIRKS, Dialect, find_dialect
+from qgasim.faults import is_of_monitor
 from qgasim.matching import Match
+from qgasim.qmp import MachineSettings
+from qgasim.qmp.release import find_release
 from qgasim.scenario.checks import Wrong, checks
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import counted
@@ -96,10 +99,8 @@ def _check_agent(agent: AgentSettings) -> Wrong:
     dialect = find_dialect(agent.release)
     if dialect is None:
         yield "release", no_such_release(agent.release)
-    elif (agent.allow_rpcs and agent.block_rpcs and dialect.takes_allow_rpcs) and (
-        not dialect.takes_block_with_allow
-    ):
-        yield "allow_rpcs", f"qemu-ga {dialect.full_version} does not start: {BLOCKED_AND_ALLOWED}"
+    elif why := _explain_no_start(agent, dialect):
+        yield "allow_rpcs", why
     for quirk in agent.quirks:
         if quirk not in QUIRKS:
             yield f"quirks.{quirk}", "no such quirk" + did_you_mean(quirk, QUIRKS)
@@ -113,10 +114,26 @@ def _check_agent(agent: AgentSettings) -> Wrong:
                 yield name, f"nobody reads this on the channel {agent.channel}"
 
 
+def _explain_no_start(agent: AgentSettings, dialect: Dialect) -> str | None:
+    return dialect.explain_no_start(allows=bool(agent.allow_rpcs), blocks=bool(agent.block_rpcs))
+
+
 def no_such_release(release: str) -> str:
     """Return the message that there is no such release, and which there are."""
     known = "{}.{} to {}.{}".format(*OLDEST, *LATEST)
     return f"no such release: '{release}' (expected one from {known}, as in 7.2 or 7.2.22)"
+
+
+@checks(Scenario, "agent", "timeline")
+def _check_upgrades(scenario: Scenario) -> Wrong:
+    for index, event in enumerate(scenario.timeline):
+        if not isinstance(event, AgentUpgrades):
+            continue
+        dialect = find_dialect(event.release)
+        if dialect is None:
+            yield f"timeline[{index}].release", no_such_release(event.release)
+        elif why := _explain_no_start(scenario.agent, dialect):
+            yield f"timeline[{index}].release", why
 
 
 @checks(Scenario, "fleet")
@@ -152,7 +169,7 @@ def _check_frozen(scenario: Scenario) -> Wrong:
             )
 
 
-@checks(Scenario, "agent", "guest.os", "replies", "faults", "timeline")
+@checks(Scenario, "agent", "guest.os", "machine", "replies", "faults", "timeline")
 def _check_commands(scenario: Scenario) -> Wrong:
     dialect = find_dialect(scenario.agent.release)
     if dialect is None:
@@ -169,9 +186,15 @@ def _check_commands(scenario: Scenario) -> Wrong:
     requests += [
         (f"timeline[{i}].after", e.after) for i, e in enumerate(scenario.timeline) if e.after
     ]
+    machine = find_release((scenario.machine or MachineSettings()).qemu)
+    of_machine = machine.names() if any(is_of_monitor(on) for _, on in requests) else []
     for path, on in requests:
         name = on.command if isinstance(on, Match) else on
-        if not fnmatch.filter(names, name):
+        if is_of_monitor(on) and path.startswith("faults"):
+            if not fnmatch.filter(of_machine, name):
+                text = f"QEMU {machine.name} has no command or event '{name}'"
+                yield path, text + did_you_mean(name, of_machine)
+        elif not fnmatch.filter(names, name):
             text = f"qemu-ga {scenario.agent.release} has no command '{name}'"
             yield path, text + did_you_mean(name, names)
     for index, stub in enumerate(scenario.replies):
@@ -231,8 +254,6 @@ def _check_timeline(scenario: Scenario) -> Wrong:
         if isinstance(event, FaultOn | FaultOff) and event.fault not in faults:
             text = f"no fault is called '{event.fault}'{did_you_mean(event.fault, faults)}"
             yield f"{path}.fault", text
-        elif isinstance(event, AgentUpgrades) and find_dialect(event.release) is None:
-            yield f"{path}.release", no_such_release(event.release)
         elif isinstance(event, Addresses | NicDisappears) and event.nic not in nics:
             text = f"there is no interface '{event.nic}'{did_you_mean(event.nic, nics)}"
             yield f"{path}.nic", text

@@ -14,10 +14,10 @@ from typing import Final
 
 import trio
 
-from qgasim.serving.endpoint import Driver
+from qgasim.serving.endpoint import Host
 from qgasim.serving.listen import SocketAddress, TcpAddress, UnixAddress
 
-__all__ = ["Listener"]
+__all__ = ["SHORTAGES", "SHORTAGE_PAUSE", "Listener"]
 
 #: How long nothing is done after an error of qgasim, in seconds.
 FAILURE_PAUSE: Final = 1.0
@@ -42,6 +42,11 @@ class Listener:
     def address(self) -> SocketAddress:
         """Where clients connect; of a TCP port 0, which port it became."""
         return self._address
+
+    @property
+    def sock(self) -> socket.socket | None:
+        """What listens; None: nothing does now."""
+        return self._sock
 
     def open(self) -> None:
         """Let clients connect.
@@ -80,12 +85,12 @@ class Listener:
         else:
             await trio.lowlevel.wait_readable(self._sock)
 
-    async def serve(self, driver: Driver) -> None:
+    async def serve(self, driver: Host) -> None:
         """Serve one client after the other, until cancelled."""
         while True:
             await self.serve_next(driver)
 
-    async def serve_next(self, driver: Driver) -> None:
+    async def serve_next(self, driver: Host) -> None:
         """Serve the next client, or see to the channel while there is none.
 
         Raises:
@@ -115,7 +120,7 @@ class Listener:
             # It may fail each time.
             await trio.sleep(FAILURE_PAUSE)
 
-    async def _serve_client(self, driver: Driver, sock: socket.socket) -> None:
+    async def _serve_client(self, driver: Host, sock: socket.socket) -> None:
         try:
             await driver.converse(sock)
         except BaseException:
@@ -128,7 +133,7 @@ class Listener:
             self._close_if_gone(driver)
             sock.close()
 
-    def _close_if_gone(self, driver: Driver) -> None:
+    def _close_if_gone(self, driver: Host) -> None:
         """Let connects be refused if the agent was the server, and has ended."""
         if not driver.channel.is_open:
             self._close_socket()
@@ -138,7 +143,7 @@ class Listener:
             self._sock.close()
             self._sock = None
 
-    async def _accept(self, driver: Driver, listener: socket.socket) -> socket.socket:
+    async def _accept(self, driver: Host, listener: socket.socket) -> socket.socket:
         has_waited = False
         while True:
             # Before any wait: where the guest is late, there is no time for one.
@@ -160,7 +165,7 @@ class Listener:
             await trio.lowlevel.wait_readable(listener)
             has_waited = True
 
-    async def _lack(self, driver: Driver, error: OSError) -> None:
+    async def _lack(self, driver: Host, error: OSError) -> None:
         """Wait for what the host lacks; raise *error* if that is something else. It is told once."""
         if error.errno not in SHORTAGES:
             raise error

@@ -7,11 +7,43 @@ from typing import Protocol
 from qgasim.serving.attention import Attention
 from qgasim.simulation.channel import Channel
 
-__all__ = ["Driver", "Endpoint"]
+__all__ = ["Driver", "Endpoint", "Served"]
+
+
+class Served(Protocol):
+    """What is served: a channel or a monitor, as far as it matters where clients come from."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a client can connect."""
+        ...
+
+    def wake_alone(self) -> None:
+        """Do what is due while there is no client."""
+        ...
+
+
+class Host(Protocol):
+    """What a server of anything offers to the socket that listens for it."""
+
+    attention: Attention
+
+    @property
+    def channel(self) -> Served:
+        """What is served."""
+        ...
+
+    def converse(self, sock: socket.socket, *, is_stream: bool = False) -> Awaitable[None]:
+        """Serve the client behind *sock* until it leaves or is hung up on; *sock* stays open."""
+        ...
+
+    def fail(self, what: str, error: Exception) -> None:
+        """Note an error of qgasim that was caught nowhere else."""
+        ...
 
 
 class Driver(Protocol):
-    """What a server offers to its endpoint."""
+    """What the server of an agent offers to its endpoint."""
 
     channel: Channel
     attention: Attention

@@ -2,16 +2,14 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 
-from qgasim.serving.listen import Address
 from qgasim.serving.server import Server
-from qgasim.simulation.simulation import Simulation
 
-__all__ = ["PARENT_INTERVAL", "keep_freed_memory", "run"]
+__all__ = ["PARENT_INTERVAL", "keep_freed_memory", "run", "run_until_signal"]
 
 #: How often to check whether the parent process is still there, in seconds.
 PARENT_INTERVAL: Final = 0.25
@@ -33,46 +31,64 @@ def _signals() -> list[signal.Signals]:
     return [signal.SIGINT, signal.SIGTERM, *([] if is_ignored else [signal.SIGHUP])]
 
 
-def run(
-    simulation: Simulation,
-    address: Address,
-    on_ready: Callable[[Address], None],
-    *,
-    ends_with_parent: bool = False,
-    tells_waiting: bool = False,
+def run_until_signal(
+    main: Callable[[trio.Nursery], Awaitable[None]], *, ends_with_parent: bool = False
 ) -> None:
-    """Serve until SIGINT, SIGTERM, or SIGHUP if that is not ignored (nohup).
+    """Run *main* until it returns, or until SIGINT, SIGTERM, or SIGHUP if that is not ignored (nohup).
 
     Args:
-        simulation: what `Scenario.build` made.
-        address: where.
-        on_ready: called with the address when clients can connect.
+        main: gets a nursery of which everything ends with it.
         ends_with_parent: end also when the process that started this one has ended.
-        tells_waiting: tell observers of clients that wait.
     """
-    # Before the parent is told that clients can connect: it may end as soon as it hears that.
+    # Before clients can connect: the parent may end as soon as it knows that.
     parent = os.getppid()
-    server = Server(simulation, address)
-    server.tells_waiting = tells_waiting
-    server.listen()
-    keep_freed_memory()
+    failures: list[Exception] = []
 
-    async def main() -> None:
+    async def run_main() -> None:
         with trio.open_signal_receiver(*_signals()) as signals:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             async with trio.open_nursery() as nursery:
 
-                async def serve_and_end() -> None:
-                    await server.serve()
+                async def run_and_end() -> None:
+                    try:
+                        await main(nursery)
+                    except Exception as error:  # noqa: BLE001
+                        # Raised below: out of a nursery, it would come in a group.
+                        failures.append(error)
                     nursery.cancel_scope.cancel()
 
-                nursery.start_soon(serve_and_end)
+                nursery.start_soon(run_and_end)
                 if ends_with_parent:
                     nursery.start_soon(_cancel_without_parent, nursery.cancel_scope, parent)
-                on_ready(server.address)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
 
+    # One that comes before the receiver is there waits: the socket's file is removed in any case.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals())
     try:
-        trio.run(main)
-    except KeyboardInterrupt:  # before the receiver was there
-        return
+        trio.run(run_main)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if failures:
+        raise failures[0]
+
+
+def run(server: Server, on_ready: Callable[[], None], *, ends_with_parent: bool = False) -> None:
+    """Serve until a signal: see `run_until_signal`.
+
+    Args:
+        server: of a guest; it listens nowhere yet.
+        on_ready: called when clients can connect.
+        ends_with_parent: end also when the process that started this one has ended.
+
+    Raises:
+        ListenError: the address cannot be listened on.
+    """
+    keep_freed_memory()
+
+    async def main(_: trio.Nursery) -> None:
+        server.listen()
+        on_ready()
+        await server.serve()
+
+    run_until_signal(main, ends_with_parent=ends_with_parent)

@@ -22,6 +22,7 @@ __all__ = [
     "UnixAddress",
     "VsockAddress",
     "make_directory",
+    "name_address",
     "parse_address",
 ]
 
@@ -177,6 +178,15 @@ def parse_address(text: str) -> Address:
     raise ValueError(
         f"expected unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio, found {text!r}"
     )
+
+
+def name_address(address: object) -> str:
+    """Return an address as QEMU's query-chardev names it: ``unix:/path``, ``tcp:127.0.0.1:4444``."""
+    if isinstance(address, TcpAddress):
+        return f"tcp:{address.host}:{address.port}"
+    if isinstance(address, VsockAddress):
+        return f"vsock:{address.cid}:{address.port}"
+    return "stdio" if isinstance(address, Stdio) else f"unix:{address}"
 
 
 def make_directory(prefix: str) -> str:

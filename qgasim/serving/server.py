@@ -6,6 +6,8 @@ though no client has sent anything.
 """
 
 import socket
+from collections.abc import Iterable
+from typing import Final
 
 import trio
 
@@ -13,12 +15,23 @@ from qgasim.serving.accepting import Listener
 from qgasim.serving.attention import Attention
 from qgasim.serving.conversation import Conversation
 from qgasim.serving.endpoint import Endpoint
-from qgasim.serving.listen import Address, Stdio, UnixAddress
+from qgasim.serving.listen import Address, SocketAddress, Stdio, UnixAddress, name_address
+from qgasim.serving.monitoring import MonitorServer
 from qgasim.serving.sockets import Watcher, has_hung_up, is_of_this_process, peer
 from qgasim.serving.stdio import StdioEndpoint
 from qgasim.simulation.simulation import Simulation
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "qmp_beside", "serve"]
+
+
+def qmp_beside(simulation: Simulation, path: str) -> list[SocketAddress]:
+    """Return where a test finds the monitor of a machine, if the scenario has one: beside the agent's socket."""
+    return [] if simulation.hypervisor is None else [UnixAddress(f"{path}.qmp")]
+
+
+#: How long one look at a guest may keep the thread from the other guests in it, in ns: with twenty that
+#: loop for ever, an idle one answers within a tenth of a second.
+LOOK_TIME: Final = 1_000_000
 
 
 class Server:
@@ -28,6 +41,7 @@ class Server:
         simulation: what is served.
         address: where; a text is the path of a unix socket. Other places can be given as an endpoint.
         watcher: is told what is read from clients.
+        qmp: where the machine's monitors are, one at each address.
     """
 
     def __init__(
@@ -35,10 +49,19 @@ class Server:
         simulation: Simulation,
         address: Address | Endpoint | str,
         watcher: Watcher | None = None,
+        *,
+        qmp: Iterable[SocketAddress] = (),
     ) -> None:
         self.simulation = simulation
         self.channel = simulation.channel
-        self.attention = Attention(simulation)
+        simulation.guest.look_time = LOOK_TIME
+        processes = simulation.guest.processes
+        self.attention = Attention(self.channel.next_look, lambda: processes.is_late)
+        self._monitors = [MonitorServer(simulation, each) for each in qmp]
+        hypervisor = simulation.hypervisor
+        if hypervisor is not None:
+            hypervisor.on_change = self.poke
+            hypervisor.agent_address = name_address(address)
         self._endpoint = _endpoint_at(address)
         self._watcher = watcher
         self._conversation: Conversation | None = None
@@ -51,6 +74,11 @@ class Server:
         address = self._endpoint.address
         assert isinstance(address, Address)
         return address
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a client is being served."""
+        return self._conversation is not None
 
     @property
     def is_being_left(self) -> bool:
@@ -82,12 +110,30 @@ class Server:
         Raises:
             ListenError: the address cannot be listened on.
         """
-        self._endpoint.open()
+        try:
+            self._endpoint.open()
+            for monitor in self._monitors:
+                monitor.listen()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def qmp_addresses(self) -> list[SocketAddress]:
+        """Where the clients of the machine's monitors connect."""
+        return [monitor.address for monitor in self._monitors]
 
     async def serve(self) -> None:
         """Serve until cancelled; the socket's file is removed at the end."""
         try:
-            await self._endpoint.serve(self)
+            if not self._monitors:
+                await self._endpoint.serve(self)
+                return
+            async with trio.open_nursery() as nursery:
+                for monitor in self._monitors:
+                    nursery.start_soon(monitor.serve)
+                await self._endpoint.serve(self)
+                nursery.cancel_scope.cancel()
         finally:
             self.close()
 
@@ -96,10 +142,14 @@ class Server:
         if self._conversation is not None:
             self._conversation.sock.close()
         self._endpoint.close()
+        for monitor in self._monitors:
+            monitor.close()
 
     def poke(self) -> None:
         """Look at the channel again: something in the guest was changed."""
         self.attention.poke()
+        for monitor in self._monitors:
+            monitor.poke()
 
     async def converse(self, sock: socket.socket, *, is_stream: bool = False) -> None:
         """Serve one client until it leaves or is hung up on: see `Driver.converse`."""

@@ -6,7 +6,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -14,7 +14,7 @@ from typing import Final, Self, TypeVar
 import trio
 
 from qgasim.errors import ServerError
-from qgasim.serving.listen import Address, UnixAddress
+from qgasim.serving.listen import Address, SocketAddress, UnixAddress
 from qgasim.serving.server import Server
 from qgasim.simulation.simulation import Simulation
 
@@ -68,8 +68,13 @@ class ServerThreadPool:
         if found is not None and error is None:
             raise found
 
-    def serve(self, simulation: Simulation, address: Address | str | os.PathLike[str]) -> Server:
-        """Serve a guest until `stop` is called.
+    def serve(
+        self,
+        simulation: Simulation,
+        address: Address | str | os.PathLike[str],
+        qmp: Iterable[SocketAddress] = (),
+    ) -> Server:
+        """Serve a guest until `stop` is called; *qmp*: where its machine's monitors are.
 
         Raises:
             ListenError: the address cannot be listened on.
@@ -79,7 +84,7 @@ class ServerThreadPool:
         _check_simulation(simulation)
         if isinstance(address, os.PathLike):
             address = os.fspath(address)
-        server = Server(simulation, address)
+        server = Server(simulation, address, qmp=qmp)
         server.tells_waiting = self._tells_waiting
         self._ended[server] = threading.Event()
 

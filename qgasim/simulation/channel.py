@@ -39,6 +39,7 @@ agent with `--retry-path`. `is_open` is false until the driver has opened its so
 `reopen()`. The channel, the agent and half-read requests stay the same throughout.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -196,6 +197,11 @@ class Channel:
             return event
         return self._held[0] if event is None else min(event, self._held[0])
 
+    def next_look(self) -> float:
+        """Return the seconds until `wake` should next be called; infinity: only when told."""
+        event = self.next_event() if self.needs_attention else None
+        return math.inf if event is None else self.agent.guest.clock.host_delay(event)
+
     def connect(self) -> Iterator[Effect]:
         """Take a client; return what it finds in the channel."""
         self.connections += 1
@@ -212,9 +218,9 @@ class Channel:
             return iter(())
         if self.needs_attention:
             # What was due before these bytes came may undo what is in the port.
-            self.agent.guest.settle()
+            self.agent.guest.look()
             self._enqueue(data)
-            return self.wake()
+            return self._look()
         self.sender = None
         return self.agent.receive(data)
 
@@ -245,7 +251,11 @@ class Channel:
 
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up with time, and the agent read what waits for it."""
-        self.agent.guest.settle()
+        self.agent.guest.look()
+        return self._look()
+
+    def _look(self) -> Iterator[Effect]:
+        """Do as `wake`, for a guest that has caught up."""
         if self._held is not None and self._holder is not self.agent.process:
             # A process that has died says nothing more.
             self._held = None
@@ -266,7 +276,8 @@ class Channel:
             yield from self.agent.resume()
             if self._queue:
                 yield from self._feed(bytes(self._queue), self._dequeue())
-        if self.agent.guest.power.state == "off":
+        power = self.agent.guest.power
+        if power.state == "off" and not power.keeps_machine:
             yield Close()
 
     def _feed(self, data: bytes, parts: Iterator[bytes] | None) -> Iterator[Effect]:
@@ -489,13 +500,24 @@ class UnixListen(Channel):
         """Take back what could not be sent; note how much was not yet read then."""
         if self._left is None:
             self._left = self._unread
-        return super().return_unsent(data, effects)
+        return super().return_unsent(data, self._unheard(effects))
 
-    def wake(self) -> Iterator[Effect]:
-        """Let the guest catch up; hang up if the process that had the connection is gone."""
-        self.agent.guest.settle()
+    def _unheard(self, effects: Iterator[Effect]) -> Iterator[Effect]:
+        """Yield *effects*; what is executed meanwhile is answered to nobody."""
+        while True:
+            self.agent.is_heard = False
+            try:
+                effect = next(effects, None)
+            finally:
+                self.agent.is_heard = True
+            if effect is None:
+                return
+            yield effect
+
+    def _look(self) -> Iterator[Effect]:
+        """Do as `wake`; hang up if the process that had the connection is gone."""
         if self.agent.process is self._process is not None:
-            return super().wake()
+            return super()._look()
         # What was in its connections is gone with it.
         self._queue.clear()
         self._held = None
@@ -525,7 +547,7 @@ class UnixListen(Channel):
         self, effects: Iterator[Effect], rest: Iterator[Effect], *, stops: bool
     ) -> Iterator[Effect]:
         """Do *effects*, and the *rest* that the client asked for, without a reply."""
-        for effect in chain(effects, rest):
+        for effect in self._unheard(chain(effects, rest)):
             if isinstance(effect, Wait):
                 yield effect
         if stops:

@@ -138,13 +138,31 @@ class Snapshots:
         Raises:
             LookupError: there is none of this name.
         """
-        if name not in self._named:
-            raise LookupError(not_there("snapshot", name, self._named))
+        self.check(name)
         assert self.guest.processes.running is None, "a program cannot undo itself"
         snapshot = self._named[name]
         snapshot.revert()
         self.guest.power.events += ["STOP", "RESUME"]
         snapshot.agent.changed()
+
+    @property
+    def names(self) -> dict[str, int]:
+        """The snapshots by name, the oldest first, and the uptime (ns) at which each was taken."""
+        return {name: snapshot.clock.uptime for name, snapshot in self._named.items()}
+
+    def check(self, name: str) -> None:
+        """Raise LookupError if there is no snapshot of this name."""
+        if name not in self._named:
+            raise LookupError(not_there("snapshot", name, self._named))
+
+    def drop(self, name: str) -> None:
+        """Give up a snapshot.
+
+        Raises:
+            LookupError: there is none of this name.
+        """
+        self.check(name)
+        del self._named[name]
 
     def keep(self, uptime: int) -> None:
         """Keep what the guest is like at *uptime*, for `look`; now, if that is past."""

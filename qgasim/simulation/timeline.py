@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from qgasim.agent.observer import Observer
 from qgasim.dialect import find_dialect
+from qgasim.errors import ScenarioError
 from qgasim.guest import Guest
 from qgasim.guest.clone import clone
 from qgasim.guest.files.nodes import WouldBlock, os_error
@@ -53,6 +54,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="do"):
 
         Raises:
             LookupError: what it names is not there.
+            ScenarioError: it cannot happen to this guest.
         """
         raise NotImplementedError
 
@@ -96,6 +98,12 @@ class AgentUpgrades(Event, frozen=True, kw_only=True, tag="agent_upgrades"):
         dialect = find_dialect(self.release)
         if dialect is None:
             raise LookupError(f"no such release: '{self.release}'")
+        options = simulation.agent.options
+        why = dialect.explain_no_start(
+            allows=bool(options.allow_rpcs), blocks=bool(options.block_rpcs)
+        )
+        if why is not None:
+            raise ScenarioError(f"agent_upgrades.release: {why}")
         simulation.agent.upgrade(dialect)
 
 
@@ -128,7 +136,7 @@ class Panic(Event, frozen=True, kw_only=True, tag="panic"):
 
     def happen(self, simulation: Simulation) -> None:
         """Panic."""
-        simulation.guest.power.shut_down("halt", 0)
+        simulation.guest.power.panic()
 
 
 class Pause(Event, frozen=True, kw_only=True, tag="pause"):
@@ -372,7 +380,7 @@ class FaultOn(Event, frozen=True, kw_only=True, tag="fault_on"):
 
     def happen(self, simulation: Simulation) -> None:
         """Switch them on."""
-        simulation.agent.injector.switch(self.fault, on=True)
+        simulation.switch_fault(self.fault, on=True)
 
 
 class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
@@ -383,7 +391,7 @@ class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
 
     def happen(self, simulation: Simulation) -> None:
         """Switch them off."""
-        simulation.agent.injector.switch(self.fault, on=False)
+        simulation.switch_fault(self.fault, on=False)
 
 
 AnyEvent: TypeAlias = (
@@ -418,19 +426,29 @@ class Timeline(Observer):
         self._boots: set[uuid.UUID] = set()
         self._state = simulation.guest.state
         self._happening: Event | None = None
-        for event in events:
-            if event.at is not None:
-                self._plan(event, event.at)
-            elif event.since_boot is not None:
-                self._by_boot.append(event)
-            elif event.after is not None:
-                self._by_command.append(_Count(event))
-            else:
-                self._by_state.append(event)
-        self._plan_boot()
+        self._observes = False
         simulation.timeline = self
-        if self._by_command or self._by_state or self._by_boot:
-            simulation.observe(self)
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Let *event* happen, too, when it is due; at once, if its time is past."""
+        if event.at is not None:
+            self._plan(event, event.at)
+            return
+        if event.since_boot is not None:
+            self._by_boot.append(event)
+            if self._simulation.guest.boot_id in self._boots:
+                self._plan_since_boot(event)
+            else:
+                self._plan_boot()
+        elif event.after is not None:
+            self._by_command.append(_Count(event))
+        else:
+            self._by_state.append(event)
+        if not self._observes:
+            self._observes = True
+            self._simulation.observe(self)
 
     def _plan_boot(self) -> None:
         """Plan what counts from a boot, once for each."""
@@ -439,8 +457,12 @@ class Timeline(Observer):
             return
         self._boots.add(guest.boot_id)
         for event in self._by_boot:
-            assert event.since_boot is not None
-            self._plan(event, guest.booted_at + event.since_boot, boot_id=guest.boot_id)
+            self._plan_since_boot(event)
+
+    def _plan_since_boot(self, event: Event) -> None:
+        guest = self._simulation.guest
+        assert event.since_boot is not None
+        self._plan(event, guest.booted_at + event.since_boot, boot_id=guest.boot_id)
 
     def _plan(self, event: Event, uptime: int, *, boot_id: uuid.UUID | None = None) -> None:
         """Let *event* happen at *uptime*; *boot_id*: only in this boot of the guest."""

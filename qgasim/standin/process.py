@@ -3,6 +3,9 @@
 The signals are those of quit_handler() in qga/main.c of 7.2.
 """
 
+import contextlib
+import os
+import resource
 import signal
 from typing import Self
 
@@ -82,9 +85,14 @@ class Process:
         self._server.listen()
 
     def run(self) -> int:
-        """Serve until SIGINT or SIGTERM, or until the agent ends; return the exit status."""
+        """Serve until SIGINT or SIGTERM, or until the agent ends; return the exit status.
+
+        If a signal ends the agent (4.2 aborts after guest-shutdown), it ends this process, too.
+        """
         keep_freed_memory()
         trio.run(self._run)
+        if self._agent.died_of is not None:
+            _die_of(self._agent.died_of)
         # What is buffered in open files gets written.
         self._agent.stop(respawn=False)
         return 1 if self._opening.has_failed else 0
@@ -107,3 +115,12 @@ class Process:
     async def _serve_and_end(self, scope: trio.CancelScope) -> None:
         await self._server.serve()
         scope.cancel()
+
+
+def _die_of(number: int) -> None:
+    """End by a signal at once, leaving the pid file behind, as the agent does that it ends."""
+    # This program's memory is not what the agent's would tell.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # SIGKILL cannot be ignored anyway.
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

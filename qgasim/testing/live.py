@@ -1,19 +1,21 @@
 """A guest that is being served, as a test takes hold of it."""
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, cast
 
 from qgasim.agent import Agent
-from qgasim.agent.stubs import Stub
+from qgasim.agent.stubs import ArmedStub, Stub
 from qgasim.errors import ScenarioError, ServerError, VerificationError
-from qgasim.faults import AnyFault, ArmedFault, Fault
+from qgasim.faults import AnyFault, ArmedFault, Fault, is_of_monitor
 from qgasim.findings import POLLS_PER_SECOND, Finding, find
 from qgasim.guest import Guest
 from qgasim.guest.system.clock import SteeredClock
 from qgasim.guest.units import SECOND
 from qgasim.matching import Match
+from qgasim.qmp import Hypervisor
 from qgasim.scenario import Blueprint, read_value
+from qgasim.scenario.shares import Share
 from qgasim.simulation.journal import Journal, describe, name_of
 from qgasim.simulation.simulation import Simulation
 from qgasim.simulation.timeline import AnyEvent, Event
@@ -88,6 +90,7 @@ class LiveGuest(Waits, Events):
         make_clock: makes the clock that it follows, of a new one when it is reset.
         call: calls a function in the thread that serves it.
         serve: takes the simulation and serves it; returns the path of its socket.
+        shares: folders of the host that it is to have.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class LiveGuest(Waits, Events):
         make_clock: Callable[[], SteeredClock],
         call: Call,
         serve: Callable[[Simulation], str],
+        shares: Iterable[Share] = (),
     ) -> None:
         self.blueprint = blueprint
         #: The guest's time.
@@ -105,6 +109,7 @@ class LiveGuest(Waits, Events):
         self._make_clock = make_clock
         self._call = call
         self._serve = serve
+        self._shares = tuple(shares)
         self.reset()
 
     def reset(self) -> None:
@@ -112,13 +117,35 @@ class LiveGuest(Waits, Events):
         #: The clock that it follows.
         self.source = self._make_clock()
         #: The guest, its agent and what lies between it and its clients.
-        self.simulation = self.blueprint.build(self.source)
+        self.simulation = self.blueprint.build(self.source, self._shares)
         #: What was asked, answered and done.
         self.journal = Journal(self.simulation)
         #: What a test has done to it.
         self.steps = Steps()
         #: Where clients connect: the path of a unix socket.
         self.socket_path: str = self._serve(self.simulation)
+
+    @property
+    def qmp_path(self) -> str:
+        """Where clients of the machine's monitor (QMP) connect: the path of a unix socket.
+
+        Raises:
+            ServerError: the scenario has no ``machine:``, and so there is no monitor.
+        """
+        if self.simulation.hypervisor is None:
+            raise ServerError("there is no monitor (the scenario needs a `machine:`, as in {})")
+        return f"{self.socket_path}.qmp"
+
+    @property
+    def machine(self) -> Hypervisor:
+        """The QEMU around the guest: its state, its devices, `quit`.
+
+        Raises:
+            ServerError: the scenario has no ``machine:``.
+        """
+        if self.simulation.hypervisor is None:
+            raise ServerError("there is no machine (the scenario needs a `machine:`, as in {})")
+        return proxy(self.simulation.hypervisor, self.call, assign, self.record, "qga.machine")
 
     def end(self, failure: BaseException | None = None) -> None:
         """Be served no more, because of *failure* if it was not meant to be; it can still be looked at."""
@@ -147,7 +174,11 @@ class LiveGuest(Waits, Events):
 
     def record(self, text: str) -> Step:
         """Put down what is done now; it is called in the thread that serves the guest."""
-        return self.steps.add(self.journal.count, self.simulation.guest.clock.uptime(), text)
+        return self.steps.add(*self._position(), text)
+
+    def _position(self) -> tuple[int, int]:
+        """Return the number of the latest entry, and the uptime."""
+        return self.journal.count, self.simulation.guest.clock.uptime()
 
     @property
     def guest(self) -> Guest:
@@ -182,32 +213,32 @@ class LiveGuest(Waits, Events):
         """
         __tracebackhide__ = True
 
-        step: Step | None = None
-
         def do() -> ArmedFault:
             if fault is None:
                 made = read_value(settings, AnyFault, "inject")
             else:
                 made = _check_fault(fault, settings)
             self._check_command(made.on, "inject")
-            nonlocal step
             given = [] if fault is None else [fault]
             step = self.record(show_call("qga.inject", given, settings))
             self.journal.note(f"fault: {describe(made)}")
-            return self.simulation.agent.injector.inject(made)
+            step.armed = armed = self.simulation.injector_of(made).inject(made)
+            return armed
 
-        live = self.call(do)
+        armed = self.call(do)
+        return lambda: self.withdraw(armed)
 
-        def withdraw() -> None:
-            if step is not None and step.text.startswith("qga."):
-                step.text = f"end_{step.number} = {step.text}"
-                self.record(f"end_{step.number}()")
-            self.journal.note(f"no fault any more: {name_of(live.fault)}")
-            self.simulation.agent.injector.withdraw(live)
+    def withdraw(self, armed: ArmedFault) -> None:
+        """End a fault of `agent.injector.armed`."""
 
-        return lambda: self.call(withdraw)
+        def do() -> None:
+            self.steps.end(armed, *self._position())
+            self.journal.note(f"no fault any more: {name_of(armed.fault)}")
+            self.simulation.injector_of(armed.fault).withdraw(armed)
 
-    def stub(self, on: str | Match | dict[str, Any], /, **settings: Any) -> None:
+        self.call(do)
+
+    def stub(self, on: str | Match | dict[str, Any] | Stub, /, **settings: Any) -> None:
         """Answer in place of the guest, before what the scenario says: a stub as in a scenario.
 
         Raises:
@@ -216,7 +247,9 @@ class LiveGuest(Waits, Events):
         __tracebackhide__ = True
 
         def do() -> None:
-            if isinstance(on, Match):
+            if isinstance(on, Stub):
+                made = on
+            elif isinstance(on, Match):
                 made = Stub(on=on, **settings)
             else:
                 made = read_value({"on": on, **settings}, Stub, "stub")
@@ -227,14 +260,28 @@ class LiveGuest(Waits, Events):
 
         self.call(do)
 
+    def unstub(self, armed: ArmedStub) -> None:
+        """Remove a stub of `agent.commands.armed`."""
+
+        def do() -> None:
+            on = armed.stub.on
+            self.record(f"# a stub was removed: {on if isinstance(on, str) else on.command}")
+            self.journal.note(f"no stub any more: {on if isinstance(on, str) else on.command}")
+            self.simulation.agent.commands.remove_stub(armed)
+
+        self.call(do)
+
     def _check_command(self, on: str | Match, what: str) -> None:
         """Refuse what no request could ever match."""
         name = on.command if isinstance(on, Match) else on
-        table = self.simulation.agent.commands.table
-        if not fnmatch.filter(table, name):
-            release = self.simulation.agent.dialect.full_version
-            hint = did_you_mean(name, table)
-            raise ScenarioError(f"{what}: on: qemu-ga {release} has no command '{name}'{hint}")
+        agent, hypervisor = self.simulation.agent, self.simulation.hypervisor
+        known: Iterable[str] = agent.commands.table
+        who = f"qemu-ga {agent.dialect.full_version}"
+        if is_of_monitor(on) and hypervisor is not None:
+            known, who = hypervisor.release.names(), f"QEMU {hypervisor.release.name}"
+        if not fnmatch.filter(known, name):
+            hint = did_you_mean(name, known)
+            raise ScenarioError(f"{what}: on: {who} has no command '{name}'{hint}")
 
     def happen(self, event: Event) -> None:
         """Let an event happen now.

@@ -25,6 +25,8 @@ class Step(Struct):
     text: str
     #: The how many'th it is.
     number: int
+    #: What it has armed, if it is a fault.
+    armed: object = None
 
     def fail(self, error: BaseException) -> None:
         """Note that it was refused, so that it changed nothing."""
@@ -52,6 +54,14 @@ class Steps:
         else:
             self.dropped += 1
         return step
+
+    def end(self, armed: object, position: int, at: int) -> None:
+        """Put down that a fault was ended; nothing, if it was armed by no step that is kept."""
+        for step in self.kept:
+            if step.armed is armed and step.text.startswith("qga."):
+                step.text = f"end_{step.number} = {step.text}"
+                self.add(position, at, f"end_{step.number}()")
+                return
 
 
 def show_call(name: str, arguments: Iterable[object], settings: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import trio.testing
 from qgasim.guest.system.clock import SteeredClock
 from qgasim.guest.units import SECOND
 from qgasim.scenario import Blueprint
-from qgasim.serving.server import Server
+from qgasim.serving.server import Server, qmp_beside
 from qgasim.simulation.simulation import Simulation
 from qgasim.testing.events import Duration
 from qgasim.testing.live import LiveGuest
@@ -81,7 +81,8 @@ class TrioGuest(LiveGuest):
 
     def _listen(self, simulation: Simulation) -> str:
         self._hang_up()
-        self.server, self._scope = Server(simulation, self._path), trio.CancelScope()
+        self.server = Server(simulation, self._path, qmp=qmp_beside(simulation, self._path))
+        self._scope = trio.CancelScope()
         self.server.listen()
         self._nursery.start_soon(_serve, self._scope, self.server)
         return self._path

@@ -66,7 +66,7 @@ def verify(
 
     Args:
         journal: of the guest.
-        command: its name; ``*`` and ``?`` are wildcards.
+        command: its name; ``*`` and ``?`` are wildcards. One of the machine's monitor begins with ``qmp:``.
         arguments: patterns of its arguments, as in stubs; those not named do not matter.
         at_least: how often, or more.
         at_most: how often, or less.
@@ -131,7 +131,7 @@ def in_order(journal: Journal, *steps: Requests) -> None:
     if not steps:
         raise ValueError("in_order needs steps")
     tests = [_compile(journal, step) for step in steps]
-    exchanges = journal.exchanges
+    exchanges = journal.all_exchanges
     met: list[Exchange] = []
     position = 0
     for number, test in enumerate(tests):
@@ -189,16 +189,29 @@ def say_missing(
 def _compile(journal: Journal, requests: Requests) -> Callable[[Exchange], bool]:
     """Make the test of an exchange; ValueError if it could never be met."""
     match = _as_match(requests)
-    known = {command.name for command in ALL_COMMANDS} | set(
-        journal.simulation.agent.commands.table
-    )
+    known = _known(journal)
     if not fnmatch.filter(known, match.command):
         hint = did_you_mean(match.command, known)
-        raise ValueError(f"no release of qemu-ga has a command '{match.command}'{hint}")
+        who = "QEMU" if match.command.startswith("qmp:") else "qemu-ga"
+        raise ValueError(f"no release of {who} has a command '{match.command}'{hint}")
     matches_command, matches_arguments = compile_match(match)
+    is_of_monitor = match.command.startswith("qmp:")
     return lambda e: (
-        e.command is not None and matches_command(e.command) and matches_arguments(e.arguments)
+        e.command is not None
+        # `*` is for the agent's commands only.
+        and e.command.startswith("qmp:") == is_of_monitor
+        and matches_command(e.command)
+        and matches_arguments(e.arguments)
     )
+
+
+def _known(journal: Journal) -> set[str]:
+    """Return the names of all commands; the monitor's begin with ``qmp:``, if there is one."""
+    known = {command.name for command in ALL_COMMANDS}
+    known |= set(journal.simulation.agent.commands.table)
+    if journal.simulation.hypervisor is not None:
+        known |= {f"qmp:{name}" for name in journal.simulation.hypervisor.release.commands}
+    return known
 
 
 class _Search:
@@ -220,7 +233,7 @@ class _Search:
         is_wanted = _compile(journal, wanted)
         is_first = _compile(journal, after) if after is not None else None
         is_last = _compile(journal, before) if before is not None else None
-        exchanges = journal.exchanges
+        exchanges = journal.all_exchanges
         self.found: list[Exchange] = []
         #: What matches, and comes at a wrong time.
         self.misplaced: list[_Near] = []
@@ -306,7 +319,7 @@ def _near(
     lines = list(near)
     matches_command, _ = compile_match(Match(command=command))
     called: dict[str, Exchange] = {}
-    for exchange in journal.exchanges:
+    for exchange in journal.all_exchanges:
         if exchange.command is None or id(exchange) in seen:
             continue
         if not matches_command(exchange.command):
@@ -314,7 +327,7 @@ def _near(
         elif wanted.arguments:
             lines.append(str(_Near(exchange, _differences(exchange, wanted))))
     close = difflib.get_close_matches(command, called)
-    known = {each.name for each in ALL_COMMANDS} | set(journal.simulation.agent.commands.table)
+    known = _known(journal)
     lines += [
         str(_Near(called[name], f"did you mean {command}?")) for name in close if name not in known
     ]

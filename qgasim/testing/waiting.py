@@ -50,6 +50,10 @@ class Wait(Observer, Generic[T]):
         """Look again."""
         self._check()
 
+    def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:  # noqa: ARG002
+        """Look again."""
+        self._check()
+
     def changed(self) -> None:
         """Look again."""
         self._check()
@@ -149,7 +153,7 @@ class Waits:
         """Wait until a command was asked for; one that came before counts.
 
         Args:
-            command: its name; ``*`` and ``?`` are wildcards.
+            command: its name; ``*`` and ``?`` are wildcards. The monitor's begin with ``qmp:``.
             arguments: patterns of its arguments, as in `verify`.
             times: how often.
             within: for how long at most, in the host's time.
@@ -203,15 +207,14 @@ class Waits:
     ) -> Wait[Exchange]:
         def begin() -> Wait[Exchange]:
             matches = compile_requests(self.journal, command, arguments)
-            met = [exchange for exchange in self.journal.exchanges if matches(exchange)]
-            seen = self.journal.latest
+            met: list[Exchange] = []
+            position = 0
 
             def look() -> Exchange | None:
-                nonlocal seen
-                latest = self.journal.latest
-                if latest is not None and latest is not seen and matches(latest):
-                    met.append(latest)
-                seen = latest
+                nonlocal position
+                entries = self.journal.after(position)
+                met.extend(e for _, e in entries if isinstance(e, Exchange) and matches(e))
+                position = self.journal.count
                 return met[times - 1] if len(met) >= times else None
 
             return Wait(self.simulation, look)

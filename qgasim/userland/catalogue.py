@@ -11,13 +11,13 @@ __all__ = ["USERLANDS"]
 
 #: Programs in /usr/sbin; all others are in /usr/bin.
 SBIN: Final = frozenset({
-    "blkid", "chpasswd", "fsfreeze", "halt", "hwclock", "ifconfig", "modprobe", "poweroff",
-    "qemu-ga", "reboot", "route", "shutdown", "swapoff", "swapon",
+    "blkid", "chpasswd", "fsfreeze", "halt", "hwclock", "poweroff", "qemu-ga",
+    "reboot", "shutdown",
 })  # fmt: skip
 #: Programs that BusyBox's guest has as files of their own (stand-ins, or Debian's).
 NO_APPLETS: Final = frozenset({
-    "chpasswd", "getent", "halt", "journalctl", "lsblk", "poweroff", "qemu-ga", "reboot",
-    "shutdown", "systemctl", "udevadm",
+    "chpasswd", "getent", "halt", "lsblk", "poweroff", "qemu-ga", "reboot", "shutdown",
+    "systemctl",
 })  # fmt: skip
 BUSYBOX: Final = "busybox"
 

@@ -3,6 +3,7 @@
 Nothing here knows a command.
 """
 
+from qgasim.wire.first import FirstReader
 from qgasim.wire.locating import LocatingReader
 from qgasim.wire.old import OldReader
 from qgasim.wire.reader import LineReader, MessageReader
@@ -11,6 +12,7 @@ from qgasim.wire.values import JsonValue, Message, is_array, is_object
 from qgasim.wire.writer import bucket, encode, encode_double, encode_string, hash_order
 
 __all__ = [
+    "FirstReader",
     "JsonValue",
     "LineReader",
     "LocatingReader",

@@ -4,9 +4,9 @@ Their states, limits and texts are those of QEMU up to 11.0; `locating` has thos
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from qgasim.errors import CommandError
 from qgasim.wire.parser import (
@@ -76,7 +76,7 @@ _CLASSES: Final[dict[str, bytes]] = {
     "space": b" \t\r\n",
 }
 _INTEGER, _FLOAT = T_INTEGER | LOOKAHEAD, T_FLOAT | LOOKAHEAD
-_TABLE: Final[dict[int, list[int]]] = {
+TABLE: Final[dict[int, list[int]]] = {
     # After an error: until a byte that can only begin something new.
     RECOVERY: _row(
         text=RECOVERY,
@@ -110,11 +110,11 @@ _TABLE: Final[dict[int, list[int]]] = {
     ),
 }
 for _char, _kind in PUNCTUATION.items():
-    _TABLE[START][_char[0]] = _kind
+    TABLE[START][_char[0]] = _kind
 
 # What a state swallows and is again what it was: a token may be 64 MiB long. With the escapes in a
 # string, so that what is looked at beyond a run is looked at once for each string.
-_RUNS: Final = {
+RUNS: Final = {
     DQ_STRING: re.compile(rb'(?:[^\x00-\x1f"\\\xfe\xff]++|\\[\x20-\xfd])++'),
     SQ_STRING: re.compile(rb"(?:[^\x00-\x1f'\\\xfe\xff]++|\\[\x20-\xfd])++"),
     RECOVERY: re.compile(rb"[^\x00-\x08\x0a-\x1f\[\]{}:,\xfe\xff]++"),
@@ -145,6 +145,14 @@ class MessageReader:
 
     Half a message stays until more comes; only bytes change that, no disconnection does.
     """
+
+    #: The lexer's states, the runs that a state swallows, what is plain in a string, and a whole token.
+    table: ClassVar[Mapping[int, Sequence[int]]] = TABLE
+    runs: ClassVar[Mapping[int, re.Pattern[bytes]]] = RUNS
+    plain_bytes: ClassVar[bytes] = _PLAIN_BYTES
+    whole_token: ClassVar[re.Pattern[bytes]] = _WHOLE_TOKEN
+    #: The state after what is no token.
+    after_error: ClassVar[int] = RECOVERY
 
     def __init__(self) -> None:
         self._state = START
@@ -211,9 +219,10 @@ class MessageReader:
 
     def _read(self, data: bytes) -> Iterator[Message]:
         position, end = 0, len(data)
+        whole_token = self.whole_token
         while position < end:
             if self._state == START:
-                whole = _WHOLE_TOKEN.match(data, position)
+                whole = whole_token.match(data, position)
                 if whole:
                     position = whole.end()
                     group = whole.lastindex
@@ -244,7 +253,7 @@ class MessageReader:
             position = run
         else:
             byte = data[position]
-            state = _TABLE[self._state][byte]
+            state = self.table[self._state][byte]
             if state & LOOKAHEAD:
                 state &= ~LOOKAHEAD
                 self._looked_at = position
@@ -253,7 +262,7 @@ class MessageReader:
                 position += 1
             if state >= LCURLY or state == ERROR:
                 message = self._accept(state, bytes(token))
-                state = START if state else RECOVERY
+                state = START if state else self.after_error
             if state in (START, RECOVERY):
                 token.clear()
             self._state = state
@@ -265,14 +274,14 @@ class MessageReader:
 
     def _find_run(self, data: bytes, position: int, limit: int) -> int:
         """Find the end of what the state swallows from *position* on, *limit* at most."""
-        pattern = _RUNS.get(self._state)
+        pattern = self.runs.get(self._state)
         if pattern is None:
             return position
         if self._state == DQ_STRING:
             # Nearly always all is plain up to the closing quote, and that can be told faster.
             quote = data.find(b'"', position, limit)
             end = min(limit, len(data)) if quote < 0 else quote
-            if end - position > 256 and not data[position:end].translate(None, _PLAIN_BYTES):
+            if end - position > 256 and not data[position:end].translate(None, self.plain_bytes):
                 return end
         match = pattern.match(data, position, limit)
         return match.end() if match else position
@@ -339,24 +348,34 @@ class MessageReader:
 
 
 class LineReader(MessageReader):
-    """Take bytes in any cut, and read them when their line ends: not QEMU's way."""
+    """Take bytes in any cut, and have *reader* read them when their line ends: not QEMU's way."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: MessageReader) -> None:
         super().__init__()
+        self._reader = reader
         self._line = bytearray()
 
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether no byte waits for the end of its line, or of its message."""
+        return not self._line and self._reader.is_between_messages
+
     def copy(self) -> Self:
-        """Give a reader that has read the same."""
-        made = super().copy()
+        """Return a reader that has read the same."""
+        made = copy(self)
+        made._reader = self._reader.copy()  # noqa: SLF001
         made._line = self._line.copy()  # noqa: SLF001
         return made
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Read what of *data* is in lines that end; what is longer than any message, too."""
-        self._line += data
-        end = self._line.rfind(b"\n") + 1
-        if not end and len(self._line) > MAX_TOKEN_SIZE:
-            end = len(self._line)
-        lines = bytes(self._line[:end])
-        del self._line[:end]
-        return super().feed(lines)
+        # Only in what is new: a line may come byte by byte.
+        end = data.rfind(b"\n") + 1
+        if not end and len(self._line) + len(data) > MAX_TOKEN_SIZE:
+            end = len(data)
+        if not end:
+            self._line += data
+            return iter(())
+        lines = bytes(self._line) + data[:end]
+        self._line[:] = data[end:]
+        return self._reader.feed(lines)

@@ -1,19 +1,25 @@
 """What else was found: files of users, standard streams, signals, expressions of scenarios."""
 
+import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import trio
+import yaml
 
-from qgasim import loads
-from qgasim.errors import ListenError
+from qgasim import load, loads
+from qgasim.errors import ListenError, ScenarioError
 from qgasim.matching import compile_pattern
+from qgasim.scenario.document import TEXT_LIMIT
+from qgasim.serving.attention import Attention
 from qgasim.serving.threads import ServerThread
 from tests.command_line import ROOT
-from tests.serving import PATIENCE, connect, read_line, settle
+from tests.serving import PATIENCE, Course, connect, read_line, settle
 
 PING = b'{"execute":"guest-ping"}\n'
 
@@ -65,6 +71,156 @@ def test_a_hang_up_of_the_terminal_leaves_nothing_behind(scenario: str, tmp_path
         program.send_signal(signal.SIGHUP)
         assert program.wait(PATIENCE) == 0
     assert os.listdir(tmp_path / "t") == []
+
+
+#: Run in place of `qgasim`: a signal comes as soon as a function is called.
+EARLY = """
+import os, sys
+from importlib import import_module
+from qgasim.cli import main
+module, name, number = sys.argv[1:4]
+owner = import_module(module)
+*path, name = name.split(".")
+for each in path:
+    owner = getattr(owner, each)
+old = getattr(owner, name)
+def new(*arguments, **named):
+    os.kill(os.getpid(), int(number))
+    return old(*arguments, **named)
+setattr(owner, name, new)
+sys.exit(main(sys.argv[4:]))
+"""
+#: In the order in which they are called: before the scenario is read, when the directory is there, and
+#: when the socket is.
+MOMENTS = {
+    "qgasim.scenario Reader": "debian-12",
+    "qgasim.serving.listen make_directory": "debian-12",
+    "qgasim.serving.server Server.listen": "debian-12",
+    "qgasim.serving.server Server.serve": "debian-12",
+    "qgasim.cli.fleet _make": "fleet",
+    "qgasim.serving.threads ServerThreadPool.serve": "fleet",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_signal_that_comes_before_a_server_serves_ends_it_cleanly(
+    moment: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    scenario = MOMENTS[moment]
+    if scenario == "fleet":
+        file = tmp_path / "fleet.yaml"
+        file.write_text("{qgasim: 1, fleet: {a: {extends: debian-12}, b: {extends: debian-12}}}")
+        scenario = str(file)
+    (tmp_path / "t").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY, *moment.split(), str(int(number)), "--scenario", scenario],
+        cwd=ROOT, capture_output=True, check=False, timeout=PATIENCE,
+        env={**os.environ, "TMPDIR": str(tmp_path / "t")},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert os.listdir(tmp_path / "t") == []
+
+
+def test_a_signal_ends_another_command_with_its_status() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY, "qgasim.scenario", "Reader", "15", "check", "debian-12"],
+        cwd=ROOT, capture_output=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, b"")
+
+
+@pytest.mark.parametrize("source", [r"a\0b", r"\0", r"a\uD800b"])
+def test_a_file_of_the_host_whose_name_cannot_be_one_is_an_error_at_its_place(source: str) -> None:
+    with pytest.raises(ScenarioError, match=r"^<.*>:2:\d+: ") as raised:
+        loads(f'qgasim: 1\nguest: {{files: {{/x: {{source: "{source}"}}}}}}\n')
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "text"),
+    [
+        (b"", "1:1", "the file is empty"),
+        (b"qgasim: 1\nseed: \xff", "2:7", "not UTF-8"),
+        (b"qgasim: 1\n" + b"#" * TEXT_LIMIT, f"2:{TEXT_LIMIT - 9}", "too long"),
+        (b"qgasim: 1\nagent: " + b"[" * 100_000, "2:1007", "nested too deeply"),
+    ],
+    ids=["empty", "bytes", "long", "deep"],
+)  # fmt: skip
+def test_an_error_about_a_whole_file_has_a_place(
+    data: bytes, place: str, text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(data)
+    with pytest.raises(ScenarioError, match=f"^{re.escape(str(path))}:{place}: {text}"):
+        load(path)
+
+
+def test_what_is_nested_too_deeply_for_python_has_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where PyYAML has no libyaml, it recurses.
+    monkeypatch.setattr("qgasim.scenario.document._Loader", yaml.SafeLoader)
+    with pytest.raises(ScenarioError, match=r"^f:2:108: nested too deeply"):
+        loads("qgasim: 1\nagent: " + "[" * 2000, "f")
+
+
+def test_guests_that_are_late_catch_up_one_at_a_time() -> None:
+    # Twenty that loop kept an idle guest waiting for 4.7 s.
+    passes: list[int] = []
+
+    async def main() -> None:
+        late = [Course("debian-12") for _ in range(5)]
+        for course in late:
+            course.say("guest-exec", path="/bin/sh", arg=["-c", "while :; do :; done"])
+            course.advance(1000)
+            assert course.guest.processes.is_late
+        count = 0
+
+        async def idle() -> None:
+            nonlocal count
+            while True:
+                count += 1
+                await trio.lowlevel.checkpoint()
+
+        async def look(course: Course) -> None:
+            channel, processes = course.simulation.channel, course.simulation.guest.processes
+            attention = Attention(channel.next_look, lambda: processes.is_late)
+            for _ in range(3):
+                attention.poke()
+                await attention.wait(trio.sleep_forever)
+                passes.append(count)
+
+        async with trio.open_nursery() as all_of_them:
+            all_of_them.start_soon(idle)
+            async with trio.open_nursery() as nursery:
+                for course in late:
+                    nursery.start_soon(look, course)
+            all_of_them.cancel_scope.cancel()
+
+    trio.run(main)
+    # In each pass of the scheduler one at most: others are served between any two.
+    assert all(one < two for one, two in itertools.pairwise(passes))
+    assert len(passes) == 15
+
+
+def test_a_request_to_a_guest_that_is_late_is_one_look_at_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    course = Course("debian-12")
+    course.say("guest-exec", path="/bin/sh", arg=["-c", "while :; do :; done"])
+    course.advance(1000)
+    assert course.guest.processes.is_late
+    looks = 0
+    settle_processes = course.guest.processes.settle
+
+    def count(uptime: int) -> None:
+        nonlocal looks
+        looks += 1
+        settle_processes(uptime)
+
+    monkeypatch.setattr(course.guest.processes, "settle", count)
+    assert course.send(PING * 10) == b'{"return": {}}\n' * 10
+    assert looks == 1
 
 
 def test_an_expression_of_a_scenario_is_given_up_on_a_text_of_a_client() -> None:

@@ -4,6 +4,7 @@ Work is counted in lines of qgasim that are executed, or in bytes that are copie
 """
 
 import itertools
+import os
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -12,14 +13,18 @@ from typing import Any
 import pytest
 
 from qgasim.commands.accounts import add_keys, drop_keys
+from qgasim.commands.files import UNHEARD_LIMIT
 from qgasim.effects import Wait
 from qgasim.faults import Bandwidth, Split
 from qgasim.faults.base import Exchange
+from qgasim.guest.files.open_files import OpenFile
+from qgasim.guest.files.stdio import Stream
 from qgasim.guest.system.accounts import find_entry
 from qgasim.qapi.arguments import hash_string
 from qgasim.wire import base64 as wire_base64
 from qgasim.wire import encode_string
 from qgasim.wire.parser import parse_string
+from qgasim.wire.reader import LineReader, MessageReader
 from tests.serving import Course, error, request
 
 
@@ -195,3 +200,94 @@ def test_an_argument_that_is_not_there_is_named_as_before() -> None:
     names = name_colliding(9)
     said = course.say("guest-ping", **dict.fromkeys(names, 1))
     assert error(said).removeprefix("Parameter '").removesuffix("' is unexpected") in names
+
+
+def test_a_line_that_comes_in_small_pieces_is_not_searched_again() -> None:
+    searched = 0
+
+    class Line(bytearray):
+        def rfind(self, *arguments: Any) -> int:
+            nonlocal searched
+            searched += len(self)
+            return super().rfind(*arguments)
+
+        find = rfind
+
+    reader = LineReader(MessageReader())
+    reader._line = Line()
+    for _ in range(1000):
+        assert list(reader.feed(b" " * 10)) == []
+    assert searched == 0
+    assert list(reader.feed(b'{"a":1}\n{"b"')) == [{"a": 1}]
+    assert list(reader.feed(b":2}")) == []
+    assert list(reader.feed(b"\n")) == [{"b": 2}]
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "inner"),
+    [
+        ("debian-12", "/dev/zero", ""),
+        ("debian-12", "/dev/urandom", ""),
+        ("debian-12", "/big", "/big"),
+        ("windows-11", "C:\\big", "/C:/big"),
+    ],
+)
+def test_what_a_client_that_has_gone_had_asked_for_is_done_without_its_replies(
+    base: str, path: str, inner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A thousand of these were written into a socket of an agent that is the server, which then served
+    # nobody for minutes.
+    course = Course(f"{{qgasim: 1, extends: {base}, agent: {{channel: unix-listen}}}}")
+    files = course.guest.files
+    if inner:
+        files.write(inner, b"x")
+        files.truncate(inner, 10**13)
+    handle = course.say("guest-file-open", path=path)["return"]
+    fetched = 0
+    read = OpenFile.read
+
+    def count(self: OpenFile, count: int) -> bytes:
+        nonlocal fetched
+        data = read(self, count)
+        fetched += len(data)
+        return data
+
+    monkeypatch.setattr(OpenFile, "read", count)
+    data = request("guest-file-read", handle=handle, count=MIB) * 40
+    effects = course.channel.receive(data)
+    assert len(next(effects)) > MIB  # type: ignore[arg-type]
+    assert fetched == MIB
+    rest = list(course.channel.return_unsent(b"", effects))
+    assert len(rest) == 39
+    assert sum(map(len, rest)) < 39 * 100_000  # type: ignore[arg-type]
+    assert fetched <= MIB + 39 * UNHEARD_LIMIT
+    # It is done all the same, and the next client gets what it asks for.
+    course.channel.lose_client(unread=None)
+    list(course.channel.connect())
+    if inner:
+        assert course.agent.state.handles[handle].stream.file.position == 40 * MIB
+    said = course.say("guest-file-read", handle=handle, count=MIB)["return"]
+    assert said["count"] == MIB
+    assert len(said["buf-b64"]) > MIB
+
+
+@pytest.mark.parametrize("where", [0, 1, 4095, 4096, 5000])
+@pytest.mark.parametrize("count", [0, 1, 4096, 4097, 9000, 1 << 17])
+def test_a_read_that_is_not_fetched_ends_where_one_that_is_does(where: int, count: int) -> None:
+    files = Course("debian-12").guest.files
+    files.write("/x", bytes(range(256)) * 64)
+    streams = [Stream(files.open("/x", os.O_RDONLY)) for _ in range(2)]
+    for stream in streams:
+        stream.seek(where, os.SEEK_SET)
+        stream.read(3)
+    (data, done), (part, skipped) = (
+        stream.read_part(count, kept) for stream, kept in zip(streams, (count, 10), strict=True)
+    )
+    assert len(data) == done == skipped
+    assert data.startswith(part[:10])
+    assert [s.tell() for s in streams] == [where + 3 + done] * 2
+    assert streams[0].at_end == streams[1].at_end
+    assert streams[0].read(100) == streams[1].read(100)

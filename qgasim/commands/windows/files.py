@@ -12,6 +12,7 @@ from qgasim.commands.files import (
     add_handle,
     check_count,
     check_room,
+    count_kept,
     decode_data,
     find_handle,
     read_whence,
@@ -110,10 +111,10 @@ def windows_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
     file = _file(agent, handle)
     check_count(count, agent.dialect.read_limit)
     try:
-        data = file.read(count)
+        data, done = file.read_part(count, count_kept(agent, count))
     except OSError as error:
         raise failed("failed to read file", error) from None
-    return FileRead(len(data), data, not data)
+    return FileRead(done, data, not data)
 
 
 @command(name="guest-file-write", since=(0, 15), platforms=WINDOWS)

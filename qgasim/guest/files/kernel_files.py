@@ -9,6 +9,7 @@ from msgspec import structs
 
 from qgasim.guest.files.nodes import Generated, Volume, os_error
 from qgasim.guest.hardware.devices import MemoryBlock, Vcpu
+from qgasim.guest.hardware.net_files import show_bond, show_vlan, show_vlans
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.machine import Machine
 from qgasim.guest.system.load import show_load
@@ -64,8 +65,23 @@ def _make_proc(machine: Machine, counts: ProcessCounts) -> None:
         "/proc/sys/kernel/random/boot_id": partial(_show_text, machine, "boot_id"),
         "/proc/sys/kernel/osrelease": partial(_show_text, machine.settings.os, "kernel_release"),
     }
+    for nic in machine.nics:
+        if nic.vlan is not None:
+            shown["/proc/net/vlan/config"] = lambda: show_vlans(machine.nics)
+            shown[f"/proc/net/vlan/{nic.name}"] = partial(_show_vlan, machine, nic)
+        elif nic.bond:
+            shown[f"/proc/net/bonding/{nic.name}"] = partial(_show_bond, machine, nic)
     for path, show in shown.items():
         _add(machine, path, show)
+    _add(machine, "/proc/sysrq-trigger", lambda: b"", partial(_store_sysrq, machine))
+
+
+def _show_vlan(machine: Machine, nic: Nic) -> bytes:
+    return show_vlan(nic, nic.counters_at(machine.clock.uptime()))
+
+
+def _show_bond(machine: Machine, nic: Nic) -> bytes:
+    return show_bond(nic, machine.nics, machine.settings.os.kernel_release)
 
 
 def _make_sys(machine: Machine) -> None:
@@ -73,6 +89,12 @@ def _make_sys(machine: Machine) -> None:
     _add(machine, "/sys/power/wakeup_count", lambda: b"0\n", _store_wakeup_count)
     _add(
         machine, "/sys/power/state", partial(_show_states, machine), partial(_store_state, machine)
+    )
+    _add(
+        machine,
+        "/sys/class/rtc/rtc0/wakealarm",
+        partial(_show_alarm, machine),
+        partial(_store_alarm, machine),
     )
     for cpu in machine.vcpus:
         directory = f"/sys/devices/system/cpu/cpu{cpu.id}"
@@ -215,6 +237,37 @@ def _show_states(machine: Machine) -> bytes:
     modes = machine.settings.power.suspend
     states = ["freeze", *(["mem"] * ("ram" in modes)), *(["disk"] * ("disk" in modes))]
     return f"{' '.join(states)}\n".encode()
+
+
+def _show_alarm(machine: Machine) -> bytes:
+    at = machine.power.alarm_at
+    if at is None:
+        return b""
+    return b"%d\n" % ((machine.clock.rtc() - machine.clock.uptime() + at) // SECOND)
+
+
+def _store_alarm(machine: Machine, data: bytes) -> None:
+    """Set the alarm of the real-time clock, which wakes a suspended guest (drivers/rtc/sysfs.c)."""
+    text, clock = data.strip(), machine.clock
+    is_relative = text.startswith(b"+")
+    if not text.removeprefix(b"+").isdigit():
+        raise os_error(errno.EINVAL)
+    seconds = int(text) * SECOND
+    after = seconds if is_relative else seconds - clock.rtc()
+    if after > 0 and machine.power.alarm_at is not None:
+        raise os_error(errno.EBUSY)
+    machine.power.alarm_at = clock.uptime() + after if after > 0 else None
+
+
+def _store_sysrq(machine: Machine, data: bytes) -> None:
+    """Do what a write to /proc/sysrq-trigger does; keys without a meaning here do nothing."""
+    key = data[:1]
+    if key == b"c":
+        machine.power.panic()
+    elif key == b"b":
+        machine.power.shut_down("reboot", 0)
+    elif key == b"o":
+        machine.power.shut_down("powerdown", 0)
 
 
 def _store_state(machine: Machine, data: bytes) -> None:

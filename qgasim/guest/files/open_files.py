@@ -93,6 +93,20 @@ class OpenFile:
             return self._read_device(node, count)
         return b""
 
+    def read_part(self, count: int, kept: int) -> tuple[bytes, int]:
+        """Do as `read`; return the first *kept* bytes, and how many were read."""
+        node = self.node
+        if count <= kept or not isinstance(node, Regular | Device):
+            data = self.read(count)
+            return data[:kept], len(data)
+        data = self.read(kept)
+        rest = count - kept if len(data) == kept else 0
+        size = node.length if isinstance(node, Regular) else node.size_in_bytes
+        if size is not None:
+            rest = max(0, min(rest, size - self.position))
+        self.position += rest
+        return data, len(data) + rest
+
     def _read_device(self, node: Device, count: int) -> bytes:
         name = node.kind
         if node.size_in_bytes is not None:

@@ -41,17 +41,20 @@ class Stream:
     # -- system calls ------------------------------------------------------------------------
 
     def _sys_read(self, count: int) -> bytes:
+        return self._sys_read_part(count, count)[0]
+
+    def _sys_read_part(self, count: int, kept: int) -> tuple[bytes, int]:
         try:
-            data = self.file.read(count)
+            data, done = self.file.read_part(count, kept)
         except WouldBlock:
             raise os_error(errno.EAGAIN) from None
-        if not data:
+        if not done:
             self.at_end = True
-        return data
+        return data, done
 
-    def _try_read(self, count: int) -> bytes:
+    def _try_read(self, count: int, kept: int) -> tuple[bytes, int]:
         try:
-            return self._sys_read(count)
+            return self._sys_read_part(count, kept)
         except OSError:
             self.has_failed = True
             raise
@@ -83,25 +86,32 @@ class Stream:
 
     def read(self, count: int) -> bytes:
         """``fread``: up to *count* bytes, fewer only at the end."""
+        return self.read_part(count, count)[0]
+
+    def read_part(self, count: int, kept: int) -> tuple[bytes, int]:
+        """Do as `read`; return at least the first *kept* bytes, and how many were read."""
         parts: list[bytes] = []
+        left = count
         try:
             if count:
                 self._allocate()
-                self._read_into(parts, count)
+                left = self._read_into(parts, count, kept)
         except OSError:
             if self.has_failed:
                 raise
         if self.has_failed:
             raise os_error(0)
-        return b"".join(parts)
+        data = b"".join(parts)
+        return data, max(len(data), count - left)
 
-    def _read_into(self, parts: list[bytes], want: int) -> None:
+    def _read_into(self, parts: list[bytes], want: int, kept: int) -> int:
+        """Read *want* bytes, the first *kept* of them into *parts*; return how many could not be read."""
         while want:
             have = self._read_end - self._read
             if want <= have:
                 parts.append(bytes(self._buffer[self._read : self._read + want]))
                 self._read += want
-                break
+                return 0
             if have > 0:
                 parts.append(bytes(self._buffer[self._read : self._read_end]))
                 want -= have
@@ -112,13 +122,14 @@ class Stream:
                 continue
             self._set_get(0, 0, 0)
             self._write_base = self._write = self._write_end = 0
-            data = self._try_read(want - want % self._buffer_size)
-            if not data:
+            data, done = self._try_read(want - want % self._buffer_size, kept)
+            if not done:
                 break
             parts.append(data)
-            want -= len(data)
+            want -= done
             if self._offset != UNKNOWN:
-                self._offset += len(data)
+                self._offset += done
+        return want
 
     def _underflow(self) -> bool:
         if self._is_putting:
@@ -134,7 +145,7 @@ class Stream:
         self._switch_to_get_mode()
         self._set_get(0, 0, 0)
         self._write_base = self._write = self._write_end = 0
-        data = self._try_read(self._buffer_size)
+        data, _ = self._try_read(self._buffer_size, self._buffer_size)
         self._buffer[: len(data)] = data
         self._read_end = len(data)
         if not data:

@@ -26,6 +26,7 @@ __all__ = [
     "device_name",
     "find_block",
     "is_optical",
+    "mount_source",
 ]
 
 Bus = Literal[
@@ -258,7 +259,8 @@ class Disk(Struct, kw_only=True):
     stats: DiskStats = field(default_factory=DiskStats)
     #: Names of the devices below a device-mapper (LVM, LUKS, multipath), RAID or bcache device.
     depends: list[str] = field(default_factory=list[str])
-    #: What a device-mapper device is called; it is mounted as ``/dev/mapper/`` and this, too.
+    #: What a device-mapper device is called, as in ``vg0-root``; it is mounted as ``/dev/mapper/vg0-root`` or
+    #: ``/dev/vg0/root``, too.
     alias: str | None = None
     #: Whether there is no hardware behind it.
     is_virtual: bool = False
@@ -280,8 +282,16 @@ class Block(Struct, frozen=True):
 
 
 def device_name(path: str) -> str:
-    """Return the name in the path of a device: ``vda1``, or the alias in ``/dev/mapper/vg0-root``."""
-    return path.removeprefix("/dev/").removeprefix("mapper/")
+    """Return the name in the path of a device: ``vda1``, or an alias.
+
+    The alias is that of ``/dev/mapper/vg0-root``, or of the logical volume ``/dev/vg0/root``: lvm(8) doubles the
+    hyphens of both names, and joins them with one.
+    """
+    name = path.removeprefix("/dev/").removeprefix("mapper/")
+    group, slash, volume = name.partition("/")
+    if not slash or "/" in volume:
+        return name
+    return f"{group.replace('-', '--')}-{volume.replace('-', '--')}"
 
 
 def is_optical(disk: Disk) -> bool:
@@ -298,6 +308,17 @@ def find_block(disks: Iterable[Disk], path: str) -> Block | None:
         if any(part.name == name for part in disk.partitions):
             return Block(name, disk, is_partition=True)
     return None
+
+
+def mount_source(disks: Iterable[Disk], path: str) -> str:
+    """Return what /proc/mounts calls a device that is mounted by *path*.
+
+    mount(8) follows links, and calls a device-mapper device by its alias (libmount, canonicalize_dm_name()).
+    """
+    block = find_block(disks, path) if path.startswith("/dev/") else None
+    if block is None or block.is_partition or block.disk.alias is None:
+        return path
+    return f"/dev/mapper/{block.disk.alias}"
 
 
 class Driver(Struct, kw_only=True):

@@ -1,6 +1,6 @@
 """The guest's network interfaces."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Final
@@ -10,7 +10,7 @@ from msgspec.structs import astuple
 
 from qgasim.guest.units import SECOND, wrap
 
-__all__ = ["Counters", "Nic", "Vlan", "derive_mac", "parse_address"]
+__all__ = ["Counters", "Nic", "Vlan", "derive_mac", "find_masters", "parse_address"]
 
 
 @lru_cache(maxsize=4096)
@@ -61,6 +61,8 @@ class Nic(Struct, kw_only=True):
     #: The hardware address; ``auto``: made up; absent: that of what it is made of (*vlan*, *bond*,
     #: *bridge*), or none (tunnels).
     mac: str | None = None
+    #: The hardware address that it was made with, if it has another now, as part of a bond has.
+    permanent_mac: str | None = None
     #: Addresses with their prefix lengths; ``auto``: made up.
     addresses: list[str] = field(default_factory=list[str])
     #: Gateways of the default routes, IPv4 and IPv6.
@@ -131,4 +133,11 @@ def derive_mac(nic: Nic, nics: Sequence[Nic]) -> None:
         nic.mac = min(macs, key=str.lower) if nic.bridge else macs[0]
     if nic.bond:
         for part in parts:
+            if part.mac != nic.mac:
+                part.permanent_mac = part.permanent_mac or part.mac
             part.mac = nic.mac
+
+
+def find_masters(nics: Iterable[Nic]) -> dict[str, Nic]:
+    """Return the bonds and bridges, by the names of the interfaces that are part of them."""
+    return {name: nic for nic in nics for name in (*nic.bond, *nic.bridge)}

@@ -15,7 +15,15 @@ from msgspec import Struct
 
 from qgasim.guest.units import FOR_EVER, SECOND
 
-__all__ = ["Clock", "ClockMark", "SteeredClock", "find_zone", "host_clock"]
+__all__ = [
+    "Clock",
+    "ClockMark",
+    "SteeredClock",
+    "find_zone",
+    "host_clock",
+    "host_wall_clock",
+    "thread_clock",
+]
 
 
 #: Between these is what a kernel counts in 64 bits: from 1677 to 2262.
@@ -35,8 +43,23 @@ def find_zone(name: str) -> bytes | None:
     return source.read_bytes() if source.is_file() else None
 
 
+def host_wall_clock() -> int:
+    """Return the host's time since 1970."""
+    return time.time_ns()
+
+
 def host_clock() -> int:
     """Return the host's monotonic time."""
+    return time.monotonic_ns()
+
+
+def thread_clock(thread: int) -> int:
+    """Return how much of the host's processor time a thread that is alive has had.
+
+    Where the host does not tell: the host's monotonic time.
+    """
+    if hasattr(time, "pthread_getcpuclockid"):
+        return time.clock_gettime_ns(time.pthread_getcpuclockid(thread))
     return time.monotonic_ns()
 
 
@@ -124,6 +147,8 @@ class Clock:
         #: What the real-time clock is ahead of the wall-clock time at power-on plus uptime.
         self.rtc_offset = 0 if rtc is None else rtc - start
         self._pinned: int | None = None
+        #: Called when the battery-backed clock has been set.
+        self.on_rtc: Callable[[], None] = lambda: None
         #: Since when it has stood still and until when it does, by the host's clock.
         self._stopped: tuple[int, int] | None = None
 
@@ -140,7 +165,7 @@ class Clock:
         *wall_clock_runs*: the wall-clock time then jumps by as much as it stood still.
         """
         if not self.is_stopped:
-            now = self._host_time()
+            now = self.host_time()
             self._stopped = now, now + (FOR_EVER if lasts is None else lasts)
             self._catches_up = wall_clock_runs
 
@@ -159,14 +184,14 @@ class Clock:
             if self._catches_up:
                 self.offset += int((end - start) * self.rate)
 
-    def _host_time(self) -> int:
+    def host_time(self) -> int:
         """Return the host's time at what the guest sees as now."""
         pinned = self._pinned
         return self._source() if pinned is None else self._origin + int(pinned / self.rate)
 
     def mark(self) -> "ClockMark":
         """Return what `revert` takes."""
-        host = self._host_time()
+        host = self.host_time()
         left = None
         if self.is_stopped:
             assert self._stopped
@@ -188,7 +213,7 @@ class Clock:
         on with the host's time since (QEMU: ``-rtc clock=host``, the default; hw/rtc/mc146818rtc.c
         keeps the host's time at which it was set).
         """
-        host = self._host_time()
+        host = self.host_time()
         self._stopped = None
         self._origin = host - int(mark.uptime / self.rate)
         self.offset = mark.offset
@@ -237,6 +262,7 @@ class Clock:
     def set_rtc(self) -> None:
         """Set the battery-backed clock by the wall-clock time, to the second."""
         self.rtc_offset += self.now() - self.rtc()
+        self.on_rtc()
 
     def set_from_rtc(self) -> None:
         """Set the wall-clock time by the battery-backed clock."""
@@ -263,13 +289,21 @@ class Clock:
 
     def host_delay(self, uptime: int) -> float:
         """Seconds of the host until the guest's uptime is *uptime*, as its clock goes now."""
-        delay = max(0, uptime - self.uptime()) / (SECOND * self.rate)
+        delay = max(0, uptime - self.uptime()) / self.rate
         if self._stopped is not None:
-            delay += (self._stopped[1] - self._source()) / SECOND
+            delay += self._stopped[1] - self._source()
+        return self._to_seconds(delay)
+
+    def delay_until(self, host: int) -> float:
+        """Return the seconds until the host's clock, as `host_time` has it, shows *host*."""
+        return self._to_seconds(max(0, host - self._source()))
+
+    def _to_seconds(self, delay: float) -> float:
+        """Return how long a test waits for *delay* ns of the clock that this one follows."""
         source = self._source
         if isinstance(source, SteeredClock):
-            return delay / source.rate if source.rate else math.inf
-        return delay
+            delay = delay / source.rate if source.rate else math.inf
+        return delay / SECOND
 
     def next_start(self) -> int | None:
         """Return the uptime at which the guest's time goes on by itself; None if it does not."""

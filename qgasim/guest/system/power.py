@@ -14,7 +14,9 @@ __all__ = ["Power", "PowerState", "SleepState"]
 
 #: How many of the latest events are kept.
 EVENTS_KEPT: Final = 1000
-PowerState = Literal["running", "suspended", "halted", "off", "booting", "rebooting"]
+PowerState = Literal[
+    "running", "suspended", "waking", "halted", "panicked", "off", "booting", "rebooting"
+]
 SleepState = Literal["ram", "disk", "hybrid"]
 
 
@@ -57,6 +59,18 @@ class Power:
         #: After how long somebody outside wakes a suspended guest; None: never.
         self.wake_after = wake_after
         self.state: PowerState = "running"
+        #: How long a guest that is woken takes until it runs: the hypervisor's to say.
+        self.resume_time = 0
+        #: How long it takes to write what is suspended to disk: the hypervisor's to say.
+        self.image_time = 0
+        #: Whether the machine is still there when it is off (QEMU's ``-no-shutdown``), and whether a guest that
+        #: resets itself boots again (not with ``-no-reboot``).
+        self.keeps_machine = False
+        self.reboots = True
+        #: The uptime at which the guest's real-time clock wakes it if it sleeps; None: it does not.
+        self.alarm_at: int | None = None
+        #: Whether the guest writes what it suspends to disk, and has woken its devices for it.
+        self.is_saving = False
         #: QMP events that the hypervisor would have emitted, in order.
         self.events: list[str] = []
         # Only the latest plan counts: a wake-up from outside makes the planned one void.
@@ -64,6 +78,8 @@ class Power:
         self._slept_at = 0
         #: Called when the machine goes off, comes up again, sleeps or wakes.
         self.on_change: Callable[[], None] = lambda: None
+        #: Called with each event, and the reason of a shutdown or reset, before `on_change`.
+        self.on_event: Callable[[str, str], None] = lambda _event, _reason: None
 
     @property
     def is_running(self) -> bool:
@@ -81,14 +97,20 @@ class Power:
         *clock_runs*: the wall-clock time is right again afterwards.
         """
         self.guest.clock.stop(lasts, wall_clock_runs=clock_runs)
-        self.events.append("STOP")
+        self.tell("STOP")
         self.on_change()
 
     def resume(self) -> None:
         """Let the guest's processors go on."""
         self.guest.clock.go_on()
-        self.events.append("RESUME")
+        self.tell("RESUME")
         self.on_change()
+
+    def tell(self, event: str, reason: str = "") -> None:
+        """Note an event, and tell what is called with each."""
+        self.events.append(event)
+        del self.events[:-EVENTS_KEPT]
+        self.on_event(event, reason)
 
     def _plan(self, delay: int, change: Callable[[], None]) -> None:
         def do() -> None:
@@ -99,12 +121,14 @@ class Power:
         self._planned = do
         self.guest.call_at(self.guest.clock.uptime() + delay, do)
 
-    def _enter(self, state: PowerState, event: StateEvent | None, *events: str) -> None:
+    def _enter(
+        self, state: PowerState, event: StateEvent | None, *events: str, reason: str = ""
+    ) -> None:
         self.state = state
         if event is not None:
             self.guest.states.happen(event)
-        self.events += events
-        del self.events[:-EVENTS_KEPT]
+        for each in events:
+            self.tell(each, reason)
         self.on_change()
 
     def shut_down(self, how: Literal["powerdown", "halt", "reboot"], delay: int) -> None:
@@ -118,16 +142,34 @@ class Power:
             self._planned = None
 
     def _off(self) -> None:
+        self.switch_off("guest-shutdown")
+
+    def switch_off(self, reason: str) -> None:
+        """Lose power at once. *reason*: QEMU's ``ShutdownCause``."""
+        self.cancel()
         self.guest.stop()
-        self._enter("off", "shut down", "SHUTDOWN")
+        self._enter("off", "shut down", "SHUTDOWN", reason=reason)
+
+    def panic(self) -> None:
+        """Let the kernel panic: nothing runs any more, and nothing is closed."""
+        self.cancel()
+        self._enter("panicked", "halt", "GUEST_PANICKED")
 
     def _halt(self) -> None:
         self.guest.stop()
         self._enter("halted", "halt")
 
     def _reset(self) -> None:
+        if self.reboots:
+            self.reset("guest-reset")
+        else:
+            self.switch_off("guest-reset")
+
+    def reset(self, reason: str) -> None:
+        """Reset the machine at once, whatever its state; it boots. *reason*: QEMU's ``ShutdownCause``."""
+        self.cancel()
         self.guest.stop()
-        self._enter("rebooting", "reset", "RESET")
+        self._enter("rebooting", "reset", "RESET", reason=reason)
         self._plan(self.boot_time, self._up)
 
     def switch_on(self) -> None:
@@ -143,25 +185,63 @@ class Power:
 
     def sleep(self, state: SleepState, delay: int = 0) -> None:
         """Suspend after *delay* ns: to memory, to disk (the machine goes off), or both."""
-        if state == "disk":
-            self._plan(delay, self._hibernate)
-        else:
-            self._plan(delay, self._suspend)
+        finish = self._suspend if state == "ram" else self._save_image(state)
+        self._plan(delay, finish)
+
+    def _save_image(self, state: SleepState) -> Callable[[], None]:
+        """Return what begins to suspend to disk: devices sleep, wake to write the image, and sleep again."""
+        finish = self._hibernate if state == "disk" else self._suspend
+        if not self.image_time:
+            return finish
+
+        def end() -> None:
+            self.is_saving = False
+            finish()
+
+        def write() -> None:
+            self.is_saving = True
+            self.on_change()
+            self._plan(self.image_time, end)
+
+        def begin() -> None:
+            self._slept_at = self.guest.clock.uptime()
+            self._enter("suspended", "suspend")
+            self._plan(self.image_time, write)
+
+        return begin
 
     def _suspend(self) -> None:
-        self._slept_at = self.guest.clock.uptime()
+        if self.state != "suspended":
+            self._slept_at = self.guest.clock.uptime()
         self._enter("suspended", "suspend", "SUSPEND")
-        if self.wake_after is not None:
-            self._plan(self.wake_after, self.wake)
+        delays = [] if self.wake_after is None else [self.wake_after]
+        if self.alarm_at is not None and self.alarm_at > self.guest.clock.uptime():
+            delays.append(self.alarm_at - self.guest.clock.uptime())
+        self.alarm_at = None
+        if delays:
+            self._plan(min(delays), self.wake)
 
     def _hibernate(self) -> None:
         self.guest.stop()
-        self._enter("off", "shut down", "SUSPEND_DISK", "SHUTDOWN")
+        self._enter("off", "shut down", "SUSPEND_DISK", "SHUTDOWN", reason="guest-shutdown")
 
-    def wake(self) -> None:
-        """Wake a suspended guest, as QEMU's system_wakeup does; nothing if it is not suspended."""
+    def wake(self, *, is_told: bool = True) -> None:
+        """Wake a suspended guest, as QEMU's system_wakeup does; nothing if it is not suspended.
+
+        *is_told*: there is an event.
+        """
         if self.state != "suspended":
             return
         self.cancel()
+        self.is_saving = False
+        if is_told:
+            self.tell("WAKEUP")
+        if self.resume_time:
+            self._enter("waking", None)
+            self._plan(self.resume_time, self._go_on)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
         self.guest.postpone(self.guest.clock.uptime() - self._slept_at)
-        self._enter("running", "wake", "WAKEUP")
+        self._enter("running", "wake")

@@ -6,11 +6,13 @@ somebody reads it.
 
 import json
 from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from qgasim.simulation.journal.entries import (
     Entry,
     Exchange,
+    MonitorExchange,
     Note,
     Waiting,
     describe,
@@ -26,6 +28,7 @@ __all__ = [
     "Entry",
     "Exchange",
     "Journal",
+    "MonitorExchange",
     "Note",
     "Waiting",
     "describe",
@@ -52,8 +55,12 @@ class Journal(NoteTaker):
         self.limit = limit
         #: How many entries are no longer there.
         self.dropped = 0
+        #: Called with the number of each entry that is put down, and again when something of it changes.
+        self.on_entry: Callable[[int, Entry], None] | None = None
         self._entries: deque[Entry] = deque()
         self._size = 0
+        #: The number of the latest exchange with the agent.
+        self._last_number = 0
         if simulation.journal is not None:
             simulation.forget(simulation.journal)
         simulation.journal = self
@@ -68,12 +75,24 @@ class Journal(NoteTaker):
 
     @property
     def count(self) -> int:
-        """How many entries there have been, those included that are gone."""
+        """How many entries were put down, those that are gone included: the number of the latest."""
         return self.dropped + len(self._entries)
+
+    def after(self, number: int) -> Iterator[tuple[int, Entry]]:
+        """Yield the entries after the one with *number*, with their numbers, which count from 1."""
+        entries = self._entries
+        # By index: a deque knows the way to its end, an iterator goes all of it.
+        for index in range(max(number - self.dropped, 0), len(entries)):
+            yield self.dropped + index + 1, entries[index]
 
     @property
     def exchanges(self) -> list[Exchange]:
         """The requests that the agent has read."""
+        return [entry for entry in self.entries if type(entry) is Exchange]
+
+    @property
+    def all_exchanges(self) -> list[Exchange]:
+        """The requests that the agent and the machine's monitors have read."""
         return [entry for entry in self.entries if isinstance(entry, Exchange)]
 
     @property
@@ -119,3 +138,20 @@ class Journal(NoteTaker):
         while len(entries) > self.limit or (self._size > KEPT_IN_ALL and len(entries) > 1):
             self._size -= entries.popleft().size
             self.dropped += 1
+        if type(entry) is Exchange:
+            self._last_number = self.count
+        if self.on_entry is not None:
+            self.on_entry(self.count, entry)
+
+    def amended(self, note: Note, before: str) -> None:  # noqa: ARG002
+        """Tell that the latest entry has changed."""
+        if self.on_entry is not None:
+            self.on_entry(self.count, note)
+
+    def resumed(self) -> None:
+        """Tell that the latest exchange has changed: its reply goes now."""
+        last = self._last
+        before = None if last is None else last.replied
+        super().resumed()
+        if self.on_entry is not None and last is not None and last.replied != before:
+            self.on_entry(self._last_number, last)

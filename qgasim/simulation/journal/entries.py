@@ -15,8 +15,8 @@ from qgasim.simulation.timeline import Event
 from qgasim.wire import JsonValue, encode, is_object
 
 __all__ = [
-    "EFFECTS", "NOTICEABLE", "SHOWN", "Entry", "Exchange", "Note", "Piece", "Role", "Waiting", "describe", "name_of",
-    "show_bytes", "show_span", "show_time",
+    "EFFECTS", "NOTICEABLE", "SHOWN", "Entry", "Exchange", "MonitorExchange", "Note", "Piece", "Role", "Waiting",
+    "describe", "name_of", "note_monitored", "show_bytes", "show_span", "show_time",
 ]  # fmt: skip
 
 #: How much of a request or reply a line shows.
@@ -114,6 +114,11 @@ class Exchange(Struct, kw_only=True, gc=False):
             return effect.format(arguments=self.arguments, result=result, path=path)
         return self.change or ""
 
+    @property
+    def client(self) -> str:
+        """What a line calls the client that asked."""
+        return f"#{self.connection}"
+
     def decode_reply(self) -> dict[str, Any] | None:
         """Return the reply as a value; None if it is none, was cut, or is nested too deeply."""
         try:
@@ -136,7 +141,7 @@ class Exchange(Struct, kw_only=True, gc=False):
         command, arguments = self.show_request(shown)
         pieces: list[Piece] = [
             ("time", f"{show_time(self.at)} "),
-            ("client", f"#{self.connection} "),
+            ("client", f"{self.client} "),
             ("command", command),
         ]
         if arguments:
@@ -199,6 +204,50 @@ class Exchange(Struct, kw_only=True, gc=False):
         }
 
 
+class MonitorExchange(Exchange, kw_only=True, gc=False):
+    """A request to a monitor of the machine, and its reply. *command* begins with ``qmp:``."""
+
+    #: The how many'th monitor it is.
+    monitor: int
+
+    @property
+    def client(self) -> str:
+        """What a line calls the client that asked."""
+        return f"qmp{self.monitor if self.monitor > 1 else ''}#{self.connection}"
+
+    def show_request(self, shown: int = SHOWN) -> tuple[str, str]:
+        """Write the request, as `Exchange` does; the client says already that it is the monitor's."""
+        command, arguments = super().show_request(shown)
+        return command.removeprefix("qmp:"), arguments
+
+    def to_json(self) -> dict[str, object]:
+        """Return what a line of `Journal.to_jsonl` says of it."""
+        return {**super().to_json(), "kind": "monitor", "monitor": self.monitor}
+
+
+def note_monitored(
+    monitor: int, connection: int, request: "JsonValue | bytes", reply: bytes, now: int
+) -> MonitorExchange:
+    """Return the entry of a request to a monitor."""
+    command: str | None = None
+    if isinstance(request, dict):
+        name = request.get("execute", request.get("exec-oob"))
+        command = f"qmp:{name}" if isinstance(name, str) else None
+    return MonitorExchange(
+        at=now,
+        sent=now,
+        connection=connection,
+        command=command,
+        request=request,
+        reply=reply,
+        reply_length=len(reply),
+        replied=now,
+        is_silent=False,
+        was_frozen=False,
+        monitor=monitor,
+    )
+
+
 class Note(Struct, kw_only=True):
     """Something that happened between exchanges."""
 
@@ -206,8 +255,8 @@ class Note(Struct, kw_only=True):
     #: Which client it is about; 0: none.
     connection: int = 0
     #: What it was: a client that came, had to wait or left, bytes that a fault swallowed, a state that the guest
-    #: entered, an event of the timeline, or what somebody wrote.
-    kind: Literal["connect", "wait", "disconnect", "swallowed", "state", "event", "note"]
+    #: entered, an event of the timeline, one that the machine has sent, or what somebody wrote.
+    kind: Literal["connect", "wait", "disconnect", "swallowed", "state", "event", "qmp", "note"]
     #: What it was, in more words.
     text: str = ""
     #: Of a client that came: what it found in the channel; of one that left: what it left behind.
@@ -231,6 +280,8 @@ class Note(Struct, kw_only=True):
             pieces.append(("fault", " (swallowed)"))
         elif self.kind in ("connect", "disconnect"):
             pieces.append(("command", f"{self.kind}s"))
+        elif self.kind == "qmp":
+            pieces.append(("event", f"qmp {self.text}"))
         else:
             pieces.append(("event", self.text if self.kind == "wait" else f"-- {self.text}"))
         if self.marks:

@@ -107,7 +107,7 @@ class Folding:
         if kept is not None and _is_synchronisation(entry, kept):
             return [Line(Handshake(entry), 2)]
         lines = [] if kept is None else [Line(kept)]
-        if isinstance(entry, Exchange) and entry.request == _SENTINEL and _is_ordinary(entry):
+        if type(entry) is Exchange and entry.request == _SENTINEL and _is_ordinary(entry):
             self._kept = entry
             return lines
         return [*lines, Line(entry)]

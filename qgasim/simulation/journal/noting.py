@@ -15,12 +15,13 @@ from qgasim.simulation.journal.entries import (
     Note,
     describe,
     name_of,
+    note_monitored,
     show_span,
 )
 from qgasim.simulation.journal.keeping import KEPT, clip
 from qgasim.simulation.simulation import Simulation
 from qgasim.states import State
-from qgasim.wire import JsonValue, Message
+from qgasim.wire import JsonValue, Message, encode
 
 __all__ = ["NoteTaker"]
 
@@ -49,11 +50,6 @@ class NoteTaker(Observer):
         self._is_frozen = agent.is_frozen
         self._offset = self._clock.offset
         self._state: State = simulation.guest.state
-
-    @property
-    def latest(self) -> Exchange | None:
-        """The latest exchange; None: there was none."""
-        return self._last
 
     def add(self, entry: Entry) -> None:
         """Take an entry, whose exchange may still be changed while its reply waits."""
@@ -178,6 +174,24 @@ class NoteTaker(Observer):
             later, self._later = self._later, []
             for note in later:
                 self._put(note)
+
+    def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:
+        """Put down a request to a monitor, and its reply."""
+        asked: JsonValue | bytes
+        if isinstance(request, CommandError):
+            asked = request.text[:KEPT] if self.clips else request.text
+            size = len(asked)
+        else:
+            asked, size = clip(request) if self.clips else (request, 0)
+        kept = reply[:KEPT] if self.clips else reply
+        exchange = note_monitored(monitor, connection, asked, kept, self._clock.uptime())
+        exchange.reply_length, exchange.size = len(reply), size + len(kept)
+        self._put(exchange)
+
+    def told(self, event: str, data: dict[str, JsonValue] | None) -> None:
+        """Put down an event that the machine has sent."""
+        text = event if data is None else f"{event} {encode(data)}"
+        self._put(Note(at=self._clock.uptime(), kind="qmp", text=text, size=len(text)))
 
     def happened(self, event: Struct) -> None:
         """Note an event."""

@@ -1,9 +1,9 @@
-"""Programs that pass text on: cat, tee, tac, rev, wc."""
+"""Programs that pass text on: cat, tee, wc."""
 
 from os import O_APPEND, O_CREAT, O_TRUNC, O_WRONLY
 
 from qgasim.guest.files.open_files import OpenFile
-from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
+from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.programs.getopt import Options, parse
 from qgasim.userland.programs.inputs import (
     CHUNK,
@@ -11,7 +11,6 @@ from qgasim.userland.programs.inputs import (
     cannot_open,
     cannot_read,
     open_input,
-    read_input,
 )
 from qgasim.userland.programs.messages import complain, explain, is_busybox
 from qgasim.userland.programs.registry import program
@@ -141,43 +140,6 @@ def tee(p: Process) -> Steps:
     return status
 
 
-@program("tac")
-def tac(p: Process) -> Steps:
-    """Print the lines of files, the last first."""
-    options = yield from parse(p, "")
-    status = 0
-    for path in options.operands or ["-"]:
-        data = yield from read_input(p, path)
-        if data is None:
-            status = 1
-            continue
-        p.take_memory(LINE_SIZE * data.count(b"\n"))
-        lines = data.splitlines(keepends=True) if b"\r" not in data else _lines(data)
-        yield from p.write(1, b"".join(reversed(lines)))
-    return status
-
-
-def _lines(data: bytes) -> list[bytes]:
-    lines = [line + b"\n" for line in data.split(b"\n")]
-    last = lines.pop()[:-1]
-    return [*lines, last] if last else lines
-
-
-@program("rev")
-def rev(p: Process) -> Steps:
-    """Print lines backwards."""
-    options = yield from parse(p, "")
-    source = Source(p, options.operands)
-    while lines := (yield from source.lines()):
-        out: list[str] = []
-        for line in lines:
-            text = line.decode("utf-8", "surrogateescape")
-            end = "\n" if text.endswith("\n") else ""
-            out.append(text.removesuffix("\n")[::-1] + end)
-        yield from p.write(1, "".join(out).encode("utf-8", "surrogateescape"))
-    return int(source.has_failed)
-
-
 _WC_LONG = {"bytes": "c", "chars": "m", "lines": "l", "words": "w", "max-line-length": "L"}
 
 
@@ -214,7 +176,7 @@ def wc(p: Process) -> Steps:
         ]
         rows.append((total, "total"))
     width = 9 if is_busybox(p) else _gnu_width(sizes)
-    if len(which) == 1 and (is_busybox(p) or len(rows) <= 1):
+    if len(which) == 1 and len(rows) <= 1:
         width = 1
     names = [f" {name}" if options.operands else "" for _, name in rows]
     for (counts_, _), name in zip(rows, names, strict=True):

@@ -68,18 +68,6 @@ def env(p: Process) -> Steps:
     return (yield from _become(p, words))
 
 
-@program("printenv")
-def printenv(p: Process) -> Steps:
-    """Print the environment, or some variables of it."""
-    options = yield from parse(p, "0", {"null": "0"})
-    end = "\0" if "0" in options else "\n"
-    if not options.operands:
-        yield from p.write(1, "".join(item + end for item in p.env))
-    values = [p.getenv(name) for name in options.operands]
-    yield from p.write(1, "".join(value + end for value in values if value is not None))
-    return int(None in values)
-
-
 @program("which")
 def which(p: Process) -> Steps:
     """Print where programs are."""
@@ -100,10 +88,11 @@ def which(p: Process) -> Steps:
 def timeout(p: Process) -> Steps:
     """Run a program, and end it if it takes too long."""
     long = {"signal": "s", "kill-after": "k", "preserve-status": "P", "foreground": "F"}
-    options = yield from parse(p, "s:k:v", long, in_order=True, code=125)
+    options = yield from parse(p, "s:k:", long, in_order=True, code=125)
     if len(options.operands) < 2:
         yield from usage_error(p, code=125)
     limit = yield from to_duration(p, options.operands[0], pick(p, 1, 125))
+    grace = yield from to_duration(p, options.get("k") or "0", pick(p, 1, 125))
     number = find_signal(options.get("s") or "TERM")
     if number is None:
         yield from usage_error(p, f"{quote(options.get('s') or '')}: invalid signal", 125)
@@ -116,6 +105,11 @@ def timeout(p: Process) -> Steps:
     is_late = child.exit is None
     if is_late:
         p.processes.kill(child.pid, number or signal.SIGTERM)
+    if is_late and grace:
+        yield Blocked(until=p.guest.clock.uptime() + grace, is_ready=lambda: child.exit is not None)
+        if child.exit is None:
+            number = signal.SIGKILL
+            p.processes.kill(child.pid, number)
     how = yield from p.wait(child)
     if is_late and number == signal.SIGKILL and not is_busybox(p):
         # GNU's sends it to its own group of processes, and cannot catch this one.
@@ -125,19 +119,14 @@ def timeout(p: Process) -> Steps:
     return how.code if how.signal is None else 128 + how.signal
 
 
-@program("nohup", "nice", "ionice", "setsid")
-def wrapper(p: Process) -> Steps:
-    """Run a program; what these change about it does not show in this guest."""
-    options = yield from parse(p, "n:c:wf", in_order=True, code=125)
+@program("nohup")
+def nohup(p: Process) -> Steps:
+    """Run a program that a hang-up does not end."""
+    options = yield from parse(p, "", in_order=True, code=125)
     words = options.operands
     if not words:
-        if p.name == "nice":
-            # How nice it is itself.
-            yield from p.write(1, "0\n")
-            return 0
         yield from missing_operand(p, code=125)
-    if p.name == "nohup":
-        p.handlers[signal.SIGHUP] = None
+    p.handlers[signal.SIGHUP] = None
     return (yield from _become(p, words))
 
 
@@ -208,7 +197,7 @@ def _find_size(p: Process, options: Options) -> Waiting[int]:
         return 5000
     if not is_busybox(p) and not count.isdecimal():
         yield from usage_error(p, f'invalid number "{count}" for -{letter} option')
-    size = yield from to_number(p, count)
+    size = yield from to_number(p, count, is_clamped=True)
     if size < 1:
         wrong = f"value {size} for -{letter} option should be >= 1"
         yield from usage_error(p, "" if is_busybox(p) else wrong)

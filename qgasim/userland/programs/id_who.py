@@ -1,11 +1,11 @@
-"""Programs about accounts: id, whoami, groups, getent, who, last, w, users."""
+"""Programs about accounts: id, whoami, getent, who."""
 
 from typing import Final
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.system.accounts import Login
-from qgasim.userland.programs.date import uptime_line
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -22,7 +22,7 @@ from qgasim.userland.programs.user_names import (
 __all__: list[str] = []
 
 ROOT: Final = User("root", 0, 0, "/root")
-_ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real": "r", "zero": "z"}
+_ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real": "r"}
 
 
 def _group_ids(p: Process, user: User) -> list[int]:
@@ -34,7 +34,7 @@ def _group_ids(p: Process, user: User) -> list[int]:
 def _find(p: Process, name: str) -> Waiting[User | None]:
     user = find_user(p, name)
     if user is None and name.isdecimal() and not is_busybox(p):
-        user = next((user for user in users(p) if user.uid == int(name)), None)
+        user = next((user for user in users(p) if user.uid == to_int(name)), None)
     if user is None:
         odd = f"{quote(name)}: no such user"
         yield from complain(p, pick(p, f"unknown user {name}", odd))
@@ -48,7 +48,7 @@ def _named(number: int, name: str | None) -> str:
 @program("id")
 def identity(p: Process) -> Steps:
     """Print who a user is, and in which groups."""
-    options = yield from parse(p, "ugGnrza", _ID_LONG)
+    options = yield from parse(p, "ugGnra", _ID_LONG)
     which = options.last("ugG")
     status = 0
     names: list[str | None] = [*options.operands] or [None]
@@ -86,23 +86,6 @@ def whoami(p: Process) -> Steps:
         yield from fail(p, pick(p, "unknown uid 0", "cannot find name for user ID 0"))
     yield from p.write(1, f"{name}\n")
     return 0
-
-
-@program("groups")
-def print_groups(p: Process) -> Steps:
-    """Print the groups of users, by name."""
-    options = yield from parse(p, "")
-    status = 0
-    names: list[str | None] = [*options.operands] or [None]
-    for name in names:
-        user = ROOT if name is None else (yield from _find(p, name))
-        if user is None:
-            status = 1
-            continue
-        texts = [group_name(p, gid) or str(gid) for gid in _group_ids(p, user)]
-        head = "" if name is None or is_busybox(p) else f"{name} : "
-        yield from p.write(1, head + " ".join(texts) + "\n")
-    return status
 
 
 _DATABASES: Final = {
@@ -161,7 +144,7 @@ def _present(p: Process) -> list[Login]:
 @program("who")
 def who(p: Process) -> Steps:
     """List who is logged in."""
-    options = yield from parse(p, "aHqbum", {"heading": "H", "count": "q", "boot": "b", "all": "a"})
+    options = yield from parse(p, "Hqb", {"heading": "H", "count": "q", "boot": "b"})
     if "q" in options and not is_busybox(p):
         names = [login.user for login in _present(p)]
         yield from p.write(1, " ".join(names) + f"\n# users={len(names)}\n")
@@ -203,61 +186,3 @@ def _list_gnu(p: Process) -> Waiting[None]:
         time = format_time(login.time, zone, "%b %e %H:%M")
         host = f" ({login.host})" if login.host else ""
         yield from p.write(1, f"{login.user:<8} {login.line:<12} {time}{host}\n")
-
-
-@program("w")
-def w(p: Process) -> Steps:
-    """List who is logged in, and what for."""
-    options = yield from parse(p, "hsfiou", {"no-header": "h", "short": "s"})
-    if is_busybox(p):
-        yield from p.write(1, "USER\t\tTTY\t\tIDLE\tTIME\t\t HOST\n")
-        yield from _list_busybox(p)
-        return 0
-    if "h" not in options:
-        heading = "USER     TTY      FROM             LOGIN@   IDLE   JCPU   PCPU WHAT\n"
-        yield from p.write(1, uptime_line(p) + heading)
-    zone = local_zone(p)
-    for login in _present(p):
-        time = format_time(login.time, zone, "%H:%M")
-        row = (
-            f"{login.user:<8} {login.line:<8} {login.host or '-':<16} {time}    ?      0.00s  0.00s"
-        )
-        yield from p.write(1, f"{row} -\n")
-    return 0
-
-
-@program("users")
-def list_users(p: Process) -> Steps:
-    """Print the names of who is logged in."""
-    yield from parse(p, "")
-    names = sorted(login.user for login in _present(p))
-    if names or is_busybox(p):
-        yield from p.write(1, " ".join(names) + "\n")
-    return 0
-
-
-@program("last")
-def last(p: Process) -> Steps:
-    """List logins, the latest first: utmp is all there is."""
-    options = yield from parse(p, "n:f:awxiFRd")
-    zone = local_zone(p)
-    rows = sorted(p.guest.logins, key=lambda login: -login.time)
-    if options.operands:
-        rows = [r for r in rows if r.user in options.operands or r.line in options.operands]
-    if (count := options.get("n")) is not None and count.isdecimal():
-        rows = rows[: int(count)]
-    if is_busybox(p):
-        yield from p.write(1, "USER       TTY            HOST               LOGIN        TIME\n")
-    for login in rows:
-        ending = {"user": "still logged in", "boot": "still running"}.get(login.kind, "gone")
-        if is_busybox(p):
-            time = format_time(login.time, zone, "%b %e %H:%M")
-            row = f"{login.user:<10.10} {login.line:<14.14} {login.host:<18.18} {time}"
-        else:
-            time = format_time(login.time, zone, "%a %b %e %H:%M")
-            row = f"{login.user:<8.8} {login.line:<12.12} {login.host:<16.16} {time}"
-        yield from p.write(1, f"{row}   {ending}\n")
-    if not is_busybox(p):
-        begin = min((login.time for login in p.guest.logins), default=p.guest.clock.now())
-        yield from p.write(1, format_time(begin, zone, "\nwtmp begins %a %b %e %H:%M:%S %Y\n"))
-    return 0

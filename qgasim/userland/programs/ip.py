@@ -8,9 +8,11 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from itertools import pairwise
 from typing import Final, NoReturn
 
-from qgasim.guest.hardware.network import Nic
+from qgasim.guest.hardware.network import Nic, find_masters
 from qgasim.guest.processes.process import Process, ProgramExit, Steps, Waiting
-from qgasim.userland.programs.ifconfig import (
+from qgasim.userland.limits import to_int
+from qgasim.userland.programs.getopt import not_simulated
+from qgasim.userland.programs.interfaces import (
     HARDWARE_ADDRESS,
     find_nic,
     gateways,
@@ -24,7 +26,18 @@ from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
-OBJECTS: Final = ("address", "link", "route", "neighbour", "neighbor", "rule", "maddress")
+OBJECTS: Final = ("address", "link", "route", "neighbour", "neighbor")
+#: What iproute2's knows besides (ip help, iproute2 6.1).
+_KNOWN_OBJECTS: Final = (
+    "addrlabel", "amt", "fou", "help", "ila", "ioam", "l2tp", "macsec", "maddress", "monitor", "mptcp",
+    "mroute", "mrule", "netconf", "netns", "nexthop", "ntable", "ntbl", "rule", "sr", "tap",
+    "tcpmetrics", "token", "tunnel", "tuntap", "vrf", "xfrm",
+)  # fmt: skip
+_KNOWN_OPTIONS: Final = frozenset({
+    "0", "B", "M", "a", "all", "b", "batch", "d", "details", "force", "iec", "j", "json", "l", "loops",
+    "n", "netns", "p", "pretty", "r", "rc", "rcvbuf", "resolve", "s", "statistics", "stats", "t",
+    "timestamp", "ts", "tshort",
+})  # fmt: skip
 VERBS: Final = {
     "address": ("add", "del", "delete", "show", "list", "lst", "flush", "replace", "change"),
     "link": ("set", "show", "list", "lst", "add", "del", "delete"),
@@ -39,6 +52,8 @@ class _Style:
         self.versions: list[int] = [4, 6]
         self.is_oneline = False
         self.is_brief = False
+        #: The bonds and bridges, by the names of their parts.
+        self.masters: dict[str, Nic] = {}
 
 
 def _fail(p: Process, busybox: str, iproute: str, code: int = 1) -> Waiting[NoReturn]:
@@ -57,6 +72,7 @@ def _refuse(p: Process, number: int) -> Waiting[NoReturn]:
 def ip(p: Process) -> Steps:
     """Show and change addresses and interfaces."""
     style = _Style()
+    style.masters = find_masters(p.guest.nics)
     words = p.argv[1:]
     while words and words[0].startswith("-"):
         option = words.pop(0).lstrip("-")
@@ -72,7 +88,9 @@ def ip(p: Process) -> Steps:
         elif option in ("V", "Version"):
             yield from p.write(1, pick(p, "ip: BusyBox v1.35.0\n", "ip utility, iproute2-6.1.0\n"))
             return 0
-        elif option not in ("s", "stats", "statistics", "d", "details", "c", "color", "h", "N"):
+        elif option in _KNOWN_OPTIONS:
+            yield from not_simulated(p, f"option '-{option}'", pick(p, 1, 255))
+        elif option not in ("c", "color", "h", "human", "human-readable", "N", "Numeric"):
             gnu = f'Option "-{option}" is unknown, try "ip -help".'
             yield from _fail(p, f"invalid argument '-{option}' to 'ip'", gnu, pick(p, 1, 255))
     if not words:
@@ -80,6 +98,8 @@ def ip(p: Process) -> Steps:
         return pick(p, 1, 255)
     name = words.pop(0)
     subject = next((known for known in OBJECTS if known.startswith(name)), "")
+    if not subject and any(known.startswith(name) for known in _KNOWN_OBJECTS):
+        yield from not_simulated(p, f"'{name}'")
     if not subject:
         gnu = f'Object "{name}" is unknown, try "ip help".'
         yield from _fail(p, f"invalid argument '{name}' to 'ip'", gnu, 1)
@@ -190,10 +210,14 @@ def _remove(
     yield from _refuse(p, errno.EADDRNOTAVAIL)
 
 
-def _flags(nic: Nic) -> str:
+def _flags(style: _Style, nic: Nic) -> str:
     kinds = ["LOOPBACK"] if is_loopback(nic) else ["BROADCAST", "MULTICAST"]
     if nic.mac is None:
         kinds = ["POINTOPOINT", "NOARP"]
+    if nic.bond:
+        kinds.append("MASTER")
+    elif (master := style.masters.get(nic.name)) and master.bond:
+        kinds.append("SLAVE")
     return ",".join([*kinds, *(["UP", "LOWER_UP"] if nic.up else [])])
 
 
@@ -203,21 +227,36 @@ def _state(nic: Nic) -> str:
     return "UNKNOWN" if is_loopback(nic) or nic.mac is None else "UP"
 
 
-def _head(p: Process, nic: Nic, *, is_link: bool) -> str:
-    qdisc = "noqueue" if is_loopback(nic) else "pfifo_fast" if nic.up else "noop"
+def _name(nic: Nic) -> str:
+    """Return the name, with that of the interface below a VLAN (iproute2, print_name_and_link())."""
+    return nic.name if nic.vlan is None else f"{nic.name}@{nic.vlan.on}"
+
+
+def _qdisc(nic: Nic) -> str:
+    if not nic.up and not is_loopback(nic):
+        return "noop"
+    return "noqueue" if is_loopback(nic) or nic.is_made_of_others else "pfifo_fast"
+
+
+def _head(p: Process, style: _Style, nic: Nic, *, is_link: bool) -> str:
+    master = style.masters.get(nic.name)
+    above = f"master {master.name} " if master else ""
     mode = " mode DEFAULT" if is_link and not is_busybox(p) else ""
     group = pick(p, "", f"{mode} group default")
     number = p.guest.nics.index(nic) + 1
     return (
-        f"{number}: {nic.name}: <{_flags(nic)}> mtu {nic.mtu} qdisc {qdisc} "
+        f"{number}: {_name(nic)}: <{_flags(style, nic)}> mtu {nic.mtu} qdisc {_qdisc(nic)} {above}"
         f"state {_state(nic)}{group} qlen 1000"
     )
 
 
-def _hardware(nic: Nic) -> str:
+def _hardware(p: Process, nic: Nic) -> str:
     if is_loopback(nic):
         return f"link/loopback {nic.mac or '00:00:00:00:00:00'} brd 00:00:00:00:00:00"
-    return f"link/ether {nic.mac} brd ff:ff:ff:ff:ff:ff" if nic.mac else "link/none"
+    if not nic.mac:
+        return "link/none"
+    permanent = f" permaddr {nic.permanent_mac}" if nic.permanent_mac else ""
+    return f"link/ether {nic.mac} brd ff:ff:ff:ff:ff:ff{pick(p, '', permanent)}"
 
 
 def _address_lines(p: Process, style: _Style, nic: Nic) -> Iterator[str]:
@@ -225,12 +264,12 @@ def _address_lines(p: Process, style: _Style, nic: Nic) -> Iterator[str]:
     if style.is_brief:
         if shown or len(style.versions) == 2:
             texts = "".join(f"{i.with_prefixlen} " for i in shown)
-            yield f"{nic.name:<16} {_state(nic):<14} {texts}\n"
+            yield f"{_name(nic):<16} {_state(nic):<14} {texts}\n"
         return
     if len(style.versions) == 2 and not style.is_oneline:
-        yield f"{_head(p, nic, is_link=False)}\n    {_hardware(nic)}\n"
+        yield f"{_head(p, style, nic, is_link=False)}\n    {_hardware(p, nic)}\n"
     elif shown and not style.is_oneline:
-        yield f"{_head(p, nic, is_link=False)}\n"
+        yield f"{_head(p, style, nic, is_link=False)}\n"
     seen: set[str] = set()
     for i in shown:
         text = _describe(nic, i, is_secondary=str(i.network) in seen)
@@ -265,9 +304,11 @@ def _link(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[Non
     else:
         for nic in (yield from _chosen(p, words)):
             separator = "\\" if style.is_oneline else "\n"
-            text = f"{_head(p, nic, is_link=True)}{separator}    {_hardware(nic)}\n"
+            text = f"{_head(p, style, nic, is_link=True)}{separator}    {_hardware(p, nic)}\n"
             if style.is_brief:
-                text = f"{nic.name:<16} {_state(nic):<14} {nic.mac or ''} <{_flags(nic)}> \n"
+                text = (
+                    f"{_name(nic):<16} {_state(nic):<14} {nic.mac or ''} <{_flags(style, nic)}> \n"
+                )
             yield from p.write(1, text)
 
 
@@ -293,10 +334,12 @@ def _set_link(p: Process, words: list[str]) -> Waiting[None]:
                 yield from _fail(p, f"invalid argument '{value}' to 'address'", gnu, 1)
             nic.mac = value.lower()
         elif word == "mtu" and value.isdecimal():
-            nic.mtu = int(value)
+            nic.mtu = to_int(value)
         elif word == "name" and value:
             nic.name = value
-        elif word not in ("dev", "txqueuelen", "qlen", "multicast", "arp", "promisc", "alias"):
+        elif word == "promisc":
+            p.guest.on_filter(nic.name)
+        elif word not in ("dev", "txqueuelen", "qlen", "multicast", "arp", "alias"):
             gnu = f'Error: either "dev" is duplicate, or "{word}" is a garbage.'
             yield from _fail(p, f"invalid argument '{word}' to 'ip'", gnu, pick(p, 1, 255))
 

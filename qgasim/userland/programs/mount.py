@@ -1,4 +1,4 @@
-"""Programs about mounts: mount, umount, mountpoint, fsfreeze, swapon, swapoff."""
+"""Programs about mounts: mount, umount, fsfreeze."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ from typing import Final
 
 from pyfakefs.fake_file import FakeDirectory
 
-from qgasim.guest.files.nodes import Device, os_error
+from qgasim.guest.files.nodes import os_error
 from qgasim.guest.files.tree import Mount
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.programs.getopt import parse, usage_error
@@ -17,7 +17,6 @@ from qgasim.userland.programs.mount_options import (
     MountError,
     change_options,
     do_mount,
-    find_device,
     read_fstab,
 )
 from qgasim.userland.programs.registry import program
@@ -26,7 +25,7 @@ __all__: list[str] = []
 
 _MOUNT_LONG: Final = {
     "bind": "B", "rbind": "R", "options": "o", "types": "t", "all": "a", "read-only": "r",
-    "rw": "w", "read-write": "w", "verbose": "v", "no-mtab": "n", "fake": "f", "source": "source:",
+    "rw": "w", "read-write": "w", "no-mtab": "n", "fake": "f", "source": "source:",
     "target": "target:", "make-private": "p", "make-rprivate": "p", "make-shared": "p",
 }  # fmt: skip
 #: util-linux's status of a failed mount or umount; BusyBox's mount gives -1.
@@ -36,7 +35,7 @@ MOUNT_FAILED: Final = 32
 @program("mount")
 def mount(p: Process) -> Steps:
     """Mount a file system, change how it is mounted, or list what is."""
-    options = yield from parse(p, "o:t:arwvnfBRpO:isU:L:T:l", _MOUNT_LONG)
+    options = yield from parse(p, "o:t:arwnfBRpis", _MOUNT_LONG)
     operands = list(options.operands)
     source, target = options.get("source"), options.get("target")
     operands += [text for text in (source, target) if text is not None]
@@ -128,8 +127,8 @@ def _list(p: Process, kinds: str | None) -> Waiting[None]:
 def umount(p: Process) -> Steps:
     """Take mounts away."""
     long = {"lazy": "l", "force": "f", "all": "a", "read-only": "r", "recursive": "R",
-            "quiet": "q", "verbose": "v", "no-mtab": "n", "detach-loop": "d"}  # fmt: skip
-    options = yield from parse(p, "lfarnRqvdDiO:t:c", long)
+            "no-mtab": "n", "detach-loop": "d"}  # fmt: skip
+    options = yield from parse(p, "lfarnRdit:c", long)
     files = p.guest.files
     targets = list(options.operands)
     if "a" in options:
@@ -189,37 +188,6 @@ def _unmount(p: Process, mount: Mount, *, is_lazy: bool) -> None:
     files.unmount(mount)
 
 
-@program("mountpoint")
-def mountpoint(p: Process) -> Steps:
-    """Print whether a directory is a mount point."""
-    options = yield from parse(p, "qdxn", {"quiet": "q", "fs-devno": "d", "devno": "x"})
-    if len(options.operands) != 1:
-        yield from usage_error(p, "bad usage")
-    path = options.operands[0]
-    files = p.guest.files
-    try:
-        place = files.locate(path, p.cwd)
-        if place.node is None:
-            raise os_error(errno.ENOENT, path)
-    except OSError as error:
-        if "q" not in options:
-            yield from complain(p, f"{path}: {explain(error)}")
-        return 1
-    if "x" in options:
-        if not isinstance(place.node, Device):
-            return pick(p, 1, MOUNT_FAILED)
-        yield from p.write(1, f"{place.node.major}:{place.node.minor}\n")
-        return 0
-    found = files.find_mount(place.path) if isinstance(place.node, FakeDirectory) else None
-    if found is not None and "d" in options:
-        device = find_device(p, found.volume.device)
-        major, minor = (device.major, device.minor) if device else (0, files.mounts.index(found))
-        yield from p.write(1, f"{major}:{minor}\n")
-    elif "q" not in options:
-        yield from p.write(1, f"{path} is {'' if found else 'not '}a mountpoint\n")
-    return 0 if found is not None else pick(p, 1, MOUNT_FAILED)
-
-
 @program("fsfreeze")
 def fsfreeze(p: Process) -> Steps:
     """Freeze or thaw a file system."""
@@ -253,29 +221,4 @@ def fsfreeze(p: Process) -> Steps:
     volume.is_frozen = False
     # Who waits to write can go on.
     p.guest.is_busy = True
-    return 0
-
-
-@program("swapon", "swapoff")
-def switch_swap(p: Process) -> Steps:
-    """Switch swapping on or off. What is swapped to nobody knows, so ``swapon`` alone lists none."""
-    long = {"all": "a", "show": "s", "summary": "s", "noheadings": "n", "bytes": "b"}
-    options = yield from parse(p, "aesdp:vfnbo:", long)
-    is_on = p.name == "swapon"
-    if "a" in options:
-        p.guest.has_swap = is_on
-        return 0
-    if not options.operands and not is_on:
-        yield from usage_error(p, "bad usage")
-    for path in options.operands:
-        if not p.guest.files.exists(path, p.cwd):
-            why = os.strerror(errno.ENOENT)
-            yield from fail(p, pick(p, f"{path}: {why}", f"cannot open {path}: {why}"))
-        number = errno.EINVAL if path in p.guest.volumes else 0
-        if p.guest.has_swap == is_on:
-            number = errno.EBUSY if is_on else errno.EINVAL
-        if number:
-            why = os.strerror(number)
-            yield from fail(p, pick(p, f"{path}: {why}", f"{path}: {p.name} failed: {why}"))
-        p.guest.has_swap = is_on
     return 0

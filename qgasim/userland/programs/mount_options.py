@@ -108,11 +108,9 @@ def _find_volume(p: Process, source: str) -> Volume | None:
     if source.startswith("UUID="):
         uuid = source.removeprefix("UUID=").strip('"')
         return next((v for d, v in p.guest.volumes.items() if uuid_of(d) == uuid), None)
-    if source in p.guest.volumes:
-        return p.guest.volumes[source]
-    if p.guest.files.exists(source, p.cwd):
-        return p.guest.volumes.get(p.guest.files.locate(source, p.cwd).path)
-    return None
+    if source not in p.guest.volumes and p.guest.files.exists(source, p.cwd):
+        source = p.guest.mount_source(p.guest.files.locate(source, p.cwd).path)
+    return p.guest.volumes.get(source)
 
 
 def _new_volume(p: Process, wish: GuestRequest) -> Volume:

@@ -1,10 +1,10 @@
-"""Programs that remove: rm, rmdir, and unlink."""
+"""Programs that remove: rm and rmdir."""
 
 import errno
 
 from qgasim.guest.files.nodes import os_error
 from qgasim.guest.processes.process import Process, Steps, Waiting
-from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
+from qgasim.userland.programs.getopt import Options, missing_operand, parse
 from qgasim.userland.programs.lstat import base_name, join, look
 from qgasim.userland.programs.messages import complain, explain, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -126,21 +126,3 @@ def _remove_empty(p: Process, path: str, options: Options) -> Waiting[bool]:
             break
         step = step.rstrip("/").rpartition("/")[0].rstrip("/")
     return True
-
-
-@program("unlink")
-def unlink(p: Process) -> Steps:
-    """Remove one name."""
-    options = yield from parse(p, "")
-    if not options.operands:
-        yield from missing_operand(p)
-    path, *rest = options.operands
-    if rest:
-        yield from usage_error(p, "" if is_busybox(p) else f"extra operand {quote(rest[0])}")
-    try:
-        yield from p.call(p.guest.files.unlink, path, p.cwd)
-    except OSError as error:
-        text = pick(p, f"can't remove file '{path}'", f"cannot unlink {quote(path)}")
-        yield from complain(p, f"{text}: {explain(error)}")
-        return 1
-    return 0

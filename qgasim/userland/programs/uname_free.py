@@ -1,4 +1,4 @@
-"""Programs about the machine: hostname, uname, nproc, free, tty, logger, and the agent's own."""
+"""Programs about the machine: hostname, uname, nproc, free, and the agent's own."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 _HOSTNAME_LONG: Final = {
     "short": "s", "fqdn": "f", "long": "f", "domain": "d", "ip-address": "i",
-    "all-ip-addresses": "I", "file": "F", "all-fqdns": "A", "boot": "b",
+    "all-ip-addresses": "I", "file": "F",
 }  # fmt: skip
 #: The kernel's __NEW_UTS_LEN.
 HOST_NAME_MAX: Final = 64
@@ -23,7 +23,7 @@ HOST_NAME_MAX: Final = 64
 @program("hostname")
 def hostname(p: Process) -> Steps:
     """Print the host name, or set it."""
-    options = yield from parse(p, "sfdiIF:AbB", _HOSTNAME_LONG)
+    options = yield from parse(p, "sfdiIF:", _HOSTNAME_LONG)
     name = options.operands[0] if options.operands else None
     path = options.get("F")
     if path is not None:
@@ -77,23 +77,6 @@ def uname(p: Process) -> Steps:
     return 0
 
 
-@program("arch")
-def arch(p: Process) -> Steps:
-    """Print the machine's architecture."""
-    yield from parse(p, "")
-    yield from p.write(1, p.guest.settings.os.machine + "\n")
-    return 0
-
-
-@program("tty")
-def tty(p: Process) -> Steps:
-    """Print the terminal's name: no program of the guest has one."""
-    options = yield from parse(p, "s", {"silent": "s", "quiet": "s"})
-    if "s" not in options:
-        yield from p.write(1, "not a tty\n")
-    return 1
-
-
 @program("nproc")
 def nproc(p: Process) -> Steps:
     """Print the number of processors."""
@@ -106,15 +89,15 @@ def nproc(p: Process) -> Steps:
 
 
 _FREE_LONG: Final = {
-    "bytes": "b", "kibi": "k", "mebi": "m", "gibi": "g", "tebi": "T", "human": "h", "wide": "w",
-    "total": "t", "lohi": "l", "si": "S", "kilo": "k", "mega": "m", "giga": "g",
+    "bytes": "b", "kibi": "k", "mebi": "m", "gibi": "g", "tebi": "T", "human": "h",
+    "total": "t", "kilo": "k", "mega": "m", "giga": "g",
 }  # fmt: skip
 
 
 @program("free")
 def free(p: Process) -> Steps:
     """Print how much memory is in use: half of it, as /proc/meminfo has it."""
-    options = yield from parse(p, "bkmghtlws:c:T", _FREE_LONG)
+    options = yield from parse(p, "bkmghtT", _FREE_LONG)
     memory = p.guest.memory
     total = sum(block.online for block in memory.blocks) * memory.block_size
     unused = total // 2
@@ -142,45 +125,6 @@ def _amount(p: Process, size: int) -> str:
     if is_busybox(p):
         return text
     return text + ("i" if text[-1].isalpha() else "B")
-
-
-@program("logger")
-def logger(p: Process) -> Steps:
-    """Take a message for the system's log, which is not kept."""
-    long = {"stderr": "s", "tag": "t", "priority": "p", "id": "i", "file": "f"}
-    options = yield from parse(p, "sit:p:f:", long, in_order=True)
-    message = " ".join(options.operands)
-    if not options.operands:
-        data = yield from read_input(p, options.get("f") or "-")
-        if data is None:
-            return 1
-        message = decode_name(data).removesuffix("\n")
-    if "s" in options:
-        for line in message.split("\n"):
-            yield from p.write(2, f"{options.get('t') or 'root'}: {line}\n")
-    return 0
-
-
-@program("dmesg", "modprobe", "udevadm")
-def nothing(p: Process) -> Steps:
-    """Succeed without a word: there are no kernel messages and no modules."""
-    yield from ()
-    return 0
-
-
-@program("lsmod")
-def lsmod(p: Process) -> Steps:
-    """List the kernel's modules: there are none."""
-    yield from p.write(1, "Module                  Size  Used by\n")
-    return 0
-
-
-@program("journalctl")
-def journalctl(p: Process) -> Steps:
-    """Print the journal: it is empty."""
-    if "-q" not in p.argv and "--quiet" not in p.argv:
-        yield from p.write(1, "-- No entries --\n")
-    return 0
 
 
 @program("qemu-ga")

@@ -262,7 +262,6 @@ CASES = [
     Case(G, "truncate a", status=1, stderr="truncate: you must specify either '--size' or "
          "'--reference'\n" + TRY.format("truncate")),
     Case(BOTH, "sync"),
-    Case(B, "fsync a"),
     # mktemp
     Case(G, "mktemp -u ab", stderr="mktemp: too few X's in template 'ab'\n", status=1),
     Case(G, "mktemp no/XXX", status=1,

@@ -1,4 +1,4 @@
-"""Interfaces and mount options as ifconfig, ip, route and mount change and show them.
+"""Interfaces and mount options as ip and mount change and show them.
 
 The kernel's rules are those of Linux 6.1: net/ipv6/addrconf.c, fs/proc_namespace.c (show_mnt_opts()), and
 mount(8); what ip refuses is iproute2's 6.1 (ip/iplink.c, ip/ipaddress.c).
@@ -47,42 +47,12 @@ def test_an_interface_that_goes_down_loses_its_addresses_of_ipv6(ask: Ask, userl
     lo, eth0, _ = guest.nics
     for nic, own in ((lo, "::1/128"), (eth0, "fe80::5054:ff:fe12:3456/64")):
         ipv4 = [a for a in nic.addresses if ":" not in a]
-        assert ask(guest, f"ifconfig {nic.name} down") == ("", "", 0)
+        assert ask(guest, f"ip link set {nic.name} down") == ("", "", 0)
         assert not nic.up
         assert nic.addresses == ipv4
         # addrconf_notify(): the interface's own address comes again, made of its hardware address.
-        assert ask(guest, f"ifconfig {nic.name} up") == ("", "", 0)
+        assert ask(guest, f"ip link set {nic.name} up") == ("", "", 0)
         assert nic.addresses == [*ipv4, own]
-
-
-@pytest.mark.parametrize("userland", ["busybox", "gnu"])
-def test_ifconfig_leaves_out_what_is_down_without_a(ask: Ask, userland: str) -> None:
-    guest = make_guest(userland)
-    ask(guest, "ifconfig eth0 down")
-    assert "eth0" not in ask(guest, "ifconfig")[0]
-    down = ask(guest, "ifconfig -a")[0]
-    assert "eth0" in down
-    assert ask(guest, "ifconfig eth0")[0] in down
-    assert "RUNNING" not in ask(guest, "ifconfig eth0")[0]
-
-
-def test_ifconfig_shows_scopes_and_the_flags_of_the_kernel(ask: Ask) -> None:
-    guest = make_guest()
-    # IFF_UP 0x1, IFF_BROADCAST 0x2, IFF_LOOPBACK 0x8, IFF_RUNNING 0x40, IFF_MULTICAST 0x1000.
-    assert ask(guest, "ifconfig lo")[0].startswith("lo: flags=73<UP,LOOPBACK,RUNNING>  mtu 65536\n")
-    text = ask(guest, "ifconfig eth0")[0]
-    assert text.startswith("eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1500\n")
-    assert "inet 10.0.2.15  netmask 255.255.255.0  broadcast 10.0.2.255\n" in text
-    assert "inet6 2001:db8::5  prefixlen 64  scopeid 0x0<global>\n" in text
-    assert "inet6 ::1  prefixlen 128  scopeid 0x10<host>\n" in ask(guest, "ifconfig lo")[0]
-
-
-def test_busyboxes_ifconfig_shows_scopes(ask: Ask) -> None:
-    guest = make_guest("busybox")
-    assert "inet6 addr: 2001:db8::5/64 Scope:Global\n" in ask(guest, "ifconfig eth0")[0]
-    assert "inet6 addr: ::1/128 Scope:Host\n" in ask(guest, "ifconfig lo")[0]
-    ask(guest, "ifconfig lo down")
-    assert "          LOOPBACK  MTU:65536  Metric:1\n" in ask(guest, "ifconfig lo")[0]
 
 
 def test_ip_sets_a_link(ask: Ask) -> None:
@@ -142,7 +112,6 @@ def test_a_link_without_a_hardware_address_has_none(ask: Ask) -> None:
     out = ask(guest, "ip link show tun0")[0]
     assert "<POINTOPOINT,NOARP,UP,LOWER_UP>" in out
     assert out.splitlines()[1].split() == ["link/none"]
-    assert "ether" not in ask(guest, "ifconfig tun0")[0]
 
 
 def test_routes_follow_from_addresses(ask: Ask) -> None:

@@ -109,11 +109,9 @@ SAME = [
     ("uname -a", "Linux oracle.lab 6.1.0 #1 SMP x86_64 GNU/Linux\n"),
     ("uname -srm", "Linux 6.1.0 x86_64\n"),
     ("uname -p", "unknown\n"),
-    ("arch", "x86_64\n"),
     ("nproc", "4\n"),
     ("nproc --ignore=9", "1\n"),
     ("whoami", "root\n"),
-    ("groups", "root\n"),
     ("id -u", "0\n"),
     ("id -un", "root\n"),
     ("id -g alice", "1000\n"),
@@ -122,11 +120,6 @@ SAME = [
     ("getent passwd alice", "alice:x:1000:1000::/home/alice:/bin/sh\n"),
     ("getent group 1000", "alice:x:1000:\n"),
     ("getent hosts localhost", "127.0.0.1       localhost\n"),
-    ("users", "alice\n"),
-    ("dmesg", ""),
-    ("lsmod", "Module                  Size  Used by\n"),
-    ("journalctl", "-- No entries --\n"),
-    ("logger hello", ""),
     ("qemu-ga --version", "QEMU Guest Agent 7.2.22\n"),
     ("date", "Sat Jun 15 14:00:00 CEST 2024\n"),
     ("date -u", "Sat Jun 15 12:00:00 UTC 2024\n"),
@@ -137,10 +130,6 @@ SAME = [
     ("date -Iseconds", "2024-06-15T14:00:00+02:00\n"),
     ("date -I", "2024-06-15\n"),
     ("date -r /etc/hostname +%s", "1718452800\n"),
-    ("mountpoint /data", "/data is a mountpoint\n"),
-    ("mountpoint -d /data", "254:2\n"),
-    ("mountpoint -x /dev/vda3", "254:2\n"),
-    ("mountpoint -q /data", ""),
     ("mount -t ext4",
      ("/dev/vda1 on / type ext4 (rw,relatime)\n"
      "/dev/vda3 on /data type ext4 (rw,nosuid,nodev,relatime)\n"
@@ -158,12 +147,8 @@ SAME = [
     ("grep -r lab /etc/hostname", "oracle.lab\n"),
     ("grep -rc lab /etc/hostname", "1\n"),
     ("ip route add default via 10.0.2.2", ""),
-    ("systemctl is-active sshd", "active\n"),
-    ("systemctl restart sshd", ""),
-    ("systemctl is-system-running", "running\n"),
     ("kill -l 9", "KILL\n"),
     ("kill -l KILL", "9\n"),
-    ("swapon -a", ""),
     ("uptime", " 14:00:00 up 0 min,  1 user{s},  load average: 0.00, 0.00, 0.00\n"),
     ("lsblk -n -o NAME,SIZE,TYPE,MOUNTPOINT /dev/vda",
      "vda    498M disk \n|-vda1  96M part /\n`-vda3  16M part /data\n"),
@@ -176,15 +161,8 @@ def test_the_default_route_comes_first(run: Run, guest: Guest) -> None:
     guest.nics[1].gateways = ["10.0.2.2", "fe80::2"]
     assert sh(run, guest, "ip route")[0].startswith("default via 10.0.2.2 dev eth0 \n10.0.2.0/24 ")
     assert sh(run, guest, "ip -6 route")[0].startswith("default via fe80::2 dev eth0 ")
-    line = "0.0.0.0         10.0.2.2        0.0.0.0         UG    0      0        0 eth0\n"
-    assert line in sh(run, guest, "route -n")[0]
     guest.nics[1].up = False
     assert sh(run, guest, "ip route")[0] == ""
-
-
-def test_no_program_has_a_terminal(run: Run, guest: Guest) -> None:
-    assert sh(run, guest, "tty") == ("not a tty\n", "", 1)
-    assert sh(run, guest, "tty -s") == ("", "", 1)
 
 
 @pytest.mark.parametrize(("line", "expected"), SAME, ids=[line for line, _ in SAME])
@@ -202,7 +180,6 @@ def test_both_userlands_print_the_same(
 DIFFERENT = [
     # Recorded: exec/id.
     ("id", "uid=0(root) gid=0(root)\n", "uid=0(root) gid=0(root) groups=0(root)\n"),
-    ("groups alice", "alice\n", "alice : alice\n"),
     ("who",
      "alice           pts/0           ?       Jun 15 14:01:30  desk\n",
      "alice    pts/0        Jun 15 14:01 (desk)\n"),
@@ -239,27 +216,6 @@ DIFFERENT = [
     ("ip route",
      "10.0.2.0/24 dev eth0 scope link  src 10.0.2.15 \n",
      "10.0.2.0/24 dev eth0 proto kernel scope link src 10.0.2.15 \n"),
-    ("route -n",
-     *(2 * (("Kernel IP routing table\n"
-     "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface\n"
-     "10.0.2.0        0.0.0.0         255.255.255.0   U     0      0        0 eth0\n"),))),
-    ("ifconfig eth0",
-     ("eth0      Link encap:Ethernet  HWaddr 52:54:00:12:34:56  \n"
-     "          inet addr:10.0.2.15  Bcast:10.0.2.255  Mask:255.255.255.0\n"
-     "          inet6 addr: fe80::5054:ff:fe12:3456/64 Scope:Link\n"
-     "          UP BROADCAST RUNNING MULTICAST  MTU:1500  Metric:1\n"
-     "          RX packets:0 errors:0 dropped:0 overruns:0 frame:0\n"
-     "          TX packets:0 errors:0 dropped:0 overruns:0 carrier:0\n"
-     "          collisions:0 txqueuelen:1000 \n"
-     "          RX bytes:0 (0.0 B)  TX bytes:0 (0.0 B)\n\n"),
-     ("eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1500\n"
-     "        inet 10.0.2.15  netmask 255.255.255.0  broadcast 10.0.2.255\n"
-     "        inet6 fe80::5054:ff:fe12:3456  prefixlen 64  scopeid 0x20<link>\n"
-     "        ether 52:54:00:12:34:56  txqueuelen 1000  (Ethernet)\n"
-     "        RX packets 0  bytes 0 (0.0 B)\n"
-     "        RX errors 0  dropped 0  overruns 0  frame 0\n"
-     "        TX packets 0  bytes 0 (0.0 B)\n"
-     "        TX errors 0  dropped 0 overruns 0  carrier 0  collisions 0\n\n")),
 ]  # fmt: skip
 
 
@@ -268,6 +224,9 @@ def test_each_userland_prints_its_own(run: Run, line: str, busybox: str, gnu: st
     assert sh(run, make_guest("busybox"), line) == (busybox, "", 0)
     assert sh(run, make_guest("gnu"), line) == (gnu, "", 0)
 
+
+#: How a message about what the real program has, and this one has not, ends.
+MISSING = " is not simulated by qgasim (give the program under programs: in the scenario)\n"
 
 #: Command, message and status of BusyBox, then of GNU.
 FAILURES = [
@@ -278,8 +237,6 @@ FAILURES = [
     ("kill 9999",
      ("kill: can't kill pid 9999: No such process\n", 1), ("kill: (9999): No such process\n", 1)),
     ("kill -FOO 1", ("kill: bad signal name 'FOO'\n", 1), ("kill: unknown signal name FOO\n", 1)),
-    ("killall nosuch",
-     ("killall: nosuch: no process killed\n", 1), ("nosuch: no process found\n", 1)),
     ("pidof nosuch", ("", 1), ("", 1)),
     ("pgrep nosuch", ("", 1), ("", 1)),
     ("getent passwd nosuch", ("", 2), ("", 2)),
@@ -308,8 +265,6 @@ FAILURES = [
      ("umount: /nosuch: no mount point specified.\n", 32)),
     ("umount /", ("umount: can't unmount /: Device or resource busy\n", 1),
      ("umount: /: target is busy.\n", 32)),
-    ("mountpoint -q /srv", ("", 1), ("", 32)),
-    ("mountpoint /nosuch", *(2 * (("mountpoint: /nosuch: No such file or directory\n", 1),))),
     ("fsfreeze -u /data", *(2 * (("fsfreeze: /data: unfreeze failed: Invalid argument\n", 1),))),
     ("fsfreeze -f /nosuch",
      *(2 * (("fsfreeze: cannot open /nosuch: No such file or directory\n", 1),))),
@@ -331,6 +286,9 @@ FAILURES = [
     # Recorded: suspend/hybrid (the agent takes status 3 for "supported").
     ("systemctl status systemd-suspend", ("", 3), ("", 3)),
     ("systemctl status systemd-hibernate.service", ("", 3), ("", 3)),
+    ("systemctl is-active sshd", *(2 * (("systemctl: 'is-active'" + MISSING, 1),))),
+    ("systemctl status sshd",
+     *(2 * (("systemctl: 'status' of other units than those for sleeping" + MISSING, 1),))),
     ("systemctl fly", ("systemctl: fly\n", 1), ("Unknown command verb fly.\n", 1)),
     ("qemu-ga", ("", 1), ("", 1)),
 ]  # fmt: skip
@@ -414,8 +372,7 @@ def test_pidof_gives_the_latest_first(run: Run, guest: Guest) -> None:
     ("line", "number"),
     [
         ("kill {pid}", 15), ("kill -9 {pid}", 9), ("kill -KILL {pid}", 9),
-        ("kill -SIGINT {pid}", 2), ("kill -s HUP {pid}", 1), ("killall sleep", 15),
-        ("killall -9 sleep", 9), ("killall -s INT sleep", 2), ("pkill sle", 15),
+        ("kill -SIGINT {pid}", 2), ("kill -s HUP {pid}", 1), ("pkill sle", 15),
         ("pkill -KILL -f sleep~60", 9),
     ],
 )  # fmt: skip
@@ -550,15 +507,6 @@ def test_fsfreeze_freezes_and_thaws(run: Run, guest: Guest) -> None:
     assert guest.is_busy
 
 
-def test_swap_is_switched(run: Run, guest: Guest) -> None:
-    states: list[bool] = []
-    for line in ("swapoff -a", "swapon /dev/vda"):
-        assert sh(run, guest, line) == ("", "", 0)
-        states.append(guest.has_swap)
-    assert states == [False, True]
-    assert sh(run, guest, "swapon /dev/nosuch")[2] == 1
-
-
 def test_du_counts_directories_last(run: Run, guest: Guest) -> None:
     guest.files.makedirs("/data/a")
     guest.files.write("/data/a/x", b"x" * 5000)
@@ -599,7 +547,7 @@ def test_links_are_switched(run: Run, guest: Guest) -> None:
     assert sh(run, guest, "ip link set eth0 down") == ("", "", 0)
     assert (eth0.up, eth0.addresses) == (False, ["10.0.2.15/24"])
     assert "state DOWN" in sh(run, guest, "ip link show eth0")[0]
-    assert sh(run, guest, "ifconfig eth0 up")[2] == 0
+    assert sh(run, guest, "ip link set eth0 up")[2] == 0
     assert (eth0.up, eth0.addresses) == (True, ["10.0.2.15/24", "fe80::ff:fe00:1/64"])
 
 

@@ -1,0 +1,234 @@
+"""Guests: created, looked at, changed and deleted while the process runs."""
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from qgasim.control.api.registry import refusing, route
+from qgasim.control.control import Control
+from qgasim.control.guests import ControlledGuest, make_blueprint
+from qgasim.control.language import Said
+from qgasim.control.patching import Changeable, patch, show_changeable
+from qgasim.guest.units import SECOND
+from qgasim.http.problems import HttpError
+from qgasim.http.routes import Answer
+from qgasim.scenario.dump import to_yaml
+from qgasim.scenario.reading import read_yaml
+from qgasim.serving.listen import Address, Stdio, parse_address
+from qgasim.states import State
+
+__all__ = [
+    "GuestDetails", "GuestSummary", "NewGuest", "ScenarioQuery", "create", "delete", "describe",
+    "list_guests", "patch_guest", "read", "reset", "scenario", "summarise",
+]  # fmt: skip
+
+CHAPTER = "Guests"
+#: As the name of a guest in a fleet.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+
+
+class GuestSummary(Struct, kw_only=True):
+    """A guest, in a list."""
+
+    #: What it is called here; its host name may be another.
+    name: str
+    #: The state that it is in.
+    state: State
+    #: The release of its qemu-ga.
+    agent: str
+    #: The host name.
+    hostname: str
+    #: Where clients of the agent connect, as `--listen` has it.
+    address: str
+    #: The seed of everything that was made up.
+    seed: int
+    #: Whether a client is connected.
+    is_connected: bool
+    #: How many requests the agent has read.
+    requests: int
+    #: How many of them it has answered by an error.
+    errors: int
+    #: How often faults have fired.
+    faults_fired: int
+
+
+class GuestDetails(GuestSummary, kw_only=True):
+    """A guest, with everything that can be changed while it runs."""
+
+    #: Which qemu-ga it has: that for Linux, Windows or FreeBSD.
+    platform: Literal["linux", "freebsd", "windows"]
+    #: The guest's time since its scenario began, in seconds; reboots do not end it.
+    uptime: float
+    #: Whether the guest has opened its port, as QMP's VSERPORT_CHANGE tells; null: no port tells.
+    port_is_open: bool | None
+    #: What failed in qgasim itself, if something did.
+    failure: str | None
+    #: The network interfaces, as in a scenario.
+    nics: list[dict[str, Any]]
+    #: The disks, as in a scenario.
+    disks: list[dict[str, Any]]
+    #: The processors, as in a scenario.
+    vcpus: list[dict[str, Any]]
+    #: The accounts by name, as in a scenario.
+    users: dict[str, dict[str, Any]]
+    #: Programs whose results are given, as in a scenario.
+    programs: list[dict[str, Any]]
+    #: Commands that the agent refuses.
+    block_rpcs: list[str]
+    #: Mistakes of real releases that were switched on or off.
+    quirks: dict[str, str]
+
+
+class NewGuest(Struct, kw_only=True):
+    """A guest to be created."""
+
+    #: What it is called: letters, digits, `.`, `_` and `-`; absent: it is numbered.
+    name: str | None = None
+    #: The name of a scenario that comes with qgasim, a scenario, or the YAML of one.
+    scenario: str | dict[str, Any] = "debian-12"
+    #: The release of qemu-ga; absent: the scenario's.
+    agent: str | None = None
+    #: Where clients connect: `unix:PATH`, `tcp:[HOST:]PORT` or `vsock:CID:PORT`; absent: a unix
+    #: socket of its own.
+    listen: str | None = None
+    #: The seed of everything that is made up; absent: the scenario's.
+    seed: int | None = None
+
+
+def summarise(guest: ControlledGuest) -> GuestSummary:
+    return GuestSummary(**_summary(guest))
+
+
+def _summary(guest: ControlledGuest) -> dict[str, Any]:
+    counts, simulation = guest.recorder.counts, guest.simulation
+    return {
+        "name": guest.name,
+        "state": guest.state,
+        "agent": simulation.agent.dialect.full_version,
+        "hostname": simulation.guest.hostname,
+        "address": guest.address,
+        "seed": guest.live.blueprint.scenario.seed,
+        "is_connected": guest.is_connected,
+        "requests": counts.requests,
+        "errors": counts.errors,
+        "faults_fired": counts.faults.total(),
+    }
+
+
+def describe(guest: ControlledGuest) -> GuestDetails:
+    machine = guest.simulation.guest
+    failure = guest.simulation.agent.failure
+    known: dict[str, Any] = _summary(guest) | show_changeable(guest)
+    known |= {
+        "platform": machine.settings.os.family,
+        "uptime": machine.clock.uptime() / SECOND,
+        "port_is_open": guest.simulation.channel.port_is_open,
+        "failure": None if failure is None else repr(failure),
+    }
+    return GuestDetails(**known)
+
+
+@route("GET /v1/guests", chapter=CHAPTER)
+def list_guests(control: Control) -> list[GuestSummary]:
+    """List all guests, in the order in which they were created."""
+    return [summarise(guest) for guest in control.guests.by_name.values()]
+
+
+@route(
+    "POST /v1/guests",
+    chapter=CHAPTER,
+    status=201,
+    location="/v1/guests/{name}",
+    problems={409: "There is a guest of this name, or the address cannot be listened on."},
+)
+def create(control: Control, body: NewGuest) -> GuestDetails:
+    """Create a guest, and serve it.
+
+    A scenario that is sent names no files of this machine, and extends only what comes with qgasim.
+    """
+    if body.name is not None and not _NAME.fullmatch(body.name):
+        text = (
+            f"not a guest's name: '{body.name[:100]}' (expected letters, digits, '.', '_' and '-')"
+        )
+        raise HttpError(422, f"name: {text}")
+    with refusing():
+        address = None if body.listen is None else _parse_address(body.listen)
+        blueprint = make_blueprint(body.scenario, body.agent, body.seed)
+        return describe(control.guests.add(body.name, blueprint, address))
+
+
+def _parse_address(text: str) -> Address:
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        raise HttpError(422, f"listen: {error}") from None
+    if isinstance(address, Stdio):
+        raise HttpError(422, "listen: only the guest with which qgasim was started can be on stdio")
+    return address
+
+
+@route("GET /v1/guests/{name}", chapter=CHAPTER)
+def read(control: Control, name: str) -> GuestDetails:
+    """Describe a guest."""
+    return describe(control.guest(name))
+
+
+@route("PATCH /v1/guests/{name}", chapter=CHAPTER)
+def patch_guest(
+    control: Control, name: str, body: Annotated[dict[str, Any], Said(Changeable, is_partial=True)]
+) -> GuestDetails:
+    """Change a guest while it runs, by a merge patch (RFC 7396).
+
+    What can be changed are the members that a scenario has, too: `hostname`, `nics`, `disks`, `vcpus`,
+    `users`, `programs`, `block_rpcs` and `quirks`. Lists are replaced as a whole. The last two restart
+    the agent, as they would a real one.
+    """
+    guest = control.guest(name)
+    with refusing():
+        patch(guest, body)
+    return describe(guest)
+
+
+@route("DELETE /v1/guests/{name}", chapter=CHAPTER)
+def delete(control: Control, name: str) -> None:
+    """Delete a guest.
+
+    Its client is hung up on, its streams end, and those who wait for it are answered by 410.
+    """
+    control.guests.delete(name)
+
+
+@route("POST /v1/guests/{name}/reset", chapter=CHAPTER)
+def reset(control: Control, name: str) -> GuestDetails:
+    """Begin again with a new guest of the same scenario at the same address.
+
+    The journal is empty then, and what was injected, stubbed and changed since is gone.
+    """
+    guest = control.guest(name)
+    with refusing():
+        guest.reset()
+    return describe(guest)
+
+
+class ScenarioQuery(Struct, kw_only=True):
+    """How a scenario is written."""
+
+    #: As what.
+    format: Literal["yaml", "json"] = "yaml"
+
+
+@route(
+    "GET /v1/guests/{name}/scenario",
+    chapter=CHAPTER,
+    produces="application/yaml",
+    alternatives=("application/json",),
+)
+def scenario(control: Control, name: str, query: ScenarioQuery) -> Answer:
+    """Return the scenario that the guest was made of, with everything decided that it left open."""
+    text = to_yaml(control.guest(name).live.blueprint.scenario)
+    if query.format == "yaml":
+        return Answer(body=text.encode("utf-8", "surrogateescape"), media_type="application/yaml")
+    said = read_yaml(text, Any, "scenario")
+    return Answer(body=msgspec.json.encode(said), media_type="application/json")

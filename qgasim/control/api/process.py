@@ -1,0 +1,58 @@
+"""The process as a whole: whether it is ready, what it can do, what it has counted."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from qgasim import __version__
+from qgasim.control.api.registry import route
+from qgasim.control.api.streaming import StreamQuery, open_stream
+from qgasim.control.control import Control
+from qgasim.control.metrics import write_metrics
+from qgasim.http.routes import Answer, EventStream, Request
+
+__all__ = ["Health", "health", "metrics", "openapi", "stream"]
+
+CHAPTER = "Process"
+
+
+class Health(Struct, kw_only=True):
+    """Whether guests are served."""
+
+    #: "ready": all guests that were named at the start are served.
+    status: str
+    #: How many guests there are.
+    guests: int
+    #: The version of qgasim.
+    version: str
+
+
+@route("GET /v1/health", chapter=CHAPTER, is_public=True)
+def health(control: Control) -> Health:
+    """Return whether the guests are served.
+
+    There is an answer as soon as they are; before that, nothing listens.
+    """
+    return Health(status="ready", guests=len(control.guests.by_name), version=__version__)
+
+
+@route("GET /v1/openapi.json", chapter=CHAPTER, is_public=True)
+def openapi(control: Control) -> dict[str, Any]:
+    """Return this API as an OpenAPI 3.1 document."""
+    return control.document
+
+
+@route("GET /v1/metrics", chapter=CHAPTER, produces="text/plain; version=0.0.4; charset=utf-8")
+def metrics(control: Control) -> Answer:
+    """Return what was counted, in Prometheus' text format."""
+    text = write_metrics(control.guests.by_name.values())
+    return Answer(body=text.encode(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@route("GET /v1/stream", chapter=CHAPTER, produces="text/event-stream")
+def stream(control: Control, request: Request, query: StreamQuery) -> EventStream:
+    """Stream what happens to all guests, as server-sent events.
+
+    The events are those of a guest's own stream, and `created`, `deleted`, `reset` and `patched`.
+    """
+    return open_stream(control, request, query, None)

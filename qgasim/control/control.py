@@ -1,0 +1,33 @@
+"""What all routes are given: the guests, the feed, and what was made of the routes."""
+
+from functools import cached_property
+from typing import Any
+
+from qgasim.control.feed import Feed
+from qgasim.control.guests import ControlledGuest, Guests
+
+__all__ = ["Control"]
+
+
+class Control:
+    """The guests of a process, under control.
+
+    Args:
+        guests: all guests.
+        feed: what happens to them.
+    """
+
+    def __init__(self, guests: Guests, feed: Feed) -> None:
+        self.guests = guests
+        self.feed = feed
+
+    def guest(self, name: str) -> ControlledGuest:
+        """Return the guest called *name*; HttpError: there is none."""
+        return self.guests.get(name)
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        from qgasim.control.document import make_document  # noqa: PLC0415 - only for who asks
+
+        return make_document()

@@ -1,0 +1,94 @@
+"""Commands about migration."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from qgasim.errors import CommandError
+from qgasim.qmp.monitor import Monitor
+from qgasim.qmp.registry import command
+
+__all__: list[str] = []
+
+
+class MigrationCapabilityStatus(Struct):
+    """QAPI ``MigrationCapabilityStatus``; ``capability`` is checked against the release's."""
+
+    capability: str
+    state: bool
+
+
+@command()
+def migrate_set_capabilities(
+    monitor: Monitor, capabilities: list[MigrationCapabilityStatus]
+) -> None:
+    """Switch capabilities of migration on or off. Only ``events`` has an effect."""
+    known = [each["capability"] for each in monitor.release.answers["query-migrate-capabilities"]]
+    for each in capabilities:
+        if each.capability not in known:
+            text = monitor.release.dialect.enum_text
+            raise CommandError(text.format(path="capability", value=each.capability))
+    on = monitor.hypervisor.migration.capabilities
+    for each in capabilities:
+        (on.add if each.state else on.discard)(each.capability)
+
+
+@command()
+def query_migrate_capabilities(monitor: Monitor) -> Any:
+    """List the capabilities of migration, and which are on."""
+    on = monitor.hypervisor.migration.capabilities
+    return [
+        {"capability": each["capability"], "state": each["state"] or each["capability"] in on}
+        for each in monitor.release.answers["query-migrate-capabilities"]
+    ]
+
+
+@command()
+def query_migrate(monitor: Monitor) -> Any:
+    """Tell how far a migration is."""
+    return monitor.hypervisor.migration.info()
+
+
+@command()
+def migrate(
+    monitor: Monitor,
+    uri: str | None = None,
+    channels: Any = None,
+    blk: bool | None = None,
+    inc: bool | None = None,
+    detach: bool | None = None,
+    resume: bool | None = None,
+) -> None:
+    """Move the machine to another host: it stops here. Nothing is sent to *uri*."""
+    monitor.hypervisor.migration.start()
+
+
+@command()
+def migrate_pause(monitor: Monitor) -> None:
+    """Refuse to pause a migration: none is in its second phase (postcopy)."""
+    # UNVERIFIED: the words of 10.0 and 11.1.
+    states = "postcopy-active state"
+    raise CommandError(f"migrate-pause is currently only supported during {states}")
+
+
+@command()
+def migrate_recover(monitor: Monitor, uri: str) -> None:
+    """Refuse to go on with a migration: none is paused."""
+    raise CommandError("Migrate recover can only be run when postcopy is paused.")
+
+
+@command("migrate_cancel")
+def migrate_cancel(monitor: Monitor) -> None:
+    """Give a migration up."""
+    monitor.hypervisor.migration.cancel()
+
+
+@command()
+def migrate_incoming(
+    monitor: Monitor,
+    uri: str | None = None,
+    channels: Any = None,
+    exit_on_error: bool | None = None,
+) -> None:
+    """Let the machine come from another host: it is the guest of the scenario. Nothing is read from *uri*."""
+    monitor.hypervisor.migration.receive()

@@ -1,0 +1,100 @@
+"""Commands about QOM, QEMU's tree of objects: the devices with an id, and the machine."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from qgasim.errors import CommandError, DeviceNotFound
+from qgasim.guest.units import SECOND
+from qgasim.qmp.devices import Device
+from qgasim.qmp.monitor import Monitor
+from qgasim.qmp.registry import command
+
+__all__: list[str] = []
+
+PERIPHERAL: Final = "/machine/peripheral"
+#: What a device of each driver has besides what all have, with the types, as recorded.
+_PROPERTIES: Final[dict[str, dict[str, str]]] = {
+    "virtserialport": {"nr": "uint32", "name": "str", "chardev": "str"},
+    "pc-dimm": {"memdev": "link<memory-backend>"},
+    "virtio-net-pci": {"netdev": "str", "mac": "str"},
+    "virtio-blk-pci": {"drive": "str"},
+}
+_COMMON: Final = {
+    "type": "string",
+    "parent_bus": "link<bus>",
+    "realized": "bool",
+    "hotplugged": "bool",
+    "hotpluggable": "bool",
+}
+
+
+def _machine_type(monitor: Monitor) -> str:
+    return f"pc-i440fx-{monitor.release.name}-machine"
+
+
+def _find(monitor: Monitor, path: str) -> Device | None:
+    if path.startswith(f"{PERIPHERAL}/"):
+        return monitor.hypervisor.devices.by_id.get(path.removeprefix(f"{PERIPHERAL}/"))
+    return None
+
+
+@command()
+def qom_list(monitor: Monitor, path: str) -> Any:
+    """List the properties of an object, its children among them."""
+    path = path.rstrip("/")
+    if path == PERIPHERAL:
+        children = [
+            {"name": device.id, "type": f"child<{device.driver}>"}
+            for device in monitor.hypervisor.devices.listed()
+        ]
+        return [{"name": "type", "type": "string"}, *children]
+    if path == "/machine":
+        return [
+            {"name": "type", "type": "string"},
+            {"name": "rtc-time", "type": "struct tm"},
+            {"name": "peripheral", "type": "child<container>"},
+        ]
+    device = _find(monitor, path)
+    if device is None:
+        raise DeviceNotFound(f"Device '{path}' not found")
+    properties = _COMMON | _PROPERTIES.get(device.driver, {})
+    return [{"name": name, "type": kind} for name, kind in properties.items()]
+
+
+@command()
+def qom_get(monitor: Monitor, path: str, property: str) -> Any:  # noqa: A002
+    """Tell the value of a property."""
+    path = path.rstrip("/")
+    if path == "/machine":
+        return _get_of_machine(monitor, property)
+    if path == PERIPHERAL and property == "type":
+        return "container"
+    device = _find(monitor, path)
+    if device is None:
+        raise DeviceNotFound(f"Device '{path}' not found")
+    values: dict[str, Any] = {
+        **device.properties,
+        "type": device.driver,
+        "hotplugged": device.is_hotplugged,
+        "hotpluggable": True,
+        "realized": True,
+    }
+    if property not in values:
+        raise CommandError(f"Property '{device.driver}.{property}' not found")
+    return values[property]
+
+
+def _get_of_machine(monitor: Monitor, name: str) -> Any:
+    if name == "type":
+        return _machine_type(monitor)
+    if name != "rtc-time":
+        raise CommandError(f"Property '{_machine_type(monitor)}.{name}' not found")
+    moment = datetime.fromtimestamp(monitor.hypervisor.guest.clock.rtc() // SECOND, UTC)
+    return {
+        "tm_year": moment.year - 1900,
+        "tm_mon": moment.month - 1,
+        "tm_mday": moment.day,
+        "tm_hour": moment.hour,
+        "tm_min": moment.minute,
+        "tm_sec": moment.second,
+    }

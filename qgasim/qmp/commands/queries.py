@@ -1,0 +1,469 @@
+"""Commands that ask for what the machine is."""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, Final, Literal
+
+from qgasim.errors import CommandError, DeviceNotFound
+from qgasim.qapi.annotations import Json
+from qgasim.qapi.arguments import glib_order
+from qgasim.qmp.devices import Cpu
+from qgasim.qmp.hypervisor import NO_UUID
+from qgasim.qmp.monitor import Monitor
+from qgasim.qmp.registry import command
+from qgasim.wire import is_array, is_object
+
+__all__ = ["CPU_TYPE", "MADE_UP_THREAD", "list_chardevs"]
+
+CPU_TYPE: Final = "qemu64-x86_64-cpu"
+#: The host's number of the thread that runs the first processor: there is none.
+MADE_UP_THREAD: Final = 1000
+
+
+@command()
+def query_version(monitor: Monitor) -> Any:
+    """Tell QEMU's version, as the greeting does."""
+    return monitor.version()
+
+
+@command()
+def query_commands(monitor: Monitor) -> Any:
+    """List the commands of the release, the latest in the schema first."""
+    return [{"name": name} for name in monitor.release.commands]
+
+
+@command()
+def query_qmp_schema(monitor: Monitor) -> Json:
+    """Describe all commands, events and types of the release."""
+    return monitor.release.schema
+
+
+@command()
+def query_name(monitor: Monitor) -> Any:
+    """Tell the machine's name, if it has one."""
+    name = monitor.hypervisor.settings.name
+    return {} if name is None else {"name": name}
+
+
+@command()
+def query_uuid(monitor: Monitor) -> Any:
+    """Tell the machine's UUID."""
+    return {"UUID": monitor.hypervisor.settings.uuid or NO_UUID}
+
+
+@command()
+def query_kvm(monitor: Monitor) -> Any:
+    """Tell whether the host's processors run the guest: they do not."""
+    return {"enabled": False, "present": True}
+
+
+@command()
+def query_target(monitor: Monitor) -> Any:
+    """Tell the machine's architecture."""
+    return {"arch": "x86_64"}
+
+
+@command()
+def query_current_machine(monitor: Monitor) -> Any:
+    """Tell whether the machine can be woken."""
+    return {"wakeup-suspend-support": True}
+
+
+# -- ways to the host ----------------------------------------------------------------------------
+
+
+def list_chardevs(monitor: Monitor) -> list[dict[str, Any]]:
+    """Return the character devices: the agent's socket, the monitors, the console."""
+    hypervisor = monitor.hypervisor
+    mark = monitor.release.socket_mark
+    label = hypervisor.settings.chardev
+    found = {
+        label: _show_socket(
+            hypervisor.agent_address + mark,
+            hypervisor.port_is_open,
+            is_connected=hypervisor.has_agent_client,
+        )
+    }
+    for number, each in enumerate(hypervisor.monitors):
+        assert isinstance(each, Monitor)
+        found[f"compat_monitor{number}"] = _show_socket(
+            each.address + mark, True, is_connected=each.has_client
+        )
+    found["serial0"] = {"frontend-open": True, "filename": "file"}
+    return [{"label": name, **found[name]} for name in reversed(glib_order(found))]
+
+
+def _show_socket(address: str, is_open: bool, *, is_connected: bool) -> dict[str, Any]:
+    start = "" if is_connected else "disconnected:"
+    return {"filename": f"{start}{address}", "frontend-open": is_open}
+
+
+@command()
+def query_chardev(monitor: Monitor) -> Any:
+    """List the character devices. ``frontend-open`` is the guest's side, ``filename`` shows the client."""
+    return list_chardevs(monitor)
+
+
+@command()
+def query_yank(monitor: Monitor) -> Any:
+    """List the connections that can be cut."""
+    monitors = [f"compat_monitor{n}" for n in range(len(monitor.hypervisor.monitors))]
+    labels = [*reversed(monitors), monitor.hypervisor.settings.chardev]
+    return [{"type": "chardev", "id": label} for label in labels]
+
+
+@command()
+def chardev_remove(monitor: Monitor, id: str) -> None:
+    """Refuse to remove a character device: those that there are, are in use."""
+    labels = [each["label"] for each in list_chardevs(monitor)]
+    raise CommandError(f"Chardev '{id}' {'is busy' if id in labels else 'not found'}")
+
+
+@command()
+def closefd(monitor: Monitor, fdname: str) -> None:
+    """Refuse to close a descriptor: none was passed."""
+    raise CommandError(f"File descriptor named '{fdname}' not found")
+
+
+# -- processors and memory -----------------------------------------------------------------------
+
+
+def _cpu_props(monitor: Monitor, cpu: Cpu) -> dict[str, Any]:
+    """Return QAPI ``CpuInstanceProperties``."""
+    in_sockets = monitor.release.cpus_are_sockets
+    socket, core = (cpu.index, 0) if in_sockets else (0, cpu.index)
+    return {"node-id": 0, "socket-id": socket, "core-id": core, "thread-id": 0}
+
+
+@command()
+def query_cpus_fast(monitor: Monitor) -> Any:
+    """List the processors that are there; ``thread-id`` is made up."""
+    release = monitor.release
+    found: list[dict[str, Any]] = []
+    for cpu in monitor.hypervisor.devices.cpus:
+        if cpu.path is not None:
+            shown: dict[str, Any] = {
+                "cpu-index": cpu.index,
+                "qom-path": cpu.path,
+                "thread-id": MADE_UP_THREAD + cpu.index,
+                "props": _cpu_props(monitor, cpu),
+                "target": "x86_64",
+            }
+            if release.tells_arch:
+                shown["arch"] = "x86"
+            if release.tells_cpu_type:
+                shown["qom-type"] = CPU_TYPE
+            found.append(shown)
+    return found
+
+
+@command()
+def query_cpus(monitor: Monitor) -> Any:
+    """List the processors that are there, and what they do; ``pc`` and ``thread_id`` are made up."""
+    return [
+        {
+            "CPU": cpu.index,
+            "current": cpu.index == 0,
+            "halted": True,
+            "qom_path": cpu.path,
+            "thread_id": MADE_UP_THREAD + cpu.index,
+            "props": _cpu_props(monitor, cpu),
+            "arch": "x86",
+            "pc": 0,
+        }
+        for cpu in monitor.hypervisor.devices.cpus
+        if cpu.path is not None
+    ]
+
+
+@command()
+def query_hotpluggable_cpus(monitor: Monitor) -> Any:
+    """List the places for processors, the last one first."""
+    return [
+        {
+            "type": CPU_TYPE,
+            "vcpus-count": 1,
+            "props": _cpu_props(monitor, cpu),
+            **({} if cpu.path is None else {"qom-path": cpu.path}),
+        }
+        for cpu in reversed(monitor.hypervisor.devices.cpus)
+    ]
+
+
+@command()
+def query_memory_size_summary(monitor: Monitor) -> Any:
+    """Tell how much memory there is."""
+    devices = monitor.hypervisor.devices
+    plugged = sum(dimm.size for dimm in devices.dimms)
+    return {"base-memory": devices.base_memory, "plugged-memory": plugged}
+
+
+@command()
+def query_memory_devices(monitor: Monitor) -> Any:
+    """List the memory modules that are plugged in."""
+    return [
+        {
+            "type": "dimm",
+            "data": {
+                "id": dimm.id,
+                "addr": dimm.address,
+                "size": dimm.size,
+                "slot": dimm.slot,
+                "node": 0,
+                "memdev": f"/objects/{dimm.memdev}",
+                "hotplugged": dimm.is_hotplugged,
+                "hotpluggable": True,
+            },
+        }
+        for dimm in sorted(monitor.hypervisor.devices.dimms, key=lambda dimm: dimm.address)
+    ]
+
+
+@command()
+def query_memdev(monitor: Monitor) -> Any:
+    """List the memory backends."""
+    devices = monitor.hypervisor.devices
+    sizes = {**devices.backends, "pc.ram": devices.base_memory}
+    order = glib_order(sizes)
+    if not monitor.release.lists_memdevs_forwards:
+        order.reverse()
+    sharing = {"share": False, "reserve": True} if monitor.release.tells_sharing else {}
+    return [
+        {
+            "id": name,
+            "size": sizes[name],
+            "merge": True,
+            "dump": True,
+            "prealloc": False,
+            **sharing,
+            "host-nodes": [],
+            "policy": "default",
+        }
+        for name in order
+    ]
+
+
+@command()
+def query_acpi_ospm_status(monitor: Monitor) -> Any:
+    """Tell what the guest said of its slots: nothing that shows here."""
+    devices = monitor.hypervisor.devices
+    dimms = {dimm.slot: dimm.id for dimm in devices.dimms}
+    slots: list[dict[str, Any]] = [
+        {
+            **({"device": dimms[slot]} if slot in dimms else {}),
+            "slot": str(slot),
+            "slot-type": "DIMM",
+            "source": 0,
+            "status": 0,
+        }
+        for slot in range(devices.memory_slots)
+    ]
+    when = monitor.release.tells_cpu_slots
+    if when == "always" or (when == "booted" and monitor.hypervisor.has_booted):
+        slots += [
+            {"slot": str(cpu.index), "slot-type": "CPU", "source": 0, "status": 0}
+            for cpu in devices.cpus
+        ]
+    return slots
+
+
+# -- network -------------------------------------------------------------------------------------
+
+
+@command()
+def query_rx_filter(monitor: Monitor, name: str | None = None) -> Any:
+    """Tell what network devices receive; the next change of it is told by an event."""
+    hypervisor = monitor.hypervisor
+    devices = hypervisor.devices.network()
+    if name is not None:
+        devices = [device for device in devices if device.id == name]
+        if not devices:
+            raise CommandError(f"invalid net client name: {name}")
+    found: list[dict[str, Any]] = []
+    for device in devices:
+        device.tells_filter = True
+        is_driven = hypervisor.has_booted
+        lists_all = not is_driven and monitor.release.lists_all_vlans
+        nics = [nic for nic in hypervisor.guest.nics if nic.name == device.nic]
+        addresses = [ip for nic in nics for ip, _ in nic.ipv6()]
+        found.append(
+            {
+                "name": device.id,
+                "promiscuous": not is_driven,
+                "multicast": "normal",
+                "unicast": "normal",
+                "vlan": "none" if is_driven else "all",
+                "broadcast-allowed": False,
+                "multicast-overflow": False,
+                "unicast-overflow": False,
+                "main-mac": device.properties["mac"],
+                "vlan-table": list(range(4095, -1, -1)) if lists_all else [],
+                "unicast-table": [],
+                "multicast-table": _multicast(addresses) if is_driven else [],
+            }
+        )
+    return found
+
+
+def _multicast(addresses: list[str]) -> list[str]:
+    """Return the groups that a guest of Linux is in: of each IPv6 address (RFC 4291, 2.7.1), and of all hosts."""
+    solicited = [ip_address(address).packed[-3:] for address in addresses]
+    groups = dict.fromkeys(f"33:33:ff:{low.hex(':')}" for low in solicited)
+    return [*groups, "01:00:5e:00:00:01", "33:33:00:00:00:01"]
+
+
+@command("set_link")
+def set_link(monitor: Monitor, name: str, up: bool) -> None:
+    """Plug a network cable in or out: the guest's interface loses its link. No event tells it."""
+    hypervisor = monitor.hypervisor
+    for device in hypervisor.devices.network():
+        if name in (device.id, device.properties["netdev"]):
+            device.link_is_up = up
+            for nic in hypervisor.guest.nics:
+                if nic.name == device.nic:
+                    nic.up = up
+            return
+    raise DeviceNotFound(f"Device '{name}' not found")
+
+
+# -- what every machine of a release answers alike -----------------------------------------------
+
+
+def _register_constant(name: str) -> None:
+    def answer(monitor: Monitor) -> Any:
+        return monitor.release.answers[name]
+
+    answer.__doc__ = (
+        "Return what a machine with nothing of the kind returns, as the release was recorded."
+    )
+    command(name)(answer)
+
+
+_CONSTANT: Final = (
+    "query-chardev-backends",
+    "query-colo-status",
+    "query-dump",
+    "query-events",
+    "query-mice",
+    "query-replay",
+    "query-sev",
+)
+for _name in _CONSTANT:
+    _register_constant(_name)
+
+
+def _register_empty(name: str) -> None:
+    def answer(monitor: Monitor) -> Any:
+        return []
+
+    answer.__doc__ = "List nothing: there are none."
+    command(name)(answer)
+
+
+for _name in (
+    "query-iothreads",
+    "query-jobs",
+    "query-block-jobs",
+    "query-pr-managers",
+    "query-fdsets",
+):
+    _register_empty(_name)
+
+
+@command()
+def query_vnc(monitor: Monitor) -> Any:
+    """Tell whether there is a VNC server: there is none."""
+    return {"enabled": False}
+
+
+@command()
+def query_gic_capabilities(monitor: Monitor) -> Any:
+    """Tell what interrupt controllers of ARM there can be: none."""
+    raise CommandError("GIC hardware is not available on this target")
+
+
+@command()
+def query_command_line_options(monitor: Monitor, option: str | None = None) -> Any:
+    """Describe options of the command line: ``name`` is the only one that is known here."""
+    known = monitor.release.answers["query-command-line-options"]
+    found = [each for each in known if option in (None, each["option"])]
+    if not found:
+        raise CommandError(f"invalid option name: {option}")
+    return found
+
+
+# -- disks ---------------------------------------------------------------------------------------
+
+Block = dict[str, Any]
+
+
+def _each_disk(monitor: Monitor, make: Callable[[str, str, int], Block]) -> list[Block]:
+    """Return *make* of each disk: its drive, its device's id, its size."""
+    guest = monitor.hypervisor.guest
+    sizes = {disk.name: disk.size for disk in guest.disks}
+    return [
+        make(device.properties["drive"], device.id, sizes.get(device.disk or "", 0))
+        for device in monitor.hypervisor.devices.by_id.values()
+        if "drive" in device.properties
+    ]
+
+
+def _adapt(value: Any, changes: dict[str, Any]) -> Any:
+    """Return a recorded answer with other values of some members, wherever they are."""
+    if is_object(value):
+        return {key: changes.get(key, _adapt(each, changes)) for key, each in value.items()}
+    if is_array(value):
+        return [_adapt(each, changes) for each in value]
+    return value
+
+
+def _block(monitor: Monitor, name: str) -> list[Block]:
+    template = monitor.release.answers[name][0]
+
+    def make(drive: str, device: str, size: int) -> Block:
+        changes: dict[str, Any] = {"qdev": f"/machine/peripheral/{device}/virtio-backend"}
+        if size:
+            changes["virtual-size"] = size
+        if "device" in template:
+            changes["device"] = drive
+        adapted: Block = _adapt(template, changes)
+        return adapted
+
+    return _each_disk(monitor, make)
+
+
+@command()
+def query_dirty_rate(
+    monitor: Monitor, calc_time_unit: Literal["second", "millisecond"] = "second"
+) -> Any:
+    """Tell how fast the guest changes its memory: that was never measured."""
+    answer = dict(monitor.release.answers["query-dirty-rate"])
+    if "calc-time-unit" in answer:
+        answer["calc-time-unit"] = calc_time_unit
+    return answer
+
+
+@command()
+def query_block(monitor: Monitor, flat: bool | None = None) -> Any:
+    """List the disks. What backs them is as it was recorded: an overlay over an image."""
+    return _block(monitor, "query-block")
+
+
+@command()
+def query_blockstats(monitor: Monitor, query_nodes: bool | None = None) -> Any:
+    """Tell what disks have done: nothing, but that a guest that has booted leaves them idle."""
+    found = _block(monitor, "query-blockstats")
+    if monitor.hypervisor.has_booted:
+        for each in found:
+            each["stats"]["idle_time_ns"] = monitor.hypervisor.guest.boot_uptime()
+    return found
+
+
+@command()
+def query_named_block_nodes(monitor: Monitor, flat: bool | None = None) -> Any:
+    """List the nodes that back disks, as they were recorded."""
+    disks = _each_disk(
+        monitor, lambda _drive, _device, size: {"virtual-size": size} if size else {}
+    )
+    nodes = monitor.release.answers["query-named-block-nodes"]
+    return [_adapt(node, changes) for changes in disks for node in nodes]

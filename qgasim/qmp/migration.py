@@ -1,0 +1,197 @@
+"""Migration: out of this machine, and into it. Nothing is transferred.
+
+The guest that comes is the one that the scenario describes, with its agent. The phases take times like
+those that were recorded.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from qgasim.errors import CommandError
+from qgasim.guest import Guest
+from qgasim.guest.units import SECOND
+from qgasim.qmp.devices import Devices
+from qgasim.qmp.release import Release
+from qgasim.qmp.settings import MachineSettings
+
+__all__ = ["Migrating", "Migration"]
+
+#: How long the phases take (recorded with 512 MiB: 0.7 s in all).
+ACTIVE_AFTER: Final = SECOND // 10
+STOP_AFTER: Final = SECOND * 7 // 10
+ARRIVES_AFTER: Final = SECOND // 10
+PAGE: Final = 4096
+
+
+class Migrating(Protocol):
+    """What moves: a hypervisor, as far as a migration has to do with it."""
+
+    guest: Guest
+    release: Release
+    settings: MachineSettings
+    devices: Devices
+    after_reply: list[Callable[[], None]]
+
+    @property
+    def status(self) -> str:
+        """The machine's state."""
+        ...
+
+    def emit(self, name: str, data: dict[str, Any] | None = None) -> None:
+        """Send an event."""
+        ...
+
+    def call_later(self, delay: int, function: Callable[[], None]) -> None:
+        """Call *function* when *delay* ns of the host have passed."""
+        ...
+
+    def stop_migrated(self) -> None:
+        """Stop: it has moved elsewhere."""
+        ...
+
+    def arrive(self, *, is_paused: bool) -> None:
+        """Be what has come from another host."""
+        ...
+
+
+class Migration:
+    """The migration of a machine, if there is one."""
+
+    def __init__(self, hypervisor: Migrating) -> None:
+        self._hypervisor = hypervisor
+        #: The capabilities that are switched on.
+        self.capabilities: set[str] = set()
+        #: How far it is; None: there was none.
+        self.status: str | None = None
+        #: Whether a machine that comes in is to stand still.
+        self.starts_paused = False
+        self._began = 0
+
+    def _enter(self, status: str, *, always: bool = False) -> None:
+        self.status = status
+        if always or "events" in self.capabilities:
+            self._hypervisor.emit("MIGRATION", {"status": status})
+
+    def _tell_pass(self, number: int) -> None:
+        if "events" in self.capabilities:
+            self._hypervisor.emit("MIGRATION_PASS", {"pass": number})
+
+    # -- out -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to move the machine elsewhere.
+
+        Raises:
+            CommandError: it is moving, or has not yet come.
+        """
+        hypervisor = self._hypervisor
+        if hypervisor.status == "inmigrate":
+            raise CommandError("Guest is waiting for an incoming migration")
+        if self.status in ("setup", "active"):
+            raise CommandError("There's a migration process in progress")
+        self._began = hypervisor.guest.clock.host_time()
+        self._enter("setup")
+        hypervisor.call_later(ACTIVE_AFTER, self._activate)
+
+    def _activate(self) -> None:
+        if self.status == "setup":
+            self._tell_pass(1)
+            self._enter("active")
+            self._hypervisor.call_later(STOP_AFTER - ACTIVE_AFTER, self._complete)
+
+    def _complete(self) -> None:
+        if self.status != "active":
+            return
+        hypervisor = self._hypervisor
+        self._tell_pass(2)
+        hypervisor.stop_migrated()
+        if hypervisor.release.tells_device_phase:
+            self._enter("device")
+        self._tell_pass(3)
+        self._enter("completed")
+
+    def cancel(self) -> None:
+        """Give it up; nothing if there is none."""
+        if self.status in ("setup", "active"):
+            self._enter("cancelling")
+            self._enter("cancelled")
+
+    # -- in --------------------------------------------------------------------------------------
+
+    def receive(self) -> None:
+        """Let the machine come from another host.
+
+        Raises:
+            CommandError: QEMU was not started for that, or the machine has come.
+        """
+        hypervisor = self._hypervisor
+        if hypervisor.settings.start != "incoming":
+            raise CommandError("'-incoming' was not specified on the command line")
+        if hypervisor.status != "inmigrate" or self.status is not None:
+            raise CommandError("The incoming migration has already been started")
+        self._enter("setup", always=hypervisor.release.tells_setup_always)
+        hypervisor.after_reply.append(lambda: self._enter("active"))
+        hypervisor.call_later(ARRIVES_AFTER, self._arrive)
+
+    def _arrive(self) -> None:
+        self._enter("completed")
+        self._hypervisor.arrive(is_paused=self.starts_paused)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """Return what query-migrate returns. How much was moved is made up."""
+        if self.status is None:
+            return {}
+        hypervisor = self._hypervisor
+        if self.status in ("setup", "cancelled") or hypervisor.settings.start == "incoming":
+            return {"status": self.status}
+        total = hypervisor.devices.base_memory
+        passed = (hypervisor.guest.clock.host_time() - self._began) // 1_000_000
+        is_done = self.status == "completed"
+        times = (
+            {"downtime": 25, "total-time": STOP_AFTER // 1_000_000}
+            if is_done
+            else {"expected-downtime": 300, "total-time": passed}
+        )
+        remaining = 0 if is_done else total * max(0, STOP_AFTER // 1_000_000 - passed) // 700
+        return {
+            "status": self.status,
+            **times,
+            "setup-time": 1,
+            "ram": _Ram(total=total, remaining=remaining, is_done=is_done).write(),
+        }
+
+
+class _Ram(Struct):
+    """How much memory was moved."""
+
+    total: int
+    remaining: int
+    is_done: bool
+
+    def write(self) -> dict[str, Any]:
+        """Return QAPI ``MigrationStats`` as QEMU 7.2 has it."""
+        moved = self.total - self.remaining
+        return {
+            "transferred": moved,
+            "remaining": self.remaining,
+            "total": self.total,
+            "duplicate": 0,
+            "skipped": 0,
+            "normal": moved // PAGE,
+            "normal-bytes": moved // PAGE * PAGE,
+            "dirty-pages-rate": 0,
+            "mbps": 0.0,
+            "dirty-sync-count": 3 if self.is_done else 1,
+            "postcopy-requests": 0,
+            "page-size": PAGE,
+            "multifd-bytes": 0,
+            "pages-per-second": 0,
+            "precopy-bytes": 0,
+            "downtime-bytes": 0,
+            "postcopy-bytes": 0,
+            "dirty-sync-missed-zero-copy": 0,
+        }

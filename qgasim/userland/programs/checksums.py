@@ -1,0 +1,179 @@
+"""Programs that turn bytes into text: base64, md5sum, sha256sum."""
+
+import base64
+import binascii
+import hashlib
+import re
+
+from qgasim.guest.files.nodes import decode_name
+from qgasim.guest.files.open_files import OpenFile
+from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
+from qgasim.userland.programs.getopt import Options, parse, to_number
+from qgasim.userland.programs.inputs import CHUNK, cannot_read, open_input, read_input
+from qgasim.userland.programs.messages import (
+    complain,
+    explain,
+    fail,
+    is_busybox,
+    label,
+    pick,
+    quote_if_odd,
+)
+from qgasim.userland.programs.registry import program
+
+__all__: list[str] = []
+
+
+@program("base64")
+def base64_(p: Process) -> Steps:
+    """Encode, or decode with ``-d``."""
+    options = yield from parse(p, "dDiw:", {"decode": "d", "wrap": "w", "ignore-garbage": "i"})
+    data = yield from read_input(p, (options.operands or ["-"])[0])
+    if data is None:
+        return 1
+    if "d" not in options and "D" not in options:
+        text = base64.b64encode(data)
+        wrap = options.get("w") or "76"
+        width = yield from to_number(p, wrap, "invalid wrap size", is_clamped=True)
+        p.take_memory(LINE_SIZE * len(text) // (width or len(text) or 1))
+        lines = [text[at : at + width] for at in range(0, len(text), width)] if width else [text]
+        end = b"\n" if width else b""
+        yield from p.write(1, b"".join(line + end for line in lines))
+        return 0
+    data = re.sub(rb"[^A-Za-z0-9+/=]" if "i" in options else rb"\n", b"", data)
+    good = re.match(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", data)
+    assert good is not None
+    yield from p.write(1, binascii.a2b_base64(good[0]))
+    if good.end() < len(data):
+        yield from fail(p, pick(p, "truncated input", "invalid input"))
+    return 0
+
+
+def _digest(p: Process, kind: str, file: OpenFile) -> Waiting[str]:
+    digest = hashlib.new(kind, usedforsecurity=False)
+    try:
+        while data := (yield from p.call(file.read, CHUNK)):
+            digest.update(data)
+    finally:
+        file.close()
+    return digest.hexdigest()
+
+
+_CHECK_LONG = {
+    "check": "c", "binary": "b", "text": "t", "quiet": "q", "status": "s", "warn": "w",
+}  # fmt: skip
+
+
+@program("md5sum", "sha256sum")
+def checksum(p: Process) -> Steps:
+    """Print or check checksums."""
+    options = yield from parse(p, "cbtsw", _CHECK_LONG | pick(p, {}, {"tag": "tag"}))
+    kind = p.name.removesuffix("sum")
+    status = 0
+    check = _Check(p, options, kind)
+    for path in options.operands or ["-"]:
+        if "c" not in options:
+            status = (yield from _print_digest(p, options, kind, path)) or status
+            continue
+        data = yield from read_input(p, path)
+        if data is None:
+            status = 1
+            continue
+        yield from check.lines(decode_name(data).splitlines())
+        if not is_busybox(p):
+            status = (yield from check.tell(path)) or status
+            check = _Check(p, options, kind)
+    return (yield from check.tell()) or status
+
+
+def _print_digest(p: Process, options: Options, kind: str, path: str) -> Steps:
+    file = yield from open_input(p, path)
+    if file is None:
+        return 1
+    try:
+        digest = yield from _digest(p, kind, file)
+    except OSError as error:
+        yield from cannot_read(p, path, error)
+        return 1
+    mark = "*" if "b" in options and not is_busybox(p) else " "
+    is_tagged = "tag" in options
+    line = f"{kind.upper()} ({path}) = {digest}" if is_tagged else f"{digest} {mark}{path}"
+    yield from p.write(1, line + "\n")
+    return 0
+
+
+class _Check:
+    """Files that are compared with a list of checksums."""
+
+    def __init__(self, p: Process, options: Options, kind: str) -> None:
+        self.p = p
+        self.options = options
+        self.kind = kind
+        self.total = self.wrong = self.unread = self.malformed = 0
+        length = 2 * hashlib.new(kind, usedforsecurity=False).digest_size
+        # BusyBox takes any line for one.
+        self._line = re.compile(
+            "([^ ]*) ?.?(.*)" if is_busybox(p) else f"([0-9a-f]{{{length}}}) [ *](.+)"
+        )
+
+    def lines(self, lines: list[str]) -> Waiting[None]:
+        """Look at the files that *lines* name."""
+        for line in lines:
+            found = self._line.fullmatch(line)
+            if found is None:
+                self.malformed += 1
+                continue
+            self.total += 1
+            try:
+                file = yield from self.p.open(found[2])
+                is_good = (yield from _digest(self.p, self.kind, file)) == found[1]
+            except OSError as error:
+                self.unread += 1
+                yield from complain(self.p, f"{found[2]}: {explain(error)}")
+                if not is_busybox(self.p):
+                    yield from self._say(f"{found[2]}: FAILED open or read")
+                continue
+            self.wrong += not is_good
+            if not (is_good and "q" in self.options):
+                yield from self._say(f"{found[2]}: {'OK' if is_good else 'FAILED'}")
+
+    def _say(self, text: str) -> Waiting[None]:
+        if "s" not in self.options:
+            yield from self.p.write(1, text + "\n")
+
+    def tell(self, path: str = "") -> Steps:
+        """Sum up what was found of the list *path*, and give the status."""
+        p = self.p
+        if self.malformed and not self.total:
+            name = quote_if_odd("standard input" if path == "-" else path)
+            yield from complain(p, f"{name}: no properly formatted checksum lines found")
+            return 1
+        bad = self.wrong + self.unread
+        if is_busybox(p):
+            warnings = [f"{bad} of {self.total} computed checksums did NOT match"] if bad else []
+        else:
+            warnings = [
+                f"{count} {one if count == 1 else several}"
+                for count, one, several in (
+                    (
+                        self.malformed,
+                        "line is improperly formatted",
+                        "lines are improperly formatted",
+                    ),
+                    (
+                        self.unread,
+                        "listed file could not be read",
+                        "listed files could not be read",
+                    ),
+                    (
+                        self.wrong,
+                        "computed checksum did NOT match",
+                        "computed checksums did NOT match",
+                    ),
+                )
+                if count
+            ]
+        if "s" not in self.options:
+            for warning in warnings:
+                yield from p.write(2, f"{label(p)}: WARNING: {warning}\n")
+        return int(bad > 0)

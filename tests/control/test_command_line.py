@@ -1,0 +1,160 @@
+"""``--control`` on the command line: what is served, told and refused."""
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qgasim.client.blocking import SyncClient
+from tests.command_line import ROOT, run
+from tests.controlling import Api
+from tests.serving import PATIENCE
+
+
+@contextmanager
+def started(*options: str) -> Iterator[tuple[dict[str, Any], "subprocess.Popen[str]"]]:
+    """Start qgasim; give what it says when it is ready, and the process, which is to end well."""
+    command = [sys.executable, "-m", "qgasim", "--ready-fd=1", *options]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, process.communicate()[1]
+            yield json.loads(line), process
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(PATIENCE) == 0
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@pytest.mark.slow
+def test_one_guest_is_controlled_over_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "control"
+    with started(f"--control=unix:{path}", "--share", f"{tmp_path}=/mnt", "--agent=8.2") as (
+        said,
+        process,
+    ):
+        assert (said["control"], said["name"]) == (f"unix:{path}", "guest")
+        assert path.stat().st_mode & 0o777 == 0o600
+        lines = [process.stdout.readline() for _ in range(4)]  # type: ignore[union-attr]
+        assert f"control at unix:{path}\n" in lines
+        assert f"sharing {tmp_path} as /mnt\n" in lines
+        api = Api(str(path))
+        assert api.get("/guests/guest")["agent"] == "8.2.0"
+        api.post("/guests/guest/faults", {"kind": "error", "on": "guest-ping", "desc": "no"})
+        with SyncClient(said["path"], PATIENCE) as client:
+            reply = client.request({"execute": "guest-ping"})
+            assert reply["error"]["desc"] == "no"
+        made = api.post("/guests", {"name": "second"})["address"].removeprefix("unix:")
+        with SyncClient(made, PATIENCE) as client:
+            assert client.call("guest-ping") == {}
+        # A reset guest has its folder again.
+        api.post("/guests/guest/reset")
+        assert api.ask("GET /v1/guests/guest/files/mnt").status == 200
+        api.close()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    assert '\n> {"execute": "guest-ping"}\n' in log
+    assert 'second > {"execute": "guest-ping"}\n' in log
+    assert not path.exists()
+    assert not Path(said["path"]).parent.exists()
+    assert not Path(made).exists()
+
+
+@pytest.mark.slow
+def test_a_fleet_is_controlled_over_tcp(tmp_path: Path) -> None:
+    with started(
+        "--scenario=fleet-one-hung", "--quiet", f"--listen=unix:{tmp_path}/f", "--control=tcp:0"
+    ) as (said, _):
+        assert list(said["fleet"]) == ["vm1", "vm2", "vm3", "vm4", "vm5"]
+        _, host, port = said["control"].split(":")
+        assert host == "127.0.0.1"
+        connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+        connection.request("GET", "/v1/guests")
+        guests = json.load(connection.getresponse())
+        assert [guest["name"] for guest in guests] == list(said["fleet"])
+        assert guests[0]["address"] == f"unix:{said['fleet']['vm1']['path']}"
+        connection.close()
+    assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.slow
+def test_a_guest_on_stdio_is_controlled_and_ends_with_its_client(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "qgasim",
+        "--listen=stdio",
+        "--quiet",
+        f"--control=unix:{tmp_path}/c",
+    ]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b'{"execute":"guest-ping"}\n')
+        process.stdin.flush()
+        assert process.stdout.readline() == b'{"return": {}}\n'
+        api = Api(f"{tmp_path}/c")
+        assert api.get("/guests")[0]["address"] == "stdio"
+        assert api.ask("POST /v1/guests/guest/reset").status == 409
+        assert api.ask("POST /v1/guests/guest/call", {"execute": "guest-ping"}).status == 409
+        api.close()
+        process.stdin.close()
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--control=8080"], "--control: expected unix:PATH or tcp:[HOST:]PORT, found '8080'"),
+        (["--control=stdio"], "--control: expected unix:PATH or tcp:[HOST:]PORT, found 'stdio'"),
+        (["--control-token=x"], "--control-token: has no effect without --control"),
+        (["--control=tcp:0.0.0.0:0"], "can be reached from other machines (give --control-token"),
+        (["--control=tcp:0", "--control-token=/nowhere"], "/nowhere: No such file or directory"),
+        (["--control=unix:/nowhere/x"], "/nowhere/x: cannot listen: No such file or directory"),
+        (["--control=tcp:0", "--listen=unix:/nowhere/x"], "/nowhere/x: cannot listen"),
+        (
+            ["--control=tcp:0", "--scenario=fleet-one-hung", "--listen=tcp:1"],
+            "a fleet has a socket",
+        ),
+        (["--control=tcp:0", "--agent=77"], "no such release: '77'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_in_a_line(
+    options: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(options) == 2
+    error = capfd.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_without_control_nothing_of_it_is_imported() -> None:
+    code = """
+import sys
+from qgasim.cli import main
+try:
+    main(["--listen", "unix:/nowhere/x"])
+except SystemExit:
+    pass
+print([name for name in sys.modules if name == "h11" or name.startswith(("qgasim.http", "qgasim.control"))])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
