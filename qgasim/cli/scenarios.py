@@ -62,8 +62,9 @@ def _read_input() -> str:
         raise ScenarioError(f"{_INPUT}: it is closed")
     try:
         # As files are read, whatever the locale; a test may have put something without bytes there.
-        if isinstance(stream, io.TextIOWrapper):
-            return read_text(stream.buffer.read(), _INPUT)
+        buffer: io.BufferedIOBase | None = getattr(stream, "buffer", None)
+        if buffer is not None:
+            return read_text(buffer.read(), _INPUT)
         return str(stream.read())
     except OSError as error:
         raise ScenarioError(f"{_INPUT}: {error.strerror or error}") from None

@@ -44,12 +44,8 @@ def serve(arguments: list[str]) -> int:
     check_ready_fd(options.ready_fd)
     scenario = load(options.scenario)
     if access is not None:
-        if qmp:
-            parser.error("--qmp: not together with --control yet")
         return _serve_controlled(parser, options, scenario, address, access)
     if scenario.fleet:
-        if qmp:
-            parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
         address = _fleet_address(parser, options, address)
         if address is not None:
             return _serve_fleet(options, scenario, address.path)
@@ -81,6 +77,8 @@ def _fleet_address(
 
     if not isinstance(address, UnixAddress | None):
         parser.error("--listen: a fleet has a socket for each guest (expected unix:DIRECTORY)")
+    if options.qmp:
+        parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
     if options.share:
         parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
     return address

@@ -51,9 +51,9 @@ REFUSED = {
     "a block size": (f"dd if=/dev/null bs={DIGITS}", 1, "dd: invalid number: "),
     "a size": (f"truncate -s {DIGITS} /tmp/x", 1, "truncate: Invalid number: "),
     "the root directory": ("mv / x", 1, "mv: cannot move '/' to 'x': Device or resource busy\n"),
-    "a variable": ("x=a; while :; do x=$x$x; done", 1, "/bin/sh: out of memory\n"),
-    "a status": (f"exit {DIGITS}", 2, "/bin/sh: exit: "),
-    "a test": (f"test {DIGITS} -gt 1", 2, "sh: "),
+    "a variable": ("x=a; while :; do x=$x$x; done", 1, "/bin/sh: 1: out of memory\n"),
+    "a status": (f"exit {DIGITS}", 2, "/bin/sh: "),
+    "a test": (f"test {DIGITS} -gt 1", 2, "/bin/sh: "),
 }
 #: Scripts that are ended as programs that have no more memory.
 GREEDY = {

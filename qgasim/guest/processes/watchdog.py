@@ -99,7 +99,9 @@ class Watchdog:
                 now = self._clock(thread)
                 if step.seen is None:
                     step.seen = now
-                elif not step.is_over and now - step.seen >= self.limit:
+                elif now - step.seen >= self.limit:
+                    # Once more if it is not over by then: Python ignores what is raised in a finaliser.
+                    step.seen = now
                     step.is_over = True
                     _raise_in(thread, TooLong)
         return bool(self._steps)

@@ -302,8 +302,7 @@ def uniq(p: Process) -> Steps:
     width = yield from _uniq_number(p, options, "w", "bytes to compare")
 
     def key(line: bytes) -> bytes:
-        if skip_fields:
-            line = re.sub(rb"^(?:[ \t]*[^ \t]+){0,%d}" % min(skip_fields, len(line)), b"", line)
+        line = _skip_fields(line, skip_fields)
         part = line[skip_chars:] if width is None else line[skip_chars : skip_chars + width]
         return part.lower() if "i" in options else part
 
@@ -342,6 +341,12 @@ def _uniq_number(p: Process, options: Options, letter: str, what: str) -> Waitin
     if text is None:
         return None
     return (yield from to_number(p, text, f"invalid number of {what}", is_clamped=True))
+
+
+def _skip_fields(line: bytes, count: int) -> bytes:
+    """Return *line* without its first fields, with the blanks before each."""
+    fields = rb"^(?:[ \t]*[^ \t]+){0,%d}" % min(count, len(line))
+    return re.sub(fields, b"", line) if count else line
 
 
 def _uniq_format(options: Options) -> Callable[[bytes, int], bytes]:

@@ -114,6 +114,8 @@ def _compile_bracket(pattern: str, at: int) -> tuple[Bracket, int] | None:
     at += is_negated
     start = at
     ranges: list[tuple[str, str]] = []
+    if "]" not in pattern[start + 1 :]:
+        return None
     while at < len(pattern):
         char = pattern[at]
         if char == "]" and at > start:
