@@ -150,7 +150,7 @@ class ControlledGuest:
         journal = simulation.journal
         assert isinstance(journal, Journal)
         self.recorder.follow(journal)
-        self._guests.on_made(self.name, simulation)
+        self._guests.on_made(self.name, server)
         self._guests.nursery.start_soon(self._run, self._scope, server)
         return getattr(self._address, "path", str(self._address))
 
@@ -177,7 +177,7 @@ class Guests:
         nursery: where they are served.
         feed: what happens to them goes there.
         directory: of the sockets of those that are created without an address.
-        on_made: called with the name and the simulation of each that is made, before it is served.
+        on_made: called with the name and the server of each that is made, before it is served.
         on_stdio_end: called when the client on the standard input has left.
     """
 
@@ -186,7 +186,7 @@ class Guests:
         nursery: trio.Nursery,
         feed: Feed,
         directory: str,
-        on_made: Callable[[str, Simulation], None],
+        on_made: Callable[[str, Server], None],
         on_stdio_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.nursery = nursery
