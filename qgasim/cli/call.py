@@ -1,19 +1,13 @@
 """``qgasim call``: a small correct client."""
 
 import argparse
-import json
-import sys
-from typing import Any, Final
+from typing import Any
 
 from qgasim.cli.parser import Parser, seconds
 from qgasim.cli.text import complain, readable
+from qgasim.cli.values import cut, read_json, read_pairs, write_json
 
 __all__ = ["call"]
-
-#: So much of a wrong word is shown.
-_WIDTH: Final = 100
-#: What some terminals take for commands, and JSON may have as it is.
-_CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 
 
 def call(arguments: list[str]) -> int:
@@ -55,38 +49,10 @@ def call(arguments: list[str]) -> int:
 def _command_arguments(parser: Parser, words: list[str]) -> dict[str, Any]:
     if len(words) == 1 and words[0].startswith("{"):
         try:
-            return dict(_read_json(words[0]))
+            return dict(read_json(words[0]))
         except ValueError as error:
-            parser.error(f"not JSON: {_cut(words[0])!r} ({error})")
-    result: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            parser.error(f"expected key=value, found {_cut(word)!r}")
-        if key in result:
-            parser.error(f"{_cut(key)!r} is given twice")
-        try:
-            result[key] = _read_json(value)
-        except ValueError:
-            result[key] = value
-    return result
-
-
-def _cut(word: str) -> str:
-    return word if len(word) <= _WIDTH else f"{word[:_WIDTH]}..."
-
-
-def _read_json(text: str) -> Any:
-    """Read JSON; ValueError if it is none."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"no value of JSON: {name}")
-
-    try:
-        # Python's own would take NaN for a number.
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("too many levels") from None
+            parser.error(f"not JSON: {cut(words[0])!r} ({error})")
+    return read_pairs(parser, words)
 
 
 def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
@@ -110,15 +76,5 @@ def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
     except ClientError as error:
         complain(readable(str(error)))
         return 1
-    print(_write_json(value))
+    print(write_json(value))
     return 0
-
-
-def _write_json(value: Any) -> str:
-    """Write JSON with the characters that the standard output has, the others as escapes."""
-    text = json.dumps(value, indent=2, ensure_ascii=False).translate(_CONTROLS)
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=2)
-    return text

@@ -8,9 +8,9 @@ from qgasim.cli.fleet import describe_fleet, fleet_directory, introduce_fleet
 from qgasim.cli.log import LiveLog
 from qgasim.cli.options import with_options
 from qgasim.cli.ready import write_ready
-from qgasim.cli.serve import describe_guest, introduce_guest
-from qgasim.control.guests import ControlledGuest
-from qgasim.control.start import Start, run
+from qgasim.cli.serve import describe_guest, introduce_guest, name_monitors
+from qgasim.control.guests import ControlledGuest, Start
+from qgasim.control.start import run
 from qgasim.http.access import Access
 from qgasim.scenario import Blueprint, Scenario
 from qgasim.scenario.shares import parse_share
@@ -51,15 +51,16 @@ def serve_with_control(
         blueprint=blueprint,
         address=address or UnixAddress(f"{directory}/qga.sock"),
         shares=shares,
+        qmp=options.qmp,
     )
 
     def on_ready(guests: Mapping[str, ControlledGuest], control: UnixAddress | TcpAddress) -> None:
         guest = guests[ONLY]
         where, simulation = parse_address(guest.address), guest.simulation
         if options.ready_fd is not None:
-            line = describe_guest(simulation, scenario.seed, where)
+            line = describe_guest(simulation, scenario.seed, where, guest.qmp_addresses)
             write_ready(options.ready_fd, line | {"name": ONLY, "control": _address_of(control)})
-        also = [f"control at {_address_of(control)}"]
+        also = [*name_monitors(guest.qmp_addresses), f"control at {_address_of(control)}"]
         introduce_guest(options, simulation, scenario.seed, where, also)
 
     _run(options, {ONLY: start}, access, directory, on_ready)

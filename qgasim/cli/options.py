@@ -16,6 +16,7 @@ __all__ = ["control_access", "serve_parser", "with_options"]
 _EPILOG: Final = """\
 other commands (each has a --help):
   qgasim call SOCKET COMMAND [key=value ... | JSON]   ask an agent, simulated or real
+  qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
   qgasim compare SOCKET                               show where a real agent and qgasim differ
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
   qgasim init [FILE]                                  write a scenario to start from

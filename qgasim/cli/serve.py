@@ -4,7 +4,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,7 +19,7 @@ from qgasim.cli.options import control_access, serve_parser, with_options
 from qgasim.cli.parser import COMMANDS, mute
 from qgasim.cli.ready import check_ready_fd, write_ready
 
-__all__ = ["describe_guest", "introduce_guest", "serve"]
+__all__ = ["describe_guest", "introduce_guest", "name_monitors", "serve"]
 
 
 def serve(arguments: list[str]) -> int:
@@ -39,25 +39,23 @@ def serve(arguments: list[str]) -> int:
         except ValueError as error:
             parser.error(f"--listen: {error}")
     access = control_access(parser, options)
-    qmp = [_parse_qmp(parser, text) for text in options.qmp]
+    options.qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
     scenario = load(options.scenario)
+    if scenario.fleet and options.qmp:
+        parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
     if access is not None:
-        if qmp:
-            parser.error("--qmp: not together with --control yet")
         return _serve_controlled(parser, options, scenario, address, access)
     if scenario.fleet:
-        if qmp:
-            parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
         address = _fleet_address(parser, options, address)
         if address is not None:
             return _serve_fleet(options, scenario, address.path)
         with _directory() as directory:
             return _serve_fleet(options, scenario, directory)
     if address is not None:
-        return _serve_at(options, scenario, address, qmp)
+        return _serve_at(options, scenario, address)
     with _directory() as directory:
-        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"), qmp)
+        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"))
 
 
 def _parse_qmp(parser: argparse.ArgumentParser, text: str) -> "SocketAddress":
@@ -147,7 +145,6 @@ def _serve_at(
     options: argparse.Namespace,
     scenario: "Scenario",
     address: "Address",
-    qmp: "list[SocketAddress]",
 ) -> int:
     from qgasim.cli.log import LiveLog
     from qgasim.scenario.shares import parse_share
@@ -162,20 +159,26 @@ def _serve_at(
     def on_ready(server: "Server") -> None:
         address = server.address
         if options.ready_fd is not None:
-            line = describe_guest(simulation, scenario.seed, address)
-            if server.qmp_addresses:
-                line["qmp"] = [str(each) for each in server.qmp_addresses]
+            line = describe_guest(simulation, scenario.seed, address, server.qmp_addresses)
             write_ready(options.ready_fd, line)
-        also = [f"monitor (QMP) on {each}" for each in server.qmp_addresses]
+        also = name_monitors(server.qmp_addresses)
         introduce_guest(options, simulation, scenario.seed, address, also)
 
     with log:
-        run(simulation, address, on_ready, qmp=qmp, ends_with_parent=options.exit_with_parent)
+        run(
+            simulation,
+            address,
+            on_ready,
+            qmp=options.qmp,
+            ends_with_parent=options.exit_with_parent,
+        )
     return 0
 
 
-def describe_guest(simulation: "Simulation", seed: int, address: "Address") -> dict[str, object]:
-    """Return the ready line."""
+def describe_guest(
+    simulation: "Simulation", seed: int, address: "Address", qmp: "Sequence[SocketAddress]" = ()
+) -> dict[str, object]:
+    """Return the ready line; *qmp*: where the machine's monitors are."""
     agent = simulation.agent
     return {
         "address": str(address),
@@ -184,7 +187,13 @@ def describe_guest(simulation: "Simulation", seed: int, address: "Address") -> d
         "agent": agent.dialect.full_version,
         "hostname": agent.guest.hostname,
         "seed": seed,
+        **({"qmp": [str(each) for each in qmp]} if qmp else {}),
     }
+
+
+def name_monitors(qmp: "Sequence[SocketAddress]") -> list[str]:
+    """Return the lines that tell where the machine's monitors are."""
+    return [f"monitor (QMP) on {each}" for each in qmp]
 
 
 def introduce_guest(

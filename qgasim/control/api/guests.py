@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from qgasim.control.api.registry import refusing, route
 from qgasim.control.control import Control
-from qgasim.control.guests import ControlledGuest, make_blueprint
+from qgasim.control.guests import ControlledGuest, Start, make_blueprint
 from qgasim.control.language import Said
 from qgasim.control.patching import Changeable, patch, show_changeable
 from qgasim.guest.units import SECOND
@@ -156,7 +156,7 @@ def create(control: Control, body: NewGuest) -> GuestDetails:
     with refusing():
         address = None if body.listen is None else _parse_address(body.listen)
         blueprint = make_blueprint(body.scenario, body.agent, body.seed)
-        return describe(control.guests.add(body.name, blueprint, address))
+        return describe(control.guests.add(body.name, Start(blueprint=blueprint, address=address)))
 
 
 def _parse_address(text: str) -> Address:
