@@ -5,6 +5,7 @@ ARGS ?=
 MESSAGES ?= 20000
 COURSES ?= 200
 REQUESTS ?= 10000
+SECONDS ?= 60
 SCRIPTS ?= 20000
 SEED ?= 0
 # How many tests are run at a time: `make test WORKERS=0` runs them in one process.
@@ -12,8 +13,8 @@ WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-server fuzz-userland \
-	update python clean
+.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
+	fuzz-userland update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -58,6 +59,10 @@ fuzz: .venv/ready
 # Requests to guests whose system files are corrupted.
 fuzz-corrupt: .venv/ready
 	$(BIN)/python -m tests.fuzz_corrupt --requests $(REQUESTS) --seed $(SEED)
+
+# Scripts and options that mean to hang the server or to fill its memory.
+fuzz-hostile: .venv/ready
+	$(BIN)/python -m tests.fuzz_hostile --seconds $(SECONDS) --seed $(SEED)
 
 # Mutated messages for servers of several releases and platforms; needs no real agent.
 fuzz-server: .venv/ready

@@ -124,7 +124,7 @@ guest:
                 "close, corrupt, crash, crlf, delay, drop, duplicate, edit, empty, extra_sentinel, "
                 "garbage, half_close, hang, huge, ignore, error, invalid_utf8, kill_on, late, leak, "
                 "missing_sentinel, no_newline, refuse, reorder, reset, split, stale, truncate, "
-                "wrong_id)"
+                "wrong_id, delay_event, drop_event, duplicate_event, early_event)"
             )
         ],
     ),

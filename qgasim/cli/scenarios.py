@@ -6,6 +6,7 @@ import sys
 from importlib import resources
 from typing import Any, Final
 
+from qgasim.cli.hints import hint
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError, ScenarioError
@@ -61,8 +62,9 @@ def _read_input() -> str:
         raise ScenarioError(f"{_INPUT}: it is closed")
     try:
         # As files are read, whatever the locale; a test may have put something without bytes there.
-        if isinstance(stream, io.TextIOWrapper):
-            return read_text(stream.buffer.read(), _INPUT)
+        buffer: io.BufferedIOBase | None = getattr(stream, "buffer", None)
+        if buffer is not None:
+            return read_text(buffer.read(), _INPUT)
         return str(stream.read())
     except OSError as error:
         raise ScenarioError(f"{_INPUT}: {error.strerror or error}") from None
@@ -185,5 +187,5 @@ def init(arguments: list[str]) -> int:
             file.write(_STARTER)
     except OSError as error:
         raise QgaSimError(f"{path}: {error.strerror}") from None
-    print(f"wrote {path}; try: qgasim --scenario {path}")
+    print(f"wrote {path}; try: {hint('--scenario', path)}")
     return 0

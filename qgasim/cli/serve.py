@@ -4,22 +4,23 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from qgasim.cli.log import LiveLog
     from qgasim.http.access import Access
     from qgasim.scenario import Scenario
     from qgasim.serving.listen import Address, SocketAddress, UnixAddress
-    from qgasim.serving.server import Server
     from qgasim.simulation.simulation import Simulation
 
+from qgasim.cli.hints import ways_in
 from qgasim.cli.options import control_access, serve_parser, with_options
 from qgasim.cli.parser import COMMANDS, mute
 from qgasim.cli.ready import check_ready_fd, write_ready
 
-__all__ = ["describe_guest", "introduce_guest", "name_monitors", "serve"]
+__all__ = ["describe_guest", "introduce_guest", "open_log", "serve"]
 
 
 def serve(arguments: list[str]) -> int:
@@ -39,11 +40,9 @@ def serve(arguments: list[str]) -> int:
         except ValueError as error:
             parser.error(f"--listen: {error}")
     access = control_access(parser, options)
-    options.qmp = [_parse_qmp(parser, text) for text in options.qmp]
+    qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
     scenario = load(options.scenario)
-    if scenario.fleet and options.qmp:
-        parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
     if access is not None:
         return _serve_controlled(parser, options, scenario, address, access)
     if scenario.fleet:
@@ -53,9 +52,9 @@ def serve(arguments: list[str]) -> int:
         with _directory() as directory:
             return _serve_fleet(options, scenario, directory)
     if address is not None:
-        return _serve_at(options, scenario, address)
+        return _serve_at(options, scenario, address, qmp)
     with _directory() as directory:
-        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"))
+        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"), qmp)
 
 
 def _parse_qmp(parser: argparse.ArgumentParser, text: str) -> "SocketAddress":
@@ -78,6 +77,8 @@ def _fleet_address(
 
     if not isinstance(address, UnixAddress | None):
         parser.error("--listen: a fleet has a socket for each guest (expected unix:DIRECTORY)")
+    if options.qmp:
+        parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
     if options.share:
         parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
     return address
@@ -131,54 +132,59 @@ def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:
 
 def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: str) -> int:
     from qgasim.cli.fleet import serve_fleet
-    from qgasim.cli.log import LiveLog
 
     for guest in scenario.fleet.values():
         with_options(guest, options)
-    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    log = open_log(options)
     with log:
         serve_fleet(options, scenario, directory, log)
     return 0
+
+
+def open_log(options: argparse.Namespace) -> "LiveLog":
+    """Return the live log that the options ask for."""
+    from qgasim.cli.log import LiveLog
+
+    return LiveLog(
+        options.log, in_full=options.verbose, is_quiet=options.quiet, layout=options.log_format
+    )
 
 
 def _serve_at(
     options: argparse.Namespace,
     scenario: "Scenario",
     address: "Address",
+    qmp: "list[SocketAddress]",
 ) -> int:
-    from qgasim.cli.log import LiveLog
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.foreground import run
+    from qgasim.serving.server import Server
 
     scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]
     simulation = scenario.build(shares=shares)
-    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
-    simulation.observe(log.observer())
+    log = open_log(options)
+    log.observe(simulation)
+    server = Server(simulation, address, qmp=qmp)
+    server.tells_waiting = bool(log.outputs)
 
-    def on_ready(server: "Server") -> None:
+    def on_ready() -> None:
         address = server.address
         if options.ready_fd is not None:
-            line = describe_guest(simulation, scenario.seed, address, server.qmp_addresses)
+            line = describe_guest(simulation, scenario.seed, address)
+            if server.qmp_addresses:
+                line["qmp"] = [str(each) for each in server.qmp_addresses]
             write_ready(options.ready_fd, line)
-        also = name_monitors(server.qmp_addresses)
+        also = [f"monitor (QMP) on {each}" for each in server.qmp_addresses]
         introduce_guest(options, simulation, scenario.seed, address, also)
 
     with log:
-        run(
-            simulation,
-            address,
-            on_ready,
-            qmp=options.qmp,
-            ends_with_parent=options.exit_with_parent,
-        )
+        run(server, on_ready, ends_with_parent=options.exit_with_parent)
     return 0
 
 
-def describe_guest(
-    simulation: "Simulation", seed: int, address: "Address", qmp: "Sequence[SocketAddress]" = ()
-) -> dict[str, object]:
-    """Return the ready line; *qmp*: where the machine's monitors are."""
+def describe_guest(simulation: "Simulation", seed: int, address: "Address") -> dict[str, object]:
+    """Return the ready line."""
     agent = simulation.agent
     return {
         "address": str(address),
@@ -187,13 +193,7 @@ def describe_guest(
         "agent": agent.dialect.full_version,
         "hostname": agent.guest.hostname,
         "seed": seed,
-        **({"qmp": [str(each) for each in qmp]} if qmp else {}),
     }
-
-
-def name_monitors(qmp: "Sequence[SocketAddress]") -> list[str]:
-    """Return the lines that tell where the machine's monitors are."""
-    return [f"monitor (QMP) on {each}" for each in qmp]
 
 
 def introduce_guest(
@@ -213,7 +213,6 @@ def introduce_guest(
         also: what else is served, a line each.
     """
     from qgasim.scenario.shares import parse_share
-    from qgasim.serving.listen import UnixAddress
 
     agent = simulation.agent
     lines = [
@@ -222,11 +221,7 @@ def introduce_guest(
     ]
     lines += also
     lines += [f"sharing {s.host} as {s.guest}" for s in map(parse_share, options.share)]
-    if isinstance(address, UnixAddress):
-        lines += [
-            f"try: qgasim call {address} guest-info",
-            f"""or:  echo '{{"execute":"guest-ping"}}' | socat -t1 - unix-connect:{address}""",
-        ]
+    lines += ways_in(address)
     # The standard output may be the client's.
     file = sys.stderr if options.listen == "stdio" else sys.stdout
     if file is None:  # closed; print() would take the standard output

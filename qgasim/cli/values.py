@@ -4,8 +4,6 @@ import json
 import sys
 from typing import Any, Final
 
-from qgasim.cli.parser import Parser
-
 __all__ = ["cut", "read_json", "read_pairs", "write_json"]
 
 #: So much of a wrong word is shown.
@@ -14,15 +12,15 @@ _WIDTH: Final = 100
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 
 
-def read_pairs(parser: Parser, words: list[str]) -> dict[str, Any]:
-    """Return what ``key=value`` words say; a word that is none ends the program with a message."""
+def read_pairs(words: list[str]) -> dict[str, Any]:
+    """Return what ``key=value`` words say; ValueError: one is none, or is given twice."""
     result: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            parser.error(f"expected key=value, found {cut(word)!r}")
+            raise ValueError(f"expected key=value, found {cut(word)!r}")
         if key in result:
-            parser.error(f"{cut(key)!r} is given twice")
+            raise ValueError(f"{cut(key)!r} is given twice")
         try:
             result[key] = read_json(value)
         except ValueError:

@@ -1,6 +1,6 @@
 """Guests under control: each served at an address of its own, in one loop."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -14,7 +14,7 @@ from qgasim.guest.system.clock import SteeredClock
 from qgasim.http.problems import HttpError
 from qgasim.scenario import Blueprint, load_sealed
 from qgasim.scenario.shares import Share
-from qgasim.serving.listen import Address, SocketAddress, Stdio, UnixAddress
+from qgasim.serving.listen import Address, SocketAddress, Stdio, UnixAddress, name_address
 from qgasim.serving.server import Server
 from qgasim.simulation.journal import Journal
 from qgasim.simulation.simulation import Simulation
@@ -29,16 +29,16 @@ T = TypeVar("T")
 GUEST_LIMIT: Final = 10_000
 
 
-class Start(Struct, kw_only=True):
+class Start(Struct, frozen=True, kw_only=True):
     """What a guest is made of, and where it is served."""
 
     blueprint: Blueprint
-    #: None: a unix socket in the directory of all guests.
+    #: Where clients of its agent connect; None: at a unix socket of its own.
     address: Address | None = None
+    #: Where clients of the machine's monitors (QMP) connect.
+    qmp: tuple[SocketAddress, ...] = ()
     #: Folders of the host that it is to have.
-    shares: Sequence[Share] = ()
-    #: Where its machine's monitors are, one at each address.
-    qmp: Sequence[SocketAddress] = ()
+    shares: tuple[Share, ...] = ()
 
 
 class ControlledGuest:
@@ -46,7 +46,7 @@ class ControlledGuest:
 
     Args:
         name: what it is called.
-        start: what it is made of.
+        start: what it is made of, and where it is served.
         address: where clients of its agent connect.
         guests: those to which it belongs.
     """
@@ -58,8 +58,7 @@ class ControlledGuest:
         self.quirks = dict(start.blueprint.scenario.agent.quirks)
         self._guests = guests
         self._address = address
-        #: Where clients of its machine's monitors connect.
-        self.qmp_addresses = start.qmp
+        self._qmp = start.qmp
         self._server: Server | None = None
         self._scope = trio.CancelScope()
         #: What ends those who wait for something of it.
@@ -70,8 +69,12 @@ class ControlledGuest:
     @property
     def address(self) -> str:
         """Where clients of its agent connect, as ``--listen`` has it."""
-        address = self._address
-        return f"unix:{address.path}" if isinstance(address, UnixAddress) else str(address)
+        return name_address(self._address)
+
+    @property
+    def qmp_addresses(self) -> tuple[SocketAddress, ...]:
+        """Where clients of the machine's monitors (QMP) connect."""
+        return self._qmp
 
     @property
     def simulation(self) -> Simulation:
@@ -139,15 +142,15 @@ class ControlledGuest:
 
     def _serve(self, simulation: Simulation) -> str:
         self._hang_up()
-        server = Server(simulation, self._address, qmp=self.qmp_addresses)
+        server = Server(simulation, self._address, qmp=self._qmp)
         server.listen()
         # A port that was free is its own from now on.
-        self._address, self.qmp_addresses = server.address, server.qmp_addresses
+        self._address, self._qmp = server.address, tuple(server.qmp_addresses)
         self._server, self._scope = server, trio.CancelScope()
         journal = simulation.journal
         assert isinstance(journal, Journal)
         self.recorder.follow(journal)
-        self._guests.on_made(self.name, simulation)
+        self._guests.on_made(self.name, server)
         self._guests.nursery.start_soon(self._run, self._scope, server)
         return getattr(self._address, "path", str(self._address))
 
@@ -174,7 +177,7 @@ class Guests:
         nursery: where they are served.
         feed: what happens to them goes there.
         directory: of the sockets of those that are created without an address.
-        on_made: called with the name and the simulation of each that is made, before it is served.
+        on_made: called with the name and the server of each that is made, before it is served.
         on_end: called when the process is to end: the client on the standard input has left, or
             one of the API has asked for it.
     """
@@ -184,7 +187,7 @@ class Guests:
         nursery: trio.Nursery,
         feed: Feed,
         directory: str,
-        on_made: Callable[[str, Simulation], None],
+        on_made: Callable[[str, Server], None],
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.nursery = nursery

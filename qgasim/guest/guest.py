@@ -62,6 +62,8 @@ class Guest(Machine):
             boot_time=settings.power.boot_time,
             wake_after=settings.power.wake_after,
         )
+        #: How much of the host's time (ns) a look may take while others wait; None: what it needs.
+        self.look_time: int | None = None
         #: Called when something that was planned raises an exception; None: that is raised.
         self.on_failure: Callable[[Exception], None] | None = None
         #: Called when the guest has booted again.
@@ -111,8 +113,18 @@ class Guest(Machine):
 
     # -- time ----------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Work out everything that was due until now, in the order of time."""
+    def look(self) -> None:
+        """Do as `settle`, but take no longer of the host's time than `look_time`."""
+        if self.look_time is None:
+            self.settle()
+        else:
+            self.settle(host_clock() + self.look_time)
+
+    def settle(self, deadline: int | None = None) -> None:
+        """Work out everything that was due until now, in the order of time.
+
+        *deadline*: the host's time (ns) at which what is left is put off.
+        """
         now = self.clock.uptime()
         left = CALL_BUDGET
         while left > 0 and not self.clock.is_stopped:
@@ -120,7 +132,9 @@ class Guest(Machine):
             at = self.next_call()
             until = now if at is None else min(at, now)
             if self.power.is_running:
-                self.processes.settle(until)
+                self.processes.settle(until, deadline)
+                if deadline is not None and self.processes.is_late and host_clock() > deadline:
+                    break
             # A process may have planned something earlier.
             at = self.next_call()
             if at is None or at > until:

@@ -187,7 +187,10 @@ class Monitor:
                     hypervisor.after_reply.pop(0)()
         finally:
             self._is_executing = False
-            hypervisor.on_change()
+            if hypervisor.is_touched:
+                hypervisor.is_touched = False
+                hypervisor.on_change()
+                self.on_output()
 
     def _disturb(self, message: Message) -> list[Effect]:
         """Execute a request that a fault may disturb; return what becomes of its reply."""

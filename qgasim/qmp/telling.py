@@ -43,6 +43,8 @@ class Telling(Observer):
         self.injector = FaultInjector((), Target(agent, None), agent.options.seed, OF_MONITOR)
         self.guest = agent.guest
         self.monitors: list[MonitorLike] = []
+        #: Whether something has happened, or was planned, since a monitor's driver last looked.
+        self.is_touched = False
         self._timers: list[tuple[int, Callable[[], None]]] = []
         self._throttle = Throttle(self._send)
         self._wall_offset = wall_clock() - self.guest.clock.host_time()
@@ -72,6 +74,7 @@ class Telling(Observer):
         """Call *function* when *delay* ns of the guest have passed: it reacts to something."""
         clock = self.guest.clock
         self.guest.call_at(clock.uptime() + delay, function, by_guest=False)
+        self._poke()
 
     # -- telling ---------------------------------------------------------------------------------
 
@@ -82,6 +85,7 @@ class Telling(Observer):
         self._poke()
 
     def _poke(self) -> None:
+        self.is_touched = True
         for monitor in self.monitors:
             monitor.poke()
 

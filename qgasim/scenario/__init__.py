@@ -202,8 +202,6 @@ def load_sealed(said: str | dict[str, Any], name: str) -> Scenario:
         _check_shipped(said, name)
         return load(said)
     node = compose(said, name) if isinstance(said, str) else make_node(said, name)
-    if node is not None:
-        node = include_programs(node, _read_shipped_programs)
     if isinstance(node, MappingNode):
         fleet = next((v for k, v in node.value if k.value == "fleet"), None)
         guests = [v for _, v in fleet.value] if isinstance(fleet, MappingNode) else []
@@ -211,6 +209,7 @@ def load_sealed(said: str | dict[str, Any], name: str) -> Scenario:
             for key, value in each.value:
                 if key.value == "extends" and isinstance(value, ScalarNode):
                     _check_shipped(value.value, f"{place_of(value)}: extends")
+        node = include_programs(node, _read_shipped_programs)
     return _decode(_pick(_extend(node, None, ()), "", name) if node else None, name, is_sealed=True)
 
 
@@ -292,10 +291,12 @@ def _read_programs(beside: Path | None, name: ScalarNode) -> SequenceNode:
 
 
 def _read_shipped_programs(name: ScalarNode) -> SequenceNode:
-    if name.value not in programs_library():
-        hint = did_you_mean(name.value, programs_library())
-        text = f"no programs of qgasim are called {name.value!r}{hint}"
-        raise ScenarioError(f"{place_of(name)}: include: {text}")
+    """Return the programs of a file that comes with qgasim; refuse another."""
+    known = programs_library()
+    if name.value not in known:
+        text = f"no file of programs of qgasim is called {name.value!r}"
+        hint = did_you_mean(name.value, known) or f" (expected one of {', '.join(known)})"
+        raise ScenarioError(f"{place_of(name)}: include: {say('', text)}{hint}")
     return _read_programs(None, name)
 
 

@@ -11,6 +11,7 @@ from qgasim.guest.settings import FileSettings, GuestSettings
 from qgasim.scenario.checks import fields_of, join
 from qgasim.userland import USERLANDS
 from qgasim.userland.coverage import Coverage, builtins, cover
+from qgasim.userland.shell.flavours import choose_flavour
 from qgasim.userland.shell.parser import Parser
 from qgasim.userland.shell.syntax import Function, Simple, Text, Word
 
@@ -62,7 +63,8 @@ def _judge(text: str, userland: str, known: set[str]) -> Iterator[tuple[int, str
     commands: list[Simple] = []
     functions: set[str] = set()
     try:
-        parser = Parser(text, 1, {})
+        shell = "bash" if "bash" in text.partition("\n")[0] else "sh"
+        parser = Parser(text, choose_flavour(shell, userland), 1, {})
         while (sequence := parser.parse_command()) is not None:
             _walk(sequence, commands, functions)
     except (GuestError, RecursionError):

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -42,13 +43,20 @@ def started(*options: str) -> Iterator[tuple[dict[str, Any], "subprocess.Popen[s
 @pytest.mark.slow
 def test_one_guest_is_controlled_over_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "control"
-    with started(f"--control=unix:{path}", "--share", f"{tmp_path}=/mnt", "--agent=8.2") as (
+    with started(
+        f"--control=unix:{path}",
+        "--share",
+        f"{tmp_path}=/mnt",
+        "--agent=8.2",
+        f"--qmp=unix:{tmp_path}/q",
+    ) as (
         said,
         process,
     ):
         assert (said["control"], said["name"]) == (f"unix:{path}", "guest")
+        assert said["qmp"] == [f"{tmp_path}/q"]
         assert path.stat().st_mode & 0o777 == 0o600
-        lines = [process.stdout.readline() for _ in range(4)]  # type: ignore[union-attr]
+        lines = [process.stdout.readline() for _ in range(5)]  # type: ignore[union-attr]
         assert f"control at unix:{path}\n" in lines
         assert f"sharing {tmp_path} as /mnt\n" in lines
         api = Api(str(path))
@@ -67,8 +75,8 @@ def test_one_guest_is_controlled_over_a_unix_socket(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
-    assert '\n> {"execute": "guest-ping"}\n' in log
-    assert 'second > {"execute": "guest-ping"}\n' in log
+    assert re.search(r'^ +[0-9.]+ s #1 guest-ping → \{"error": .* "no"', log, re.MULTILINE)
+    assert re.search(r'^second +[0-9.]+ s #1 guest-ping → \{"return": \{\}\}$', log, re.MULTILINE)
     assert not path.exists()
     assert not Path(said["path"]).parent.exists()
     assert not Path(made).exists()

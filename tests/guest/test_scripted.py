@@ -1,11 +1,20 @@
 """Programs whose results a scenario gives: which entry fits, and what comes of it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qgasim.errors import ScenarioError
 from qgasim.guest import Guest
-from qgasim.scenario import library, load_programs, loads, programs_library
+from qgasim.scenario import (
+    library,
+    load,
+    load_programs,
+    load_sealed,
+    loads,
+    programs_library,
+)
 from qgasim.simulation.simulation import Simulation
 from tests.serving import SECOND, HandClock
 from tests.userland.programs.conftest import Run, run
@@ -228,3 +237,71 @@ guest: {+programs: [{include: tar}]}
     fleet = "qgasim: 1\nfleet: {a: {guest: {programs: [{include: tar}]}}, b: {}}"
     guests = loads(fleet).guests()
     assert len(guests["a"].guest.programs) == len(load_programs("tar"))
+
+
+#: A file of programs that is none, and what is said of it.
+NO_FILES = {
+    "empty": ("", "expected a file of programs, found an empty file"),
+    "a list": ("- a\n", "expected a file of programs, found a list"),
+    "nothing in it": ("origin: x\n", "programs: expected a list, found none"),
+    "no list": ("programs: {}\n", "programs: expected a list, found a mapping"),
+    "another key": (
+        "guest: {}\n",
+        "unknown key 'guest' (expected one of description, origin, programs)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NO_FILES.values(), ids=NO_FILES)
+def test_a_file_that_is_none_of_programs_is_said_where_it_is_included(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    (tmp_path / "s.yaml").write_text(
+        "qgasim: 1\nguest: {programs: [{include: ./mine.yaml}]}\n",
+    )
+    with pytest.raises(ScenarioError) as caught:
+        load(tmp_path / "s.yaml")
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path}/s.yaml:2:30: include: {tmp_path}/mine.yaml")
+    assert said.endswith(f": {message}")
+
+
+def test_what_is_wrong_in_a_file_of_programs_has_its_place_there(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("programs:\n  - {path: /a, stdot: x}\n")
+    (tmp_path / "s.yaml").write_text("qgasim: 1\nguest: {programs: [{include: ./mine.yaml}]}\n")
+    for do in (lambda: load(tmp_path / "s.yaml"), lambda: load_programs(mine)):
+        with pytest.raises(ScenarioError, match=r"mine.yaml:2:16: .*did you mean 'stdout'"):
+            do()
+
+
+#: What is written among the programs, and what is said of it.
+NO_INCLUDES = [
+    ("{include: systemct}", "include: systemct: no such file of programs (did you mean 'systemctl'?)"),
+    ("{include: ./no.yaml}", "include: ./no.yaml: no such file"),
+    ("{include: [a]}", "guest.programs: include: expected the name of a file of programs, found a list"),
+    (
+        "{include: apt, path: /x}",
+        "guest.programs: 'include' stands for whole entries (write no other key beside it)",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("entry", "message"), NO_INCLUDES, ids=[row[0] for row in NO_INCLUDES])
+def test_what_cannot_be_included_is_said_with_its_place(entry: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=r"^f:2:\d+: ") as caught:
+        loads(f"qgasim: 1\nguest: {{programs: [{entry}]}}", "f")
+    assert str(caught.value).endswith(message)
+
+
+def test_what_another_program_sends_includes_no_files_of_this_machine(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("programs: [{path: /a}]\n")
+    guest = "{guest: {+programs: [{include: NAME}]}}"
+    sent = f"qgasim: 1\nguest: {{programs: [{{include: NAME}}]}}\nfleet: {{a: {guest}}}\n"
+    assert load_sealed(sent.replace("NAME", "tar"), "sent").guests()
+    for text in (sent, f"qgasim: 1\nfleet: {{a: {guest}}}\n"):
+        for name in (str(mine), "../mine.yaml", "./mine"):
+            with pytest.raises(ScenarioError, match="include: no file of programs of qgasim"):
+                load_sealed(text.replace("NAME", name), "sent")

@@ -14,7 +14,7 @@ SCRIPTS = 2000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shell", "known"), [("dash", 6)])
+@pytest.mark.parametrize(("shell", "known"), [("dash", 3)])
 def test_scripts_do_what_they_do_in_the_real_shell(shell: str, known: int) -> None:
     if not Path(SHELLS[shell].path).exists():
         pytest.skip(f"{SHELLS[shell].path} is not installed")

@@ -70,7 +70,10 @@ class Call:
             return _read(words[0][1:]) if words[0].startswith("@") else os.fsencode(words[0])
         if first is not None and "=" not in words[0]:
             words = [f"{first}={words[0]}", *words[1:]]
-        return read_pairs(self._parser, words)
+        try:
+            return read_pairs(words)
+        except ValueError as error:
+            self.refuse(str(error))
 
     def print(self, answer: Any, line: str) -> int:
         """Print an answer as JSON, or *line* in its place; return 0."""

@@ -1,13 +1,13 @@
 """The program whose results a scenario gives."""
 
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 
 from qgasim.guest.processes.process import Killed, Process, Program, Steps, Waiting
 from qgasim.guest.processes.template import fill_in
 from qgasim.guest.settings import ProgramResult, ProgramSettings, TextPattern
-from qgasim.matching import Test, compile_pattern
+from qgasim.matching import Cache, Test, compile_pattern
 
 __all__ = ["SCRIPTED", "Scripted", "compile_text"]
 
@@ -15,9 +15,8 @@ __all__ = ["SCRIPTED", "Scripted", "compile_text"]
 SCRIPTED: Final = "scripted"
 
 
-@lru_cache(maxsize=256)
-def _compile(how: str, operand: str) -> Test:
-    return compile_pattern({how: operand})
+_GLOBS: Final = Cache(lambda text: compile_pattern({"glob": text}))
+_REGEXES: Final = Cache(lambda text: compile_pattern({"regex": text}))
 
 
 def compile_text(pattern: str | TextPattern) -> Test:
@@ -27,10 +26,10 @@ def compile_text(pattern: str | TextPattern) -> Test:
         ValueError: the pattern cannot be one.
     """
     if isinstance(pattern, str):
-        return _compile("glob", pattern)
+        return _GLOBS(pattern)
     if pattern.regex is not None:
-        return _compile("regex", pattern.regex)
-    return _compile("glob", pattern.glob or "")
+        return _REGEXES(pattern.regex)
+    return _GLOBS(pattern.glob or "")
 
 
 class Scripted:

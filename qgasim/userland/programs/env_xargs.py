@@ -197,7 +197,7 @@ def _find_size(p: Process, options: Options) -> Waiting[int]:
         return 5000
     if not is_busybox(p) and not count.isdecimal():
         yield from usage_error(p, f'invalid number "{count}" for -{letter} option')
-    size = yield from to_number(p, count)
+    size = yield from to_number(p, count, is_clamped=True)
     if size < 1:
         wrong = f"value {size} for -{letter} option should be >= 1"
         yield from usage_error(p, "" if is_busybox(p) else wrong)

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from qgasim.guest.machine import Machine
 from qgasim.guest.processes.process import Process, ProgramExit, Waiting
+from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.known_options import KNOWN
 from qgasim.userland.programs.messages import complain, fail, is_busybox, label, quote
 
@@ -213,8 +214,14 @@ def parse(
     return parser.found
 
 
-def to_number(p: Process, text: str, what: str = "", code: int = 1) -> Waiting[int]:
-    """Read a count with an optional suffix (``k``, ``M``, ``KiB``, ``kB``, ...)."""
+def to_number(
+    p: Process, text: str, what: str = "", code: int = 1, *, is_clamped: bool = False
+) -> Waiting[int]:
+    """Read a count with an optional suffix (``k``, ``M``, ``KiB``, ``kB``, ...).
+
+    GNU's programs refuse one that 64 bits do not hold (coreutils 9.1, lib/xdectoint.c), unless it
+    *is_clamped* there.
+    """
     digits = text.lstrip("+")
     end = next((i for i, c in enumerate(digits) if not c.isdecimal()), len(digits))
     suffix = digits[end:].lower()
@@ -224,4 +231,8 @@ def to_number(p: Process, text: str, what: str = "", code: int = 1) -> Waiting[i
     if not end or unit is None:
         wrong = f"invalid number '{text}'" if is_busybox(p) else f"{what}: {quote(text)}"
         yield from fail(p, wrong, code)
-    return int(digits[:end]) * (unit or 1)
+    number = to_int(digits[:end]) * (unit or 1)
+    if number >= MAX_INT and not is_clamped and not is_busybox(p):
+        too_large = f"{what}: {quote(text)}: Value too large for defined data type"
+        yield from fail(p, too_large, code)
+    return min(number, MAX_INT)

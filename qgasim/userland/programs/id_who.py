@@ -5,6 +5,7 @@ from typing import Final
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.system.accounts import Login
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -33,7 +34,7 @@ def _group_ids(p: Process, user: User) -> list[int]:
 def _find(p: Process, name: str) -> Waiting[User | None]:
     user = find_user(p, name)
     if user is None and name.isdecimal() and not is_busybox(p):
-        user = next((user for user in users(p) if user.uid == int(name)), None)
+        user = next((user for user in users(p) if user.uid == to_int(name)), None)
     if user is None:
         odd = f"{quote(name)}: no such user"
         yield from complain(p, pick(p, f"unknown user {name}", odd))

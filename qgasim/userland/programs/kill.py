@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import Options, parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
@@ -25,7 +26,7 @@ def pidof(p: Process) -> Steps:
             if part == "%PPID":
                 omitted.add(p.parent)
             elif part.isdecimal():
-                omitted.add(int(part))
+                omitted.add(to_int(part))
     found: list[int] = []
     for name in options.operands:
         base = name.rsplit("/", 1)[-1]
@@ -64,7 +65,7 @@ def kill(p: Process) -> Steps:
             yield from complain(p, pick(p, f"invalid number '{target}'", odd))
             failures += 1
         # A process group is its leader: there are no terminals, so hardly any groups.
-        elif not (yield from send(p, abs(int(target)) or p.pid, number)):
+        elif not (yield from send(p, to_int(target.lstrip("-+")) or p.pid, number)):
             gone = f"({target}): No such process"
             yield from complain(p, pick(p, f"can't kill pid {target}: No such process", gone))
             failures += 1
@@ -81,7 +82,7 @@ _PGREP_LONG: Final = {
 def _matches(p: Process, options: Options, code: int) -> Waiting[list[Process]]:
     """Find the processes that the arguments of pgrep and pkill mean, by id."""
     pattern = options.operands[0] if options.operands else ""
-    parents = {int(x) for t in options.all("P") for x in t.split(",") if x.isdecimal()}
+    parents = {to_int(x) for t in options.all("P") for x in t.split(",") if x.isdecimal()}
     if not options.operands and not parents:
         yield from usage_error(p, "no matching criteria specified", code)
     try:

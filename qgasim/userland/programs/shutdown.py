@@ -6,6 +6,7 @@ from typing import Final, Literal
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.system.power import SleepState
 from qgasim.guest.units import DAY, SECOND
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import Options, not_simulated, parse
 from qgasim.userland.programs.messages import fail, is_busybox, pick
 from qgasim.userland.programs.registry import program
@@ -53,7 +54,7 @@ def _delay(p: Process, options: Options) -> Waiting[int]:
     if when == "now":
         return 0
     if found := re.fullmatch(r"\+?(\d{1,7})", when):
-        return int(found[1]) * 60 * SECOND
+        return to_int(found[1]) * 60 * SECOND
     found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", when)
     if not found:
         yield from fail(p, f"Failed to parse time specification: {when}")

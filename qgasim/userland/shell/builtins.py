@@ -153,11 +153,11 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     try:
         raw = yield from shell.p.read_file(path)
     except OSError as error:
-        reason = (
-            shell.state.words.no_such_script
-            if error.errno in (errno.ENOENT, errno.ENOTDIR)
-            else error.strerror
+        words = shell.state.words
+        is_missing = error.errno == errno.ENOENT or (
+            error.errno == errno.ENOTDIR and shell.state.flavour.name == "dash"
         )
+        reason = words.no_such_script if is_missing else error.strerror
         raise ShellError(shell.state.words.cannot_open_script.format(path, reason)) from None
     arguments = state.arguments
     takes_arguments = len(argv) > 2 and state.flavour.name != "dash"
@@ -308,7 +308,7 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
     for argument in argv[1:] or sorted(aliases):
         name, sign, value = argument.partition("=")
         if sign and name:
-            aliases[name] = value
+            shell.state.set_action(aliases, name, value)
         elif name in aliases:
             yield from shell.write(f"{name}={quote_always(aliases[name])}\n")
         else:

@@ -50,6 +50,8 @@ class ShellProcess(ABC):
     def __init__(self, p: Process, state: State) -> None:
         self.p = p
         self.state = state
+        state.on_size = p.take_memory
+        p.take_memory(state.size)
         self.expander = Expander(self)
         self.redirector = Redirector(self, self.expander)
         #: Signals that were caught and whose traps have not run yet.

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from qgasim.guest.files.nodes import decode_name, encode_name
-from qgasim.guest.processes.process import Process, Waiting
+from qgasim.guest.processes.process import MEMORY_LIMIT, Process, Waiting
 from qgasim.userland.shell import dash_arithmetic, patterns
 from qgasim.userland.shell.arithmetic import BadArithmetic, evaluate
 from qgasim.userland.shell.state import ShellError, State
@@ -69,6 +69,7 @@ class Expander:
     def expand_words(self, words: Iterable[Word]) -> Waiting[list[str]]:
         """Expand to arguments."""
         fields: list[str] = []
+        size = 0
         for word in words:
             if len(word) == 1 and isinstance(word[0], Text):
                 text = word[0]
@@ -76,8 +77,11 @@ class Expander:
                     fields.append(text.text)
                     continue
             pieces = yield from self._expand(word, tilde="word")
+            size += sum(len(piece.text) for piece in pieces)
+            if size > MEMORY_LIMIT:
+                raise ShellError("out of memory", 1)
             for field in self._split(pieces):
-                fields += self._find_files(field)
+                fields += yield from self._find_files(field)
             if len(fields) > MAX_WORDS:
                 raise ShellError("out of memory", 1)
             yield from self.shell.p.charge_steps(len(pieces))
@@ -101,10 +105,9 @@ class Expander:
         return pattern if self.shell.state.flavour.has_caret else pattern.replace("[^", "[\\^")
 
     def _join(self, pieces: list[Piece]) -> str:
-        text = "".join(" " if piece.kind is Kind.BREAK else piece.text for piece in pieces)
-        if len(text) > MAX_LENGTH:
+        if sum(len(piece.text) for piece in pieces) > MAX_LENGTH:
             raise ShellError("out of memory", 1)
-        return text
+        return "".join(" " if piece.kind is Kind.BREAK else piece.text for piece in pieces)
 
     def _expand(self, word: Word, *, tilde: str = "") -> Waiting[list[Piece]]:
         pieces: list[Piece] = []
@@ -323,6 +326,10 @@ class Expander:
                     is_open = False
                 continue
             start = 0
+            if not any(separator in piece.text for separator in separators):
+                field = [*(field or []), piece] if piece.text else field
+                is_open = is_open and not piece.text
+                continue
             for at, char in enumerate(piece.text):
                 if char not in separators:
                     continue
@@ -346,12 +353,12 @@ class Expander:
             fields.append(field)
         return fields
 
-    def _find_files(self, field: list[Piece]) -> list[str]:
+    def _find_files(self, field: list[Piece]) -> Waiting[list[str]]:
         text = self._join(field)
         if "f" not in self.shell.state.options and set(text) & set("*?["):
             pattern = self._to_pattern(field)
             if patterns.is_pattern(pattern):
-                found = patterns.find_files(self.shell.p.guest.files, pattern, self.shell.p.cwd)
+                found = yield from patterns.find_files(self.shell.p, pattern)
                 return found or [text]
         return [text]
 

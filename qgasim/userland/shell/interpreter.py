@@ -177,7 +177,7 @@ class Shell(SimpleCommands):
             case Subshell():
                 status = yield from self._run_subshell(node, is_last=is_last)
             case Function():
-                state.functions[node.name] = node
+                state.define(node)
             case Redirected():
                 status = yield from self._run_redirected(node)
         state.status = status

@@ -8,6 +8,7 @@ from typing import NoReturn
 from qgasim.guest.processes.process import Blocked, Process, Steps
 from qgasim.guest.processes.signals import SIGNALS, find_signal
 from qgasim.guest.processes.table import NoSuchProcess
+from qgasim.userland.limits import to_int
 from qgasim.userland.shell.builtins import parse_options, show, to_number
 from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.userland.shell.interpreter import Shell
@@ -46,7 +47,7 @@ def kill(shell: Shell, argv: list[str]) -> Steps:
             pids = [process.pid for process in _get_job(shell, target).processes]
         elif re.fullmatch("-?[0-9]{1,10}", target):
             # A process group is its leader: there are no terminals, so hardly any groups.
-            pids = [abs(int(target)) or p.pid]
+            pids = [to_int(target.lstrip("-+")) or p.pid]
         else:
             yield from shell.write_error(f"{shell.applet}: invalid number '{target}'\n")
             failures += 1
@@ -73,7 +74,7 @@ def _list_signals(shell: Shell, arguments: list[str]) -> Steps:
     status = 0
     for text in arguments:
         if text.isdecimal() and len(text) < 9:
-            number = int(text) & 0x7F
+            number = to_int(text) & 0x7F
             yield from shell.write(f"{SIGNALS.get(number, number or 'EXIT')}\n")
         elif (found := find_signal(text)) is not None:
             yield from shell.write(f"{found}\n")
@@ -217,7 +218,7 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
             state.traps.pop(number, None)
             shell.p.handlers.pop(number, None)
             continue
-        state.traps[number] = action
+        state.set_action(state.traps, number, action)
         if number:
             shell.p.handlers[number] = _make_handler(shell, number) if action else None
     return status

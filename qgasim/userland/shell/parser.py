@@ -332,7 +332,7 @@ class Parser(Tokens):
                 if (
                     first
                     and token.literal in self.keywords
-                    and (token.literal != "in" or self.flavour.name == "dash")
+                    and (token.literal != "in" or not self.flavour.is_bash)
                 ):
                     raise self.unexpected(end if end == ")" and self.flavour.name != "dash" else "")
                 if self.flavour.is_bash:

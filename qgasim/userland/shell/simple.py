@@ -75,10 +75,7 @@ class SimpleCommands(ShellProcess):
             if saved is not None:
                 (self.redirector.keep if keeps else self.redirector.undo)(saved)
             for variable, value_before in before.items():
-                if value_before is None:
-                    state.variables.pop(variable, None)
-                else:
-                    state.variables[variable] = value_before
+                state.put_back(variable, value_before)
 
     def _dispatch(self, argv: list[str], *, is_last: bool) -> Steps:
         if not argv:

@@ -76,3 +76,24 @@ def test_timeout_kills_what_does_not_end_in_time(run: Run) -> None:
     )
     before, status, after = run(guest, ["sh", "-c", script])[0].split()
     assert (int(after) - int(before), status) == (5, b"137")
+
+
+#: What has a syntax of its own: a command, and how it ends.
+WORDS = [
+    ("find . -printf x", "find: '-printf'", 1),
+    ("ip -j addr", "ip: option '-j'", 255),
+    ("ip netns", "ip: 'netns'", 1),
+    ("ps -eL", "ps: option '-L'", 1),
+    ("ps -e --sort=pid", "ps: option '--sort'", 1),
+    ("ps -eo pid,wchan", "ps: column 'wchan'", 1),
+    ("ps -u nobody", "ps: option '-u'", 1),
+    ("dd if=/dev/null conv=ebcdic", "dd: 'conv=ebcdic'", 1),
+]
+
+
+@pytest.mark.parametrize(("line", "message", "status"), WORDS, ids=[row[0] for row in WORDS])
+def test_a_syntax_of_its_own_says_what_is_missing_too(
+    run: Run, line: str, message: str, status: int
+) -> None:
+    out, errors, how = run(make_guest("gnu"), line.split())
+    assert (out, errors.decode(), how.code) == (b"", message + MISSING, status)
