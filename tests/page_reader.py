@@ -62,9 +62,12 @@ def is_shown(shown: str, printed: str) -> bool:
     return bool(re.fullmatch(pattern, printed.strip()))
 
 
+#: Sub-commands that ask an agent, or the control API.
+_ASKS = {"call", "compare", "ctl", "exec", "shell", *ENDS}
+
+
 def is_server(words: list[str]) -> bool:
-    commands = {"call", "compare", "ctl", "exec", "shell", *ENDS}
-    return words[0] == "qgasim" and not {*words[1:2]} & commands
+    return words[0] == "qgasim" and not {*words[1:2]} & _ASKS
 
 
 class Reader:

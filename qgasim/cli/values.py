@@ -13,7 +13,7 @@ _CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 
 
 def read_pairs(words: list[str]) -> dict[str, Any]:
-    """Return what ``key=value`` words say; ValueError for a word that is none."""
+    """Return what ``key=value`` words say; ValueError: one is none, or is given twice."""
     result: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")

@@ -178,8 +178,8 @@ class Guests:
         feed: what happens to them goes there.
         directory: of the sockets of those that are created without an address.
         on_made: called with the name and the server of each that is made, before it is served.
-        on_end: called when the process is to end: the client on the standard input has left, or one of
-            the API has asked for it.
+        on_end: called when the process is to end: the client on the standard input has left, or
+            one of the API has asked for it.
     """
 
     def __init__(

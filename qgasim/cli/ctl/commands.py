@@ -73,7 +73,7 @@ class Call:
         try:
             return read_pairs(words)
         except ValueError as error:
-            self._parser.error(str(error))
+            self.refuse(str(error))
 
     def print(self, answer: Any, line: str) -> int:
         """Print an answer as JSON, or *line* in its place; return 0."""
