@@ -25,7 +25,7 @@ CLIENT, AGENT, GUEST = 0, 1, 2
 LIMIT: Final = 200
 #: How many characters of a text are shown, between two lanes and beside the guest's.
 SHOWN: Final = 56
-SHOWN_BESIDE: Final = 34
+SHOWN_BESIDE: Final = 30
 #: Where the lanes stand, how high a row is, and how large all is.
 LANES: Final = (130, 560, 800)
 ROW: Final = 30

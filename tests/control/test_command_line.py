@@ -74,9 +74,8 @@ def test_one_guest_is_controlled_over_a_unix_socket(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
-    line = '#1 guest-ping → {"return": {}}'
-    assert re.search(rf"^ *[\d.]+ s {re.escape(line)}$", log, re.MULTILINE)
-    assert re.search(rf"^second +[\d.]+ s {re.escape(line)}$", log, re.MULTILINE)
+    assert re.search(r"^ *[\d.]+ s #1 guest-ping → ", log, re.MULTILINE)
+    assert re.search(r"^second +[\d.]+ s #1 guest-ping → ", log, re.MULTILINE)
     assert not path.exists()
     assert not Path(said["path"]).parent.exists()
     assert not Path(made).exists()
