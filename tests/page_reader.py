@@ -63,7 +63,8 @@ def is_shown(shown: str, printed: str) -> bool:
 
 
 def is_server(words: list[str]) -> bool:
-    return words[0] == "qgasim" and not {*words[1:2]} & {"call", "compare", "exec", "shell", *ENDS}
+    commands = {"call", "compare", "ctl", "exec", "shell", *ENDS}
+    return words[0] == "qgasim" and not {*words[1:2]} & commands
 
 
 class Reader:
@@ -118,6 +119,10 @@ class Reader:
 
     def do(self, command: str, words: list[str]) -> str:
         """Do what comes to an end; give what is printed."""
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            self.environment[name] = value
+            return ""
         if words[0] in ("make", "pip", "git", "cd", "docker"):
             return self.set_up(words)
         if words[0] == "pytest":

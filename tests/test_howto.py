@@ -27,6 +27,10 @@ LANGUAGES = {
 PONG = '{"return": {}}\n'
 
 
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT).with_suffix(""))
+
+
 def run(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
@@ -40,9 +44,7 @@ def run(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
 def test_the_python_of_a_page_runs(page: Path, pytester: pytest.Pytester, tmp_path: Path) -> None:
     # Those with the name of a file are for the commands of their page.
     parts = [text for text in blocks(page, "python") if text not in files(page).values()]
@@ -61,7 +63,7 @@ def test_the_python_of_a_page_runs(page: Path, pytester: pytest.Pytester, tmp_pa
         assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
     found = re.findall(r"^```(\w*)\n.*?^```", page.read_text(), re.DOTALL | re.MULTILINE)
     assert set(found) <= LANGUAGES
@@ -72,7 +74,7 @@ def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_what_a_page_has_typed_works_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
     Reader(page, tmp_path).follow()
 

@@ -62,7 +62,7 @@ RESTRICTED: dict[str, str] = {
         " standin.endpoints standin.ports standin.process"
     ),
     "h11": "http",
-    "socket": "serving http client standin.activation standin.endpoints",
+    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints",
     "select": "cli.log client serving",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
     "subprocess": "",

@@ -2,21 +2,17 @@
 
 import argparse
 import base64
-import json
 import sys
 from typing import Any, Final, cast
 
 from qgasim.cli.parser import Parser, add_address, add_timeout
 from qgasim.cli.text import complain, readable, readable_lines
+from qgasim.cli.values import cut, read_json, read_pairs, write_json
 
 __all__ = ["call", "print_value", "read_arguments"]
 
 #: The members of replies that have bytes as base64.
 _ENCODED: Final = ("-data", "-b64")
-#: So much of a wrong word is shown.
-_WIDTH: Final = 100
-#: What some terminals take for commands, and JSON may have as it is.
-_CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 
 
 def call(arguments: list[str]) -> int:
@@ -50,38 +46,10 @@ def read_arguments(words: list[str]) -> dict[str, Any]:
     """Return a command's arguments: ``key=value`` each, or one JSON object; ValueError if they are neither."""
     if len(words) == 1 and words[0].startswith("{"):
         try:
-            return dict(_read_json(words[0]))
+            return dict(read_json(words[0]))
         except ValueError as error:
-            raise ValueError(f"not JSON: {_cut(words[0])!r} ({error})") from None
-    result: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise ValueError(f"expected key=value, found {_cut(word)!r}")
-        if key in result:
-            raise ValueError(f"{_cut(key)!r} is given twice")
-        try:
-            result[key] = _read_json(value)
-        except ValueError:
-            result[key] = value
-    return result
-
-
-def _cut(word: str) -> str:
-    return word if len(word) <= _WIDTH else f"{word[:_WIDTH]}..."
-
-
-def _read_json(text: str) -> Any:
-    """Read JSON; ValueError if it is none."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"no value of JSON: {name}")
-
-    try:
-        # Python's own would take NaN for a number.
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("too many levels") from None
+            raise ValueError(f"not JSON: {cut(words[0])!r} ({error})") from None
+    return read_pairs(words)
 
 
 def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
@@ -111,7 +79,7 @@ def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
 
 def print_value(value: Any) -> None:
     """Print what a command returns as JSON; on a terminal, then what is in it as base64, decoded."""
-    print(_write_json(value))
+    print(write_json(value))
     if sys.stdout is not None and sys.stdout.isatty() and isinstance(value, dict):
         for name, data in cast("dict[str, Any]", value).items():
             if name.endswith(_ENCODED) and isinstance(data, str) and data:
@@ -125,13 +93,3 @@ def _print_decoded(name: str, data: str) -> None:
         return
     print(f"{readable(name)}, {len(decoded)} bytes:")
     print(readable_lines(decoded.removesuffix(b"\n")))
-
-
-def _write_json(value: Any) -> str:
-    """Write JSON with the characters that the standard output has, the others as escapes."""
-    text = json.dumps(value, indent=2, ensure_ascii=False).translate(_CONTROLS)
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=2)
-    return text

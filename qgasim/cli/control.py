@@ -7,7 +7,7 @@ from typing import Any, Final
 from qgasim.cli.fleet import describe_fleet, fleet_directory, introduce_fleet
 from qgasim.cli.options import with_options
 from qgasim.cli.ready import write_ready
-from qgasim.cli.serve import describe_guest, introduce_guest, open_log
+from qgasim.cli.serve import describe_guest, introduce_guest, name_monitors, open_log
 from qgasim.control.guests import ControlledGuest, Start
 from qgasim.control.start import run
 from qgasim.http.access import Access
@@ -15,7 +15,6 @@ from qgasim.scenario import Blueprint, Scenario
 from qgasim.scenario.shares import parse_share
 from qgasim.serving.listen import (
     Address,
-    Stdio,
     TcpAddress,
     UnixAddress,
     name_address,
@@ -46,11 +45,10 @@ def serve_with_control(
         directory: of the sockets that are given no address.
         access: who may ask the API, and where.
     """
-    places = map(parse_address, options.qmp)
     start = Start(
         blueprint=Blueprint(with_options(scenario, options)),
         address=address or UnixAddress(f"{directory}/qga.sock"),
-        qmp=tuple(place for place in places if not isinstance(place, Stdio)),
+        qmp=tuple(options.qmp),
         shares=tuple(map(parse_share, options.share)),
     )
 
@@ -58,13 +56,9 @@ def serve_with_control(
         guest = guests[ONLY]
         where, simulation = parse_address(guest.address), guest.simulation
         if options.ready_fd is not None:
-            line = describe_guest(simulation, scenario.seed, where)
-            line |= {"name": ONLY, "control": name_address(control)}
-            if guest.qmp_addresses:
-                line["qmp"] = [str(each) for each in guest.qmp_addresses]
-            write_ready(options.ready_fd, line)
-        also = [f"monitor (QMP) on {each}" for each in guest.qmp_addresses]
-        also.append(f"control at {name_address(control)}")
+            line = describe_guest(simulation, scenario.seed, where, guest.qmp_addresses)
+            write_ready(options.ready_fd, line | {"name": ONLY, "control": name_address(control)})
+        also = [*name_monitors(guest.qmp_addresses), f"control at {name_address(control)}"]
         introduce_guest(options, simulation, scenario.seed, where, also)
 
     _run(options, {ONLY: start}, access, directory, on_ready)

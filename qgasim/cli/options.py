@@ -18,6 +18,7 @@ other commands (each has a --help):
   qgasim call ADDRESS COMMAND [key=value ... | JSON]  ask an agent, simulated or real
   qgasim exec ADDRESS [--] PROGRAM [ARGUMENT ...]     run a program in its guest
   qgasim shell ADDRESS                                ask an agent what you type
+  qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
   qgasim compare ADDRESS                              show where a real agent and qgasim differ
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
   qgasim init [FILE]                                  write a scenario to start from

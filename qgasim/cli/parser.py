@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "call": "call",
     "check": "scenarios",
     "compare": "compare",
+    "ctl": "ctl",
     "exec": "execute",
     "init": "scenarios",
     "scenarios": "scenarios",

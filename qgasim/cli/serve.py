@@ -4,7 +4,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,7 +20,7 @@ from qgasim.cli.options import control_access, serve_parser, with_options
 from qgasim.cli.parser import COMMANDS, mute
 from qgasim.cli.ready import check_ready_fd, write_ready
 
-__all__ = ["describe_guest", "introduce_guest", "open_log", "serve"]
+__all__ = ["describe_guest", "introduce_guest", "name_monitors", "open_log", "serve"]
 
 
 def serve(arguments: list[str]) -> int:
@@ -40,9 +40,11 @@ def serve(arguments: list[str]) -> int:
         except ValueError as error:
             parser.error(f"--listen: {error}")
     access = control_access(parser, options)
-    qmp = [_parse_qmp(parser, text) for text in options.qmp]
+    options.qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
     scenario = load(options.scenario)
+    if scenario.fleet and options.qmp:
+        parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
     if access is not None:
         return _serve_controlled(parser, options, scenario, address, access)
     if scenario.fleet:
@@ -52,9 +54,9 @@ def serve(arguments: list[str]) -> int:
         with _directory() as directory:
             return _serve_fleet(options, scenario, directory)
     if address is not None:
-        return _serve_at(options, scenario, address, qmp)
+        return _serve_at(options, scenario, address)
     with _directory() as directory:
-        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"), qmp)
+        return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"))
 
 
 def _parse_qmp(parser: argparse.ArgumentParser, text: str) -> "SocketAddress":
@@ -77,8 +79,6 @@ def _fleet_address(
 
     if not isinstance(address, UnixAddress | None):
         parser.error("--listen: a fleet has a socket for each guest (expected unix:DIRECTORY)")
-    if options.qmp:
-        parser.error("--qmp: a fleet has no monitors (serve one guest, as in NAME#GUEST)")
     if options.share:
         parser.error("--share: a fleet shares no folders (serve one guest, as in NAME#GUEST)")
     return address
@@ -154,7 +154,6 @@ def _serve_at(
     options: argparse.Namespace,
     scenario: "Scenario",
     address: "Address",
-    qmp: "list[SocketAddress]",
 ) -> int:
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.foreground import run
@@ -165,17 +164,15 @@ def _serve_at(
     simulation = scenario.build(shares=shares)
     log = open_log(options)
     log.observe(simulation)
-    server = Server(simulation, address, qmp=qmp)
+    server = Server(simulation, address, qmp=options.qmp)
     server.tells_waiting = bool(log.outputs)
 
     def on_ready() -> None:
         address = server.address
         if options.ready_fd is not None:
-            line = describe_guest(simulation, scenario.seed, address)
-            if server.qmp_addresses:
-                line["qmp"] = [str(each) for each in server.qmp_addresses]
+            line = describe_guest(simulation, scenario.seed, address, server.qmp_addresses)
             write_ready(options.ready_fd, line)
-        also = [f"monitor (QMP) on {each}" for each in server.qmp_addresses]
+        also = name_monitors(server.qmp_addresses)
         introduce_guest(options, simulation, scenario.seed, address, also)
 
     with log:
@@ -183,8 +180,10 @@ def _serve_at(
     return 0
 
 
-def describe_guest(simulation: "Simulation", seed: int, address: "Address") -> dict[str, object]:
-    """Return the ready line."""
+def describe_guest(
+    simulation: "Simulation", seed: int, address: "Address", qmp: "Sequence[SocketAddress]" = ()
+) -> dict[str, object]:
+    """Return the ready line; *qmp*: where the machine's monitors are."""
     agent = simulation.agent
     return {
         "address": str(address),
@@ -193,7 +192,13 @@ def describe_guest(simulation: "Simulation", seed: int, address: "Address") -> d
         "agent": agent.dialect.full_version,
         "hostname": agent.guest.hostname,
         "seed": seed,
+        **({"qmp": [str(each) for each in qmp]} if qmp else {}),
     }
+
+
+def name_monitors(qmp: "Sequence[SocketAddress]") -> list[str]:
+    """Return the lines that tell where the machine's monitors are."""
+    return [f"monitor (QMP) on {each}" for each in qmp]
 
 
 def introduce_guest(
