@@ -125,6 +125,40 @@ def test_each_line_of_a_json_log_is_an_entry_of_the_journal(tmp_path: Path) -> N
     assert [json.loads(line) for line in written] == [json.loads(line) for line in kept]
 
 
+@pytest.mark.slow
+def test_monitors_and_the_machine_are_in_the_log(tmp_path: Path) -> None:
+    path, qmp = tmp_path / "log", tmp_path / "q"
+    options = ("--quiet", f"--log={path}", f"--qmp=unix:{qmp}")
+    with started(f"--listen=unix:{tmp_path}/s", *options) as program:
+        assert program.stdout
+        while not program.stdout.readline().startswith("try: "):
+            pass
+        with connect(str(qmp)) as client:
+            for command in ("qmp_capabilities", "stop", "query-status"):
+                read_line(client)
+                client.sendall(json.dumps({"execute": command}).encode())
+            while b'"paused"' not in read_line(client):
+                pass
+    shown = [re.sub(r"^ *[\d.]+ s ", "", line) for line in path.read_text().splitlines()]
+    assert shown[0] == 'qmp#1 qmp_capabilities → {"return": {}}'
+    assert {"qmp STOP", "-- up → paused"} <= set(shown)
+    assert shown[-1].startswith('qmp#1 query-status → {"return": {"status": "paused"')
+
+
+def test_a_guest_that_replaces_another_of_its_name_goes_on_in_the_log(tmp_path: Path) -> None:
+    log = LiveLog(str(tmp_path / "log"), in_full=False, is_quiet=True)
+    with log:
+        for _ in range(2):
+            course = Noted(SCENARIO)
+            log.observe(course.simulation, "web")
+            course.connect()
+            # It may be the begin of a handshake, and is kept until it is known that it is not.
+            course.send(b"\xff")
+    shown = [re.sub(r"[\d.]+ s ", "", line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert len([line for line in shown if "\\xff" in line]) == 2
+    assert all(line.startswith("web ") for line in shown)
+
+
 def test_in_full_nothing_is_left_out(tmp_path: Path) -> None:
     text = "x" * 300_000
     request = json.dumps({"execute": "guest-ping", "id": text}).encode()

@@ -239,18 +239,27 @@ class Told:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._pages: list[str] = []
+        #: By test.
+        self._pages: dict[str, str] = {}
+        #: The tests whose sections are in the XML.
+        self._written: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the part of the page about a test; write its sections into JUnit's XML."""
+        name = report.nodeid
         if page := getattr(report, "qgasim_page", ""):
-            self._pages.append(page)
+            self._pages[name] = self._pages.get(name, "") + page
         if self._config.getoption("xmlpath", None):
-            sections = [part for part in report.sections if part[0].startswith("qgasim")]
-            sections += [part for part in report.sections if part[0].endswith("qgasim findings")]
+            # What fails at the end, too, has the same guests.
+            own = () if name in self._written else ("qgasim",)
+            of_guests = ("Captured qgasim ", *own)
+            sections = [part for part in report.sections if part[0].startswith(of_guests)]
             if sections:
+                self._written.add(name)
                 _write_to_junit(self._config, report, sections)
+        if report.when == "teardown":
+            self._written.discard(name)
 
     def pytest_sessionfinish(self) -> None:
         """Write the page."""
@@ -262,7 +271,7 @@ class Told:
         path = self._config.invocation_params.dir / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(write_page(self._pages), encoding="utf-8")
+            path.write_text(write_page([*self._pages.values()]), encoding="utf-8")
         except OSError as error:
             text = f"--qgasim-report {name}: {error.strerror}"
         else:

@@ -1,6 +1,6 @@
 """Sequence diagrams of what happened to a guest: as SVG that needs no scripts, and as Mermaid text.
 
-Three lanes: the client, its agent, the guest. Rows follow each other in time; a row is an arrow between two
+Three lanes: the client, its agent, the guest, which stands for its machine, too. Rows follow each other in time; a row is an arrow between two
 lanes, or a mark on one.
 """
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from qgasim.findings import Finding
 from qgasim.guest.units import SECOND
-from qgasim.simulation.journal import Entry, Exchange, Note
+from qgasim.simulation.journal import Entry, Exchange, MonitorExchange, Note
 from qgasim.simulation.journal.lines import Folding, Handshake
 
 __all__ = ["Row", "draw", "make_rows", "write_mermaid"]
@@ -25,7 +25,7 @@ CLIENT, AGENT, GUEST = 0, 1, 2
 LIMIT: Final = 200
 #: How many characters of a text are shown, between two lanes and beside the guest's.
 SHOWN: Final = 56
-SHOWN_BESIDE: Final = 34
+SHOWN_BESIDE: Final = 30
 #: Where the lanes stand, how high a row is, and how large all is.
 LANES: Final = (130, 560, 800)
 ROW: Final = 30
@@ -76,10 +76,11 @@ def make_rows(entries: Iterable[Entry], findings: Iterable[Finding]) -> tuple[li
 
 def _rows_of(exchange: Exchange) -> Iterator[Row]:
     command, arguments = exchange.show_request()
-    asked = f"#{exchange.connection} {command} {arguments}".replace("  ", " ").rstrip()
-    yield Row(exchange.at, "request", CLIENT, AGENT, asked)
+    asked = f"{exchange.client} {command} {arguments}".replace("  ", " ").rstrip()
+    server = GUEST if isinstance(exchange, MonitorExchange) else AGENT
+    yield Row(exchange.at, "request", CLIENT, server, asked)
     for fault in exchange.faults:
-        yield Row(exchange.at, "fault", AGENT, AGENT, fault)
+        yield Row(exchange.at, "fault", server, server, fault)
     if exchange.effect:
         freezes = {"frozen": True, "thawed": False}.get(exchange.effect)
         yield Row(exchange.at, "effect", AGENT, GUEST, exchange.effect, freezes=freezes)
@@ -90,10 +91,10 @@ def _rows_of(exchange: Exchange) -> Iterator[Row]:
         waited = exchange.replied - exchange.at
         after = f"after {waited / SECOND:.3g} s: " if waited else ""
         kind: Kind = "reply" if answered is None else "error"
-        yield Row(exchange.replied, kind, AGENT, CLIENT, after + text, title=replied)
+        yield Row(exchange.replied, kind, server, CLIENT, after + text, title=replied)
     elif not exchange.is_silent:
         said = f"not received: {text}" if exchange.reply else "no reply"
-        yield Row(exchange.at, "lost", AGENT, CLIENT, said, title=replied)
+        yield Row(exchange.at, "lost", server, CLIENT, said, title=replied)
 
 
 def _row_of(note: Note) -> Row:
@@ -108,9 +109,13 @@ def _row_of(note: Note) -> Row:
         return Row(note.at, "lost", CLIENT, AGENT, f"swallowed: {text}")
     is_fault = note.text.startswith(("fault: ", "no fault "))
     lane = AGENT if is_fault or note.text.startswith("stub: ") else GUEST
-    # What leaves a freeze without a thaw: the end of the guest, or of the agent's process.
-    freezes = False if note.kind == "state" else None
-    return Row(note.at, "fault" if is_fault else "event", lane, lane, note.text, freezes=freezes)
+    freezes = None
+    if note.kind == "state":
+        # What ends a freeze without a thaw: the end of the guest, or of the agent's process.
+        state = note.text.rpartition(" ")[2]
+        freezes = {"frozen": True, "paused": None, "suspended": None}.get(state, False)
+    text = f"qmp {note.text}" if note.kind == "qmp" else note.text
+    return Row(note.at, "fault" if is_fault else "event", lane, lane, text, freezes=freezes)
 
 
 # -- SVG -------------------------------------------------------------------------------------------
@@ -166,7 +171,7 @@ def _draw_row(row: Row, y: int, before: Row | None) -> Iterator[str]:
             yield f'<path class="cross" d="M{tip - 5} {y - 5}l10 10m0 -10l-10 10"/>'
         else:
             yield f'<path class="tip" d="M{end} {y}l{-step} -4v8z"/>'
-        between = SHOWN if GUEST not in (row.start, row.end) else SHOWN_BESIDE
+        between = SHOWN if CLIENT in (row.start, row.end) else SHOWN_BESIDE
         text = escape(_cut(row.text, between))
         yield f'<text x="{(start + end) // 2}" y="{y - 5}" text-anchor="middle">{text}</text>'
     yield "</g>"
@@ -204,7 +209,7 @@ def write_mermaid(rows: list[Row], names: tuple[str, str, str]) -> str:
         start, end, text = _LETTERS[row.start], _LETTERS[row.end], _quote(row.text)
         if row.start == row.end:
             prefix = {"fault": "fault: ", "finding": "finding: "}.get(row.kind, "")
-            shown = text if text.startswith(("fault: ", "no fault ")) else prefix + text
+            shown = text if row.text.startswith(("fault: ", "no fault ")) else prefix + text
             lines.append(f"    Note over {start}: {shown}")
         else:
             arrow = {"reply": "-->>", "error": "-->>", "lost": "--x"}.get(row.kind, "->>")

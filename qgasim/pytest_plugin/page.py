@@ -28,7 +28,7 @@ pre{background:var(--page);border:1px solid var(--line);border-radius:8px;paddin
 font:12.5px/1.5 ui-monospace,monospace;margin:8px 0}
 pre.failure{border-left:3px solid var(--error)}
 summary{cursor:pointer;color:var(--request);margin-top:8px}
-.found{border-left:3px solid var(--finding);padding-left:12px;margin:10px 0}
+pre.found{border-left:3px solid var(--finding);white-space:pre-wrap}
 .scroll{overflow-x:auto}svg{display:block;min-width:760px;width:100%;height:auto}
 svg text{font:12px ui-monospace,monospace;fill:var(--text)}
 svg .name{font:600 13px system-ui,sans-serif}svg .time{fill:var(--dim);font-size:11px}
@@ -72,10 +72,7 @@ def show_guest(live: LiveGuest, findings: Iterable[Finding], reproduction: str) 
     left_out += live.journal.dropped
     label = f"What {names[2]} was asked and answered, {len(rows)} rows"
     parts = [f"<h3>{escape(release)} in {escape(names[2])}, state {escape(live.state_now())}</h3>"]
-    parts += [
-        f'<div class="found"><b>{escape(finding.name)}</b><pre>{escape(str(finding))}</pre></div>'
-        for finding in found
-    ]
+    parts += [f'<pre class="found">{escape(str(finding))}</pre>' for finding in found]
     if left_out:
         parts.append(f'<p class="dim">{left_out} earlier rows are left out.</p>')
     parts.append(f'<div class="scroll">{draw(rows, names, label)}</div>')

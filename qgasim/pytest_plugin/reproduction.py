@@ -8,7 +8,7 @@ from typing import Final
 import qgasim
 from qgasim.guest.units import SECOND
 from qgasim.pytest_plugin.markers import GuestRequest
-from qgasim.simulation.journal import Entry, Exchange, Note
+from qgasim.simulation.journal import Entry, Exchange, MonitorExchange, Note
 from qgasim.testing.steps import Step, Steps
 from qgasim.wire import encode
 
@@ -46,6 +46,8 @@ def test_again(qga):
 _TAIL: Final = "    print(qga.transcript())\n"
 #: Where the names are that a step may need.
 _MODULES: Final = ("qgasim", "qgasim.simulation.timeline")
+#: A client that connects.
+_CONNECTS: Final = re.compile(r"^(\w+) = connect\(", re.MULTILINE)
 #: How much of a request is written; a longer one is cut in the journal.
 _LONGEST: Final = 60_000
 
@@ -64,14 +66,18 @@ def write_reproduction(  # noqa: PLR0913
         first: how many entries there were before these.
     """
     lines = list(_interleave(steps.kept, entries, first))
+    opened = dict.fromkeys(_CONNECTS.findall("\n".join(lines)))
+    left = [name for name in opened if f"{name}.close()" not in "\n".join(lines)]
     if first:
         lines.insert(0, f"# ({first} earlier entries of the journal are gone)")
     if steps.dropped:
         lines.append(f"# ({steps.dropped} later steps were not written down)")
     body = "".join(f"    {line}\n" for line in lines)
+    called = set(re.findall(r"\b([A-Z]\w*)\(", body))
     names = {
-        module: sorted(name for name in set(_names_of(module)) if re.search(rf"\b{name}\(", body))
-        for module in _MODULES
+        # Where nothing is called, no file is opened: a report may be about a lack of descriptors.
+        module: sorted(called.intersection(_names_of(module)))
+        for module in (_MODULES if called else ())
     }
     imported = [
         f"from {module} import {', '.join(found)}" for module, found in names.items() if found
@@ -84,7 +90,7 @@ def write_reproduction(  # noqa: PLR0913
         names="".join(f"{line}\n" for line in ["", *imported] if imported),
         marker=_write_marker(wish),
     )
-    return head + body + _TAIL
+    return head + body + _TAIL + "".join(f"    {name}.close()\n" for name in left)
 
 
 def _names_of(module: str) -> Iterable[str]:
@@ -105,10 +111,15 @@ def _interleave(steps: list[Step], entries: list[Entry], first: int) -> Iterator
     """Yield the statements of steps and of entries, in the order in which they happened."""
     todo = iter(steps)
     step = next(todo, None)
+    monitored: set[str] = set()
     for position, entry in enumerate(entries, first):
         while step is not None and step.position <= position:
             yield from _write_step(step)
             step = next(todo, None)
+        if isinstance(entry, MonitorExchange) and (name := _name_client(entry)) not in monitored:
+            # No entry tells when a client of a monitor came.
+            monitored.add(name)
+            yield f"{name} = connect(qga.qmp_path)"
         if line := _write_entry(entry):
             yield f"{line}  # {entry.at / SECOND:.3f} s"
     while step is not None:
@@ -122,8 +133,14 @@ def _write_step(step: Step) -> Iterator[str]:
     yield from more
 
 
+def _name_client(entry: Entry) -> str:
+    if isinstance(entry, MonitorExchange):
+        return f"monitor_client_{entry.connection}"
+    return f"client_{entry.connection}"
+
+
 def _write_entry(entry: Entry) -> str:
-    client = f"client_{entry.connection}"
+    client = _name_client(entry)
     if isinstance(entry, Note):
         if entry.kind == "connect":
             return f"{client} = connect(qga.socket_path)"

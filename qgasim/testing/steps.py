@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final, cast
 
-from msgspec import Struct
+from msgspec import NODEFAULT, Struct, structs
 
 __all__ = ["Step", "Steps", "show_call", "show_value"]
 
@@ -89,4 +89,16 @@ def show_value(value: object, depth: int = 0) -> str:  # noqa: PLR0911
         entries = cast("dict[object, object]", value).items()
         shown = (f"{show_value(k, depth + 1)}: {show_value(v, depth + 1)}" for k, v in entries)
         return f"{{{', '.join(shown)}}}"
-    return repr(value) if isinstance(value, Struct) else f"\0{value!r}"
+    if isinstance(value, Struct) and type(value).__module__.startswith("qgasim."):
+        given = [
+            f"{field.name}={show_value(item, depth + 1)}"
+            for field in structs.fields(value)
+            if (item := getattr(value, field.name)) != _default_of(field)
+        ]
+        return f"{type(value).__name__}({', '.join(given)})"
+    # A class of the test's own has a name that another file does not know.
+    return f"\0{value!r}"
+
+
+def _default_of(field: structs.FieldInfo) -> object:
+    return field.default if field.default_factory is NODEFAULT else field.default_factory()

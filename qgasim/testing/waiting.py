@@ -5,9 +5,9 @@ sleeping, and without polling.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Any, Final, Generic, TypeVar, get_args
+from typing import Any, Final, Generic, NoReturn, TypeVar, get_args
 
 import trio
 
@@ -68,26 +68,23 @@ class Wait(Observer, Generic[T]):
             self._simulation.forget(self)
 
 
-def wait_blocking(met: "Future[T]", seconds: float) -> T | None:
-    """Wait for so long in this thread; return the result, or None."""
-    try:
-        return met.result(seconds)
-    except TimeoutError:
-        return None
+def wait_blocking(met: "Future[Any]", seconds: float) -> None:
+    """Wait for so long in this thread."""
+    with contextlib.suppress(TimeoutError):
+        met.result(seconds)
 
 
-async def wait_async(met: "Future[T]", seconds: float) -> T | None:
-    """Wait for so long on the clock of the trio or asyncio that runs; return the result, or None."""
+async def wait_async(met: "Future[Any]", seconds: float) -> None:
+    """Wait for so long on the clock of the trio or asyncio that runs."""
     try:
         token = trio.lowlevel.current_trio_token()
     except RuntimeError:  # no trio is running
         # Few tests need it.
         import asyncio  # noqa: PLC0415
 
-        try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(met)), seconds)
-        except TimeoutError:
-            return None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(met)), seconds)
+        return
     event = trio.Event()
 
     def wake(_: "Future[Any]") -> None:
@@ -98,7 +95,6 @@ async def wait_async(met: "Future[T]", seconds: float) -> T | None:
     met.add_done_callback(wake)
     with trio.move_on_after(seconds):
         await event.wait()
-    return met.result() if met.done() else None
 
 
 class Waits:
@@ -129,17 +125,16 @@ class Waits:
             ValueError: there is no such state.
         """
         __tracebackhide__ = True
-        wait = self._await_state(state)
-        self._conclude(
-            wait, wait_blocking(wait.met, self._patience(within)), self._say_state(state, within)
-        )
+        with self._ended(self._await_state(state)) as wait:
+            wait_blocking(wait.met, self._patience(within))
+        self._conclude(wait, self._say_state(state, within))
 
     async def async_wait_for(self, *, state: State, within: Duration = WITHIN) -> None:
         """Do as `wait_for`, in a task of trio or asyncio."""
         __tracebackhide__ = True
-        wait = self._await_state(state)
-        found = await wait_async(wait.met, to_ns(within) / SECOND)
-        self._conclude(wait, found, self._say_state(state, within))
+        with self._ended(self._await_state(state)) as wait:
+            await wait_async(wait.met, to_ns(within) / SECOND)
+        self._conclude(wait, self._say_state(state, within))
 
     def wait_request(
         self,
@@ -166,9 +161,9 @@ class Waits:
             ValueError: what is asked for cannot be.
         """
         __tracebackhide__ = True
-        wait = self._await_request(command, arguments, times)
-        found = wait_blocking(wait.met, self._patience(within))
-        return self._conclude(wait, found, self._say_request(command, arguments, times, within))
+        with self._ended(self._await_request(command, arguments, times)) as wait:
+            wait_blocking(wait.met, self._patience(within))
+        return self._conclude(wait, self._say_request(command, arguments, times, within))
 
     async def async_wait_request(
         self,
@@ -181,9 +176,9 @@ class Waits:
     ) -> Exchange:
         """Do as `wait_request`, in a task of trio or asyncio."""
         __tracebackhide__ = True
-        wait = self._await_request(command, arguments, times)
-        found = await wait_async(wait.met, to_ns(within) / SECOND)
-        return self._conclude(wait, found, self._say_request(command, arguments, times, within))
+        with self._ended(self._await_request(command, arguments, times)) as wait:
+            await wait_async(wait.met, to_ns(within) / SECOND)
+        return self._conclude(wait, self._say_request(command, arguments, times, within))
 
     def _patience(self, within: Duration) -> float:
         """Return for how many seconds this thread may wait."""
@@ -221,16 +216,24 @@ class Waits:
 
         return self.call(begin)
 
-    def _conclude(self, wait: Wait[T], found: T | None, explain: Callable[[], str]) -> T:
+    @contextlib.contextmanager
+    def _ended(self, wait: Wait[T]) -> Generator[Wait[T]]:
+        """Yield a wait, and end it, also if the test is cancelled."""
         __tracebackhide__ = True
+        try:
+            yield wait
+        finally:
+            self.call(wait.end)
 
-        def conclude() -> T:
-            wait.end()
-            if found is None:
-                raise VerificationError(explain())
-            return found
+    def _conclude(self, wait: Wait[T], explain: Callable[[], str]) -> T:
+        __tracebackhide__ = True
+        if wait.met.done():
+            return wait.met.result()
 
-        return self.call(conclude)
+        def fail() -> NoReturn:
+            raise VerificationError(explain())
+
+        return self.call(fail)
 
     def _say_state(self, state: State, within: Duration) -> Callable[[], str]:
         def say() -> str:

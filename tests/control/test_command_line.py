@@ -75,8 +75,8 @@ def test_one_guest_is_controlled_over_a_unix_socket(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
-    assert re.search(r'^ +[0-9.]+ s #1 guest-ping → \{"error": .* "no"', log, re.MULTILINE)
-    assert re.search(r'^second +[0-9.]+ s #1 guest-ping → \{"return": \{\}\}$', log, re.MULTILINE)
+    assert re.search(r"^ *[\d.]+ s #1 guest-ping → ", log, re.MULTILINE)
+    assert re.search(r"^second +[\d.]+ s #1 guest-ping → ", log, re.MULTILINE)
     assert not path.exists()
     assert not Path(said["path"]).parent.exists()
     assert not Path(made).exists()
