@@ -49,6 +49,7 @@ ROOMS: dict[str, str] = {
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
+    "emulator": "__init__ errors guest qmp scenario serving standin",
     "cli": (
         "__init__ agent client compare control dialect errors http qmp scenario serving simulation"
         " suggestions"
@@ -59,13 +60,13 @@ ROOMS: dict[str, str] = {
 RESTRICTED: dict[str, str] = {
     "trio": (
         "serving http control client.trio testing.trio_guest testing.waiting pytest_plugin.guests"
-        " standin.endpoints standin.ports standin.process"
+        " standin.endpoints standin.ports standin.process emulator.process"
     ),
     "h11": "http",
     "socket": "cli.ctl.api serving http client standin.activation standin.endpoints",
     "select": "cli.log client serving",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
-    "subprocess": "",
+    "subprocess": "testing.libvirt",
     "asyncio": "testing.waiting",
     "time": "guest.system.clock client compare.connection standin.log",
     "yaml": "scenario",
@@ -77,7 +78,7 @@ RESTRICTED: dict[str, str] = {
     "argparse": "cli",
     "pathlib": "scenario.__init__ scenario.reading pytest_plugin.markers",
     "json": (
-        "client cli compare.__init__ compare.probes faults.base simulation.journal.__init__"
+        "client cli compare.__init__ compare.probes emulator.command_line faults.base simulation.journal.__init__"
         " scenario.schema pytest_plugin.markers"
     ),
     "logging": "",
@@ -85,7 +86,10 @@ RESTRICTED: dict[str, str] = {
     "dataclasses": "",
 }
 #: Modules in which releases are compared; all others ask the dialect for a fact.
-COMPARE_RELEASES = {"qapi.registry", "dialect.facts", "dialect.releases"}
+#: (the capabilities: those of types of machine).
+COMPARE_RELEASES = {
+    "qapi.registry", "dialect.facts", "dialect.releases", "qmp.commands.capabilities",
+}  # fmt: skip
 #: How many lines a function and a class may have, docstring, comments and decorators included.
 FUNCTION_LINES = 50
 CLASS_LINES = 250

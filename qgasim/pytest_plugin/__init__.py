@@ -14,6 +14,7 @@ from qgasim import DEFAULT_SCENARIO
 if TYPE_CHECKING:
     from qgasim.pytest_plugin.guests import Guests
     from qgasim.pytest_plugin.markers import GuestRequest
+    from qgasim.testing.libvirt import Libvirt, LibvirtDomain
     from qgasim.testing.live import LiveGuest
     from qgasim.testing.trio_guest import TrioGuest
 
@@ -190,6 +191,38 @@ async def qga_trio(
 
     async with lend_in_nursery(request, qgasim_wish, nursery) as live:
         yield live
+
+
+@pytest.fixture(scope="session")
+def qgasim_libvirtd() -> "Iterator[Libvirt]":
+    """A private libvirtd; the tests that need it are skipped where libvirt is not installed."""
+    import shutil
+
+    from qgasim.serving.listen import make_directory
+    from qgasim.testing.libvirt import Libvirt, find_missing
+
+    if missing := find_missing():
+        pytest.skip(f"no private libvirtd: {missing}")
+    directory = make_directory("qgasim-")
+    try:
+        with Libvirt(directory) as libvirt:
+            yield libvirt
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def qga_libvirt(
+    qgasim_libvirtd: "Libvirt", qgasim_wish: "GuestRequest"
+) -> "Iterator[LibvirtDomain]":
+    """A running domain of a private libvirtd, with this test's guest: ``qga_libvirt.virsh("guestinfo")``."""
+    from qgasim.testing.libvirt import lend_domain
+
+    try:
+        with lend_domain(qgasim_libvirtd, qgasim_wish.to_text(), qgasim_wish.agent) as domain:
+            yield domain
+    except RuntimeError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 # -- what is told ----------------------------------------------------------------------------------

@@ -5,8 +5,17 @@
 """
 
 from qgasim.qmp import commands
+from qgasim.qmp.board import Board, BoardDevice, Topology
 from qgasim.qmp.hypervisor import Hypervisor
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.settings import MachineSettings
 
-__all__ = ["Hypervisor", "MachineSettings", "Monitor", "commands"]
+__all__ = [
+    "Board",
+    "BoardDevice",
+    "Hypervisor",
+    "MachineSettings",
+    "Monitor",
+    "Topology",
+    "commands",
+]

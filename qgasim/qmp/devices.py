@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from qgasim.guest import Guest
 from qgasim.guest.hardware.network import Nic
 from qgasim.qapi.arguments import glib_order
+from qgasim.qmp.board import Board
 from qgasim.qmp.settings import MachineSettings
 
 __all__ = ["BLOCK_BASE", "Cpu", "Device", "Devices", "Dimm"]
@@ -64,12 +65,27 @@ class Cpu(Struct, kw_only=True):
 class Devices:
     """All that is plugged in."""
 
-    def __init__(self, guest: Guest, settings: MachineSettings) -> None:
+    def __init__(self, guest: Guest, settings: MachineSettings, board: Board | None = None) -> None:
         self._guest = guest
+        #: What the command line says; None: the devices are made up as the guest has them.
+        self.board = board
         #: Devices with an id, by id, in the order in which they came.
         self.by_id: dict[str, Device] = {}
         #: The sizes of memory backends, by id.
         self.backends: dict[str, int] = {}
+        #: The types of objects, by id.
+        self.objects: dict[str, str] = {}
+        #: The host's sides of network devices.
+        self.netdevs: list[str] = []
+        #: What query-chardev says of character devices, besides the agent's and the monitors'.
+        self.chardevs: dict[str, dict[str, Any]] = {}
+        #: Nodes behind disks, with what they were made with, and the sizes that were changed.
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.sizes: dict[str, int] = {}
+        #: The names of descriptors that were passed.
+        self.fds: set[str] = set()
+        #: How much memory the guest has given back, in bytes.
+        self.ballooned = 0
         self.dimms: list[Dimm] = []
         self.memory_slots = max(settings.memory_slots, len(settings.dimms))
         memory = guest.memory
@@ -88,6 +104,27 @@ class Devices:
             for index in range(max(count, settings.max_vcpus or 0))
         ]
         self.port_id = settings.port
+        if board is None:
+            self._make_up(settings)
+        else:
+            self._take(board)
+        for dimm in settings.dimms:
+            self.backends[f"mem{dimm.id}"] = dimm.size
+            self.plug_dimm(dimm.id, f"mem{dimm.id}", is_hotplugged=False)
+
+    def _take(self, board: Board) -> None:
+        """Have the devices of a command line."""
+        self.backends |= board.backends
+        self.objects |= board.objects
+        self.netdevs += board.netdevs
+        self.chardevs |= board.chardevs
+        self.nodes |= board.nodes
+        for each in board.devices:
+            device = self._add(each.id, each.driver, **each.properties)
+            device.nic, device.disk = each.nic, each.disk
+
+    def _make_up(self, settings: MachineSettings) -> None:
+        """Have the devices that follow from what the guest has."""
         #: What can be plugged in again: the properties of the port that the agent has opened.
         self._add("virtio-serial0", "virtio-serial-pci")
         self._add(
@@ -97,16 +134,13 @@ class Devices:
             chardev=settings.chardev,
             name="org.qemu.guest_agent.0",
         )
-        for number, disk in enumerate(guest.disks):
+        for number, disk in enumerate(self._guest.disks):
             device = self._add(f"virtio-disk{number}", "virtio-blk-pci", drive=f"d{number}")
             device.disk = disk.name
-        for number, nic in enumerate(self._cards(guest.nics)):
+        for number, nic in enumerate(self._cards(self._guest.nics)):
             device = self._add(f"net{number}", "virtio-net-pci", netdev=f"hostnet{number}")
             device.properties["mac"] = nic.mac
             device.nic = nic.name
-        for dimm in settings.dimms:
-            self.backends[f"mem{dimm.id}"] = dimm.size
-            self.plug_dimm(dimm.id, f"mem{dimm.id}", is_hotplugged=False)
 
     @staticmethod
     def _cards(nics: Iterable[Nic]) -> Iterable[Nic]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from qgasim.agent import Agent
 from qgasim.guest.units import SECOND
+from qgasim.qmp.board import Board
 from qgasim.qmp.plugged import Plugged
 from qgasim.qmp.settings import MachineSettings
 from qgasim.qmp.states import TRANSITIONS, Cause
@@ -21,14 +22,20 @@ class Following(Plugged):
     """A process that follows its guest: an observer of the agent, called with each event of power."""
 
     def __init__(
-        self, agent: Agent, settings: MachineSettings, wall_clock: Callable[[], int]
+        self,
+        agent: Agent,
+        settings: MachineSettings,
+        wall_clock: Callable[[], int],
+        board: Board | None = None,
     ) -> None:
-        super().__init__(agent, settings, wall_clock)
+        super().__init__(agent, settings, wall_clock, board)
         #: What follows a panic; set-action changes it. None: no device reports one.
         self.on_panic: str | None = settings.on_panic
         #: Whether the process has ended, and its exit status.
         self.has_ended = False
         self.exit_status = 0
+        #: Called when it ends.
+        self.on_end: Callable[[], None] = lambda: None
         #: What the state is to become by the next event of power, if not what the table says.
         self._stop_cause: Cause = "stop"
         power = self.guest.power
@@ -132,6 +139,7 @@ class Following(Plugged):
         self.guest.clock.go_on()
         for monitor in self.monitors:
             monitor.end()
+        self.on_end()
 
     def _stop_as(self, cause: Cause) -> None:
         """Stop the processors, if they run."""

@@ -18,6 +18,7 @@ from typing import Final
 from qgasim.agent import Agent
 from qgasim.errors import CommandError
 from qgasim.guest.system.clock import host_wall_clock
+from qgasim.qmp.board import Board
 from qgasim.qmp.following import Following
 from qgasim.qmp.migration import Migration
 from qgasim.qmp.settings import MachineSettings
@@ -35,6 +36,7 @@ class Hypervisor(Following):
         agent: the agent in the guest; its port is the machine's.
         settings: how QEMU was started.
         wall_clock: the host's time since 1970 (ns), for the time stamps of events.
+        board: what the command line says; None: it is made up as the guest is.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class Hypervisor(Following):
         agent: Agent,
         settings: MachineSettings,
         wall_clock: Callable[[], int] = host_wall_clock,
+        board: Board | None = None,
     ) -> None:
-        super().__init__(agent, settings, wall_clock)
+        super().__init__(agent, settings, wall_clock, board)
         self.migration = Migration(self)
         self.watchdog = Watchdog(self, settings.watchdog)
         #: What is to be done when the command that is executed has been answered.

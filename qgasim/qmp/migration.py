@@ -13,7 +13,7 @@ from qgasim.errors import CommandError
 from qgasim.guest import Guest
 from qgasim.guest.units import SECOND
 from qgasim.qmp.devices import Devices
-from qgasim.qmp.release import Release
+from qgasim.qmp.release import Release, turn_round
 from qgasim.qmp.settings import MachineSettings
 
 __all__ = ["Migrating", "Migration"]
@@ -23,6 +23,35 @@ ACTIVE_AFTER: Final = SECOND // 10
 STOP_AFTER: Final = SECOND * 7 // 10
 ARRIVES_AFTER: Final = SECOND // 10
 PAGE: Final = 4096
+#: What query-migrate-parameters says of QEMU 7.2.22 at first.
+PARAMETERS: Final[dict[str, Any]] = {
+    "cpu-throttle-tailslow": False,
+    "xbzrle-cache-size": 67108864,
+    "cpu-throttle-initial": 20,
+    "announce-max": 550,
+    "decompress-threads": 2,
+    "compress-threads": 8,
+    "compress-level": 1,
+    "multifd-channels": 2,
+    "multifd-zstd-level": 1,
+    "announce-initial": 50,
+    "block-incremental": False,
+    "compress-wait-thread": True,
+    "downtime-limit": 300,
+    "tls-authz": "",
+    "multifd-compression": "none",
+    "announce-rounds": 5,
+    "announce-step": 100,
+    "tls-creds": "",
+    "multifd-zlib-level": 1,
+    "max-cpu-throttle": 99,
+    "max-postcopy-bandwidth": 0,
+    "tls-hostname": "",
+    "throttle-trigger-threshold": 50,
+    "max-bandwidth": 134217728,
+    "x-checkpoint-delay": 20000,
+    "cpu-throttle-increment": 10,
+}
 
 
 class Migrating(Protocol):
@@ -63,6 +92,8 @@ class Migration:
         self._hypervisor = hypervisor
         #: The capabilities that are switched on.
         self.capabilities: set[str] = set()
+        #: The parameters, by name.
+        self.parameters: dict[str, Any] = turn_round(PARAMETERS)
         #: How far it is; None: there was none.
         self.status: str | None = None
         #: Whether a machine that comes in is to stand still.

@@ -48,13 +48,18 @@ class Monitor:
     Args:
         hypervisor: the process whose monitor it is.
         address: where its clients connect, as query-chardev names it: ``unix:/path``.
+        label: the id of its character device (``-chardev``, ``-mon``); None: it is made by ``-qmp``.
     """
 
-    def __init__(self, hypervisor: Hypervisor, address: str = "unix:qmp.sock") -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, address: str = "unix:qmp.sock", label: str | None = None
+    ) -> None:
         self.hypervisor = hypervisor
         self.address = address
         #: The how many'th monitor it is.
         self.number = len(hypervisor.monitors) + 1
+        #: The id of its character device; QEMU names those of ``-qmp``.
+        self.label = label or f"compat_monitor{self.number - 1}"
         self.release = hypervisor.release
         #: Called when there is something to send, or to plan, that does not follow from `receive`.
         self.on_output: Callable[[], None] = lambda: None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from qgasim.agent import Agent
+from qgasim.qmp.board import Board
 from qgasim.qmp.devices import Devices
 from qgasim.qmp.release import find_release
 from qgasim.qmp.settings import MachineSettings
@@ -16,12 +17,16 @@ class Plugged(Telling):
     """A process with devices: it follows what the guest does with them."""
 
     def __init__(
-        self, agent: Agent, settings: MachineSettings, wall_clock: Callable[[], int]
+        self,
+        agent: Agent,
+        settings: MachineSettings,
+        wall_clock: Callable[[], int],
+        board: Board | None = None,
     ) -> None:
         super().__init__(agent, wall_clock)
         self.settings = settings
         self.release = find_release(settings.qemu)
-        self.devices = Devices(self.guest, settings)
+        self.devices = Devices(self.guest, settings, board)
         self.status: RunState = "running"
         #: Whether a client is connected to the agent's port.
         self.has_agent_client = False
@@ -30,7 +35,7 @@ class Plugged(Telling):
         #: Called when something in the guest was changed by a monitor's client.
         self.on_change: Callable[[], None] = lambda: None
         #: Whether the agent's port is plugged in, and the guest has found it.
-        self.has_port = True
+        self.has_port = board is None or board.has_port
         #: Whether the guest has opened the port, as the host was told.
         self.port_is_open = self._port_state()
         #: Whether the process is ending: then nothing is told of the port.

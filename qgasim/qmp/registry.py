@@ -19,7 +19,15 @@ from qgasim.qapi.registry import (
 from qgasim.qapi.results import make_write
 from qgasim.qmp.release import Release
 
-__all__ = ["COMMANDS", "NOT_SIMULATED", "command", "free_command", "is_simulated", "table_of"]
+__all__ = [
+    "COMMANDS",
+    "NOT_SIMULATED",
+    "command",
+    "free_command",
+    "is_free",
+    "is_simulated",
+    "table_of",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,6 +60,11 @@ def free_command(name: str) -> Callable[[F], F]:
         return function
 
     return register
+
+
+def is_free(name: str) -> bool:
+    """Return whether a command takes its arguments as they are."""
+    return name in _FREE
 
 
 def _of_release(made: Command, release: Release) -> Command:

@@ -14,7 +14,7 @@ from msgspec import Struct, json
 from qgasim.dialect import Dialect, find_dialect
 from qgasim.wire import is_array, is_object
 
-__all__ = ["RELEASES", "Release", "find_release"]
+__all__ = ["RELEASES", "Release", "find_release", "turn_round"]
 
 
 class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
@@ -102,19 +102,19 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     @cached_property
     def answers(self) -> dict[str, Any]:
         """What a release returns whatever its machine, by command."""
-        answers: dict[str, Any] = _turn_round(self._data["answers"])
+        answers: dict[str, Any] = turn_round(self._data["answers"])
         return answers
 
 
-def _turn_round(value: Any) -> Any:
+def turn_round(value: Any) -> Any:
     """Return a value with the members of objects in an order in which they can have been inserted.
 
     As they were recorded they are in the order of a QDict: of a bucket, the latest comes first.
     """
     if is_object(value):
-        return {key: _turn_round(each) for key, each in reversed(value.items())}
+        return {key: turn_round(each) for key, each in reversed(value.items())}
     if is_array(value):
-        return [_turn_round(each) for each in value]
+        return [turn_round(each) for each in value]
     return value
 
 

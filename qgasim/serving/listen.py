@@ -104,6 +104,13 @@ class InheritedSocket(Struct, frozen=True):
     def __str__(self) -> str:
         return f"fd:{self.fd}"
 
+    @property
+    def path(self) -> str:
+        """Where it listens; empty if it is no unix socket."""
+        with socket.socket(fileno=os.dup(self.fd)) as sock:
+            name = sock.getsockname()
+        return name if isinstance(name, str) else ""
+
     def listen(self) -> socket.socket:
         """Return a duplicate of it, non-blocking."""
         sock = socket.socket(fileno=os.dup(self.fd))
@@ -186,6 +193,8 @@ def name_address(address: object) -> str:
         return f"tcp:{address.host}:{address.port}"
     if isinstance(address, VsockAddress):
         return f"vsock:{address.cid}:{address.port}"
+    if isinstance(address, InheritedSocket):
+        return f"unix:{address.path}"
     return "stdio" if isinstance(address, Stdio) else f"unix:{address}"
 
 

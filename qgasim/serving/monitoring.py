@@ -25,10 +25,13 @@ class MonitorServer:
     Args:
         simulation: whose machine's; it gets one more monitor.
         address: where.
+        label: the id of its character device, if it has a name of its own.
     """
 
-    def __init__(self, simulation: Simulation, address: SocketAddress) -> None:
-        self.channel: Monitor = simulation.add_monitor(name_address(address))
+    def __init__(
+        self, simulation: Simulation, address: SocketAddress, label: str | None = None
+    ) -> None:
+        self.channel: Monitor = simulation.add_monitor(name_address(address), label)
         self.channel.on_output = self.poke
         self.attention = Attention(self.channel.next_look)
         self._agent = simulation.agent
@@ -38,6 +41,8 @@ class MonitorServer:
         #: Whether the task that writes is at work, and what it is to send first.
         self._is_sending = False
         self._unsent = b""
+        self._is_idle = trio.Event()
+        self._is_idle.set()
 
     @property
     def address(self) -> SocketAddress:
@@ -61,6 +66,10 @@ class MonitorServer:
         """Serve one client after the other, until cancelled."""
         await self._listener.serve(self)
 
+    async def wait_for_end(self) -> None:
+        """Wait until there is no client: it has all that was to be sent, if it was hung up on."""
+        await self._is_idle.wait()
+
     def poke(self) -> None:
         """Look at the monitor: it has something to send, or to do later."""
         self._has_output.set()
@@ -71,6 +80,7 @@ class MonitorServer:
         self.channel.connect()
         self._is_sending, self._unsent = False, b""
         self._has_output.set()
+        self._is_idle = trio.Event()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, sock, nursery.cancel_scope)
@@ -85,6 +95,7 @@ class MonitorServer:
             self.fail("what a client of the monitor sent", group.exceptions[0])
         finally:
             self.channel.lose_client()
+            self._is_idle.set()
 
     async def _read(self, sock: socket.socket) -> None:
         """Read requests until the client stops sending."""

@@ -81,10 +81,13 @@ class Simulation:
         if machine is not None:
             self._make_machine(machine)
 
-    def add_monitor(self, address: str) -> Monitor:
-        """Return a new monitor of the machine. *address*: where its clients connect, as in ``unix:/path``."""
+    def add_monitor(self, address: str, label: str | None = None) -> Monitor:
+        """Return a new monitor of the machine.
+
+        *address*: where its clients connect, as in ``unix:/path``; *label*: see `Monitor`.
+        """
         hypervisor = self.hypervisor or self._make_machine(MachineSettings())
-        return Monitor(hypervisor, address)
+        return Monitor(hypervisor, address, label)
 
     def _make_machine(self, settings: MachineSettings) -> Hypervisor:
         self.hypervisor = Hypervisor(self.agent, settings)

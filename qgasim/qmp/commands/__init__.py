@@ -1,7 +1,29 @@
 """The monitor's commands, one module per subject. Importing this registers them all."""
 
-from qgasim.qmp.commands import devices, human, migration, power, qom, queries
+from qgasim.qmp.commands import (
+    backends,
+    balloon,
+    block,
+    capabilities,
+    devices,
+    human,
+    migration,
+    power,
+    qom,
+    queries,
+)
 
 __all__ = ["ALL"]
 
-ALL = (devices, human, migration, power, qom, queries)
+ALL = (
+    backends,
+    balloon,
+    block,
+    capabilities,
+    devices,
+    human,
+    migration,
+    power,
+    qom,
+    queries,
+)

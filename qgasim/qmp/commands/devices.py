@@ -14,6 +14,8 @@ from qgasim.guest.hardware.devices import Disk, MemoryBlock, Vcpu
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.units import SECOND
 from qgasim.qapi.registry import Arguments
+from qgasim.qmp.commands.capabilities import is_device
+from qgasim.qmp.commands.queries import cpu_place
 from qgasim.qmp.devices import Cpu, Device, Dimm
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command, free_command
@@ -58,7 +60,7 @@ def device_add(monitor: Monitor, arguments: Arguments) -> None:
         raise CommandError("Parameter 'driver' is missing")
     driver = str(arguments["driver"])
     is_cpu = driver.endswith("-x86_64-cpu")
-    if driver not in DRIVERS and not is_cpu:
+    if driver not in DRIVERS and not is_cpu and not is_device(driver):
         raise CommandError(f"'{driver}' is not a valid device model name")
     devices = monitor.hypervisor.devices
     number = len(devices.by_id)
@@ -109,14 +111,8 @@ def _first_block(dimm: Dimm, block_size: int) -> int:
 def _plug_cpu(monitor: Monitor, device: Device) -> None:
     hypervisor = monitor.hypervisor
     devices, guest = hypervisor.devices, hypervisor.guest
-    in_sockets = monitor.release.cpus_are_sockets
-    count = len(devices.cpus)
-    limits = {
-        "socket-id": count if in_sockets else 1,
-        "core-id": 1 if in_sockets else count,
-        "thread-id": 1,
-    }
-    for name, limit in limits.items():
+    topology = cpu_place(monitor)
+    for name, limit in topology.limits.items():
         value = device.properties.get(name)
         if value is None:
             # UNVERIFIED: the words (hw/i386/x86.c: "CPU socket-id is not set").
@@ -124,8 +120,7 @@ def _plug_cpu(monitor: Monitor, device: Device) -> None:
         if type(value) is not int or not 0 <= value < limit:
             text = f"Invalid CPU {name}: {value} must be in range 0:{limit - 1}"
             raise CommandError(text)
-    number: int = device.properties["socket-id" if in_sockets else "core-id"]
-    cpu = devices.cpus[number]
+    cpu = devices.cpus[topology.index(device.properties)]
     if cpu.path is not None:
         raise CommandError(f"CPU[{cpu.index}] with APIC ID {cpu.index} exists")
     devices.by_id[device.id] = device
@@ -307,24 +302,27 @@ def object_add(monitor: Monitor, arguments: Arguments) -> None:
     props = arguments.get("props")
     values = {**arguments, **(props if isinstance(props, dict) else {})}
     id = str(arguments["id"])
-    backends = monitor.hypervisor.devices.backends
-    if id in backends:
+    devices = monitor.hypervisor.devices
+    if id in devices.backends or id in devices.objects:
         raise CommandError(f"attempt to add duplicate property '{id}' to object (type 'container')")
-    if str(arguments["qom-type"]).startswith("memory-backend-"):
+    kind = str(arguments["qom-type"])
+    if kind.startswith("memory-backend-"):
         size = values.get("size")
         if size is None:
             raise CommandError("Parameter 'size' is missing")
         if not isinstance(size, int):
             raise CommandError("Invalid parameter type for 'size', expected: integer")
-        backends[id] = size
+        devices.backends[id] = size
+    devices.objects[id] = kind
 
 
 @command()
 def object_del(monitor: Monitor, id: str) -> None:
     """Remove an object that nothing uses."""
     devices = monitor.hypervisor.devices
-    if id not in devices.backends:
+    if id not in devices.backends and id not in devices.objects:
         raise CommandError(f"object '{id}' not found")
     if any(dimm.memdev == id for dimm in devices.dimms):
         raise CommandError(f"object '{id}' is in use, can not be deleted")
-    del devices.backends[id]
+    devices.backends.pop(id, None)
+    devices.objects.pop(id, None)

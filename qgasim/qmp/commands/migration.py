@@ -5,8 +5,9 @@ from typing import Any
 from msgspec import Struct
 
 from qgasim.errors import CommandError
+from qgasim.qapi.registry import Arguments
 from qgasim.qmp.monitor import Monitor
-from qgasim.qmp.registry import command
+from qgasim.qmp.registry import command, free_command
 
 __all__: list[str] = []
 
@@ -92,3 +93,15 @@ def migrate_incoming(
 ) -> None:
     """Let the machine come from another host: it is the guest of the scenario. Nothing is read from *uri*."""
     monitor.hypervisor.migration.receive()
+
+
+@free_command("migrate-set-parameters")
+def migrate_set_parameters(monitor: Monitor, arguments: Arguments) -> None:
+    """Change parameters of migration: they are kept, and have no effect."""
+    monitor.hypervisor.migration.parameters |= arguments
+
+
+@command()
+def query_migrate_parameters(monitor: Monitor) -> Any:
+    """Tell the parameters of migration. UNVERIFIED: what they are at first in releases other than 7.2."""
+    return monitor.hypervisor.migration.parameters

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from qgasim.errors import CommandError, DeviceNotActive
+from qgasim.errors import CommandError
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command
 
@@ -103,18 +103,6 @@ def inject_nmi(monitor: Monitor) -> None:
 @command()
 def rtc_reset_reinjection(monitor: Monitor) -> None:
     """Forget ticks of the real-time clock that the guest has not yet got: there are none."""
-
-
-@command()
-def balloon(monitor: Monitor, value: int) -> None:
-    """Ask the guest to give memory back: there is no device for it."""
-    query_balloon(monitor)
-
-
-@command()
-def query_balloon(monitor: Monitor) -> Any:
-    """Tell how much memory the guest has left: there is no device for it."""
-    raise DeviceNotActive("No balloon device has been activated")
 
 
 @command()

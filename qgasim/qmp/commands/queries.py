@@ -1,21 +1,19 @@
 """Commands that ask for what the machine is."""
 
-from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, Final, Literal
 
 from qgasim.errors import CommandError, DeviceNotFound
 from qgasim.qapi.annotations import Json
 from qgasim.qapi.arguments import glib_order
+from qgasim.qmp.board import Topology
 from qgasim.qmp.devices import Cpu
 from qgasim.qmp.hypervisor import NO_UUID
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command
-from qgasim.wire import is_array, is_object
 
-__all__ = ["CPU_TYPE", "MADE_UP_THREAD", "list_chardevs"]
+__all__ = ["MADE_UP_THREAD", "cpu_place", "cpu_type", "list_chardevs"]
 
-CPU_TYPE: Final = "qemu64-x86_64-cpu"
 #: The host's number of the thread that runs the first processor: there is none.
 MADE_UP_THREAD: Final = 1000
 
@@ -53,8 +51,9 @@ def query_uuid(monitor: Monitor) -> Any:
 
 @command()
 def query_kvm(monitor: Monitor) -> Any:
-    """Tell whether the host's processors run the guest: they do not."""
-    return {"enabled": False, "present": True}
+    """Tell whether the host's processors run the guest: an emulator says so where it was asked to and could."""
+    board = monitor.hypervisor.devices.board
+    return {"enabled": board is not None and board.has_kvm, "present": True}
 
 
 @command()
@@ -72,24 +71,44 @@ def query_current_machine(monitor: Monitor) -> Any:
 # -- ways to the host ----------------------------------------------------------------------------
 
 
+@command()
+def query_iothreads(monitor: Monitor) -> Any:
+    """List the threads for I/O (objects ``iothread``), with what they are made with if nothing is said."""
+    devices = monitor.hypervisor.devices
+    pid = (
+        MADE_UP_THREAD if devices.board is None or devices.board.pid is None else devices.board.pid
+    )
+    return [
+        {
+            "poll-shrink": 0,
+            "thread-id": pid,
+            "aio-max-batch": 0,
+            "poll-grow": 0,
+            "poll-max-ns": 32768,
+            "id": id,
+        }
+        for id, kind in devices.objects.items()
+        if kind == "iothread"
+    ]
+
+
 def list_chardevs(monitor: Monitor) -> list[dict[str, Any]]:
     """Return the character devices: the agent's socket, the monitors, the console."""
     hypervisor = monitor.hypervisor
     mark = monitor.release.socket_mark
-    label = hypervisor.settings.chardev
-    found = {
-        label: _show_socket(
+    board = hypervisor.devices.board
+    found = dict(hypervisor.devices.chardevs)
+    if board is None or board.has_port:
+        found[hypervisor.settings.chardev] = _show_socket(
             hypervisor.agent_address + mark,
             hypervisor.port_is_open,
             is_connected=hypervisor.has_agent_client,
         )
-    }
-    for number, each in enumerate(hypervisor.monitors):
+    for each in hypervisor.monitors:
         assert isinstance(each, Monitor)
-        found[f"compat_monitor{number}"] = _show_socket(
-            each.address + mark, True, is_connected=each.has_client
-        )
-    found["serial0"] = {"frontend-open": True, "filename": "file"}
+        found[each.label] = _show_socket(each.address + mark, True, is_connected=each.has_client)
+    if board is None:
+        found["serial0"] = {"frontend-open": True, "filename": "file"}
     return [{"label": name, **found[name]} for name in reversed(glib_order(found))]
 
 
@@ -107,37 +126,44 @@ def query_chardev(monitor: Monitor) -> Any:
 @command()
 def query_yank(monitor: Monitor) -> Any:
     """List the connections that can be cut."""
-    monitors = [f"compat_monitor{n}" for n in range(len(monitor.hypervisor.monitors))]
-    labels = [*reversed(monitors), monitor.hypervisor.settings.chardev]
+    monitors = monitor.hypervisor.monitors
+    labels = [each.label for each in reversed(monitors) if isinstance(each, Monitor)]
+    labels = [*labels, monitor.hypervisor.settings.chardev]
     return [{"type": "chardev", "id": label} for label in labels]
-
-
-@command()
-def chardev_remove(monitor: Monitor, id: str) -> None:
-    """Refuse to remove a character device: those that there are, are in use."""
-    labels = [each["label"] for each in list_chardevs(monitor)]
-    raise CommandError(f"Chardev '{id}' {'is busy' if id in labels else 'not found'}")
-
-
-@command()
-def closefd(monitor: Monitor, fdname: str) -> None:
-    """Refuse to close a descriptor: none was passed."""
-    raise CommandError(f"File descriptor named '{fdname}' not found")
 
 
 # -- processors and memory -----------------------------------------------------------------------
 
 
+def cpu_type(monitor: Monitor) -> str:
+    """Return the type of the processors."""
+    board = monitor.hypervisor.devices.board
+    return f"{board.cpu if board is not None else 'qemu64'}-x86_64-cpu"
+
+
+def cpu_place(monitor: Monitor) -> Topology:
+    """Return how processors are numbered."""
+    devices = monitor.hypervisor.devices
+    if devices.board is not None and devices.board.topology is not None:
+        return devices.board.topology
+    count = len(devices.cpus)
+    return Topology(count, 1, 1) if monitor.release.cpus_are_sockets else Topology(1, count, 1)
+
+
 def _cpu_props(monitor: Monitor, cpu: Cpu) -> dict[str, Any]:
     """Return QAPI ``CpuInstanceProperties``."""
-    in_sockets = monitor.release.cpus_are_sockets
-    socket, core = (cpu.index, 0) if in_sockets else (0, cpu.index)
-    return {"node-id": 0, "socket-id": socket, "core-id": core, "thread-id": 0}
+    return {"node-id": 0, **cpu_place(monitor).place(cpu.index)}
+
+
+def _thread(monitor: Monitor, cpu: Cpu) -> int:
+    """Return the host's thread that runs a processor: of a process, its only one."""
+    board = monitor.hypervisor.devices.board
+    return MADE_UP_THREAD + cpu.index if board is None or board.pid is None else board.pid
 
 
 @command()
 def query_cpus_fast(monitor: Monitor) -> Any:
-    """List the processors that are there; ``thread-id`` is made up."""
+    """List the processors that are there; ``thread-id`` is made up, but for a process of its own."""
     release = monitor.release
     found: list[dict[str, Any]] = []
     for cpu in monitor.hypervisor.devices.cpus:
@@ -145,14 +171,14 @@ def query_cpus_fast(monitor: Monitor) -> Any:
             shown: dict[str, Any] = {
                 "cpu-index": cpu.index,
                 "qom-path": cpu.path,
-                "thread-id": MADE_UP_THREAD + cpu.index,
+                "thread-id": _thread(monitor, cpu),
                 "props": _cpu_props(monitor, cpu),
                 "target": "x86_64",
             }
             if release.tells_arch:
                 shown["arch"] = "x86"
             if release.tells_cpu_type:
-                shown["qom-type"] = CPU_TYPE
+                shown["qom-type"] = cpu_type(monitor)
             found.append(shown)
     return found
 
@@ -166,7 +192,7 @@ def query_cpus(monitor: Monitor) -> Any:
             "current": cpu.index == 0,
             "halted": True,
             "qom_path": cpu.path,
-            "thread_id": MADE_UP_THREAD + cpu.index,
+            "thread_id": _thread(monitor, cpu),
             "props": _cpu_props(monitor, cpu),
             "arch": "x86",
             "pc": 0,
@@ -181,7 +207,7 @@ def query_hotpluggable_cpus(monitor: Monitor) -> Any:
     """List the places for processors, the last one first."""
     return [
         {
-            "type": CPU_TYPE,
+            "type": cpu_type(monitor),
             "vcpus-count": 1,
             "props": _cpu_props(monitor, cpu),
             **({} if cpu.path is None else {"qom-path": cpu.path}),
@@ -361,7 +387,6 @@ def _register_empty(name: str) -> None:
 
 
 for _name in (
-    "query-iothreads",
     "query-jobs",
     "query-block-jobs",
     "query-pr-managers",
@@ -392,46 +417,6 @@ def query_command_line_options(monitor: Monitor, option: str | None = None) -> A
     return found
 
 
-# -- disks ---------------------------------------------------------------------------------------
-
-Block = dict[str, Any]
-
-
-def _each_disk(monitor: Monitor, make: Callable[[str, str, int], Block]) -> list[Block]:
-    """Return *make* of each disk: its drive, its device's id, its size."""
-    guest = monitor.hypervisor.guest
-    sizes = {disk.name: disk.size for disk in guest.disks}
-    return [
-        make(device.properties["drive"], device.id, sizes.get(device.disk or "", 0))
-        for device in monitor.hypervisor.devices.by_id.values()
-        if "drive" in device.properties
-    ]
-
-
-def _adapt(value: Any, changes: dict[str, Any]) -> Any:
-    """Return a recorded answer with other values of some members, wherever they are."""
-    if is_object(value):
-        return {key: changes.get(key, _adapt(each, changes)) for key, each in value.items()}
-    if is_array(value):
-        return [_adapt(each, changes) for each in value]
-    return value
-
-
-def _block(monitor: Monitor, name: str) -> list[Block]:
-    template = monitor.release.answers[name][0]
-
-    def make(drive: str, device: str, size: int) -> Block:
-        changes: dict[str, Any] = {"qdev": f"/machine/peripheral/{device}/virtio-backend"}
-        if size:
-            changes["virtual-size"] = size
-        if "device" in template:
-            changes["device"] = drive
-        adapted: Block = _adapt(template, changes)
-        return adapted
-
-    return _each_disk(monitor, make)
-
-
 @command()
 def query_dirty_rate(
     monitor: Monitor, calc_time_unit: Literal["second", "millisecond"] = "second"
@@ -441,29 +426,3 @@ def query_dirty_rate(
     if "calc-time-unit" in answer:
         answer["calc-time-unit"] = calc_time_unit
     return answer
-
-
-@command()
-def query_block(monitor: Monitor, flat: bool | None = None) -> Any:
-    """List the disks. What backs them is as it was recorded: an overlay over an image."""
-    return _block(monitor, "query-block")
-
-
-@command()
-def query_blockstats(monitor: Monitor, query_nodes: bool | None = None) -> Any:
-    """Tell what disks have done: nothing, but that a guest that has booted leaves them idle."""
-    found = _block(monitor, "query-blockstats")
-    if monitor.hypervisor.has_booted:
-        for each in found:
-            each["stats"]["idle_time_ns"] = monitor.hypervisor.guest.boot_uptime()
-    return found
-
-
-@command()
-def query_named_block_nodes(monitor: Monitor, flat: bool | None = None) -> Any:
-    """List the nodes that back disks, as they were recorded."""
-    disks = _each_disk(
-        monitor, lambda _drive, _device, size: {"virtual-size": size} if size else {}
-    )
-    nodes = monitor.release.answers["query-named-block-nodes"]
-    return [_adapt(node, changes) for changes in disks for node in nodes]

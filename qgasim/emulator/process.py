@@ -1,0 +1,124 @@
+"""The emulator as a process: from its command line to its end."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Final
+
+import trio
+
+from qgasim import DEFAULT_SCENARIO
+from qgasim.emulator.command_line import CommandLine
+from qgasim.emulator.hardware import lay_over
+from qgasim.emulator.machine import find_port, make_board, make_settings
+from qgasim.emulator.sockets import agent_address, find_monitors, open_chardevs
+from qgasim.qmp import Hypervisor
+from qgasim.scenario import Blueprint, load, remember_place
+from qgasim.serving.accepting import Listener
+from qgasim.serving.foreground import keep_freed_memory
+from qgasim.serving.listen import name_address
+from qgasim.serving.monitoring import MonitorServer
+from qgasim.serving.server import Server
+
+__all__ = ["Emulator", "block_signals"]
+
+#: How long the last messages to the monitors' clients may take, in seconds.
+FLUSH_LIMIT: Final = 1.0
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Emulator:
+    """A machine with its monitors and its agent's socket.
+
+    Args:
+        line: the command line.
+        release: which release of QEMU it is of.
+
+    Raises:
+        CommandLineError: it cannot be understood.
+        ScenarioError: there is no such guest.
+    """
+
+    def __init__(self, line: CommandLine, release: str) -> None:
+        settings = make_settings(line, release)
+        monitors = list(find_monitors(line))
+        port = find_port(line)
+        agent = None if port is None else agent_address(line, settings.chardev)
+        blueprint = _plan(line)
+        simulation = blueprint.build()
+        board = make_board(line, blueprint.scenario.guest, release)
+        taken = {label for _, label in monitors if label} | {settings.chardev}
+        board.chardevs = open_chardevs(line, taken)
+        self._hypervisor = Hypervisor(simulation.agent, settings, board=board)
+        # What comes from another host starts by itself, but for `-S` (migration.c, autostart).
+        self._hypervisor.migration.starts_paused = line.has("S")
+        simulation.hypervisor = self._hypervisor
+        self._monitors = [MonitorServer(simulation, *monitor) for monitor in monitors]
+        self._agent = None if agent is None else Server(simulation, Listener(agent))
+        if agent is not None:
+            self._hypervisor.agent_address = name_address(agent)
+        self._hypervisor.on_change = self._poke
+        self._ended = trio.Event()
+        self._hypervisor.on_end = self._ended.set
+
+    def _poke(self) -> None:
+        """Look at everything again: something in the guest was changed."""
+        if self._agent is not None:
+            self._agent.poke()
+        for monitor in self._monitors:
+            monitor.poke()
+
+    def listen(self) -> None:
+        """Let clients connect.
+
+        Raises:
+            ListenError: they cannot.
+        """
+        if self._agent is not None:
+            self._agent.listen()
+        for monitor in self._monitors:
+            monitor.listen()
+
+    def run(self) -> int:
+        """Serve until the machine ends, or a signal ends it; return the exit status."""
+        keep_freed_memory()
+        trio.run(self._run)
+        return self._hypervisor.exit_status
+
+    async def _run(self) -> None:
+        with trio.open_signal_receiver(*_SIGNALS) as signals:
+            # Those that came before wait until here.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            async with trio.open_nursery() as nursery:
+                if self._agent is not None:
+                    nursery.start_soon(self._agent.serve)
+                for monitor in self._monitors:
+                    nursery.start_soon(monitor.serve)
+                nursery.start_soon(self._heed, signals)
+                await self._ended.wait()
+                with trio.move_on_after(FLUSH_LIMIT):
+                    for monitor in self._monitors:
+                        await monitor.wait_for_end()
+                nursery.cancel_scope.cancel()
+
+    async def _heed(self, signals: AsyncIterator[int]) -> None:
+        async for _ in signals:
+            self._hypervisor.quit("host-signal")
+
+
+def block_signals() -> None:
+    """Keep signals until `Emulator.run` heeds them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _plan(line: CommandLine) -> Blueprint:
+    """Return the guest of ``QGASIM_SCENARIO`` with the hardware of *line*, and the release of ``QGASIM_AGENT``."""
+    scenario = load(os.environ.get("QGASIM_SCENARIO") or DEFAULT_SCENARIO)
+    # A fleet's guests are domains by their names.
+    scenario = scenario.fleet.get(line.name, scenario)
+    if release := os.environ.get("QGASIM_AGENT"):
+        scenario.agent.release = release
+        remember_place(scenario, "agent.release", "QGASIM_AGENT")
+    scenario.guest = lay_over(line, scenario.guest)
+    scenario.machine = None
+    return Blueprint(scenario)

@@ -1,0 +1,238 @@
+"""Unmodified libvirt with domains whose emulator is qgasim-qemu: what virsh says.
+
+The expected texts are those of virsh 9.0 of Debian 12; what they show of the guest is the scenario's.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from qgasim.serving.listen import make_directory
+from qgasim.testing.libvirt import Libvirt, LibvirtDomain, describe_domain, find_missing
+
+MISSING = find_missing()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(MISSING is not None, reason=f"no private libvirtd: {MISSING}"),
+]
+
+DISK = """<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{image}'/>
+<target dev='vda' bus='virtio'/><serial>ROOT1</serial></disk>
+<console type='pty'/>
+<memballoon model='virtio'><stats period='5'/></memballoon>"""
+#: It boots soon.
+GUEST = "qgasim: 1\nextends: debian-12\nguest: {power: {boot_time: 100ms, shutdown_time: 100ms}}\n"
+NIC = "<interface type='user'><mac address='52:54:00:aa:bb:cc'/><model type='virtio'/></interface>"
+DIMM = "<memory model='dimm'><target><size unit='MiB'>256</size><node>0</node></target></memory>"
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[str]:
+    directory = make_directory("qgasim-")
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def libvirt(directory: str) -> Iterator[Libvirt]:
+    with Libvirt(directory) as libvirt:
+        yield libvirt
+
+
+Make = Callable[[str, str], LibvirtDomain]
+
+
+@pytest.fixture
+def make(libvirt: Libvirt, directory: str) -> Iterator[Make]:
+    made: list[LibvirtDomain] = []
+
+    def make(name: str, release: str) -> LibvirtDomain:
+        for file, size in (("root.img", 100), ("new.img", 10)):
+            with open(f"{directory}/{file}", "wb") as image:
+                image.truncate(size << 20)
+        for file, text in (("nic.xml", NIC), ("dimm.xml", DIMM), ("guest.yaml", GUEST)):
+            with open(f"{directory}/{file}", "w", encoding="utf-8") as xml:
+                xml.write(text)
+        text = describe_domain(
+            name,
+            {"QGASIM_SCENARIO": f"{directory}/guest.yaml", "QGASIM_QEMU": release},
+            DISK.format(image=f"{directory}/root.img"),
+        )
+        text = text.replace("<vcpu>2<", "<vcpu current='2'>4<").replace(
+            "  <memory unit='MiB'>512</memory>\n",
+            "<maxMemory slots='4' unit='MiB'>4096</maxMemory><memory unit='MiB'>512</memory>"
+            "<cpu><numa><cell id='0' cpus='0-3' memory='512' unit='MiB'/></numa></cpu>",
+        )
+        made.append(LibvirtDomain(libvirt, name, text))
+        return made[-1]
+
+    yield make
+    for domain in made:
+        domain.close()
+
+
+#: A command of virsh (D is the domain, DIR the directory), its status, and what it prints (a pattern).
+#: "await" runs the command until it prints that.
+Row = tuple[str, int, str]
+AGENT_FIRST: list[Row] = [
+    ('await qemu-agent-command D {"execute":"guest-ping"}', 0, r'\{"return":\{\}\}'),
+]
+QUERIES: list[Row] = [
+    ("domstate D --reason", 0, r"running \(booted\)"),
+    ("dominfo D", 0, r"(?s).*State: +running\nCPU\(s\): +2\n.*Max memory: +524288 KiB\nUsed memory: +524288 KiB\n.*"),
+    ("domuuid D", 0, r"[0-9a-f-]{36}"),
+    ("domid D", 0, r"\d+"),
+    ("domcontrol D", 0, "ok"),
+    ("domblklist D", 0, r"(?s).* vda +/.*root.img"),
+    ("domblkinfo D vda", 0, r"(?s)Capacity: +\d+\n.*Physical: +104857600"),
+    ("domblkstat D vda", 0, r"(?s)vda rd_req 0\nvda rd_bytes 0\n.*"),
+    ("domiflist D", 0, r"(?s).* user +- +virtio +52:54:00:11:22:33"),
+    ("domif-getlink D 52:54:00:11:22:33", 0, r".* (default|up)"),
+    ("vcpucount D", 0, r"maximum +config +4\nmaximum +live +4\ncurrent +config +2\ncurrent +live +2"),
+    ("dommemstat D", 0, r"(?s)actual 524288\n.*"),
+    ("domstats D --state --balloon --vcpu", 0, r"(?s)Domain: 'D'\n +state.state=1\n.*balloon.current=524288\n.*vcpu.current=2\n.*"),
+    ("iothreadinfo D", 0, "No IOThreads found for the domain"),
+    ("ttyconsole D", 0, r"/dev/pts/\d+"),
+    ("domjobinfo D", 0, r"Job type: +None *"),
+    ("qemu-monitor-command D --hmp info status", 0, "VM status: running"),
+    ('qemu-monitor-command D {"execute":"query-name"}', 0, r'\{"return":\{"name":"D"\},"id":"libvirt-\d+"\}'),
+    ('qemu-monitor-command D {"execute":"query-version"}', 0, r'.*"major":MAJOR.*'),
+    ('qemu-monitor-command D {"execute":"nope"}', 0, r'.*"class":"CommandNotFound","desc":"The command nope has not been found".*'),
+]  # fmt: skip
+AGENT: list[Row] = [
+    ("guestinfo D --os --hostname", 0, r"(?s)os.id +: debian\n.*hostname +: debian"),
+    ("guestinfo D --disk", 0, r"(?s)disk.count.*"),
+    ("domhostname D --source agent", 0, "debian"),
+    ("domifaddr D --source agent", 0, r"(?s).* enp1s0 +52:54:00:11:22:33 +ipv4 +192.0.2.17/24.*"),
+    ("domfsinfo D", 0, r"(?s).* / +vda1 +ext4 +vda\n.*"),
+    ("domfsfreeze D", 0, r"Froze 1 filesystem\(s\)"),
+    ("domfsthaw D", 0, r"Thawed 1 filesystem\(s\)"),
+    ("domfsfreeze D /nowhere", 0, r"Froze 0 filesystem\(s\)"),
+    ("domfstrim D", 0, ""),
+    ("domtime D", 0, r"Time: \d+"),
+    ("domtime D --time 1800000000", 0, ""),
+    ("domtime D", 0, r"Time: 180000000\d"),
+    ("domtime D --sync", 0, ""),
+    ("set-user-password D root secret", 0, "Password set successfully for root in D"),
+    ("set-user-password D nosuch secret", 1, r"(?s)error: .*failed to set user password"),
+    ("guestvcpus D", 0, r"vcpus +: 0-1\nonline +: 0-1\nofflinable +: 1"),
+    ("guestvcpus D --cpulist 1 --disable", 0, ""),
+    ("guestvcpus D", 0, r"vcpus +: 0-1\nonline +: 0\nofflinable +: 1"),
+    ("guestvcpus D --cpulist 1 --enable", 0, ""),
+    ("setvcpus D 1 --guest", 0, ""),
+    ("setvcpus D 2 --guest", 0, ""),
+    ("set-user-sshkeys D root --reset", 0, ""),
+    ("get-user-sshkeys D root", 0, ""),
+    ('qemu-agent-command D {"execute":"nope"}', 1, r"error: .*The command nope has not been found"),
+    ("guest-agent-timeout D --timeout 5", 0, ""),
+]  # fmt: skip
+POWER: list[Row] = [
+    ("suspend D", 0, "Domain 'D' suspended"),
+    ("domstate D --reason", 0, r"paused \(user\)"),
+    ('qemu-agent-command D {"execute":"guest-ping"}', 1, r"error: .*domain is not running"),
+    ("resume D", 0, "Domain 'D' resumed"),
+    ("domstate D --reason", 0, r"running \(unpaused\)"),
+    ("dompmsuspend D mem", 0, "Domain 'D' successfully suspended"),
+    ("await domstate D --reason", 0, r"pmsuspended .*"),
+    ("dompmwakeup D", 0, "Domain 'D' successfully woken up"),
+    ("domstate D --reason", 0, r"running \(event wakeup\)"),
+    *AGENT_FIRST,
+    ("reset D", 0, "Domain 'D' was reset"),
+    ("domstate D", 0, "running"),
+    *AGENT_FIRST,
+    ("reboot D --mode agent", 0, "Domain 'D' is being rebooted"),
+    *AGENT_FIRST,
+    ("reboot D --mode acpi", 0, "Domain 'D' is being rebooted"),
+    ("inject-nmi D", 0, ""),
+    ("send-key D KEY_A", 0, ""),
+]  # fmt: skip
+PLUGGING: list[Row] = [
+    *AGENT_FIRST,
+    ("setvcpus D 3 --live", 0, ""),
+    ("vcpucount D --live --active", 0, "3"),
+    ("guestvcpus D", 0, r"vcpus +: 0-2\nonline +: 0-1\nofflinable +: 1-2"),
+    ("setmem D 256M --live", 0, ""),
+    ("await dommemstat D", 0, r"(?s)actual 262144\n.*"),
+    ("dommemstat D --period 2 --live", 0, ""),
+    ("attach-device D DIR/nic.xml --live", 0, "Device attached successfully"),
+    ("domiflist D", 0, r"(?s).*52:54:00:aa:bb:cc"),
+    ("await domifaddr D --source agent", 0, r"(?s).* eth0 +52:54:00:aa:bb:cc +N/A.*"),
+    ("domif-setlink D 52:54:00:aa:bb:cc down", 0, "Device updated successfully"),
+    ("domif-getlink D 52:54:00:aa:bb:cc", 0, "52:54:00:aa:bb:cc down"),
+    ("detach-device D DIR/nic.xml --live", 0, "Device detached successfully"),
+    ("attach-disk D DIR/new.img vdb --live --serial NEW", 0, "Disk attached successfully"),
+    ("domblklist D", 0, r"(?s).* vdb +/.*new.img"),
+    ("detach-disk D vdb --live", 0, "Disk detached successfully"),
+    ("attach-device D DIR/dimm.xml --live", 0, "Device attached successfully"),
+    ("dominfo D", 0, r"(?s).*Max memory: +786432 KiB.*"),
+    ("detach-device D DIR/dimm.xml --live", 0, "Device detached successfully"),
+    ("blockresize D vda 200M", 0, "Block device 'vda' is resized"),
+    ("domblkinfo D vda", 0, r"(?s)Capacity: +209715200\n.*"),
+    ("iothreadadd D 1", 0, ""),
+    ("iothreadinfo D", 0, r"(?s).* 1 +[\d,-]+"),
+    ("iothreaddel D 1", 0, ""),
+]  # fmt: skip
+ENDS: list[Row] = [
+    ("save D DIR/saved", 0, "Domain 'D' saved to .*/saved"),
+    ("domstate D --reason", 0, r"shut off \(saved\)"),
+    ("restore DIR/saved", 0, "Domain restored from .*/saved"),
+    ("domstate D --reason", 0, r"running \((restored|migrated)\)"),
+    *AGENT_FIRST,
+    ("managedsave D", 0, "\nDomain 'D' state saved by libvirt"),
+    ("start D", 0, "Domain 'D' started"),
+    *AGENT_FIRST,
+    ("shutdown D --mode agent", 0, "Domain 'D' is being shutdown"),
+    ("await domstate D --reason", 0, r"shut off \(shutdown\)"),
+    ("start D", 0, "Domain 'D' started"),
+    *AGENT_FIRST,
+    ("shutdown D --mode acpi", 0, "Domain 'D' is being shutdown"),
+    ("await domstate D --reason", 0, r"shut off \(shutdown\)"),
+    ("start D", 0, "Domain 'D' started"),
+    ("destroy D", 0, "Domain 'D' destroyed"),
+    ("domstate D --reason", 0, r"shut off \(destroyed\)"),
+]  # fmt: skip
+ALL = [*AGENT_FIRST, *QUERIES, *AGENT, *POWER, *PLUGGING, *ENDS]
+#: How often a command is repeated that waits; each takes some 20 ms, and more.
+PATIENCE = 300
+
+
+def run(libvirt: Libvirt, command: str) -> tuple[int, str]:
+    words = command.split(" ")
+    if words[0] == "qemu-monitor-command" and words[2] == "--hmp":
+        words = [*words[:3], " ".join(words[3:])]
+    done = libvirt.virsh(*words)
+    return done.returncode, (done.stdout if done.returncode == 0 else done.stderr).strip("\n")
+
+
+def is_as_expected(found: tuple[int, str], status: int, text: str) -> bool:
+    return found[0] == status and re.fullmatch(text.strip("\n"), found[1]) is not None
+
+
+@pytest.mark.parametrize("release", ["7.2", "10.0"])
+def test_virsh(make: Make, directory: str, release: str) -> None:
+    assert len(ALL) >= 60
+    name = f"vm{release.replace('.', '')}"
+    libvirt = make(name, release).libvirt
+    wrong: list[str] = []
+    for command, status, pattern in ALL:
+        text = re.sub(r"\bD\b", name, pattern).replace("MAJOR", release.split(".", maxsplit=1)[0])
+        plain = command.removeprefix("await ")
+        plain = re.sub(r"\bD\b", name, plain).replace("DIR", directory)
+        found = run(libvirt, plain)
+        for _ in range(PATIENCE if plain != command and command.startswith("await") else 0):
+            if is_as_expected(found, status, text):
+                break
+            found = run(libvirt, plain)
+        if not is_as_expected(found, status, text):
+            wrong.append(f"virsh {plain}: {found}, expected {status}, {text!r}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_cannot_be_is_told_by_libvirt(libvirt: Libvirt) -> None:
+    text = describe_domain("bad", {"QGASIM_SCENARIO": "nosuch"})
+    with pytest.raises(RuntimeError, match=r"qgasim-qemu: .*nosuch"):
+        LibvirtDomain(libvirt, "bad", text)
+    assert "Traceback" not in libvirt.log("bad")
+    libvirt.virsh("undefine", "bad")
