@@ -5,13 +5,16 @@ ARGS ?=
 MESSAGES ?= 20000
 COURSES ?= 200
 REQUESTS ?= 10000
+SECONDS ?= 60
+SCRIPTS ?= 20000
 SEED ?= 0
 # How many tests are run at a time: `make test WORKERS=0` runs them in one process.
 WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-server update python clean
+.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
+	fuzz-userland update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -57,9 +60,17 @@ fuzz: .venv/ready
 fuzz-corrupt: .venv/ready
 	$(BIN)/python -m tests.fuzz_corrupt --requests $(REQUESTS) --seed $(SEED)
 
+# Scripts and options that mean to hang the server or to fill its memory.
+fuzz-hostile: .venv/ready
+	$(BIN)/python -m tests.fuzz_hostile --seconds $(SECONDS) --seed $(SEED)
+
 # Mutated messages for servers of several releases and platforms; needs no real agent.
 fuzz-server: .venv/ready
 	$(BIN)/python -m tests.fuzz_server --messages $(MESSAGES) --seed $(SEED)
+
+# Scripts in the guest's shells and the real ones (packages dash, bash, busybox), as an unprivileged user.
+fuzz-userland: .venv/ready
+	$(BIN)/python -m tests.fuzz_userland --scripts $(SCRIPTS) --seed $(SEED) $(ARGS)
 
 clean:
 	rm -rf .venv .venv-update .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,7 +10,6 @@ from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import OLDEST, Version
 from qgasim.qapi.annotations import Alternate, Since, strip
 from qgasim.qapi.registry import Command
-from qgasim.userland.programs.registry import PROGRAMS
 
 __all__ = ["make_commands_page"]
 
@@ -27,7 +26,7 @@ What stands behind them is made up: no command touches the host.
 
 - Files, accounts, clocks, processors, memory blocks, interfaces, disks and logins are the virtual guest's, as its
   [scenario](scenario.md) says, and what one command changes the others show.
-- `guest-exec` runs the guest's own programs (below), a shell, and what the scenario gives under `programs`; an interpreter
+- `guest-exec` runs the guest's [own programs](programs.md), a shell, and what the scenario gives under `programs`; an interpreter
   that is not among them is not there. They run in guest time.
 - Freezing holds back the guest's writes; suspending, shutting down and rebooting end its programs and agent, or stop them.
 - Not simulated: VSS beyond its ten seconds, PCI and SCSI buses beyond their addresses, DBus, SELinux, quotas.
@@ -68,9 +67,7 @@ def make_commands_page() -> str:
     parts += ["", "## Types"]
     for cls in types_of(by_name):
         parts += ["", f"### `{name_of(cls)}`", "", *member_table(cls)]
-    programs = ", ".join(f"`{name}`" for name in sorted(PROGRAMS))
-    parts += ["", "## Programs", "", "The guest's programs, where the scenario installs them:", ""]
-    return "\n".join([*parts, programs]) + "\n"
+    return "\n".join(parts) + "\n"
 
 
 def show(version: Version) -> str:

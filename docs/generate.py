@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from commands_page import make_commands_page
 from control_page import make_control_page
 from msgspec import Struct, UnsetType, structs
+from programs_page import make_programs_page
 from qmp_page import make_qmp_page
 
 from qgasim.commands import ALL_COMMANDS
@@ -25,7 +26,7 @@ from qgasim.dialect import (
     Version,
     with_quirks,
 )
-from qgasim.faults import AnyFault, Fault, connection, content, stream, timing
+from qgasim.faults import AnyFault, Fault, connection, content, events, stream, timing
 from qgasim.findings import KINDS
 from qgasim.qapi.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
@@ -62,6 +63,7 @@ CHAPTERS = {
     "In bytes": stream,
     "In content": content,
     "In the connection and the agent": connection,
+    "In events of the monitor": events,
 }
 INTRODUCTION = """\
 # Faults
@@ -453,6 +455,7 @@ MADE: dict[Path, Callable[[], str]] = {
     HERE / "faults.md": make_faults_page,
     HERE / "findings.md": make_findings_page,
     HERE / "library.md": make_library_page,
+    HERE / "programs.md": make_programs_page,
     HERE / "qmp.md": make_qmp_page,
     HERE / "scenario.md": make_scenario_page,
     HERE / "states.md": make_states_page,

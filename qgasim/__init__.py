@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from qgasim.faults import Crash as Crash
     from qgasim.faults import Crlf as Crlf
     from qgasim.faults import Delay as Delay
+    from qgasim.faults import DelayEvent as DelayEvent
     from qgasim.faults import Drop as Drop
+    from qgasim.faults import DropEvent as DropEvent
     from qgasim.faults import Duplicate as Duplicate
+    from qgasim.faults import DuplicateEvent as DuplicateEvent
+    from qgasim.faults import EarlyEvent as EarlyEvent
     from qgasim.faults import Edit as Edit
     from qgasim.faults import Empty as Empty
     from qgasim.faults import ExtraSentinel as ExtraSentinel

@@ -1,25 +1,223 @@
-"""Which requests are meant: patterns for commands and arguments.
+"""Which requests are meant: patterns for commands and arguments; and all patterns' bounds.
 
-Stubs, faults and verifications all name requests in this way.
+Stubs, faults and verifications all name requests by `Match`. `Pattern` is what every pattern is that a
+client, a guest or a scenario has chosen: a regular expression with limits of size and of the host's time,
+which does not keep other threads of the interpreter waiting.
 """
 
 import fnmatch
 import importlib
 import re
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias, cast
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from msgspec import Struct, field
 
-__all__ = ["ABSENT", "Match", "Test", "compile_match", "compile_pattern"]
+__all__ = [
+    "ABSENT",
+    "Cache",
+    "Match",
+    "Pattern",
+    "Test",
+    "TooCostly",
+    "compile_match",
+    "compile_pattern",
+]
 
+T = TypeVar("T")
 Test: TypeAlias = Callable[[Any], bool]
 #: Stands for the value of a member that is not there.
 ABSENT: Final = object()
-#: How long a regular expression may take for a value, in seconds of the host; then it does not match.
+#: How long one match may take, in seconds of the host.
 TIME_LIMIT: Final = 0.25
-#: What repeats, escapes aside: an expression with one of them is linear.
-_REPETITIONS: Final = re.compile(r"(?<!\\)(?:[*+]|\{\d*,?\d*\})")
+#: So many steps of Python's own matching take a few milliseconds, for which it keeps the interpreter's lock.
+STEP_LIMIT: Final = 500_000
+#: Python's own keeps the patterns that it has compiled, by number: only short ones go there.
+KEPT_LENGTH: Final = 1000
+#: How many characters in a row the package regex is given.
+RUN_LIMIT: Final = 100
+#: Stands for an expression that may take a time exponential in the text.
+_EXPONENTIAL: Final = 100
+_TOKEN: Final = re.compile(
+    r"\\(?P<escape>.)|(?P<set>\[\^?\]?(?:\\.|[^\]\\])*\])"
+    r"|\((?:\?(?:P?<\w+>|[:>=!]|<[=!]))?(?P<open>)|(?P<close>\))"
+    r"|(?P<choice>\|)|(?P<many>[*+]|\{\d*,\})|(?P<maybe>\?)"
+    r"|\{(?P<low>\d*)(?:,(?P<high>\d+))?\}|.",
+    re.DOTALL,
+)
+
+
+class TooCostly(Exception):
+    """A match takes longer than it may."""
+
+
+class Cache(Generic[T]):
+    """What was made of texts, the latest used; bounded by the bytes that the texts take."""
+
+    def __init__(self, make: Callable[[str], T], size: int = 1 << 18) -> None:
+        self._make = make
+        self._size = self._left = size
+        self._made: OrderedDict[str, T] = OrderedDict()
+
+    def __call__(self, text: str) -> T:
+        """Return what is made of *text*."""
+        if text in self._made:
+            self._made.move_to_end(text)
+            return self._made[text]
+        made = self._make(text)
+        cost = len(text) + 64
+        if cost <= self._size:
+            while cost > self._left:
+                self._left += len(self._made.popitem(last=False)[0]) + 64
+            self._made[text] = made
+            self._left -= cost
+        return made
+
+
+class Pattern:
+    """A regular expression of Python's syntax whose matches are bounded.
+
+    What surely takes few steps is matched by Python's own; all else by the package regex, which can be told
+    when to stop and lets other threads run meanwhile.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        flags: int = 0,
+        *,
+        weight: tuple[int, int] | None = None,
+        limit: float = TIME_LIMIT,
+    ) -> None:
+        """Compile *text*.
+
+        *weight*: matching n characters takes at most ``weight[0] * n ** weight[1]`` steps; None: it is
+        estimated. *limit*: how long a match may take, in seconds of the host.
+
+        Raises:
+            ValueError: it is no regular expression.
+        """
+        self.text, self.flags, self._limit = text, flags, limit
+        self._factor, self._power = _weigh(text) if weight is None else weight
+        self._bounded: Any = None
+        self._plain: re.Pattern[str] | None = None
+        if len(text) <= KEPT_LENGTH:
+            try:
+                self._plain = re.compile(text, flags)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(str(error)) from None
+        self.groups: int = (self._plain or self._regex()).groups
+
+    def _regex(self) -> Any:
+        """Return the expression as compiled by the package regex, which is imported only then."""
+        if self._bounded is None:
+            regex = importlib.import_module("regex")
+            try:
+                self._bounded = regex.compile(_break_up(self.text), self.flags, cache_pattern=False)
+            except (regex.error, RecursionError, OverflowError) as error:
+                raise ValueError(str(error)) from None
+        return self._bounded
+
+    def _is_cheap(self, length: int) -> bool:
+        if self._plain is None:
+            return False
+        return (
+            self._power < _EXPONENTIAL and self._factor * (length + 1) ** self._power < STEP_LIMIT
+        )
+
+    def search(self, text: str, at: int = 0) -> re.Match[str] | None:
+        """Find the first match from *at* on; `TooCostly` if that takes too long."""
+        if self._plain is not None and self._is_cheap(len(text) - at):
+            return self._plain.search(text, at)
+        return cast("re.Match[str] | None", self._run(self._regex().search, text, at))
+
+    def match(self, text: str) -> re.Match[str] | None:
+        """Match the beginning of *text*; `TooCostly` if that takes too long."""
+        if self._plain is not None and self._is_cheap(len(text)):
+            return self._plain.match(text)
+        return cast("re.Match[str] | None", self._run(self._regex().match, text))
+
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        """Match all of *text*; `TooCostly` if that takes too long."""
+        if self._plain is not None and self._is_cheap(len(text)):
+            return self._plain.fullmatch(text)
+        return cast("re.Match[str] | None", self._run(self._regex().fullmatch, text))
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """Find all matches, also the empty ones between; `TooCostly` if that takes too long."""
+        if self._plain is not None and self._is_cheap(len(text)):
+            yield from self._plain.finditer(text)
+            return
+        found = self._run(self._regex().finditer, text)
+        try:
+            yield from cast("Iterator[re.Match[str]]", found)
+        except TimeoutError:
+            raise TooCostly from None
+
+    def _run(self, function: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return function(*arguments, timeout=self._limit, concurrent=True)
+        except TimeoutError:
+            raise TooCostly from None
+
+
+def _break_up(text: str) -> str:
+    """Put something that always matches into long texts without operators.
+
+    The package regex searches for the longest of them first; to prepare for that takes it a time that grows
+    with the third power of the length, during which it keeps the interpreter's lock.
+    """
+    if len(text) < RUN_LIMIT:
+        return text
+    parts: list[str] = []
+    at = length = 0
+    for token in _TOKEN.finditer(text):
+        if token.lastgroup not in (None, "escape"):
+            length = 0
+            continue
+        length += 1
+        # An operator may follow, which concerns this character.
+        if length > RUN_LIMIT:
+            parts += [text[at : token.start()], "(?!(?!))"]
+            at, length = token.start(), 1
+    return "".join(parts) + text[at:]
+
+
+def _weigh(text: str) -> tuple[int, int]:
+    """Return how many steps a search may take: a factor, and the power of the text's length.
+
+    Each repetition multiplies by the length, each choice by two; one within another is exponential.
+    """
+    factor = power = 1
+    size = 0
+    # Of each open group, whether something in it can match in several ways; then of the last atom.
+    varies = [False]
+    last_varies = False
+    for token in _TOKEN.finditer(text):
+        kind = token.lastgroup
+        size += 1
+        if kind == "open":
+            varies.append(False)
+        elif kind == "close" and len(varies) > 1:
+            last_varies = varies.pop()
+            varies[-1] |= last_varies
+            continue
+        elif kind in ("choice", "maybe"):
+            factor = min(2 * factor, STEP_LIMIT)
+            varies[-1] = True
+        elif kind in ("many", "low", "high"):
+            if last_varies:
+                return factor, _EXPONENTIAL
+            if kind == "low":
+                size += int(token["low"][:9] or 0)
+            else:
+                power += 1
+                varies[-1] = True
+        elif kind == "escape" and token["escape"].isdigit():
+            power += 1
+        last_varies = False
+    return factor * max(size, 1), power
 
 
 class Match(Struct, kw_only=True, frozen=True):
@@ -94,26 +292,24 @@ def _equal(wanted: Any) -> Test:
 
 
 def _glob(pattern: Any) -> Test:
-    # Python makes its groups atomic: it is never slow.
-    matches = re.compile(fnmatch.translate(_text("glob", pattern))).match
-    return lambda value: isinstance(value, str) and matches(value) is not None
+    return _bounded(fnmatch.translate(_text("glob", pattern)), pattern)
 
 
 def _regex(pattern: Any) -> Test:
-    operand = _text("regex", pattern)
+    return _bounded(_text("regex", pattern), pattern)
+
+
+def _bounded(text: str, pattern: str) -> Test:
+    """Return the test of a value by a regular expression; what takes too long does not match."""
     try:
-        compiled = re.compile(operand, re.DOTALL)
-    except re.error as error:
+        compiled = Pattern(text, re.DOTALL)
+    except ValueError as error:
         raise ValueError(f"not a regular expression: {pattern!r} ({error})") from None
-    if len(_REPETITIONS.findall(operand)) < 2:
-        return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
-    # It may take for ever on what a client chooses. The package is imported only then.
-    matches = importlib.import_module("regex").compile(operand, re.DOTALL).fullmatch
 
     def test(value: Any) -> bool:
         try:
-            return isinstance(value, str) and matches(value, timeout=TIME_LIMIT) is not None
-        except TimeoutError:
+            return isinstance(value, str) and compiled.fullmatch(value) is not None
+        except TooCostly:
             return False
 
     return test

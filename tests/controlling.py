@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from qgasim.control.feed import Feed
-from qgasim.control.guests import Guests
+from qgasim.control.guests import Guests, Start
 from qgasim.control.start import make_server
 from qgasim.http.access import Access
 from qgasim.serving.listen import TcpAddress, UnixAddress
@@ -137,7 +137,7 @@ def controlled(
             guests = Guests(nursery, Feed("test"), str(directory), lambda _, __: None)
             for number, scenario in enumerate(scenarios or ("debian-12",), 1):
                 name = "guest" if number == 1 else f"guest{number}"
-                guests.add(name, blueprint(scenario))
+                guests.add(name, Start(blueprint=blueprint(scenario)))
             server = make_server(guests, access or Access(UnixAddress(path)), failures.append)
             server.listen()
             state["address"] = server.address

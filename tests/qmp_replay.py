@@ -32,7 +32,7 @@ VARYING = {
 }  # fmt: skip
 GUEST = """
 qgasim: 1
-agent: {release: 7.2.22, respawn: 0}
+agent: {release: 7.2.22, respawn: 100ms}
 guest:
   os:
     release: {ID: debian, NAME: Debian GNU/Linux, VERSION: 12 (bookworm), VERSION_ID: "12", PRETTY_NAME: Debian 12}
@@ -165,9 +165,15 @@ class Replay:
 
         if not {"-S", "-incoming"} & recording.options.keys():
             self.machine.cont()
-        #: What each socket has received, message by message.
-        self.got: dict[str, deque[str]] = {name: deque() for name in (*self.monitors, "qga")}
-        self.expected: dict[str, deque[str]] = {name: deque() for name in self.got}
+        #: Which client's turn it is at each monitor, and what those that wait for theirs have sent.
+        self.turns: dict[str, str] = {}
+        self.waiting: dict[str, bytearray] = {}
+        self.sockets = {
+            e["ch"]: e["data"].partition(".")[0] for e in recording.entries if e["dir"] == "connect"
+        }
+        #: What each client has received, message by message.
+        names = {*self.sockets, *self.monitors, "qga"}
+        self.got: dict[str, deque[str]] = {name: deque() for name in sorted(names)}
         self.partial = dict.fromkeys(self.got, "")
         self.half = dict.fromkeys(self.got, "")
         self.closed: set[str] = set()
@@ -220,7 +226,8 @@ class Replay:
                 return
 
     def collect(self) -> None:
-        for name, monitor in self.monitors.items():
+        for socket, monitor in self.monitors.items():
+            name = self.turns.get(socket, socket)
             if output := monitor.take_output():
                 self.take(name, output)
             if monitor.has_hung_up:
@@ -292,7 +299,7 @@ class Replay:
             for line in lines:
                 self.expect(name, line)
         # A half-close ends by itself; else the process is gone.
-        elif name not in self.closed and name in self.monitors:
+        elif name not in self.closed and name != "qga":
             assert not self.got[name], list(self.got[name])
         elif name not in self.closed:
             raise AssertionError(f"{name} should be closed")
@@ -314,16 +321,26 @@ class Replay:
         if name == "qga":
             self.channel_is_open = True
             self.perform(self.channel.connect())
+        elif self.monitors[self.sockets[name]].has_client:
+            self.waiting[name] = bytearray()
         else:
-            self.monitors[name].connect()
+            self.turns[self.sockets[name]] = name
+            self.monitors[self.sockets[name]].connect()
         self.pump()
 
     def close(self, name: str) -> None:
         if name == "qga":
             self.channel_is_open = False
             self.channel.lose_client(unread=None)
-        else:
-            self.monitors[name].lose_client()
+        elif self.turns.get(self.sockets[name]) == name:
+            self.collect()
+            socket = self.sockets[name]
+            self.monitors[socket].lose_client()
+            following = [each for each in self.waiting if self.sockets[each] == socket]
+            if following:
+                self.connect(following[0])
+                self.monitors[socket].receive(bytes(self.waiting.pop(following[0])))
+                self.collect()
         self.got[name].clear()
 
     @staticmethod
@@ -342,12 +359,14 @@ class Replay:
             if not command.startswith(("guest-shutdown", "guest-suspend")):
                 self.asked[name].append(command)
         if name == "qga":
-            if b"guest-exec" in data and b"qemu-ga" in data:
+            if b"guest-exec" in data and b"setsid" in data:
                 self.disturb_agent()
                 data = json.dumps({"execute": "guest-exec", "arguments": {"path": "true"}}).encode()
             self.perform(self.channel.receive(data))
+        elif name in self.waiting:
+            self.waiting[name] += data
         else:
-            self.monitors[name].receive(data)
+            self.monitors[self.sockets[name]].receive(data)
         self.collect()
 
     def disturb_agent(self) -> None:

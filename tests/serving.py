@@ -97,6 +97,13 @@ class Course:
     def advance(self, seconds: float) -> bytes:
         """Let guest time pass; give what the agent sends by itself."""
         self.clock.now += int(seconds * SECOND)
+        sent = self._wake()
+        # As a driver does: it looks again at once.
+        while self.guest.processes.is_late:
+            sent += self._wake()
+        return sent
+
+    def _wake(self) -> bytes:
         return b"".join(effect for effect in self.channel.wake() if type(effect) is bytes)
 
     def kill_agent(self, number: int = 9) -> None:

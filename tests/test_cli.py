@@ -4,6 +4,7 @@ import io
 import os
 import re
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +131,14 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "call without a socket": (
         ["call", "", "guest-ping"],
         (
-            "qgasim call: SOCKET: expected the path of a unix socket, found '' "
+            "qgasim call: argument ADDRESS: expected the path of a unix socket, found '' "
             "(try qgasim call --help)"
         ),
     ),
-    "call by TCP": (
-        ["call", "tcp:4444", "guest-ping"],
+    "call by UDP": (
+        ["call", "tcp:udp", "guest-ping"],
         (
-            "qgasim call: SOCKET: expected the path of a unix socket, found 'tcp:4444' "
+            "qgasim call: argument ADDRESS: expected tcp:[HOST:]PORT, found 'tcp:udp' "
             "(try qgasim call --help)"
         ),
     ),
@@ -374,6 +375,47 @@ def test_check_is_silent_about_what_is_right(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
+SCRIPT = """\
+qgasim: 1
+extends: debian-12
+agent: {fsfreeze_hook: /etc/qemu/hook}
+guest:
+  programs: [{path: /usr/bin/mysql}]
+  files:
+    /etc/qemu/hook:
+      mode: "0755"
+      text: |
+        #!/bin/sh
+        logger() { echo "$@"; }
+        logger freezing
+        sort --parallel=4 -n /x | od -c
+        if mysql -e flush; then $UNKNOWN; /opt/tool -x; else ls -Z / && sed -n 1p x; fi
+    /opt/tool: {text: "#!/bin/bash\\nx=$(hexdump /y)\\nhexdump /y\\n", mode: "0755"}
+    /opt/broken: "#!/bin/sh\\nif\\n"
+    /opt/other: "#!/usr/bin/perl\\nfoo bar\\n"
+    /srv/readme: "od is not here\\n"
+"""
+
+
+def test_check_warns_of_what_scripts_use_and_guests_do_not_have(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hook.yaml").write_text(SCRIPT)
+    assert run(["check", str(tmp_path)]) == 0
+    hook, tool = (f"{tmp_path}/hook.yaml:{at}: guest.files." for at in ("9:13", "15:23"))
+    place = "/etc/qemu/hook.text: warning: line"
+    assert capfd.readouterr().err.splitlines() == [
+        f"{hook}{place} 4 of the script: sort: option '--parallel' is not simulated",
+        f"{hook}{place} 4 of the script: there is no program 'od' (give it under guest.programs)",
+        f"{hook}{place} 5 of the script: ls: option '-Z' is not simulated",
+        *(
+            f"{tool}/opt/tool.text: warning: line {line} of the script: there is no program"
+            " 'hexdump' (give it under guest.programs)"
+            for line in (2, 3)
+        ),
+    ]
+
+
 def test_check_says_that_there_is_nothing_to_check(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -425,7 +467,8 @@ def test_init_writes_a_scenario_that_can_be_served(
 ) -> None:
     path = tmp_path / "mine.yaml"
     assert run(["init", str(path)]) == 0
-    assert capfd.readouterr().out == f"wrote {path}; try: qgasim --scenario {path}\n"
+    name = f"{sys.executable} -m qgasim"
+    assert capfd.readouterr().out == f"wrote {path}; try: {name} --scenario {path}\n"
     assert run(["check", str(path)]) == 0
     # What it offers in comments is right, too.
     (tmp_path / "app").mkdir()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ from qgasim.simulation.simulation import Simulation
 from qgasim.testing.live import LiveGuest
 from qgasim.testing.verification import verify
 from tests.offenders import Offenders
-from tests.serving import HandClock
+from tests.serving import PATIENCE, HandClock
 
 GUEST = "qgasim: 1\nguest: {nics: [{name: eth0, mac: '52:54:00:12:34:56'}]}\n"
 
@@ -210,6 +211,26 @@ def test_a_reset_of_a_sleeper_wakes_it_from_memory_after_cont() -> None:
     assert machine.simulation.agent.process is process
 
 
+def test_the_guests_own_alarm_wakes_it() -> None:
+    machine = Machine()
+    machine.simulation.guest.files.write("/sys/class/rtc/rtc0/wakealarm", b"+5\n")
+    machine.agent("guest-suspend-ram")
+    machine.advance(2)
+    assert machine.events() == ["VSERPORT_CHANGE", "SUSPEND"]
+    machine.advance(5)
+    assert machine.events() == ["WAKEUP", "VSERPORT_CHANGE"]
+    assert machine.simulation.agent.is_up
+
+
+def test_a_sleeper_can_be_stopped_since_10_0() -> None:
+    for release, status in (("7.2", "suspended"), ("10.0", "paused")):
+        machine = Machine(qemu=release)
+        machine.agent("guest-suspend-ram")
+        machine.advance(2)
+        machine.ask("stop")
+        assert machine.ask("query-status")["status"] == status
+
+
 def test_a_halt_is_told_by_the_port_only() -> None:
     machine = Machine()
     list(
@@ -322,6 +343,25 @@ def test_one_client_at_a_time_and_the_next_is_greeted(served: tuple[Simulation, 
         while got.count(b"\r\n") < 3:
             got += second.recv(1000)
         assert got.endswith(b'"running": true}}\r\n')
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_late_gets_all_in_order(served: tuple[Simulation, str, str]) -> None:
+    # qmp.md 4: ten query-qmp-schema kept, all delivered later; QEMU goes on executing meanwhile.
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(served[2])
+        requests = [b'{"execute":"query-qmp-schema","id":%d}' % n for n in range(10)]
+        client.sendall(b'{"execute":"qmp_capabilities"}' + b"".join(requests))
+        client.sendall(b'{"execute":"stop","id":10}')
+        end = time.monotonic() + PATIENCE
+        while not served[0].guest.power.is_paused:
+            assert time.monotonic() < end
+        got = b""
+        while got.count(b"\r\n") < 14:
+            got += client.recv(1 << 16)
+    ids = [json.loads(line).get("id") for line in got.splitlines()]
+    assert ids == [None, None, *range(10), None, 10]
 
 
 def test_half_close_is_answered_and_quit_ends_both(served: tuple[Simulation, str, str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qgasim.errors import ScenarioError
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.settings import GuestSettings
-from qgasim.scenario import AgentSettings, Scenario, load, loads
+from qgasim.scenario import AgentSettings, Scenario, load, load_sealed, loads
 from tests.generated import ROOT
 from tests.serving import HandClock, all_guests, request
 
@@ -505,3 +505,10 @@ def test_a_shipped_scenario_can_be_built_and_describes_itself(name: str) -> None
     assert scenario.origin
     # What each answers is asked in test_library.py.
     assert scenario.build(HandClock()).agent.guest.hostname
+
+
+def test_what_another_program_sent_includes_only_what_comes_with_qgasim() -> None:
+    sent = "qgasim: 1\nguest:\n  programs:\n    - include: {}\n"
+    assert load_sealed(sent.format("systemctl"), "sent").guest.programs
+    with pytest.raises(ScenarioError, match=r"^sent:4:16: include: no file of programs of qgasim"):
+        load_sealed(sent.format("../secret.yaml"), "sent")

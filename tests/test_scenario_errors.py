@@ -124,7 +124,7 @@ guest:
                 "close, corrupt, crash, crlf, delay, drop, duplicate, edit, empty, extra_sentinel, "
                 "garbage, half_close, hang, huge, ignore, error, invalid_utf8, kill_on, late, leak, "
                 "missing_sentinel, no_newline, refuse, reorder, reset, split, stale, truncate, "
-                "wrong_id)"
+                "wrong_id, delay_event, drop_event, duplicate_event, early_event)"
             )
         ],
     ),
@@ -491,7 +491,44 @@ guest:
         "guest: {programs: [{path: /a, signal: 65, exit_code: 1}]}",
         [
             "f:1:39: guest.programs[0].signal: expected from 1 to 64, found 65",
-            "f:1:54: guest.programs[0].exit_code: nobody reads this of a program that a signal ends",
+            "f:1:54: guest.programs[0].exit_code: has no effect on a program that a signal ends",
+        ],
+    ),
+    "patterns of programs that are none": (
+        "guest: {programs: [{path: /a, args: {regex: '('}}, {path: /b, args: [{}]}]}",
+        [
+            (
+                "f:1:45: guest.programs[0].args.regex: not a regular expression: '('"
+                " (missing ), unterminated subpattern at position 0)"
+            ),
+            "f:1:70: guest.programs[1].args[0]: expected one of 'glob' and 'regex'",
+        ],
+    ),
+    "values that an output cannot show": (
+        (
+            "guest: {programs: [{path: /a, stdout: '{hostnam}', stderr: '{ip}'}, {path: /b, in_turn:"
+            " [{stdout: '{uptime x}'}, {stderr: '{arg x}'}, {stdout: '{mac eth1}'}]}]}"
+        ),
+        [
+            (
+                "f:1:39: guest.programs[0].stdout: there is no value {hostnam} (did you mean"
+                " 'hostname'?); a brace itself is written {{hostnam}"
+            ),
+            "f:1:60: guest.programs[0].stderr: {ip} needs a word, as in {ip eth0}",
+            "f:1:99: guest.programs[1].in_turn[0].stdout: {uptime} takes no word, but found {uptime x}",
+            "f:1:123: guest.programs[1].in_turn[1].stderr: {arg x}: expected the number of an argument",
+            "f:1:144: guest.programs[1].in_turn[2].stdout: no interface is called 'eth1'",
+        ],
+    ),
+    "results of a program twice": (
+        "guest: {programs: [{path: /a, exit_code: 1, in_turn: [{exit_code: 300, times: 0}]}]}",
+        [
+            (
+                "f:1:42: guest.programs[0].exit_code: has no effect beside 'in_turn'"
+                " (its entries have their own)"
+            ),
+            "f:1:67: guest.programs[0].in_turn[0].exit_code: expected from 0 to 255, found 300",
+            "f:1:79: guest.programs[0].in_turn[0].times: expected from 1 to 1000000, found 0",
         ],
     ),
     "an error of the kernel that is none": (

@@ -445,7 +445,7 @@ def test_clients_are_let_in_and_heard_by_a_guest_that_is_always_late(
             guest = simulation.guest
             guest.is_busy = True
             monkeypatch.setattr(guest, "next_event", lambda: 0)
-            monkeypatch.setattr(guest, "settle", lambda: None)
+            monkeypatch.setattr(guest, "settle", lambda _=None: None)
 
         thread.call(be_late)
         for _ in range(3):

@@ -66,6 +66,7 @@ class Agent(Answering):
         self.state = new_state(self.options, self.dialect)
         self.injector = FaultInjector(self.options.faults, Target(self, past), self.options.seed)
         guest.on_failure = partial(self.fail, "what was planned")
+        guest.processes.on_overrun = self.note_limit
         guest.on_boot = self._boot
         guest.power.on_change = self.changed
         self.start()
@@ -206,7 +207,7 @@ class Agent(Answering):
                     return
                 # Of a guest that is late, each look would take as long as one may.
                 if self.guest.is_busy and not self.guest.processes.is_late:
-                    self.guest.settle()
+                    self.guest.look()
                     if reader is not self.state.reader:
                         return
                     if not self.is_up:
@@ -243,7 +244,11 @@ class Agent(Answering):
         """Execute a request that a fault may disturb; return what becomes of its effects."""
         effects = self.injector.disturb(message, self._effects)
         if self.observers:
+            self.state.busy_until = max(
+                (effect.until for effect in effects if isinstance(effect, Wait)), default=0
+            )
             self.tell(message, join_bytes(effects))
+            self.state.busy_until = 0
         return effects
 
     def _effects(self, message: Message) -> list[Effect]:

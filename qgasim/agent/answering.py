@@ -43,6 +43,11 @@ class Answering(Lifecycle):
         for observer in self.observers:
             observer.failed(text)
 
+    def note_limit(self, text: str) -> None:
+        """Note that a limit of qgasim has ended something in the guest, as *text* says."""
+        for observer in self.observers:
+            observer.failed(text)
+
     def answer(self, message: Message) -> bytes:
         """Execute a request; return the reply."""
         shown_id = ""

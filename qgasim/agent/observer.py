@@ -21,6 +21,13 @@ class Observer:
     def connected(self) -> None:
         """A client has come."""
 
+    def client_waits(self) -> None:
+        """Another client has connected, and is served when the present one has left.
+
+        Only told by a server that was asked to (`Server.tells_waiting`), and once for each client that
+        is served.
+        """
+
     def disconnected(self, *, is_unread: bool) -> None:
         """The client has left; *is_unread*: it left a reply unread."""
 
@@ -42,7 +49,7 @@ class Observer:
         """A request was read and answered; *reply* is empty if nothing is sent."""
 
     def failed(self, text: str) -> None:
-        """The simulator has failed, as *text* says; the request was answered by an error."""
+        """The simulator has failed, or a limit of it has ended a program, as *text* says."""
 
     def held(self) -> None:
         """The latest reply has to wait for a time in the guest."""

@@ -5,28 +5,29 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from qgasim.cli.fleet import describe_fleet, fleet_directory, introduce_fleet
-from qgasim.cli.log import LiveLog
 from qgasim.cli.options import with_options
 from qgasim.cli.ready import write_ready
-from qgasim.cli.serve import describe_guest, introduce_guest
-from qgasim.control.guests import ControlledGuest
-from qgasim.control.start import Start, run
+from qgasim.cli.serve import describe_guest, introduce_guest, open_log
+from qgasim.control.guests import ControlledGuest, Start
+from qgasim.control.start import run
 from qgasim.http.access import Access
 from qgasim.scenario import Blueprint, Scenario
 from qgasim.scenario.shares import parse_share
-from qgasim.serving.listen import Address, TcpAddress, UnixAddress, parse_address
-from qgasim.simulation.simulation import Simulation
+from qgasim.serving.listen import (
+    Address,
+    Stdio,
+    TcpAddress,
+    UnixAddress,
+    name_address,
+    parse_address,
+)
+from qgasim.serving.server import Server
 
 __all__ = ["ONLY", "serve_fleet_with_control", "serve_with_control"]
 
 #: What a guest is called that is none of a fleet.
 ONLY: Final = "guest"
 _OnReady = Callable[[Mapping[str, ControlledGuest], UnixAddress | TcpAddress], None]
-
-
-def _address_of(control: UnixAddress | TcpAddress) -> str:
-    """Return the address of the API, as ``--control`` has it."""
-    return f"unix:{control.path}" if isinstance(control, UnixAddress) else str(control)
 
 
 def serve_with_control(
@@ -45,12 +46,12 @@ def serve_with_control(
         directory: of the sockets that are given no address.
         access: who may ask the API, and where.
     """
-    shares = [parse_share(text) for text in options.share]
-    blueprint = Blueprint(with_options(scenario, options))
+    places = map(parse_address, options.qmp)
     start = Start(
-        blueprint=blueprint,
+        blueprint=Blueprint(with_options(scenario, options)),
         address=address or UnixAddress(f"{directory}/qga.sock"),
-        shares=shares,
+        qmp=tuple(place for place in places if not isinstance(place, Stdio)),
+        shares=tuple(map(parse_share, options.share)),
     )
 
     def on_ready(guests: Mapping[str, ControlledGuest], control: UnixAddress | TcpAddress) -> None:
@@ -58,8 +59,12 @@ def serve_with_control(
         where, simulation = parse_address(guest.address), guest.simulation
         if options.ready_fd is not None:
             line = describe_guest(simulation, scenario.seed, where)
-            write_ready(options.ready_fd, line | {"name": ONLY, "control": _address_of(control)})
-        also = [f"control at {_address_of(control)}"]
+            line |= {"name": ONLY, "control": name_address(control)}
+            if guest.qmp_addresses:
+                line["qmp"] = [str(each) for each in guest.qmp_addresses]
+            write_ready(options.ready_fd, line)
+        also = [f"monitor (QMP) on {each}" for each in guest.qmp_addresses]
+        also.append(f"control at {name_address(control)}")
         introduce_guest(options, simulation, scenario.seed, where, also)
 
     _run(options, {ONLY: start}, access, directory, on_ready)
@@ -90,8 +95,8 @@ def serve_fleet_with_control(
         addresses = {name: UnixAddress(f"{sockets}/{name}.sock") for name in guests}
         if options.ready_fd is not None:
             line: dict[str, Any] = describe_fleet(scenario, simulations, addresses, sockets)
-            write_ready(options.ready_fd, line | {"control": _address_of(control)})
-        introduce_fleet(scenario, simulations, addresses, control=_address_of(control))
+            write_ready(options.ready_fd, line | {"control": name_address(control)})
+        introduce_fleet(scenario, simulations, addresses, control=name_address(control))
 
     with fleet_directory(sockets):
         _run(options, starts, access, directory, on_ready)
@@ -104,10 +109,11 @@ def _run(
     directory: str,
     on_ready: _OnReady,
 ) -> None:
-    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    log = open_log(options)
 
-    def on_made(name: str, simulation: Simulation) -> None:
-        simulation.observe(log.observer("" if name == ONLY and ONLY in starts else name))
+    def on_made(name: str, server: Server) -> None:
+        server.tells_waiting = bool(log.outputs)
+        log.observe(server.simulation, "" if name == ONLY and ONLY in starts else name)
 
     with log:
         run(starts, access, directory, on_made, on_ready, ends_with_parent=options.exit_with_parent)

@@ -6,10 +6,11 @@ import sys
 from importlib import resources
 from typing import Any, Final
 
+from qgasim.cli.hints import hint
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError, ScenarioError
-from qgasim.scenario import Scenario, library, load, loads
+from qgasim.scenario import Scenario, library, load, loads, warn
 from qgasim.scenario.document import read_text
 from qgasim.scenario.dump import to_yaml
 
@@ -61,8 +62,9 @@ def _read_input() -> str:
         raise ScenarioError(f"{_INPUT}: it is closed")
     try:
         # As files are read, whatever the locale; a test may have put something without bytes there.
-        if isinstance(stream, io.TextIOWrapper):
-            return read_text(stream.buffer.read(), _INPUT)
+        buffer: io.BufferedIOBase | None = getattr(stream, "buffer", None)
+        if buffer is not None:
+            return read_text(buffer.read(), _INPUT)
         return str(stream.read())
     except OSError as error:
         raise ScenarioError(f"{_INPUT}: {error.strerror or error}") from None
@@ -100,7 +102,8 @@ def check(arguments: list[str]) -> int:
     parser = Parser(
         prog="qgasim check",
         description="Say all that is wrong with scenarios, with file, line and column: "
-        "status 0 if that is nothing, else 1; 2 if there is nothing to check.",
+        "status 0 if that is nothing, else 1; 2 if there is nothing to check. Warns of what the guest's "
+        "scripts use and qgasim does not simulate.",
     )
     parser.add_argument(
         "files",
@@ -120,6 +123,8 @@ def check(arguments: list[str]) -> int:
             try:
                 for scenario in _read(path).guests().values():
                     scenario.build()
+                    for line in warn(scenario):
+                        complain(line)
             except ScenarioError as error:
                 complain(str(error))
                 status = max(status, 1)
@@ -182,5 +187,5 @@ def init(arguments: list[str]) -> int:
             file.write(_STARTER)
     except OSError as error:
         raise QgaSimError(f"{path}: {error.strerror}") from None
-    print(f"wrote {path}; try: qgasim --scenario {path}")
+    print(f"wrote {path}; try: {hint('--scenario', path)}")
     return 0

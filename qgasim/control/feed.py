@@ -5,7 +5,6 @@ A client is a position in it, so one that does not read costs nothing, and loses
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator
-from itertools import islice
 from typing import Final, Literal
 
 import msgspec
@@ -114,7 +113,8 @@ class Feed:
                 position = first - 1
                 yield write_event("lost", data, f"{self._start}-{position}")
             start = position + 1 - first
-            batch = list(islice(self._records, start, start + BATCH))
+            records = self._records
+            batch = [records[at] for at in range(start, min(start + BATCH, len(records)))]
             parts: list[bytes] = []
             is_over = False
             for record in batch:
@@ -130,12 +130,13 @@ class Feed:
                 yield b"".join(parts)
             if is_over:
                 return
+            # The first of many is sent at once, those that follow it together.
+            await trio.sleep(PAUSE if batch else 0)
             if position == self.latest:
                 with trio.move_on_after(KEEP_ALIVE) as silence:
                     await self.wait()
                 if silence.cancelled_caught:
                     yield COMMENT
-            await trio.sleep(PAUSE if parts else 0)
 
 
 class Recorder:
@@ -145,26 +146,24 @@ class Recorder:
         self._feed = feed
         self._guest = guest
         self.counts = Counts()
-        self._journal: Journal | None = None
-        self._last: Entry | None = None
+        #: The number of the latest entry.
+        self._latest = 0
 
     def follow(self, journal: Journal) -> None:
         """Note what *journal* notes from now on, in place of an earlier one."""
-        self._journal, self._last = journal, None
+        self._latest = journal.count
         journal.on_entry = self.note
 
     def tell(self, kind: Kind) -> None:
         """Put down what was done with the guest."""
         self._feed.add(Record(kind, self._guest, 0, None))
 
-    def note(self, entry: Entry) -> None:
-        """Put down an entry; the last one again: something of it has changed."""
-        assert self._journal is not None
-        number = self._journal.count
-        if entry is self._last:
+    def note(self, number: int, entry: Entry) -> None:
+        """Put down an entry; one that was put down before: something of it has changed."""
+        if number <= self._latest:
             self._feed.add(Record("update", self._guest, number, entry))
             return
-        self._last = entry
+        self._latest = number
         self._feed.add(Record("entry", self._guest, number, entry))
         counts = self.counts
         if isinstance(entry, Exchange):

@@ -1,11 +1,12 @@
 """Guests under control: each served at an address of its own, in one loop."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
+from msgspec import Struct
 
 from qgasim.control.feed import Feed, Recorder
 from qgasim.errors import ListenError, ScenarioError
@@ -13,18 +14,31 @@ from qgasim.guest.system.clock import SteeredClock
 from qgasim.http.problems import HttpError
 from qgasim.scenario import Blueprint, load_sealed
 from qgasim.scenario.shares import Share
-from qgasim.serving.listen import Address, Stdio, UnixAddress
+from qgasim.serving.listen import Address, SocketAddress, Stdio, UnixAddress, name_address
 from qgasim.serving.server import Server
 from qgasim.simulation.journal import Journal
 from qgasim.simulation.simulation import Simulation
+from qgasim.states import State
 from qgasim.suggestions import did_you_mean
 from qgasim.testing.live import LiveGuest
 
-__all__ = ["ControlledGuest", "Guests", "make_blueprint"]
+__all__ = ["ControlledGuest", "Guests", "Start", "make_blueprint"]
 
 T = TypeVar("T")
 #: How many guests there may be.
 GUEST_LIMIT: Final = 10_000
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """What a guest is made of, and where it is served."""
+
+    blueprint: Blueprint
+    #: Where clients of its agent connect; None: at a unix socket of its own.
+    address: Address | None = None
+    #: Where clients of the machine's monitors (QMP) connect.
+    qmp: tuple[SocketAddress, ...] = ()
+    #: Folders of the host that it is to have.
+    shares: tuple[Share, ...] = ()
 
 
 class ControlledGuest:
@@ -32,43 +46,47 @@ class ControlledGuest:
 
     Args:
         name: what it is called.
-        blueprint: what it is made of.
+        start: what it is made of, and where it is served.
         address: where clients of its agent connect.
         guests: those to which it belongs.
-        shares: folders of the host that it is to have.
     """
 
-    def __init__(
-        self,
-        name: str,
-        blueprint: Blueprint,
-        address: Address,
-        guests: "Guests",
-        shares: Iterable[Share] = (),
-    ) -> None:
+    def __init__(self, name: str, start: Start, address: Address, guests: "Guests") -> None:
         self.name = name
         self.recorder = Recorder(guests.feed, name)
         #: How its agent's quirks were changed since it was made.
-        self.quirks = dict(blueprint.scenario.agent.quirks)
+        self.quirks = dict(start.blueprint.scenario.agent.quirks)
         self._guests = guests
         self._address = address
+        self._qmp = start.qmp
         self._server: Server | None = None
         self._scope = trio.CancelScope()
         #: What ends those who wait for something of it.
         self._waits: set[trio.CancelScope] = set()
         #: The guest as a test takes hold of it.
-        self.live = LiveGuest(blueprint, SteeredClock, self._call, self._serve, shares)
+        self.live = LiveGuest(start.blueprint, SteeredClock, self._call, self._serve, start.shares)
 
     @property
     def address(self) -> str:
         """Where clients of its agent connect, as ``--listen`` has it."""
-        address = self._address
-        return f"unix:{address.path}" if isinstance(address, UnixAddress) else str(address)
+        return name_address(self._address)
+
+    @property
+    def qmp_addresses(self) -> tuple[SocketAddress, ...]:
+        """Where clients of the machine's monitors (QMP) connect."""
+        return self._qmp
 
     @property
     def simulation(self) -> Simulation:
         """The guest, its agent and what lies between it and its clients."""
         return self.live.simulation
+
+    @property
+    def state(self) -> State:
+        """The state that the guest is in."""
+        # Not `LiveGuest.state`, which guards against changes: a list of a thousand guests changes none.
+        self.simulation.guest.settle()
+        return self.simulation.guest.state
 
     @property
     def is_connected(self) -> bool:
@@ -124,15 +142,15 @@ class ControlledGuest:
 
     def _serve(self, simulation: Simulation) -> str:
         self._hang_up()
-        server = Server(simulation, self._address)
+        server = Server(simulation, self._address, qmp=self._qmp)
         server.listen()
         # A port that was free is its own from now on.
-        self._address = server.address
+        self._address, self._qmp = server.address, tuple(server.qmp_addresses)
         self._server, self._scope = server, trio.CancelScope()
         journal = simulation.journal
         assert isinstance(journal, Journal)
         self.recorder.follow(journal)
-        self._guests.on_made(self.name, simulation)
+        self._guests.on_made(self.name, server)
         self._guests.nursery.start_soon(self._run, self._scope, server)
         return getattr(self._address, "path", str(self._address))
 
@@ -143,7 +161,7 @@ class ControlledGuest:
             except Exception as error:  # noqa: BLE001
                 server.fail("the server", error)
             if isinstance(server.address, Stdio):
-                self._guests.on_stdio_end()
+                self._guests.on_end()
 
     def _hang_up(self) -> None:
         if self._server is not None:
@@ -159,8 +177,9 @@ class Guests:
         nursery: where they are served.
         feed: what happens to them goes there.
         directory: of the sockets of those that are created without an address.
-        on_made: called with the name and the simulation of each that is made, before it is served.
-        on_stdio_end: called when the client on the standard input has left.
+        on_made: called with the name and the server of each that is made, before it is served.
+        on_end: called when the process is to end: the client on the standard input has left, or
+            one of the API has asked for it.
     """
 
     def __init__(
@@ -168,13 +187,13 @@ class Guests:
         nursery: trio.Nursery,
         feed: Feed,
         directory: str,
-        on_made: Callable[[str, Simulation], None],
-        on_stdio_end: Callable[[], None] = lambda: None,
+        on_made: Callable[[str, Server], None],
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.nursery = nursery
         self.feed = feed
         self.on_made = on_made
-        self.on_stdio_end = on_stdio_end
+        self.on_end = on_end
         self.by_name: dict[str, ControlledGuest] = {}
         self._directory = directory
         self._count = 0
@@ -191,20 +210,12 @@ class Guests:
             raise HttpError(404, text)
         return found
 
-    def add(
-        self,
-        name: str | None,
-        blueprint: Blueprint,
-        address: Address | None = None,
-        shares: Iterable[Share] = (),
-    ) -> ControlledGuest:
+    def add(self, name: str | None, start: Start) -> ControlledGuest:
         """Make a guest and serve it.
 
         Args:
             name: what it is called; None: it is numbered.
-            blueprint: what it is made of.
-            address: where; None: a unix socket in the directory.
-            shares: folders of the host that it is to have.
+            start: what it is made of, and where it is served.
 
         Raises:
             HttpError: there is one of this name, or there are too many.
@@ -217,10 +228,9 @@ class Guests:
             raise HttpError(409, f"there is a guest '{name}' already")
         if len(self.by_name) >= GUEST_LIMIT:
             raise HttpError(409, f"there are {GUEST_LIMIT} guests already")
-        if address is None:
-            address = UnixAddress(f"{self._directory}/{name}.sock")
+        address = start.address or UnixAddress(f"{self._directory}/{name}.sock")
         try:
-            made = ControlledGuest(name, blueprint, address, self, shares)
+            made = ControlledGuest(name, start, address, self)
         except OSError as error:
             text = f"{len(self.by_name)} guests are served, each needs a socket"
             raise ListenError(

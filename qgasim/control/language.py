@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from qgasim.errors import ScenarioError
 from qgasim.http.problems import HttpError, Mistake
-from qgasim.scenario.reading import read_text, read_value, read_words
+from qgasim.scenario.reading import read_value, read_words, read_yaml
 
 __all__ = ["JSON_TYPES", "YAML_TYPES", "Language", "Said", "explain"]
 
@@ -44,7 +44,7 @@ class Language:
         kind = media_type.partition(";")[0].strip().lower()
         try:
             if kind in YAML_TYPES:
-                return read_text(data.decode(), wanted, "body")
+                return read_yaml(data.decode(), wanted, "body")
             if kind and kind not in JSON_TYPES:
                 raise HttpError(415, f"expected JSON or YAML, found {kind[:100]!r}")
             return read_value(msgspec.json.decode(data) if data else {}, wanted, "body")

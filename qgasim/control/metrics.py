@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from qgasim.control.guests import ControlledGuest
+from qgasim.guest.units import SECOND
 
 __all__ = ["write_metrics"]
 
@@ -34,12 +35,14 @@ def write_metrics(guests: Iterable[ControlledGuest]) -> str:
     lines.append("# HELP qgasim_guest_state The state that the guest is in has the value 1.")
     lines.append("# TYPE qgasim_guest_state gauge")
     for guest in guests:
-        lines.append(f"qgasim_guest_state{_labels(guest=guest.name, state=guest.live.state)} 1")
+        lines.append(f"qgasim_guest_state{_labels(guest=guest.name, state=guest.state)} 1")
     lines.append("# HELP qgasim_guest_uptime_seconds The guest's time since its scenario began.")
     lines.append("# TYPE qgasim_guest_uptime_seconds gauge")
     for guest in guests:
         labels = _labels(guest=guest.name)
-        lines.append(f"qgasim_guest_uptime_seconds{labels} {guest.live.clock.uptime:.3f}")
+        lines.append(
+            f"qgasim_guest_uptime_seconds{labels} {guest.simulation.guest.clock.uptime() / SECOND:.3f}"
+        )
     return "\n".join(lines) + "\n"
 
 

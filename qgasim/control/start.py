@@ -2,35 +2,24 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import trio
-from msgspec import Struct
 
 from qgasim.control.api import ROUTES
 from qgasim.control.control import Control
 from qgasim.control.feed import Feed
-from qgasim.control.guests import ControlledGuest, Guests
+from qgasim.control.guests import ControlledGuest, Guests, Start
 from qgasim.control.language import Language
 from qgasim.http.access import Access
 from qgasim.http.routes import Table
 from qgasim.http.server import HttpServer
 from qgasim.http.service import Service
-from qgasim.scenario import Blueprint
-from qgasim.scenario.shares import Share
 from qgasim.serving.foreground import keep_freed_memory, run_until_signal
-from qgasim.serving.listen import Address, TcpAddress, UnixAddress
-from qgasim.simulation.simulation import Simulation
+from qgasim.serving.listen import TcpAddress, UnixAddress
+from qgasim.serving.server import Server
 
-__all__ = ["Start", "run", "serve_control"]
-
-
-class Start(Struct, kw_only=True):
-    """A guest that is served from the start."""
-
-    blueprint: Blueprint
-    address: Address
-    shares: Sequence[Share] = ()
+__all__ = ["run", "serve_control"]
 
 
 def make_server(
@@ -64,7 +53,7 @@ def run(
     starts: Mapping[str, Start],
     access: Access,
     directory: str,
-    on_made: Callable[[str, Simulation], None],
+    on_made: Callable[[str, Server], None],
     on_ready: Callable[[Mapping[str, ControlledGuest], UnixAddress | TcpAddress], None],
     *,
     ends_with_parent: bool = False,
@@ -75,7 +64,7 @@ def run(
         starts: the guests that are served from the start, by name.
         access: who may ask, and where.
         directory: of the sockets of guests that are created without an address.
-        on_made: called with the name and the simulation of each guest that is made.
+        on_made: called with the name and the server of each guest that is made, before it is served.
         on_ready: called when clients can connect, with the guests and the address of the API.
         ends_with_parent: end also when the process that started this one has ended.
     """
@@ -86,7 +75,7 @@ def run(
         guests = Guests(nursery, feed, directory, on_made, nursery.cancel_scope.cancel)
         try:
             for name, start in starts.items():
-                guests.add(name, start.blueprint, start.address, start.shares)
+                guests.add(name, start)
             address = await nursery.start(serve_control, guests, access, tell_failure)
             on_ready(guests.by_name, address)
             await trio.sleep_forever()

@@ -18,6 +18,16 @@ from qgasim.faults.connection import (
     Reset,
 )
 from qgasim.faults.content import Edit, Empty, Huge, InjectedError, Stale
+from qgasim.faults.events import (
+    OF_MONITOR,
+    DelayEvent,
+    DropEvent,
+    DuplicateEvent,
+    EarlyEvent,
+    EventFault,
+    Sending,
+    is_of_monitor,
+)
 from qgasim.faults.injector import ArmedFault, FaultInjector
 from qgasim.faults.stream import (
     Bandwidth,
@@ -38,6 +48,7 @@ from qgasim.faults.stream import (
 from qgasim.faults.timing import Delay, Drop, Hang, Ignore, Late, Leak
 
 __all__ = [
+    "OF_MONITOR",
     "AcceptThenSilence",
     "AnyFault",
     "ArmedFault",
@@ -48,10 +59,15 @@ __all__ = [
     "Crash",
     "Crlf",
     "Delay",
+    "DelayEvent",
     "Drop",
+    "DropEvent",
     "Duplicate",
+    "DuplicateEvent",
+    "EarlyEvent",
     "Edit",
     "Empty",
+    "EventFault",
     "Exchange",
     "ExtraSentinel",
     "Fault",
@@ -72,10 +88,12 @@ __all__ = [
     "Refuse",
     "Reorder",
     "Reset",
+    "Sending",
     "Split",
     "Stale",
     "Truncate",
     "WrongId",
+    "is_of_monitor",
 ]
 
 AnyFault: TypeAlias = (
@@ -83,4 +101,5 @@ AnyFault: TypeAlias = (
     | Duplicate | Edit | Empty | ExtraSentinel | Garbage | HalfClose | Hang | Huge | Ignore
     | InjectedError | InvalidUtf8 | KillOn | Late | Leak | MissingSentinel | NoNewline | Refuse
     | Reorder | Reset | Split | Stale | Truncate | WrongId
+    | DelayEvent | DropEvent | DuplicateEvent | EarlyEvent
 )  # fmt: skip

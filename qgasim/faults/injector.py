@@ -152,8 +152,12 @@ class History:
 class FaultInjector:
     """The faults of one agent, at work."""
 
-    def __init__(self, faults: "tuple[Fault, ...]", agent: Faultable, seed: int) -> None:
+    def __init__(
+        self, faults: "tuple[Fault, ...]", agent: Faultable, seed: int, start: str = ""
+    ) -> None:
         self.agent = agent
+        #: How the names of its commands begin in *on*.
+        self.start = start
         self.random = random.Random(f"faults {seed}")
         self._faults: list[ArmedFault] = []
         self._count = 0
@@ -276,7 +280,7 @@ class FaultInjector:
     def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
         """Return what becomes of a request, which *execute* executes."""
         name, arguments = read_request(message)
-        command = name or ""
+        command = self.start + (name or "")
         concerned = self.find(command)
         agent = self.agent
         striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]

@@ -5,7 +5,7 @@ They are made of the journal when somebody asks, so a test without a question pa
 
 from typing import Final
 
-from qgasim.findings import conversation, secrets, state
+from qgasim.findings import conversation, monitor, secrets, state
 from qgasim.findings.kinds import KINDS, Finding, Kind
 from qgasim.findings.story import Story
 from qgasim.simulation.journal import Journal
@@ -17,6 +17,7 @@ __all__ = [
     "Kind",
     "conversation",
     "find",
+    "monitor",
     "secrets",
     "state",
 ]

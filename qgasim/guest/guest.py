@@ -62,6 +62,8 @@ class Guest(Machine):
             boot_time=settings.power.boot_time,
             wake_after=settings.power.wake_after,
         )
+        #: How much of the host's time (ns) a look may take while others wait; None: what it needs.
+        self.look_time: int | None = None
         #: Called when something that was planned raises an exception; None: that is raised.
         self.on_failure: Callable[[Exception], None] | None = None
         #: Called when the guest has booted again.
@@ -111,8 +113,20 @@ class Guest(Machine):
 
     # -- time ----------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Work out everything that was due until now, in the order of time."""
+    def look(self) -> None:
+        """Do as `settle`, but take no longer of the host's time than `look_time`."""
+        if self.look_time is None:
+            self.settle()
+        else:
+            self.settle(host_clock() + self.look_time)
+
+    def settle(self, deadline: int | None = None) -> None:
+        """Work out everything that was due until now, in the order of time.
+
+        *deadline*: the host's time (ns) at which what is left is put off.
+        """
+        if self.power.paused_at is not None and not self.clock.is_stopped:
+            self.power.note_end_of_pause()
         now = self.clock.uptime()
         left = CALL_BUDGET
         while left > 0 and not self.clock.is_stopped:
@@ -120,7 +134,9 @@ class Guest(Machine):
             at = self.next_call()
             until = now if at is None else min(at, now)
             if self.power.is_running:
-                self.processes.settle(until)
+                self.processes.settle(until, deadline)
+                if deadline is not None and self.processes.is_late and host_clock() > deadline:
+                    break
             # A process may have planned something earlier.
             at = self.next_call()
             if at is None or at > until:
@@ -133,7 +149,9 @@ class Guest(Machine):
                 self._do_planned(call[1])
             # Time that stood still, and goes on already, is not the guest's.
             now = self.clock.uptime()
-        self.is_busy = bool(self._calls or self.planned_outside) or self.processes.is_active
+        is_planned = bool(self._calls or self.planned_outside)
+        is_paused = self.power.paused_at is not None
+        self.is_busy = is_planned or is_paused or self.processes.is_active
 
     def _do_planned(self, function: Callable[[], None]) -> None:
         try:

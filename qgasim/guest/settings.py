@@ -22,7 +22,9 @@ __all__ = [
     "MountSettings",
     "OsSettings",
     "PowerSettings",
+    "ProgramResult",
     "ProgramSettings",
+    "TextPattern",
     "TrimError",
     "errors_of",
 ]
@@ -194,16 +196,22 @@ class FileSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     mtime: Time | None = None
 
 
-class ProgramSettings(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a program does when it is run with certain arguments."""
+class TextPattern(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a text must be like: one of *glob* and *regex*."""
 
-    #: The program's file, made if it is not there.
-    path: str
-    #: Patterns (``*``, ``?``) that the arguments must match, one each; absent: any arguments.
-    args: list[str] | None = None
-    #: What it writes to its standard output.
+    #: Wildcards: ``*`` is any text, ``?`` any character.
+    glob: str | None = None
+    #: A regular expression (Python's) for the whole text.
+    regex: str | None = None
+
+
+class ProgramResult(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a program writes, and how it ends."""
+
+    #: What it writes to its standard output, with the guest's own values in place of ``{hostname}``,
+    #: ``{ip eth0}`` and others.
     stdout: str = ""
-    #: What it writes to its standard error.
+    #: What it writes to its standard error, in the same way.
     stderr: str = ""
     #: Its exit code.
     exit_code: int = 0
@@ -211,6 +219,23 @@ class ProgramSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     signal: int | None = None
     #: How long it runs, in guest time.
     duration: Duration = 0
+    #: How often this is the result; absent: in a list once, but its last entry (and a program without a
+    #: list) for ever.
+    times: int | None = None
+
+
+class ProgramSettings(ProgramResult, kw_only=True, forbid_unknown_fields=True):
+    """What a program does when it is run with certain arguments."""
+
+    #: The program's file, made if it is not there.
+    path: str
+    #: Which arguments are meant: a pattern for each, a text with wildcards (``*``, ``?``) or ``{regex:
+    #: ...}``; or one pattern for all of them, with a space between two; absent: any arguments.
+    args: str | list[str | TextPattern] | TextPattern | None = None
+    #: What its standard input must be like; it is read to its end then. Absent: it is not read.
+    stdin: str | TextPattern | None = None
+    #: Several results, used in turn.
+    in_turn: list[ProgramResult] = field(default_factory=list[ProgramResult])
     #: The encoding of *stdout* and *stderr*, as in ``cp850`` or ``utf-16-le``.
     encoding: str = "utf-8"
 
@@ -269,7 +294,8 @@ class GuestSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     files: dict[str, str | FileSettings | None] = field(
         default_factory=dict[str, "str | FileSettings | None"]
     )
-    #: Programs whose results are given here; the first entry that matches is run.
+    #: Programs whose results are given here; the first entry that matches is run. ``include: NAME`` stands
+    #: for all entries of a file of programs.
     programs: list[ProgramSettings] = field(default_factory=list[ProgramSettings])
     #: Environment of the agent and of what it runs.
     environment: dict[str, str] = field(default_factory=dict[str, str])

@@ -1,10 +1,11 @@
 """From a request to its answer: access, the route, what it is given, and what it returns."""
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from qgasim.errors import QgaSimError
 from qgasim.http.access import Access
@@ -22,6 +23,8 @@ HEADERS: Final = [
 ]
 #: How many settings may stand behind the question mark.
 QUERY_LIMIT: Final = 32
+#: A name in the path of what was made.
+_NAME: Final = re.compile(r"\{(\w+)\}")
 REPORT: Final = "a bug of qgasim (please report it)"
 
 
@@ -112,9 +115,7 @@ class Service:
             body = b"" if result is None else write_json(result)
             answer = Answer(body=body, status=route.status, media_type=route.produces)
             if route.location is not None:
-                named = call.values | structs.asdict(cast("Struct", result))
-                named = {name: quote(str(value), safe="") for name, value in named.items()}
-                answer.headers.append(("Location", route.location.format(**named)))
+                answer.headers.append(("Location", _fill(route.location, call.values, result)))
             return answer
         return result
 
@@ -132,6 +133,13 @@ def write_problem(error: HttpError) -> Answer:
     """Return the answer that tells a problem."""
     body = write_json(error.problem)
     return Answer(body=body, status=error.status, media_type=PROBLEM, headers=list(error.headers))
+
+
+def _fill(location: str, values: dict[str, str], made: object) -> str:
+    """Return the path *location* with what stands for its names: of the request's path, or of what was made."""
+    return _NAME.sub(
+        lambda found: quote(str(values.get(found[1]) or getattr(made, found[1])), safe=""), location
+    )
 
 
 def _parse_query(query: str) -> dict[str, str]:

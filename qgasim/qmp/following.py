@@ -123,7 +123,9 @@ class Following(Plugged):
             self.call_in_guest(SECOND // 20 * (number + 1), lambda: self.emit("RESET", data))
 
     def _shut_down(self, reason: str) -> None:
-        """Tell that the machine is off, and stop it or end."""
+        """Tell that the machine is off, and stop it or end; without a *reason* that was done."""
+        if not reason:
+            return
         self.emit("SHUTDOWN", {"guest": reason.startswith("guest"), "reason": reason})
         if self.guest.power.keeps_machine and not self._is_quitting:
             self._stop_as("off")
@@ -172,11 +174,8 @@ class Following(Plugged):
     def _finish(self, status: int) -> None:
         """Be gone, and the guest with it, though the port was never closed."""
         self._is_quitting = True
-        power = self.guest.power
         self.has_ended = True
-        power.keeps_machine = False
-        on_event, power.on_event = power.on_event, lambda _event, _reason: None
-        power.switch_off("")
-        power.on_event = on_event
+        self.guest.power.keeps_machine = False
+        self.guest.power.switch_off("")
         self._end(status)
         self._is_quitting = False

@@ -15,7 +15,6 @@ from qgasim.guest.units import SECOND
 from qgasim.qmp.devices import Devices
 from qgasim.qmp.release import Release, turn_round
 from qgasim.qmp.settings import MachineSettings
-from qgasim.qmp.states import RunState
 
 __all__ = ["Migrating", "Migration"]
 
@@ -62,8 +61,12 @@ class Migrating(Protocol):
     release: Release
     settings: MachineSettings
     devices: Devices
-    status: RunState
     after_reply: list[Callable[[], None]]
+
+    @property
+    def status(self) -> str:
+        """The machine's state."""
+        ...
 
     def emit(self, name: str, data: dict[str, Any] | None = None) -> None:
         """Send an event."""

@@ -16,12 +16,16 @@ nothing more is read from it, and a client that gets so many events loses them.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from qgasim.agent.failures import is_of_guest, refuse
 from qgasim.agent.state import make_reader
+from qgasim.effects import Close, Effect, Wait
 from qgasim.errors import CommandError, CommandNotFound
+from qgasim.faults import OF_MONITOR
+from qgasim.faults.base import join_bytes
 from qgasim.qapi.envelope import check_envelope, read_request, show_id, write_error, write_return
 from qgasim.qapi.registry import Arguments, Entry
 from qgasim.qmp.events import Event, write_event
@@ -33,6 +37,7 @@ __all__ = ["OUTPUT_LIMIT", "Monitor"]
 
 #: How many bytes are kept for a client that does not read. QEMU keeps all.
 OUTPUT_LIMIT: Final = 16 << 20
+_BARE_END: Final = re.compile(rb"(?<!\r)\n")
 #: How much of a command's name an error about a failure shows.
 NAME_LIMIT: Final = 100
 
@@ -69,6 +74,10 @@ class Monitor:
         self._output: list[bytes] = []
         self._output_size = 0
         self._is_executing = False
+        #: An event that a fault sends to the next client before it is greeted.
+        self._early = b""
+        #: Replies behind one that a fault has delayed; None: there is no such.
+        self._blocked: list[Effect] | None = None
         hypervisor.monitors.append(self)
 
     # -- the driver ------------------------------------------------------------------------------
@@ -105,6 +114,10 @@ class Monitor:
         self.has_negotiated = self.has_oob = False
         self._reader = make_reader(self.release.dialect)
         self._forget_output()
+        self._blocked = None
+        early, self._early = self._early, b""
+        if early:
+            self._send(early)
         self._send(f'{{"QMP": {encode(self._greeting())}}}\r\n'.encode("ascii"))
 
     def _greeting(self) -> JsonValue:
@@ -140,9 +153,11 @@ class Monitor:
         self._output.append(data)
         self._output_size += len(data)
 
-    def tell(self, event: Event) -> None:
-        """Send an event to the client, if there is one that has negotiated."""
-        if self.has_client and self.has_negotiated and not self.is_full:
+    def tell(self, event: Event, *, is_early: bool = False) -> None:
+        """Send an event to the client, if there is one that has negotiated; *is_early*: in any case."""
+        if is_early and not self.has_client:
+            self._early = write_event(event)
+        elif self.has_client and (self.has_negotiated or is_early) and not self.is_full:
             self._send(write_event(event))
             self.poke()
 
@@ -168,15 +183,56 @@ class Monitor:
             for message in self._reader.feed(data):
                 if self.has_hung_up:
                     return
-                reply = self._answer(message)
-                self._send(reply)
+                effects = self._disturb(message)
+                self._perform(effects)
+                reply = join_bytes(effects)
                 for observer in hypervisor.agent.observers:
                     observer.monitored(self.number, self.connections, message, reply)
                 while hypervisor.after_reply:
                     hypervisor.after_reply.pop(0)()
         finally:
             self._is_executing = False
-            hypervisor.on_change()
+            if hypervisor.is_touched:
+                hypervisor.is_touched = False
+                hypervisor.on_change()
+                self.on_output()
+
+    def _disturb(self, message: Message) -> list[Effect]:
+        """Execute a request that a fault may disturb; return what becomes of its reply."""
+        injector = self.hypervisor.injector
+        name = read_request(message)[0]
+        if injector.is_idle or name is None or not injector.find(OF_MONITOR + name):
+            return [self._answer(message)]
+        effects = injector.disturb(message, lambda each: [self._answer(each)])
+        # What a fault has written ends as the agent's lines do.
+        return [_BARE_END.sub(b"\r\n", e) if isinstance(e, bytes) else e for e in effects]
+
+    def _perform(self, effects: list[Effect]) -> None:
+        """Send replies in their order; what follows one that has to wait, waits behind it."""
+        if self._blocked is not None:
+            self._blocked += effects
+            return
+        for index, effect in enumerate(effects):
+            if isinstance(effect, bytes):
+                self._send(effect)
+            elif isinstance(effect, Close):
+                self.end()
+            else:
+                self._block(effect, effects[index + 1 :])
+                return
+
+    def _block(self, wait: Wait, rest: list[Effect]) -> None:
+        self._blocked = rest
+        client = self.connections
+        delay = wait.until - self.hypervisor.guest.clock.uptime()
+
+        def go_on() -> None:
+            if self.has_client and self.connections == client:
+                blocked, self._blocked = self._blocked or [], None
+                self._perform(blocked)
+                self.poke()
+
+        self.hypervisor.call_later(max(0, delay), go_on)
 
     def _answer(self, message: Message) -> bytes:
         """Execute a request; return the reply."""

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct, json
 
 from qgasim.dialect import Dialect, find_dialect
+from qgasim.wire import is_array, is_object
 
 __all__ = ["RELEASES", "Release", "find_release", "turn_round"]
 
@@ -83,6 +84,11 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
         """The names of all commands, in the order in which query-commands lists them."""
         return tuple(each["name"] for each in self.answers["query-commands"])
 
+    def names(self) -> list[str]:
+        """Return the names of all commands and events, as scenarios write them: ``qmp:cont``."""
+        kinds = ("command", "event")
+        return [f"qmp:{e['name']}" for e in self.entries if e["meta-type"] in kinds]
+
     def arguments_of(self, command: str) -> list[str]:
         """Return the names of the arguments of a command, in the schema's order."""
         arguments = self._by_name[self._by_name[command]["arg-type"]]
@@ -105,10 +111,9 @@ def turn_round(value: Any) -> Any:
 
     As they were recorded they are in the order of a QDict: of a bucket, the latest comes first.
     """
-    if isinstance(value, dict):
-        items: list[tuple[str, Any]] = list(value.items())
-        return {key: turn_round(each) for key, each in reversed(items)}
-    if isinstance(value, list):
+    if is_object(value):
+        return {key: turn_round(each) for key, each in reversed(value.items())}
+    if is_array(value):
         return [turn_round(each) for each in value]
     return value
 

@@ -1,10 +1,13 @@
 """What a QEMU process tells the clients of its monitors, and what it does at times of the host."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from qgasim.agent import Agent
 from qgasim.agent.observer import Observer
+from qgasim.agent.target import Target
+from qgasim.faults import OF_MONITOR, EventFault, FaultInjector, Sending
 from qgasim.qmp.events import Event, Throttle
 
 __all__ = ["MonitorLike", "Telling"]
@@ -13,8 +16,8 @@ __all__ = ["MonitorLike", "Telling"]
 class MonitorLike(Protocol):
     """What a process tells its monitors."""
 
-    def tell(self, event: Event) -> None:
-        """Send an event to the client, if there is one that has negotiated."""
+    def tell(self, event: Event, *, is_early: bool = False) -> None:
+        """Send an event to the client, if there is one that has negotiated; *is_early*: in any case."""
         ...
 
     def poke(self) -> None:
@@ -36,8 +39,12 @@ class Telling(Observer):
 
     def __init__(self, agent: Agent, wall_clock: Callable[[], int]) -> None:
         self.agent = agent
+        #: What goes wrong with commands and events of the monitors.
+        self.injector = FaultInjector((), Target(agent, None), agent.options.seed, OF_MONITOR)
         self.guest = agent.guest
         self.monitors: list[MonitorLike] = []
+        #: Whether something has happened, or was planned, since a monitor's driver last looked.
+        self.is_touched = False
         self._timers: list[tuple[int, Callable[[], None]]] = []
         self._throttle = Throttle(self._send)
         self._wall_offset = wall_clock() - self.guest.clock.host_time()
@@ -67,6 +74,7 @@ class Telling(Observer):
         """Call *function* when *delay* ns of the guest have passed: it reacts to something."""
         clock = self.guest.clock
         self.guest.call_at(clock.uptime() + delay, function, by_guest=False)
+        self._poke()
 
     # -- telling ---------------------------------------------------------------------------------
 
@@ -77,11 +85,31 @@ class Telling(Observer):
         self._poke()
 
     def _poke(self) -> None:
+        self.is_touched = True
         for monitor in self.monitors:
             monitor.poke()
 
     def _send(self, event: Event) -> None:
+        """Send an event, or whatever faults make of it."""
+        if self.injector.is_idle:
+            self._deliver(event)
+            return
+        injector, sending = self.injector, Sending()
+        for live in injector.find(OF_MONITOR + event.name):
+            fault, data = live.fault, event.data or {}
+            if isinstance(fault, EventFault) and live.strikes(
+                data, injector.agent, injector.random
+            ):
+                sending = fault.change(sending)
+        deliver = partial(self._deliver, event, is_early=sending.is_early)
+        for delay in sending.delays:
+            if delay:
+                self.call_later(delay, deliver)
+            else:
+                deliver()
+
+    def _deliver(self, event: Event, *, is_early: bool = False) -> None:
         for observer in self.agent.observers:
             observer.told(event.name, event.data)
         for monitor in self.monitors:
-            monitor.tell(event)
+            monitor.tell(event, is_early=is_early)

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from qgasim.errors import ScenarioError
-from qgasim.scenario import guest_checks, machine_checks, reply_checks, together
+from qgasim.guest.settings import ProgramSettings
+from qgasim.scenario import guest_checks, machine_checks, program_checks, reply_checks, together
 from qgasim.scenario.checks import join, touch
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import (
@@ -28,14 +29,17 @@ from qgasim.scenario.document import (
     say,
 )
 from qgasim.scenario.fleet import lay_out, pick
+from qgasim.scenario.including import include_programs, programs_of
 from qgasim.scenario.model import (
     AgentSettings,
     Blueprint,
     Scenario,
     remember_place,
     remember_places,
+    tell_wrong,
 )
 from qgasim.scenario.reading import make_node, read_value
+from qgasim.scenario.script_checks import find_missing
 from qgasim.scenario.sources import Reader, embed
 from qgasim.suggestions import did_you_mean, find_close
 
@@ -44,17 +48,21 @@ __all__ = [
     "Blueprint",
     "Scenario",
     "find_guest",
+    "find_programs",
     "find_scenario",
     "library",
     "load",
+    "load_programs",
     "load_sealed",
     "loads",
+    "programs_library",
     "read_value",
     "remember_place",
+    "warn",
 ]
 
 #: They say what must hold: `checks` finds it once they are imported.
-_CHECKS: Final = (guest_checks, machine_checks, reply_checks, together)
+_CHECKS: Final = (guest_checks, machine_checks, program_checks, reply_checks, together)
 _SUFFIXES: Final = (".yaml", ".yml")
 #: How many faults are told one by one.
 _FAULT_LIMIT: Final = 100
@@ -90,6 +98,34 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
         if path.is_file():
             return path
     raise ScenarioError(say(name or "''", _why_not(path, name)))
+
+
+def programs_library() -> dict[str, Path]:
+    """Return the files of programs that come with qgasim, by name."""
+    for directory in _SHIPPED:
+        if (programs := directory / "programs").is_dir():
+            return {path.stem: path for path in sorted(programs.glob("*.yaml"))}
+    return {}
+
+
+def find_programs(name: str, beside: Path | None = None) -> Path:
+    """Find a file of programs by name or path, a path being relative to the file *beside*.
+
+    Raises:
+        ScenarioError: there is none.
+    """
+    if "/" not in name and not name.endswith(_SUFFIXES):
+        known = programs_library()
+        if name in known:
+            return known[name]
+        hint = did_you_mean(name, known) or f" (expected one of {', '.join(known)}, or a path)"
+        raise ScenarioError(say(name or "''", f"no such file of programs{hint}"))
+    path = Path(name) if beside is None else beside.parent / name
+    # An OSError: a name that cannot be one, or a directory that must not be read.
+    with suppress(OSError, ValueError):
+        if path.is_file():
+            return path
+    raise ScenarioError(say(name, _what_was_meant(path)))
 
 
 def _why_not(path: Path, name: str) -> str:
@@ -144,12 +180,19 @@ def loads(text: str, name: str = "<text>") -> Scenario:
     return _decode(_pick(_extend(node, None, ()), "", name) if node else None, name)
 
 
+def warn(scenario: Scenario) -> list[str]:
+    """Return what scripts of the guest use and qgasim does not simulate, a line each, with its place."""
+    missing = find_missing(scenario.guest)
+    wrong = [(join("guest.files", path), f"warning: {text}") for path, text in missing]
+    return str(tell_wrong(scenario, wrong)).splitlines()
+
+
 def load_sealed(said: str | dict[str, Any], name: str) -> Scenario:
     """Load a scenario that another program has sent: it names no files of this machine.
 
     Args:
         said: the name of a scenario that comes with qgasim, YAML (a text of several lines), or what
-            JSON says. What it extends comes with qgasim.
+            JSON says. What it extends or includes comes with qgasim.
         name: what errors call it.
 
     Raises:
@@ -166,6 +209,7 @@ def load_sealed(said: str | dict[str, Any], name: str) -> Scenario:
             for key, value in each.value:
                 if key.value == "extends" and isinstance(value, ScalarNode):
                     _check_shipped(value.value, f"{place_of(value)}: extends")
+        node = include_programs(node, _read_shipped_programs)
     return _decode(_pick(_extend(node, None, ()), "", name) if node else None, name, is_sealed=True)
 
 
@@ -238,8 +282,45 @@ def _pick(node: Node | None, guest: str, name: str) -> Node | None:
         raise ScenarioError(f"{name}#{guest}: {error}") from None
 
 
+def _read_programs(beside: Path | None, name: ScalarNode) -> SequenceNode:
+    try:
+        path = find_programs(name.value, beside)
+        return programs_of(compose(_read(path), str(path)), str(path))
+    except ScenarioError as error:
+        raise ScenarioError(f"{place_of(name)}: include: {error}") from None
+
+
+def _read_shipped_programs(name: ScalarNode) -> SequenceNode:
+    """Return the programs of a file that comes with qgasim; refuse another."""
+    known = programs_library()
+    if name.value not in known:
+        text = f"no file of programs of qgasim is called {name.value!r}"
+        hint = did_you_mean(name.value, known) or f" (expected one of {', '.join(known)})"
+        raise ScenarioError(f"{place_of(name)}: include: {say('', text)}{hint}")
+    return _read_programs(None, name)
+
+
+def load_programs(name: str | Path) -> list[ProgramSettings]:
+    """Load a file of programs, for ``GuestSettings(programs=[...])``.
+
+    Args:
+        name: a path, or the name of one that comes with qgasim.
+
+    Raises:
+        ScenarioError: with a line ``file:line:column: what is wrong`` for each fault.
+    """
+    path = find_programs(str(name))
+    decoder = Decoder()
+    found = programs_of(compose(_read(path), str(path)), str(path))
+    programs: list[ProgramSettings] = decoder.decode(found, list[ProgramSettings], "programs")
+    if decoder.faults:
+        raise ScenarioError("\n".join(map(str, decoder.faults)))
+    return programs
+
+
 def _extend(node: Node, path: Path | None, above: tuple[Path, ...]) -> Node:
-    """Lay a document on the one that it extends."""
+    """Lay a document, with what it includes, on the one that it extends."""
+    node = include_programs(node, partial(_read_programs, path))
     if isinstance(node, MappingNode):
         for key, value in node.value:
             names_one = isinstance(value, ScalarNode) and plain_value(value) is not None

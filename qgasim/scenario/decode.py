@@ -281,6 +281,7 @@ class Decoder:
         fields = {field.encode_name: field for field in fields_of(cls)}
         arguments: dict[str, Any] = {}
         before = len(self.broken)
+        left_out: set[str] = set()
         for name, (key, value) in values.items():
             inner = f"{path}.{name}" if path else name
             if tag_of(cls) and name == tag_field_of(cls):
@@ -294,6 +295,7 @@ class Decoder:
             field = fields[name]
             hint = hints[field.name]
             if _is_null(value) and holds_several(hint) and not can_be_null(hint):
+                left_out.add(name)
                 continue
             count = len(self.broken)
             member = self.decode(value, hint, inner)
@@ -302,7 +304,7 @@ class Decoder:
                 arguments[field.name] = member
         for name, field in fields.items():
             if field.required and field.name not in arguments:
-                if name not in values:
+                if name not in values or name in left_out:
                     self.faults.append(Fault(node, path, f"'{name}' is missing"))
                 self.broken.append(join(path, name))
         broken = self.broken[before:]

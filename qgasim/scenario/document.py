@@ -130,7 +130,8 @@ def compose(text: str, name: str) -> Node | None:
 
 def _find_deepest(text: str, name: str) -> str:
     """Return the place of what is nested too deeply in *text*."""
-    depth = 0
+    # The whole document is none of them.
+    depth = -1
     for event in yaml.parse(text, _Loader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)

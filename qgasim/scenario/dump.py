@@ -5,6 +5,7 @@ import math
 import types
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, Union, cast, get_args, get_origin
 
 import msgspec
@@ -104,6 +105,7 @@ def members_of(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
+@lru_cache(maxsize=1024)
 def _item_of(hint: Any, container: type) -> Any:
     """Return the type of the items of the *container* that *hint* allows."""
     for member in members_of(hint):
@@ -112,6 +114,7 @@ def _item_of(hint: Any, container: type) -> Any:
     return Any
 
 
+@lru_cache(maxsize=1024)
 def _unit_of(hint: Any) -> str | None:
     return next((unit for member in members_of(hint) if (unit := unit_of(member))), None)
 

@@ -6,6 +6,7 @@ from typing import Any, Final, get_args
 from qgasim.faults.base import Fault
 from qgasim.faults.connection import AcceptThenSilence, Refuse
 from qgasim.faults.content import Edit, Huge, Stale, parse_pointer
+from qgasim.faults.events import DuplicateEvent, EventFault, is_of_monitor
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split
 from qgasim.faults.timing import Delay, Uniform
 from qgasim.matching import compile_match
@@ -18,6 +19,8 @@ __all__ = ["FAULT_CHECKS"]
 BITS_LIMIT: Final = 1 << 20
 #: The largest reply to pad: the largest that an agent gives is 64 MiB of base64.
 HUGE_LIMIT: Final = 64 << 20
+#: How often an event may be sent.
+COPIES_LIMIT: Final = 1000
 
 
 def _check_fault(fault: Fault) -> Wrong:
@@ -126,10 +129,22 @@ def _check_edit(fault: Edit) -> Wrong:
             yield path, str(error)
 
 
+def _check_event_fault(fault: EventFault) -> Wrong:
+    if not is_of_monitor(fault.on):
+        yield "on", "expected an event of the monitor, as in 'qmp:SUSPEND'"
+
+
+def _check_duplicate_event(fault: DuplicateEvent) -> Wrong:
+    if not 2 <= fault.copies <= COPIES_LIMIT:
+        yield "copies", f"expected 2 to {COPIES_LIMIT}, found {fault.copies}"
+
+
 FAULT_CHECKS: Final[dict[type, Callable[[Any], Wrong]]] = {
     Bandwidth: _check_bandwidth,
     Corrupt: _check_corrupt,
     Delay: _check_delay,
+    DuplicateEvent: _check_duplicate_event,
+    EventFault: _check_event_fault,
     Edit: _check_edit,
     Fault: _check_fault,
     Garbage: _check_garbage,

@@ -27,7 +27,6 @@ from qgasim.guest.settings import (
     FileSettings,
     GuestSettings,
     MountSettings,
-    ProgramSettings,
     errors_of,
 )
 from qgasim.guest.system.accounts import Account
@@ -39,13 +38,19 @@ from qgasim.scenario.windows_checks import (
     PCI_ID,
     VOLUME,
     WINDOWS_PATH,
-    check_encoding,
     check_open_errors,
     check_windows,
 )
 from qgasim.suggestions import did_you_mean
 
-__all__ = ["NIC_LIMIT", "check_address", "check_owners", "check_place"]
+__all__ = [
+    "NIC_LIMIT",
+    "check_address",
+    "check_owners",
+    "check_path",
+    "check_place",
+    "check_range",
+]
 
 #: More than Linux can have.
 VCPU_LIMIT: Final = 8192
@@ -75,7 +80,8 @@ def _twice(names: Iterable[str], path: str, what: str) -> Wrong:
         seen.setdefault(name, index)
 
 
-def _range(value: Struct, name: str, least: int, most: int) -> Wrong:
+def check_range(value: Struct, name: str, least: int, most: int) -> Wrong:
+    """Check that a field, if it is given, is between two numbers."""
     found = getattr(value, name)
     if found is not None and not least <= found <= most:
         yield name, f"expected from {least} to {most}, found {found}"
@@ -86,7 +92,8 @@ def _is_absolute(path: str) -> bool:
     return path.startswith("/") or WINDOWS_PATH.fullmatch(path) is not None
 
 
-def _path(path: str, at: str) -> Wrong:
+def check_path(path: str, at: str) -> Wrong:
+    """Check that a path of the guest is absolute, and not too long."""
     if not _is_absolute(path):
         yield at, f"expected an absolute path, found '{path}'"
     elif "\0" in path:
@@ -113,7 +120,7 @@ def _name(name: str, at: str) -> Wrong:
 def _check_counters(counters: Struct) -> Wrong:
     """Check what the kernel counts in 64 bits."""
     for field in fields_of(type(counters)):
-        yield from _range(counters, field.name, 0, (1 << 64) - 1)
+        yield from check_range(counters, field.name, 0, (1 << 64) - 1)
 
 
 @checks(ClockSettings)
@@ -135,9 +142,9 @@ def _check_nic(nic: Nic) -> Wrong:
         yield "name", f"expected {{i}} in the name of {nic.count} interfaces, found '{nic.name}'"
     if not re.fullmatch(r"[^\0\n]+", nic.name):
         yield "name", f"not a name: '{nic.name}'"
-    yield from _range(nic, "mtu", 0, (1 << 31) - 1)
+    yield from check_range(nic, "mtu", 0, (1 << 31) - 1)
     if nic.vlan is not None:
-        for _, text in _range(nic.vlan, "id", 1, 4094):
+        for _, text in check_range(nic.vlan, "id", 1, 4094):
             yield "vlan.id", text
     kinds = [name for name in ("vlan", "bond", "bridge") if getattr(nic, name)]
     if len(kinds) > 1:
@@ -185,8 +192,8 @@ def _check_disk(disk: Disk) -> Wrong:
     if disk.alias is not None and not _is_device_name(disk.alias):
         yield "alias", f"not the name of a device: '{disk.alias}' (expected one as in vg0-root)"
     for name in ("channel", "target", "unit", "minor"):
-        yield from _range(disk, name, 0, (1 << 20) - 1)
-    yield from _range(disk, "major", 0, (1 << 12) - 1)
+        yield from check_range(disk, name, 0, (1 << 20) - 1)
+    yield from check_range(disk, "major", 0, (1 << 12) - 1)
 
 
 @checks(Partition)
@@ -211,19 +218,19 @@ def _check_memory(memory: Memory) -> Wrong:
         yield "block_size", f"expected at least 1/{BLOCK_LIMIT} of size"
     yield from _twice((str(b.index) for b in memory.blocks), "blocks[{}].index", "the index")
     for index, block in enumerate(memory.blocks):
-        for _, text in _range(block, "index", 0, (1 << 32) - 1):
+        for _, text in check_range(block, "index", 0, (1 << 32) - 1):
             yield f"blocks[{index}].index", text
 
 
 @checks(Vcpu)
 def _check_vcpu(vcpu: Vcpu) -> Wrong:
-    yield from _range(vcpu, "id", 0, VCPU_LIMIT - 1)
+    yield from check_range(vcpu, "id", 0, VCPU_LIMIT - 1)
 
 
 @checks(Account)
 def _check_account(account: Account) -> Wrong:
     for name in ("uid", "gid"):
-        yield from _range(account, name, 0, ID_LIMIT)
+        yield from check_range(account, name, 0, ID_LIMIT)
     for name in ("home", "shell", "password", "comment"):
         text = getattr(account, name)
         if text is not None and re.search(r"[\n\0]", text):
@@ -236,7 +243,7 @@ def _check_mount(mount: MountSettings) -> Wrong:
         path = getattr(mount, name)
         # Windows has volumes without a path.
         if path:
-            yield from _path(path, name)
+            yield from check_path(path, name)
     if mount.volume is not None and not VOLUME.fullmatch(mount.volume):
         yield "volume", f"not a GUID: '{mount.volume}' (expected five groups of hex digits)"
     if mount.block_size < 512 or mount.block_size & (mount.block_size - 1):
@@ -291,15 +298,6 @@ def _is_base64(text: str) -> bool:
     except (binascii.Error, ValueError):
         return False
     return True
-
-
-@checks(ProgramSettings)
-def _check_program(program: ProgramSettings) -> Wrong:
-    yield from _path(program.path, "path")
-    yield from _range(program, "signal", 1, 64)
-    yield from check_encoding(program)
-    if program.signal is not None and program.exit_code:
-        yield "exit_code", "nobody reads this of a program that a signal ends"
 
 
 # -- what several say together ---------------------------------------------------------------------
@@ -359,16 +357,6 @@ def _check_users(guest: GuestSettings) -> Wrong:
         for key in ("home", "shell", "password", "comment"):
             if ":" in (getattr(account, key) or ""):
                 yield f"users.{name}.{key}", "a ':' would end it, in /etc/passwd"
-
-
-@checks(GuestSettings, "programs", "os.family")
-def _check_exit_codes(guest: GuestSettings) -> Wrong:
-    for index, program in enumerate(guest.programs):
-        # Windows' have 32 bits, and are read as signed and as unsigned.
-        is_windows = guest.os.family == "windows"
-        least, most = (-1 << 31, (1 << 32) - 1) if is_windows else (0, 255)
-        for name, text in _range(program, "exit_code", least, most):
-            yield f"programs[{index}].{name}", text
 
 
 @checks(GuestSettings, "nics")
@@ -474,7 +462,7 @@ def _check_files(guest: GuestSettings) -> Wrong:
 
 def check_place(path: str, at: str) -> Wrong:
     """Look for what is wrong with *path*, as the place of a file."""
-    yield from _path(path, at)
+    yield from check_path(path, at)
     if path.strip("/") == "":
         yield at, "the root is there already (name what is in it)"
 

@@ -16,7 +16,7 @@ from qgasim.commands import ALL_COMMANDS
 from qgasim.commands.storage import begin_frozen
 from qgasim.dialect import Switch, find_dialect, with_quirks
 from qgasim.errors import ScenarioError, SettingsError
-from qgasim.faults import AnyFault
+from qgasim.faults import AnyFault, is_of_monitor
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.system.clock import host_clock
 from qgasim.guest.units import Duration
@@ -34,7 +34,14 @@ from qgasim.simulation.simulation import Simulation
 from qgasim.simulation.timeline import AnyEvent, Timeline
 from qgasim.userland import USERLANDS
 
-__all__ = ["AgentSettings", "Blueprint", "Scenario", "remember_place", "remember_places"]
+__all__ = [
+    "AgentSettings",
+    "Blueprint",
+    "Scenario",
+    "remember_place",
+    "remember_places",
+    "tell_wrong",
+]
 
 
 class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -197,7 +204,7 @@ class Blueprint:
             respawn=None if settings.respawn == "never" else settings.respawn,
             needs_newline=settings.needs_newline,
             stubs=tuple(scenario.replies),
-            faults=tuple(self.scenario.faults),
+            faults=tuple(f for f in self.scenario.faults if not is_of_monitor(f.on)),
             seed=scenario.seed,
             personality=settings.personality,
         )
@@ -245,6 +252,7 @@ class Blueprint:
             write_size=scenario.agent.write_size,
             describe_random_events=partial(describe_random_events, self._drawn, scenario.seed),
             machine=scenario.machine,
+            machine_faults=[f for f in scenario.faults if is_of_monitor(f.on)],
         )
         if scenario.agent.is_frozen:
             begin_frozen(simulation.agent)

@@ -14,7 +14,7 @@ from qgasim.errors import ScenarioError
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import LEVEL_LIMIT, compose, say
 
-__all__ = ["make_node", "read_text", "read_value", "read_words"]
+__all__ = ["make_node", "read_value", "read_words", "read_yaml"]
 
 #: What Python has for addresses.
 _ADDRESSES: Final = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -30,7 +30,7 @@ def read_value(settings: Any, wanted: Any, name: str) -> Any:
     return _read(make_node(settings, name), wanted, name, has_places=False)
 
 
-def read_text(text: str, wanted: Any, name: str) -> Any:
+def read_yaml(text: str, wanted: Any, name: str) -> Any:
     """Read YAML.
 
     Raises:

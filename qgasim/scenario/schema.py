@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from msgspec import NODEFAULT, UNSET, Struct
 from msgspec.structs import FieldInfo
 
+from qgasim.guest.settings import ProgramSettings
 from qgasim.scenario import Scenario
 from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import (
@@ -68,6 +69,21 @@ _UNITS: Final[dict[str, dict[str, Any]]] = {
         ]
     },
     "errno": {"type": ["string", "integer"], "pattern": "^(E[A-Z0-9]+|[0-9]+)$", "minimum": 1},
+}
+
+
+#: What stands among programs for the entries of a file (`qgasim.scenario.including`).
+_INCLUDE: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "All entries of a file of programs.",
+    "properties": {
+        "include": {
+            "type": "string",
+            "description": "The name of one that comes with qgasim, or a path relative to this file.",
+        }
+    },
+    "additionalProperties": False,
+    "required": ["include"],
 }
 
 
@@ -210,7 +226,9 @@ def _type(hint: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(get_args(hint))}
     if origin in (list, tuple):
-        return {"type": "array", "items": _type(get_args(hint)[0])}
+        (item, *_) = get_args(hint)
+        items = {"anyOf": [_type(item), _INCLUDE]} if item is ProgramSettings else _type(item)
+        return {"type": "array", "items": items}
     if origin is dict:
         return {"type": "object", "additionalProperties": _or_null(get_args(hint)[1])}
     if isinstance(hint, type) and issubclass(hint, Struct):

@@ -7,7 +7,10 @@ from typing import Final
 from qgasim.agent.personality import Personality
 from qgasim.commands import ALL_COMMANDS
 from qgasim.dialect import LATEST, OLDEST, QUIRKS, Dialect, find_dialect
+from qgasim.faults import is_of_monitor
 from qgasim.matching import Match
+from qgasim.qmp import MachineSettings
+from qgasim.qmp.release import find_release
 from qgasim.scenario.checks import Wrong, checks
 from qgasim.scenario.fault_checks import FAULT_CHECKS
 from qgasim.scenario.fill import counted
@@ -166,7 +169,7 @@ def _check_frozen(scenario: Scenario) -> Wrong:
             )
 
 
-@checks(Scenario, "agent", "guest.os", "replies", "faults", "timeline")
+@checks(Scenario, "agent", "guest.os", "machine", "replies", "faults", "timeline")
 def _check_commands(scenario: Scenario) -> Wrong:
     dialect = find_dialect(scenario.agent.release)
     if dialect is None:
@@ -183,9 +186,15 @@ def _check_commands(scenario: Scenario) -> Wrong:
     requests += [
         (f"timeline[{i}].after", e.after) for i, e in enumerate(scenario.timeline) if e.after
     ]
+    machine = find_release((scenario.machine or MachineSettings()).qemu)
+    of_machine = machine.names() if any(is_of_monitor(on) for _, on in requests) else []
     for path, on in requests:
         name = on.command if isinstance(on, Match) else on
-        if not fnmatch.filter(names, name):
+        if is_of_monitor(on) and path.startswith("faults"):
+            if not fnmatch.filter(of_machine, name):
+                text = f"QEMU {machine.name} has no command or event '{name}'"
+                yield path, text + did_you_mean(name, of_machine)
+        elif not fnmatch.filter(names, name):
             text = f"qemu-ga {scenario.agent.release} has no command '{name}'"
             yield path, text + did_you_mean(name, names)
     for index, stub in enumerate(scenario.replies):

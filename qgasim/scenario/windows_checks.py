@@ -1,17 +1,15 @@
 """What must hold of a guest with Windows, and of what only such a guest has."""
 
-import codecs
 import re
 from typing import Final
 
-from qgasim.guest.settings import GuestSettings, ProgramSettings
+from qgasim.guest.settings import GuestSettings
 from qgasim.scenario.checks import Wrong
 
 __all__ = [
     "PCI_ID",
     "VOLUME",
     "WINDOWS_PATH",
-    "check_encoding",
     "check_open_errors",
     "check_windows",
 ]
@@ -20,19 +18,6 @@ WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:\\.*", re.DOTALL)
 PCI_ID: Final = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}")
 VOLUME: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KERNEL: Final = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
-
-
-def check_encoding(program: ProgramSettings) -> Wrong:
-    """Check that a program's output can be written in its encoding."""
-    try:
-        codecs.lookup(program.encoding)
-        (program.stdout + program.stderr).encode(program.encoding, "surrogateescape")
-    except (LookupError, ValueError):
-        # A ValueError: a character that it does not have, or a codec that is none of texts.
-        yield (
-            "encoding",
-            f"cannot write the output in '{program.encoding}' (expected one as in cp850)",
-        )
 
 
 def check_open_errors(guest: GuestSettings) -> Wrong:

@@ -38,6 +38,9 @@ class MonitorServer:
         self._listener = Listener(address)
         self._has_output = trio.Event()
         self._has_room = trio.Event()
+        #: Whether the task that writes is at work, and what it is to send first.
+        self._is_sending = False
+        self._unsent = b""
         self._is_idle = trio.Event()
         self._is_idle.set()
 
@@ -75,6 +78,7 @@ class MonitorServer:
     async def converse(self, sock: socket.socket, *, is_stream: bool = False) -> None:  # noqa: ARG002
         """Serve one client until it leaves or QEMU ends."""
         self.channel.connect()
+        self._is_sending, self._unsent = False, b""
         self._has_output.set()
         self._is_idle = trio.Event()
         try:
@@ -109,9 +113,24 @@ class MonitorServer:
             if not data:
                 return
             monitor.receive(data)
-            self.poke()
+            if self._is_sending or self._unsent:
+                self._has_output.set()
+            else:
+                # Sooner than to wake the task that writes.
+                self._send_now(sock)
             await trio.lowlevel.checkpoint()
         await trio.sleep_forever()
+
+    def _send_now(self, sock: socket.socket) -> None:
+        """Send what the monitor has to say, if the client takes it; leave the rest to `_write`."""
+        data = self.channel.take_output()
+        try:
+            sent = sock.send(data) if data else 0
+        except BlockingIOError:
+            sent = 0
+        self._unsent = data[sent:]
+        if self._unsent or self.channel.has_hung_up:
+            self._has_output.set()
 
     async def _write(self, sock: socket.socket, scope: trio.CancelScope) -> None:
         """Send what the monitor has to say, and hang up when it does."""
@@ -119,12 +138,15 @@ class MonitorServer:
         while True:
             await self._has_output.wait()
             self._has_output = trio.Event()
-            data = memoryview(monitor.take_output())
+            self._is_sending = True
+            data = memoryview(self._unsent + monitor.take_output())
+            self._unsent = b""
             while data:
                 try:
                     data = data[sock.send(data) :]
                 except BlockingIOError:
                     await trio.lowlevel.wait_writable(sock)
+            self._is_sending = False
             self._has_room.set()
             if monitor.has_hung_up and not monitor.has_output:
                 scope.cancel()

@@ -7,6 +7,7 @@ though no client has sent anything.
 
 import socket
 from collections.abc import Iterable
+from typing import Final
 
 import trio
 
@@ -26,6 +27,11 @@ __all__ = ["Server", "qmp_beside", "serve"]
 def qmp_beside(simulation: Simulation, path: str) -> list[SocketAddress]:
     """Return where a test finds the monitor of a machine, if the scenario has one: beside the agent's socket."""
     return [] if simulation.hypervisor is None else [UnixAddress(f"{path}.qmp")]
+
+
+#: How long one look at a guest may keep the thread from the other guests in it, in ns: with twenty that
+#: loop for ever, an idle one answers within a tenth of a second.
+LOOK_TIME: Final = 1_000_000
 
 
 class Server:
@@ -48,6 +54,7 @@ class Server:
     ) -> None:
         self.simulation = simulation
         self.channel = simulation.channel
+        simulation.guest.look_time = LOOK_TIME
         processes = simulation.guest.processes
         self.attention = Attention(self.channel.next_look, lambda: processes.is_late)
         self._monitors = [MonitorServer(simulation, each) for each in qmp]
@@ -58,6 +65,8 @@ class Server:
         self._endpoint = _endpoint_at(address)
         self._watcher = watcher
         self._conversation: Conversation | None = None
+        #: Whether observers are told of clients that wait.
+        self.tells_waiting = False
 
     @property
     def address(self) -> Address:
@@ -147,12 +156,29 @@ class Server:
         self._conversation = Conversation(
             self.channel, sock, self.attention, is_stream=is_stream, watcher=self._watcher
         )
+        if not self.tells_waiting:
+            await self._run(self._conversation)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_waiting)
+            try:
+                await self._run(self._conversation)
+            finally:
+                nursery.cancel_scope.cancel()
+
+    async def _run(self, conversation: Conversation) -> None:
         try:
-            await self._conversation.run()
+            await conversation.run()
         except Exception as error:  # noqa: BLE001
             self.fail("what a client sent", error)
         finally:
             self._conversation = None
+
+    async def _tell_waiting(self) -> None:
+        """Tell observers when another client waits."""
+        await self._endpoint.until_client_waits()
+        for observer in self.simulation.agent.observers:
+            observer.client_waits()
 
     def fail(self, what: str, error: Exception) -> None:
         """Note an error that was caught nowhere else, and go on: the client is hung up on."""

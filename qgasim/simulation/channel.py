@@ -218,7 +218,7 @@ class Channel:
             return iter(())
         if self.needs_attention:
             # What was due before these bytes came may undo what is in the port.
-            self.agent.guest.settle()
+            self.agent.guest.look()
             self._enqueue(data)
             return self._look()
         self.sender = None
@@ -251,7 +251,7 @@ class Channel:
 
     def wake(self) -> Iterator[Effect]:
         """Let the guest catch up with time, and the agent read what waits for it."""
-        self.agent.guest.settle()
+        self.agent.guest.look()
         return self._look()
 
     def _look(self) -> Iterator[Effect]:

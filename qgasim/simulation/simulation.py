@@ -8,6 +8,8 @@ from msgspec import Struct
 from qgasim.agent import Agent, AgentOptions
 from qgasim.agent.observer import Observer
 from qgasim.dialect import Dialect
+from qgasim.errors import ScenarioError
+from qgasim.faults import Fault, FaultInjector, is_of_monitor
 from qgasim.guest import Guest
 from qgasim.qapi.registry import Command
 from qgasim.qmp import Hypervisor, MachineSettings, Monitor
@@ -45,6 +47,7 @@ class Simulation:
         write_size: int = WRITE_SIZE,
         describe_random_events: Callable[[int], str] = lambda _: "",
         machine: MachineSettings | None = None,
+        machine_faults: Iterable[Fault] = (),
     ) -> None:
         """Make the agent and its channel in *guest*.
 
@@ -60,6 +63,7 @@ class Simulation:
             describe_random_events: returns the faults that chance drew and that began until an uptime,
                 as the YAML of a scenario.
             machine: the QEMU around the guest; None: only a monitor makes one.
+            machine_faults: what goes wrong with its monitors.
         """
         self.guest = guest
         self.snapshots = Snapshots(guest)
@@ -72,16 +76,53 @@ class Simulation:
         self.timeline: Observer | None = None
         self.journal: Observer | None = None
         self.describe_random_events = describe_random_events
-        self.hypervisor = None if machine is None else Hypervisor(self.agent, machine)
+        self._machine_faults = list(machine_faults)
+        self.hypervisor: Hypervisor | None = None
+        if machine is not None:
+            self._make_machine(machine)
 
     def add_monitor(self, address: str, label: str | None = None) -> Monitor:
         """Return a new monitor of the machine.
 
         *address*: where its clients connect, as in ``unix:/path``; *label*: see `Monitor`.
         """
+        hypervisor = self.hypervisor or self._make_machine(MachineSettings())
+        return Monitor(hypervisor, address, label)
+
+    def _make_machine(self, settings: MachineSettings) -> Hypervisor:
+        self.hypervisor = Hypervisor(self.agent, settings)
+        for fault in self._machine_faults:
+            self.hypervisor.injector.inject(fault)
+        return self.hypervisor
+
+    # -- faults ----------------------------------------------------------------------------------
+
+    def injector_of(self, fault: Fault) -> FaultInjector:
+        """Return what lets a fault happen: the agent's injector, or the machine's.
+
+        Raises:
+            ScenarioError: it is of the machine's monitor, and there is none.
+        """
+        if not is_of_monitor(fault.on):
+            return self.agent.injector
         if self.hypervisor is None:
-            self.hypervisor = Hypervisor(self.agent, MachineSettings())
-        return Monitor(self.hypervisor, address, label)
+            text = "there is no monitor (the scenario needs a `machine:`, as in {})"
+            raise ScenarioError(f"on: {text}")
+        return self.hypervisor.injector
+
+    def switch_fault(self, name: str, *, on: bool) -> None:
+        """Switch all faults called *name* on or off; LookupError if there is none."""
+        injectors = [self.agent.injector]
+        if self.hypervisor is not None and not self.hypervisor.injector.is_idle:
+            injectors.append(self.hypervisor.injector)
+        missing: list[LookupError] = []
+        for injector in injectors:
+            try:
+                injector.switch(name, on=on)
+            except LookupError as error:
+                missing.append(error)
+        if len(missing) == len(injectors):
+            raise missing[0]
 
     # -- observers -------------------------------------------------------------------------------
 

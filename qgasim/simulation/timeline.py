@@ -380,7 +380,7 @@ class FaultOn(Event, frozen=True, kw_only=True, tag="fault_on"):
 
     def happen(self, simulation: Simulation) -> None:
         """Switch them on."""
-        simulation.agent.injector.switch(self.fault, on=True)
+        simulation.switch_fault(self.fault, on=True)
 
 
 class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
@@ -391,7 +391,7 @@ class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
 
     def happen(self, simulation: Simulation) -> None:
         """Switch them off."""
-        simulation.agent.injector.switch(self.fault, on=False)
+        simulation.switch_fault(self.fault, on=False)
 
 
 AnyEvent: TypeAlias = (

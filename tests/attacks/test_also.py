@@ -213,7 +213,7 @@ def test_a_request_to_a_guest_that_is_late_is_one_look_at_it(
     looks = 0
     settle_processes = course.guest.processes.settle
 
-    def count(uptime: int) -> None:
+    def count(uptime: int, _: int | None) -> None:
         nonlocal looks
         looks += 1
         settle_processes(uptime)

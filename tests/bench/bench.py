@@ -21,6 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PING = b'{"execute":"guest-ping"}\n'
+ECHOES = "for i in $(seq 20000); do echo $i; done >/dev/null"
 INTERFACES = b'{"execute":"guest-network-get-interfaces"}\n'
 #: Whatever would change the machine that qemu-ga runs on.
 BLOCKED = (
@@ -143,6 +144,20 @@ def batches(peer: Peer, count: int) -> int:
 def interfaces(peer: Peer, count: int) -> int:
     for _ in range(count):
         peer.ask(INTERFACES)
+    return count
+
+
+def executions(peer: Peer, count: int, *arguments: str) -> int:
+    """Run a program *count* times, each to its status."""
+    for _ in range(count):
+        path, *rest = arguments
+        started = peer.call("guest-exec", path=path, arg=rest)
+        assert isinstance(started, dict)
+        while True:
+            status = peer.call("guest-exec-status", pid=started["pid"])
+            assert isinstance(status, dict)
+            if status["exited"]:
+                break
     return count
 
 
@@ -298,6 +313,8 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         ("guest-network-get-interfaces", "/s", both, lambda p: interfaces(p, 200 * scale), 3.0),
         ("file write, 4 MiB blocks", "/s", both, lambda p: write_blocks(p, size, 4 * MIB), 5.0),
         ("file read, 4 MiB blocks", "/s", both, lambda p: read_blocks(p, size, 4 * MIB), 5.0),
+        ("guest-exec of true", "/s", both, lambda p: executions(p, 50 * scale, "/bin/true"), 5.0),
+        ("20,000 echoes", "/s", both, lambda p: executions(p, 1, "/bin/sh", "-c", ECHOES), 0),
         ("64 MiB written in 48 KiB", "/s", both, lambda p: write_blocks(p, size, 48 << 10), 3.0),
     ]
     try:
@@ -349,6 +366,7 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         }
         for (name, most), value in zip(names.items(), json.loads(done.stdout), strict=True):
             print(f"{name:30} {value:10.1f}{'':31}  at most {most}")
+        control()
         for name, at_first, again in (("debian-12", 60, 10), ("k8s-node", 60, 50)):
             for which, took, most in zip(
                 ("first", "again"), loading(name), (at_first, again), strict=True
@@ -359,6 +377,25 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         for peer in peers.values():
             peer.stop()
     print(f"(client: {time.process_time() - start:.1f} s of CPU; {os.cpu_count()} processors)")
+
+
+def control() -> None:
+    """Print what control costs."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "control.py")],
+        capture_output=True,
+        check=True,
+        cwd=HERE.parent.parent,
+    )
+    names = {
+        "control requests /s": "at least 2000",
+        "ping with a stream, to without": "at least 0.7",
+        "list 1,000 guests, ms": "at most 50",
+        "create 1,000 guests, s": "at most 3",
+        "CPU of a start with control, s": "at most 0.3",
+    }
+    for (name, aim), value in zip(names.items(), json.loads(done.stdout), strict=True):
+        print(f"{name:30} {value:10.2f}{'':31}  {aim}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 from qgasim.client.blocking import SyncClient
 from tests.controlling import Api, controlled, read_event
+from tests.serving import connect, read_line
 
 
 @pytest.fixture
@@ -57,6 +58,16 @@ def test_a_guest_is_created_at_an_address(api: Api, tmp_path: Path) -> None:
     assert not made["address"].endswith(":0")
 
 
+def test_a_guest_has_monitors_which_a_reset_leaves_where_they_are(api: Api, tmp_path: Path) -> None:
+    made = api.post("/guests", {"name": "vm", "qmp": [f"unix:{tmp_path}/qmp", "tcp:0"]})
+    assert made["qmp"][0] == f"unix:{tmp_path}/qmp"
+    assert api.post("/guests/vm/reset")["qmp"] == made["qmp"]
+    with connect(f"{tmp_path}/qmp") as sock:
+        assert b'"QMP"' in read_line(sock)
+    api.delete("/guests/vm")
+    assert not (tmp_path / "qmp").exists()
+
+
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
@@ -68,6 +79,7 @@ def test_a_guest_is_created_at_an_address(api: Api, tmp_path: Path) -> None:
         ({"scenario": {"guest": {"hostnme": "x"}}}, 422, "unknown key 'hostnme' (did you mean 'h"),
         ({"scenario": {"fleet": {"a": {}}}}, 422, "a fleet is several guests"),
         ({"listen": "stdio"}, 422, "stdio"),
+        ({"qmp": ["stdio"]}, 422, "qmp: only the guest"),
         ({"listen": "unix"}, 422, "expected unix:PATH"),
         ({"listen": "unix:/nowhere/x"}, 409, "cannot listen"),
         ({"agent": "77"}, 422, "no such release: '77'"),

@@ -49,6 +49,13 @@ def test_the_journal_is_filtered_by_command(api: Api) -> None:
     assert len(rest["entries"]) == 1
 
 
+def test_a_number_that_is_not_there_yet_has_nothing_after_it(api: Api) -> None:
+    ask(api, "guest-ping")
+    page = api.get(f"{GUEST}/journal?after={10**30}")
+    assert page["entries"] == []
+    assert api.get(f"{GUEST}/journal?after=-1") == api.get(f"{GUEST}/journal")
+
+
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=1001", "limit=x", "lines=maybe", "before=1", "after=1&after=2"]
 )
@@ -63,7 +70,8 @@ def test_the_transcript_is_text(api: Api) -> None:
     lines = answer.body.decode().splitlines()
     assert lines[-2].endswith('guest-ping → {"return": {}}')
     last = api.ask(f"GET /v1{GUEST}/transcript?last=1").body.decode().splitlines()
-    assert last == [f"({len(lines) - 1} earlier entries)", lines[-1]]
+    # A handshake is two entries in one line.
+    assert last == [f"({len(lines)} earlier entries)", lines[-1]]
 
 
 # -- streams -----------------------------------------------------------------------------------------
@@ -112,6 +120,9 @@ def test_a_reply_that_waited_is_told_again(api: Api) -> None:
     waiting.connection.request("POST", f"/v1{GUEST}/call", body)
     while (event := read_event(stream))[2].get("command") != "guest-ping":
         pass
+    # What is put down meanwhile does not hide which reply it was.
+    api.post(f"{GUEST}/stubs", {"on": "guest-info", "reply": 1})
+    assert read_event(stream)[2]["text"] == "stub: guest-info"
     assert event[2]["replied"] is None
     api.post(f"{GUEST}/clock/advance", {"by": "1h"})
     assert waiting.connection.getresponse().status == 200
@@ -166,6 +177,7 @@ def test_verification_says_what_python_says(api: Api) -> None:
         ("verify", {}, "'command' is missing"),
         ("never", {"command": "guest-ping", "within": "1s"}, "within"),
         ("in-order", {"steps": []}, "in_order needs steps"),
+        ("in-order", {"steps": None}, "'steps' is missing"),
     ],
     ids=str,
 )

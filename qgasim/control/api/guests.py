@@ -4,19 +4,27 @@ import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from qgasim.control.api.registry import refusing, route
 from qgasim.control.control import Control
-from qgasim.control.guests import ControlledGuest, make_blueprint
+from qgasim.control.guests import ControlledGuest, Start, make_blueprint
 from qgasim.control.language import Said
 from qgasim.control.patching import Changeable, patch, show_changeable
+from qgasim.guest.files.tree import Mount
 from qgasim.guest.units import SECOND
 from qgasim.http.problems import HttpError
 from qgasim.http.routes import Answer
 from qgasim.scenario.dump import to_yaml
-from qgasim.scenario.reading import read_text
-from qgasim.serving.listen import Address, Stdio, parse_address
+from qgasim.scenario.reading import read_yaml
+from qgasim.serving.listen import (
+    Stdio,
+    TcpAddress,
+    UnixAddress,
+    VsockAddress,
+    name_address,
+    parse_address,
+)
 from qgasim.states import State
 
 __all__ = [
@@ -63,6 +71,8 @@ class GuestDetails(GuestSummary, kw_only=True):
     uptime: float
     #: Whether the guest has opened its port, as QMP's VSERPORT_CHANGE tells; null: no port tells.
     port_is_open: bool | None
+    #: Where clients of the machine's monitors (QMP) connect.
+    qmp: list[str]
     #: What failed in qgasim itself, if something did.
     failure: str | None
     #: The network interfaces, as in a scenario.
@@ -71,6 +81,8 @@ class GuestDetails(GuestSummary, kw_only=True):
     disks: list[dict[str, Any]]
     #: The processors, as in a scenario.
     vcpus: list[dict[str, Any]]
+    #: What is mounted, in that order: `path`, `device`, `type`, `is_frozen`.
+    mounts: list[dict[str, Any]]
     #: The accounts by name, as in a scenario.
     users: dict[str, dict[str, Any]]
     #: Programs whose results are given, as in a scenario.
@@ -93,6 +105,8 @@ class NewGuest(Struct, kw_only=True):
     #: Where clients connect: `unix:PATH`, `tcp:[HOST:]PORT` or `vsock:CID:PORT`; absent: a unix
     #: socket of its own.
     listen: str | None = None
+    #: Where clients of the machine's monitors (QMP) connect, as `listen`.
+    qmp: list[str] = field(default_factory=list[str])
     #: The seed of everything that is made up; absent: the scenario's.
     seed: int | None = None
 
@@ -105,7 +119,7 @@ def _summary(guest: ControlledGuest) -> dict[str, Any]:
     counts, simulation = guest.recorder.counts, guest.simulation
     return {
         "name": guest.name,
-        "state": guest.live.state,
+        "state": guest.state,
         "agent": simulation.agent.dialect.full_version,
         "hostname": simulation.guest.hostname,
         "address": guest.address,
@@ -117,6 +131,16 @@ def _summary(guest: ControlledGuest) -> dict[str, Any]:
     }
 
 
+def _show_mount(mount: Mount) -> dict[str, Any]:
+    volume = mount.volume
+    return {
+        "path": mount.path,
+        "device": volume.device,
+        "type": volume.kind,
+        "is_frozen": volume.is_frozen,
+    }
+
+
 def describe(guest: ControlledGuest) -> GuestDetails:
     machine = guest.simulation.guest
     failure = guest.simulation.agent.failure
@@ -125,6 +149,8 @@ def describe(guest: ControlledGuest) -> GuestDetails:
         "platform": machine.settings.os.family,
         "uptime": machine.clock.uptime() / SECOND,
         "port_is_open": guest.simulation.channel.port_is_open,
+        "qmp": [name_address(each) for each in guest.qmp_addresses],
+        "mounts": [_show_mount(mount) for mount in machine.files.mounts],
         "failure": None if failure is None else repr(failure),
     }
     return GuestDetails(**known)
@@ -154,18 +180,22 @@ def create(control: Control, body: NewGuest) -> GuestDetails:
         )
         raise HttpError(422, f"name: {text}")
     with refusing():
-        address = None if body.listen is None else _parse_address(body.listen)
-        blueprint = make_blueprint(body.scenario, body.agent, body.seed)
-        return describe(control.guests.add(body.name, blueprint, address))
+        start = Start(
+            blueprint=make_blueprint(body.scenario, body.agent, body.seed),
+            address=None if body.listen is None else _parse_address("listen", body.listen),
+            qmp=tuple(_parse_address("qmp", text) for text in body.qmp),
+        )
+        return describe(control.guests.add(body.name, start))
 
 
-def _parse_address(text: str) -> Address:
+def _parse_address(name: str, text: str) -> UnixAddress | TcpAddress | VsockAddress:
     try:
         address = parse_address(text)
     except ValueError as error:
-        raise HttpError(422, f"listen: {error}") from None
+        raise HttpError(422, f"{name}: {error}") from None
     if isinstance(address, Stdio):
-        raise HttpError(422, "listen: only the guest with which qgasim was started can be on stdio")
+        text = "only the guest with which qgasim was started can be on stdio"
+        raise HttpError(422, f"{name}: {text}")
     return address
 
 
@@ -230,5 +260,5 @@ def scenario(control: Control, name: str, query: ScenarioQuery) -> Answer:
     text = to_yaml(control.guest(name).live.blueprint.scenario)
     if query.format == "yaml":
         return Answer(body=text.encode("utf-8", "surrogateescape"), media_type="application/yaml")
-    said = read_text(text, Any, "scenario")
+    said = read_yaml(text, Any, "scenario")
     return Answer(body=msgspec.json.encode(said), media_type="application/json")

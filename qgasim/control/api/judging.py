@@ -170,7 +170,7 @@ class _Search:
     def look(self) -> Waited | None:
         """Return what is answered; None: it has not come to pass."""
         guest, wanted = self._guest, self._wanted
-        state = guest.live.state
+        state = guest.state
         if self._journal is not guest.live.journal:
             # It was reset: the numbers begin again.
             self._journal, self._position = guest.live.journal, 0
@@ -194,8 +194,9 @@ class _Search:
         )
 
     def answer(self, *, reached: bool, entry: dict[str, Any] | None = None) -> Waited:
-        live = self._guest.live
-        return Waited(reached=reached, state=live.state, entry=entry, latest=live.journal.count)
+        guest = self._guest
+        latest = guest.live.journal.count
+        return Waited(reached=reached, state=guest.state, entry=entry, latest=latest)
 
 
 @route(

@@ -62,7 +62,7 @@ def happen(
     if given is not body:
         event_said.pop("at", None)
     status: Literal["happened", "planned"] = "planned" if is_planned else "happened"
-    return EventStatus(status=status, event=event_said, state=guest.live.state)
+    return EventStatus(status=status, event=event_said, state=guest.state)
 
 
 def _plan(guest: ControlledGuest, event: AnyEvent) -> None:
@@ -103,8 +103,8 @@ class ClockChange(Struct, kw_only=True):
 
 
 def _clock(guest: ControlledGuest) -> ClockView:
-    clock = guest.live.clock
-    return ClockView(uptime=clock.uptime, now=clock.now, rate=guest.live.source.rate)
+    clock = guest.simulation.guest.clock
+    return ClockView(uptime=clock.uptime() / SECOND, now=clock.now(), rate=guest.live.source.rate)
 
 
 @route("GET /v1/guests/{name}/clock", chapter=CHAPTER)

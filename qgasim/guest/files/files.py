@@ -309,6 +309,9 @@ class Files(Tree):
         new = self.locate(target, cwd, follow=False)
         if old.mount is not new.mount:
             raise os_error(errno.EXDEV, target)
+        if any(path.rstrip("/").rpartition("/")[2] in ("", ".", "..") for path in (source, target)):
+            # fs/namei.c, do_renameat2(): what has no name of its own.
+            raise os_error(errno.EBUSY, source)
         self._check_writable(old.mount)
         if new.node is old.node:
             return

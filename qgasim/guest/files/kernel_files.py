@@ -90,6 +90,12 @@ def _make_sys(machine: Machine) -> None:
     _add(
         machine, "/sys/power/state", partial(_show_states, machine), partial(_store_state, machine)
     )
+    _add(
+        machine,
+        "/sys/class/rtc/rtc0/wakealarm",
+        partial(_show_alarm, machine),
+        partial(_store_alarm, machine),
+    )
     for cpu in machine.vcpus:
         directory = f"/sys/devices/system/cpu/cpu{cpu.id}"
         machine.files.makedirs(directory)
@@ -231,6 +237,26 @@ def _show_states(machine: Machine) -> bytes:
     modes = machine.settings.power.suspend
     states = ["freeze", *(["mem"] * ("ram" in modes)), *(["disk"] * ("disk" in modes))]
     return f"{' '.join(states)}\n".encode()
+
+
+def _show_alarm(machine: Machine) -> bytes:
+    at = machine.power.alarm_at
+    if at is None:
+        return b""
+    return b"%d\n" % ((machine.clock.rtc() - machine.clock.uptime() + at) // SECOND)
+
+
+def _store_alarm(machine: Machine, data: bytes) -> None:
+    """Set the alarm of the real-time clock, which wakes a suspended guest (drivers/rtc/sysfs.c)."""
+    text, clock = data.strip(), machine.clock
+    is_relative = text.startswith(b"+")
+    if not text.removeprefix(b"+").isdigit():
+        raise os_error(errno.EINVAL)
+    seconds = int(text) * SECOND
+    after = seconds if is_relative else seconds - clock.rtc()
+    if after > 0 and machine.power.alarm_at is not None:
+        raise os_error(errno.EBUSY)
+    machine.power.alarm_at = clock.uptime() + after if after > 0 else None
 
 
 def _store_sysrq(machine: Machine, data: bytes) -> None:

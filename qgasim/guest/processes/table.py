@@ -12,7 +12,7 @@ from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.machine import Machine
 from qgasim.guest.processes.loading import Image, Loader
 from qgasim.guest.processes.process import Blocked, Exit, Process, Program
-from qgasim.guest.processes.scripted import SCRIPTED, run_scripted
+from qgasim.guest.processes.scripted import SCRIPTED, Scripted
 
 __all__ = ["NoSuchProcess", "Table"]
 
@@ -40,7 +40,10 @@ class Table:
 
     def __init__(self, guest: Machine, programs: Mapping[str, Program]) -> None:
         self.guest = guest
-        self._loader = Loader(guest, MappingProxyType({**programs, SCRIPTED: run_scripted}))
+        #: What the scenario's programs do; it counts how often.
+        self.scripted = Scripted(programs)
+        code = {**programs, SCRIPTED: self.scripted.run}
+        self._loader = Loader(guest, MappingProxyType(code))
         self.table: dict[int, Process] = {}
         #: Those of them that have not ended.
         self._alive: dict[int, Process] = {}

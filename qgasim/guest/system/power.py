@@ -67,6 +67,10 @@ class Power:
         #: resets itself boots again (not with ``-no-reboot``).
         self.keeps_machine = False
         self.reboots = True
+        #: The uptime at which the guest's real-time clock wakes it if it sleeps; None: it does not.
+        self.alarm_at: int | None = None
+        #: The uptime at which the processors were stopped; None: they run, and that was told.
+        self.paused_at: int | None = None
         #: Whether the guest writes what it suspends to disk, and has woken its devices for it.
         self.is_saving = False
         #: QMP events that the hypervisor would have emitted, in order.
@@ -95,12 +99,21 @@ class Power:
         *clock_runs*: the wall-clock time is right again afterwards.
         """
         self.guest.clock.stop(lasts, wall_clock_runs=clock_runs)
+        self.paused_at = self.guest.clock.uptime()
         self.tell("STOP")
         self.on_change()
+
+    def note_end_of_pause(self) -> None:
+        """Tell of the end of a pause that was for a time."""
+        at, self.paused_at = self.paused_at, None
+        assert at is not None
+        with self.guest.clock.at(at):
+            self.on_change()
 
     def resume(self) -> None:
         """Let the guest's processors go on."""
         self.guest.clock.go_on()
+        self.paused_at = None
         self.tell("RESUME")
         self.on_change()
 
@@ -212,8 +225,12 @@ class Power:
         if self.state != "suspended":
             self._slept_at = self.guest.clock.uptime()
         self._enter("suspended", "suspend", "SUSPEND")
-        if self.wake_after is not None:
-            self._plan(self.wake_after, self.wake)
+        delays = [] if self.wake_after is None else [self.wake_after]
+        if self.alarm_at is not None and self.alarm_at > self.guest.clock.uptime():
+            delays.append(self.alarm_at - self.guest.clock.uptime())
+        self.alarm_at = None
+        if delays:
+            self._plan(min(delays), self.wake)
 
     def _hibernate(self) -> None:
         self.guest.stop()

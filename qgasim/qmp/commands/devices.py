@@ -117,7 +117,7 @@ def _plug_cpu(monitor: Monitor, device: Device) -> None:
         if value is None:
             # UNVERIFIED: the words (hw/i386/x86.c: "CPU socket-id is not set").
             raise CommandError(f"CPU {name} is not set")
-        if not isinstance(value, int) or not 0 <= value < limit:
+        if type(value) is not int or not 0 <= value < limit:
             text = f"Invalid CPU {name}: {value} must be in range 0:{limit - 1}"
             raise CommandError(text)
     cpu = devices.cpus[topology.index(device.properties)]

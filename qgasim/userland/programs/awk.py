@@ -8,10 +8,12 @@ from msgspec import Struct
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.matching import Pattern
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.inputs import Source
 from qgasim.userland.programs.messages import explain, fail
-from qgasim.userland.programs.posix_regex import Regex, RegexError, compile_regex
+from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell.words import expand_escapes
 
@@ -130,7 +132,7 @@ class _Parser:
             return lambda record: _compare(left(record), operator, right(record))
         return lambda record: left(record) not in ("", "0")
 
-    def regex(self) -> Regex:
+    def regex(self) -> Pattern:
         self.take("/")
         found = re.compile(r"((?:[^/\\]|\\.)*)/").match(self.text, self.at)
         if found is None:
@@ -170,12 +172,12 @@ class _Parser:
         if closes:
             if self.peek() == "-":
                 self.take()
-                less = int(self.take())
+                less = to_int(self.take())
             self.take(")")
 
         def get(record: _Record) -> str:
             text = number(record)
-            index = (int(text) if text.isdecimal() else 0) - less
+            index = (to_int(text) if text.isdecimal() else 0) - less
             if index == 0:
                 return record.line
             return record.fields[index - 1] if 0 < index <= len(record.fields) else ""

@@ -176,7 +176,7 @@ def wc(p: Process) -> Steps:
         ]
         rows.append((total, "total"))
     width = 9 if is_busybox(p) else _gnu_width(sizes)
-    if len(which) == 1 and (is_busybox(p) or len(rows) <= 1):
+    if len(which) == 1 and len(rows) <= 1:
         width = 1
     names = [f" {name}" if options.operands else "" for _, name in rows]
     for (counts_, _), name in zip(rows, names, strict=True):

@@ -33,7 +33,8 @@ def base64_(p: Process) -> Steps:
         return 1
     if "d" not in options and "D" not in options:
         text = base64.b64encode(data)
-        width = (yield from to_number(p, options.get("w") or "76", "invalid wrap size")) or 0
+        wrap = options.get("w") or "76"
+        width = yield from to_number(p, wrap, "invalid wrap size", is_clamped=True)
         p.take_memory(LINE_SIZE * len(text) // (width or len(text) or 1))
         lines = [text[at : at + width] for at in range(0, len(text), width)] if width else [text]
         end = b"\n" if width else b""

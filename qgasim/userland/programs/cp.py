@@ -85,7 +85,7 @@ def check_operands(p: Process, options: Options) -> Waiting[tuple[list[str], str
 @program("cp")
 def cp(p: Process) -> Steps:
     """Copy files, with ``-r`` directories."""
-    options = yield from parse(p, "arRfpdPLHnuvTt:lsix", _LONG)
+    options = yield from parse(p, "arRfpdPLHnuvTt:ls", _LONG)
     sources, target, is_directory = yield from check_operands(p, options)
     is_recursive = any(o in options for o in "arR")
     links = options.last("LPHda") or ("P" if is_recursive else "L")

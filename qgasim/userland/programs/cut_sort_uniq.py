@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
+from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
 from qgasim.userland.programs.inputs import Source, read_input
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
@@ -34,7 +35,7 @@ def cut(p: Process) -> Steps:
         needed = " a list of bytes, characters, or fields"
         wrong = pick(p, "expected" + needed, "you must specify" + needed)
         yield from (fail(p, wrong) if pick(p, 1, 0) else usage_error(p, wrong))
-    ranges = yield from _ranges(p, options.get(unit) or "")
+    ranges = yield from _ranges(p, unit, options.get(unit) or "")
     delimiter = encode_name(options.get("d") or "\t")
     if len(delimiter.decode("utf-8", "replace")) != 1:
         yield from usage_error(p, "the delimiter must be a single character")
@@ -68,7 +69,7 @@ def _contains(ranges: list[tuple[int, int]], number: int) -> bool:
     return any(first <= number <= last for first, last in ranges)
 
 
-def _ranges(p: Process, text: str) -> Waiting[list[tuple[int, int]]]:
+def _ranges(p: Process, unit: str, text: str) -> Waiting[list[tuple[int, int]]]:
     ranges: list[tuple[int, int]] = []
     for part in text.split(","):
         found = re.fullmatch(r"(\d*)(-?)(\d*)", part)
@@ -76,8 +77,12 @@ def _ranges(p: Process, text: str) -> Waiting[list[tuple[int, int]]]:
             wrong = f"invalid field value {quote(part)}"
             yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
         else:
-            first = int(found[1] or 1)
-            last = int(found[3]) if found[3] else (1 << 62 if found[2] else first)
+            first = to_int(found[1] or "1")
+            last = to_int(found[3]) if found[3] else (1 << 62 if found[2] else first)
+            if max(first, (found[3] and last) or 0) >= MAX_INT and not is_busybox(p):
+                what = "field number" if unit == "f" else "byte/character offset"
+                large = found[1] if first >= MAX_INT else found[3]
+                yield from usage_error(p, f"{what} {quote(large)} is too large")
             ranges.append((first, last))
             if last < first and not is_busybox(p):
                 yield from usage_error(p, "invalid decreasing range")
@@ -231,8 +236,8 @@ def _key(p: Process, text: str) -> Waiting[_Key]:
         return _Key()
     if found[1] == "0":
         yield from fail(p, f"field number is zero: invalid field specification {quote(text)}", 2)
-    end = (int(found[4]), int(found[5] or 0)) if found[4] else None
-    start = (int(found[1]), int(found[2] or 1))
+    end = (to_int(found[4]), to_int(found[5] or "0")) if found[4] else None
+    start = (to_int(found[1]), to_int(found[2] or "1"))
     return _Key(start=start, end=end, flags=found[3] + (found[6] or ""))
 
 
@@ -274,7 +279,7 @@ def _sort_value(text: bytes, flags: str) -> Any:
         text = text.lstrip(b" \t")
     if "V" in flags:
         parts = re.split(rb"(\d+)", text)
-        return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+        return [to_int(part) if i % 2 else part for i, part in enumerate(parts)]
     if "M" in flags:
         return b"JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC".find(text.strip()[:3].upper())
     if "d" in flags:
@@ -292,18 +297,12 @@ _UNIQ_LONG = {
 def uniq(p: Process) -> Steps:
     """Drop lines that are like the one before."""
     options = yield from parse(p, "cdDuif:s:w:z", _UNIQ_LONG)
-    skip_fields = skip_chars = 0
-    width: int | None = None
-    if (text := options.get("f")) is not None:
-        skip_fields = yield from to_number(p, text, "invalid number of fields to skip")
-    if (text := options.get("s")) is not None:
-        skip_chars = yield from to_number(p, text, "invalid number of bytes to skip")
-    if (text := options.get("w")) is not None:
-        width = yield from to_number(p, text, "invalid number of bytes to compare")
+    skip_fields = (yield from _uniq_number(p, options, "f", "fields to skip")) or 0
+    skip_chars = (yield from _uniq_number(p, options, "s", "bytes to skip")) or 0
+    width = yield from _uniq_number(p, options, "w", "bytes to compare")
 
     def key(line: bytes) -> bytes:
-        for _ in range(skip_fields):
-            line = re.sub(rb"^[ \t]*[^ \t]*", b"", line)
+        line = _skip_fields(line, skip_fields)
         part = line[skip_chars:] if width is None else line[skip_chars : skip_chars + width]
         return part.lower() if "i" in options else part
 
@@ -335,6 +334,19 @@ def uniq(p: Process) -> Steps:
     if pending is not None:
         yield from p.write(out, show(pending, repeats))
     return int(source.has_failed)
+
+
+def _uniq_number(p: Process, options: Options, letter: str, what: str) -> Waiting[int | None]:
+    text = options.get(letter)
+    if text is None:
+        return None
+    return (yield from to_number(p, text, f"invalid number of {what}", is_clamped=True))
+
+
+def _skip_fields(line: bytes, count: int) -> bytes:
+    """Return *line* without its first fields, with the blanks before each."""
+    fields = rb"^(?:[ \t]*[^ \t]+){0,%d}" % min(count, len(line))
+    return re.sub(fields, b"", line) if count else line
 
 
 def _uniq_format(options: Options) -> Callable[[bytes, int], bytes]:

@@ -27,7 +27,7 @@ DATE_FORMAT: Final = "%a %b %e %H:%M:%S %Z %Y"
 LATEST_SET: Final = (1 << 63) // SECOND - 30 * 365 * 24 * 3600
 _DATE_LONG: Final = {
     "date": "d", "set": "s", "utc": "u", "universal": "u", "reference": "r", "rfc-email": "R",
-    "rfc-2822": "R", "iso-8601": "I", "rfc-3339": "rfc-3339:", "file": "f",
+    "rfc-2822": "R", "iso-8601": "I", "rfc-3339": "rfc-3339:",
 }  # fmt: skip
 _ISO: Final = {
     "": "%F", "date": "%F", "hours": "%FT%H%:z", "minutes": "%FT%H:%M%:z",
@@ -39,7 +39,7 @@ _RFC_3339: Final = {"date": "%F", "seconds": "%F %T%:z", "ns": "%F %T.%N%:z"}
 @program("date")
 def date(p: Process) -> Steps:
     """Print a time, or set the clock."""
-    options = yield from parse(p, "d:s:ur:RI::D:hf:", _DATE_LONG)
+    options = yield from parse(p, "d:s:ur:RI::h", _DATE_LONG)
     clock = p.guest.clock
     zone = UTC if "u" in options else local_zone(p)
     when = clock.now()

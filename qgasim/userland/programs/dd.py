@@ -7,7 +7,8 @@ from qgasim.guest.files.nodes import Regular
 from qgasim.guest.files.open_files import OpenFile, PipeEnd
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import SECOND
-from qgasim.userland.programs.getopt import usage_error
+from qgasim.userland.limits import MAX_INT
+from qgasim.userland.programs.getopt import not_simulated, usage_error
 from qgasim.userland.programs.ls import human_busybox
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -29,6 +30,8 @@ _CONVERSIONS: Final = frozenset({
     "notrunc", "sync", "fsync", "fdatasync", "noerror", "ucase", "lcase", "swab", "excl",
     "nocreat", "sparse",
 })  # fmt: skip
+#: What GNU's knows besides (dd --help, coreutils 9.1).
+_KNOWN_CONVERSIONS: Final = frozenset({"ascii", "ebcdic", "ibm", "block", "unblock"})
 
 
 @program("dd")
@@ -48,12 +51,17 @@ def dd(p: Process) -> Steps:
     for key in ("bs", "ibs", "obs", "count", "skip", "seek"):
         if key in values:
             number = find_size(values[key].removesuffix("B") if key[-2:] != "bs" else values[key])
+            if number is not None and number >= MAX_INT and not is_busybox(p):
+                why = "Value too large for defined data type"
+                yield from fail(p, f"invalid number: {quote(values[key])}: {why}")
             if number is None or (number == 0 and key.endswith("bs")):
                 label = pick(p, f"invalid number '{values[key]}'", "")
                 yield from fail(p, label or f"invalid number: {quote(values[key])}")
             else:
                 numbers[key] = number
     conversions = set(filter(None, values.get("conv", "").split(",")))
+    for name in sorted(conversions & _KNOWN_CONVERSIONS):
+        yield from not_simulated(p, f"'conv={name}'")
     for name in sorted(conversions - _CONVERSIONS):
         text = f"invalid conversion: {quote(name)}"
         yield from (

@@ -19,7 +19,7 @@ __all__: list[str] = []
 _DF_LONG: Final = {
     "all": "a", "human-readable": "h", "portability": "P", "print-type": "T", "local": "l",
     "block-size": "B", "si": "H", "type": "t", "exclude-type": "x", "total": "total",
-    "inodes": "i", "no-sync": "n", "sync": "n",
+    "no-sync": "n", "sync": "n",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def _unit(p: Process, options: Options) -> Waiting[int]:
 @program("df")
 def df(p: Process) -> Steps:
     """Print how much space file systems have."""
-    options = yield from parse(p, "ahHkmPTlB:t:x:in", _DF_LONG)
+    options = yield from parse(p, "ahHkmPTlB:t:x:", _DF_LONG)
     unit = yield from _unit(p, options)
     mounts: list[Mount] = []
     status = 0
@@ -132,7 +132,6 @@ def _print_gnu(p: Process, rows: list[list[str]], options: Options, size: str) -
 _DU_LONG: Final = {
     "all": "a", "bytes": "b", "total": "c", "max-depth": "d", "human-readable": "h",
     "summarize": "s", "one-file-system": "x", "apparent-size": "A", "block-size": "B",
-    "dereference": "L", "count-links": "l", "si": "H",
 }  # fmt: skip
 
 
@@ -174,7 +173,7 @@ class _Tree:
 @program("du")
 def du(p: Process) -> Steps:
     """Print how much space files take."""
-    options = yield from parse(p, "abcd:hskmxgB:LlHD", _DU_LONG)
+    options = yield from parse(p, "abcd:hskmxgB:", _DU_LONG)
     unit = yield from _unit(p, options)
     depth = 0 if "s" in options else 1 << 30
     if (limit := options.get("d")) is not None:
@@ -204,7 +203,7 @@ def du(p: Process) -> Steps:
 @program("blkid")
 def blkid(p: Process) -> Steps:
     """Print what is known about file systems: their UUIDs are made up, and stay the same."""
-    options = yield from parse(p, "o:s:c:pglkt:L:U:", {"output": "o", "match-tag": "s"})
+    options = yield from parse(p, "o:s:", {"output": "o", "match-tag": "s"})
     found = 0
     for device, volume in p.guest.volumes.items():
         if not device.startswith("/dev/") or (options.operands and device not in options.operands):

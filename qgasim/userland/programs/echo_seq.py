@@ -4,6 +4,7 @@ import re
 from decimal import Decimal, InvalidOperation
 
 from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
+from qgasim.userland.limits import check_formats, check_size
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
 from qgasim.userland.programs.inputs import CHUNK
 from qgasim.userland.programs.messages import complain, fail, is_busybox, quote
@@ -119,6 +120,8 @@ def _find_wrong(form: str) -> str:
 def _count(
     p: Process, options: Options, first: Decimal, step: Decimal, last: Decimal
 ) -> Waiting[None]:
+    check_formats(options.get("f") or "")
+    check_size(max(abs(x.adjusted()) for x in (first, step, last)))
     places = max(0, -int(first.as_tuple().exponent), -int(step.as_tuple().exponent))
     width = max(len(f"{x:.{places}f}") for x in (first, last)) if "w" in options else 0
     separator = options.get("s")

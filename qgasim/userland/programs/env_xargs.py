@@ -88,10 +88,11 @@ def which(p: Process) -> Steps:
 def timeout(p: Process) -> Steps:
     """Run a program, and end it if it takes too long."""
     long = {"signal": "s", "kill-after": "k", "preserve-status": "P", "foreground": "F"}
-    options = yield from parse(p, "s:k:v", long, in_order=True, code=125)
+    options = yield from parse(p, "s:k:", long, in_order=True, code=125)
     if len(options.operands) < 2:
         yield from usage_error(p, code=125)
     limit = yield from to_duration(p, options.operands[0], pick(p, 1, 125))
+    grace = yield from to_duration(p, options.get("k") or "0", pick(p, 1, 125))
     number = find_signal(options.get("s") or "TERM")
     if number is None:
         yield from usage_error(p, f"{quote(options.get('s') or '')}: invalid signal", 125)
@@ -104,6 +105,11 @@ def timeout(p: Process) -> Steps:
     is_late = child.exit is None
     if is_late:
         p.processes.kill(child.pid, number or signal.SIGTERM)
+    if is_late and grace:
+        yield Blocked(until=p.guest.clock.uptime() + grace, is_ready=lambda: child.exit is not None)
+        if child.exit is None:
+            number = signal.SIGKILL
+            p.processes.kill(child.pid, number)
     how = yield from p.wait(child)
     if is_late and number == signal.SIGKILL and not is_busybox(p):
         # GNU's sends it to its own group of processes, and cannot catch this one.
@@ -191,7 +197,7 @@ def _find_size(p: Process, options: Options) -> Waiting[int]:
         return 5000
     if not is_busybox(p) and not count.isdecimal():
         yield from usage_error(p, f'invalid number "{count}" for -{letter} option')
-    size = yield from to_number(p, count)
+    size = yield from to_number(p, count, is_clamped=True)
     if size < 1:
         wrong = f"value {size} for -{letter} option should be >= 1"
         yield from usage_error(p, "" if is_busybox(p) else wrong)

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from qgasim.guest.processes.process import Process
 from qgasim.guest.units import DAY, SECOND
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.lstat import Inode, base_name, look, node_kind
 from qgasim.userland.programs.messages import is_busybox, quote
 from qgasim.userland.programs.modes import parse_mode
@@ -34,7 +35,7 @@ def _comparison(text: str) -> Callable[[int], bool] | None:
     digits = text[1:] if text[:1] in ("+", "-") else text
     if not digits.isdecimal():
         return None
-    number = int(digits)
+    number = to_int(digits)
     if text[0] == "+":
         return lambda value: value > number
     if text[0] == "-":
@@ -85,13 +86,13 @@ def _newer(p: Process, word: str, path: str) -> Judge:
 
 def _user(p: Process, word: str, name: str) -> Judge | None:
     user = find_user(p, name)
-    uid = user.uid if user else int(name) if name.isdecimal() else None
+    uid = user.uid if user else to_int(name) if name.isdecimal() else None
     return None if uid is None else lambda file: file.inode.uid == uid
 
 
 def _group(p: Process, word: str, name: str) -> Judge | None:
     gid = next((group.gid for group in groups(p) if group.name == name), None)
-    gid = int(name) if gid is None and name.isdecimal() else gid
+    gid = to_int(name) if gid is None and name.isdecimal() else gid
     return None if gid is None else lambda file: file.inode.gid == gid
 
 

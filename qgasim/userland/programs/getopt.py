@@ -1,13 +1,31 @@
-"""A getopt(3) for the guest's programs."""
+"""A getopt(3) for the guest's programs.
+
+A program says which options it simulates (`parse`). One that the real program knows besides (`KNOWN`) ends it
+with a line that says so; one that the real program does not know is its usage error.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from qgasim.guest.machine import Machine
 from qgasim.guest.processes.process import Process, ProgramExit, Waiting
+from qgasim.userland.limits import MAX_INT, to_int
+from qgasim.userland.programs.known_options import KNOWN
 from qgasim.userland.programs.messages import complain, fail, is_busybox, label, quote
 
-__all__ = ["Options", "missing_operand", "parse", "to_number", "usage_error"]
+__all__ = [
+    "Declared",
+    "Options",
+    "Question",
+    "known_options",
+    "missing_operand",
+    "not_simulated",
+    "parse",
+    "split_letters",
+    "to_number",
+    "usage_error",
+]
 
 BUSYBOX_BANNER = (
     "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) multi-call binary.\n\nUsage: {name} ...\n"
@@ -60,26 +78,72 @@ def missing_operand(p: Process, after: str | None = None, code: int = 1) -> Wait
     return usage_error(p, "" if is_busybox(p) else text, code)
 
 
+def not_simulated(p: Process, what: str, code: int = 1) -> Waiting[NoReturn]:
+    """End because of something that the real program knows, and this one does not."""
+    remedy = "give the program under programs: in the scenario"
+    return fail(p, f"{what} is not simulated by qgasim ({remedy})", code)
+
+
+def known_options(userland: str, name: str) -> tuple[str, list[str]]:
+    """Return the options that a real program knows: letters, and long names."""
+    words = KNOWN[userland].get(name, "").split()
+    letters = words[0][1:] if words and words[0].startswith("-") else ""
+    return letters, words[bool(letters) :]
+
+
+def split_letters(letters: str) -> dict[str, str]:
+    """Return the options in getopt's form, and the colons after each."""
+    takes: dict[str, str] = {}
+    for letter, following in zip(letters, f"{letters[1:]} ", strict=False):
+        if letter != ":":
+            takes[letter] = ":" if following == ":" else ""
+    for letter in takes:
+        if f"{letter}::" in letters:
+            takes[letter] = "::"
+    return takes
+
+
+class Declared(BaseException):
+    """The options that a program simulates: `parse` raises it for a `Question`."""
+
+    def __init__(self, letters: str, long: Mapping[str, str]) -> None:
+        super().__init__(letters)
+        self.letters = letters
+        self.long = long
+
+
+class Question:
+    """Stands for the process of a program that is asked which options it simulates."""
+
+    def __init__(self, name: str, guest: Machine) -> None:
+        self.name = name
+        self.argv = [name]
+        self.guest = guest
+
+
 class _Parser:
     def __init__(self, p: Process, letters: str, long: Mapping[str, str], code: int) -> None:
         self.p = p
         self.long = long
         self.code = code
         self.found = Options()
-        self.takes: dict[str, str] = {}
-        for letter, following in zip(letters, f"{letters[1:]} ", strict=False):
-            if letter != ":":
-                self.takes[letter] = ":" if following == ":" else ""
-        for letter in self.takes:
-            if f"{letter}::" in letters:
-                self.takes[letter] = "::"
+        self.takes = split_letters(letters)
 
     def _bad(self, text: str) -> Waiting[NoReturn]:
         return usage_error(self.p, text, self.code)
 
+    def _known(self) -> tuple[str, list[str]]:
+        return known_options(self.p.guest.settings.os.userland, self.p.name)
+
     def take_long(self, argument: str, rest: list[str]) -> Waiting[None]:
         name, equals, value = argument[2:].partition("=")
         matches = [name] if name in self.long else [n for n in self.long if n.startswith(name)]
+        if name not in self.long:
+            real = [n for n in self._known()[1] if n.startswith(name)]
+            others = [n for n in real if n not in self.long]
+            if name in real or (others and not matches):
+                what = name if name in real else others[0]
+                yield from not_simulated(self.p, f"option '--{what}'", self.code)
         keys = {self.long[match] for match in matches}
         if len(keys) != 1:
             yield from self._bad(f"unrecognized option '--{name}'")
@@ -100,6 +164,8 @@ class _Parser:
             letter, letters = letters[0], letters[1:]
             takes = self.takes.get(letter)
             if takes is None:
+                if letter in self._known()[0]:
+                    yield from not_simulated(self.p, f"option '-{letter}'", self.code)
                 yield from self._bad(f"invalid option -- '{letter}'")
             value = ""
             if takes:
@@ -112,7 +178,7 @@ class _Parser:
 
 
 def parse(
-    p: Process,
+    p: Process | Question,
     letters: str,
     long: Mapping[str, str] | None = None,
     *,
@@ -126,6 +192,8 @@ def parse(
     options' letters; ``"reference:"`` is a name without a letter that takes a value, ``"color::"`` one
     that takes one after ``=``. With *in_order* the first operand ends the options.
     """
+    if isinstance(p, Question):
+        raise Declared(letters, long or {})
     parser = _Parser(p, letters, long or {}, code)
     rest = list(p.argv[1:] if arguments is None else arguments)
     operands = parser.found.operands
@@ -146,8 +214,14 @@ def parse(
     return parser.found
 
 
-def to_number(p: Process, text: str, what: str = "", code: int = 1) -> Waiting[int]:
-    """Read a count with an optional suffix (``k``, ``M``, ``KiB``, ``kB``, ...)."""
+def to_number(
+    p: Process, text: str, what: str = "", code: int = 1, *, is_clamped: bool = False
+) -> Waiting[int]:
+    """Read a count with an optional suffix (``k``, ``M``, ``KiB``, ``kB``, ...).
+
+    GNU's programs refuse one that 64 bits do not hold (coreutils 9.1, lib/xdectoint.c), unless it
+    *is_clamped* there.
+    """
     digits = text.lstrip("+")
     end = next((i for i, c in enumerate(digits) if not c.isdecimal()), len(digits))
     suffix = digits[end:].lower()
@@ -157,4 +231,8 @@ def to_number(p: Process, text: str, what: str = "", code: int = 1) -> Waiting[i
     if not end or unit is None:
         wrong = f"invalid number '{text}'" if is_busybox(p) else f"{what}: {quote(text)}"
         yield from fail(p, wrong, code)
-    return int(digits[:end]) * (unit or 1)
+    number = to_int(digits[:end]) * (unit or 1)
+    if number >= MAX_INT and not is_clamped and not is_busybox(p):
+        too_large = f"{what}: {quote(text)}: Value too large for defined data type"
+        yield from fail(p, too_large, code)
+    return min(number, MAX_INT)

@@ -4,11 +4,12 @@ import re
 from collections import deque
 
 from qgasim.guest.files.nodes import decode_name
-from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
+from qgasim.matching import Pattern
 from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
 from qgasim.userland.programs.inputs import Source
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick
-from qgasim.userland.programs.posix_regex import Regex, RegexError, compile_regex
+from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
@@ -17,7 +18,7 @@ _LONG = {
     "ignore-case": "i", "invert-match": "v", "count": "c", "files-with-matches": "l",
     "files-without-match": "L", "line-number": "n", "quiet": "q", "silent": "q",
     "only-matching": "o", "extended-regexp": "E", "fixed-strings": "F", "basic-regexp": "G",
-    "perl-regexp": "P", "word-regexp": "w", "line-regexp": "x", "recursive": "r",
+    "word-regexp": "w", "line-regexp": "x", "recursive": "r",
     "dereference-recursive": "R", "regexp": "e", "file": "f", "no-messages": "s",
     "no-filename": "h", "with-filename": "H", "max-count": "m", "after-context": "A",
     "before-context": "B", "context": "C", "text": "a", "color": "color::",
@@ -27,7 +28,7 @@ _LONG = {
 @program("grep", "egrep")
 def grep(p: Process) -> Steps:
     """Print lines that match."""
-    letters = "ivclLnqoEFGPwxrRe:f:shHm:A:B:C:abzZ" + pick(p, "", "y")
+    letters = "ivclLnqoEFGwxrRe:f:shHm:A:B:C:a" + pick(p, "", "y")
     options = yield from parse(p, letters, _LONG, code=pick_code(p))
     operands = options.operands
     patterns = "\n".join(options.all("e")).split("\n") if "e" in options else []
@@ -65,9 +66,9 @@ def pick_code(p: Process) -> int:
     return 1 if is_busybox(p) else 2
 
 
-def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[Regex]]:
+def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[Pattern]]:
     fixed = "F" in options
-    extended = "E" in options or "P" in options or p.name == "egrep"
+    extended = "E" in options or p.name == "egrep"
     try:
         return [
             compile_regex(
@@ -101,7 +102,7 @@ def _expand(p: Process, paths: list[str], *, strip: bool) -> list[str]:
 
 
 def _search(
-    p: Process, options: Options, matchers: list[Regex], *, shows_name: bool
+    p: Process, options: Options, matchers: list[Pattern], *, shows_name: bool
 ) -> "Waiting[_Search]":
     limit = options.get("m")
     after = options.get("A") or options.get("C")
@@ -120,13 +121,13 @@ def _count(p: Process, text: str, wrong: str) -> Waiting[int]:
     """Read an option's number; *wrong*: what GNU's grep says of what is none."""
     if not is_busybox(p) and not text.isdecimal():
         yield from fail(p, wrong, 2)
-    return (yield from to_number(p, text))
+    return (yield from to_number(p, text, is_clamped=True))
 
 
 class _Search:
     """A search through several files."""
 
-    def __init__(self, p: Process, options: Options, matchers: list[Regex]) -> None:
+    def __init__(self, p: Process, options: Options, matchers: list[Pattern]) -> None:
         self.p = p
         self.options = options
         self.matchers = matchers
@@ -153,7 +154,7 @@ class _Search:
                 break
         return spans
 
-    def _match(self, matcher: Regex, line: str, at: int) -> re.Match[str] | None:
+    def _match(self, matcher: Pattern, line: str, at: int) -> re.Match[str] | None:
         if "x" in self.options:
             return matcher.fullmatch(line) if at == 0 else None
         while (found := matcher.search(line, at)) and "w" in self.options:
@@ -242,6 +243,11 @@ class _File:
     def _pass(self, line: str) -> str:
         """Pass over a line that does not match."""
         if not self._trailing or not self.wants_lines or self.is_binary:
+            search = self._search
+            if self._recent.maxlen:
+                if len(self._recent) == self._recent.maxlen:
+                    search.p.take_memory(-LINE_SIZE - len(self._recent[0][1]))
+                search.p.take_memory(LINE_SIZE + len(line))
             self._recent.append((self._number, line))
             return ""
         self._trailing -= 1
@@ -259,6 +265,7 @@ class _File:
         is_apart = gap and self._number - len(self._recent) > self._shown_to + 1
         out = ["--\n"] if is_apart else []
         out += [self._format("-", number, text) for number, text in self._recent]
+        search.p.take_memory(-sum(LINE_SIZE + len(text) for _, text in self._recent))
         self._recent.clear()
         out.append(self._format(":", self._number, line))
         search.has_printed = True

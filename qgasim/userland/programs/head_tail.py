@@ -12,8 +12,7 @@ from qgasim.userland.programs.registry import program
 __all__: list[str] = []
 
 _LONG = {
-    "lines": "n", "bytes": "c", "quiet": "q", "silent": "q", "verbose": "v", "follow": "f",
-    "pid": "pid:", "retry": "F", "sleep-interval": "s",
+    "lines": "n", "bytes": "c", "quiet": "q", "silent": "q", "verbose": "v",
 }  # fmt: skip
 
 
@@ -62,7 +61,7 @@ class _Headers:
 def head(p: Process) -> Steps:
     """Print the beginning of files."""
     arguments = _modern(p.argv[1:])
-    options = yield from parse(p, "n:c:qvz", _LONG, arguments=arguments)
+    options = yield from parse(p, "n:c:qv", _LONG, arguments=arguments)
     unit, sign, count = yield from _count(p, options)
     headers = _Headers(p, options)
     status = 0
@@ -119,7 +118,7 @@ def _all_but_last(p: Process, file: OpenFile, unit: str, count: int) -> Waiting[
 def tail(p: Process) -> Steps:
     """Print the end of files; ``-f`` stops there, too."""
     arguments = _modern(p.argv[1:])
-    options = yield from parse(p, "n:c:qvfFs:z", _LONG | {"follow": "f"}, arguments=arguments)
+    options = yield from parse(p, "n:c:qv", _LONG, arguments=arguments)
     unit, sign, count = yield from _count(p, options)
     headers = _Headers(p, options)
     opened: list[tuple[str, OpenFile]] = []

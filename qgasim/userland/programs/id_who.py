@@ -5,6 +5,7 @@ from typing import Final
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.system.accounts import Login
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -21,7 +22,7 @@ from qgasim.userland.programs.user_names import (
 __all__: list[str] = []
 
 ROOT: Final = User("root", 0, 0, "/root")
-_ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real": "r", "zero": "z"}
+_ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real": "r"}
 
 
 def _group_ids(p: Process, user: User) -> list[int]:
@@ -33,7 +34,7 @@ def _group_ids(p: Process, user: User) -> list[int]:
 def _find(p: Process, name: str) -> Waiting[User | None]:
     user = find_user(p, name)
     if user is None and name.isdecimal() and not is_busybox(p):
-        user = next((user for user in users(p) if user.uid == int(name)), None)
+        user = next((user for user in users(p) if user.uid == to_int(name)), None)
     if user is None:
         odd = f"{quote(name)}: no such user"
         yield from complain(p, pick(p, f"unknown user {name}", odd))
@@ -47,7 +48,7 @@ def _named(number: int, name: str | None) -> str:
 @program("id")
 def identity(p: Process) -> Steps:
     """Print who a user is, and in which groups."""
-    options = yield from parse(p, "ugGnrza", _ID_LONG)
+    options = yield from parse(p, "ugGnra", _ID_LONG)
     which = options.last("ugG")
     status = 0
     names: list[str | None] = [*options.operands] or [None]
@@ -143,7 +144,7 @@ def _present(p: Process) -> list[Login]:
 @program("who")
 def who(p: Process) -> Steps:
     """List who is logged in."""
-    options = yield from parse(p, "aHqbum", {"heading": "H", "count": "q", "boot": "b", "all": "a"})
+    options = yield from parse(p, "Hqb", {"heading": "H", "count": "q", "boot": "b"})
     if "q" in options and not is_busybox(p):
         names = [login.user for login in _present(p)]
         yield from p.write(1, " ".join(names) + f"\n# users={len(names)}\n")

@@ -10,6 +10,8 @@ from typing import Final, NoReturn
 
 from qgasim.guest.hardware.network import Nic, find_masters
 from qgasim.guest.processes.process import Process, ProgramExit, Steps, Waiting
+from qgasim.userland.limits import to_int
+from qgasim.userland.programs.getopt import not_simulated
 from qgasim.userland.programs.interfaces import (
     HARDWARE_ADDRESS,
     find_nic,
@@ -24,7 +26,18 @@ from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
-OBJECTS: Final = ("address", "link", "route", "neighbour", "neighbor", "rule", "maddress")
+OBJECTS: Final = ("address", "link", "route", "neighbour", "neighbor")
+#: What iproute2's knows besides (ip help, iproute2 6.1).
+_KNOWN_OBJECTS: Final = (
+    "addrlabel", "amt", "fou", "help", "ila", "ioam", "l2tp", "macsec", "maddress", "monitor", "mptcp",
+    "mroute", "mrule", "netconf", "netns", "nexthop", "ntable", "ntbl", "rule", "sr", "tap",
+    "tcpmetrics", "token", "tunnel", "tuntap", "vrf", "xfrm",
+)  # fmt: skip
+_KNOWN_OPTIONS: Final = frozenset({
+    "0", "B", "M", "a", "all", "b", "batch", "d", "details", "force", "iec", "j", "json", "l", "loops",
+    "n", "netns", "p", "pretty", "r", "rc", "rcvbuf", "resolve", "s", "statistics", "stats", "t",
+    "timestamp", "ts", "tshort",
+})  # fmt: skip
 VERBS: Final = {
     "address": ("add", "del", "delete", "show", "list", "lst", "flush", "replace", "change"),
     "link": ("set", "show", "list", "lst", "add", "del", "delete"),
@@ -75,7 +88,9 @@ def ip(p: Process) -> Steps:
         elif option in ("V", "Version"):
             yield from p.write(1, pick(p, "ip: BusyBox v1.35.0\n", "ip utility, iproute2-6.1.0\n"))
             return 0
-        elif option not in ("s", "stats", "statistics", "d", "details", "c", "color", "h", "N"):
+        elif option in _KNOWN_OPTIONS:
+            yield from not_simulated(p, f"option '-{option}'", pick(p, 1, 255))
+        elif option not in ("c", "color", "h", "human", "human-readable", "N", "Numeric"):
             gnu = f'Option "-{option}" is unknown, try "ip -help".'
             yield from _fail(p, f"invalid argument '-{option}' to 'ip'", gnu, pick(p, 1, 255))
     if not words:
@@ -83,6 +98,8 @@ def ip(p: Process) -> Steps:
         return pick(p, 1, 255)
     name = words.pop(0)
     subject = next((known for known in OBJECTS if known.startswith(name)), "")
+    if not subject and any(known.startswith(name) for known in _KNOWN_OBJECTS):
+        yield from not_simulated(p, f"'{name}'")
     if not subject:
         gnu = f'Object "{name}" is unknown, try "ip help".'
         yield from _fail(p, f"invalid argument '{name}' to 'ip'", gnu, 1)
@@ -317,7 +334,7 @@ def _set_link(p: Process, words: list[str]) -> Waiting[None]:
                 yield from _fail(p, f"invalid argument '{value}' to 'address'", gnu, 1)
             nic.mac = value.lower()
         elif word == "mtu" and value.isdecimal():
-            nic.mtu = int(value)
+            nic.mtu = to_int(value)
         elif word == "name" and value:
             nic.name = value
         elif word == "promisc":

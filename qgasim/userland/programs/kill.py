@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import Options, parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
@@ -18,14 +19,14 @@ __all__: list[str] = []
 def pidof(p: Process) -> Steps:
     """Print the ids of the processes of a name, the latest first. Status 1: there are none."""
     # Recorded: `kill $(pidof sleep)` in exec/running-killed-outside.
-    options = yield from parse(p, "so:xcqS:", {"single-shot": "s", "omit-pid": "o"})
+    options = yield from parse(p, "so:qS:", {"single-shot": "s", "omit-pid": "o"})
     omitted = {p.pid}
     for text in options.all("o"):
         for part in text.split(","):
             if part == "%PPID":
                 omitted.add(p.parent)
             elif part.isdecimal():
-                omitted.add(int(part))
+                omitted.add(to_int(part))
     found: list[int] = []
     for name in options.operands:
         base = name.rsplit("/", 1)[-1]
@@ -64,7 +65,7 @@ def kill(p: Process) -> Steps:
             yield from complain(p, pick(p, f"invalid number '{target}'", odd))
             failures += 1
         # A process group is its leader: there are no terminals, so hardly any groups.
-        elif not (yield from send(p, abs(int(target)) or p.pid, number)):
+        elif not (yield from send(p, to_int(target.lstrip("-+")) or p.pid, number)):
             gone = f"({target}): No such process"
             yield from complain(p, pick(p, f"can't kill pid {target}: No such process", gone))
             failures += 1
@@ -74,14 +75,14 @@ def kill(p: Process) -> Steps:
 _PGREP_LONG: Final = {
     "full": "f", "exact": "x", "list-name": "l", "list-full": "a", "inverse": "v", "newest": "n",
     "oldest": "o", "parent": "P", "count": "c", "ignore-case": "i", "delimiter": "d",
-    "echo": "e", "euid": "u", "uid": "U",
+    "echo": "e",
 }  # fmt: skip
 
 
 def _matches(p: Process, options: Options, code: int) -> Waiting[list[Process]]:
     """Find the processes that the arguments of pgrep and pkill mean, by id."""
     pattern = options.operands[0] if options.operands else ""
-    parents = {int(x) for t in options.all("P") for x in t.split(",") if x.isdecimal()}
+    parents = {to_int(x) for t in options.all("P") for x in t.split(",") if x.isdecimal()}
     if not options.operands and not parents:
         yield from usage_error(p, "no matching criteria specified", code)
     try:
@@ -108,7 +109,7 @@ def _matches(p: Process, options: Options, code: int) -> Waiting[list[Process]]:
 @program("pgrep")
 def pgrep(p: Process) -> Steps:
     """Print the ids of processes whose names match. Status 1: there are none."""
-    options = yield from parse(p, "flaxvnoP:s:cid:u:U:", _PGREP_LONG, code=2)
+    options = yield from parse(p, "flaxvnoP:cid:", _PGREP_LONG, code=2)
     found = yield from _matches(p, options, 2)
     if "c" in options:
         yield from p.write(1, f"{len(found)}\n")
@@ -131,7 +132,7 @@ def pkill(p: Process) -> Steps:
     """Send a signal to the processes whose names match. Status 1: there are none."""
     arguments: Sequence[str] = p.argv[1:]
     number, rest = yield from take_signal(p, arguments)
-    options = yield from parse(p, "flaxvnoP:cieu:U:", _PGREP_LONG, code=2, arguments=rest)
+    options = yield from parse(p, "flaxvnoP:cie", _PGREP_LONG, code=2, arguments=rest)
     found = yield from _matches(p, options, 2)
     for process in found:
         yield from send(p, process.pid, number)

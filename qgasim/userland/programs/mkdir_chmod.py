@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
 from qgasim.userland.programs.lstat import Inode, join, look
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
@@ -280,7 +281,7 @@ _CHOWN_LONG = {
 @program("chown", "chgrp")
 def chown(p: Process) -> Steps:
     """Change the owner, the group or both."""
-    options = yield from parse(p, "RhvcfLHP", _CHOWN_LONG)
+    options = yield from parse(p, "RhvcfP", _CHOWN_LONG)
     paths = options.operands
     reference = options.get("reference")
     if reference is not None:
@@ -311,12 +312,12 @@ def _read_owner(p: Process, spec: str, shown: str) -> Waiting[tuple[int, int]]:
         if account is not None:
             uid, gid = account.uid, account.gid if colon and not group else -1
         elif user.isdecimal():
-            uid = int(user)
+            uid = to_int(user)
         else:
             yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote(shown)}"))
     if group:
         found = next((g.gid for g in groups(p) if g.name == group), None)
         if found is None and not group.isdecimal():
             yield from fail(p, pick(p, f"unknown group {group}", f"invalid group: {quote(shown)}"))
-        gid = int(group) if found is None else found
+        gid = to_int(group) if found is None else found
     return uid, gid

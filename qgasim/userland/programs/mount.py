@@ -25,7 +25,7 @@ __all__: list[str] = []
 
 _MOUNT_LONG: Final = {
     "bind": "B", "rbind": "R", "options": "o", "types": "t", "all": "a", "read-only": "r",
-    "rw": "w", "read-write": "w", "verbose": "v", "no-mtab": "n", "fake": "f", "source": "source:",
+    "rw": "w", "read-write": "w", "no-mtab": "n", "fake": "f", "source": "source:",
     "target": "target:", "make-private": "p", "make-rprivate": "p", "make-shared": "p",
 }  # fmt: skip
 #: util-linux's status of a failed mount or umount; BusyBox's mount gives -1.
@@ -35,7 +35,7 @@ MOUNT_FAILED: Final = 32
 @program("mount")
 def mount(p: Process) -> Steps:
     """Mount a file system, change how it is mounted, or list what is."""
-    options = yield from parse(p, "o:t:arwvnfBRpO:isU:L:T:l", _MOUNT_LONG)
+    options = yield from parse(p, "o:t:arwnfBRpis", _MOUNT_LONG)
     operands = list(options.operands)
     source, target = options.get("source"), options.get("target")
     operands += [text for text in (source, target) if text is not None]
@@ -127,8 +127,8 @@ def _list(p: Process, kinds: str | None) -> Waiting[None]:
 def umount(p: Process) -> Steps:
     """Take mounts away."""
     long = {"lazy": "l", "force": "f", "all": "a", "read-only": "r", "recursive": "R",
-            "quiet": "q", "verbose": "v", "no-mtab": "n", "detach-loop": "d"}  # fmt: skip
-    options = yield from parse(p, "lfarnRqvdDiO:t:c", long)
+            "no-mtab": "n", "detach-loop": "d"}  # fmt: skip
+    options = yield from parse(p, "lfarnRdit:c", long)
     files = p.guest.files
     targets = list(options.operands)
     if "a" in options:

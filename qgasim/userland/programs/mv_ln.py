@@ -21,7 +21,7 @@ _MV_LONG = {
 @program("mv")
 def mv(p: Process) -> Steps:
     """Move or rename files and directories."""
-    options = yield from parse(p, "fnvuTt:i", _MV_LONG)
+    options = yield from parse(p, "fnvuTt:", _MV_LONG)
     sources, target, is_directory = yield from check_operands(p, options)
     status = 0
     for source in sources:

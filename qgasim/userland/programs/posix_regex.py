@@ -1,28 +1,25 @@
 """POSIX regular expressions, translated to Python's.
 
-An alternation takes its first match here, where POSIX takes the longest. Python's own can take time
-that grows with a power of the text, or worse: those with several repetitions are matched by the
-package regex, which can be told when to stop.
+An alternation takes its first match here, where POSIX takes the longest. What a match may take is bounded
+by `qgasim.matching`: real programs match in a time that grows with the text, Python may not.
 """
 
-import importlib
 import re
-import signal
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from qgasim.guest.processes.process import Killed
-from qgasim.guest.system.clock import host_clock
+from qgasim.matching import Pattern
 
-__all__ = ["Regex", "RegexError", "compile_regex"]
+__all__ = ["RegexError", "compile_regex"]
 
-#: How long all matches of an expression that is not surely fast may take, in the host's ns.
-MATCH_TIME: Final = 500_000_000
+#: How long a match may take, in seconds of the host.
+MATCH_TIME: Final = 0.5
 #: glibc's RE_DUP_MAX.
 MAX_REPEATS: Final = 0x7FFF
-_REPEATS: Final = re.compile(r"(?<!\\)(?:[*+]|\{)")
-_CHOICES: Final = re.compile(r"(?<!\\)\|")
+MAX_DIGITS: Final = 100
+#: How many characters an expression may have with its repetitions written out. glibc writes them out until
+#: it has no more memory (REG_ESPACE).
+MAX_SIZE: Final = 1 << 16
+TOO_LARGE: Final = "Memory exhausted"
 
 CLASSES: Final = {
     "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z",
@@ -46,6 +43,9 @@ class _Translator:
         self.extended = extended
         self.groups = 0
         self.depth = 0
+        #: The size of what was read last, its repetitions written out; how often that is repeated.
+        self.size = 0
+        self._times = 1
 
     def _looking_at(self, plain: str) -> bool:
         """Return whether the operator *plain* is next: as it is in ERE, after a backslash in BRE."""
@@ -63,13 +63,17 @@ class _Translator:
 
     def alternatives(self) -> str:
         branches = [self.branch()]
+        size = self.size
         while self._looking_at("|"):
             self._skip()
             branches.append(self.branch())
+            size += self.size
+        self.size = size
         return "|".join(branches)
 
     def branch(self) -> str:
         pieces: list[str] = []
+        sizes = [1]
         # Whether something is there that a repetition can repeat.
         has_atom = False
         while self.at < len(self.text) and not self._looking_at("|"):
@@ -79,9 +83,17 @@ class _Translator:
             if repeat is not None:
                 if has_atom:
                     pieces[-1] = f"(?:{pieces[-1]}){repeat}"
+                    sizes[-1] *= self._times
+                    if sum(sizes) > MAX_SIZE:
+                        raise RegexError(TOO_LARGE)
                 continue
             has_atom = not self._is_start_anchor(first=not pieces)
+            self.size = 1
             pieces.append(self._atom(first=not pieces))
+            sizes.append(self.size)
+        self.size = sum(sizes)
+        if self.size > MAX_SIZE:
+            raise RegexError(TOO_LARGE)
         return "".join(pieces)
 
     def _is_start_anchor(self, *, first: bool) -> bool:
@@ -89,6 +101,7 @@ class _Translator:
 
     def _repetition(self, *, has_atom: bool) -> str | None:
         char = self.text[self.at]
+        self._times = 1
         if char == "*":
             if not has_atom and not self.extended:
                 return None
@@ -105,12 +118,15 @@ class _Translator:
             if found and (found[1] or found[2]):
                 if not has_atom:
                     raise RegexError("Invalid preceding regular expression")
+                if max(len(found[1]), len(found[3])) > MAX_DIGITS:
+                    raise RegexError("Regular expression too big")
                 low, high = int(found[1] or 0), int(found[3] or found[1] or 0)
                 if found[3] and low > high:
                     raise RegexError("Invalid content of \\{\\}")
                 if max(low, high) > MAX_REPEATS:
                     raise RegexError("Regular expression too big")
                 self.at = found.end()
+                self._times = max(low, high, 1)
                 return "{" + (found[1] or "0") + found[2] + found[3] + "}"
             if not self.extended:
                 closed = end in self.text[start:]
@@ -203,56 +219,13 @@ class _Translator:
                 self.at += 1
 
 
-class Regex:
-    """A compiled expression. A program whose matches take too long is killed."""
-
-    def __init__(self, text: str, flags: int) -> None:
-        self._pattern = re.compile(text, flags)
-        self.groups = self._pattern.groups
-        self._limited: Any = None
-        repeats = len(_REPEATS.findall(text))
-        if repeats > 1 or (repeats and _CHOICES.search(text)):
-            self._limited = importlib.import_module("regex").compile(text, flags)
-        self._left = MATCH_TIME
-
-    def search(self, text: str, at: int = 0) -> re.Match[str] | None:
-        """Find the first match from *at* on."""
-        if self._limited is None:
-            return self._pattern.search(text, at)
-        return self._limit(partial(self._limited.search, text, at, timeout=self._time_left()))
-
-    def fullmatch(self, text: str) -> re.Match[str] | None:
-        """Match all of *text*."""
-        if self._limited is None:
-            return self._pattern.fullmatch(text)
-        return self._limit(partial(self._limited.fullmatch, text, timeout=self._time_left()))
-
-    def finditer(self, text: str) -> Iterator[re.Match[str]]:
-        """Find all matches, also the empty ones between."""
-        if self._limited is None:
-            yield from self._pattern.finditer(text)
-            return
-        found = self._limited.finditer(text, timeout=self._time_left())
-        while (match := self._limit(partial(next, found, None))) is not None:
-            yield match
-
-    def _time_left(self) -> float:
-        # Never 0, which would be no limit.
-        return max(self._left, 1) / 1e9
-
-    def _limit(self, function: Callable[[], Any]) -> re.Match[str] | None:
-        start = host_clock()
-        try:
-            match: re.Match[str] | None = function()
-        except TimeoutError:
-            raise Killed(signal.SIGKILL) from None
-        self._left -= host_clock() - start
-        return match
-
-
 def compile_regex(
     pattern: str, *, extended: bool = False, fixed: bool = False, ignore_case: bool = False
-) -> Regex:
+) -> Pattern:
     """Compile a basic or *extended* regular expression, or a *fixed* string."""
     text = re.escape(pattern) if fixed else _Translator(pattern, extended=extended).whole()
-    return Regex(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
+    flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
+    try:
+        return Pattern(text, flags, limit=MATCH_TIME)
+    except ValueError:
+        raise RegexError(TOO_LARGE) from None

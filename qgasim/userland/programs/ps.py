@@ -6,6 +6,8 @@ from typing import Final, TypeAlias
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import SECOND
+from qgasim.userland.limits import to_int
+from qgasim.userland.programs.getopt import not_simulated
 from qgasim.userland.programs.messages import fail, is_busybox, pick
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import format_time, local_zone
@@ -88,6 +90,166 @@ BSD: Final = "pid tty=TTY stat time6=TIME args=COMMAND"
 AUX: Final = "user pid pcpu pmem vsz rss tty=TTY stat stime=START time6=TIME args"
 
 
+#: What procps's knows besides (ps L and ps --help all, procps 4.0.2).
+_KNOWN_LONG: Final = frozenset({
+    "Group", "User", "cols", "columns", "context", "cumulative", "deselect", "forest", "group", "headers",
+    "heading", "help", "info", "lines", "quick-pid", "rows", "sid", "sort", "tty", "user", "version",
+    "width",
+})  # fmt: skip
+_KNOWN_COLUMNS: Final = frozenset(
+    {
+        *[
+            "ag_id",
+            "ag_nice",
+            "atime",
+            "blocked",
+            "bsdstart",
+            "bsdtime",
+            "caught",
+            "cgname",
+            "cgroup",
+            "cgroupns",
+            "class",
+            "cls",
+            "context",
+            "cp",
+            "cpuid",
+            "cputimes",
+            "cuc",
+            "cuu",
+            "drs",
+            "dsiz",
+            "egid",
+            "egroup",
+            "eip",
+            "esp",
+            "exe",
+            "f",
+            "fgid",
+            "fgroup",
+            "flag",
+            "flags",
+            "fname",
+            "fsgid",
+            "fsgroup",
+            "fsuid",
+            "fsuser",
+            "fuid",
+            "fuser",
+            "gid",
+            "group",
+            "ignored",
+            "intpri",
+            "ipcns",
+            "label",
+            "lastcpu",
+            "lim",
+            "longtname",
+            "lsession",
+            "luid",
+            "lwp",
+            "lxc",
+            "m_drs",
+            "m_size",
+            "m_trs",
+            "machine",
+            "maj_flt",
+            "majflt",
+            "min_flt",
+            "minflt",
+            "mntns",
+            "netns",
+            "nice",
+            "nlwp",
+            "numa",
+            "oom",
+            "oomadj",
+            "opri",
+            "ouid",
+            "pagein",
+            "pending",
+            "pgrp",
+            "pidns",
+            "policy",
+            "pri",
+            "pri_api",
+            "pri_bar",
+            "pri_baz",
+            "pri_foo",
+            "priority",
+            "psr",
+            "pss",
+            "rbytes",
+            "rchars",
+            "rgid",
+            "rgroup",
+            "rops",
+            "rssize",
+            "rsz",
+            "rtprio",
+            "ruid",
+            "ruser",
+            "sched",
+            "seat",
+            "sess",
+            "session",
+            "sgi_p",
+            "sgi_rss",
+            "sgid",
+            "sgroup",
+            "sid",
+            "sig",
+            "sig_block",
+            "sig_catch",
+            "sig_ignore",
+            "sig_pend",
+            "sigcatch",
+            "sigignore",
+            "sigmask",
+            "size",
+            "slice",
+            "spid",
+            "stackp",
+            "start_stack",
+            "suid",
+            "supgid",
+            "supgrp",
+            "suser",
+            "svgid",
+            "svgroup",
+            "svuid",
+            "svuser",
+            "sz",
+            "tgid",
+            "thcount",
+            "tid",
+            "timens",
+            "times",
+            "tpgid",
+            "trs",
+            "trss",
+            "tsig",
+            "tsiz",
+            "ucomm",
+            "uid_hack",
+            "unit",
+            "userns",
+            "uss",
+            "util",
+            "utsns",
+            "uunit",
+            "wbytes",
+            "wcbytes",
+            "wchan",
+            "wchars",
+            "wname",
+            "wops",
+            "zone",
+        ]
+    }
+)
+
+
 class _Request:
     """What the arguments ask for."""
 
@@ -101,6 +263,8 @@ class _Request:
         self.parents: list[int] = []
         self.has_header = True
         self.bad = ""
+        #: An option that changes what procps shows, and is not simulated.
+        self.missing = ""
 
     def read(self, arguments: list[str]) -> None:
         rest = list(arguments)
@@ -110,7 +274,7 @@ class _Request:
             if word.startswith("--"):
                 self._read_long(letters, rest)
             elif letters.isdecimal():
-                self.pids.append(int(letters))
+                self.pids.append(to_int(letters))
             else:
                 self._read_letters(letters, rest, has_dash=word.startswith("-"))
 
@@ -121,7 +285,9 @@ class _Request:
             self.has_header = False
         elif takes and (equals or rest):
             self._take(takes, value if equals else rest.pop(0))
-        elif name not in ("forest", "headers", "deselect", "sort"):
+        elif name in _KNOWN_LONG:
+            self.missing = f"--{name}"
+        else:
             self.bad = name
 
     def _read_letters(self, letters: str, rest: list[str], *, has_dash: bool) -> None:
@@ -141,7 +307,9 @@ class _Request:
                 self.is_bsd = True
             elif letter == "h" and not has_dash:
                 self.has_header = False
-            elif letter not in "aAedfFlLwNHTxjrgcmyMZS":
+            elif letter in "FlLNHTjrmMZSsvX":
+                self.missing = f"-{letter}" if has_dash else letter
+            elif letter not in "aAedfwxgcy":
                 self.bad = letter
 
     def _take(self, letter: str, value: str) -> None:
@@ -151,11 +319,14 @@ class _Request:
             whole = "=" in value and self.is_busybox
             self.format += f" {value}" if whole else " " + value.replace(",", " ")
         elif letter in "pq":
-            self.pids += [int(word) for word in words if word.isdecimal()]
+            self.pids += [to_int(word) for word in words if word.isdecimal()]
         elif letter == "P":
-            self.parents += [int(word) for word in words if word.isdecimal()]
+            self.parents += [to_int(word) for word in words if word.isdecimal()]
         elif letter == "C":
             self.names += words
+        elif letter not in "uU" or set(words) - {"root", "0"}:
+            # All processes are root's.
+            self.missing = f"-{letter}"
 
     def default(self) -> str:
         if self.is_bsd:
@@ -178,6 +349,8 @@ def ps(p: Process) -> Steps:
     if request.bad and not is_busybox(p):
         yield from p.write(2, "error: unsupported option (BSD syntax)\n\nUsage:\n ps [options]\n")
         return 1
+    if request.missing and not is_busybox(p):
+        yield from not_simulated(p, f"option '{request.missing}'")
     default = "pid user time args" if is_busybox(p) else request.default()
     columns: list[Column] = []
     for word in (request.format or default).split():
@@ -185,6 +358,8 @@ def ps(p: Process) -> Steps:
         key = name.rstrip("0123456789")
         known = COLUMNS.get(ALIASES.get(key, key))
         if known is None:
+            if key in _KNOWN_COLUMNS and not is_busybox(p):
+                yield from not_simulated(p, f"column '{name}'")
             gnu = f'unknown user-defined format specifier "{name}"'
             yield from fail(p, pick(p, f"bad -o argument '{name}'", gnu))
             return 1

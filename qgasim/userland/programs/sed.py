@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import STEP_BYTES, Killed, Process, Steps, Waiting
+from qgasim.userland.limits import check_size, to_int
 from qgasim.userland.programs.getopt import Options, parse, usage_error
 from qgasim.userland.programs.inputs import Source, read_input
 from qgasim.userland.programs.lstat import look
@@ -254,7 +255,7 @@ class _Editor:
                 self._end_cycle(prints=False)
                 return
             elif name in "qQ":
-                self.code = int(instruction.text or 0)
+                self.code = to_int(instruction.text or "0")
                 self._end_cycle(prints=name == "q")
                 raise _Done
             elif name in "nN":
@@ -311,7 +312,7 @@ class _Editor:
     def _substitute(self, instruction: Instruction) -> bool:
         assert instruction.regex is not None
         parts: list[str] = []
-        at = count = 0
+        at = count = size = 0
         last_end = -1
         for found in instruction.regex.finditer(self.space):
             if found.start() == found.end() == last_end:
@@ -321,6 +322,8 @@ class _Editor:
             if count < instruction.number:
                 continue
             parts += [self.space[at : found.start()], _expand(instruction.replacement, found)]
+            size += len(parts[-1])
+            check_size(size)
             at = found.end()
             if not instruction.is_global:
                 break

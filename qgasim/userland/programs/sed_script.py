@@ -5,7 +5,9 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from qgasim.userland.programs.posix_regex import Regex, RegexError, compile_regex
+from qgasim.matching import Pattern
+from qgasim.userland.limits import to_int
+from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 
 __all__ = ["Address", "Instruction", "ScriptError", "compile_script"]
 
@@ -29,7 +31,7 @@ class Address(Struct):
     step: int = 0
     is_last: bool = False
     is_relative: bool = False
-    regex: Regex | None = None
+    regex: Pattern | None = None
 
 
 class Instruction(Struct):
@@ -42,7 +44,7 @@ class Instruction(Struct):
     text: str = ""
     #: Where ``b``, ``t`` and a block that is not chosen go on.
     jump: int = 0
-    regex: Regex | None = None
+    regex: Pattern | None = None
     #: Text, and the numbers of groups (0: all that matched).
     replacement: list[str | int] = field(default_factory=list["str | int"])
     is_global: bool = False
@@ -118,7 +120,7 @@ class _Compiler:
         if found is None:
             return None
         self.at = found.end()
-        return int(found[0])
+        return to_int(found[0])
 
     def _address(self) -> Address | None:
         number = self._number()
@@ -161,7 +163,7 @@ class _Compiler:
                 in_bracket = char == "[" and unterminated != ""
             out += char
 
-    def _regex(self, pattern: str, *, fold: bool) -> Regex:
+    def _regex(self, pattern: str, *, fold: bool) -> Pattern:
         pattern = pattern or self.last_regex
         self.last_regex = pattern
         for letter in "tnrfv":

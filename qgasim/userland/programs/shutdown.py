@@ -6,7 +6,8 @@ from typing import Final, Literal
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.system.power import SleepState
 from qgasim.guest.units import DAY, SECOND
-from qgasim.userland.programs.getopt import Options, parse
+from qgasim.userland.limits import to_int
+from qgasim.userland.programs.getopt import Options, not_simulated, parse
 from qgasim.userland.programs.messages import fail, is_busybox, pick
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import local_zone, to_datetime
@@ -53,7 +54,7 @@ def _delay(p: Process, options: Options) -> Waiting[int]:
     if when == "now":
         return 0
     if found := re.fullmatch(r"\+?(\d{1,7})", when):
-        return int(found[1]) * 60 * SECOND
+        return to_int(found[1]) * 60 * SECOND
     found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", when)
     if not found:
         yield from fail(p, f"Failed to parse time specification: {when}")
@@ -82,45 +83,36 @@ def go_down(p: Process) -> Steps:
     return 0
 
 
-#: Verbs that succeed and do nothing that would show.
-_QUIET: Final = frozenset({
-    "cat", "daemon-reexec", "daemon-reload", "disable", "edit", "enable", "kill", "link",
-    "list-timers", "list-unit-files", "list-units", "mask", "preset", "reload",
-    "reload-or-restart", "reset-failed", "restart", "set-default", "show", "start", "stop",
-    "try-restart", "unmask",
+#: What systemd's knows besides (systemctl(1) of systemd 252): the most usual of it.
+_KNOWN: Final = frozenset({
+    "cat", "daemon-reexec", "daemon-reload", "disable", "edit", "enable", "get-default", "is-active",
+    "is-enabled", "is-failed", "is-system-running", "isolate", "kexec", "kill", "link",
+    "list-dependencies", "list-jobs", "list-sockets", "list-timers", "list-unit-files", "list-units",
+    "mask", "preset", "reload", "reload-or-restart", "reset-failed", "restart", "set-default",
+    "set-property", "show", "show-environment", "start", "stop", "try-restart", "unmask",
 })  # fmt: skip
-_ANSWERS: Final = {
-    "is-active": "active\n",
-    "is-enabled": "enabled\n",
-    "is-system-running": "running\n",
-    "get-default": "multi-user.target\n",
-}
 
 
 @program("systemctl")
 def systemctl(p: Process) -> Steps:
     """Stand in for systemd's: it sleeps and shuts down; of services it knows nothing."""
-    long = {"quiet": "q", "version": "V", "force": "f", "no-pager": "P", "now": "N",
-            "user": "U", "system": "Y", "no-block": "B", "type": "t", "all": "a",
-            "state": "state:", "property": "p", "no-legend": "L", "ignore-inhibitors": "i",
-            "lines": "n", "output": "o", "full": "l", "signal": "s"}  # fmt: skip
-    options = yield from parse(p, "qft:aip:ln:o:s:H:M:", long)
+    long = {"quiet": "q", "version": "V", "force": "f", "no-pager": "P", "no-wall": "W",
+            "no-block": "B", "ignore-inhibitors": "i"}  # fmt: skip
+    options = yield from parse(p, "qfi", long)
     if "V" in options:
         yield from p.write(1, "systemd 252 (252.38-1~deb12u1)\n")
         return 0
     verb = options.operands[0] if options.operands else "list-units"
-    units = options.operands[1:]
-    if verb == "status":
-        return (yield from _status(p, units))
     if verb in SLEEPS:
         # It answers before the machine sleeps (recorded: suspend/hybrid).
         p.guest.power.sleep(SLEEPS[verb], p.guest.settings.power.suspend_time)
     elif verb in WAYS:
         _go_down(p, WAYS[verb])
-    elif verb in _ANSWERS:
-        if "q" not in options:
-            yield from p.write(1, _ANSWERS[verb] * max(1, len(units)))
-    elif verb not in _QUIET:
+    elif verb == "status":
+        return (yield from _status(p, options.operands[1:]))
+    elif verb in _KNOWN:
+        yield from not_simulated(p, f"'{verb}'")
+    else:
         name = verb if is_busybox(p) else f"{verb}."
         yield from p.write(2, pick(p, f"systemctl: {name}\n", f"Unknown command verb {name}\n"))
         return 1
@@ -128,11 +120,9 @@ def systemctl(p: Process) -> Steps:
 
 
 def _status(p: Process, units: list[str]) -> Steps:
-    """Print the state of units: those for sleeping are not running (recorded: status 3, no output)."""
-    for unit in units:
+    """Print the state of units for sleeping, which do not run (recorded: status 3, no output)."""
+    for unit in units[:1]:
         name = unit.removesuffix(".service")
         if sleep := SLEEPS.get(name.removeprefix("systemd-")):
             return 3 if sleep in p.guest.settings.power.suspend else 4
-        text = f"* {name}.service - {name}\n     Loaded: loaded\n     Active: active (running)\n"
-        yield from p.write(1, text)
-    return 0
+    return (yield from not_simulated(p, "'status' of other units than those for sleeping"))

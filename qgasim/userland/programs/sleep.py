@@ -4,6 +4,7 @@ import re
 
 from qgasim.guest.processes.process import Process, Steps, Waiting, succeed
 from qgasim.guest.units import FOR_EVER, SECOND
+from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import missing_operand, parse, usage_error
 from qgasim.userland.programs.messages import fail, is_busybox, quote
 from qgasim.userland.programs.registry import program
@@ -24,7 +25,7 @@ def to_duration(p: Process, text: str, code: int = 1) -> Waiting[int]:
         yield from usage_error(p, f"invalid time interval {quote(text)}", code)
         return 0
     whole, _, part = found[1].partition(".")
-    seconds = int(whole or 0) * SECOND + int(part[:9].ljust(9, "0"))
+    seconds = to_int(whole or "0") * SECOND + int(part[:9].ljust(9, "0"))
     return min(seconds * _UNITS[found[2]], FOR_EVER)
 
 

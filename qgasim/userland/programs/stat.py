@@ -7,6 +7,7 @@ from typing import Final
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import SECOND
+from qgasim.userland.limits import check_formats, to_int
 from qgasim.userland.programs.getopt import missing_operand, parse
 from qgasim.userland.programs.lstat import Inode, device_of, look, usage_of
 from qgasim.userland.programs.messages import (
@@ -91,15 +92,16 @@ def _fill(form: str, values: Mapping[str, Callable[[], str | int]]) -> str:
         value = values[name]()
         text = str(value)
         if precision and isinstance(value, str):
-            text = text[: int(precision)]
+            text = text[: to_int(precision)]
         if "#" in flags and isinstance(value, str) and name == "a":
             text = "0" + text
         if "-" in flags:
-            return text.ljust(int(width or 0))
+            return text.ljust(to_int(width or "0"))
         # The mode is text here, but a number in C.
         fill = "0" if "0" in flags and (isinstance(value, int) or name in "af") else " "
-        return text.rjust(int(width or 0), fill)
+        return text.rjust(to_int(width or "0"), fill)
 
+    check_formats(form)
     return re.sub(r"%([-0+ #']*)(\d*)(?:\.(\d*))?([HL][drRD]|[a-zA-Z%])", replace, form)
 
 

@@ -8,6 +8,7 @@ from qgasim.guest.processes.process import Process
 from qgasim.guest.system.clock import find_zone
 from qgasim.guest.system.zone import read_zone
 from qgasim.guest.units import SECOND
+from qgasim.userland.limits import check_formats, to_int
 
 __all__ = [
     "EARLIEST",
@@ -100,6 +101,7 @@ def _directives(when: int, moment: datetime) -> dict[str, str]:
 
 def format_time(when: int, zone: tzinfo, form: str) -> str:
     """Write a time as strftime(3) does in the C locale, with ``%N`` and the flags ``-``, ``_``."""
+    check_formats(form)
     texts = _directives(when, to_datetime(when, zone))
 
     def replace(found: re.Match[str]) -> str:
@@ -113,7 +115,7 @@ def format_time(when: int, zone: tzinfo, form: str) -> str:
         if found[1] == "^":
             return text.upper()
         if found[2]:
-            width = int(found[2])
+            width = to_int(found[2])
             return text[:width] if found[3] == "N" else text.rjust(width, "0")
         return text
 
@@ -150,7 +152,9 @@ def find_time(text: str, now: int, zone: tzinfo) -> int | None:
     text = text.strip()
     if re.fullmatch(r"@-?\d+(\.\d{1,9})?", text):
         whole, _, part = text[1:].partition(".")
-        return int(whole) * SECOND + int(part.ljust(9, "0"))
+        return (-1 if whole[:1] == "-" else 1) * to_int(whole.lstrip("-")) * SECOND + int(
+            part.ljust(9, "0")
+        )
     rest, shift = _take_relative(text)
     base = to_datetime(now, zone)
     if not rest:
@@ -195,7 +199,7 @@ def _take_relative(text: str) -> tuple[str, int]:
     pattern = r"(?:^|(?<= ))([-+]?\d+) ?(" + "|".join(UNITS) + r")s?( ago)?(?: |$)"
     while found := re.search(pattern, text):
         sign = -1 if found[3] else 1
-        shift += sign * int(found[1]) * UNITS[found[2]]
+        shift += sign * to_int(found[1]) * UNITS[found[2]]
         text = (text[: found.start()] + text[found.end() :]).strip()
     words = text.split()
     for word in [word for word in words if word in WORDS]:

@@ -3,8 +3,9 @@
 import re
 from typing import Final
 
-from qgasim.guest.files.nodes import encode_name
+from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.getopt import missing_operand, parse, usage_error
 from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -70,8 +71,13 @@ def _expand(p: Process, argument: str, *, length: int | None = None) -> Waiting[
             at += 5
         elif repeat and length is not None:
             digits = repeat[1]
-            count = int(digits, 8 if digits.startswith(b"0") else 10) if digits else 0
-            out += bytes([values[at + 1]]) * (count or max(0, length - len(out)))
+            count = to_int(digits, 8 if digits.startswith(b"0") else 10) if digits else 0
+            if count == MAX_INT and not is_busybox(p):
+                shown = quote(decode_name(digits))
+                yield from fail(p, f"invalid repeat count {shown} in [c*n] construct")
+            # What is longer than the first set has no effect.
+            rest = max(0, length - len(out))
+            out += bytes([values[at + 1]]) * (min(count, rest) if count else rest)
             at = repeat.end()
         elif plain[at + 1 : at + 2] == b"-" and at + 2 < len(items):
             if is_busybox(p) and plain[at : at + 1] == b"[" and plain[at + 4 : at + 5] == b"]":
@@ -111,7 +117,8 @@ def tr(p: Process) -> Steps:
         why = ""
         if deletes and len(sets) == 2:
             why = "\nOnly one string may be given when deleting without squeezing repeats."
-        yield from usage_error(p, f"extra operand {quote(sets[-1])}{why}")
+        extra = sets[1 if deletes and not squeezes else 2]
+        yield from usage_error(p, f"extra operand {quote(extra)}{why}")
     first = yield from _expand(p, sets[0])
     if "c" in options or "C" in options:
         first = bytes(byte for byte in EVERY if byte not in first)

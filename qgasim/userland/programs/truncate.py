@@ -5,6 +5,7 @@ import re
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps
+from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.getopt import missing_operand, parse, usage_error
 from qgasim.userland.programs.lstat import look
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
@@ -27,15 +28,15 @@ def find_size(text: str) -> int | None:
         found = re.fullmatch(r"(\d+)([a-zA-Z]*)", part)
         if not found or found[2] not in _UNITS:
             return None
-        total *= int(found[1]) * _UNITS[found[2]]
+        total *= to_int(found[1]) * _UNITS[found[2]]
     return total
 
 
 @program("truncate")
 def truncate(p: Process) -> Steps:
     """Cut or lengthen files."""
-    long = {"size": "s", "no-create": "c", "reference": "r", "io-blocks": "o"}
-    options = yield from parse(p, "cs:" if is_busybox(p) else "cs:r:o", long)
+    long = {"size": "s", "no-create": "c", "reference": "r"}
+    options = yield from parse(p, "cs:" if is_busybox(p) else "cs:r:", long)
     text, reference = options.get("s"), options.get("r")
     if text is None and reference is None:
         why = "you must specify either '--size' or '--reference'"
@@ -49,6 +50,9 @@ def truncate(p: Process) -> Steps:
         wrong = f"invalid number '{text}'"
         yield from fail(p, pick(p, wrong, f"Invalid number: {quote(text)}"))
         return 1
+    if size >= MAX_INT and not is_busybox(p):
+        why = "Value too large for defined data type"
+        yield from fail(p, f"Invalid number: {quote(text)}: {why}")
     base = look(p, reference).size if reference is not None else None
     status = 0
     for path in options.operands:

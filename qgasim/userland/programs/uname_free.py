@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 _HOSTNAME_LONG: Final = {
     "short": "s", "fqdn": "f", "long": "f", "domain": "d", "ip-address": "i",
-    "all-ip-addresses": "I", "file": "F", "all-fqdns": "A", "boot": "b",
+    "all-ip-addresses": "I", "file": "F",
 }  # fmt: skip
 #: The kernel's __NEW_UTS_LEN.
 HOST_NAME_MAX: Final = 64
@@ -23,7 +23,7 @@ HOST_NAME_MAX: Final = 64
 @program("hostname")
 def hostname(p: Process) -> Steps:
     """Print the host name, or set it."""
-    options = yield from parse(p, "sfdiIF:AbB", _HOSTNAME_LONG)
+    options = yield from parse(p, "sfdiIF:", _HOSTNAME_LONG)
     name = options.operands[0] if options.operands else None
     path = options.get("F")
     if path is not None:
@@ -89,15 +89,15 @@ def nproc(p: Process) -> Steps:
 
 
 _FREE_LONG: Final = {
-    "bytes": "b", "kibi": "k", "mebi": "m", "gibi": "g", "tebi": "T", "human": "h", "wide": "w",
-    "total": "t", "lohi": "l", "si": "S", "kilo": "k", "mega": "m", "giga": "g",
+    "bytes": "b", "kibi": "k", "mebi": "m", "gibi": "g", "tebi": "T", "human": "h",
+    "total": "t", "kilo": "k", "mega": "m", "giga": "g",
 }  # fmt: skip
 
 
 @program("free")
 def free(p: Process) -> Steps:
     """Print how much memory is in use: half of it, as /proc/meminfo has it."""
-    options = yield from parse(p, "bkmghtlws:c:T", _FREE_LONG)
+    options = yield from parse(p, "bkmghtT", _FREE_LONG)
     memory = p.guest.memory
     total = sum(block.online for block in memory.blocks) * memory.block_size
     unused = total // 2

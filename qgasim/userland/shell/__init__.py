@@ -4,6 +4,7 @@ A script's text is made into commands by `Parser`, words into arguments by `Expa
 them in a `Process`. Subshells are processes of their own, with a copy of the `State`.
 """
 
+import errno
 import re
 from types import MappingProxyType
 
@@ -11,6 +12,7 @@ from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.shell import builtins, directories, jobs, reading, variables
 from qgasim.userland.shell.directories import find_directory
+from qgasim.userland.shell.flavours import choose_flavour
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.registry import BUILTINS
 from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
@@ -21,7 +23,7 @@ __all__ = ["builtins", "directories", "jobs", "reading", "run_shell", "variables
 
 def run_shell(p: Process) -> Steps:
     """Run ``sh``: run a string (``-c``), a file, or the standard input."""
-    state = State()
+    state = State(choose_flavour(p.name, p.guest.settings.os.userland))
     shell = Shell(p, state, MappingProxyType(BUILTINS))
     argv = p.argv[1:] if p.name == "busybox" and len(p.argv) > 1 else p.argv
     state.name = argv[0]
@@ -31,7 +33,7 @@ def run_shell(p: Process) -> Steps:
         arguments = change_options(shell, argv[1:], extra="csil") or []
         body = _choose_body(shell, arguments)
     except ShellError as error:
-        yield from shell.write_error(f"{state.name}: {error}\n")
+        yield from shell.complain(error)
         return 2
     return (yield from body)
 
@@ -45,7 +47,7 @@ def _choose_body(shell: Shell, arguments: list[str]) -> Steps:
         if len(arguments) > 1:
             state.name = state.command = arguments[1]
         state.arguments = arguments[2:]
-        return shell.run(lambda: shell.run_text(text, 0, is_last=True))
+        return shell.run(lambda: shell.run_text(text, state.flavour.first_line, is_last=True))
     if "s" in state.options or not arguments:
         state.options.add("s")
         state.arguments = arguments
@@ -58,9 +60,11 @@ def _run_file(shell: Shell, arguments: list[str]) -> Steps:
     try:
         raw = yield from shell.p.read_file(arguments[0])
     except OSError as error:
-        message = f"can't open '{arguments[0]}': {error.strerror}"
-        yield from shell.write_error(f"{state.name}: {message}\n")
-        return 2
+        words = state.words
+        is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        reason = words.no_such_script if is_missing else error.strerror
+        yield from shell.complain(words.cannot_open_script.format(arguments[0], reason))
+        return state.flavour.no_script_status
     state.name = state.command = arguments[0]
     state.arguments = arguments[1:]
     text = decode_name(raw.replace(b"\0", b""))
@@ -71,6 +75,10 @@ def _take_environment(shell: Shell) -> None:
     state, p = shell.state, shell.p
     defaults = {"IFS": " \t\n", "LINENO": "", "OPTIND": "1", "PATH": DEFAULT_PATH}
     defaults |= {"PPID": str(p.parent), "PS1": r"\w \$ ", "PS2": "> ", "PS4": "+ "}
+    if state.flavour.name == "dash":
+        # Debian builds it without line numbers for scripts.
+        del defaults["LINENO"]
+        defaults["PS1"] = "# "
     for name, value in defaults.items():
         state.variables[name] = Variable(value)
     for item in p.env:
@@ -79,6 +87,8 @@ def _take_environment(shell: Shell) -> None:
             state.variables[name] = Variable(value, is_exported=True)
     state.directory = find_directory(shell, state.get("PWD"))
     state.set("PWD", state.directory, exported=True)
+    if state.flavour.name == "dash":
+        return
     level = state.get("SHLVL") or ""
     depth = int(level) if re.fullmatch("[0-9]{1,9}", level) else 0
     state.set("SHLVL", str(depth + 1), exported=True)

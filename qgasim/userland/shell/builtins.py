@@ -1,12 +1,13 @@
 """Builtins that say what runs next, that write, and that look things up."""
 
+import errno
 import re
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
-from qgasim.userland.shell import words
+from qgasim.userland.shell import dash_conditions, dash_words, words
 from qgasim.userland.shell.conditions import TestError, decide
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.parser import KEYWORDS
@@ -26,15 +27,20 @@ __all__ = ["parse_options", "to_number"]
 MAX_NUMBER: Final = 0x7FFFFFFF
 
 
-def to_number(text: str) -> int:
+def to_number(shell: Shell, text: str) -> int:
     """Make a number of a builtin's argument."""
     if not re.fullmatch("[0-9]{1,12}", text) or int(text) > MAX_NUMBER:
-        raise ShellError(f"Illegal number: {text}")
+        raise ShellError(shell.state.words.bad_number.format(text))
     return int(text)
 
 
-def parse_options(argv: list[str], known: str) -> tuple[dict[str, str], list[str]]:
-    """Take the options off *argv*: those of *known*, with an argument if a colon follows there."""
+def parse_options(shell: Shell, argv: list[str], known: str) -> tuple[dict[str, str], list[str]]:
+    """Take the options off *argv*: those of *known*, with an argument if a colon follows there.
+
+    A flavour may have other options than *known*.
+    """
+    words = shell.state.words
+    known = shell.state.flavour.options.get(argv[0], known)
     options: dict[str, str] = {}
     rest = argv[1:]
     while rest and rest[0].startswith("-") and rest[0] != "-":
@@ -45,19 +51,19 @@ def parse_options(argv: list[str], known: str) -> tuple[dict[str, str], list[str
         for letter in letters:
             at = known.find(letter)
             if at < 0 or letter == ":":
-                raise ShellError(f"illegal option -{letter}")
+                raise ShellError(words.bad_option.format(letter))
             options[letter] = ""
             if known[at + 1 : at + 2] == ":":
-                options[letter] = _take_argument(letters, rest, letter)
+                options[letter] = _take_argument(letters, rest, words.no_argument.format(letter))
     return options, rest
 
 
-def _take_argument(letters: Iterator[str], rest: list[str], letter: str) -> str:
+def _take_argument(letters: Iterator[str], rest: list[str], missing: str) -> str:
     value = "".join(letters)
     if value:
         return value
     if not rest:
-        raise ShellError(f"no arg for -{letter} option")
+        raise ShellError(missing)
     return rest.pop(0)
 
 
@@ -76,16 +82,26 @@ def false(shell: Shell, argv: list[str]) -> int:
 @builtin("echo")
 def echo(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments."""
-    yield from shell.write(words.echo(argv[1:]))
+    if shell.state.flavour.has_echo_options:
+        yield from shell.write(words.echo(argv[1:]))
+    else:
+        yield from shell.write(dash_words.echo(argv[1:]))
     return 0
 
 
 @builtin("printf")
 def printf(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments by a format."""
-    output, errors, status = words.format_printf(argv[1:])
-    for error in errors:
-        yield from shell.write_error(f"{shell.applet}: {error}\n")
+    if shell.state.flavour.is_bash and (argv[1:2] == ["-v"] or "%q" in "".join(argv[1:2])):
+        raise shell.refuse("-v" if argv[1] == "-v" else "%q")
+    if shell.state.flavour.name == "dash":
+        output, errors, status = dash_words.format_printf(argv[1:])
+        for error in errors:
+            yield from shell.complain(error)
+    else:
+        output, errors, status = words.format_printf(argv[1:])
+        for error in errors:
+            yield from shell.write_error(f"{shell.applet}: {error}\n")
     yield from shell.write(output)
     return status
 
@@ -93,11 +109,16 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
 @builtin("test", "[", "[[")
 def test(shell: Shell, argv: list[str]) -> Steps:
     """Work out a condition."""
+    is_dash = shell.state.flavour.name == "dash"
     try:
-        return 0 if decide(shell.p, argv[1:], argv[0]) else 1
+        found = (dash_conditions.decide if is_dash else decide)(shell.p, argv[1:], argv[0])
     except TestError as error:
+        if is_dash:
+            yield from shell.complain(error)
+            return 2
         yield from shell.write_error(f"{shell.applet}: {error}\n")
         return 2
+    return 0 if found else 1
 
 
 @immediate_builtin("let")
@@ -114,7 +135,7 @@ def let(shell: Shell, argv: list[str]) -> int:
 @builtin("eval")
 def evaluate(shell: Shell, argv: list[str]) -> Steps:
     """Run arguments as commands."""
-    return (yield from shell.run_text(" ".join(argv[1:]), shell.state.line))
+    return (yield from shell.run_text(" ".join(argv[1:]), shell.inner_line))
 
 
 @builtin(".", "source")
@@ -122,7 +143,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     """Run the commands of a file in this shell."""
     state = shell.state
     if len(argv) < 2:
-        return 2
+        return 0 if state.flavour.name == "dash" else 2
     path = argv[1]
     if "/" not in path:
         found = _find_source(shell, path)
@@ -132,9 +153,15 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     try:
         raw = yield from shell.p.read_file(path)
     except OSError as error:
-        raise ShellError(f"can't open '{path}': {error.strerror}") from None
+        words = shell.state.words
+        is_missing = error.errno == errno.ENOENT or (
+            error.errno == errno.ENOTDIR and shell.state.flavour.name == "dash"
+        )
+        reason = words.no_such_script if is_missing else error.strerror
+        raise ShellError(shell.state.words.cannot_open_script.format(path, reason)) from None
     arguments = state.arguments
-    if len(argv) > 2:
+    takes_arguments = len(argv) > 2 and state.flavour.name != "dash"
+    if takes_arguments:
         state.arguments = argv[2:]
     line, state.command = state.line, path
     try:
@@ -143,7 +170,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         return back.status
     finally:
         state.line = line
-        if len(argv) > 2:
+        if takes_arguments:
             state.arguments = arguments
 
 
@@ -159,7 +186,8 @@ def _find_source(shell: Shell, name: str) -> str | None:
 @immediate_builtin("exec")
 def execute(shell: Shell, argv: list[str]) -> int:
     """Become another program; without one, only the redirections stay."""
-    _, rest = parse_options(argv, "")
+    is_dash = shell.state.flavour.name == "dash"
+    rest = argv[1:] if is_dash else parse_options(shell, argv, "")[1]
     if not rest:
         return 0
     state, p = shell.state, shell.p
@@ -172,29 +200,29 @@ def execute(shell: Shell, argv: list[str]) -> int:
         )
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        reason = "not found" if is_missing else error.strerror
-        raise ShellError(f"{rest[0]}: {reason}", 127 if is_missing else 126) from None
+        message = shell.describe_missing(rest[0], error)
+        raise ShellError(message, 127 if is_missing else 126) from None
     raise Replaced(steps)
 
 
 @immediate_builtin("exit")
 def leave(shell: Shell, argv: list[str]) -> NoReturn:
     """End the shell."""
-    raise LeaveShell(to_number(argv[1]) if len(argv) > 1 else shell.state.status)
+    raise LeaveShell(to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status)
 
 
 @immediate_builtin("return")
 def go_back(shell: Shell, argv: list[str]) -> NoReturn:
     """End a function or a sourced file."""
-    raise ReturnBack(to_number(argv[1]) if len(argv) > 1 else shell.state.status)
+    raise ReturnBack(to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status)
 
 
 @immediate_builtin("break", "continue")
 def break_out(shell: Shell, argv: list[str]) -> int:
     """Leave loops, or go on with the next round."""
-    count = to_number(argv[1]) if len(argv) > 1 else 1
+    count = to_number(shell, argv[1]) if len(argv) > 1 else 1
     if not count:
-        raise ShellError(f"Illegal number: {argv[1]}")
+        raise ShellError(shell.state.words.bad_number.format(argv[1]))
     count = min(count, shell.state.loops)
     if count:
         raise BreakOut(count, goes_on=argv[0] == "continue")
@@ -204,12 +232,12 @@ def break_out(shell: Shell, argv: list[str]) -> int:
 @builtin("command")
 def command(shell: Shell, argv: list[str]) -> Steps:
     """Run a builtin or program even if a function has its name; or say what it is."""
-    options, rest = parse_options(argv, "pvV")
+    options, rest = parse_options(shell, argv, "pvV")
     if not rest:
         return 0
     if "v" in options or "V" in options:
         return (yield from _describe(shell, rest[0], is_verbose="V" in options))
-    found = BUILTINS.get(rest[0])
+    found = None if rest[0] in shell.state.flavour.missing else BUILTINS.get(rest[0])
     if found is None:
         state = shell.state
         before, state.command = state.command, None
@@ -236,14 +264,14 @@ def show_type(shell: Shell, argv: list[str]) -> Steps:
 
 def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
     state = shell.state
-    if name in KEYWORDS:
+    if name in KEYWORDS and (name != "function" or state.flavour.has_bashisms):
         text = f"{name} is a shell keyword" if is_verbose else name
     elif name in state.aliases:
         alias = state.aliases[name]
         text = f"{name} is an alias for {alias}" if is_verbose else _show_alias(name, alias)
     elif name in state.functions and name not in SPECIAL:
-        text = f"{name} is a function" if is_verbose else name
-    elif name in BUILTINS:
+        text = state.words.function.format(name) if is_verbose else name
+    elif name in BUILTINS and name not in state.flavour.missing:
         kind = "special shell builtin" if name in SPECIAL else "shell builtin"
         text = f"{name} is a {kind}" if is_verbose else name
     elif (path := shell.find_in_path(name)) is not None:
@@ -259,7 +287,7 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
 @builtin("hash")
 def remember(shell: Shell, argv: list[str]) -> Steps:
     """Look programs up; nothing is remembered."""
-    _, rest = parse_options(argv, "r")
+    _, rest = parse_options(shell, argv, "r")
     status = 0
     for name in rest:
         if name not in BUILTINS and shell.find_in_path(name) is None:
@@ -280,7 +308,7 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
     for argument in argv[1:] or sorted(aliases):
         name, sign, value = argument.partition("=")
         if sign and name:
-            aliases[name] = value
+            shell.state.set_action(aliases, name, value)
         elif name in aliases:
             yield from shell.write(f"{name}={quote_always(aliases[name])}\n")
         else:
@@ -292,7 +320,7 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
 @builtin("unalias")
 def unalias(shell: Shell, argv: list[str]) -> Steps:
     """Forget aliases."""
-    options, rest = parse_options(argv, "a")
+    options, rest = parse_options(shell, argv, "a")
     if "a" in options:
         shell.state.aliases.clear()
         return 0

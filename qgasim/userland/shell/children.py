@@ -50,6 +50,8 @@ class ShellProcess(ABC):
     def __init__(self, p: Process, state: State) -> None:
         self.p = p
         self.state = state
+        state.on_size = p.take_memory
+        p.take_memory(state.size)
         self.expander = Expander(self)
         self.redirector = Redirector(self, self.expander)
         #: Signals that were caught and whose traps have not run yet.
@@ -62,6 +64,11 @@ class ShellProcess(ABC):
     def applet(self) -> str:
         """What some messages begin with: the name by which the shell was called."""
         return self.p.name or "sh"
+
+    @property
+    def inner_line(self) -> int:
+        """The number of the first line of ``eval`` or of a trap."""
+        return 1 if self.state.flavour.counts_inner_lines else self.state.line
 
     @abstractmethod
     def execute(self, node: Command, *, is_last: bool = False) -> Steps:
@@ -80,11 +87,20 @@ class ShellProcess(ABC):
     def complain(self, error: Exception | str) -> Waiting[None]:
         """Write a message to the standard error, as ash words it."""
         state = self.state
+        line = error.line if isinstance(error, BadSyntax) else state.line
+        if state.flavour.name == "dash":
+            command = f"{state.command}: " if state.command else ""
+            yield from self.write_error(f"{state.name}: {line}: {command}{error}\n")
+            return
         text = f"{state.name}: "
-        if isinstance(error, WriteFailed):
+        if state.flavour.name == "bash":
+            is_script = state.command == state.name
+            text += f"line {line}: "
+            if state.command and not is_script:
+                text += f"{state.command}: "
+        elif isinstance(error, WriteFailed):
             text = f"{self.applet}: "
         elif state.command:
-            line = error.line if isinstance(error, BadSyntax) else state.line
             text += f"{state.command}: " if state.command != state.name else ""
             text += f"line {line}: "
         yield from self.write_error(f"{text}{error}\n")
@@ -101,7 +117,9 @@ class ShellProcess(ABC):
         try:
             yield from self.p.write(1, data)
         except OSError as error:
-            raise WriteFailed(f"write error: {error.strerror}", 1) from None
+            state = self.state
+            text = state.words.write_error.format(command=state.command, reason=error.strerror)
+            raise WriteFailed(text, 1) from None
 
     def spend(self) -> Waiting[None]:
         """Let the guest's time pass that a command takes which the shell does itself."""
@@ -118,7 +136,7 @@ class ShellProcess(ABC):
         """Start a subshell that runs *body*."""
         if not self.p.processes.has_room(MAX_PROCESSES):
             raise ShellError("can't fork: Resource temporarily unavailable")
-        state = State()
+        state = State(self.state.flavour)
         self.state.copy_to(state)
         child = self.p.fork(self.make_program(state, body), files=files)
         self.inherit(child)

@@ -12,7 +12,7 @@ from qgasim.errors import GuestError
 from qgasim.guest.files.nodes import Regular, WouldBlock, encode_name
 from qgasim.guest.processes.process import Process
 
-__all__ = ["TestError", "decide", "evaluate_test"]
+__all__ = ["TestError", "decide", "evaluate_test", "examine"]
 
 DECIMAL: Final = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)[ \t\n\v\f\r]*")
 MAX_INT: Final = (1 << 63) - 1
@@ -168,16 +168,22 @@ class _Test:
         return decides((one_raw > other_raw) - (one_raw < other_raw))
 
     def _examine(self, letter: str, operand: str) -> bool:
-        if letter == "z":
-            return not operand
-        if letter == "n":
-            return bool(operand)
         if letter == "t":
-            # No program of the guest has a terminal.
             _to_number(operand)
-            return False
-        node = self.p.guest.files.find(operand, self.p.cwd, follow=letter not in "hL")
-        return node is not None and _has(node, letter)
+        return examine(self.p, letter, operand)
+
+
+def examine(p: Process, letter: str, operand: str) -> bool:
+    """Return whether the unary test *letter* holds for *operand*."""
+    if letter == "z":
+        return not operand
+    if letter == "n":
+        return bool(operand)
+    if letter == "t":
+        # No program of the guest has a terminal.
+        return False
+    node = p.guest.files.find(operand, p.cwd, follow=letter not in "hL")
+    return node is not None and _has(node, letter)
 
 
 def _has(node: FakeFile, letter: str) -> bool:

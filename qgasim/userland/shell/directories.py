@@ -34,7 +34,7 @@ def _normalize(directory: str, path: str) -> str:
 def cd(shell: Shell, argv: list[str]) -> Steps:
     """Change the working directory."""
     state, p = shell.state, shell.p
-    options, rest = parse_options(argv, "LP")
+    options, rest = parse_options(shell, argv, "LP")
     target = rest[0] if rest else state.get("HOME")
     says_where = False
     if target == "-":
@@ -67,12 +67,12 @@ def cd(shell: Shell, argv: list[str]) -> Steps:
             yield from shell.write(f"{state.directory}\n")
         return 0
     reason = error.strerror if error else ""
-    raise ShellError(f"can't cd to {target}: {reason}")
+    raise ShellError(state.words.cannot_change.format(target, reason), state.flavour.error_status)
 
 
 @builtin("pwd")
 def pwd(shell: Shell, argv: list[str]) -> Steps:
     """Show the working directory."""
-    options, _ = parse_options(argv, "LP")
+    options, _ = parse_options(shell, argv, "LP")
     yield from shell.write((shell.p.cwd if "P" in options else shell.state.directory) + "\n")
     return 0

@@ -10,9 +10,9 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from qgasim.guest.files.nodes import encode_name
-from qgasim.guest.processes.process import Process, Waiting
-from qgasim.userland.shell import patterns
+from qgasim.guest.files.nodes import decode_name, encode_name
+from qgasim.guest.processes.process import MEMORY_LIMIT, Process, Waiting
+from qgasim.userland.shell import dash_arithmetic, patterns
 from qgasim.userland.shell.arithmetic import BadArithmetic, evaluate
 from qgasim.userland.shell.state import ShellError, State
 from qgasim.userland.shell.syntax import (
@@ -24,7 +24,7 @@ from qgasim.userland.shell.syntax import (
     Word,
 )
 
-__all__ = ["Expander", "Host"]
+__all__ = ["Expander", "Host", "to_bytes"]
 
 WHITE: Final = " \t\n"
 #: More than any command line can hold.
@@ -69,6 +69,7 @@ class Expander:
     def expand_words(self, words: Iterable[Word]) -> Waiting[list[str]]:
         """Expand to arguments."""
         fields: list[str] = []
+        size = 0
         for word in words:
             if len(word) == 1 and isinstance(word[0], Text):
                 text = word[0]
@@ -76,8 +77,11 @@ class Expander:
                     fields.append(text.text)
                     continue
             pieces = yield from self._expand(word, tilde="word")
+            size += sum(len(piece.text) for piece in pieces)
+            if size > MEMORY_LIMIT:
+                raise ShellError("out of memory", 1)
             for field in self._split(pieces):
-                fields += self._find_files(field)
+                fields += yield from self._find_files(field)
             if len(fields) > MAX_WORDS:
                 raise ShellError("out of memory", 1)
             yield from self.shell.p.charge_steps(len(pieces))
@@ -91,13 +95,19 @@ class Expander:
     def expand_pattern(self, word: Word) -> Waiting[str]:
         """Expand to a pattern, in which what was quoted is escaped."""
         pieces = yield from self._expand(word, tilde="word")
-        return _to_pattern(pieces)
+        return self._to_pattern(pieces)
+
+    def _to_pattern(self, pieces: list[Piece]) -> str:
+        pattern = "".join(
+            patterns.escape(piece.text) if piece.kind is Kind.QUOTED else piece.text
+            for piece in pieces
+        )
+        return pattern if self.shell.state.flavour.has_caret else pattern.replace("[^", "[\\^")
 
     def _join(self, pieces: list[Piece]) -> str:
-        text = "".join(" " if piece.kind is Kind.BREAK else piece.text for piece in pieces)
-        if len(text) > MAX_LENGTH:
+        if sum(len(piece.text) for piece in pieces) > MAX_LENGTH:
             raise ShellError("out of memory", 1)
-        return text
+        return "".join(" " if piece.kind is Kind.BREAK else piece.text for piece in pieces)
 
     def _expand(self, word: Word, *, tilde: str = "") -> Waiting[list[Piece]]:
         pieces: list[Piece] = []
@@ -127,7 +137,9 @@ class Expander:
         """Work out an arithmetic expression."""
         state = self.shell.state
         try:
-            return evaluate(text, self._get_number, state.set)
+            if state.flavour.has_full_arithmetic:
+                return evaluate(text, self._get_number, state.set)
+            return dash_arithmetic.evaluate(text, self._get_number, state.set)
         except BadArithmetic as error:
             raise ShellError(str(error)) from None
 
@@ -187,7 +199,7 @@ class Expander:
                 return None if state.background_pid is None else str(state.background_pid)
             case "-":
                 return state.flags()
-            case "RANDOM" if name not in state.variables:
+            case "RANDOM" if state.flavour.name != "dash" and name not in state.variables:
                 return str(self.shell.p.guest.random.randrange(32768))
             case _:
                 return state.get(name)
@@ -199,10 +211,13 @@ class Expander:
         value: str | None
         if part.name in ("@", "*"):
             values = state.arguments
-            value = " ".join(values) if values else None
+            is_set = values or state.flavour.has_set_arguments
+            value = " ".join(values) if is_set else None
         else:
             value = self.get_parameter(part.name)
         operator = part.operator
+        if operator == "bad":
+            raise ShellError(state.words.bad_substitution)
         if operator and operator[-1] in "-=?+":
             is_missing = value is None or (operator[0] == ":" and not value)
             if operator[-1] == "+":
@@ -212,7 +227,7 @@ class Expander:
             if is_missing:
                 return (yield from self._expand_missing(part))
         elif value is None and values is None and "u" in state.options:
-            raise ShellError(f"{part.name}: parameter not set")
+            raise ShellError(state.words.not_set.format(part.name), state.flavour.not_set_status)
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
         if operator and operator[-1] not in "-=?":
@@ -224,6 +239,8 @@ class Expander:
         if part.name == "*" and part.is_quoted:
             separator = self._separator()
             return [Piece(separator.join(values), kind)]
+        if not values and operator:
+            return [Piece("", kind)]
         pieces: list[Piece] = []
         for text in values:
             if pieces:
@@ -250,13 +267,13 @@ class Expander:
             return (yield from self._expand_default(part))
         if part.operator[-1] == "?":
             message = yield from self.expand_string(part.word)
-            if not message:
+            if not part.word:
                 is_strict = part.operator[0] == ":"
                 message = "parameter not set or null" if is_strict else "parameter not set"
             raise ShellError(f"{part.name}: {message}")
+        value = yield from self.expand_string(part.word)
         if not (part.name[0].isalpha() or part.name[0] == "_"):
             raise ShellError(f"{part.name}: bad variable name")
-        value = yield from self.expand_string(part.word)
         state.set(part.name, value)
         return [Piece(value, _kind(is_quoted=part.is_quoted))]
 
@@ -266,11 +283,13 @@ class Expander:
             return (yield from self._cut(part, value))
         pattern = yield from self.expand_pattern(part.word)
         if operator in ("#", "##"):
+            pattern, value = to_bytes(pattern), to_bytes(value)
             length = patterns.match_prefix(pattern, value, is_longest=operator == "##")
-            return value[length:] if length > 0 else value
+            return from_bytes(value[length:] if length > 0 else value)
         if operator in ("%", "%%"):
+            pattern, value = to_bytes(pattern), to_bytes(value)
             length = patterns.match_suffix(pattern, value, is_longest=operator == "%%")
-            return value[: len(value) - length] if length > 0 else value
+            return from_bytes(value[: len(value) - length] if length > 0 else value)
         replacement = yield from self.expand_string(part.other or ())
         return patterns.replace(pattern, replacement, value, is_global=operator == "//")
 
@@ -307,6 +326,10 @@ class Expander:
                     is_open = False
                 continue
             start = 0
+            if not any(separator in piece.text for separator in separators):
+                field = [*(field or []), piece] if piece.text else field
+                is_open = is_open and not piece.text
+                continue
             for at, char in enumerate(piece.text):
                 if char not in separators:
                     continue
@@ -330,21 +353,25 @@ class Expander:
             fields.append(field)
         return fields
 
-    def _find_files(self, field: list[Piece]) -> list[str]:
+    def _find_files(self, field: list[Piece]) -> Waiting[list[str]]:
         text = self._join(field)
         if "f" not in self.shell.state.options and set(text) & set("*?["):
-            pattern = _to_pattern(field)
+            pattern = self._to_pattern(field)
             if patterns.is_pattern(pattern):
-                found = patterns.find_files(self.shell.p.guest.files, pattern, self.shell.p.cwd)
+                found = yield from patterns.find_files(self.shell.p, pattern)
                 return found or [text]
         return [text]
 
 
+def to_bytes(text: str) -> str:
+    """Return *text* as one character a byte, as patterns see it in the C locale of an agent."""
+    return text if text.isascii() else encode_name(text).decode("latin-1")
+
+
+def from_bytes(text: str) -> str:
+    """Undo `to_bytes`."""
+    return text if text.isascii() else decode_name(text.encode("latin-1"))
+
+
 def _kind(*, is_quoted: bool) -> Kind:
     return Kind.QUOTED if is_quoted else Kind.EXPANDED
-
-
-def _to_pattern(pieces: list[Piece]) -> str:
-    return "".join(
-        patterns.escape(piece.text) if piece.kind is Kind.QUOTED else piece.text for piece in pieces
-    )

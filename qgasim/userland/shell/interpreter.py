@@ -9,6 +9,7 @@ from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import Killed, Process, Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess
+from qgasim.userland.shell.expansion import to_bytes
 from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed
 from qgasim.userland.shell.simple import SimpleCommands
@@ -52,6 +53,8 @@ class Shell(SimpleCommands):
 
     def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
         """Return what the shell does itself for the command *name*."""
+        if name in self.state.flavour.missing:
+            return None
         found = self._builtins.get(name)
         return None if found is None else partial(found, self)
 
@@ -85,7 +88,7 @@ class Shell(SimpleCommands):
         if action:
             self.state.status = status
             try:
-                yield from self.run_text(action, self.state.line)
+                yield from self.run_text(action, self.inner_line)
             except LeaveShell as leave:
                 return leave.status
             except (ShellError, BadSyntax) as error:
@@ -108,10 +111,11 @@ class Shell(SimpleCommands):
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
-        parser = Parser(text, line, self.state.aliases)
+        parser = Parser(text, self.state.flavour, line, self.state.aliases)
         status = 0
         while (command := parser.parse_command()) is not None:
             if command.items:
+                self.state.parsed_line = parser.line
                 ends = is_last and parser.is_finished
                 status = yield from self.execute(command, is_last=ends)
         return status
@@ -121,7 +125,7 @@ class Shell(SimpleCommands):
         raw, line, status = b"", 1, 0
         is_end = False
         while True:
-            parser = Parser(decode_name(raw), line, self.state.aliases)
+            parser = Parser(decode_name(raw), self.state.flavour, line, self.state.aliases)
             command: Sequence | None = None
             try:
                 command = parser.parse_command()
@@ -173,7 +177,7 @@ class Shell(SimpleCommands):
             case Subshell():
                 status = yield from self._run_subshell(node, is_last=is_last)
             case Function():
-                state.functions[node.name] = node
+                state.define(node)
             case Redirected():
                 status = yield from self._run_redirected(node)
         state.status = status
@@ -193,7 +197,7 @@ class Shell(SimpleCommands):
             action = state.traps.get(self.pending.pop(0))
             if action:
                 status = state.status
-                yield from self.run_text(action, state.line)
+                yield from self.run_text(action, self.inner_line)
                 state.status = status
 
     def _test(self, node: Command) -> Steps:
@@ -276,7 +280,7 @@ class Shell(SimpleCommands):
         for item in node.items:
             for word in item.patterns:
                 pattern = yield from self.expander.expand_pattern(word)
-                if patterns.matches(pattern, text):
+                if patterns.matches(to_bytes(pattern), to_bytes(text)):
                     if item.body is None:
                         return 0
                     return (yield from self.execute(item.body, is_last=is_last))
@@ -320,6 +324,10 @@ class Shell(SimpleCommands):
             return error.status
         try:
             return (yield from self.execute(node.command))
+        except ShellError as error:
+            # Said where the redirection leads.
+            yield from self.complain(error)
+            raise LeaveShell(error.status) from None
         except Replaced:
             self.redirector.keep(saved)
             saved = {}
@@ -334,7 +342,7 @@ def _inner(node: Redirected) -> Callable[[ShellProcess], Steps]:
         try:
             yield from shell.redirector.apply(node.redirections)
         except RedirectionFailed as error:
-            raise ShellError(str(error)) from None
+            raise ShellError(str(error), shell.state.flavour.error_status) from None
         return (yield from shell.execute(node.command.body, is_last=True))
 
     return run

@@ -8,6 +8,7 @@ from typing import NoReturn
 from qgasim.guest.processes.process import Blocked, Process, Steps
 from qgasim.guest.processes.signals import SIGNALS, find_signal
 from qgasim.guest.processes.table import NoSuchProcess
+from qgasim.userland.limits import to_int
 from qgasim.userland.shell.builtins import parse_options, show, to_number
 from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.userland.shell.interpreter import Shell
@@ -46,7 +47,7 @@ def kill(shell: Shell, argv: list[str]) -> Steps:
             pids = [process.pid for process in _get_job(shell, target).processes]
         elif re.fullmatch("-?[0-9]{1,10}", target):
             # A process group is its leader: there are no terminals, so hardly any groups.
-            pids = [abs(int(target)) or p.pid]
+            pids = [to_int(target.lstrip("-+")) or p.pid]
         else:
             yield from shell.write_error(f"{shell.applet}: invalid number '{target}'\n")
             failures += 1
@@ -73,7 +74,7 @@ def _list_signals(shell: Shell, arguments: list[str]) -> Steps:
     status = 0
     for text in arguments:
         if text.isdecimal() and len(text) < 9:
-            number = int(text) & 0x7F
+            number = to_int(text) & 0x7F
             yield from shell.write(f"{SIGNALS.get(number, number or 'EXIT')}\n")
         elif (found := find_signal(text)) is not None:
             yield from shell.write(f"{found}\n")
@@ -93,13 +94,13 @@ def _get_job(shell: Shell, text: str) -> Job:
     for job in jobs:
         if name.isdecimal() and job.number == int(name[:9]):
             return job
-    raise ShellError(f"{text}: no such job")
+    raise ShellError(shell.state.words.no_such_job.format(text))
 
 
 @builtin("wait")
 def wait(shell: Shell, argv: list[str]) -> Steps:
     """Wait for processes in the background."""
-    options, rest = parse_options(argv, "n")
+    options, rest = parse_options(shell, argv, "n")
     jobs = shell.state.jobs
     if "n" in options:
         running = [process for job in jobs for process in job.processes if not job.is_reported]
@@ -115,7 +116,7 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
         if target.startswith("%"):
             processes = _get_job(shell, target).processes
         else:
-            pid = to_number(target)
+            pid = to_number(shell, target)
             processes = [q for job in jobs for q in job.processes if q.pid == pid][-1:]
         if not processes:
             status = 127
@@ -164,7 +165,7 @@ def _describe(job: Job) -> str:
 @builtin("jobs")
 def show_jobs(shell: Shell, argv: list[str]) -> Steps:
     """Show processes in the background."""
-    options, _ = parse_options(argv, "lp")
+    options, _ = parse_options(shell, argv, "lp")
     jobs = [job for job in shell.state.jobs if not job.is_reported]
     for index, job in reversed(list(enumerate(jobs, 1))):
         mark = "+" if index == len(jobs) else "-" if index == len(jobs) - 1 else " "
@@ -181,14 +182,16 @@ def show_jobs(shell: Shell, argv: list[str]) -> Steps:
 @immediate_builtin("fg", "bg")
 def foreground(shell: Shell, argv: list[str]) -> NoReturn:
     """Fail: there is no terminal to control jobs from."""
-    raise ShellError("job (null) not created under job control")
+    if len(argv) > 1:
+        raise ShellError(shell.state.words.no_such_job.format(argv[1]))
+    raise ShellError("No current job")
 
 
 @builtin("trap")
 def trap(shell: Shell, argv: list[str]) -> Steps:
     """Set what to run when signals come."""
     state = shell.state
-    _, rest = parse_options(argv, "")
+    _, rest = parse_options(shell, argv, "")
     if not rest:
         lines = [
             f"trap -- {quote_always(action)} {SIGNALS.get(number, number or 'EXIT')}"
@@ -203,14 +206,19 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
     for name in rest:
         number = find_signal(name)
         if number is None:
-            yield from shell.complain(f"{name}: invalid signal specification")
+            message = state.words.bad_trap.format(name)
+            if state.flavour.name == "dash":
+                yield from shell.write_error(f"trap: {message}\n")
+                return 1
+            else:
+                yield from shell.complain(message)
             status = 1
             continue
         if action is None or action == "-":
             state.traps.pop(number, None)
             shell.p.handlers.pop(number, None)
             continue
-        state.traps[number] = action
+        state.set_action(state.traps, number, action)
         if number:
             shell.p.handlers[number] = _make_handler(shell, number) if action else None
     return status
@@ -234,6 +242,8 @@ def ulimit(shell: Shell, argv: list[str]) -> Steps:
     rest = [word for word in argv[1:] if word not in ("-S", "-H")]
     letter = rest.pop(0)[-1] if rest and rest[0].startswith("-") else "f"
     if letter not in "acdefilmnpqrstuvwx":
+        if shell.state.flavour.name == "dash":
+            raise ShellError(shell.state.words.bad_option.format(letter))
         yield from shell.write_error(f"ulimit: invalid option -- '{letter}'\n")
         return 1
     defaults = {"c": "0", "e": "0", "n": "1024", "r": "0", "s": "8192", "l": "64"}

@@ -9,6 +9,7 @@ from typing import Final
 
 from qgasim.errors import GuestError
 from qgasim.guest.files.nodes import decode_name
+from qgasim.userland.shell.flavours import Flavour
 from qgasim.userland.shell.syntax import (
     Arithmetic,
     Parameter,
@@ -20,7 +21,7 @@ from qgasim.userland.shell.syntax import (
 )
 from qgasim.userland.shell.words import expand_escapes
 
-__all__ = ["BadSyntax", "Scanner"]
+__all__ = ["NOT_SIMULATED", "BadSyntax", "Scanner"]
 
 BLANK: Final = re.compile(r"(?:[ \t]|\\\n)*(?:#[^\n]*)?")
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -33,6 +34,7 @@ PLAIN_BRACED: Final = re.compile(r"""[^\\'"$`}/:]+""")
 PLAIN_ARITHMETIC: Final = re.compile(r"""[^\\"$`()]+""")
 OPERATOR: Final = re.compile(r":?[-=?+]|##?|%%?|//?|:")
 SPECIAL: Final = "@*#?-$!"
+NOT_SIMULATED: Final = "qgasim does not simulate this; give the command its result under programs:"
 
 
 class BadSyntax(GuestError):
@@ -43,12 +45,34 @@ class BadSyntax(GuestError):
         self.line = line
 
 
+def join_texts(parts: list[Part]) -> Word:
+    """Join texts that follow each other and are quoted alike."""
+    joined: list[Part] = []
+    for part in parts:
+        last = joined[-1] if joined else None
+        if (
+            isinstance(part, Text)
+            and isinstance(last, Text)
+            and part.text
+            and last.text
+            and part.is_quoted == last.is_quoted
+        ):
+            joined[-1] = Text(last.text + part.text, part.is_quoted)
+        else:
+            joined.append(part)
+    return tuple(joined)
+
+
 class Scanner(ABC):
     """A position in the text of a script, and words read from there on."""
 
-    def __init__(self, text: str, line: int = 0) -> None:
+    def __init__(self, text: str, flavour: Flavour, line: int = 0) -> None:
         self.text = text
+        self.flavour = flavour
+        self.words = flavour.words
         self.at = 0
+        #: Whether the text is that of a here-document.
+        self.is_document = False
         self._line = line
         self._line_at = 0
         #: Whether the end of the text was looked at: with more text the result may differ.
@@ -63,7 +87,14 @@ class Scanner(ABC):
 
     def fail(self, message: str) -> BadSyntax:
         """Make the error for the place where we are."""
-        return BadSyntax(f"syntax error: {message}", self.line)
+        return BadSyntax(self.words.syntax_error.format(message), self.line)
+
+    def refuse(self, construct: str) -> BadSyntax:
+        """Make the error for a construct that the real shell has and this one does not simulate."""
+        return BadSyntax(
+            f"{construct}: {NOT_SIMULATED}",
+            self.line,
+        )
 
     def peek(self, count: int = 1) -> str:
         """Return the next characters, fewer at the end."""
@@ -136,7 +167,7 @@ class Scanner(ABC):
         if end < 0:
             self.at = len(self.text)
             self.has_seen_end = True
-            raise self.fail("unterminated quoted string")
+            raise self.fail(self.words.unterminated_quote)
         text = self.text[self.at + 1 : end]
         self.at = end + 1
         return Text(text, is_quoted=True)
@@ -153,7 +184,7 @@ class Scanner(ABC):
                     parts.append(Text("", is_quoted=True))
                 return
             if not char:
-                raise self.fail("unterminated quoted string")
+                raise self.fail(self.words.unterminated_quote)
             if char == "\\":
                 self._read_quoted_escape(parts, '$`"\\')
             else:
@@ -178,8 +209,10 @@ class Scanner(ABC):
             parts.append(Substitution(self.parse_substitution(), is_quoted))
         elif self.accept("{"):
             parts.append(self._read_braced(is_quoted=is_quoted))
-        elif not is_quoted and self.peek() == "'":
+        elif not is_quoted and self.flavour.has_bashisms and self.peek() == "'":
             parts.append(self._read_dollar_quoted())
+        elif not is_quoted and self.flavour.is_bash and self.peek() == '"':
+            raise self.refuse('$"..."')
         elif name := self._read_name(is_braced=False):
             parts.append(Parameter(name, is_quoted))
         else:
@@ -204,7 +237,7 @@ class Scanner(ABC):
         start = self.at
         while (char := self.peek()) != "'":
             if not char:
-                raise self.fail("unterminated quoted string")
+                raise self.fail(self.words.unterminated_quote)
             self.at += 2 if char == "\\" else 1
         raw = self.text[start : self.at].replace("\\'", "'").replace('\\"', '"')
         self.at += 1
@@ -235,15 +268,18 @@ class Scanner(ABC):
             self._take(PLAIN_ARITHMETIC, parts, is_quoted=True)
             char = self.peek()
             if not char:
-                raise self.fail("missing '))'")
+                raise self.fail(self.words.missing_parentheses)
             if char == ")" and depth == 0:
                 if not self.accept("))"):
-                    raise self.fail("missing '))'")
+                    if self.flavour.name == "dash":
+                        # It reads on to the end before it complains.
+                        self.at = len(self.text)
+                    raise self.fail(self.words.missing_parentheses)
                 return tuple(parts)
             if char in "()":
                 depth += 1 if char == "(" else -1
                 if depth > MAX_DEPTH:
-                    raise self.fail("missing '))'")
+                    raise self.fail(self.words.missing_parentheses)
                 parts.append(Text(char, is_quoted=True))
                 self.at += 1
             elif char == '"':
@@ -261,22 +297,34 @@ class Scanner(ABC):
             if name and self.accept("}"):
                 return Parameter(name, is_quoted, "length")
             if not self.peek():
-                raise self.fail("missing '}'")
+                raise self.fail(self.words.missing_brace)
+            if self.flavour.is_bash and self.peek() == "[":
+                raise self.refuse("arrays")
             self.at = start
+            if not name and self.peek(3)[2:] == "}":
+                return self._read_bad_substitution(name, is_quoted=is_quoted)
+        if self.flavour.is_bash and self.peek() == "!":
+            raise self.refuse("${!name}")
         name = self._read_name(is_braced=True)
+        if self.flavour.is_bash and (char := self.peek()) and char in "[^,@":
+            raise self.refuse("arrays" if char == "[" else f"${{name{char}}}")
         if not name and self.peek():
-            raise self.fail("bad substitution")
+            return self._read_bad_substitution("", is_quoted=is_quoted)
         if self.accept("}"):
             return Parameter(name, is_quoted)
         if not self.peek():
-            raise self.fail("missing '}'")
+            raise self._fail_in_brace(is_quoted=is_quoted)
         match = OPERATOR.match(self.text, self.at)
-        if match is None:
-            raise self.fail("bad substitution")
+        if match is None or not (
+            self.flavour.has_bashisms
+            or match[0][0] in "-=?+#%"
+            or match[0][:1] + match[0][1:2] in (":-", ":=", ":?", ":+")
+        ):
+            return self._read_bad_substitution(name, is_quoted=is_quoted)
         operator = match[0]
         self.at = match.end()
         if operator == ":" and self.peek() == "}":
-            raise self.fail("missing '}'")
+            raise self.fail(self.words.missing_brace)
         stop = operator[0] if operator in ("/", "//", ":") else ""
         word = self._read_braced_word(stop, operator, is_quoted=is_quoted)
         other: Word | None = None
@@ -284,6 +332,17 @@ class Scanner(ABC):
             other = self._read_braced_word("", operator, is_quoted=is_quoted)
         self.at += 1
         return Parameter(name, is_quoted, operator, word, other)
+
+    def _fail_in_brace(self, *, is_quoted: bool, is_open: bool = False) -> BadSyntax:
+        is_string = is_quoted and not self.is_document and self.flavour.name == "dash"
+        words = self.words
+        return self.fail(words.unterminated_quote if is_open or is_string else words.missing_brace)
+
+    def _read_bad_substitution(self, name: str, *, is_quoted: bool) -> Parameter:
+        """Read on to the brace: there is a complaint only when this is expanded."""
+        self._read_braced_word("", "-", is_quoted=is_quoted)
+        self.at += 1
+        return Parameter(name, is_quoted, "bad")
 
     def _read_braced_word(self, stop: str, operator: str, *, is_quoted: bool) -> Word:
         """Read up to *stop* or ``}``, not over it."""
@@ -296,10 +355,9 @@ class Scanner(ABC):
             self._take(PLAIN_BRACED, parts, is_quoted=quoted)
             char = self.peek()
             if not char:
-                message = "unterminated quoted string" if is_open else "missing '}'"
-                raise self.fail(message)
+                raise self._fail_in_brace(is_quoted=is_quoted, is_open=is_open)
             if not is_open and char in ("}", stop):
-                return tuple(parts)
+                return join_texts(parts)
             if char in "}/:":
                 self.at += 1
                 parts.append(Text(char, quoted))

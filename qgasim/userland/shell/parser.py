@@ -30,8 +30,11 @@ from qgasim.userland.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, Token, Toke
 __all__ = ["KEYWORDS", "BadSyntax", "Parser"]
 
 BLANK: Final = re.compile(r"\s*+\Z")
+#: What only bash makes of words.
+BRACES: Final = re.compile(r"\{[^{}]*(,|\.\.)[^{}]*\}")
+APPENDING: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+=")
+ELEMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
-BAD_FUNCTION_NAME: Final = "bad function name"
 
 
 class Parser(Tokens):
@@ -89,7 +92,9 @@ class Parser(Tokens):
 
     def parse_text(self, text: str) -> Sequence:
         """Parse all of another text."""
-        parser = Parser(text, self.line, self.aliases)
+        # dash counts the lines in backquotes from 1.
+        line = 1 if self.flavour.counts_inner_lines else self.line
+        parser = Parser(text, self.flavour, line, self.aliases)
         items: list[Item] = []
         while (command := parser.parse_command()) is not None:
             items += command.items
@@ -162,7 +167,9 @@ class Parser(Tokens):
                 body = self._parse_list("}")
                 self.expect("}")
                 command = Group(body)
-            case "function":
+            case "select" | "coproc" | "time" if self.flavour.is_bash:
+                raise self.refuse(token.literal)
+            case "function" if self.flavour.has_bashisms:
                 return self._parse_function_keyword()
             case _:
                 if token.text != "(":
@@ -183,7 +190,7 @@ class Parser(Tokens):
 
         dash has it not, and would run what is inside as a command.
         """
-        if not self.text.startswith("((", token.start):
+        if not (self.flavour.has_bashisms and self.text.startswith("((", token.start)):
             return None
         self.forget_token()
         self.at = token.start + 2
@@ -219,9 +226,11 @@ class Parser(Tokens):
     def _parse_for(self) -> For:
         self.step()
         line = self.line
+        if self.flavour.is_bash and self.text.startswith("((", self.look().start):
+            raise self.refuse("for ((...))")
         name = self.look().literal
         if not NAME.fullmatch(name):
-            raise self.fail("bad for loop variable")
+            raise self.fail(self.words.bad_loop_variable)
         self.step()
         words: list[Word] | None = None
         if self.skip_newlines().literal == "in":
@@ -275,7 +284,7 @@ class Parser(Tokens):
         self.step()
         name = self.step().literal
         if not NAME.fullmatch(name):
-            raise self.fail(BAD_FUNCTION_NAME)
+            raise self.fail(self.words.bad_function_name)
         if self.look().text == "(":
             self.step()
             self.expect(")")
@@ -312,18 +321,28 @@ class Parser(Tokens):
         is_test = False
         while True:
             token = self.look()
+            if is_test and (token.text == "(" or (token.redirection and self.flavour.is_bash)):
+                raise self.refuse("( < and > in [[")
+            if token.text == "(" and not words and assignments and self.flavour.is_bash:
+                raise self.refuse("arrays")
             if token.redirection:
                 redirections.append(self._parse_redirection())
             elif token.word:
                 first = not words and not assignments and not redirections
-                if first and token.literal in KEYWORDS and token.literal != "in":
-                    raise self.unexpected(end if end == ")" else "")
+                if (
+                    first
+                    and token.literal in self.keywords
+                    and (token.literal != "in" or not self.flavour.is_bash)
+                ):
+                    raise self.unexpected(end if end == ")" and self.flavour.name != "dash" else "")
+                if self.flavour.is_bash:
+                    self._check_word(token, is_first=not words)
                 assignment = None if words else _to_assignment(token.word)
                 if assignment is not None:
                     assignments.append(assignment)
                 else:
                     words.append(token.word)
-                if len(words) == 1 and token.literal == "[[":
+                if len(words) == 1 and token.literal == "[[" and self.flavour.has_bashisms:
                     is_test = True
                 elif token.literal == "]]":
                     is_test = False
@@ -339,13 +358,27 @@ class Parser(Tokens):
             raise self.unexpected(end if self.look().text == "" and end else "")
         return Simple(assignments, words, redirections, line)
 
+    def _check_word(self, token: Token, *, is_first: bool) -> None:
+        """Refuse what only bash makes of a word."""
+        for part in token.word:
+            if isinstance(part, Text) and not part.is_quoted and BRACES.search(part.text):
+                raise self.refuse("brace expansion")
+        head = token.word[0]
+        if is_first and isinstance(head, Text) and not head.is_quoted:
+            if APPENDING.match(head.text):
+                raise self.refuse("name+=")
+            if ELEMENT.match(head.text):
+                raise self.refuse("arrays")
+        if token.literal == "=~":
+            raise self.refuse("=~")
+
     def _parse_function(self, word: Word) -> Function:
         name = Token("", word).literal
         self.step()
         if self.look().text != ")":
             raise self.unexpected(")", keywords=False)
         if not NAME.fullmatch(name):
-            raise self.fail(BAD_FUNCTION_NAME)
+            raise self.fail(self.words.bad_function_name)
         self.step()
         self.skip_newlines()
         return Function(name, self._parse_one(""))

@@ -1,18 +1,24 @@
 r"""Patterns of the shell: ``*``, ``?`` and brackets, in ``case``, ``${x#...}`` and file names.
 
-A pattern is a string in which ``\`` takes the meaning from the next character. Matching takes time in
-proportion to the text times the pattern, whatever they are: a guest's script must not stop the host.
+A pattern is a string in which ``\`` takes the meaning from the next character. It becomes a regular
+expression whose matches take time in proportion to the text times the pattern: what is between two stars is
+taken where it is first found, for then most is left for the rest.
 """
 
+import re
 import string
-from collections.abc import Iterator
-from functools import lru_cache
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
 
-from qgasim.guest.files.files import Files
 from qgasim.guest.files.nodes import encode_name
+from qgasim.guest.processes.process import LINE_SIZE, Process, Waiting
+from qgasim.matching import Cache, Pattern
+from qgasim.userland.limits import check_size
+
+#: How long a match may take, in seconds of the host.
+MATCH_TIME: Final = 0.5
 
 __all__ = [
     "escape",
@@ -46,9 +52,13 @@ class Bracket(Struct, frozen=True):
     ranges: tuple[tuple[str, str], ...]
     is_negated: bool
 
-    def accepts(self, char: str) -> bool:
-        """Return whether *char* matches."""
-        return self.is_negated != any(low <= char <= high for low, high in self.ranges)
+    @property
+    def expression(self) -> str:
+        """The regular expression that matches the same."""
+        ranges = [f"{re.escape(a)}-{re.escape(b)}" for a, b in self.ranges if a <= b]
+        if not ranges:
+            return "." if self.is_negated else "(?!)"
+        return f"[{'^' if self.is_negated else ''}{''.join(ranges)}]"
 
 
 class AnyChar(Struct, frozen=True):
@@ -75,8 +85,7 @@ def unescape(pattern: str) -> str:
     return "".join(element for element in compile_pattern(pattern) if isinstance(element, str))
 
 
-@lru_cache(maxsize=512)
-def compile_pattern(pattern: str) -> list[Element]:
+def _compile(pattern: str) -> list[Element]:
     """Cut a pattern into what each matches."""
     elements: list[Element] = []
     at = 0
@@ -105,6 +114,8 @@ def _compile_bracket(pattern: str, at: int) -> tuple[Bracket, int] | None:
     at += is_negated
     start = at
     ranges: list[tuple[str, str]] = []
+    if "]" not in pattern[start + 1 :]:
+        return None
     while at < len(pattern):
         char = pattern[at]
         if char == "]" and at > start:
@@ -129,79 +140,59 @@ def _compile_bracket(pattern: str, at: int) -> tuple[Bracket, int] | None:
     return None
 
 
-def _accepts(element: Element, char: str) -> bool:
-    if isinstance(element, str):
-        return element == char
-    return isinstance(element, AnyChar) or element.accepts(char)
+compile_pattern: Final = Cache(_compile)
+
+
+def _write(elements: list[Element], *, is_longest: bool, is_whole: bool = False) -> Pattern:
+    """Return the expression that matches the longest or the shortest beginning of a text, or a *whole* one."""
+    runs: list[list[str]] = [[]]
+    for element in elements:
+        if isinstance(element, AnyChar) and element.is_many:
+            runs.append([])
+        elif isinstance(element, str):
+            runs[-1].append(re.escape(element))
+        else:
+            runs[-1].append("." if isinstance(element, AnyChar) else element.expression)
+    texts = ["".join(run) for run in runs]
+    text = texts[0] + "".join(f"(?>.*?{run})" for run in texts[1:-1])
+    if len(texts) > 1:
+        text += (".*" if is_longest else ".*?") + texts[-1]
+    if is_whole:
+        text += r"\Z"
+    return Pattern(text, re.DOTALL, weight=(max(len(elements), 1), 1), limit=MATCH_TIME)
+
+
+def _compile_ends(pattern: str, *, is_longest: bool, is_reversed: bool = False) -> Pattern:
+    elements = compile_pattern(pattern)
+    return _write(elements[::-1] if is_reversed else elements, is_longest=is_longest)
+
+
+_whole: Final = Cache(lambda text: _write(compile_pattern(text), is_longest=True, is_whole=True))
+#: The beginnings and the ends that match, by whether the longest is wanted.
+_beginnings: Final = {
+    longest: Cache(partial(_compile_ends, is_longest=longest)) for longest in (False, True)
+}
+_ends: Final = {
+    longest: Cache(partial(_compile_ends, is_longest=longest, is_reversed=True))
+    for longest in (False, True)
+}
 
 
 def matches(pattern: str, text: str) -> bool:
     """Return whether *pattern* matches all of *text*."""
-    return _matches(compile_pattern(pattern), text)
-
-
-def _matches(elements: list[Element], text: str) -> bool:
-    many = AnyChar(is_many=True)
-    at = done = 0
-    # Where to go back to: behind the last star, with one more character taken by it.
-    star = -1
-    taken = 0
-    while done < len(text):
-        if at < len(elements) and elements[at] == many:
-            star, taken = at, done
-            at += 1
-        elif at < len(elements) and _accepts(elements[at], text[done]):
-            at += 1
-            done += 1
-        elif star >= 0:
-            taken += 1
-            at, done = star + 1, taken
-        else:
-            return False
-    while at < len(elements) and elements[at] == many:
-        at += 1
-    return at == len(elements)
-
-
-def _ends(elements: list[Element], text: str, start: int = 0) -> list[int]:
-    """Return how long the parts of *text* from *start* on are that match, in order."""
-    many = AnyChar(is_many=True)
-
-    def close(states: set[int]) -> set[int]:
-        todo = list(states)
-        while todo:
-            state = todo.pop()
-            if state < len(elements) and elements[state] == many and state + 1 not in states:
-                states.add(state + 1)
-                todo.append(state + 1)
-        return states
-
-    states = close({0})
-    found = [0] if len(elements) in states else []
-    for at in range(start, len(text)):
-        char = text[at]
-        following: set[int] = set()
-        for state in states:
-            if state < len(elements) and _accepts(elements[state], char):
-                following.add(state if elements[state] == many else state + 1)
-        states = close(following)
-        if not states:
-            break
-        if len(elements) in states:
-            found.append(at + 1 - start)
-    return found
+    return _whole(pattern).match(text) is not None
 
 
 def match_prefix(pattern: str, text: str, *, is_longest: bool) -> int:
     """Return the length of the shortest or longest beginning that *pattern* matches; -1 if none."""
-    ends = _ends(compile_pattern(pattern), text)
-    return -1 if not ends else ends[-1] if is_longest else ends[0]
+    found = _beginnings[is_longest](pattern).match(text)
+    return -1 if found is None else found.end()
 
 
 def match_suffix(pattern: str, text: str, *, is_longest: bool) -> int:
     """Return the length of the shortest or longest end that *pattern* matches; -1 if none."""
-    ends = _ends(compile_pattern(pattern)[::-1], text[::-1])
-    return -1 if not ends else ends[-1] if is_longest else ends[0]
+    found = _ends[is_longest](pattern).match(text[::-1])
+    return -1 if found is None else found.end()
 
 
 def replace(pattern: str, replacement: str, text: str, *, is_global: bool) -> str:
@@ -210,53 +201,55 @@ def replace(pattern: str, replacement: str, text: str, *, is_global: bool) -> st
     if not elements:
         return text
     if not is_pattern(pattern):
+        check_size(len(text) + text.count(unescape(pattern)) * len(replacement))
         return text.replace(unescape(pattern), replacement, -1 if is_global else 1)
     parts: list[str] = []
     at = 0
-    while at < len(text):
-        ends = _ends(elements, text, at)
-        if ends and ends[-1]:
-            parts.append(replacement)
-            at += ends[-1]
+    for found in _beginnings[True](pattern).finditer(text):
+        if found.end() > found.start():
+            parts += [text[at : found.start()], replacement]
+            at = found.end()
             if not is_global:
                 break
-        else:
-            parts.append(text[at])
-            at += 1
+    check_size(sum(map(len, parts)))
     return "".join(parts) + text[at:]
 
 
-def find_files(files: Files, pattern: str, cwd: str) -> list[str]:
+def find_files(p: Process, pattern: str) -> Waiting[list[str]]:
     """Return the paths that match *pattern*, sorted as bytes; none if there are no such files."""
     prefix = "/" if pattern.startswith("/") else ""
     parts = [part for part in pattern.split("/") if part]
     if not parts:
         return []
-    found = list(_walk(files, prefix, parts, cwd))
+    found: list[str] = []
+    before = p.memory
+    yield from _walk(p, prefix, parts, found)
+    p.take_memory(before - p.memory)
     if pattern.endswith("/"):
-        found = [path + "/" for path in found if files.is_dir(path, cwd)]
+        found = [path + "/" for path in found if p.guest.files.is_dir(path, p.cwd)]
     return sorted(found, key=encode_name)
 
 
-def _walk(files: Files, prefix: str, parts: list[str], cwd: str) -> Iterator[str]:
-    part, rest = parts[0], parts[1:]
+def _walk(p: Process, prefix: str, parts: list[str], found: list[str]) -> Waiting[None]:
+    files, part, rest = p.guest.files, parts[0], parts[1:]
     if is_pattern(part):
         directory = prefix or "."
-        if not files.is_dir(directory, cwd):
+        if not files.is_dir(directory, p.cwd):
             return
-        elements = compile_pattern(part)
-        names = files.listdir(directory, cwd)
-        if elements[0] == ".":
+        names = files.listdir(directory, p.cwd)
+        if compile_pattern(part)[0] == ".":
             names += [".", ".."]
         else:
             names = [name for name in names if not name.startswith(".")]
-        names = [name for name in names if _matches(elements, name)]
+        names = [name for name in names if matches(part, name)]
     else:
         names = [unescape(part)]
     for name in names:
         path = prefix + name
+        yield from p.charge_steps(1)
         if rest:
-            if files.is_dir(path, cwd):
-                yield from _walk(files, path + "/", rest, cwd)
-        elif files.find(path, cwd, follow=False) is not None:
-            yield path
+            if files.is_dir(path, p.cwd):
+                yield from _walk(p, path + "/", rest, found)
+        elif files.find(path, p.cwd, follow=False) is not None:
+            p.take_memory(len(path) + LINE_SIZE)
+            found.append(path)

@@ -24,7 +24,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     """Take the next option off the arguments."""
     state = shell.state
     if len(argv) < 3:
-        raise ShellError("usage: getopts optstring var [arg]")
+        raise ShellError(state.words.getopts_usage)
     known, name = argv[1], argv[2]
     arguments = argv[3:] or state.arguments
     text = state.get("OPTIND") or "1"
@@ -38,7 +38,8 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         if not word.startswith("-") or word in ("-", "--"):
             state.set("OPTIND", str(index + (word == "--")))
             state.set(name, "?")
-            state.unset("OPTARG")
+            if state.flavour.name != "dash":
+                state.unset("OPTARG")
             return 1
         index, offset = index + 1, 1
     letter = word[offset]
@@ -59,14 +60,20 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     if message and not known.startswith(":"):
         yield from shell.write_error(message + "\n")
         value = None
-    if value is None:
-        state.unset("OPTARG")
-    else:
-        state.set("OPTARG", value)
+    _set_argument(
+        shell, "" if value is None and state.flavour.name == "dash" and not message else value
+    )
     state.set("OPTIND", str(index))
     state.option_offset = offset
     state.set(name, result)
     return 0
+
+
+def _set_argument(shell: Shell, value: str | None) -> None:
+    if value is None:
+        shell.state.unset("OPTARG")
+    else:
+        shell.state.set("OPTARG", value)
 
 
 class Line(Struct):
@@ -81,13 +88,19 @@ class Line(Struct):
 def read(shell: Shell, argv: list[str]) -> Steps:
     """Read a line into variables."""
     state = shell.state
-    options, given = parse_options(argv, "rsp:n:t:u:d:")
+    options, given = parse_options(shell, argv, "rsp:n:t:u:d:")
+    if state.flavour.name == "dash":
+        if not given:
+            raise ShellError("arg count")
+        if not all(map(is_name, given)):
+            bad = next(name for name in given if not is_name(name))
+            raise ShellError(f"{bad}: bad variable name")
     names = given or ["REPLY"]
     for name in names:
         if not is_name(name):
             yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
             return 1
-    number = to_number(options["u"]) if "u" in options else 0
+    number = to_number(shell, options["u"]) if "u" in options else 0
     line = yield from _read_line(shell, options, number)
     if line is None:
         return 1
@@ -104,7 +117,7 @@ def read(shell: Shell, argv: list[str]) -> Steps:
 
 def _read_line(shell: Shell, options: dict[str, str], number: int) -> Waiting[Line | None]:
     delimiter = encode_name((options.get("d", "\n") or "\0")[0])[:1]
-    limit = to_number(options["n"]) if "n" in options else 0
+    limit = to_number(shell, options["n"]) if "n" in options else 0
     deadline = None
     if "t" in options:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", options["t"]):

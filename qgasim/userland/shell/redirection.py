@@ -8,6 +8,7 @@ from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Waiting, make_pipe
 from qgasim.userland.shell.expansion import Expander, Host
+from qgasim.userland.shell.lexer import BadSyntax
 from qgasim.userland.shell.state import ShellError
 from qgasim.userland.shell.syntax import Redirection
 
@@ -31,8 +32,8 @@ FLAGS: Final = {
 class RedirectionFailed(ShellError):
     """A file cannot be opened or a descriptor is none."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, 1)
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, status)
 
 
 class Redirector:
@@ -88,7 +89,12 @@ class Redirector:
 
     def _apply_one(self, redirection: Redirection, saved: Saved) -> Waiting[None]:
         number, operator = redirection.number, redirection.operator
-        text = yield from self.expander.expand_string(redirection.target)
+        try:
+            text = yield from self.expander.expand_string(redirection.target)
+        except ShellError as error:
+            if operator in ("<<", "<<-"):
+                raise self._fail(str(error)) from None
+            raise
         if operator in ("<<", "<<-", "<<<"):
             reader, writer = make_pipe(self.shell.p.guest.clock.now)
             writer.pipe.data += encode_name(text + "\n" if operator == "<<<" else text)
@@ -96,8 +102,11 @@ class Redirector:
             self._set(number, reader, saved)
         elif operator in (">&", "<&") and (text == "-" or text.isdecimal()):
             self._set(number, None if text == "-" else self._duplicate(text), saved)
-        elif operator == "<&":
-            raise ShellError("syntax error: bad fd number")
+        elif operator == "<&" or (operator == ">&" and not self.shell.state.flavour.has_bashisms):
+            state = self.shell.state
+            if state.flavour.name == "dash":
+                raise BadSyntax(state.words.bad_descriptor, state.parsed_line)
+            raise ShellError(state.words.bad_descriptor)
         else:
             file = yield from self._open(operator, text)
             self._set(number, file, saved)
@@ -108,7 +117,7 @@ class Redirector:
     def _duplicate(self, text: str) -> OpenFile:
         file = self.shell.p.files.get(int(text[:9]))
         if file is None:
-            raise RedirectionFailed(f"{text}: Bad file descriptor")
+            raise self._fail(f"{text}: Bad file descriptor")
         file.retain()
         return file
 
@@ -120,10 +129,17 @@ class Redirector:
             if operator in (">", "&>", ">&") and "C" in state.options:
                 node = p.guest.files.find(path, p.cwd)
                 if node is not None and stat.S_ISREG(node.st_mode):
-                    raise RedirectionFailed(f"can't create {path}: File exists")
+                    raise self._fail(
+                        state.words.cannot_create.format(path, state.words.file_exists)
+                    )
             return (yield from p.open(path, flags, 0o666 & ~state.umask))
         except FileNotFoundError:
-            reason = "nonexistent directory" if creates else "no such file"
+            words = state.words
+            reason = words.no_directory if creates else words.no_such_file
         except OSError as error:
             reason = str(error.strerror)
-        raise RedirectionFailed(f"can't {'create' if creates else 'open'} {path}: {reason}")
+        text = state.words.cannot_create if creates else state.words.cannot_open
+        raise self._fail(text.format(path, reason))
+
+    def _fail(self, message: str) -> RedirectionFailed:
+        return RedirectionFailed(message, self.shell.state.flavour.redirection_status)

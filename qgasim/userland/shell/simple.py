@@ -9,8 +9,9 @@ from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess, WriteFailed
+from qgasim.userland.shell.lexer import NOT_SIMULATED
 from qgasim.userland.shell.parser import BadSyntax
-from qgasim.userland.shell.redirection import RedirectionFailed
+from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     LeaveShell,
@@ -46,39 +47,35 @@ class SimpleCommands(ShellProcess):
         name = argv[0] if argv else ""
         is_temporary = bool(argv) and name not in SPECIAL
         before: dict[str, Variable | None] = {}
+        saved: Saved | None = None
+        keeps = name == "exec"
         try:
+            saved = yield from self.redirector.apply(node.redirections)
             for item in node.assignments:
                 value = yield from self.expander.expand_string(item.value, is_assignment=True)
                 if is_temporary:
                     before.setdefault(item.name, state.variables.get(item.name))
                 state.set(item.name, value, exported=is_temporary)
             if "x" in state.options:
-                yield from self._trace(node, argv)
-            return (yield from self._run_redirected_simple(node, argv, is_last=is_last))
-        finally:
-            for variable, value_before in before.items():
-                if value_before is None:
-                    state.variables.pop(variable, None)
-                else:
-                    state.variables[variable] = value_before
-
-    def _run_redirected_simple(self, node: Simple, argv: list[str], *, is_last: bool) -> Steps:
-        name = argv[0] if argv else ""
-        try:
-            saved = yield from self.redirector.apply(node.redirections)
+                yield from self._trace(node, argv, saved)
+            return (yield from self._dispatch(argv, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
-            if name in SPECIAL:
+            if name in SPECIAL and name not in state.flavour.missing:
                 raise LeaveShell(error.status) from None
             return error.status
-        keeps = name == "exec"
-        try:
-            return (yield from self._dispatch(argv, is_last=is_last))
+        except ShellError as error:
+            # Said where the redirections lead.
+            yield from self.complain(error)
+            raise LeaveShell(error.status) from None
         except Replaced:
             keeps = True
             raise
         finally:
-            (self.redirector.keep if keeps else self.redirector.undo)(saved)
+            if saved is not None:
+                (self.redirector.keep if keeps else self.redirector.undo)(saved)
+            for variable, value_before in before.items():
+                state.put_back(variable, value_before)
 
     def _dispatch(self, argv: list[str], *, is_last: bool) -> Steps:
         if not argv:
@@ -89,6 +86,8 @@ class SimpleCommands(ShellProcess):
         if function is not None and name not in SPECIAL:
             yield from self.spend()
             return (yield from self._call(function, argv))
+        if name in self.state.flavour.refused:
+            raise self.refuse(name)
         builtin = self.find_builtin(name)
         if builtin is not None:
             yield from self.spend()
@@ -155,11 +154,21 @@ class SimpleCommands(ShellProcess):
             )
         except OSError as error:
             is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-            reason = "not found" if is_missing else str(error.strerror)
-            yield from self.complain(f"{argv[0]}: {reason}")
+            yield from self.complain(self.describe_missing(argv[0], error))
             return 127 if is_missing else 126
         self.inherit(child)
         return (yield from self.wait_for(child))
+
+    def refuse(self, construct: str) -> BadSyntax:
+        """Make the error for what the real shell does and this one does not simulate."""
+        return BadSyntax(f"{construct}: {NOT_SIMULATED}", self.state.line)
+
+    def describe_missing(self, name: str, error: OSError) -> str:
+        """Return what is said of a program that cannot be run."""
+        words = self.state.words
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            return f"{name}: {error.strerror}"
+        return (words.path_not_found if "/" in name else words.not_found).format(name)
 
     def find_in_path(self, name: str) -> str | None:
         """Return the file that is run for *name*; None if there is none."""
@@ -178,7 +187,7 @@ class SimpleCommands(ShellProcess):
             return []
         first = words[0][0]
         name = first.text if isinstance(first, Text) and len(words[0]) == 1 else ""
-        if name == "[[":
+        if name == "[[" and self.state.flavour.has_bashisms:
             return (yield from self._expand_test(words))
         if name not in ASSIGNING:
             return (yield from self.expander.expand_words(words))
@@ -209,11 +218,25 @@ class SimpleCommands(ShellProcess):
                 argv.append(text)
         return argv
 
-    def _trace(self, node: Simple, argv: list[str]) -> Waiting[None]:
+    def _trace(self, node: Simple, argv: list[str], saved: Saved) -> Waiting[None]:
         state = self.state
-        parts = [f"{a.name}={quote(state.get(a.name) or '')}" for a in node.assignments]
-        parts += [quote(argument) for argument in argv]
-        yield from self.write_error(f"{state.get('PS4') or ''}{' '.join(parts)}\n")
+        show = quote if state.flavour.quotes_trace else str
+        parts = [f"{a.name}={show(state.get(a.name) or '')}" for a in node.assignments]
+        parts += [show(argument) for argument in argv]
+        # Shown where the shell's messages go, not the command's.
+        files = self.p.files
+        before = files.get(2)
+        shown = saved.get(2, before)
+        if shown is None:
+            return
+        files[2] = shown
+        try:
+            yield from self.write_error(f"{state.get('PS4') or ''}{' '.join(parts)}\n")
+        finally:
+            if before is None:
+                files.pop(2, None)
+            else:
+                files[2] = before
 
 
 def quote(text: str) -> str:

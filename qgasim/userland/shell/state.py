@@ -1,13 +1,15 @@
 """What a shell remembers: variables, options, functions, jobs; and how its commands break off."""
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from qgasim.errors import GuestError
 from qgasim.guest.processes.process import Process, Steps
+from qgasim.userland.shell.flavours import Flavour
 from qgasim.userland.shell.syntax import Function
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "is_name",
 ]
 
+T = TypeVar("T")
 #: ash's own, for want of PATH (recorded: exec/env-no-path).
 DEFAULT_PATH: Final = "/sbin:/usr/sbin:/bin:/usr/bin"
 #: The options of ``set``, by letter, in ash's order; a digit stands for those that have none.
@@ -45,7 +48,10 @@ OPTIONS: Final = {
 }
 #: The order of the letters in ``$-``.
 LETTERS: Final = "ubaCvxicsnmIfe"
+DASH_LETTERS: Final = "efIimnsxvVECabu"
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+#: What a variable takes besides its name and value, in bytes.
+VARIABLE_SIZE: Final = 200
 #: A longer value would mean a script that runs wild.
 MAX_VALUE: Final = 16 << 20
 
@@ -120,8 +126,13 @@ class Replaced(Exception):
 class State:
     """The variables and settings of a shell; a subshell has a copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, flavour: Flavour) -> None:
+        self.flavour = flavour
+        self.words = flavour.words
         self.variables: dict[str, Variable] = {}
+        #: Bytes that variables, functions, traps and aliases take; and what is told of each change of it.
+        self.size = 0
+        self.on_size: Callable[[int], None] = lambda _: None
         #: For each function that runs, what its local variables were before.
         self.scopes: list[dict[str, Variable | None]] = []
         self.functions: dict[str, Function] = {}
@@ -144,6 +155,8 @@ class State:
         #: How many conditions are being worked out: what fails in one does not end the shell.
         self.conditions = 0
         self.line = 0
+        #: The line up to which the script has been parsed.
+        self.parsed_line = 0
         #: What messages call the command: a builtin's name, or a script's.
         self.command: str | None = None
         #: Where ``getopts`` is within an argument.
@@ -151,6 +164,7 @@ class State:
 
     def copy_to(self, other: "State") -> None:
         """Return *other* all that a subshell inherits."""
+        other.take(self.size)
         other.variables = dict(self.variables)
         other.scopes = [dict(scope) for scope in self.scopes]
         other.functions = dict(self.functions)
@@ -168,8 +182,15 @@ class State:
         other.loops = self.loops
         other.conditions = self.conditions
         other.line = self.line
+        other.parsed_line = self.parsed_line
         other.command = self.command
         other.option_offset = self.option_offset
+
+    def take(self, size: int) -> None:
+        """Count *size* bytes more, or fewer, as the process's; it is killed if it has too many."""
+        size = max(size, -self.size)
+        self.on_size(size)
+        self.size += size
 
     def get(self, name: str) -> str | None:
         """Return a variable's value; None if it has none."""
@@ -182,9 +203,10 @@ class State:
         """Return a variable a value; `ShellError` if it is read-only."""
         variable = self.variables.get(name, Variable())
         if variable.is_readonly:
-            raise ShellError(f"{name}: is read only")
+            raise ShellError(self.words.is_read_only.format(name))
         if value is not None and len(value) > MAX_VALUE:
             raise ShellError("out of memory", 1)
+        self.take(_size_of(name, Variable(value)) - _size_of(name, variable))
         self.variables[name] = replace(
             variable,
             value=value,
@@ -206,20 +228,44 @@ class State:
         """Forget a variable."""
         variable = self.variables.get(name)
         if variable is not None and variable.is_readonly:
-            raise ShellError(f"{name}: is read only")
-        self.variables.pop(name, None)
+            raise ShellError(self.words.is_read_only.format(name))
+        if self.variables.pop(name, None) is not None:
+            assert variable is not None
+            self.take(-_size_of(name, variable))
 
     def make_local(self, name: str) -> None:
         """Make the function that runs put *name* back when it ends."""
-        self.scopes[-1].setdefault(name, self.variables.get(name))
+        if name not in self.scopes[-1]:
+            before = self.scopes[-1][name] = self.variables.get(name)
+            self.take(_size_of(name, before))
 
     def leave_scope(self) -> None:
         """Put the local variables of the function that ends back."""
         for name, variable in self.scopes.pop().items():
-            if variable is None:
-                self.variables.pop(name, None)
-            else:
-                self.variables[name] = variable
+            # The value before was counted, too.
+            self.take(-_size_of(name, variable))
+            self.put_back(name, variable)
+
+    def put_back(self, name: str, variable: Variable | None) -> None:
+        """Make a variable what it was before; None: it was not there."""
+        now = self.variables.pop(name, None)
+        if variable is not None:
+            self.variables[name] = variable
+        self.take(_size_of(name, variable) - _size_of(name, now))
+
+    def set_action(self, actions: dict[T, str], key: T, text: str) -> None:
+        """Put a text into `traps` or `aliases`."""
+        before = VARIABLE_SIZE + len(actions[key]) if key in actions else 0
+        self.take(VARIABLE_SIZE + len(text) - before)
+        actions[key] = text
+
+    def define(self, function: Function) -> None:
+        """Define a function."""
+        before = self.functions.get(function.name)
+        if before is not function:
+            # What is shown of its commands is about as long as what they take.
+            self.take(len(repr(function)) - (0 if before is None else len(repr(before))))
+            self.functions[function.name] = function
 
     def environment(self) -> list[str]:
         """Return the exported variables, in the order of ash's hash table."""
@@ -231,7 +277,15 @@ class State:
 
     def flags(self) -> str:
         """Return ``$-``."""
-        return "".join(letter for letter in LETTERS if letter in self.options)
+        letters = DASH_LETTERS if self.flavour.name == "dash" else LETTERS
+        return "".join(letter for letter in letters if letter in self.options)
+
+
+def _size_of(name: str, variable: Variable | None) -> int:
+    """Return what a variable takes; without a value it is nothing, or marked only."""
+    if variable is None or variable.value is None:
+        return 0
+    return VARIABLE_SIZE + len(name) + len(variable.value)
 
 
 def _hash(name: str) -> int:

@@ -5,6 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from qgasim.userland.shell.flavours import Flavour
 from qgasim.userland.shell.lexer import BadSyntax, Scanner
 from qgasim.userland.shell.syntax import Part, Redirection, Text, Word
 
@@ -16,7 +17,9 @@ KEYWORDS: Final = frozenset(
 #: What ends a list of commands.
 ENDS: Final = frozenset(("", ")", ";;", "do", "done", "elif", "else", "esac", "fi", "then", "}"))
 OPERATOR: Final = re.compile(r"&&|\|\||;;|[;&|()\n]")
-REDIRECTION: Final = re.compile(r"(&>|([0-9]*)(<<<|<<-|<<|<&|<>|<|>>|>&|>\||>))")
+REDIRECTION: Final = re.compile(r"(&>|()([0-9]*)(<<<|<<-|<<|<&|<>|<|>>|>&|>\||>))")
+ASH_REDIRECTION: Final = re.compile(r"(&>|()([0-9]*)(<<-|<<|<&|<>|<|>>|>&|>\||>))")
+POSIX_REDIRECTION: Final = re.compile(r"(()([0-9]?)(<<-|<<|<&|<>|<|>>|>&|>\||>))")
 END: Final = "end of file"
 #: A longer command would mean a script that runs wild.
 MAX_TOKENS: Final = 1 << 16
@@ -45,8 +48,18 @@ class Tokens(Scanner):
     With *aliases*, names that begin commands are replaced.
     """
 
-    def __init__(self, text: str, line: int = 0, aliases: dict[str, str] | None = None) -> None:
-        super().__init__(text, line)
+    def __init__(
+        self,
+        text: str,
+        flavour: Flavour,
+        line: int = 0,
+        aliases: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(text, flavour, line)
+        self._redirection = POSIX_REDIRECTION
+        if flavour.has_bashisms:
+            self._redirection = REDIRECTION if flavour.has_here_strings else ASH_REDIRECTION
+        self.keywords = KEYWORDS if flavour.has_bashisms else KEYWORDS - {"function"}
         #: Looked at as the text is read: a command can define one for the next line.
         self.aliases = {} if aliases is None else aliases
         #: Here-documents whose text begins after the next newline: how to read each.
@@ -81,21 +94,29 @@ class Tokens(Scanner):
             raise self.fail("out of memory")
         self.skip_blanks()
         start = self.at
-        if match := REDIRECTION.match(self.text, start):
+        if match := self._redirection.match(self.text, start):
             self.at = match.end()
-            self.peek(2)
-            operator = match[3] or match[1]
-            number = match[2] or ("0" if operator[0] == "<" else "1")
+            following = self.peek(2)[:1]
+            if self.flavour.is_bash:
+                self._check_redirection(match[1], following)
+            operator = match[4] or match[1]
+            number = match[3] or ("0" if operator[0] == "<" else "1")
             return Token("", (), (int(number), operator), start)
         if match := OPERATOR.match(self.text, start):
             self.at = match.end()
-            if match[0] != "\n":
-                self.peek()
+            if match[0] != "\n" and self.peek() == "&" and match[0] == "|" and self.flavour.is_bash:
+                raise self.refuse("|&")
             return Token(match[0], start=start)
         saved = self._token
         word = self.read_word()
         self._token = saved
         return Token("", word, start=start)
+
+    def _check_redirection(self, operator: str, following: str) -> None:
+        if operator in ("<", ">") and following == "(":
+            raise self.refuse(f"{operator}(...)")
+        if operator == "&>" and following == ">":
+            raise self.refuse("&>>")
 
     def skip_newlines(self) -> Token:
         while self.look().text == "\n":
@@ -106,12 +127,12 @@ class Tokens(Scanner):
         if token.redirection:
             return "redirection"
         if token.word:
-            is_keyword = keywords and token.literal in KEYWORDS
+            is_keyword = keywords and token.literal in self.keywords
             return f'"{token.literal}"' if is_keyword else "word"
         return {"": END, "\n": "newline"}.get(token.text, f'"{token.text}"')
 
     def unexpected(self, expected: str = "", *, keywords: bool = True) -> BadSyntax:
-        message = f"unexpected {self._name(self.look(), keywords=keywords)}"
+        message = self.words.unexpected.format(self._name(self.look(), keywords=keywords))
         if expected:
             message += (
                 f" (expecting {expected if expected == 'word' else chr(34) + expected + chr(34)})"
@@ -165,6 +186,7 @@ class Tokens(Scanner):
 
     def read_body(self) -> Word:
         """Read all of the text as double-quoted, but for the quotes."""
+        self.is_document = True
         parts: list[Part] = []
         while True:
             self._take(PLAIN_BODY, parts, is_quoted=True)
@@ -177,4 +199,4 @@ class Tokens(Scanner):
                 self._read_expansion(parts, is_quoted=True)
 
     def _scan_body(self, body: str) -> Word:
-        return type(self)(body, self.line, self.aliases).read_body()
+        return type(self)(body, self.flavour, self.line, self.aliases).read_body()

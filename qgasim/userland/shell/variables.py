@@ -33,14 +33,17 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
         for letter in word[1:]:
             if letter == "o" and rest:
                 name = rest.pop(0)
-                letters = [key for key, long in OPTIONS.items() if long == name]
+                flavour = shell.state.flavour
+                known = flavour.has_pipefail or name != "pipefail"
+                letters = [key for key, long in OPTIONS.items() if long == name and known]
                 if not letters:
-                    raise ShellError(f"illegal option -o {name}", 1)
+                    status = 2 if flavour.name == "dash" else 1
+                    raise ShellError(flavour.words.bad_long_option.format(name), status)
                 letter = letters[0]  # noqa: PLW2901
             elif letter == "o":
                 return []
             elif letter not in OPTIONS and letter not in extra:
-                raise ShellError(f"illegal option {word[0]}{letter}")
+                raise ShellError(shell.state.words.bad_option.format(letter))
             (options.add if is_on else options.discard)(letter)
     return rest or None
 
@@ -78,8 +81,10 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
 @immediate_builtin("shift")
 def shift(shell: Shell, argv: list[str]) -> int:
     """Drop positional parameters."""
-    count = to_number(argv[1]) if len(argv) > 1 else 1
+    count = to_number(shell, argv[1]) if len(argv) > 1 else 1
     if count > len(shell.state.arguments):
+        if shell.state.words.too_many:
+            raise ShellError(shell.state.words.too_many)
         return 1
     del shell.state.arguments[:count]
     return 0
@@ -90,7 +95,7 @@ def export(shell: Shell, argv: list[str]) -> Steps:
     """Mark variables as exported or read-only; without any, show those that are."""
     state = shell.state
     is_export = argv[0] == "export"
-    options, rest = parse_options(argv, "np" if is_export else "p")
+    options, rest = parse_options(shell, argv, "np" if is_export else "p")
     if not rest or "p" in options:
         lines: list[str] = []
         for name, variable in sorted(state.variables.items()):
@@ -112,7 +117,7 @@ def export(shell: Shell, argv: list[str]) -> Steps:
 @immediate_builtin("unset")
 def unset(shell: Shell, argv: list[str]) -> int:
     """Forget variables or functions."""
-    options, rest = parse_options(argv, "vf")
+    options, rest = parse_options(shell, argv, "vf")
     for name in rest:
         if "f" in options:
             shell.state.functions.pop(name, None)
@@ -130,6 +135,8 @@ def local(shell: Shell, argv: list[str]) -> int:
     if not state.scopes:
         raise ShellError("not in a function")
     for argument in argv[1:]:
+        if state.flavour.is_bash and argument.startswith("-"):
+            raise shell.refuse(argument)
         name, sign, value = argument.partition("=")
         if not is_name(name):
             raise ShellError(f"{name}: bad variable name")
@@ -137,7 +144,7 @@ def local(shell: Shell, argv: list[str]) -> int:
         state.make_local(name)
         if sign:
             state.set(name, value)
-        elif is_new and name in state.variables:
+        elif is_new and name in state.variables and state.flavour.name != "dash":
             state.set(name, None)
     return 0
 
@@ -146,7 +153,7 @@ def local(shell: Shell, argv: list[str]) -> int:
 def umask(shell: Shell, argv: list[str]) -> Steps:
     """Show or set the permissions that new files do not get."""
     state = shell.state
-    options, rest = parse_options(argv, "S")
+    options, rest = parse_options(shell, argv, "S")
     if not rest:
         text = f"{state.umask:04o}"
         if "S" in options:
@@ -161,10 +168,12 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
     if re.fullmatch("[0-7]{1,4}", mode):
         state.umask = int(mode, 8) & 0o777
         return 0
+    if mode[:1].isdigit() and state.flavour.name == "dash":
+        raise ShellError(state.words.bad_number.format(mode))
     allowed = 0o777 & ~state.umask
     for clause in mode.split(","):
         if not CLAUSE.fullmatch(clause):
-            raise ShellError(f"illegal mode: {mode}")
+            raise ShellError(state.words.bad_mode.format(mode))
         allowed = _apply_clause(clause, allowed)
     state.umask = 0o777 & ~allowed
     return 0

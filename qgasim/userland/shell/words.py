@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from qgasim.guest.files.nodes import decode_name, encode_name
+from qgasim.userland.limits import check_size
 from qgasim.userland.shell.conditions import evaluate_test
 
 __all__ = ["echo", "evaluate_test", "expand_escapes", "format_printf"]
@@ -196,6 +197,7 @@ class _Printf:
             kind = "d" if kind == "u" else kind
             if not value:
                 how = how.replace("#", "")
+        check_size(len(self.out) + int(width or 0) + int(precision[1:] or 0))
         self.out += f"{how}{precision}{kind}".encode() % value
 
     def _integer(self, text: str, *, is_signed: bool) -> int:

@@ -61,7 +61,7 @@ def test_what_a_script_does_with_its_jobs(sh: Sh, script: str, out: str) -> None
         ("kill %7", "%7: no such job", 2),
         ("wait %7", "%7: no such job", 2),
         ("trap x FOO", "FOO: invalid signal specification", 1),
-        ("fg", "job (null) not created under job control", 2),
+        ("fg", "No current job", 2),
         ("ulimit -n many", "invalid number 'many'", 1),
         ("ulimit -Q", "invalid option -- 'Q'", 1),
     ],

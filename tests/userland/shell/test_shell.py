@@ -184,9 +184,10 @@ def test_a_full_disk_is_told(sh: Run) -> None:
     )
 
 
-def test_bash_words(sh: Run) -> None:
-    # BusyBox's ash has no here-strings, and splits the operands of [[.
-    assert sh("cat <<< 'a  b'; x='a b'; [[ $x == 'a b' && $x != a ]]; echo $?")[0] == "a  b\n0\n"
+def test_bash_words(machine: "Machine") -> None:
+    script = "cat <<< 'a  b'; x='a b'; [[ $x == 'a b' && $x != a ]]; echo $?"
+    machine.run("bash", "-c", script)
+    assert machine.output() == "a  b\n0\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""Findings about the monitor of the machine (QMP)."""
+
+from collections.abc import Iterator
+
+from qgasim.findings.kinds import finding
+from qgasim.findings.story import Story
+from qgasim.simulation.journal import Exchange, MonitorExchange, Note
+
+__all__: list[str] = []
+
+
+def _refused(story: Story, text: str) -> Iterator[MonitorExchange]:
+    """Yield the requests to a monitor that were refused by an error that begins with *text*."""
+    for entry in story.journal.entries:
+        if isinstance(entry, MonitorExchange) and (entry.error or "").startswith(text):
+            yield entry
+
+
+@finding(
+    mending="Read the greeting, send qmp_capabilities, and wait for its reply before all else."
+)
+def monitor_not_negotiated(story: Story) -> Iterator[str]:
+    """A client asked the monitor for something before it had negotiated.
+
+    Each connection begins anew: until qmp_capabilities every other command is refused, and no event is
+    sent, nor kept for later.
+    """
+    for exchange in _refused(story, "Expecting capabilities negotiation"):
+        yield str(exchange)
+
+
+@finding(
+    mending="After guest-suspend-ram wait for the event SUSPEND, or for query-status to say "
+    "suspended, before you wake the machine."
+)
+def suspend_believed(story: Story) -> Iterator[str]:
+    """A client woke a guest that it had asked to suspend, and that was not yet asleep.
+
+    The agent does not answer that it has done so, and the guest takes its time. A wake-up that comes
+    before the event SUSPEND is refused, and then the guest sleeps for good.
+    """
+    asked: Exchange | None = None
+    for entry in story.journal.entries:
+        if isinstance(entry, Note):
+            if entry.kind == "qmp" and entry.text.startswith("SUSPEND"):
+                asked = None
+        elif not isinstance(entry, MonitorExchange):
+            if (entry.command or "").startswith("guest-suspend-") and entry.error is None:
+                asked = entry
+        elif entry.command == "qmp:system_wakeup" and entry.error is not None and asked is not None:
+            yield f"{entry}\n  after {asked}"
+
+
+@finding(
+    mending="Where QEMU runs with -no-shutdown, as libvirt starts it, send system_reset before cont; "
+    "or quit, if the machine is to be gone."
+)
+def shutdown_taken_for_the_end(story: Story) -> Iterator[str]:
+    """A client let a machine go on that was shut down, and that stays so until it is reset.
+
+    After SHUTDOWN a machine is gone only if QEMU ends: with -no-shutdown it stays, in state
+    *shutdown*.
+    """
+    for exchange in _refused(story, "Resetting the Virtual Machine is required"):
+        yield str(exchange)
+
+
+@finding(
+    mending="After device_del wait for DEVICE_DELETED with the device's id: the guest lets go when it "
+    "likes, and DEVICE_UNPLUG_GUEST_ERROR says that it will not."
+)
+def unplug_believed(story: Story) -> Iterator[str]:
+    """A client used the id of a device again that the guest had not yet let go.
+
+    The reply to device_del says only that the guest was asked.
+    """
+    for exchange in _refused(story, "Duplicate device ID"):
+        yield str(exchange)
+
+
+@finding(mending="Give the scenario what the client needs, or ask for what docs/qmp.md lists.")
+def monitor_command_not_simulated(story: Story) -> Iterator[str]:
+    """A client asked the monitor for what QEMU has, and qgasim does not simulate.
+
+    The error that it got says so; a real QEMU would have answered.
+    """
+    for exchange in _refused(story, "qgasim does not simulate"):
+        yield str(exchange)

@@ -1,0 +1,236 @@
+"""What a program of the guest may take: the host's memory, and its time.
+
+Each example of a client's that once hung the server or filled its memory has its case here. Where the real
+program refuses it, the words are those of Debian 12's (GNU grep 3.8, coreutils 9.1, run in 300 MB of memory).
+"""
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+
+from qgasim.effects import Wait
+from qgasim.guest.processes.process import MEMORY_LIMIT, Killed, Process, Steps
+from qgasim.guest.processes.scheduler import HELPER_STEPS
+from qgasim.guest.processes.watchdog import Watchdog, watchdog
+from qgasim.guest.units import SECOND
+from qgasim.serving.server import LOOK_TIME, Server
+from qgasim.simulation.journal import Journal
+from tests.serving import Course, request
+
+KILLED = {"signal": 9}
+DIGITS = "9" * 5000
+#: Scripts, their ends, and what they write at most, in the beginning.
+REFUSED = {
+    "an expression of many repetitions": (
+        "grep -E 'x*b{60000}{60000}' /etc/passwd",
+        2,
+        "grep: Regular expression too big\n",
+    ),
+    "an expression that is large when written out": (
+        "grep -E 'x*b{30000}{30000}' /etc/passwd",
+        2,
+        "grep: Memory exhausted\n",
+    ),
+    "a number of repetitions": (
+        r"grep 'x\{1,99999999999\}' /etc/passwd",
+        2,
+        "grep: Regular expression too big\n",
+    ),
+    "a number of repetitions, in sed": (
+        r"sed -E 's/x{32767}{32767}/y/' /etc/passwd",
+        1,
+        "sed: -e expression #1, char 20: Memory exhausted\n",
+    ),
+    "a number of bytes": (
+        f"head -c {DIGITS} /etc/passwd",
+        1,
+        f"head: invalid number of bytes: ‘{DIGITS}’: Value too large for defined data type\n",  # noqa: RUF001
+    ),
+    "a field": (f"cut -c {DIGITS} /etc/passwd", 1, "cut: byte/character offset "),
+    "a block size": (f"dd if=/dev/null bs={DIGITS}", 1, "dd: invalid number: "),
+    "a size": (f"truncate -s {DIGITS} /tmp/x", 1, "truncate: Invalid number: "),
+    "the root directory": ("mv / x", 1, "mv: cannot move '/' to 'x': Device or resource busy\n"),
+    "a variable": ("x=a; while :; do x=$x$x; done", 1, "/bin/sh: 1: out of memory\n"),
+    "a status": (f"exit {DIGITS}", 2, "/bin/sh: "),
+    "a test": (f"test {DIGITS} -gt 1", 2, "/bin/sh: "),
+}
+#: Scripts that are ended as programs that have no more memory.
+GREEDY = {
+    "a width of printf": "printf '%1000000s' $(seq 1 1000)",
+    "a width of seq": "exec seq -f %2000000000f 1",
+    "an exponent": "exec seq 1e999999999",
+    "a width of date": "exec date +%2000000000d",
+    "a width of stat": "exec stat -c %2000000000n /",
+    "variables": "x=$(printf %01000000d 1); while :; do eval v$((i=i+1))=$x; done",
+    "local variables": "x=$(printf %01000000d 1); f() { local v=$x$1; f $1; }; f 1",
+    "functions": 'x=$(printf %01000000d 1); while :; do eval "f$((i=i+1))() { echo $x; }"; done',
+    "aliases": 'x=$(printf %01000000d 1); while :; do alias "a$((i=i+1))=$x"; done',
+    "a replacement": "x=$(printf %01000000d 0); y=${x//0/$x}",
+    "a replacement of a pattern": "x=$(printf %01000000d 0); y=${x//[0]/$x}",
+    "sed's replacement": f"sed 's/a/{'&' * 1000}/g' /tmp/a; kill -9 $$",
+    "lines before a match": "exec grep -B 99999999 x /dev/zero",
+}
+#: Scripts of which one step is long: they are ended, or do it in a moment.
+LONG = {
+    "references in arithmetic": "".join(f"x{i}=x{i + 1}+x{i + 1};" for i in range(1, 38))
+    + "x38=1; echo $((x1))",
+    "case": "case $(printf %060000d 0) in *$(printf %030000d 0)1) echo yes;; esac",
+    "alternatives": f"echo {'a' * 32} | grep -cE '{'a?' * 32 + 'a' * 32}'",
+    "fields": "echo a | uniq -f 999999999",
+    "a lot of alternatives": "grep -cE '(a|a)*(a|a)*b' /tmp/a",
+    "a reference": r"expr_=$(sed -E 's/(.*)(.*)(.*)\1x/y/' /tmp/a)",
+    "a prefix": "x=$(cat /tmp/a); echo ${x##*a*a*a*b} > /dev/null",
+    "a name in find": f"find / -name '{'*a' * 500}*b'",
+}
+
+
+@pytest.fixture
+def course() -> Iterator[Course]:
+    course = Course("debian-12")
+    course.guest.files.write("/tmp/a", b"a" * 100_000)
+    yield course
+    course.guest.processes.clear()
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the watchdog wait for less."""
+    monkeypatch.setattr(watchdog, "limit", 100_000_000)
+
+
+def execute(course: Course, script: str | None, stdin: bytes = b"") -> dict[str, object]:
+    """Run a script to its end; return its status, with what it wrote as texts."""
+    arguments: dict[str, object] = {"arg": ["-c", script] if script is not None else []}
+    if stdin:
+        arguments["input_data"] = base64.b64encode(stdin).decode()
+    said = course.say("guest-exec", path="/bin/sh", capture_output=True, **arguments)
+    pid = said["return"]["pid"]
+    for _ in range(2000):
+        course.advance(1)
+        status: dict[str, object] = course.say("guest-exec-status", pid=pid)["return"]
+        if status["exited"]:
+            for name in ("out-data", "err-data"):
+                status[name] = base64.b64decode(str(status.get(name, ""))).decode()
+            return status
+    raise AssertionError(script)
+
+
+@pytest.mark.parametrize(("script", "code", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_refused_in_the_programs_words(
+    course: Course, script: str, code: int, words: str
+) -> None:
+    status = execute(course, script)
+    assert str(status["err-data"]).startswith(words.replace("‘", "'").replace("’", "'"))  # noqa: RUF001
+    assert status["exitcode"] == code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", GREEDY.values(), ids=GREEDY)
+def test_what_would_take_too_much_memory_ends_its_program(course: Course, script: str) -> None:
+    left = course.guest.memory_budget.left
+    assert execute(course, script)["signal"] == 9
+    course.guest.processes.clear()
+    assert course.guest.memory_budget.left == left
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("script", LONG.values(), ids=LONG)
+def test_a_long_step_ends(course: Course, script: str) -> None:
+    assert execute(course, script)["exited"]
+    assert "return" in course.say("guest-ping")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short")
+def test_a_word_without_an_end_is_read_in_steps_or_ends_the_shell(course: Course) -> None:
+    assert execute(course, None, b"x" * 4_000_000)["exited"]
+
+
+@pytest.mark.slow
+def test_a_pattern_of_many_directories_lets_others_go_on(course: Course) -> None:
+    course.say("guest-exec", path="/bin/sh", arg=["-c", "echo " + "/*/.." * 20 + "/*"])
+    for _ in range(3):
+        course.advance(1)
+    assert execute(course, "echo here")["out-data"] == "here\n"
+
+
+def loop(p: Process) -> Steps:
+    yield from p.sleep(1)
+    while True:
+        pass
+
+
+def test_a_step_that_takes_too_long_ends_with_a_message(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "limit", 1)
+    course.guest.processes._loader._programs = {
+        **course.guest.processes._loader._programs,
+        "true": loop,
+    }
+    status = execute(course, "exec true")
+    assert status["signal"] == 9
+    assert str(status["err-data"]).startswith("true: ended by qgasim: a step of this program took")
+    journal = Journal(course.simulation)
+    assert execute(course, "/bin/true")["signal"] == 9
+    assert "true: ended by qgasim" in journal.transcript()
+
+
+def test_a_step_that_ended_in_time_is_left_alone() -> None:
+    now = 0
+    dog = Watchdog(limit=10, clock=lambda _: now)
+    dog._is_awake = True
+    assert dog.begin()
+    assert not dog.begin()
+    dog.look()
+    now = 9
+    dog.look()
+    dog.end()
+    now = 100
+    dog.look()
+    assert dog.begin()
+    dog.end()
+    assert not dog.look()
+
+
+def test_memory_that_is_asked_for_is_counted_before_it_is_there() -> None:
+    course = Course("debian-12")
+    process = course.guest.processes.live()[0]
+    with pytest.raises(Killed):
+        process.take_memory(MEMORY_LIMIT + 1)
+
+
+@pytest.mark.slow
+def test_a_helper_runs_ahead_of_the_clock_for_so_many_steps(course: Course) -> None:
+    course.guest.files.write("/sbin/hwclock", b"#!/bin/sh\nwhile :; do :; done\n")
+    before = course.guest.processes.worked
+    effects = list(course.channel.receive(request("guest-set-time")))
+    assert course.guest.processes.worked - before < 2 * HELPER_STEPS
+    # The agent waits for it as long as it waits for a helper.
+    assert isinstance(effects[0], Wait)
+    assert effects[0].until >= course.guest.clock.uptime() + 3600 * SECOND
+    # It goes on as time passes.
+    course.advance(1)
+    assert "/sbin/hwclock" in course.guest.processes.live()[-1].argv
+
+
+def test_a_look_at_a_guest_that_loops_is_short_where_others_wait(course: Course) -> None:
+    course.say("guest-exec", path="/bin/sh", arg=["-c", "while :; do :; done"])
+    guest = course.guest
+    guest.look_time = -1
+    before = guest.processes.switches
+    course.advance(1)
+    # One step, and what is left is done later.
+    assert guest.processes.switches == before + 1
+    assert guest.processes.is_late
+    guest.look_time = None
+    course.advance(0)
+    assert guest.processes.switches > before + 100
+
+
+def test_a_server_makes_its_looks_short() -> None:
+    simulation = Course("debian-12").simulation
+    Server(simulation, "/nowhere")
+    assert simulation.guest.look_time == LOOK_TIME

@@ -1,0 +1,272 @@
+"""Compare the guest's shells and programs with real ones: ``python -m tests.fuzz_userland``.
+
+A seeded generator with a closed vocabulary makes short scripts. Each runs in a simulated guest and under
+the real shell, as uid 65534, in a directory of its own and under limits; standard output, messages and
+status must be the same. The vocabulary acts on nothing but that directory: it has no program that sends
+signals, and no path outside of it but names that do not exist and /dev/null.
+"""
+
+import argparse
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Final, NamedTuple
+
+from qgasim.guest import Guest, GuestSettings
+from qgasim.guest.files.open_files import Sink
+from qgasim.guest.settings import OsSettings
+from qgasim.userland import USERLANDS
+from tests.userland.scripts import Generator
+
+__all__ = ["FILES", "SHELLS", "Outcome", "RealShell", "Simulated", "compare"]
+
+NOBODY: Final = 65534
+#: Seconds that a script may take, and bytes that it may write.
+LIMIT: Final = 4
+FILE_SIZE: Final = 1 << 20
+#: How often a script runs again that came out differently: what two processes write may be in any order.
+TRIES: Final = 3
+#: What lies in a script's directory.
+FILES: Final = {
+    "a": "one two\nthree\n\ntwo:2:x\n",
+    "b.txt": "10\n9\n2 b\n2 a\n",
+    "d/c": "deep\n",
+    "lib": "y=sourced\necho in lib $1\n",
+}
+#: Which programs the scripts name; the real BusyBox has links for these only.
+PROGRAMS: Final = [
+    "basename",
+    "cat",
+    "cut",
+    "dirname",
+    "env",
+    "grep",
+    "sed",
+    "head",
+    "ls",
+    "mkdir",
+    "seq",
+    "sort",
+    "tail",
+    "tr",
+    "uniq",
+    "wc",
+]
+
+
+class Flavour(NamedTuple):
+    """A shell to compare: its program, the guest's userland, and how the guest's shell is called."""
+
+    path: str
+    userland: str
+    name: str
+
+
+SHELLS: Final = {
+    "dash": Flavour("/usr/bin/dash", "gnu", "sh"),
+    "bash": Flavour("/usr/bin/bash", "gnu", "bash"),
+    "ash": Flavour("/usr/bin/busybox", "busybox", "sh"),
+}
+
+
+class Outcome(NamedTuple):
+    """What came of a script."""
+
+    stdout: bytes
+    #: Sorted: lines that two processes write have no order.
+    messages: list[bytes]
+    status: int | None
+
+
+class RealShell:
+    """Runs scripts with a shell of this machine, as nobody."""
+
+    def __init__(self, flavour: Flavour, root: Path) -> None:
+        self.flavour = flavour
+        self.root = root
+        self.directory = root / "w"
+        self.path = "/usr/bin"
+        if flavour.userland == "busybox":
+            applets = root / "bin"
+            applets.mkdir()
+            for name in (*PROGRAMS, "sh"):
+                (applets / name).symlink_to(flavour.path)
+            self.path = str(applets)
+
+    def run(self, script: str) -> Outcome | None:
+        """Run *script*; None if it took too long or wrote too much."""
+        self._lay_out()
+        with (self.root / "out").open("wb+") as out, (self.root / "err").open("wb+") as errors:
+            process = subprocess.Popen(
+                [self.flavour.name, "-c", script],
+                executable=self.flavour.path,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=errors,
+                cwd=self.directory,
+                env={"PATH": self.path, "LC_ALL": "C", "HOME": "/nonexistent"},
+                start_new_session=True,
+                preexec_fn=_drop_rights,  # noqa: PLW1509 -- there are no threads here
+            )
+            handle = os.pidfd_open(process.pid)
+            is_done = bool(select.select([handle], [], [], LIMIT)[0])
+            os.close(handle)
+            if not is_done:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return None
+            process.wait()
+            out.seek(0)
+            errors.seek(0)
+            stdout, stderr = out.read(), errors.read()
+        if len(stdout) >= FILE_SIZE or len(stderr) >= FILE_SIZE:
+            return None
+        status = process.returncode
+        if status in (-signal.SIGKILL, -signal.SIGXCPU, -signal.SIGXFSZ):
+            return None
+        if self.flavour.userland == "busybox":
+            stdout = stdout.replace(self.path.encode(), b"/usr/bin")
+            stderr = stderr.replace(self.path.encode(), b"/usr/bin")
+        return Outcome(stdout, sorted(stderr.splitlines()), status if status >= 0 else None)
+
+    def _lay_out(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for name, text in FILES.items():
+            path = self.directory / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        if os.geteuid() == 0:
+            for path in (self.directory, *self.directory.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+
+
+def _drop_rights() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NPROC, (300, 300))
+    os.umask(0o022)
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+class Simulated:
+    """Runs scripts in a simulated guest."""
+
+    def __init__(self, flavour: Flavour, directory: str) -> None:
+        self.flavour = flavour
+        self.directory = directory
+        settings = GuestSettings(os=OsSettings(userland=flavour.userland))  # type: ignore[arg-type]
+        self.guest = Guest(settings, USERLANDS[flavour.userland], source=lambda: 0)
+        files = self.guest.files
+        for place in ("/dev", "/tmp"):
+            files.makedirs(place)
+        if not files.exists("/dev/null"):
+            files.add_device("/dev/null", 1, 3)
+
+    def run(self, script: str) -> Outcome | None:
+        """Run *script*; None if it does not end within a minute of the guest's time."""
+        files, processes = self.guest.files, self.guest.processes
+        if files.exists(self.directory):
+            files.remove_tree(self.directory)
+        for name, text in FILES.items():
+            path = f"{self.directory}/{name}"
+            files.makedirs(path.rsplit("/", 1)[0])
+            files.write(path, text.encode())
+        out, errors = Sink(1 << 24), Sink(1 << 24)
+        null = files.open("/dev/null", os.O_RDONLY)
+        process = processes.spawn(
+            [self.flavour.name, "-c", script],
+            env=["PATH=/usr/bin", "LC_ALL=C", "HOME=/nonexistent"],
+            cwd=self.directory,
+            files={0: null, 1: out, 2: errors},
+            search="/usr/bin",
+        )
+        null.close()
+        process.on_exit = lambda _how: None
+        processes.run(process, self.guest.clock.uptime() + 60 * 10**9)
+        how = process.exit
+        if how is None:
+            processes.kill(process.pid, signal.SIGKILL)
+            return None
+        processes.settle(10**9)
+        processes.reap(process)
+        return Outcome(
+            bytes(out.data),
+            sorted(bytes(errors.data).splitlines()),
+            how.code if how.signal is None else None,
+        )
+
+
+def compare(
+    shell: str, scripts: Iterator[str], root: Path
+) -> Iterator[tuple[str, Outcome, Outcome | None]]:
+    """Run *scripts* on both sides; yield those that come out differently: real, simulated."""
+    flavour = SHELLS[shell]
+    real = RealShell(flavour, root)
+    simulated = Simulated(flavour, str(real.directory))
+    for script in scripts:
+        try:
+            ours = simulated.run(script)
+        except Exception:
+            sys.stderr.write(f"failed on: {script}\n")
+            raise
+        theirs = real.run(script)
+        for _ in range(TRIES):
+            if theirs is None or theirs == ours or is_incomparable(script, theirs):
+                break
+            theirs = real.run(script)
+        else:
+            if theirs is not None:
+                yield script, theirs, ours
+
+
+def is_incomparable(script: str, outcome: Outcome) -> bool:
+    """Return whether *script* shows process ids."""
+    return "$$" in script or b"PPID=" in outcome.stdout
+
+
+def main() -> int:
+    """Compare as many scripts as asked for, and print the differences."""
+    parser = argparse.ArgumentParser(prog="fuzz_userland")
+    parser.add_argument("--scripts", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shell", choices=[*SHELLS, "all"], default="all")
+    parser.add_argument("--show", type=int, default=20)
+    options = parser.parse_args()
+    failures = 0
+    # A file system in memory is ten times as fast.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    for shell in SHELLS if options.shell == "all" else [options.shell]:
+        if not Path(SHELLS[shell].path).exists():
+            sys.stdout.write(f"{shell}: skipped, {SHELLS[shell].path} is not installed\n")
+            continue
+        random = Random(options.seed)
+        scripts = (Generator(random, shell).script() for _ in range(options.scripts))
+        count = 0
+        with tempfile.TemporaryDirectory(prefix="fuzz-userland-", dir=memory) as name:
+            root = Path(name)
+            root.chmod(0o755)
+            for script, theirs, ours in compare(shell, scripts, root):
+                count += 1
+                if count <= options.show:
+                    sys.stdout.write(f"--- {shell}\n{script}\n  real: {theirs}\n  ours: {ours}\n")
+                    sys.stdout.flush()
+        sys.stdout.write(f"{shell}: {count} of {options.scripts} scripts differ\n")
+        failures += count
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

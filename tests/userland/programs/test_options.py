@@ -1,0 +1,99 @@
+"""Options: simulated, known to the real program only, or known to none."""
+
+import pytest
+from msgspec import convert
+
+from qgasim.guest import Guest, GuestSettings
+from qgasim.userland import USERLANDS
+from qgasim.userland.coverage import cover
+from qgasim.userland.programs.getopt import known_options
+from tests.offenders import Offenders
+from tests.userland.programs.conftest import Run
+
+MISSING = " is not simulated by qgasim (give the program under programs: in the scenario)\n"
+
+
+def make_guest(userland: str) -> Guest:
+    settings = convert({"os": {"userland": userland}}, GuestSettings)
+    guest = Guest(settings, USERLANDS[userland], source=lambda: 0)
+    guest.settle()
+    return guest
+
+
+@pytest.mark.parametrize("userland", ["busybox", "gnu"])
+def test_every_option_that_only_the_real_program_has_stops_it_with_one_line(
+    run: Run, userland: str
+) -> None:
+    guest = make_guest(userland)
+    count = 0
+    with Offenders() as offenders:
+        for name in sorted(USERLANDS[userland].programs):
+            covered = cover(userland, name)
+            for option in covered.missing if covered else ():
+                with offenders.case(f"{name} {option}"):
+                    out, errors, how = run(guest, [name, option])
+                    assert (out, errors.decode()) == (b"", f"{name}: option '{option}'{MISSING}")
+                    assert how.code
+                    count += 1
+    assert count > 20
+
+
+#: The status is that of the program's usage error (recorded in gnu.jsonl: sort and grep 2, env and timeout 125).
+STATUSES = [("sort", 2), ("grep", 2), ("env", 125), ("timeout", 125), ("cp", 1), ("cat", 1)]
+
+
+@pytest.mark.parametrize(("name", "status"), STATUSES)
+def test_the_status_is_that_of_a_wrong_option(run: Run, name: str, status: int) -> None:
+    guest = make_guest("gnu")
+    assert run(guest, [name, "--version"])[2].code == status
+    _, errors, how = run(guest, [name, "--no-such-option"])
+    assert how.code == status
+    assert f"{name}: unrecognized option '--no-such-option'\n".encode() in errors
+
+
+def test_what_is_simulated_is_asked_of_the_programs() -> None:
+    covered = cover("gnu", "sort")
+    assert covered is not None
+    assert {"-n", "--numeric-sort", "-k"} <= set(covered.simulated)
+    assert {"--parallel", "--files0-from", "--version"} <= set(covered.missing)
+    assert not set(covered.simulated) & set(covered.missing)
+    assert cover("gnu", "find") is None
+
+
+def test_what_real_programs_know_was_recorded() -> None:
+    letters, long = known_options("gnu", "head")
+    assert set(letters) >= set("cnqvz")
+    assert "zero-terminated" in long
+    assert known_options("busybox", "base64") == ("dw", [])
+    assert known_options("gnu", "nosuch") == ("", [])
+
+
+def test_timeout_kills_what_does_not_end_in_time(run: Run) -> None:
+    # timeout(1): -k sends KILL if it is still running so long after the first signal; status 137.
+    guest = make_guest("gnu")
+    script = (
+        "date +%s; timeout -k 2 3 sh -c 'trap : TERM; while :; do sleep 1; done'; echo $?; date +%s"
+    )
+    before, status, after = run(guest, ["sh", "-c", script])[0].split()
+    assert (int(after) - int(before), status) == (5, b"137")
+
+
+#: What has a syntax of its own: a command, and how it ends.
+WORDS = [
+    ("find . -printf x", "find: '-printf'", 1),
+    ("ip -j addr", "ip: option '-j'", 255),
+    ("ip netns", "ip: 'netns'", 1),
+    ("ps -eL", "ps: option '-L'", 1),
+    ("ps -e --sort=pid", "ps: option '--sort'", 1),
+    ("ps -eo pid,wchan", "ps: column 'wchan'", 1),
+    ("ps -u nobody", "ps: option '-u'", 1),
+    ("dd if=/dev/null conv=ebcdic", "dd: 'conv=ebcdic'", 1),
+]
+
+
+@pytest.mark.parametrize(("line", "message", "status"), WORDS, ids=[row[0] for row in WORDS])
+def test_a_syntax_of_its_own_says_what_is_missing_too(
+    run: Run, line: str, message: str, status: int
+) -> None:
+    out, errors, how = run(make_guest("gnu"), line.split())
+    assert (out, errors.decode(), how.code) == (b"", message + MISSING, status)

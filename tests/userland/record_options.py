@@ -1,0 +1,96 @@
+"""Record which options the real programs of Debian 12 know: ``python -m tests.userland.record_options``.
+
+Asks each program that a guest has, and BusyBox's applet of that name, for its ``--help``, without rights and
+in an empty directory, and writes qgasim/userland/programs/known_options.py. What switches a machine off or
+changes it is not run, not even for its help.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from qgasim.userland import USERLANDS
+
+NOBODY: Final = 65534
+TARGET: Final = Path(__file__).parents[2] / "qgasim/userland/programs/known_options.py"
+ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C", "HOME": "/nonexistent"}
+#: They have no options, a syntax of their own, or are not to be run here.
+LEFT_OUT: Final = frozenset({
+    "[", "ash", "awk", "bash", "busybox", "chpasswd", "dash", "dd", "echo", "false", "find", "fsfreeze",
+    "halt", "hwclock", "ip", "poweroff", "printf", "qemu-ga", "reboot", "sh", "shutdown", "systemctl",
+    "test", "true",
+})  # fmt: skip
+HEAD: Final = '''"""The options that the real programs know, in their own help: a name and its options, short ones first.
+
+Recorded on Debian 12 by ``python -m tests.userland.record_options``; do not edit. What of these is not
+simulated, `getopt` says when it is given.
+"""
+
+from typing import Final
+
+__all__ = ["KNOWN"]
+
+#: By userland and program.
+KNOWN: Final[dict[str, dict[str, str]]] = {
+'''
+
+
+def ask(argv: list[str], directory: str) -> str:
+    rights: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        rights = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=10,
+            cwd=directory,
+            env=ENVIRONMENT,
+            **rights,
+        )
+    except FileNotFoundError:
+        return ""
+    text: bytes = done.stdout + done.stderr
+    return text.decode("utf-8", "replace")
+
+
+def options_of(text: str) -> str:
+    """Find the options at the beginning of the lines of a help."""
+    short: set[str] = set()
+    long: set[str] = set()
+    for line in text.splitlines():
+        # Two spaces or a tab end the options and begin their meaning.
+        words = re.split(r"  |\t", line.strip())[0]
+        if not line[:1].isspace() or not words.startswith("-"):
+            continue
+        short |= set(re.findall(r"(?:^|[, ])-([\w?])(?![\w-])", words))
+        long |= set(re.findall(r"--([a-z0-9][\w-]*)", words))
+    usage = re.search(r"Usage: \w+ \[-([\w]+)\]", text)
+    short |= set(usage[1]) if usage and "BusyBox" in text else set()
+    return " ".join([*([f"-{''.join(sorted(short))}"] if short else []), *sorted(long)])
+
+
+def main() -> int:
+    lines = [HEAD]
+    with tempfile.TemporaryDirectory(prefix="record-options-") as directory:
+        for userland, before in (("busybox", ["/usr/bin/busybox"]), ("gnu", [])):
+            lines.append(f'    "{userland}": {{\n')
+            for name in sorted(USERLANDS[userland].programs):
+                if name in LEFT_OUT:
+                    continue
+                options = options_of(ask([*before, name, "--help"], directory))
+                if options:
+                    lines.append(f'        "{name}": "{options}",\n')
+            lines.append("    },\n")
+    TARGET.write_text("".join([*lines, "}\n"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
