@@ -3,7 +3,7 @@
 The errors are those of QEMU 7.2.22, asked with ``-machine pc -S``.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from qgasim.errors import CommandError, DeviceNotFound
 from qgasim.qapi.registry import Arguments
@@ -41,7 +41,7 @@ def chardev_add(monitor: Monitor, id: str, backend: Any = None) -> Any:
     """Make a character device: it is listed, and no more."""
     if id in [each["label"] for each in list_chardevs(monitor)]:
         raise CommandError(f"Chardev with id '{id}' already exists")
-    kind = str(backend.get("type", "")) if isinstance(backend, dict) else ""
+    kind = str(cast("dict[str, Any]", backend).get("type", "")) if isinstance(backend, dict) else ""
     monitor.hypervisor.devices.chardevs[id] = {"frontend-open": False, "filename": kind}
     return {}
 

@@ -4,13 +4,14 @@ What a node says of itself is as it was recorded of QEMU 7.2.22, with the names 
 made with.
 """
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from qgasim.errors import CommandError
 from qgasim.qapi.registry import Arguments
 from qgasim.qmp.devices import Device
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command, free_command
+from qgasim.wire import is_array
 
 __all__: list[str] = []
 
@@ -25,10 +26,9 @@ Block = dict[str, Any]
 def _adapt(value: Any, changes: dict[str, Any]) -> Any:
     """Return a recorded answer with other values of some members, wherever they are."""
     if isinstance(value, dict):
-        return {key: changes.get(key, _adapt(each, changes)) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_adapt(each, changes) for each in value]
-    return value
+        members = cast("Block", value)
+        return {key: changes.get(key, _adapt(each, changes)) for key, each in members.items()}
+    return [_adapt(each, changes) for each in value] if is_array(value) else value
 
 
 def _disks(monitor: Monitor) -> list[Device]:
@@ -83,7 +83,7 @@ def _describe(monitor: Monitor, name: str) -> Block:
     image = {key: value for key, value in template["image"].items() if key not in gone}
     changes = {"virtual-size": size, "filename": file, "format": driver, "actual-size": 0}
     cache = node.get("cache")
-    options = cache if isinstance(cache, dict) else {}
+    options = cast("Block", cache) if isinstance(cache, dict) else {}
     return {
         **shown,
         "image": {**image, **changes},

@@ -9,7 +9,7 @@ import gzip
 import re
 from functools import cache
 from importlib import resources
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from msgspec import Struct, json
 
@@ -175,7 +175,8 @@ def query_cpu_model_expansion(
     UNVERIFIED: the levels of CPUID that follow from changed properties; they are the greatest there are.
     """
     models, name = _recorded().models, model.name
-    changes: dict[str, Any] = model.props if isinstance(model.props, dict) else {}
+    given: Any = model.props
+    changes = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     if name not in models:
         raise CommandError(f"CPU model '{name}' not found")
     props = dict(models[name])
