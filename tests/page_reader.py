@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -59,8 +60,12 @@ def is_shown(shown: str, printed: str) -> bool:
     return bool(re.fullmatch(pattern, printed.strip()))
 
 
+#: Sub-commands that ask an agent, or the control API.
+_ASKS = {"call", "compare", "ctl", "exec", "shell", *ENDS}
+
+
 def is_server(words: list[str]) -> bool:
-    return words[0] == "qgasim" and not {*words[1:2]} & {"call", "compare", *ENDS}
+    return words[0] == "qgasim" and not {*words[1:2]} & _ASKS
 
 
 class Reader:
@@ -104,13 +109,21 @@ class Reader:
         if is_server(words):
             self.serve(words[1:], shown)
         elif words[:2] == ["make", "run"]:
-            self.serve(["--scenario", "debian-12"], shown)
+            # As make does: qgasim is not on the user's path.
+            path = {**self.environment, "PATH": "/usr/bin:/bin"}
+            self.serve(["--scenario", "debian-12"], shown, ".venv/bin/qgasim", path)
+        elif "socat" in words and shutil.which("socat") is None:
+            return
         else:
             printed = self.do(command, words)
             assert is_shown(shown, printed) if shown else self.status == 0, f"{command}\n{printed}"
 
     def do(self, command: str, words: list[str]) -> str:
         """Do what comes to an end; give what is printed."""
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            self.environment[name] = value
+            return ""
         if words[0] in ("make", "pip", "git", "cd", "docker"):
             return self.set_up(words)
         if words[0] == "pytest":
@@ -141,6 +154,8 @@ class Reader:
             words,
             cwd=self.directory,
             env=self.environment,
+            # `qgasim exec` would take another for the input of its program.
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -150,13 +165,19 @@ class Reader:
         self.status = done.returncode
         return done.stdout
 
-    def serve(self, options: list[str], shown: str) -> None:
+    def serve(
+        self,
+        options: list[str],
+        shown: str,
+        program: str = "qgasim",
+        environment: dict[str, str] | None = None,
+    ) -> None:
         """Serve a guest until the next one is served, or the page ends."""
         self.stop()
         self.server = subprocess.Popen(
-            ["qgasim", *options, "--quiet", "--ready-fd=1"],
+            [program, *options, "--quiet", "--ready-fd=1"],
             cwd=self.directory,
-            env=self.environment,
+            env=environment or self.environment,
             stdout=subprocess.PIPE,
             text=True,
         )

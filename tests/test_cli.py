@@ -4,6 +4,7 @@ import io
 import os
 import re
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +131,14 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "call without a socket": (
         ["call", "", "guest-ping"],
         (
-            "qgasim call: SOCKET: expected the path of a unix socket, found '' "
+            "qgasim call: argument ADDRESS: expected the path of a unix socket, found '' "
             "(try qgasim call --help)"
         ),
     ),
-    "call by TCP": (
-        ["call", "tcp:4444", "guest-ping"],
+    "call by UDP": (
+        ["call", "tcp:udp", "guest-ping"],
         (
-            "qgasim call: SOCKET: expected the path of a unix socket, found 'tcp:4444' "
+            "qgasim call: argument ADDRESS: expected tcp:[HOST:]PORT, found 'tcp:udp' "
             "(try qgasim call --help)"
         ),
     ),
@@ -466,7 +467,8 @@ def test_init_writes_a_scenario_that_can_be_served(
 ) -> None:
     path = tmp_path / "mine.yaml"
     assert run(["init", str(path)]) == 0
-    assert capfd.readouterr().out == f"wrote {path}; try: qgasim --scenario {path}\n"
+    name = f"{sys.executable} -m qgasim"
+    assert capfd.readouterr().out == f"wrote {path}; try: {name} --scenario {path}\n"
     assert run(["check", str(path)]) == 0
     # What it offers in comments is right, too.
     (tmp_path / "app").mkdir()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import stat
@@ -13,10 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from qgasim.cli.log import LiveLog
+from qgasim.cli.log import LiveLog, Output
 from qgasim.client.blocking import SyncClient
+from qgasim.simulation.journal import Note
+from qgasim.simulation.journal.lines import Line
 from tests.command_line import closed_pipe, end, ready_lines, started
 from tests.serving import PATIENCE, connect, read_line
+
+
+def without_times(lines: list[str]) -> list[str]:
+    return [re.sub(r"^ *\d+\.\d{3} s ", "", line).rstrip("\n") for line in lines]
 
 
 def test_the_ready_lines_say_what_is_served_where_and_what_to_try(tmp_path: Path) -> None:
@@ -25,8 +32,8 @@ def test_the_ready_lines_say_what_is_served_where_and_what_to_try(tmp_path: Path
         assert ready_lines(program) == [
             "qemu-ga 7.2.22 in guest 'debian', seed 7\n",
             f"listening on {path}\n",
-            f"try: qgasim call {path} guest-info\n",
-            f"""or:  echo '{{"execute":"guest-ping"}}' | socat -t1 - unix-connect:{path}\n""",
+            f"try: {sys.executable} -m qgasim call {path} guest-info\n",
+            f"or:  {sys.executable} -m qgasim shell {path}\n",
         ]
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         with connect(str(path)) as sock:
@@ -123,33 +130,36 @@ def test_requests_and_replies_are_shown_as_they_come_and_appended_to_a_log(tmp_p
             sock.sendall(b'{"execute":"guest-ping","id":"%s"}' % text.encode())
             read_line(sock)
             assert program.stderr is not None
-            shown = [program.stderr.readline() for _ in range(6)]
-        assert end(program, signal.SIGTERM) == (0, "")
-    assert shown == [
-        '> {"execute": "guest-ping"}\n',
-        '< {"return": {}}\n',
-        "> (no request)\n",
+            shown = [program.stderr.readline() for _ in range(4)]
+        assert end(program, signal.SIGTERM)[0] == 0
+    assert without_times(shown) == [
+        "#1 connects",
+        '#1 guest-ping → {"return": {}}',
         (
-            '< {"error": {"class": "GenericError", "desc": '
-            "\"JSON parse error, invalid keyword 'nonsense'\"}}\n"
+            '#1 nonsense → {"error": {"class": "GenericError", "desc": '
+            "\"JSON parse error, invalid keyword 'nonsense'\"}}"
         ),
         # 160 characters, then how many there are: 35 around the 200 in the request, 24 in the reply.
-        '> {"execute": "guest-ping", "id": "' + "x" * 127 + "... (235 bytes)\n",
-        '< {"return": {}, "id": "' + "x" * 138 + "... (224 bytes)\n",
+        (
+            '#1 {"execute": "guest-ping", "id": "' + "x" * 127 + "… (235 characters)"
+            ' → {"return": {}, "id": "' + "x" * 138 + "… (225 bytes)"
+        ),
     ]
-    assert log.read_text() == "before\n" + "".join(shown)
+    assert log.read_text().startswith("before\n" + "".join(shown))
 
 
 @pytest.mark.slow
-def test_the_delimiter_before_a_reply_is_shown_as_text(tmp_path: Path) -> None:
+def test_a_handshake_is_one_line_of_the_log(tmp_path: Path) -> None:
     path, log = tmp_path / "s", tmp_path / "log"
     with started("--listen", f"unix:{path}", "--log", str(log), "--quiet") as program:
         ready_lines(program)
         with connect(str(path)) as sock:
-            sock.sendall(b'{"execute":"guest-sync-delimited","arguments":{"id":7}}\n')
+            sock.sendall(b'\xff{"execute":"guest-sync-delimited","arguments":{"id":7}}\n')
+            read_line(sock)
             assert read_line(sock) == b'\xff{"return": 7}\n'
         assert end(program, signal.SIGTERM) == (0, "")
-    assert log.read_text().splitlines()[1] == '< \\xff{"return": 7}'
+    shown = without_times(log.read_text().splitlines())
+    assert shown[:2] == ["#1 connects", "#1 synchronises (guest-sync-delimited 7)"]
 
 
 def test_verbose_shows_them_in_full(tmp_path: Path) -> None:
@@ -161,8 +171,9 @@ def test_verbose_shows_them_in_full(tmp_path: Path) -> None:
             sock.sendall(b'{"execute":"guest-ping","id":"%s"}' % text.encode())
             read_line(sock)
             assert program.stderr is not None
-            assert program.stderr.readline() == f'> {{"execute": "guest-ping", "id": "{text}"}}\n'
-            assert program.stderr.readline() == f'< {{"return": {{}}, "id": "{text}"}}\n'
+            shown = without_times([program.stderr.readline() for _ in range(2)])
+            request, reply = f'{{"execute": "guest-ping", "id": "{text}"}}', f'"id": "{text}"'
+            assert shown[1] == f'#1 {request} → {{"return": {{}}, {reply}}}'
 
 
 @pytest.mark.slow
@@ -180,7 +191,7 @@ def test_it_serves_even_if_nobody_reads_the_ready_lines(tmp_path: Path) -> None:
             assert read_line(sock) == b'{"return": {}}\n'
         status, err = end(program, signal.SIGTERM)
     assert status == 0
-    assert err == '> {"execute": "guest-ping"}\n< {"return": {}}\n'
+    assert '#1 guest-ping → {"return": {}}\n' in err
 
 
 def test_a_list_that_nobody_reads_gives_no_traceback() -> None:
@@ -278,20 +289,25 @@ def test_a_guest_ends_with_the_process_that_started_it() -> None:
 def test_a_live_log_that_nobody_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LiveLog, "PATIENCE", 0)
     log = LiveLog(None, in_full=True, is_quiet=True)
+    line = Line(Note(at=0, kind="note", text="x" * (1 << 16)))
     reader, writer = os.pipe()
     try:
-        log.outputs = [writer]
+        log.outputs = [Output(writer, "utf-8")]
         for _ in range(100):
-            log.write(b"", {"execute": "guest-ping"}, bytes(1 << 16))
-        assert log.outputs == [writer]
+            log.write(line, "", 0)
+        assert [output.missed for output in log.outputs] == [100]
         while select.select([reader], [], [], 0)[0]:
             os.read(reader, 1 << 20)
-        log.write(b"", {"execute": "guest-ping"}, b"{}")
-        said = os.read(reader, 1 << 16)
-        assert said.startswith(b"(")
-        assert b" exchanges are missing: nobody read the log)\n> " in said
-        log.write(b"", {"execute": "guest-ping"}, b"{}")
-        assert os.read(reader, 1 << 16).startswith(b"> ")
+        short = Line(Note(at=0, kind="note", text="y"))
+        log.write(short, "", 0)
+        # The line that was written in part ends before.
+        assert os.read(reader, 1 << 16).splitlines() == [
+            b"",
+            b"(100 lines are missing: the log was not read)",
+            b"     0.000 s -- y",
+        ]
+        log.write(short, "", 0)
+        assert os.read(reader, 1 << 16) == b"     0.000 s -- y\n"
     finally:
         os.close(reader)
         os.close(writer)

@@ -53,12 +53,16 @@ def test_a_log_has_a_line_for_each_request_and_each_reply_whatever_is_in_them(
         assert end(program, signal.SIGTERM)[0] == 0
     # In a raw reply of a stub, a character is a byte.
     assert raw.decode("latin-1") == f"{CONTROLS}\n"
-    assert log.read_bytes().splitlines() == [
-        b'> {"execute": "guest-get-users"}',
-        b"< \\x1b[31m\\x0d\\x07\\x7f\\x9b2J",
+    lines = [line.split(" s ")[1] for line in log.read_text().splitlines()]
+    assert lines == [
+        "#1 connects",
+        "#1 guest-get-users → \\x1b[31m\\r\\x07\\x7f\\x9b2J",
         # What is written as JSON is printable already (json_writer_str() of QEMU's json-writer.c).
-        b'> {"execute": "guest-ping", "id": "\\u007F\\u001B"}',
-        b'< {"return": {}, "id": "\\u007F\\u001B"}',
+        (
+            '#1 {"execute": "guest-ping", "id": "\\u007F\\u001B"} → '
+            '{"return": {}, "id": "\\u007F\\u001B"}'
+        ),
+        "#1 disconnects",
     ]
 
 
@@ -74,7 +78,7 @@ def test_a_log_that_is_full_is_told_once_and_the_guest_goes_on(tmp_path: Path) -
     assert status == 0
     told = "qgasim: --log /dev/full: No space left on device; nothing more is logged"
     assert [line for line in err.splitlines() if line.startswith("qgasim")] == [told]
-    assert err.count('> {"execute": "guest-ping"}') == 2
+    assert err.count("#1 guest-ping → ") == 2
 
 
 # -- what a call prints ----------------------------------------------------------------------------

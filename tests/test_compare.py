@@ -13,6 +13,7 @@ import pytest
 
 from qgasim import DEFAULT_SCENARIO
 from qgasim.cli import main
+from qgasim.client.connecting import parse_agent_address
 from qgasim.commands import ALL_COMMANDS
 from qgasim.compare import Comparison, RealAgent, compare
 from qgasim.compare.probes import HANDLE, probes_of
@@ -56,7 +57,7 @@ def build(release: str = "7.2", scenario: str = "debian-12", **agent: Any) -> Si
 def compare_with(simulation: Simulation, directory: Path, **options: Any) -> Comparison:
     with (
         ServerThread(simulation, str(directory / "s")) as server,
-        RealAgent(server.address, PATIENCE) as real,
+        RealAgent(parse_agent_address(str(server.address)), PATIENCE) as real,
     ):
         return compare(real, **options)
 
@@ -102,7 +103,7 @@ def test_the_real_agent_does_not_differ(tmp_path: Path) -> None:
 def test_an_agent_on_tcp_can_be_compared(tmp_path: Path) -> None:
     with (
         ServerThread(build(), TcpAddress("127.0.0.1", 0)) as server,
-        RealAgent(server.address, PATIENCE) as real,
+        RealAgent(parse_agent_address(str(server.address)), PATIENCE) as real,
     ):
         result = compare(real)
     assert result.differences == []
@@ -474,7 +475,7 @@ REFUSED = {
     "no port": (
         ["tcp:x"],
         (
-            "qgasim compare: expected unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio, found 'tcp:x' "
+            "qgasim compare: argument ADDRESS: expected tcp:[HOST:]PORT, found 'tcp:x' "
             "(try qgasim compare --help)"
         ),
     ),

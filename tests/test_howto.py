@@ -21,10 +21,15 @@ PAGES = [page for page in [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"
 #: Those whose blocks are run, or looked at by other tests.
 LANGUAGES = {
     "mermaid",  # drawn, not run
-    *("python", "console", "javascript", "c", "rust", "go"),
+    *("python", "console", "javascript", "c", "rust", "go", "perl"),
     *("yaml", "xml", "sh", "dockerfile"),
 }
+CC = ["cc", "-Wall", "-Werror", "-o"]
 PONG = '{"return": {}}\n'
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT).with_suffix(""))
 
 
 def run(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -40,9 +45,7 @@ def run(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
 def test_the_python_of_a_page_runs(page: Path, pytester: pytest.Pytester, tmp_path: Path) -> None:
     # Those with the name of a file are for the commands of their page.
     parts = [text for text in blocks(page, "python") if text not in files(page).values()]
@@ -61,7 +64,7 @@ def test_the_python_of_a_page_runs(page: Path, pytester: pytest.Pytester, tmp_pa
         assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
     found = re.findall(r"^```(\w*)\n.*?^```", page.read_text(), re.DOTALL | re.MULTILINE)
     assert set(found) <= LANGUAGES
@@ -72,47 +75,47 @@ def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_what_a_page_has_typed_works_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
     Reader(page, tmp_path).follow()
 
 
+#: The programs of the page, in its order: how each is saved, compiled and run, and what it prints.
+CLIENTS = {
+    "go": ("go", "guest_test.go", None, ["go", "test", "-v", "guest_test.go"], "\nPASS\n"),
+    "rust": ("rust", "guest.rs", ["rustc", "--test", "guest.rs"], ["./guest"], "ok. 2 passed"),
+    "node": ("javascript", "guest.test.mjs", None, ["node", "--test", "guest.test.mjs"], "pass 1"),
+    "c": ("c", "guest.c", [*CC, "guest", "guest.c"], ["./guest"], PONG),
+    "rust-control": (
+        "rust",
+        "control.rs",
+        ["rustc", "--test", "control.rs"],
+        ["./control"],
+        "ok. 1 passed",
+    ),
+    "perl-control": ("perl", "control.t", None, ["perl", "control.t"], "\n1..6\n"),
+    "c-control": (
+        "c",
+        "control.c",
+        [*CC, "control", "control.c"],
+        ["./control"],
+        'second freeze: GenericError: no\n{"verified":true,"message":""}\nfindings: []\n',
+    ),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("language", "source", "compile_it", "run_it", "result"),
-    [
-        ("javascript", "guest.test.mjs", None, ["node", "--test", "guest.test.mjs"], "pass 1"),
-        (
-            "c",
-            "client.c",
-            ["cc", "-Wall", "-Werror", "-o", "client", "client.c"],
-            ["./client"],
-            PONG,
-        ),
-        (
-            "rust",
-            "guest.rs",
-            ["rustc", "--test", "guest.rs"],
-            ["./guest"],
-            "ok. 2 passed; 0 failed",
-        ),
-        ("go", "guest_test.go", None, ["go", "test", "-v", "guest_test.go"], "\nPASS\n"),
-    ],
-    ids=lambda value: value if isinstance(value, str) and value.isalpha() else "",
-)
-def test_a_client_in_another_language_runs(
-    language: str,
-    source: str,
-    compile_it: list[str] | None,
-    run_it: list[str],
-    result: str,
-    tmp_path: Path,
-) -> None:
-    tool = (compile_it or run_it)[0]
-    if shutil.which(tool) is None:
-        pytest.skip(f"no {tool} here")
-    (text,) = blocks(DOCS / "howto" / "other-languages.md", language)
-    (tmp_path / source).write_text(text)
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_client_in_another_language_runs(name: str, tmp_path: Path) -> None:
+    language, source, compile_it, run_it, result = CLIENTS[name]
+    tools = [(compile_it or run_it)[0], *(["curl"] if name.endswith("-control") else [])]
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"no {tool} here")
+    texts = blocks(DOCS / "howto" / "other-languages.md", language)
+    named = [n for n, client in CLIENTS.items() if client[0] == language]
+    assert len(texts) == len(named)
+    (tmp_path / source).write_text(texts[named.index(name)])
     if compile_it:
         built = run(tmp_path, *compile_it)
         assert built.returncode == 0, built.stderr

@@ -34,7 +34,7 @@ ROOMS: dict[str, str] = {
     ),
     "findings": "errors faults guest qapi simulation wire",
     "serving": "effects errors qmp simulation",
-    "client": "errors",
+    "client": "errors serving",
     "http": "errors serving suggestions",
     "testing": (
         "agent commands errors faults findings guest matching qmp scenario serving simulation"
@@ -45,28 +45,28 @@ ROOMS: dict[str, str] = {
         " simulation states suggestions testing"
     ),
     "pytest_plugin": (
-        "__init__ dialect errors findings guest scenario serving simulation suggestions testing"
+        "__init__ dialect errors findings guest scenario serving simulation suggestions testing wire"
     ),
-    "compare": "__init__ client dialect errors qapi scenario serving simulation wire",
+    "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
     "cli": (
         "__init__ agent client compare control dialect errors http qmp scenario serving simulation"
-        " suggestions wire"
+        " suggestions"
     ),
     "__main__": "cli",
 }
 #: Modules that may import what does I/O, waits, or comes from another project; a room stands for all of it.
 RESTRICTED: dict[str, str] = {
     "trio": (
-        "serving http control client.trio testing.trio_guest pytest_plugin.guests standin.endpoints"
-        " standin.ports standin.process"
+        "serving http control client.trio testing.trio_guest testing.waiting pytest_plugin.guests"
+        " standin.endpoints standin.ports standin.process"
     ),
     "h11": "http",
-    "socket": "serving http client compare.connection standin.activation standin.endpoints",
+    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints",
     "select": "cli.log client serving",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
     "subprocess": "",
-    "asyncio": "",
+    "asyncio": "testing.waiting",
     "time": "guest.system.clock client compare.connection standin.log",
     "yaml": "scenario",
     "faker": "scenario.fill",
@@ -97,7 +97,6 @@ LONG: dict[str, str] = {
     "guest.files.tree.Tree.locate": "the kernel's walk of a path, in one loop",
     "guest.machine.Machine": "the parts of a machine, and what all others ask of it",
     "guest.machine.Machine.__init__": "the parts of a machine, in the order in which they need each other",
-    "simulation.journal.__init__.Journal": "what an observer is told, a method each",
     "testing.live.LiveGuest": "what a test asks of its guest, a method each",
     "userland.shell.expansion.Expander": "the expansions of POSIX, which call each other",
     "userland.shell.interpreter.Shell": "the commands of POSIX, which call each other",

@@ -446,7 +446,7 @@ def test_fleet(qga_factory):
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
     assert "each needs a socket (`ulimit -n` says how many)" in text
-    assert text.count("to have it again") == 5
+    assert text.count("reproduce: ") == 5
     assert "state up, seed 7" in text
     assert "more guests)" in text
 

@@ -46,8 +46,8 @@ def test_fails(qga):
             "qemu-ga 10.0.13 in guest 'debian', state up, seed 3",
             "* -- fault: delay on='guest-ping' by=1.5s",
             '*#1 guest-get-host-name → {"return": {"host-name": "debian"}}',
-            "to have it again: qgasim --scenario debian-12 --agent 10.0 --seed 3",
-            "to run it again: pytest *.py::test_fails --qgasim-scenario=debian-12",
+            "reproduce: qgasim --scenario debian-12 --agent 10.0 --seed 3",
+            "rerun: pytest *.py::test_fails --qgasim-scenario=debian-12",
         ]
     )
 
@@ -95,7 +95,7 @@ def test_the_command_of_a_failed_test_serves_its_guest_with_all_that_the_marker_
     run.pytester.makefile(".txt", mine="from the host")
     result = run(MARKER)
     result.assert_outcomes(failed=1)
-    first, second = re.findall("to have it again: (.*)", result.stdout.str())
+    first, second = re.findall("reproduce: (.*)", result.stdout.str())
     assert "mine.txt" in first
     pretty = 'it\'s "mine" \\ %s'
     assert serve_again(first, tmp_path) == ("mine", pretty, "5.2.0")
@@ -250,7 +250,7 @@ def test_findings_fail_the_test_that_asks_for_it_and_are_shown_else(run: Run) ->
     assert FAILED.findall(text) == ["test_strict", "test_factory"]
     assert SHOWN.findall(text) == ["test_lax", "test_session"]
     assert "See docs/findings.md#frozen-never-thawed" in text
-    result.stdout.fnmatch_lines(["to have it again: qgasim --scenario debian-12"])
+    result.stdout.fnmatch_lines(["reproduce: qgasim --scenario debian-12"])
 
 
 def test_the_ini_file_has_findings_fail_every_test(run: Run) -> None:

@@ -244,7 +244,11 @@ class Agent(Answering):
         """Execute a request that a fault may disturb; return what becomes of its effects."""
         effects = self.injector.disturb(message, self._effects)
         if self.observers:
+            self.state.busy_until = max(
+                (effect.until for effect in effects if isinstance(effect, Wait)), default=0
+            )
             self.tell(message, join_bytes(effects))
+            self.state.busy_until = 0
         return effects
 
     def _effects(self, message: Message) -> list[Effect]:

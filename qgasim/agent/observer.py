@@ -21,6 +21,13 @@ class Observer:
     def connected(self) -> None:
         """A client has come."""
 
+    def client_waits(self) -> None:
+        """Another client has connected, and is served when the present one has left.
+
+        Only told by a server that was asked to (`Server.tells_waiting`), and once for each client that
+        is served.
+        """
+
     def disconnected(self, *, is_unread: bool) -> None:
         """The client has left; *is_unread*: it left a reply unread."""
 

@@ -25,7 +25,8 @@ class AgentState(Struct, eq=False):
     host_name: str | None = None
     #: The uptime at which it began to form averages of the load (Windows).
     load_since: int | None = None
-    #: The uptime at which helper programs that the latest command waits for are done; 0: none was run.
+    #: The uptime until which the reply to the latest command waits, for helper programs or because of a
+    #: fault; 0: it goes at once.
     busy_until: int = 0
     #: Requests that were read before the machine fell asleep.
     deferred: list[Message] = field(default_factory=list[Message])

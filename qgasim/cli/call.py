@@ -1,19 +1,18 @@
 """``qgasim call``: a small correct client."""
 
 import argparse
-import json
+import base64
 import sys
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from qgasim.cli.parser import Parser, seconds
-from qgasim.cli.text import complain, readable
+from qgasim.cli.parser import Parser, add_address, add_timeout
+from qgasim.cli.text import complain, readable, readable_lines
+from qgasim.cli.values import cut, read_json, read_pairs, write_json
 
-__all__ = ["call"]
+__all__ = ["call", "print_value", "read_arguments"]
 
-#: So much of a wrong word is shown.
-_WIDTH: Final = 100
-#: What some terminals take for commands, and JSON may have as it is.
-_CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+#: The members of replies that have bytes as base64.
+_ENCODED: Final = ("-data", "-b64")
 
 
 def call(arguments: list[str]) -> int:
@@ -21,9 +20,7 @@ def call(arguments: list[str]) -> int:
         prog="qgasim call",
         description="Ask an agent, simulated or real, and print what it returns as JSON.",
     )
-    parser.add_argument(
-        "socket", metavar="SOCKET", help="the path of the agent's unix socket, or unix:PATH"
-    )
+    add_address(parser)
     parser.add_argument("command", metavar="COMMAND", help="what to execute, as in guest-ping")
     parser.add_argument(
         "arguments",
@@ -33,60 +30,26 @@ def call(arguments: list[str]) -> int:
         help="its arguments, as in path=/etc/hostname 'arg=[\"-l\"]', or as one JSON object; "
         "a value is taken as JSON if it is any, else as a string",
     )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=5.0,
-        metavar="S",
-        help="seconds to wait for each answer (default: 5)",
-    )
+    add_timeout(parser)
     parser.add_argument(
         "--no-reply", action="store_true", help="do not wait: guest-shutdown answers nothing"
     )
     options = parser.parse_args(arguments)
-    options.socket = options.socket.removeprefix("unix:")
-    if not options.socket:
-        parser.error("SOCKET: expected the path of a unix socket, found ''")
-    if options.socket.startswith(("tcp:", "vsock:")):
-        parser.error(f"SOCKET: expected the path of a unix socket, found {options.socket!r}")
-    return _call_agent(options, _command_arguments(parser, options.arguments))
+    try:
+        given = read_arguments(options.arguments)
+    except ValueError as error:
+        parser.error(str(error))
+    return _call_agent(options, given)
 
 
-def _command_arguments(parser: Parser, words: list[str]) -> dict[str, Any]:
+def read_arguments(words: list[str]) -> dict[str, Any]:
+    """Return a command's arguments: ``key=value`` each, or one JSON object; ValueError if they are neither."""
     if len(words) == 1 and words[0].startswith("{"):
         try:
-            return dict(_read_json(words[0]))
+            return dict(read_json(words[0]))
         except ValueError as error:
-            parser.error(f"not JSON: {_cut(words[0])!r} ({error})")
-    result: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            parser.error(f"expected key=value, found {_cut(word)!r}")
-        if key in result:
-            parser.error(f"{_cut(key)!r} is given twice")
-        try:
-            result[key] = _read_json(value)
-        except ValueError:
-            result[key] = value
-    return result
-
-
-def _cut(word: str) -> str:
-    return word if len(word) <= _WIDTH else f"{word[:_WIDTH]}..."
-
-
-def _read_json(text: str) -> Any:
-    """Read JSON; ValueError if it is none."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"no value of JSON: {name}")
-
-    try:
-        # Python's own would take NaN for a number.
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("too many levels") from None
+            raise ValueError(f"not JSON: {cut(words[0])!r} ({error})") from None
+    return read_pairs(words)
 
 
 def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
@@ -97,7 +60,7 @@ def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
     if arguments:
         message["arguments"] = arguments
     try:
-        with SyncClient(options.socket, options.timeout) as client:
+        with SyncClient(options.address, options.timeout) as client:
             if options.no_reply:
                 client.send(message)
                 return 0
@@ -110,15 +73,23 @@ def _call_agent(options: argparse.Namespace, arguments: dict[str, Any]) -> int:
     except ClientError as error:
         complain(readable(str(error)))
         return 1
-    print(_write_json(value))
+    print_value(value)
     return 0
 
 
-def _write_json(value: Any) -> str:
-    """Write JSON with the characters that the standard output has, the others as escapes."""
-    text = json.dumps(value, indent=2, ensure_ascii=False).translate(_CONTROLS)
+def print_value(value: Any) -> None:
+    """Print what a command returns as JSON; on a terminal, then what is in it as base64, decoded."""
+    print(write_json(value))
+    if sys.stdout is not None and sys.stdout.isatty() and isinstance(value, dict):
+        for name, data in cast("dict[str, Any]", value).items():
+            if name.endswith(_ENCODED) and isinstance(data, str) and data:
+                _print_decoded(name, data)
+
+
+def _print_decoded(name: str, data: str) -> None:
     try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=2)
-    return text
+        decoded = base64.b64decode(data, validate=True)
+    except ValueError:
+        return
+    print(f"{readable(name)}, {len(decoded)} bytes:")
+    print(readable_lines(decoded.removesuffix(b"\n")))

@@ -4,16 +4,14 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from qgasim.cli.parser import Parser, seconds
+from qgasim.cli.parser import Parser, add_address, add_timeout
 from qgasim.cli.text import readable_bytes
 
 if TYPE_CHECKING:
     from qgasim.compare import Comparison
-    from qgasim.serving.listen import Address
 
 __all__ = ["compare"]
 
-_PREFIXES: Final = ("unix:", "tcp:", "vsock:")
 #: So much of a request or an answer is shown.
 _WIDTH: Final = 300
 
@@ -25,11 +23,7 @@ def compare(arguments: list[str]) -> int:
         description="Ask a real agent and a simulated one the same, and print where they differ. "
         "Nothing in the real guest is changed.",
     )
-    parser.add_argument(
-        "socket",
-        metavar="SOCKET",
-        help="the real agent's unix socket, or unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT",
-    )
+    add_address(parser, "the real agent")
     parser.add_argument(
         "--scenario",
         metavar="FILE-or-NAME",
@@ -40,13 +34,7 @@ def compare(arguments: list[str]) -> int:
         metavar="RELEASE",
         help="the simulated release (default: what the real agent says it is)",
     )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=10.0,
-        metavar="S",
-        help="seconds per request (default: 10)",
-    )
+    add_timeout(parser, 10.0)
     parser.add_argument("--json", action="store_true", help="print JSON, with nothing cut short")
     options = parser.parse_args(arguments)
 
@@ -55,7 +43,7 @@ def compare(arguments: list[str]) -> int:
 
     if options.agent is not None and find_dialect(options.agent) is None:
         parser.error(f"--agent: no such release: '{options.agent}'")
-    with RealAgent(_address(parser, options.socket), options.timeout) as real:
+    with RealAgent(options.address, options.timeout) as real:
         result = compare(real, scenario=options.scenario, release=options.agent)
     if options.json:
         json.dump(_to_json(result), sys.stdout, indent=2)
@@ -63,17 +51,6 @@ def compare(arguments: list[str]) -> int:
     else:
         print("\n".join(_to_lines(result)))
     return int(bool(result.differences))
-
-
-def _address(parser: Parser, text: str) -> "Address":
-    from qgasim.serving.listen import UnixAddress, parse_address
-
-    if not text.startswith(_PREFIXES):
-        return UnixAddress(text)
-    try:
-        return parse_address(text)
-    except ValueError as error:
-        parser.error(str(error))
 
 
 def _to_lines(result: "Comparison") -> list[str]:

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from qgasim.cli.fleet import describe_fleet, fleet_directory, introduce_fleet
-from qgasim.cli.log import LiveLog
 from qgasim.cli.options import with_options
 from qgasim.cli.ready import write_ready
-from qgasim.cli.serve import describe_guest, introduce_guest
+from qgasim.cli.serve import describe_guest, introduce_guest, open_log
 from qgasim.control.guests import ControlledGuest, Start
 from qgasim.control.start import run
 from qgasim.http.access import Access
@@ -22,7 +21,7 @@ from qgasim.serving.listen import (
     name_address,
     parse_address,
 )
-from qgasim.simulation.simulation import Simulation
+from qgasim.serving.server import Server
 
 __all__ = ["ONLY", "serve_fleet_with_control", "serve_with_control"]
 
@@ -110,10 +109,11 @@ def _run(
     directory: str,
     on_ready: _OnReady,
 ) -> None:
-    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    log = open_log(options)
 
-    def on_made(name: str, simulation: Simulation) -> None:
-        simulation.observe(log.observer("" if name == ONLY and ONLY in starts else name))
+    def on_made(name: str, server: Server) -> None:
+        server.tells_waiting = bool(log.outputs)
+        log.observe(server.simulation, "" if name == ONLY and ONLY in starts else name)
 
     with log:
         run(starts, access, directory, on_made, on_ready, ends_with_parent=options.exit_with_parent)

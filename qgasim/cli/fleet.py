@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from qgasim.cli.hints import ways_in
 from qgasim.cli.log import LiveLog
 from qgasim.cli.parser import mute
 from qgasim.cli.ready import write_ready
@@ -44,9 +45,12 @@ def serve_fleet(
     # Before the thread is there, so that it leaves them to this one; one that comes before that waits.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        with fleet_directory(directory), ServerThreadPool(is_strict=False) as pool:
+        with (
+            fleet_directory(directory),
+            ServerThreadPool(is_strict=False, tells_waiting=bool(log.outputs)) as pool,
+        ):
             for name, simulation in simulations.items():
-                simulation.observe(log.observer(name))
+                log.observe(simulation, name)
                 pool.serve(simulation, addresses[name])
             if options.ready_fd is not None:
                 line = describe_fleet(scenario, simulations, addresses, directory)
@@ -115,7 +119,7 @@ def introduce_fleet(
         lines.append(f"{name:{width}}  qemu-ga {version}  listening on {addresses[name]}")
     if control is not None:
         lines.append(f"control at {control}")
-    lines.append(f"try: qgasim call {next(iter(addresses.values()))} guest-info")
+    lines += ways_in(next(iter(addresses.values())))
     try:
         print("\n".join(lines), flush=True)
     except OSError:

@@ -15,8 +15,11 @@ __all__ = ["control_access", "serve_parser", "with_options"]
 
 _EPILOG: Final = """\
 other commands (each has a --help):
-  qgasim call SOCKET COMMAND [key=value ... | JSON]   ask an agent, simulated or real
-  qgasim compare SOCKET                               show where a real agent and qgasim differ
+  qgasim call ADDRESS COMMAND [key=value ... | JSON]  ask an agent, simulated or real
+  qgasim exec ADDRESS [--] PROGRAM [ARGUMENT ...]     run a program in its guest
+  qgasim shell ADDRESS                                ask an agent what you type
+  qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
+  qgasim compare ADDRESS                              show where a real agent and qgasim differ
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
   qgasim init [FILE]                                  write a scenario to start from
   qgasim check FILE...                                report every error in scenarios
@@ -129,7 +132,13 @@ def _add_world_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_log_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--log", metavar="FILE", help="append requests and replies to FILE (default: none)"
+        "--log", metavar="FILE", help="append what happens to FILE, too (default: none)"
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=["text", "json"],
+        default="text",
+        help="how it is written: lines for people, or one JSON object each (default: text)",
     )
     parser.add_argument(
         "-v",
@@ -141,7 +150,7 @@ def _add_log_options(parser: argparse.ArgumentParser) -> None:
         "-q",
         "--quiet",
         action="store_true",
-        help="do not show requests and replies; the log has them all the same",
+        help="do not show what happens; the log file has it all the same",
     )
 
 

@@ -7,17 +7,20 @@ from typing import Final, NoReturn
 
 from qgasim.cli.text import readable
 
-__all__ = ["COMMANDS", "Parser", "mute", "seconds"]
+__all__ = ["COMMANDS", "Parser", "add_address", "add_timeout", "mute", "seconds"]
 
 #: The module of each command; a guest is served if none is named.
 COMMANDS: Final = {
     "call": "call",
     "check": "scenarios",
     "compare": "compare",
+    "ctl": "ctl",
+    "exec": "execute",
     "init": "scenarios",
     "scenarios": "scenarios",
     "schema": "scenarios",
     "serve": "serve",
+    "shell": "shell",
     "show": "scenarios",
 }
 
@@ -28,8 +31,13 @@ _LONGEST: Final = 365 * 86400
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
+    #: The exit status then.
+    failure_status = 2
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, readable(f"{self.prog}: {message} (try {self.prog} --help)") + "\n")
+        self.exit(
+            self.failure_status, readable(f"{self.prog}: {message} (try {self.prog} --help)") + "\n"
+        )
 
 
 def mute() -> None:
@@ -48,3 +56,34 @@ def seconds(text: str) -> float:
     if not 0 < seconds <= _LONGEST:
         raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, found {text!r}")
     return seconds
+
+
+def add_address(parser: argparse.ArgumentParser, agent: str = "the agent") -> None:
+    """Add the argument that says where an agent is, as `AgentAddress`."""
+
+    def read(text: str) -> object:
+        from qgasim.client.connecting import parse_agent_address
+
+        try:
+            return parse_agent_address(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        type=read,
+        help=f"where {agent} is: the path of its unix socket, or unix:PATH, tcp:[HOST:]PORT or "
+        "vsock:CID:PORT",
+    )
+
+
+def add_timeout(parser: argparse.ArgumentParser, default: float = 5.0) -> None:
+    """Add the option that says how long to wait for an answer."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=default,
+        metavar="S",
+        help=f"seconds to wait for each answer (default: {default:g})",
+    )

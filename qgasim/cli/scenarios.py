@@ -6,6 +6,7 @@ import sys
 from importlib import resources
 from typing import Any, Final
 
+from qgasim.cli.hints import hint
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError, ScenarioError
@@ -186,5 +187,5 @@ def init(arguments: list[str]) -> int:
             file.write(_STARTER)
     except OSError as error:
         raise QgaSimError(f"{path}: {error.strerror}") from None
-    print(f"wrote {path}; try: qgasim --scenario {path}")
+    print(f"wrote {path}; try: {hint('--scenario', path)}")
     return 0

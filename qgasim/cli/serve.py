@@ -9,17 +9,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from qgasim.cli.log import LiveLog
     from qgasim.http.access import Access
     from qgasim.scenario import Scenario
     from qgasim.serving.listen import Address, SocketAddress, UnixAddress
-    from qgasim.serving.server import Server
     from qgasim.simulation.simulation import Simulation
 
+from qgasim.cli.hints import ways_in
 from qgasim.cli.options import control_access, serve_parser, with_options
 from qgasim.cli.parser import COMMANDS, mute
 from qgasim.cli.ready import check_ready_fd, write_ready
 
-__all__ = ["describe_guest", "introduce_guest", "serve"]
+__all__ = ["describe_guest", "introduce_guest", "open_log", "serve"]
 
 
 def serve(arguments: list[str]) -> int:
@@ -131,14 +132,22 @@ def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:
 
 def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: str) -> int:
     from qgasim.cli.fleet import serve_fleet
-    from qgasim.cli.log import LiveLog
 
     for guest in scenario.fleet.values():
         with_options(guest, options)
-    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
+    log = open_log(options)
     with log:
         serve_fleet(options, scenario, directory, log)
     return 0
+
+
+def open_log(options: argparse.Namespace) -> "LiveLog":
+    """Return the live log that the options ask for."""
+    from qgasim.cli.log import LiveLog
+
+    return LiveLog(
+        options.log, in_full=options.verbose, is_quiet=options.quiet, layout=options.log_format
+    )
 
 
 def _serve_at(
@@ -147,17 +156,19 @@ def _serve_at(
     address: "Address",
     qmp: "list[SocketAddress]",
 ) -> int:
-    from qgasim.cli.log import LiveLog
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.foreground import run
+    from qgasim.serving.server import Server
 
     scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]
     simulation = scenario.build(shares=shares)
-    log = LiveLog(options.log, in_full=options.verbose, is_quiet=options.quiet)
-    simulation.observe(log.observer())
+    log = open_log(options)
+    log.observe(simulation)
+    server = Server(simulation, address, qmp=qmp)
+    server.tells_waiting = bool(log.outputs)
 
-    def on_ready(server: "Server") -> None:
+    def on_ready() -> None:
         address = server.address
         if options.ready_fd is not None:
             line = describe_guest(simulation, scenario.seed, address)
@@ -168,7 +179,7 @@ def _serve_at(
         introduce_guest(options, simulation, scenario.seed, address, also)
 
     with log:
-        run(simulation, address, on_ready, qmp=qmp, ends_with_parent=options.exit_with_parent)
+        run(server, on_ready, ends_with_parent=options.exit_with_parent)
     return 0
 
 
@@ -202,7 +213,6 @@ def introduce_guest(
         also: what else is served, a line each.
     """
     from qgasim.scenario.shares import parse_share
-    from qgasim.serving.listen import UnixAddress
 
     agent = simulation.agent
     lines = [
@@ -211,11 +221,7 @@ def introduce_guest(
     ]
     lines += also
     lines += [f"sharing {s.host} as {s.guest}" for s in map(parse_share, options.share)]
-    if isinstance(address, UnixAddress):
-        lines += [
-            f"try: qgasim call {address} guest-info",
-            f"""or:  echo '{{"execute":"guest-ping"}}' | socat -t1 - unix-connect:{address}""",
-        ]
+    lines += ways_in(address)
     # The standard output may be the client's.
     file = sys.stderr if options.listen == "stdio" else sys.stdout
     if file is None:  # closed; print() would take the standard output

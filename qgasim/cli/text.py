@@ -2,9 +2,9 @@
 
 import re
 import sys
-from typing import Final
+from typing import Final, TextIO
 
-__all__ = ["LOG_WIDTH", "complain", "readable", "readable_bytes"]
+__all__ = ["LOG_WIDTH", "complain", "readable", "readable_bytes", "readable_lines", "write_bytes"]
 
 #: How many bytes of a request or reply the live log shows.
 LOG_WIDTH: Final = 160
@@ -33,3 +33,21 @@ def complain(text: str, who: str = "") -> None:
         return
     for line in text.split("\n"):
         print(readable(f"{who}{line}"), file=sys.stderr)
+
+
+def write_bytes(stream: TextIO | None, data: bytes) -> None:
+    r"""Write bytes as they are; on a terminal, what would move its cursor or its colours as ``\x1b``."""
+    if stream is None or not data:
+        return
+    stream.flush()
+    if stream.isatty():
+        stream.write(readable_lines(data))
+    else:
+        stream.buffer.write(data)
+    stream.flush()
+
+
+def readable_lines(data: bytes) -> str:
+    """Return bytes as text whose lines are readable."""
+    text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
+    return "\n".join("\t".join(map(readable, line.split("\t"))) for line in text.split("\n"))

@@ -8,12 +8,13 @@ import json
 import os
 import random
 import select
-import socket
 import time
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
+from qgasim.client.connecting import QUEUE_IS_FULL, AgentAddress, connect
 from qgasim.errors import ClientError
+from qgasim.serving.listen import UnixAddress
 
 __all__ = [
     "QUEUE_IS_FULL",
@@ -29,8 +30,6 @@ __all__ = [
 ]
 
 SENTINEL: Final = b"\xff"
-#: What a connect that would have to wait is told (EAGAIN): an agent's own queue is two clients long.
-QUEUE_IS_FULL: Final = "it serves another client, and others wait already"
 #: So much of what is no reply is shown.
 _SHOWN: Final = 80
 
@@ -97,35 +96,30 @@ def unwrap(reply: dict[str, Any]) -> Any:
 
 
 class SyncClient:
-    """A blocking client on a unix socket; a context manager.
+    """A blocking client of an agent; a context manager.
 
     Args:
-        path: the socket of an agent.
+        path: the unix socket of an agent, or the address of one elsewhere.
         timeout: seconds to wait for each answer.
 
     Raises:
-        ClientError: nobody answers; and from `call`, an error reply.
+        ClientError: there is no agent, or it does not answer; and from `call`, an error reply.
     """
 
-    def __init__(self, path: str | os.PathLike[str], timeout: float = 5.0) -> None:
-        self.path = path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str] | AgentAddress, timeout: float = 5.0) -> None:
+        address = path if isinstance(path, AgentAddress) else UnixAddress(os.fspath(path))
+        self.path = str(address)
         self.timeout = timeout
         self._lines = Lines()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout)
+        self._socket = connect(address, timeout)
         try:
-            self._socket.connect(path)
             self.synchronise()
         except TimeoutError:
             self._socket.close()
-            raise ClientError(f"{path}: no answer within {timeout:g} s") from None
-        except BlockingIOError:
-            self._socket.close()
-            raise ClientError(f"{path}: {QUEUE_IS_FULL}") from None
+            raise ClientError(f"{self.path}: no answer within {timeout:g} s") from None
         except OSError as error:
             self._socket.close()
-            # A path that is too long is refused by Python, without an errno.
-            raise ClientError(f"{path}: {error.strerror or error}") from None
+            raise ClientError(f"{self.path}: {error.strerror or error}") from None
         except ClientError:
             self._socket.close()
             raise

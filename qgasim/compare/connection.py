@@ -2,15 +2,13 @@
 
 import re
 import secrets
-import socket
 import time
 from itertools import chain
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from qgasim.client.blocking import QUEUE_IS_FULL
+from qgasim.client.connecting import AgentAddress, connect
 from qgasim.errors import ClientError
-from qgasim.serving.listen import Address, Stdio, TcpAddress, UnixAddress
 from qgasim.simulation.simulation import Simulation
 
 __all__ = ["Asked", "RealAgent", "SimulatedAgent"]
@@ -44,11 +42,11 @@ class RealAgent:
         ClientError: it cannot be connected to, hangs up or does not answer in time; from all methods.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: AgentAddress, timeout: float) -> None:
         self.address = address
         self._timeout = timeout
         self._number = secrets.randbelow(1 << 30)
-        self._socket = self._open()
+        self._socket = connect(address, timeout)
         try:
             # Whatever was asked before, or half asked, is answered now.
             self.ask(())
@@ -114,34 +112,6 @@ class RealAgent:
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(left)
-
-    def _open(self) -> socket.socket:
-        address = self.address
-        where: object
-        if isinstance(address, UnixAddress):
-            family, where = socket.AF_UNIX, address.path
-        elif isinstance(address, TcpAddress):
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-            where = (address.host, address.port)
-        else:
-            assert not isinstance(address, Stdio)
-            family, where = socket.AF_VSOCK, (address.cid & 0xFFFFFFFF, address.port)
-        sock: socket.socket | None = None
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.settimeout(self._timeout)
-            sock.connect(where)
-        except (OSError, OverflowError, UnicodeError) as error:
-            if sock is not None:
-                sock.close()
-            if isinstance(error, TimeoutError):
-                text = f"nobody takes the connection within {self._timeout:g} s"
-            elif isinstance(error, BlockingIOError):
-                text = QUEUE_IS_FULL
-            else:
-                text = getattr(error, "strerror", None) or str(error)
-            raise ClientError(f"{address}: {text}") from None
-        return sock
 
 
 class SimulatedAgent:

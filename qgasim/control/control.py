@@ -3,6 +3,8 @@
 from functools import cached_property
 from typing import Any
 
+import trio
+
 from qgasim.control.feed import Feed
 from qgasim.control.guests import ControlledGuest, Guests
 
@@ -24,6 +26,11 @@ class Control:
     def guest(self, name: str) -> ControlledGuest:
         """Return the guest called *name*; HttpError: there is none."""
         return self.guests.get(name)
+
+    def stop(self) -> None:
+        """End the process, as SIGTERM would, when the answer to this request is on its way."""
+        # A task that is run now sends its answer before anything else is run.
+        trio.lowlevel.current_trio_token().run_sync_soon(self.guests.on_end)
 
     @cached_property
     def document(self) -> dict[str, Any]:

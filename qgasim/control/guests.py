@@ -150,7 +150,7 @@ class ControlledGuest:
         journal = simulation.journal
         assert isinstance(journal, Journal)
         self.recorder.follow(journal)
-        self._guests.on_made(self.name, simulation)
+        self._guests.on_made(self.name, server)
         self._guests.nursery.start_soon(self._run, self._scope, server)
         return getattr(self._address, "path", str(self._address))
 
@@ -161,7 +161,7 @@ class ControlledGuest:
             except Exception as error:  # noqa: BLE001
                 server.fail("the server", error)
             if isinstance(server.address, Stdio):
-                self._guests.on_stdio_end()
+                self._guests.on_end()
 
     def _hang_up(self) -> None:
         if self._server is not None:
@@ -177,8 +177,9 @@ class Guests:
         nursery: where they are served.
         feed: what happens to them goes there.
         directory: of the sockets of those that are created without an address.
-        on_made: called with the name and the simulation of each that is made, before it is served.
-        on_stdio_end: called when the client on the standard input has left.
+        on_made: called with the name and the server of each that is made, before it is served.
+        on_end: called when the process is to end: the client on the standard input has left, or
+            one of the API has asked for it.
     """
 
     def __init__(
@@ -186,13 +187,13 @@ class Guests:
         nursery: trio.Nursery,
         feed: Feed,
         directory: str,
-        on_made: Callable[[str, Simulation], None],
-        on_stdio_end: Callable[[], None] = lambda: None,
+        on_made: Callable[[str, Server], None],
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.nursery = nursery
         self.feed = feed
         self.on_made = on_made
-        self.on_stdio_end = on_stdio_end
+        self.on_end = on_end
         self.by_name: dict[str, ControlledGuest] = {}
         self._directory = directory
         self._count = 0

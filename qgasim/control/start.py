@@ -17,7 +17,7 @@ from qgasim.http.server import HttpServer
 from qgasim.http.service import Service
 from qgasim.serving.foreground import keep_freed_memory, run_until_signal
 from qgasim.serving.listen import TcpAddress, UnixAddress
-from qgasim.simulation.simulation import Simulation
+from qgasim.serving.server import Server
 
 __all__ = ["run", "serve_control"]
 
@@ -53,7 +53,7 @@ def run(
     starts: Mapping[str, Start],
     access: Access,
     directory: str,
-    on_made: Callable[[str, Simulation], None],
+    on_made: Callable[[str, Server], None],
     on_ready: Callable[[Mapping[str, ControlledGuest], UnixAddress | TcpAddress], None],
     *,
     ends_with_parent: bool = False,
@@ -64,7 +64,7 @@ def run(
         starts: the guests that are served from the start, by name.
         access: who may ask, and where.
         directory: of the sockets of guests that are created without an address.
-        on_made: called with the name and the simulation of each guest that is made.
+        on_made: called with the name and the server of each guest that is made, before it is served.
         on_ready: called when clients can connect, with the guests and the address of the API.
         ends_with_parent: end also when the process that started this one has ended.
     """

@@ -125,6 +125,8 @@ class Guest(Machine):
 
         *deadline*: the host's time (ns) at which what is left is put off.
         """
+        if self.power.paused_at is not None and not self.clock.is_stopped:
+            self.power.note_end_of_pause()
         now = self.clock.uptime()
         left = CALL_BUDGET
         while left > 0 and not self.clock.is_stopped:
@@ -147,7 +149,9 @@ class Guest(Machine):
                 self._do_planned(call[1])
             # Time that stood still, and goes on already, is not the guest's.
             now = self.clock.uptime()
-        self.is_busy = bool(self._calls or self.planned_outside) or self.processes.is_active
+        is_planned = bool(self._calls or self.planned_outside)
+        is_paused = self.power.paused_at is not None
+        self.is_busy = is_planned or is_paused or self.processes.is_active
 
     def _do_planned(self, function: Callable[[], None]) -> None:
         try:

@@ -38,6 +38,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ):
         group.addoption(f"--qgasim-{name}", metavar=metavar, default=None, help=text)
         parser.addini(f"qgasim_{name}", text, default="")
+    text = "write a page with a diagram for each guest of a failed test to FILE"
+    group.addoption("--qgasim-report", metavar="FILE", default=None, help=text)
+    text = "write a test for each guest of a failed test, which does the same again, into DIR"
+    group.addoption("--qgasim-reproduce", metavar="DIR", default=None, help=text)
+    parser.addini("qgasim_reproduce", text, default="")
     text = "what findings do: 'report' (they are shown), 'error' (they fail the test), 'off'"
     parser.addini("qgasim_findings", text, default="report")
 
@@ -52,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "qgasim_matrix(agents=[...], scenarios=[...]): run the test once for each combination.",
     )
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Told(config), "qgasim-told")
 
 
 # -- which guest -----------------------------------------------------------------------------------
@@ -207,9 +214,12 @@ def pytest_runtest_makereport(
     """Show what the guests of a failed test were asked, and how to have them again."""
     report = yield
     if report.failed and not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
-        from qgasim.pytest_plugin.reports import describe_guests
+        from qgasim.pytest_plugin.reports import describe_guests, show_guests
 
         report.sections += describe_guests(item)
+        if item.config.getoption("--qgasim-report"):
+            # An attribute of a report comes from a worker of xdist, too.
+            report.qgasim_page = show_guests(item, report)  # type: ignore[attr-defined]
     return report
 
 
@@ -222,6 +232,67 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
         forget_guests(item)
     return result
+
+
+class Told:
+    """What a run tells of guests in files: JUnit's XML, and the page of ``--qgasim-report``."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        #: By test.
+        self._pages: dict[str, str] = {}
+        #: The tests whose sections are in the XML.
+        self._written: set[str] = set()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the part of the page about a test; write its sections into JUnit's XML."""
+        name = report.nodeid
+        if page := getattr(report, "qgasim_page", ""):
+            self._pages[name] = self._pages.get(name, "") + page
+        if self._config.getoption("xmlpath", None):
+            # What fails at the end, too, has the same guests.
+            own = () if name in self._written else ("qgasim",)
+            of_guests = ("Captured qgasim ", *own)
+            sections = [part for part in report.sections if part[0].startswith(of_guests)]
+            if sections:
+                self._written.add(name)
+                _write_to_junit(self._config, report, sections)
+        if report.when == "teardown":
+            self._written.discard(name)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the page."""
+        name = self._config.getoption("--qgasim-report")
+        if not name:
+            return
+        from qgasim.pytest_plugin.page import write_page
+
+        path = self._config.invocation_params.dir / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(write_page([*self._pages.values()]), encoding="utf-8")
+        except OSError as error:
+            text = f"--qgasim-report {name}: {error.strerror}"
+        else:
+            return
+        raise pytest.UsageError(text)
+
+
+def _write_to_junit(
+    config: pytest.Config, report: pytest.TestReport, sections: list[tuple[str, str]]
+) -> None:
+    """Add sections to what the XML says a test has printed; pytest writes captured output only."""
+    from xml.etree.ElementTree import Element
+
+    from _pytest.junitxml import bin_xml_escape, xml_key
+
+    xml = config.stash.get(xml_key, None)
+    if xml is not None:
+        element = Element("system-out")
+        shown = (f"{f' {title} ':-^80}\n{text}\n" for title, text in sections)
+        element.text = bin_xml_escape("".join(shown))
+        xml.node_reporter(report).append(element)
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:

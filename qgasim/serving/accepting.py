@@ -78,6 +78,13 @@ class Listener:
                 waiting.append(self._sock.accept()[0])
         return waiting
 
+    async def until_client_waits(self) -> None:
+        """Return when a client waits, while another is served."""
+        if self._sock is None:
+            await trio.sleep_forever()
+        else:
+            await trio.lowlevel.wait_readable(self._sock)
+
     async def serve(self, driver: Host) -> None:
         """Serve one client after the other, until cancelled."""
         while True:
@@ -116,7 +123,8 @@ class Listener:
     async def _serve_client(self, driver: Host, sock: socket.socket) -> None:
         try:
             await driver.converse(sock)
-        except trio.Cancelled:
+        except BaseException:
+            # Cancelled, as it is or in a group.
             # As when a process ends: its listening socket is the older one, and closed first.
             self._close_socket()
             raise

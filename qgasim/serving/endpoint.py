@@ -88,6 +88,10 @@ class Endpoint(Protocol):
         """Accept the clients that wait, without serving them; the caller closes the sockets."""
         ...
 
+    async def until_client_waits(self) -> None:
+        """Return when a client waits, while another is served; never, where none can."""
+        ...
+
     def close(self) -> None:
         """Let no client connect any more."""
         ...

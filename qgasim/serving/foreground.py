@@ -2,14 +2,12 @@
 
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 
-from qgasim.serving.listen import Address, SocketAddress
 from qgasim.serving.server import Server
-from qgasim.simulation.simulation import Simulation
 
 __all__ = ["PARENT_INTERVAL", "keep_freed_memory", "run", "run_until_signal"]
 
@@ -75,32 +73,22 @@ def run_until_signal(
         raise failures[0]
 
 
-def run(
-    simulation: Simulation,
-    address: Address,
-    on_ready: Callable[[Server], None],
-    *,
-    qmp: Iterable[SocketAddress] = (),
-    ends_with_parent: bool = False,
-) -> None:
+def run(server: Server, on_ready: Callable[[], None], *, ends_with_parent: bool = False) -> None:
     """Serve until a signal: see `run_until_signal`.
 
     Args:
-        simulation: what `Scenario.build` made.
-        address: where.
-        on_ready: called with the server when clients can connect.
-        qmp: where the machine's monitors are.
+        server: of a guest; it listens nowhere yet.
+        on_ready: called when clients can connect.
         ends_with_parent: end also when the process that started this one has ended.
 
     Raises:
         ListenError: the address cannot be listened on.
     """
-    server = Server(simulation, address, qmp=qmp)
     keep_freed_memory()
 
     async def main(_: trio.Nursery) -> None:
         server.listen()
-        on_ready(server)
+        on_ready()
         await server.serve()
 
     run_until_signal(main, ends_with_parent=ends_with_parent)

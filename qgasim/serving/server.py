@@ -65,6 +65,8 @@ class Server:
         self._endpoint = _endpoint_at(address)
         self._watcher = watcher
         self._conversation: Conversation | None = None
+        #: Whether observers are told of clients that wait.
+        self.tells_waiting = False
 
     @property
     def address(self) -> Address:
@@ -154,12 +156,29 @@ class Server:
         self._conversation = Conversation(
             self.channel, sock, self.attention, is_stream=is_stream, watcher=self._watcher
         )
+        if not self.tells_waiting:
+            await self._run(self._conversation)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_waiting)
+            try:
+                await self._run(self._conversation)
+            finally:
+                nursery.cancel_scope.cancel()
+
+    async def _run(self, conversation: Conversation) -> None:
         try:
-            await self._conversation.run()
+            await conversation.run()
         except Exception as error:  # noqa: BLE001
             self.fail("what a client sent", error)
         finally:
             self._conversation = None
+
+    async def _tell_waiting(self) -> None:
+        """Tell observers when another client waits."""
+        await self._endpoint.until_client_waits()
+        for observer in self.simulation.agent.observers:
+            observer.client_waits()
 
     def fail(self, what: str, error: Exception) -> None:
         """Note an error that was caught nowhere else, and go on: the client is hung up on."""

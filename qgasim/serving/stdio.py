@@ -31,6 +31,10 @@ class StdioEndpoint:
         """Return no clients: there is only the one that is served."""
         return []
 
+    async def until_client_waits(self) -> None:
+        """Return never: nothing here asks for it."""
+        await trio.sleep_forever()
+
     async def serve(self, driver: Driver) -> None:
         """Serve what comes from the standard input, until it ends."""
         await serve_stream(driver, _copy_input, _copy_output)

@@ -34,10 +34,12 @@ class ServerThreadPool:
 
     Args:
         is_strict: whether errors that were answered are raised.
+        tells_waiting: whether observers are told of clients that wait.
     """
 
-    def __init__(self, *, is_strict: bool = True) -> None:
+    def __init__(self, *, is_strict: bool = True, tells_waiting: bool = False) -> None:
         self._is_strict = is_strict
+        self._tells_waiting = tells_waiting
         self._ready = threading.Event()
         self._error: BaseException | None = None
         #: What ended the servers that failed.
@@ -83,6 +85,7 @@ class ServerThreadPool:
         if isinstance(address, os.PathLike):
             address = os.fspath(address)
         server = Server(simulation, address, qmp=qmp)
+        server.tells_waiting = self._tells_waiting
         self._ended[server] = threading.Event()
 
         def start() -> None:

@@ -89,6 +89,10 @@ class AgentListener:
         """Accept the clients that wait, without serving them; the caller closes the sockets."""
         return self._listener.accept_waiting()
 
+    async def until_client_waits(self) -> None:
+        """Return never: nothing here asks for it."""
+        await trio.sleep_forever()
+
     async def serve(self, driver: Driver) -> None:
         """Serve one client after the other, opening a lost channel again."""
         while True:
@@ -125,6 +129,10 @@ class PortEndpoint:
     def accept_waiting(self) -> list[socket.socket]:
         """Return no clients: none connects."""
         return []
+
+    async def until_client_waits(self) -> None:
+        """Return never: nothing here asks for it."""
+        await trio.sleep_forever()
 
     async def serve(self, driver: Driver) -> None:
         """Serve the port until it fails, and with ``--retry-path`` open it again."""

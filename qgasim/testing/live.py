@@ -24,7 +24,9 @@ from qgasim.suggestions import did_you_mean
 from qgasim.testing.attribute_paths import assign
 from qgasim.testing.events import Duration, Events, to_ns
 from qgasim.testing.proxy import proxy
+from qgasim.testing.steps import Step, Steps, show_call
 from qgasim.testing.verification import Counted, Placed, Requests, in_order, never, verify
+from qgasim.testing.waiting import Waits
 
 __all__ = ["LiveClock", "LiveGuest"]
 
@@ -48,6 +50,7 @@ class LiveClock:
         span = to_ns(duration)
 
         def do() -> None:
+            self._live.record(show_call("qga.clock.advance", [duration], {}))
             self._live.source.advance(span)
             self._live.simulation.guest.settle()
 
@@ -61,6 +64,7 @@ class LiveClock:
         """Let *rate* seconds of the guest pass in a second of the host."""
 
         def do() -> None:
+            self._live.record(show_call("qga.clock.run", [rate], {}))
             self._live.source.rate = rate
 
         self._live.call(do)
@@ -76,7 +80,7 @@ class LiveClock:
         return self._live.call(self._live.simulation.guest.clock.now)
 
 
-class LiveGuest(Events):
+class LiveGuest(Waits, Events):
     """A guest that is being served, with everything that a test may want of it.
 
     What is done with it happens between two requests, from whatever thread.
@@ -116,6 +120,8 @@ class LiveGuest(Events):
         self.simulation = self.blueprint.build(self.source, self._shares)
         #: What was asked, answered and done.
         self.journal = Journal(self.simulation)
+        #: What a test has done to it.
+        self.steps = Steps()
         #: Where clients connect: the path of a unix socket.
         self.socket_path: str = self._serve(self.simulation)
 
@@ -139,7 +145,7 @@ class LiveGuest(Events):
         """
         if self.simulation.hypervisor is None:
             raise ServerError("there is no machine (the scenario needs a `machine:`, as in {})")
-        return proxy(self.simulation.hypervisor, self.call, assign)
+        return proxy(self.simulation.hypervisor, self.call, assign, self.record, "qga.machine")
 
     def end(self, failure: BaseException | None = None) -> None:
         """Be served no more, because of *failure* if it was not meant to be; it can still be looked at."""
@@ -166,24 +172,28 @@ class LiveGuest(Events):
             found = error.with_traceback(None)
         raise found from found.__cause__
 
+    def record(self, text: str) -> Step:
+        """Put down what is done now; it is called in the thread that serves the guest."""
+        return self.steps.add(*self._position(), text)
+
+    def _position(self) -> tuple[int, int]:
+        """Return the number of the latest entry, and the uptime."""
+        return self.journal.count, self.simulation.guest.clock.uptime()
+
     @property
     def guest(self) -> Guest:
         """The virtual machine: ``guest.files.write("/etc/motd", b"hello")``."""
-        return proxy(self.simulation.guest, self.call, assign)
+        return proxy(self.simulation.guest, self.call, assign, self.record, "qga.guest")
 
     @property
     def agent(self) -> Agent:
         """The simulated qemu-ga."""
-        return proxy(self.simulation.agent, self.call, assign)
+        return proxy(self.simulation.agent, self.call, assign, self.record, "qga.agent")
 
     @property
     def state(self) -> State:
         """What the guest is at."""
-        return self.call(self._state_now)
-
-    def _state_now(self) -> State:
-        self.simulation.guest.settle()
-        return self.simulation.guest.state
+        return self.call(self.state_now)
 
     @property
     def port_is_open(self) -> bool | None:
@@ -209,8 +219,11 @@ class LiveGuest(Events):
             else:
                 made = _check_fault(fault, settings)
             self._check_command(made.on, "inject")
+            given = [] if fault is None else [fault]
+            step = self.record(show_call("qga.inject", given, settings))
             self.journal.note(f"fault: {describe(made)}")
-            return self.simulation.injector_of(made).inject(made)
+            step.armed = armed = self.simulation.injector_of(made).inject(made)
+            return armed
 
         armed = self.call(do)
         return lambda: self.withdraw(armed)
@@ -219,6 +232,7 @@ class LiveGuest(Events):
         """End a fault of `agent.injector.armed`."""
 
         def do() -> None:
+            self.steps.end(armed, *self._position())
             self.journal.note(f"no fault any more: {name_of(armed.fault)}")
             self.simulation.injector_of(armed.fault).withdraw(armed)
 
@@ -240,6 +254,7 @@ class LiveGuest(Events):
             else:
                 made = read_value({"on": on, **settings}, Stub, "stub")
             self._check_command(made.on, "stub")
+            self.record(show_call("qga.stub", [on], settings))
             self.simulation.agent.commands.add_stub(made)
             self.journal.note(f"stub: {made.on if isinstance(made.on, str) else made.on.command}")
 
@@ -250,6 +265,7 @@ class LiveGuest(Events):
 
         def do() -> None:
             on = armed.stub.on
+            self.record(f"# a stub was removed: {on if isinstance(on, str) else on.command}")
             self.journal.note(f"no stub any more: {on if isinstance(on, str) else on.command}")
             self.simulation.agent.commands.remove_stub(armed)
 
@@ -275,8 +291,18 @@ class LiveGuest(Events):
         """
         __tracebackhide__ = True
 
+        self._happen(event, show_call("qga.happen", [event], {}))
+
+    def _happen(self, event: Event, step: str) -> None:
+        __tracebackhide__ = True
+
         def do() -> None:
-            event.happen(self.simulation)
+            recorded = self.record(step)
+            try:
+                event.happen(self.simulation)
+            except Exception as error:
+                recorded.fail(error)
+                raise
             self.simulation.guest.settle()
             self.simulation.tell_happened(event)
 
@@ -287,7 +313,9 @@ class LiveGuest(Events):
         # Each event says when it happens; here, that is now. None says nothing, but of a file.
         given: dict[str, Any] = {"do": name, "at": "0s"}
         given |= {k: value for k, value in settings.items() if value is not None or k == "file"}
-        self.happen(self.call(lambda: read_value(given, AnyEvent, name)))
+        event = self.call(lambda: read_value(given, AnyEvent, name))
+        said = {key: value for key, value in given.items() if key not in ("do", "at")}
+        self._happen(event, show_call(f"qga.{name}", [], said))
 
     if not TYPE_CHECKING:  # a type checker is to know that it is not there
 
@@ -333,7 +361,7 @@ class LiveGuest(Events):
         """Return what the guest is at and what it was asked last, for a report."""
         agent = self.simulation.agent
         name = f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}"
-        state = f"state {self._state_now()}, seed {self.blueprint.scenario.seed}"
+        state = f"state {self.state_now()}, seed {self.blueprint.scenario.seed}"
         asked = self.journal.transcript(last) or "(nothing was asked)"
         failed = f"\nits server failed: {self.failure!r}" if self.failure is not None else ""
         return f"{name}, {state}\n{asked}{failed}"

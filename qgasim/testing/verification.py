@@ -21,7 +21,7 @@ from qgasim.suggestions import did_you_mean
 from qgasim.testing.events import Duration, to_ns
 from qgasim.wire import encode
 
-__all__ = ["Requests", "in_order", "never", "verify"]
+__all__ = ["Requests", "compile_requests", "in_order", "never", "say_missing", "verify"]
 
 #: A command (``*`` and ``?`` are wildcards), or a command with patterns of its arguments.
 Requests: TypeAlias = str | Match
@@ -169,6 +169,21 @@ def _as_match(requests: Requests) -> Match:
     if not isinstance(requests, str | Match):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"expected a command's name or a Match, found {requests!r}")  # noqa: TRY004
     return Match(command=requests) if isinstance(requests, str) else requests
+
+
+def compile_requests(
+    journal: Journal, command: str, arguments: dict[str, Any] | None
+) -> Callable[[Exchange], bool]:
+    """Return the test of an exchange that `verify` uses; ValueError if it could never be met."""
+    return _compile(journal, _requests(command, arguments))
+
+
+def say_missing(
+    journal: Journal, command: str, arguments: dict[str, Any] | None, times: int, awaited: str
+) -> str:
+    """Return what was awaited, how often it was met, and what came near."""
+    search = _Search(journal, _requests(command, arguments), None, None, None)
+    return search.describe(f"{_say_bounds(times, None)} {awaited}", len(search.found))
 
 
 def _compile(journal: Journal, requests: Requests) -> Callable[[Exchange], bool]:

@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,8 +75,8 @@ def test_one_guest_is_controlled_over_a_unix_socket(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
-    assert '\n> {"execute": "guest-ping"}\n' in log
-    assert 'second > {"execute": "guest-ping"}\n' in log
+    assert re.search(r"^ *[\d.]+ s #1 guest-ping → ", log, re.MULTILINE)
+    assert re.search(r"^second +[\d.]+ s #1 guest-ping → ", log, re.MULTILINE)
     assert not path.exists()
     assert not Path(said["path"]).parent.exists()
     assert not Path(made).exists()
@@ -124,6 +126,54 @@ def test_a_guest_on_stdio_is_controlled_and_ends_with_its_client(tmp_path: Path)
         assert process.wait(PATIENCE) == 0
 
 
+def _ask_monitor(path: str, command: str) -> dict[str, Any]:
+    """Return what a monitor answers to a new client."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(path)
+        with client.makefile("rwb") as lines:
+            assert "QMP" in json.loads(lines.readline())
+            lines.write(b'{"execute": "qmp_capabilities"}{"execute": "%b"}' % command.encode())
+            lines.flush()
+            assert json.loads(lines.readline()) == {"return": {}}
+            said: dict[str, Any] = json.loads(lines.readline())
+            return said
+
+
+@pytest.mark.slow
+def test_monitors_stay_where_they_are_when_a_guest_is_changed_or_reset(tmp_path: Path) -> None:
+    paths = [f"{tmp_path}/m1", f"{tmp_path}/m2"]
+    with started(
+        f"--control=unix:{tmp_path}/c", *(f"--qmp=unix:{path}" for path in paths), "--quiet"
+    ) as (said, process):
+        assert said["qmp"] == paths
+        lines = [process.stdout.readline() for _ in range(4)]  # type: ignore[union-attr]
+        assert f"monitor (QMP) on {paths[0]}\n" in lines
+        api = Api(f"{tmp_path}/c")
+        running = {"return": {"status": "running", "singlestep": False, "running": True}}
+        assert _ask_monitor(paths[0], "query-status") == running
+        assert api.ask("PATCH /v1/guests/guest", {"quirks": {}, "hostname": "b"}).status == 200
+        assert _ask_monitor(paths[1], "query-status") == running
+        api.post("/guests/guest/reset")
+        assert [_ask_monitor(path, "query-status") for path in paths] == [running, running]
+        api.ask("DELETE /v1/guests/guest")
+        assert not any(Path(path).exists() for path in paths)
+        api.close()
+
+
+@pytest.mark.slow
+def test_a_client_of_the_api_ends_the_process(tmp_path: Path) -> None:
+    with started(f"--control=unix:{tmp_path}/c", "--quiet") as (said, process):
+        api = Api(f"{tmp_path}/c")
+        stream = api.open("GET /v1/stream")
+        assert api.ask("POST /v1/stop").status == 204
+        assert process.wait(PATIENCE) == 0
+        api.close()
+        stream.close()
+    assert not Path(said["path"]).exists()
+    assert not (tmp_path / "c").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -137,6 +187,10 @@ def test_a_guest_on_stdio_is_controlled_and_ends_with_its_client(tmp_path: Path)
         (
             ["--control=tcp:0", "--scenario=fleet-one-hung", "--listen=tcp:1"],
             "a fleet has a socket",
+        ),
+        (
+            ["--control=tcp:0", "--scenario=fleet-one-hung", "--qmp=tcp:0"],
+            "a fleet has no monitors",
         ),
         (["--control=tcp:0", "--agent=77"], "no such release: '77'"),
     ],

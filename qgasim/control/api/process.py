@@ -11,7 +11,7 @@ from qgasim.control.control import Control
 from qgasim.control.metrics import write_metrics
 from qgasim.http.routes import Answer, EventStream, Request
 
-__all__ = ["Health", "health", "metrics", "openapi", "stream"]
+__all__ = ["Health", "health", "metrics", "openapi", "stop", "stream"]
 
 CHAPTER = "Process"
 
@@ -56,3 +56,9 @@ def stream(control: Control, request: Request, query: StreamQuery) -> EventStrea
     The events are those of a guest's own stream, and `created`, `deleted`, `reset` and `patched`.
     """
     return open_stream(control, request, query, None)
+
+
+@route("POST /v1/stop", chapter=CHAPTER)
+def stop(control: Control) -> None:
+    """End qgasim, as SIGTERM does: clients are hung up on, and the files of sockets removed."""
+    control.stop()

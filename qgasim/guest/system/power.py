@@ -69,6 +69,8 @@ class Power:
         self.reboots = True
         #: The uptime at which the guest's real-time clock wakes it if it sleeps; None: it does not.
         self.alarm_at: int | None = None
+        #: The uptime at which the processors were stopped; None: they run, and that was told.
+        self.paused_at: int | None = None
         #: Whether the guest writes what it suspends to disk, and has woken its devices for it.
         self.is_saving = False
         #: QMP events that the hypervisor would have emitted, in order.
@@ -97,12 +99,21 @@ class Power:
         *clock_runs*: the wall-clock time is right again afterwards.
         """
         self.guest.clock.stop(lasts, wall_clock_runs=clock_runs)
+        self.paused_at = self.guest.clock.uptime()
         self.tell("STOP")
         self.on_change()
+
+    def note_end_of_pause(self) -> None:
+        """Tell of the end of a pause that was for a time."""
+        at, self.paused_at = self.paused_at, None
+        assert at is not None
+        with self.guest.clock.at(at):
+            self.on_change()
 
     def resume(self) -> None:
         """Let the guest's processors go on."""
         self.guest.clock.go_on()
+        self.paused_at = None
         self.tell("RESUME")
         self.on_change()
 

@@ -15,13 +15,29 @@ from qgasim.simulation.timeline import Event
 from qgasim.wire import JsonValue, encode, is_object
 
 __all__ = [
-    "EFFECTS", "Entry", "Exchange", "MonitorExchange", "Note", "Waiting", "describe", "name_of", "note_monitored",
-    "show_bytes",
-    "show_time",
+    "EFFECTS", "NOTICEABLE", "SHOWN", "Entry", "Exchange", "MonitorExchange", "Note", "Piece", "Role", "Waiting",
+    "describe", "name_of", "note_monitored", "show_bytes", "show_span", "show_time",
 ]  # fmt: skip
 
-#: How much of a request or reply a transcript shows.
+#: How much of a request or reply a line shows.
 SHOWN: Final = 160
+#: A delay from which on a line tells of it, in ns.
+NOTICEABLE: Final = SECOND // 1000
+#: What a piece of a line is.
+Role: TypeAlias = Literal[
+    "time",
+    "client",
+    "command",
+    "arguments",
+    "arrow",
+    "reply",
+    "error",
+    "delay",
+    "fault",
+    "effect",
+    "event",
+]
+Piece: TypeAlias = tuple[Role, str]
 #: What the commands that change something have done, by their arguments, what they returned, and the
 #: path of the file that they were about.
 EFFECTS: Final = {
@@ -98,6 +114,11 @@ class Exchange(Struct, kw_only=True, gc=False):
             return effect.format(arguments=self.arguments, result=result, path=path)
         return self.change or ""
 
+    @property
+    def client(self) -> str:
+        """What a line calls the client that asked."""
+        return f"#{self.connection}"
+
     def decode_reply(self) -> dict[str, Any] | None:
         """Return the reply as a value; None if it is none, was cut, or is nested too deeply."""
         try:
@@ -108,29 +129,61 @@ class Exchange(Struct, kw_only=True, gc=False):
 
     def __str__(self) -> str:
         """Return its line of a transcript."""
-        reply = show_bytes(self.reply, self.reply_length) if self.reply else "(no reply)"
-        text = f"{show_time(self.at)} #{self.connection} {self.show_request()} → {reply}"
-        if self.at - self.sent >= SECOND // 1000:
-            text += f"  sent at {self.sent / SECOND:.3f} s"
-        if self.reply and self.replied is None:
-            text += "  not received"
-        elif self.replied is not None and self.replied > self.at:
-            text += f"  after {(self.replied - self.at) / SECOND:g} s"
-        if self.struck:
-            text += f"  [{', '.join(self.faults)}]"
-        return f"{text}  ({self.effect})" if self.effect else text
+        return "".join(text for _, text in self.pieces())
 
-    def show_request(self) -> str:
-        """Write the request: a command and its arguments, or what it was instead."""
+    def pieces(self, shown: int = SHOWN, *, is_waiting: bool = False) -> list[Piece]:
+        """Return its line, in pieces.
+
+        Args:
+            shown: how much of the request and of the reply.
+            is_waiting: the reply has to wait, and is shown when it goes.
+        """
+        command, arguments = self.show_request(shown)
+        pieces: list[Piece] = [
+            ("time", f"{show_time(self.at)} "),
+            ("client", f"{self.client} "),
+            ("command", command),
+        ]
+        if arguments:
+            pieces.append(("arguments", f" {arguments}" if command else arguments))
+        if is_waiting:
+            pieces.append(("arrow", " → "))
+            pieces.append(("delay", "(waits)"))
+            pieces += self._fault_pieces()
+        else:
+            pieces += self.reply_pieces(shown)
+        return [*pieces, ("effect", f"  ({self.effect})")] if self.effect else pieces
+
+    def reply_pieces(self, shown: int = SHOWN) -> list[Piece]:
+        """Return what a line says of the reply."""
+        pieces: list[Piece] = [("arrow", " → ")]
+        if self.reply:
+            role: Role = "reply" if self.error is None else "error"
+            pieces.append((role, show_bytes(self.reply, self.reply_length, shown)))
+        else:
+            pieces.append(("delay", "(no reply)"))
+        if self.at - self.sent >= NOTICEABLE:
+            pieces.append(("delay", f"  sent at {self.sent / SECOND:.3f} s"))
+        if self.reply and self.replied is None:
+            pieces.append(("delay", "  not received"))
+        elif self.replied is not None and self.replied > self.at:
+            pieces.append(("delay", f"  after {show_span(self.replied - self.at)}"))
+        return pieces + self._fault_pieces()
+
+    def _fault_pieces(self) -> list[Piece]:
+        return [("fault", f"  [{', '.join(self.faults)}]")] if self.struck else []
+
+    def show_request(self, shown: int = SHOWN) -> tuple[str, str]:
+        """Write the request: a command and its arguments, or, as these, what it was instead."""
         if isinstance(self.request, bytes):
-            return show_bytes(self.request, len(self.request))
+            return "", show_bytes(self.request, len(self.request), shown)
         rest = self.request
         if self.command is None or not isinstance(rest, dict):
-            return cut(encode(self.request))
+            return "", cut(encode(self.request), shown)
         if set(rest) <= {"execute", "arguments"}:
-            shown = encode(self.arguments) if self.arguments else ""
-            return f"{self.command} {cut(shown)}".rstrip()
-        return cut(encode(rest))
+            written = encode(self.arguments) if self.arguments else ""
+            return cut(self.command, shown), cut(written, shown)
+        return "", cut(encode(rest), shown)
 
     def to_json(self) -> dict[str, object]:
         """Return what a line of `Journal.to_jsonl` says of it."""
@@ -157,11 +210,15 @@ class MonitorExchange(Exchange, kw_only=True, gc=False):
     #: The how many'th monitor it is.
     monitor: int
 
-    def __str__(self) -> str:
-        """Return its line of a transcript."""
-        who = f"qmp{self.monitor if self.monitor > 1 else ''}#{self.connection}"
-        reply = show_bytes(self.reply, self.reply_length)
-        return f"{show_time(self.at)} {who} {self.show_request().removeprefix('qmp:')} → {reply}"
+    @property
+    def client(self) -> str:
+        """What a line calls the client that asked."""
+        return f"qmp{self.monitor if self.monitor > 1 else ''}#{self.connection}"
+
+    def show_request(self, shown: int = SHOWN) -> tuple[str, str]:
+        """Write the request, as `Exchange` does; the client says already that it is the monitor's."""
+        command, arguments = super().show_request(shown)
+        return command.removeprefix("qmp:"), arguments
 
     def to_json(self) -> dict[str, object]:
         """Return what a line of `Journal.to_jsonl` says of it."""
@@ -197,9 +254,9 @@ class Note(Struct, kw_only=True):
     at: int
     #: Which client it is about; 0: none.
     connection: int = 0
-    #: What it was: a client that came or left, bytes that a fault swallowed, a state that the guest
+    #: What it was: a client that came, had to wait or left, bytes that a fault swallowed, a state that the guest
     #: entered, an event of the timeline, one that the machine has sent, or what somebody wrote.
-    kind: Literal["connect", "disconnect", "swallowed", "state", "event", "qmp", "note"]
+    kind: Literal["connect", "wait", "disconnect", "swallowed", "state", "event", "qmp", "note"]
     #: What it was, in more words.
     text: str = ""
     #: Of a client that came: what it found in the channel; of one that left: what it left behind.
@@ -211,19 +268,26 @@ class Note(Struct, kw_only=True):
 
     def __str__(self) -> str:
         """Return its line of a transcript."""
-        who = f"#{self.connection} " if self.connection else ""
-        text = {
-            "connect": "connects",
-            "disconnect": "disconnects",
-            "swallowed": f"{show_bytes(self.data, len(self.data))} (swallowed)",
-            "state": f"-- {self.text}",
-            "event": f"-- {self.text}",
-            "qmp": f"qmp {self.text}",
-            "note": f"-- {self.text}",
-        }[self.kind]
+        return "".join(text for _, text in self.pieces())
+
+    def pieces(self, shown: int = SHOWN) -> list[Piece]:
+        """Return its line, in pieces."""
+        pieces: list[Piece] = [("time", f"{show_time(self.at)} ")]
+        if self.connection:
+            pieces.append(("client", f"#{self.connection} "))
+        if self.kind == "swallowed":
+            pieces.append(("arguments", show_bytes(self.data, len(self.data), shown)))
+            pieces.append(("fault", " (swallowed)"))
+        elif self.kind in ("connect", "disconnect"):
+            pieces.append(("command", f"{self.kind}s"))
+        elif self.kind == "qmp":
+            pieces.append(("event", f"qmp {self.text}"))
+        else:
+            pieces.append(("event", self.text if self.kind == "wait" else f"-- {self.text}"))
         if self.marks:
-            text += f" ({'finds' if self.kind == 'connect' else 'leaves'} {', '.join(self.marks)})"
-        return f"{show_time(self.at)} {who}{text}"
+            word = "finds" if self.kind == "connect" else "leaves"
+            pieces.append(("fault", f" ({word} {', '.join(self.marks)})"))
+        return pieces
 
     def to_json(self) -> dict[str, object]:
         """Return what a line of `Journal.to_jsonl` says of it."""
@@ -285,13 +349,19 @@ def show_time(at: int) -> str:
     return f"{at / SECOND:10.3f} s"
 
 
-def show_bytes(data: bytes, length: int) -> str:
+def show_span(duration: int) -> str:
+    """Write a duration, to a thousandth of a second if it is as long."""
+    rounded = round(duration / SECOND, 3)
+    return f"{rounded or duration / SECOND:g} s"
+
+
+def show_bytes(data: bytes, length: int, most: int = SHOWN) -> str:
     r"""Write bytes as text, what is no text as ``\xff``; the beginning, and of how much it is."""
     data = data.strip()
-    shown = data[:SHOWN].decode("utf-8", "backslashreplace").replace("\n", "\\n")
+    shown = data[:most].decode("utf-8", "backslashreplace").replace("\n", "\\n")
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-    return shown if len(data) <= SHOWN else f"{shown}… ({length} bytes)"
+    return shown if len(data) <= most else f"{shown}… ({length} bytes)"
 
 
-def cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+def cut(text: str, most: int = SHOWN) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"

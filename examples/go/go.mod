@@ -1,0 +1,3 @@
+module example.com/qgasim
+
+go 1.19

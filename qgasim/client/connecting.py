@@ -1,0 +1,79 @@
+"""Connecting to an agent, wherever its socket is."""
+
+import socket
+from typing import Final, TypeAlias
+
+from qgasim.errors import ClientError
+from qgasim.serving.listen import TcpAddress, UnixAddress, VsockAddress, parse_address
+
+__all__ = ["QUEUE_IS_FULL", "AgentAddress", "connect", "parse_agent_address"]
+
+#: What a connect that would have to wait is told (EAGAIN): an agent's own queue is two clients long.
+QUEUE_IS_FULL: Final = "it serves another client, and others wait already"
+#: Where an agent can be connected to.
+AgentAddress: TypeAlias = UnixAddress | TcpAddress | VsockAddress
+
+
+def parse_agent_address(text: str) -> AgentAddress:
+    """Return the address that is written ``PATH``, ``unix:PATH``, ``tcp:[HOST:]PORT`` or ``vsock:CID:PORT``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    kind, colon, rest = text.partition(":")
+    if colon and kind in ("tcp", "vsock"):
+        try:
+            address = parse_address(text)
+        except ValueError:
+            expected = {"tcp": "tcp:[HOST:]PORT", "vsock": "vsock:CID:PORT"}[kind]
+            raise ValueError(f"expected {expected}, found {text!r}") from None
+        assert isinstance(address, TcpAddress | VsockAddress)
+        return address
+    path = rest if colon and kind == "unix" else text
+    if not path:
+        raise ValueError(f"expected the path of a unix socket, found {path!r}")
+    return UnixAddress(path)
+
+
+def connect(address: AgentAddress, timeout: float) -> socket.socket:
+    """Return a connected socket that waits *timeout* seconds for whatever it is asked to do.
+
+    Raises:
+        ClientError: there is no agent, or it serves another client and more are waiting.
+    """
+    sock: socket.socket | None = None
+    try:
+        sock = _make_socket(address)
+        sock.settimeout(timeout)
+        sock.connect(_where(address))  # type: ignore[arg-type]
+    except (OSError, OverflowError, UnicodeError, ValueError) as error:
+        if sock is not None:
+            sock.close()
+        if isinstance(error, TimeoutError):
+            text = f"no connection within {timeout:g} s"
+        elif isinstance(error, BlockingIOError):
+            text = QUEUE_IS_FULL
+        else:
+            # A path that is too long is refused by Python, without an errno.
+            text = getattr(error, "strerror", None) or str(error)
+        raise ClientError(f"{address}: {text}") from None
+    return sock
+
+
+def _make_socket(address: AgentAddress) -> socket.socket:
+    if isinstance(address, UnixAddress):
+        family = socket.AF_UNIX
+    elif isinstance(address, TcpAddress):
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    else:
+        family = socket.AF_VSOCK
+    return socket.socket(family, socket.SOCK_STREAM)
+
+
+def _where(address: AgentAddress) -> object:
+    """Return what `socket.connect` takes."""
+    if isinstance(address, UnixAddress):
+        return address.path
+    if isinstance(address, TcpAddress):
+        return address.host, address.port
+    return address.cid & 0xFFFFFFFF, address.port
