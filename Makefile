@@ -7,6 +7,7 @@ COURSES ?= 200
 REQUESTS ?= 10000
 SECONDS ?= 60
 SCRIPTS ?= 20000
+EXAMPLES ?= 200
 SEED ?= 0
 # How many tests are run at a time: `make test WORKERS=0` runs them in one process.
 WORKERS ?= auto
@@ -14,7 +15,7 @@ WORKERS ?= auto
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
-	fuzz-userland update python clean
+	fuzz-schema fuzz-userland update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -67,6 +68,10 @@ fuzz-hostile: .venv/ready
 # Mutated messages for servers of several releases and platforms; needs no real agent.
 fuzz-server: .venv/ready
 	$(BIN)/python -m tests.fuzz_server --messages $(MESSAGES) --seed $(SEED)
+
+# Requests that schemathesis makes of the control API's document, as it says and otherwise.
+fuzz-schema: .venv/ready
+	$(BIN)/python -m tests.fuzz_schema --examples $(EXAMPLES) --seed $(SEED)
 
 # Scripts in the guest's shells and the real ones (packages dash, bash, busybox), as an unprivileged user.
 fuzz-userland: .venv/ready

@@ -12,16 +12,14 @@ import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO
 
 from qgasim import ServerThread, SyncClient, load
+from tests.plugin_run import PLUGIN
 from tests.serving import PATIENCE
 
 ROOT = Path(__file__).parent.parent
-IS_INSTALLED = any(point.name == "qgasim" for point in entry_points(group="pytest11"))
-PLUGIN = () if IS_INSTALLED else ("-p", "qgasim.pytest_plugin")
 #: Sub-commands of qgasim that end by themselves, and ask no agent.
 ENDS = {"scenarios", "check", "show", "init", "schema", "--version"}
 #: What a page calls the directory that qgasim makes.

@@ -16,6 +16,11 @@ import qgasim.userland.shell  # noqa: F401
 ROOT = Path(__file__).parent.parent
 #: Where qgasim is installed, pytest finds the plugin by itself.
 IS_INSTALLED = any(point.name == "qgasim" for point in entry_points(group="pytest11"))
+#: Plugins of tools of development are not what a user has, and cost each run a second.
+PLUGIN = (
+    *("-p", "no:anyio", "-p", "no:schemathesis"),
+    *(() if IS_INSTALLED else ("-p", "qgasim.pytest_plugin")),
+)
 CLIENT = "from qgasim import SyncClient\n"
 
 
@@ -37,15 +42,13 @@ class Run:
         self.pytester.makeini(
             f"[pytest]\naddopts = -p no:cacheprovider\nfilterwarnings = error\nstrict_markers = true\n{ini}"
         )
-        plugin = () if IS_INSTALLED else ("-p", "qgasim.pytest_plugin")
         if process:
-            return self.pytester.runpytest_subprocess(*plugin, *options, timeout=60)
-        return self.pytester.runpytest_inprocess(*plugin, *options)
+            return self.pytester.runpytest_subprocess(*PLUGIN, *options, timeout=60)
+        return self.pytester.runpytest_inprocess(*PLUGIN, *options)
 
 
 def run_here(pytester: pytest.Pytester, directory: Path) -> pytest.RunResult:
     """Run the tests in a directory in this process, with pytest's own settings."""
-    plugin = () if IS_INSTALLED else ("-p", "qgasim.pytest_plugin")
     with (
         pytest.MonkeyPatch.context() as patch,
         # The path of a socket is short.
@@ -55,4 +58,4 @@ def run_here(pytester: pytest.Pytester, directory: Path) -> pytest.RunResult:
         # Its modules are next to the tests, and are not those of another page.
         patch.syspath_prepend(directory)
         options = ("-W", "default", "-p", "no:cacheprovider", f"--basetemp={temporary}/t")
-        return pytester.runpytest_inprocess(*options, *plugin, str(directory))
+        return pytester.runpytest_inprocess(*options, *PLUGIN, str(directory))

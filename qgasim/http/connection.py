@@ -5,10 +5,10 @@ much it may send.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import h11
 import trio
@@ -20,6 +20,8 @@ from qgasim.http.service import HEADERS, Call, Service, write_problem
 from qgasim.serving.sockets import has_hung_up
 
 __all__ = ["Connection", "Limits"]
+
+T = TypeVar("T")
 
 RECEIVE_SIZE: Final = 1 << 16
 #: What a client may still send that is refused, so that it gets to read why.
@@ -164,18 +166,22 @@ class Connection:
         arguments = self._service.arguments(call, request)
         if not call.route.is_async:
             return self._service.perform(call, arguments)
-        answer: Answer | EventStream | None = None
+        return await self._while_connected(lambda: self._service.perform_slowly(call, arguments))
+
+    async def _while_connected(self, function: Callable[[], Awaitable[T]]) -> T | None:
+        """Return what *function* returns; None: the client hung up first, and it was cancelled."""
+        result: T | None = None
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             try:
-                answer = await self._service.perform_slowly(call, arguments)
+                result = await function()
             except Exception as error:  # noqa: BLE001
                 failure = error
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        return answer
+        return result
 
     async def _watch(self, scope: trio.CancelScope) -> None:
         """Cancel *scope* when the client hangs up."""
@@ -218,14 +224,19 @@ class Connection:
     async def _send_stream(self, stream: EventStream, *, is_head: bool) -> None:
         await self._send(self._head(200, [("Content-Type", "text/event-stream")]))
         events = stream.events
+
+        async def send() -> bool:
+            async for data in events:
+                await self._send(self._h11.send(h11.Data(data=data)))
+            return True
+
         try:
-            if not is_head:
-                async for data in events:
-                    await self._send(self._h11.send(h11.Data(data=data)))
+            is_complete = is_head or await self._while_connected(send)
         finally:
             with trio.CancelScope(shield=True):
                 await events.aclose()  # type: ignore[attr-defined]
-        await self._send(self._h11.send(h11.EndOfMessage()))
+        if is_complete:
+            await self._send(self._h11.send(h11.EndOfMessage()))
 
     async def _send(self, data: bytes | None) -> None:
         """Send *data*, in pieces that each must be read in time."""

@@ -89,9 +89,19 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     elif route.body is not None:
         schema = {"schema": schemas.read(route.body)}
         content = {"application/json": schema, "application/yaml": schema}
-        operation["requestBody"] = {"required": True, "content": content}
+        is_needed = not _may_be_empty(schema["schema"], schemas.components())
+        operation["requestBody"] = {"required": is_needed, "content": content}
     operation["responses"] = _responses(route, schemas)
     return operation
+
+
+def _may_be_empty(schema: dict[str, Any], components: dict[str, Any]) -> bool:
+    """Return whether an object without members is allowed: that is what an empty body is read as."""
+    if "allOf" in schema:
+        return all(_may_be_empty(each, components) for each in schema["allOf"])
+    if "$ref" in schema:
+        return _may_be_empty(components[schema["$ref"].removeprefix(PREFIX)], components)
+    return "properties" in schema and not schema.get("required")
 
 
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class Answer(Struct, kw_only=True):
 class EventStream(Struct):
     """Server-sent events, which are written as they come.
 
-    There must be something each few seconds (`events.COMMENT`): only by writing is seen that a client
-    has gone.
+    There must be something each few seconds (`events.COMMENT`): a client whose machine is gone is only
+    noticed by writing.
     """
 
     events: AsyncIterator[bytes]

@@ -66,6 +66,16 @@ def test_all_is_described_and_all_references_lead_somewhere() -> None:
             assert "description" in member or "const" in member or "enum" in member, (name, key)
 
 
+def test_a_body_may_be_absent_if_none_of_its_members_is_needed() -> None:
+    needed = {
+        name: operation["requestBody"]["required"]
+        for name, (_, _, operation) in operations().items()
+        if "requestBody" in operation
+    }
+    assert not any(needed[name] for name in ("create", "patch_guest", "write_file"))
+    assert all(needed[name] for name in ("add_fault", "happen", "advance", "verify", "call"))
+
+
 def check(value: Any, schema: dict[str, Any]) -> None:
     """Raise what `jsonschema` has against *value*."""
     whole = {**schema, "components": DOCUMENT["components"]}

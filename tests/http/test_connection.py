@@ -322,10 +322,11 @@ async def test_who_does_not_read_is_given_up(tmp_path: Path, autojump_clock: obj
         assert status(await web.ask(request("GET /things/a"))) == 200
 
 
-async def test_a_route_that_waits_ends_with_its_client(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["POST /wait", "GET /events"])
+async def test_a_route_that_waits_ends_with_its_client(tmp_path: Path, target: str) -> None:
     async with serving(tmp_path) as web:
         stream = await web.open()
-        await stream.send_all(request("POST /wait"))
+        await stream.send_all(request(target))
         await trio.testing.wait_all_tasks_blocked()
         await stream.aclose()
         with trio.fail_after(20):
