@@ -97,7 +97,7 @@ MOMENTS = {
     "qgasim.serving.listen make_directory": "debian-12",
     "qgasim.serving.server Server.listen": "debian-12",
     "qgasim.serving.server Server.serve": "debian-12",
-    "qgasim.cli.fleet _make": "fleet",
+    "qgasim.cli.fleet fleet_directory": "fleet",
     "qgasim.serving.threads ServerThreadPool.serve": "fleet",
 }
 
