@@ -459,6 +459,7 @@ def run(name: str, path: str, *arguments: str, seconds: float = 1) -> dict[str, 
     started = course.say("guest-exec", path=path, arg=list(arguments), capture_output=True)
     pid = started["return"]["pid"]
     course.advance(seconds)
+    course.catch_up()
     status = course.say("guest-exec-status", pid=pid)["return"]
     if not status["exited"]:
         status = course.say("guest-exec-status", pid=pid)["return"]
@@ -600,6 +601,7 @@ def captured(course: Course, capture: object, script: str = "echo out; echo err 
     """Run a program and collect what it wrote."""
     started = course.say("guest-exec", path="sh", arg=["-c", script], capture_output=capture)
     course.advance(1)
+    course.catch_up()
     return course.say("guest-exec-status", pid=started["return"]["pid"])["return"]
 
 

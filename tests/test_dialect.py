@@ -77,6 +77,7 @@ def run(course: Course, path: str, *arg: str, capture: Any = True) -> Any:
         "pid"
     ]
     course.advance(60)
+    course.catch_up()
     return course.say("guest-exec-status", pid=pid)["return"]
 
 

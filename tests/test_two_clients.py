@@ -75,6 +75,7 @@ ROWS: dict[str, Row] = {
         ask=ask("guest-shutdown"), naive=WAITS, careful=[NO_ANSWER], later=(3600, NO_ANSWER)
     ),
     "early-connect-black-hole": Row(naive=WAITS, careful=[NO_ANSWER], later=(12, HOST)),
+    "qmp-panic-pauses": Row(naive=WAITS, careful=[NO_ANSWER], later=(3600, NO_ANSWER)),
     "guest-panic": Row(at=31, naive=WAITS, careful=[NO_ANSWER], later=(3600, NO_ANSWER)),
     "answers-after-30s": Row(naive=WAITS, careful=[NO_ANSWER]),
     "agent-appears-late": Row(naive=WAITS, careful=[NO_ANSWER], later=(61, HOST)),

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from qgasim.cli.fleet import describe_fleet, fleet_directory, introduce_fleet
+from qgasim.cli.introduction import describe_guest, introduce_guest
+from qgasim.cli.log import open_log
 from qgasim.cli.options import with_options
 from qgasim.cli.ready import write_ready
-from qgasim.cli.serve import describe_guest, introduce_guest, open_log
 from qgasim.control.guests import ControlledGuest, Start
 from qgasim.control.start import run
 from qgasim.http.access import Access

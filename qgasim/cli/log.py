@@ -3,6 +3,7 @@
 It shows what a journal's transcript shows, by the same formatter (`qgasim.simulation.journal.lines`).
 """
 
+import argparse
 import json
 import os
 import select
@@ -21,7 +22,7 @@ from qgasim.simulation.journal.lines import Folding, Line, Reply, paint
 from qgasim.simulation.journal.noting import NoteTaker
 from qgasim.simulation.simulation import Simulation
 
-__all__ = ["LiveLog", "LogFormat", "Output"]
+__all__ = ["LiveLog", "LogFormat", "Output", "open_log"]
 
 LogFormat: TypeAlias = Literal["text", "json"]
 #: The colours of the guests of a fleet, one after the other.
@@ -254,3 +255,10 @@ class _GuestLog(NoteTaker):
 
     def _write(self, line: Line | Entry) -> None:
         self._log.write(line, self._guest, self.number)
+
+
+def open_log(options: argparse.Namespace) -> LiveLog:
+    """Return the live log that the options ask for."""
+    return LiveLog(
+        options.log, in_full=options.verbose, is_quiet=options.quiet, layout=options.log_format
+    )

@@ -1,26 +1,22 @@
 """``qgasim``, without a command's name: serve a guest."""
 
 import argparse
-import os
 import shutil
-import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from qgasim.cli.log import LiveLog
     from qgasim.http.access import Access
     from qgasim.scenario import Scenario
     from qgasim.serving.listen import Address, SocketAddress, UnixAddress
-    from qgasim.simulation.simulation import Simulation
 
-from qgasim.cli.hints import ways_in
+from qgasim.cli.introduction import describe_guest, introduce_guest
 from qgasim.cli.options import control_access, serve_parser, with_options
-from qgasim.cli.parser import COMMANDS, mute
+from qgasim.cli.parser import COMMANDS
 from qgasim.cli.ready import check_ready_fd, write_ready
 
-__all__ = ["describe_guest", "introduce_guest", "open_log", "serve"]
+__all__ = ["serve"]
 
 
 def serve(arguments: list[str]) -> int:
@@ -132,6 +128,7 @@ def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:
 
 def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: str) -> int:
     from qgasim.cli.fleet import serve_fleet
+    from qgasim.cli.log import open_log
 
     for guest in scenario.fleet.values():
         with_options(guest, options)
@@ -141,21 +138,13 @@ def _serve_fleet(options: argparse.Namespace, scenario: "Scenario", directory: s
     return 0
 
 
-def open_log(options: argparse.Namespace) -> "LiveLog":
-    """Return the live log that the options ask for."""
-    from qgasim.cli.log import LiveLog
-
-    return LiveLog(
-        options.log, in_full=options.verbose, is_quiet=options.quiet, layout=options.log_format
-    )
-
-
 def _serve_at(
     options: argparse.Namespace,
     scenario: "Scenario",
     address: "Address",
     qmp: "list[SocketAddress]",
 ) -> int:
+    from qgasim.cli.log import open_log
     from qgasim.scenario.shares import parse_share
     from qgasim.serving.foreground import run
     from qgasim.serving.server import Server
@@ -181,52 +170,3 @@ def _serve_at(
     with log:
         run(server, on_ready, ends_with_parent=options.exit_with_parent)
     return 0
-
-
-def describe_guest(simulation: "Simulation", seed: int, address: "Address") -> dict[str, object]:
-    """Return the ready line."""
-    agent = simulation.agent
-    return {
-        "address": str(address),
-        "path": getattr(address, "path", None),
-        "pid": os.getpid(),
-        "agent": agent.dialect.full_version,
-        "hostname": agent.guest.hostname,
-        "seed": seed,
-    }
-
-
-def introduce_guest(
-    options: argparse.Namespace,
-    simulation: "Simulation",
-    seed: int,
-    address: "Address",
-    also: Iterable[str] = (),
-) -> None:
-    """Tell on the terminal what is served, where, and how to try it.
-
-    Args:
-        options: of the command line.
-        simulation: what is served.
-        seed: of what is made up.
-        address: where.
-        also: what else is served, a line each.
-    """
-    from qgasim.scenario.shares import parse_share
-
-    agent = simulation.agent
-    lines = [
-        f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {seed}",
-        f"listening on {address}",
-    ]
-    lines += also
-    lines += [f"sharing {s.host} as {s.guest}" for s in map(parse_share, options.share)]
-    lines += ways_in(address)
-    # The standard output may be the client's.
-    file = sys.stderr if options.listen == "stdio" else sys.stdout
-    if file is None:  # closed; print() would take the standard output
-        return
-    try:
-        print("\n".join(lines), flush=True, file=file)
-    except OSError:
-        mute()

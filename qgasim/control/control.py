@@ -1,7 +1,4 @@
-"""What all routes are given: the guests, the feed, and what was made of the routes."""
-
-from functools import cached_property
-from typing import Any
+"""What all routes are given: the guests and the feed."""
 
 import trio
 
@@ -31,10 +28,3 @@ class Control:
         """End the process, as SIGTERM would, when the answer to this request is on its way."""
         # A task that is run now sends its answer before anything else is run.
         trio.lowlevel.current_trio_token().run_sync_soon(self.guests.on_end)
-
-    @cached_property
-    def document(self) -> dict[str, Any]:
-        """The OpenAPI document."""
-        from qgasim.control.document import make_document  # noqa: PLC0415 - only for who asks
-
-        return make_document()

@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from qgasim import __version__
 from qgasim.agent.stubs import Stub
-from qgasim.control.api import ROUTES
 from qgasim.control.language import Said
 from qgasim.faults import AnyFault
 from qgasim.http.openapi import PREFIX, make_openapi
@@ -33,9 +32,9 @@ _INFO: Final = {
 }
 
 
-def make_document() -> dict[str, Any]:
-    """Return the document."""
-    return make_openapi(ROUTES, _Schemas(ROUTES), _INFO)
+def make_document(routes: list[Route]) -> dict[str, Any]:
+    """Return the document of *routes*."""
+    return make_openapi(routes, _Schemas(routes), _INFO)
 
 
 def _plain(hint: Any) -> Any:

@@ -10,7 +10,7 @@ from qgasim.control.api import ROUTES
 from qgasim.control.document import make_document
 from tests.controlling import controlled
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(make_document()))
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(make_document(ROUTES)))
 #: How requests are made that succeed, in this order; what is not here needs nothing.
 BODIES: dict[str, Any] = {
     "create": {"name": "web"},

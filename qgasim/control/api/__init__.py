@@ -10,7 +10,7 @@ from qgasim.control.api import (
     process,
     time,
 )
-from qgasim.control.api.registry import ROUTES
+from qgasim.control.registry import ROUTES
 
 __all__ = [
     "ROUTES", "faults", "guests", "inside", "journal", "judging", "page", "process", "time",

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from qgasim.agent.stubs import ArmedStub, Stub
-from qgasim.control.api.registry import refusing, route
 from qgasim.control.control import Control
 from qgasim.control.guests import ControlledGuest
+from qgasim.control.registry import refusing, route
 from qgasim.faults import AnyFault, ArmedFault
 from qgasim.http.problems import HttpError
 from qgasim.scenario.dump import written

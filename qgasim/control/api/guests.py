@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Struct, field
 
-from qgasim.control.api.registry import refusing, route
 from qgasim.control.control import Control
 from qgasim.control.guests import ControlledGuest, Start, make_blueprint
 from qgasim.control.language import Said
 from qgasim.control.patching import Changeable, patch, show_changeable
+from qgasim.control.registry import refusing, route
 from qgasim.guest.files.tree import Mount
 from qgasim.guest.units import SECOND
 from qgasim.http.problems import HttpError

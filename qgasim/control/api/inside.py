@@ -8,9 +8,9 @@ import trio
 from msgspec import UNSET, Struct, field
 
 from qgasim.client.trio import Client
-from qgasim.control.api.registry import refusing, route
 from qgasim.control.control import Control
 from qgasim.control.guests import ControlledGuest
+from qgasim.control.registry import refusing, route
 from qgasim.errors import ClientError
 from qgasim.guest import Guest
 from qgasim.guest.files.nodes import Regular

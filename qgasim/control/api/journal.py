@@ -5,10 +5,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from qgasim.control.api.registry import refusing, route
-from qgasim.control.api.streaming import StreamQuery, open_stream
 from qgasim.control.control import Control
 from qgasim.control.feed import describe_entry
+from qgasim.control.registry import refusing, route
+from qgasim.control.streaming import StreamQuery, open_stream
 from qgasim.http.problems import HttpError
 from qgasim.http.routes import Answer, EventStream, Request
 from qgasim.matching import compile_match

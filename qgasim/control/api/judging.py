@@ -5,10 +5,10 @@ from typing import Any
 import trio
 from msgspec import Struct, field
 
-from qgasim.control.api.registry import refusing, route
 from qgasim.control.control import Control
 from qgasim.control.feed import describe_entry
 from qgasim.control.guests import ControlledGuest
+from qgasim.control.registry import refusing, route
 from qgasim.errors import VerificationError
 from qgasim.findings import POLLS_PER_SECOND
 from qgasim.guest.units import SECOND, Duration

@@ -5,8 +5,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from qgasim.control.api.registry import route
 from qgasim.control.control import Control
+from qgasim.control.registry import route
 from qgasim.http.problems import HttpError
 from qgasim.http.routes import Answer
 

@@ -1,14 +1,15 @@
 """The process as a whole: whether it is ready, what it can do, what it has counted."""
 
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
 
 from qgasim import __version__
-from qgasim.control.api.registry import route
-from qgasim.control.api.streaming import StreamQuery, open_stream
 from qgasim.control.control import Control
 from qgasim.control.metrics import write_metrics
+from qgasim.control.registry import ROUTES, route
+from qgasim.control.streaming import StreamQuery, open_stream
 from qgasim.http.routes import Answer, EventStream, Request
 
 __all__ = ["Health", "health", "metrics", "openapi", "stop", "stream"]
@@ -39,7 +40,14 @@ def health(control: Control) -> Health:
 @route("GET /v1/openapi.json", chapter=CHAPTER, is_public=True)
 def openapi(control: Control) -> dict[str, Any]:
     """Return this API as an OpenAPI 3.1 document."""
-    return control.document
+    return _document()
+
+
+@cache
+def _document() -> dict[str, Any]:
+    from qgasim.control.document import make_document  # noqa: PLC0415 - most processes are never asked
+
+    return make_document(ROUTES)
 
 
 @route("GET /v1/metrics", chapter=CHAPTER, produces="text/plain; version=0.0.4; charset=utf-8")

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Struct, structs
 
-from qgasim.control.api.registry import refusing, route
 from qgasim.control.control import Control
 from qgasim.control.guests import ControlledGuest
 from qgasim.control.language import Said
+from qgasim.control.registry import refusing, route
 from qgasim.guest.units import SECOND, Duration
 from qgasim.http.problems import HttpError
 from qgasim.scenario import read_value
