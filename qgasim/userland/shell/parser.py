@@ -82,6 +82,9 @@ class Parser(Tokens):
             self.at = self.look().start + 1
             self.forget_token()
             return Sequence([])
+        if not self.flavour.is_bash and self._ends_list(self.look()):
+            # list() of dash's parser.c has none then, and parsebackq() wants the parenthesis.
+            raise self.unexpected(")")
         body = self._parse_list(")")
         token = self.look()
         if token.text != ")":
