@@ -109,7 +109,9 @@ class Listener:
             except OSError as error:
                 await self._lack(driver, error)
         else:
-            sock = await driver.attention.wait(partial(self._accept, driver, self._sock))
+            # At once: a client that was accepted is to be known as the one that is served.
+            accept = partial(self._accept, driver, self._sock)
+            sock = await driver.attention.wait(accept, in_turn=False)
             if sock is not None:
                 await self._serve_client(driver, sock)
                 return

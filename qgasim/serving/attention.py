@@ -47,13 +47,13 @@ class Attention:
         if self._scope is not None:
             self._scope.cancel()
 
-    async def wait(self, wait: Callable[[], Awaitable[T]]) -> T | None:
+    async def wait(self, wait: Callable[[], Awaitable[T]], *, in_turn: bool = True) -> T | None:
         """Await *wait*; return None when it is time to look at the channel again.
 
-        What it returns for a guest that is late is returned in its turn.
+        What it returns for a guest that is late is returned in its turn, or at once if not *in_turn*.
         """
         result = await self._wait(wait)
-        if self._is_late():
+        if self._is_late() and (in_turn or result is None):
             await _take_turn()
         return result
 
