@@ -185,6 +185,35 @@ def test_a_step_that_takes_too_long_ends_with_a_message(
     assert "true: ended by qgasim" in journal.transcript()
 
 
+class Finalised:
+    """An object that takes for ever to go: Python drops what is raised in a finaliser."""
+
+    def __del__(self) -> None:
+        while True:
+            pass
+
+
+def loop_in_a_finaliser(p: Process) -> Steps:
+    yield from p.sleep(1)
+    Finalised()
+    while True:
+        pass
+
+
+def test_a_step_ends_quietly_though_python_drops_the_first_end(
+    course: Course, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(watchdog, "limit", 1)
+    course.guest.processes._loader._programs = {
+        **course.guest.processes._loader._programs,
+        "true": loop_in_a_finaliser,
+    }
+    status = execute(course, "exec true")
+    assert status["signal"] == 9
+    assert str(status["err-data"]).startswith("true: ended by qgasim: a step of this program took")
+    assert capfd.readouterr().err == ""
+
+
 def test_a_step_that_ended_in_time_is_left_alone() -> None:
     now = 0
     dog = Watchdog(limit=10, clock=lambda _: now)

@@ -7,6 +7,7 @@ what C code could take long (patterns, `qgasim.matching`) lets go of it.
 """
 
 import ctypes
+import sys
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -72,6 +73,7 @@ class Watchdog:
     def _wake(self) -> None:
         self._is_awake = True
         if self._thread is None or not self._thread.is_alive():
+            _report_no_ends()
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
         self._begun.set()
@@ -100,7 +102,7 @@ class Watchdog:
                 if step.seen is None:
                     step.seen = now
                 elif now - step.seen >= self.limit:
-                    # Once more if it is not over by then: Python ignores what is raised in a finaliser.
+                    # Once more if it is not over by then: Python drops what is raised in a finaliser.
                     step.seen = now
                     step.is_over = True
                     _raise_in(thread, TooLong)
@@ -112,6 +114,17 @@ def _raise_in(thread: int, error: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
     )
+
+
+def _report_no_ends() -> None:
+    """Keep Python from printing a `TooLong` that it drops in a finaliser: the watchdog raises it again."""
+    report = sys.unraisablehook
+
+    def report_others(dropped: "sys.UnraisableHookArgs", /) -> None:
+        if dropped.exc_type is not TooLong:
+            report(dropped)
+
+    sys.unraisablehook = report_others
 
 
 #: That of all guests.
