@@ -32,6 +32,7 @@ ROOMS: dict[str, str] = {
         "agent commands dialect errors faults guest matching qmp simulation states suggestions"
         " userland"
     ),
+    "conversation": "errors",
     "findings": "errors faults guest qapi simulation wire",
     "serving": "effects errors qmp simulation",
     "client": "errors serving",
