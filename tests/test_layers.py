@@ -49,11 +49,14 @@ ROOMS: dict[str, str] = {
         "__init__ dialect errors findings guest scenario serving simulation suggestions testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
+    "upstream": (
+        "agent client compare effects errors faults guest qapi scenario serving simulation states wire"
+    ),
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
     "emulator": "__init__ errors guest qmp scenario serving standin",
     "cli": (
         "__init__ agent client compare control dialect errors http qmp scenario serving simulation"
-        " suggestions"
+        " suggestions upstream"
     ),
     "__main__": "cli",
 }
@@ -61,10 +64,10 @@ ROOMS: dict[str, str] = {
 RESTRICTED: dict[str, str] = {
     "trio": (
         "serving http control client.trio testing.trio_guest testing.waiting pytest_plugin.guests"
-        " standin.endpoints standin.ports standin.process emulator.process"
+        " standin.endpoints standin.ports standin.process emulator.process upstream.link"
     ),
     "h11": "http",
-    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints",
+    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints upstream.link",
     "select": "cli.log client serving",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
     "subprocess": "testing.libvirt",

@@ -9,9 +9,9 @@ from qgasim.cli.text import LOG_WIDTH
 
 if TYPE_CHECKING:
     from qgasim.http.access import Access
-    from qgasim.scenario import Scenario
+    from qgasim.scenario import Blueprint, Scenario
 
-__all__ = ["control_access", "serve_parser", "with_options"]
+__all__ = ["control_access", "make_blueprint", "serve_parser", "with_options"]
 
 _EPILOG: Final = """\
 other commands (each has a --help):
@@ -42,6 +42,7 @@ def serve_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_guest_options(parser)
+    _add_upstream_options(parser)
     _add_agent_options(parser)
     _add_machine_options(parser)
     _add_world_options(parser)
@@ -64,6 +65,20 @@ def _add_guest_options(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
         "(default: a unix socket in a new temporary directory); a fleet: unix:DIRECTORY",
+    )
+
+
+def _add_upstream_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--upstream",
+        metavar="ADDRESS",
+        help="stand before a real agent there: PATH, unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT; the "
+        "scenario's faults and replies disturb it, and its guest is not simulated",
+    )
+    parser.add_argument(
+        "--diff",
+        action="store_true",
+        help="with --upstream: ask a simulated agent the same, if it is harmless, and show differences",
     )
 
 
@@ -198,6 +213,22 @@ def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario
     if options.seed is not None:
         scenario.seed = options.seed
     return scenario
+
+
+def make_blueprint(scenario: "Scenario", options: argparse.Namespace) -> "Blueprint":
+    """Return what the guest is made of, as the command line says; with ``--upstream``, what stands before it.
+
+    Raises:
+        QgaSimError: it cannot be made, or there is no agent.
+    """
+    from qgasim.scenario import Blueprint
+
+    scenario = with_options(scenario, options)
+    if options.upstream is None:
+        return Blueprint(scenario)
+    from qgasim.cli.upstream import make_front
+
+    return make_front(scenario, options)
 
 
 def control_access(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Access | None":

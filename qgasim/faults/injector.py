@@ -329,9 +329,8 @@ class FaultInjector:
         late, self._late = self._late, []
 
         def recall(uptime: int) -> bytes | None:
-            if execute is None:
-                return None
-            return agent.as_of(uptime, lambda: join_bytes(execute(message)))
+            run = execute
+            return None if run is None else agent.as_of(uptime, lambda: join_bytes(run(message)))
 
         exchange = Exchange(
             command=command,

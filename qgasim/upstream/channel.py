@@ -7,30 +7,23 @@ delivered in the order of the requests, changed by the faults that fired.
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
-
-from msgspec import Struct, field
 
 from qgasim.agent import Agent
 from qgasim.agent.dispatch import find_answer, resolve
 from qgasim.agent.state import new_state
 from qgasim.agent.stubs import write_stubbed
-from qgasim.effects import Close, Effect, Wait
+from qgasim.effects import Close, Effect
 from qgasim.errors import CommandError
 from qgasim.faults.base import join_bytes
-from qgasim.faults.injector import Disturbance
 from qgasim.qapi.envelope import show_id, write_error
 from qgasim.simulation.channel import QUEUE_LIMIT, Channel, Sender
-from qgasim.upstream.pairing import Pairing
+from qgasim.upstream.replies import LINE_LIMIT, Replies, Request
 from qgasim.wire import Message
 
-__all__ = ["Link", "Request", "UpstreamChannel"]
+__all__ = ["Link", "Recorder", "UpstreamChannel"]
 
-#: A reply longer than this is passed on as it comes, if no fault has it.
-HELD_LIMIT: Final = 1 << 16
-#: The longest line that is taken for a reply: one of 48 MiB in base64.
-LINE_LIMIT: Final = 80 << 20
 #: Where a request can end, with the white space behind it.
 _PIECE: Final = re.compile(rb"[^}\n]*+(?:[}\n][ \t\r\n]*+)?")
 
@@ -51,27 +44,6 @@ class Link(Protocol):
         """Bring more: what came was delivered."""
 
 
-class Request(Struct, eq=False):
-    """A request, from its end to the delivery of its reply."""
-
-    #: None: what came without having been asked for.
-    message: Message
-    sender: Sender
-    #: What is to be delivered, as far as it is there.
-    effects: deque[Effect] = field(default_factory=deque[Effect])
-    #: Whether nothing more comes.
-    is_done: bool = False
-    #: What faults do to it.
-    disturbance: Disturbance | None = None
-    #: Whether its reply, when it comes, is thrown away: a fault has answered.
-    is_replaced: bool = False
-    #: Whether observers are not told of it: nobody has asked.
-    is_unasked: bool = False
-    #: The beginning of a reply that was passed on as it came, and its length.
-    start: bytes = b""
-    length: int = 0
-
-
 class UpstreamChannel(Channel):
     """The way to an agent that is not simulated.
 
@@ -85,20 +57,15 @@ class UpstreamChannel(Channel):
         super().__init__(agent)
         self.link = link
         self.ends_when_sending_ends = ends_early
-        #: Called when there is something to deliver that a driver does not know of.
-        self.on_output: Callable[[], None] = lambda: None
         #: Told of all bytes; None: nothing is.
         self.recorder: Recorder | None = None
+        self._replies = Replies(agent.commands.table)
         #: All that is not yet delivered, in order.
-        self._requests: deque[Request] = deque()
-        self._pairing: Pairing[Request] = Pairing(agent.commands.table)
+        self._requests = self._replies.requests
         #: What was sent and is not yet read: faults make it wait.
         self._waiting: deque[tuple[Sender, bytes]] = deque()
         #: What was read and not yet passed on: the beginning of a request.
         self._raw = bytearray()
-        #: The beginning of a line that came, and the request that it answers if it is passed on already.
-        self._line = bytearray()
-        self._passing: Request | None = None
         #: How the agent has ended the connection.
         self._end: Close | None = None
 
@@ -121,14 +88,12 @@ class UpstreamChannel(Channel):
     @property
     def is_flooded(self) -> bool:
         """Whether the link should bring nothing more now: the client does not read."""
-        return sum(map(_size, self._requests)) >= QUEUE_LIMIT
+        return self._replies.size >= QUEUE_LIMIT
 
     @property
     def is_pending(self) -> bool:
         """Whether something that was asked is not yet answered, and can be."""
-        if self._waiting or self._held is not None:
-            return True
-        return any(request.is_done or self._pairing.replies(request.message) for request in self._requests)
+        return bool(self._waiting) or self._held is not None or self._replies.is_pending
 
     @property
     def needs_attention(self) -> bool:
@@ -151,10 +116,9 @@ class UpstreamChannel(Channel):
 
     @property
     def _has_output(self) -> bool:
-        first = self._requests[0] if self._requests else None
-        if first is None:
-            return bool(self._waiting) or self._end is not None
-        return first.is_done or bool(first.effects)
+        if self._requests:
+            return self._replies.has_output
+        return bool(self._waiting) or self._end is not None
 
     def connect(self) -> Iterator[Effect]:
         """Take a client, and connect to the agent for it."""
@@ -171,7 +135,7 @@ class UpstreamChannel(Channel):
         if self.recorder is not None:
             self.recorder.sent(self.connections, data)
         sender = Sender(self.connections, self.agent.guest.clock.uptime())
-        if self._held is not None or self._waiting or self._has_disturbed:
+        if self._held is not None or self._waiting or self._replies.has_disturbed:
             self._waiting.append((sender, data))
             for observer in self._observers:
                 observer.queued(len(data))
@@ -181,13 +145,11 @@ class UpstreamChannel(Channel):
 
     def lose_client(self, *, unread: bytes | None) -> None:
         """Hang up on the agent, too; nothing that was asked is answered any more."""
-        for request in self._pairing.take_all():
-            request.is_done = True
+        self._replies.lose()
         while self._requests:
             self._finish(self._requests.popleft())
         self._waiting.clear()
-        self._line.clear()
-        self._held = self._passing = None
+        self._held = None
         self.link.disconnect()
         if self.recorder is not None:
             self.recorder.closed(self.connections)
@@ -255,11 +217,6 @@ class UpstreamChannel(Channel):
 
     # -- what clients send -----------------------------------------------------------------------
 
-    @property
-    def _has_disturbed(self) -> bool:
-        """Whether a request waits that a fault has: those after it wait for its end, as in one agent."""
-        return any(r.disturbance is not None and r.disturbance.firing for r in self._requests)
-
     def _forward(self, sender: Sender, data: bytes) -> None:
         """Read what a client has sent, and pass it on."""
         agent = self.agent
@@ -279,14 +236,14 @@ class UpstreamChannel(Channel):
                 raw = bytes(self._raw)
                 self._raw.clear()
                 self._pass_on(raw, requests)
-            if self._has_disturbed and position < len(data):
+            if self._replies.has_disturbed and position < len(data):
                 self._waiting.appendleft((sender, data[position:]))
                 return
 
     def _take_up(self, message: Message, sender: Sender) -> Request:
         """Return a request with what faults and stubs make of it."""
         request = Request(message, sender)
-        stubbed = self._find_stubbed(message)
+        stubbed = find_stubbed(self.agent, message)
         if self.agent.injector.concerns(message):
             request.disturbance = self.agent.injector.begin(message)
             answered = request.disturbance.answered
@@ -296,21 +253,6 @@ class UpstreamChannel(Channel):
             request.effects, request.is_done = deque([stubbed]), True
         return request
 
-    def _find_stubbed(self, message: Message) -> bytes | None:
-        """Return the reply of a stub; None: the agent is asked."""
-        commands, dialect = self.agent.commands, self.agent.dialect
-        name = message.get("execute") if type(message) is dict else None
-        stubs = commands.stubs.get(name) if type(name) is str else None
-        if not stubs or type(message) is not dict:
-            return None
-        shown_id = show_id(message, dialect)
-        try:
-            entry, arguments = resolve(message, commands.table, commands.refused, dialect)
-            answer = find_answer(stubs, entry, arguments)
-        except CommandError as error:
-            return write_error(error, shown_id)
-        return None if answer is None else write_stubbed(answer, entry, shown_id)
-
     def _pass_on(self, data: bytes, requests: list[Request]) -> None:
         """Pass on *data*, unless all *requests* in it are answered already."""
         self._requests += requests
@@ -318,36 +260,30 @@ class UpstreamChannel(Channel):
             return
         for request in requests:
             request.is_replaced = request.is_done
-            self._pairing.add(request.message, request)
+            self._replies.ask(request)
         self.link.ask(data, requests)
 
     # -- what comes back -------------------------------------------------------------------------
 
     def answered(self, data: bytes) -> None:
-        """Take bytes from the agent behind; `on_output` is called if they can be delivered."""
+        """Take bytes from the agent behind; the driver is then to be poked."""
         if self.recorder is not None:
             self.recorder.received(self.connections, data)
-        start = 0
-        while end := data.find(b"\n", start) + 1:
-            self._take_line(data[start:end])
-            start = end
-        if start < len(data):
-            self._take_part(data[start:] if start else data)
+        if not self._replies.take(data):
+            text = f"more than {LINE_LIMIT >> 20} MiB without a newline: this is no agent"
+            self.link.disconnect()
+            self.ended(Close("reset"), text)
 
     def answer(self, request: Request, effects: Iterable[Effect]) -> None:
         """Take all that *request* is answered with, whatever was asked before it."""
-        self._pairing.take(b"")
-        self._settle(request, effects)
+        self._replies.settle(request, effects)
 
     def ended(self, how: Close, why: str = "") -> None:
         """Note that the agent has hung up, or that there is none, for the reason *why*."""
         if why:
             for observer in self._observers:
                 observer.noted(why)
-        if self._line:
-            self._take_line(b"")
-        for request in self._pairing.take_all():
-            request.is_done = True
+        self._replies.lose()
         # What was half read is lost with an agent that was its own server.
         self.agent.state.reader = new_state(self.agent.options, self.agent.dialect).reader
         self._raw.clear()
@@ -356,59 +292,21 @@ class UpstreamChannel(Channel):
             self.recorder.received(self.connections, b"", end=end)
         self._end = how
 
-    def _take_line(self, line: bytes) -> None:
-        """Take the end of a line."""
-        passing, self._passing = self._passing, None
-        if passing is not None:
-            self._line.clear()
-            passing.length += len(line)
-            passing.effects.append(line)
-            passing.is_done = True
-            return
-        if self._line:
-            line = bytes(self._line) + line
-            self._line.clear()
-        request = self._match(line)
-        if not request.is_replaced:
-            self._settle(request, [line])
 
-    def _take_part(self, part: bytes) -> None:
-        """Take a part of a line: pass it on if it is long, and no fault wants the whole."""
-        if self._passing is not None:
-            self._passing.effects.append(part)
-            self._passing.length += len(part)
-            return
-        self._line += part
-        if len(self._line) < HELD_LIMIT:
-            return
-        if len(self._line) > LINE_LIMIT:
-            self.ended(Close("reset"), f"more than {LINE_LIMIT >> 20} MiB without a newline: this is no agent")
-            return
-        if len(self._line) < 2 * HELD_LIMIT + len(part) and self._next_is_plain():
-            start = bytes(self._line)
-            self._passing = request = self._match(start)
-            self._line.clear()
-            request.start, request.length = start[:HELD_LIMIT], len(start)
-            request.effects.append(start)
-
-    def _next_is_plain(self) -> bool:
-        """Return whether no fault has a reply that is still to come."""
-        return all(r.is_done or r.disturbance is None for r in self._requests)
-
-    def _match(self, line: bytes) -> Request:
-        """Return the request that a line answers; those that it passes over are done."""
-        passed, request = self._pairing.take(line)
-        for each in passed:
-            each.is_done = True
-        if request is None:
-            request = Request(None, Sender(self.connections, 0), is_unasked=True)
-            place = next((n for n, r in enumerate(self._requests) if not r.is_done), None)
-            self._requests.insert(len(self._requests) if place is None else place, request)
-        return request
-
-    def _settle(self, request: Request, effects: Iterable[Effect]) -> None:
-        request.effects.extend(effects)
-        request.is_done = True
+def find_stubbed(agent: Agent, message: Message) -> bytes | None:
+    """Return the reply of a stub; None: the agent is asked."""
+    commands, dialect = agent.commands, agent.dialect
+    name = message.get("execute") if type(message) is dict else None
+    stubs = commands.stubs.get(name) if type(name) is str else None
+    if not stubs or type(message) is not dict:
+        return None
+    shown_id = show_id(message, dialect)
+    try:
+        entry, arguments = resolve(message, commands.table, commands.refused, dialect)
+        answer = find_answer(stubs, entry, arguments)
+    except CommandError as error:
+        return write_error(error, shown_id)
+    return None if answer is None else write_stubbed(answer, entry, shown_id)
 
 
 class Recorder(Protocol):
@@ -425,7 +323,3 @@ class Recorder(Protocol):
 
     def closed(self, conn: int) -> None:
         """It has left."""
-
-
-def _size(request: Request) -> int:
-    return sum(len(effect) for effect in request.effects if not isinstance(effect, Wait | Close))

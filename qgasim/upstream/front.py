@@ -37,7 +37,10 @@ class Front(Blueprint):
         self._make_link = make_link
         wrong = [
             f"{part}[{number}]: {what.__struct_config__.tag}: needs a simulated guest: {limit}"
-            for part, all_of_it in (("faults", self.scenario.faults), ("timeline", scenario.timeline))
+            for part, all_of_it in (
+                ("faults", self.scenario.faults),
+                ("timeline", scenario.timeline),
+            )
             for number, what in enumerate(all_of_it)
             if (limit := explain_limit(what)) is not None
         ]
@@ -55,9 +58,7 @@ class Front(Blueprint):
         simulation = super().build(source, shares)
         link = self._make_link()
         before = simulation.channel
-        channel = UpstreamChannel(
-            simulation.agent, link, ends_early=before.ends_when_sending_ends
-        )
+        channel = UpstreamChannel(simulation.agent, link, ends_early=before.ends_when_sending_ends)
         channel.write_size = before.write_size
         link.attach(channel)
         simulation.channel = channel

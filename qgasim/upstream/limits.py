@@ -13,10 +13,13 @@ __all__ = ["explain_limit"]
 
 def explain_limit(fault: Struct) -> str | None:
     """Return why a fault or an event needs a simulated guest; None: it can happen to a real agent, too."""
-    if isinstance(fault, Event) and not isinstance(fault, FaultOn | FaultOff):
-        return "it happens to the guest, which is not simulated"
-    if not isinstance(fault, Fault):
-        return None
+    if isinstance(fault, Event):
+        is_of_faults = isinstance(fault, FaultOn | FaultOff)
+        return None if is_of_faults else "it happens to the guest, which is not simulated"
+    return _explain_fault(fault) if isinstance(fault, Fault) else None
+
+
+def _explain_fault(fault: Fault) -> str | None:
     if isinstance(fault, Crash | KillOn):
         return "it ends the agent's process, and this agent is not simulated (see `close`, `hang`)"
     if isinstance(fault, Stale) and fault.as_of is not None:

@@ -12,7 +12,8 @@ from qgasim.client.connecting import AgentAddress, connect
 from qgasim.effects import Close
 from qgasim.errors import ClientError
 from qgasim.serving.listen import UnixAddress
-from qgasim.upstream.channel import Request, UpstreamChannel
+from qgasim.upstream.channel import UpstreamChannel
+from qgasim.upstream.replies import Request
 
 __all__ = ["SocketLink"]
 
@@ -181,7 +182,11 @@ class SocketLink:
 
     def _fail(self, error: OSError) -> None:
         is_reset = isinstance(error, ConnectionResetError)
-        text = "the agent hung up" if is_reset or isinstance(error, BrokenPipeError) else error.strerror
+        text = (
+            "the agent hung up"
+            if is_reset or isinstance(error, BrokenPipeError)
+            else error.strerror
+        )
         self._end(Close("reset" if is_reset else "end"), f"{self.address}: {text}")
 
     def _end(self, how: Close, why: str) -> None:
