@@ -32,7 +32,7 @@ ROOMS: dict[str, str] = {
         "agent commands dialect errors faults guest matching qmp simulation states suggestions"
         " userland"
     ),
-    "conversation": "errors",
+    "conversation": "agent dialect errors qapi wire",
     "findings": "errors faults guest qapi simulation wire",
     "serving": "effects errors qmp simulation",
     "client": "errors serving",
@@ -50,12 +50,12 @@ ROOMS: dict[str, str] = {
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "upstream": (
-        "agent client compare effects errors faults guest qapi scenario serving simulation states wire"
+        "agent client compare conversation dialect effects errors faults guest qapi scenario serving simulation states wire"
     ),
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
     "emulator": "__init__ errors guest qmp scenario serving standin",
     "cli": (
-        "__init__ agent client compare control dialect errors http qmp scenario serving simulation"
+        "__init__ agent client compare control conversation dialect errors http qmp scenario serving simulation"
         " suggestions upstream"
     ),
     "__main__": "cli",

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["control_access", "make_blueprint", "serve_parser", "with_options"]
 
+_DESCRIPTION: Final = """\
+Serve a simulated QEMU guest agent, on a unix socket by default,
+until SIGINT (Ctrl-C) or SIGTERM."""
 _EPILOG: Final = """\
 other commands (each has a --help):
   qgasim call ADDRESS COMMAND [key=value ... | JSON]  ask an agent, simulated or real
   qgasim exec ADDRESS [--] PROGRAM [ARGUMENT ...]     run a program in its guest
   qgasim shell ADDRESS                                ask an agent what you type
   qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
+  qgasim replay FILE                                  answer from a recorded conversation
   qgasim compare ADDRESS                              show where a real agent and qgasim differ
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
   qgasim init [FILE]                                  write a scenario to start from
@@ -32,13 +36,14 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def serve_parser() -> argparse.ArgumentParser:
+def serve_parser(
+    prog: str = "qgasim", description: str = _DESCRIPTION, epilog: str = _EPILOG
+) -> argparse.ArgumentParser:
     """Return the parser of the options with which a guest is served."""
     parser = Parser(
-        prog="qgasim",
-        description="Serve a simulated QEMU guest agent, on a unix socket by default,\n"
-        "until SIGINT (Ctrl-C) or SIGTERM.",
-        epilog=_EPILOG,
+        prog=prog,
+        description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_guest_options(parser)
@@ -224,6 +229,9 @@ def make_blueprint(scenario: "Scenario", options: argparse.Namespace) -> "Bluepr
     from qgasim.scenario import Blueprint
 
     scenario = with_options(scenario, options)
+    if (make := getattr(options, "make_blueprint", None)) is not None:
+        made: Blueprint = make(scenario, options)
+        return made
     if options.upstream is None:
         return Blueprint(scenario)
     from qgasim.cli.upstream import make_front

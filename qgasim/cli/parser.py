@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "ctl": "ctl",
     "exec": "execute",
     "init": "scenarios",
+    "replay": "replay",
     "scenarios": "scenarios",
     "schema": "scenarios",
     "serve": "serve",

@@ -16,16 +16,20 @@ from qgasim.cli.options import control_access, make_blueprint, serve_parser, wit
 from qgasim.cli.parser import COMMANDS
 from qgasim.cli.ready import check_ready_fd, write_ready
 
-__all__ = ["serve"]
+__all__ = ["serve", "serve_as"]
 
 
 def serve(arguments: list[str]) -> int:
     """Serve a guest until SIGINT or SIGTERM."""
+    return serve_as(serve_parser(), arguments)
+
+
+def serve_as(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
+    """Serve a guest as the options of *parser* say."""
     # Only now: `qgasim --help` should not wait for it.
     from qgasim.scenario import load
     from qgasim.serving.listen import UnixAddress, parse_address
 
-    parser = serve_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest:
         _refuse(parser, rest)

@@ -6,11 +6,11 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from qgasim.conversation.pairing import Pairing
 from qgasim.effects import Close, Effect, Wait
 from qgasim.faults.injector import Disturbance
 from qgasim.qapi.registry import Table
 from qgasim.simulation.channel import Sender
-from qgasim.upstream.pairing import Pairing
 from qgasim.wire import Message
 
 __all__ = ["LINE_LIMIT", "Replies", "Request"]
@@ -96,8 +96,8 @@ class Replies:
         self._passing = None
 
     def settle(self, request: Request, effects: Iterable[Effect]) -> None:
-        """Take all that *request* is answered with; it is the first that waits."""
-        self._pairing.take(b"{")
+        """Take all that *request* is answered with; none before it is answered any more."""
+        self._pairing.drop(request)
         self._settle(request, effects)
 
     def take(self, data: bytes) -> bool:

@@ -46,6 +46,11 @@ class Pairing(Generic[T]):
             passed.append(item)
         return passed, None
 
+    def drop(self, item: T) -> None:
+        """Let *item*, and all before it, wait no more."""
+        while self._waiting and self._waiting.popleft()[1] is not item:
+            pass
+
     def take_all(self) -> list[T]:
         """Return all that wait: none will be answered any more."""
         items = [item for _, item in self._waiting]
