@@ -48,6 +48,7 @@ ROOMS: dict[str, str] = {
         "__init__ dialect errors findings guest scenario serving simulation suggestions testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
+    "record": "errors wire",
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
     "emulator": "__init__ errors guest qmp scenario serving standin",
     "cli": (
