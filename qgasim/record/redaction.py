@@ -183,10 +183,13 @@ class _Addresses:
         value = int(address)
         if address.ipv4_mapped is not None:
             return IPv6Address(0xFFFF << 32 | int(self._move4(address.ipv4_mapped)))
-        if address in _NETWORK6 or address.is_loopback or address.is_multicast or value == 0:
+        if address.is_loopback or address.is_multicast or value == 0:
             return address
-        low = self._move_interface(value & (1 << 64) - 1)
-        if address.is_link_local:
+        low = value & (1 << 64) - 1
+        is_documented = address in _NETWORK6
+        if not is_documented or _is_eui64(low):
+            low = self._move_interface(low)
+        if address.is_link_local or is_documented:
             return IPv6Address(value >> 64 << 64 | low)
         site = value >> 80
         if site not in self._sites:
@@ -203,7 +206,7 @@ class _Addresses:
         """Return what stands for the lower half of an IPv6 address; a small number says nothing."""
         if number < 1 << 16:
             return number
-        if number & 0xFFFF << 24 == _EUI64:
+        if _is_eui64(number):
             # Made of a hardware address (RFC 4291, appendix A).
             mac = (number >> 40 << 24 | number & 0xFFFFFF) ^ 2 << 40
             new = int(self._move_mac(_spell_mac(f"{mac:012x}", ":")).replace(":", ""), 16) ^ 2 << 40
@@ -438,6 +441,10 @@ class Redactor:
         except ValueError:
             return match[0]
         return self._replace_address(match[0])
+
+
+def _is_eui64(number: int) -> bool:
+    return number & 0xFFFF << 24 == _EUI64
 
 
 def _is_public4(address: IPv4Address) -> bool:
