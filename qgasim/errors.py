@@ -34,6 +34,7 @@ __all__ = [
     "LeftBehindWarning",
     "ListenError",
     "QgaSimError",
+    "RedactionError",
     "ScenarioError",
     "ServerError",
     "SettingsError",
@@ -63,6 +64,10 @@ class ClientError(QgaSimError):
 
 class ConversationError(QgaSimError):
     """A recorded conversation cannot be read, written or replayed; says the file, and the line."""
+
+
+class RedactionError(QgaSimError):
+    """A recording cannot be made without private values in it."""
 
 
 class VerificationError(QgaSimError, AssertionError):

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from qgasim.qapi.registry import Command, Table
 
-__all__ = ["HANDLE", "LOOKING", "SAME_EVERYWHERE", "Probe", "probes_of"]
+__all__ = ["HANDLE", "LOOKING", "READING", "SAME_EVERYWHERE", "Probe", "probes_of"]
 
 #: Stands in a request for the handle that the latest guest-file-open has given.
 HANDLE: Final = b"@HANDLE@"
@@ -36,7 +36,7 @@ class Probe(Struct, frozen=True):
 
 #: Commands that only read, with arguments that are right and lead to nothing: no file of that name,
 #: no handle and no process of that number.
-_READING: Final[dict[str, dict[str, Any]]] = {
+READING: Final[dict[str, dict[str, Any]]] = {
     "guest-sync": {"id": 1},
     "guest-sync-delimited": {"id": 1},
     "guest-file-open": {"path": "/nonexistent/qgasim-compare", "mode": "r"},
@@ -87,7 +87,7 @@ def probes_of(table: Table) -> Iterator[Probe]:
             yield Probe("values", (_write(name),), name, name not in SAME_EVERYWHERE)
             for members in _UNEXPECTED:
                 yield Probe("arguments", (_write(name, members),), name)
-    for name, right in _READING.items():
+    for name, right in READING.items():
         for arguments in _mistakes(table[name].command, right):
             yield Probe("arguments", (_write(name, arguments),), name)
     yield from _file_probes()

@@ -91,14 +91,14 @@ class Player:
         """Return what *request* is answered with; None: the recording does not say (see `mismatch`)."""
         command, arguments = read_request(request)
         numbers: dict[str, int] = {}
-        since = -1
+        opened = -1
         for name, bound in self._bound.items():
             number = arguments.get(name)
             if type(number) is int and (found := bound.get(number)) is not None:
                 numbers[name] = found.recorded
-                since = found.index
+                opened = found.index
         key = key_of(request, numbers)
-        index = self._find_strictly(key) if self._is_strict else self._find(key, since)
+        index = self._find_strictly(key) if self._is_strict else self._find(key, opened)
         if index is None:
             self.missed += 1
             self._explain(request)
@@ -117,18 +117,18 @@ class Player:
             return None
         return self._next
 
-    def _find(self, key: Key, since: int) -> int | None:
-        """Return the place of the next exchange with *key* after *since*; the last again if there is no next."""
+    def _find(self, key: Key, opened: int) -> int | None:
+        """Return the place of the next exchange with *key* after *opened*; the last again if there is no next."""
         places = self._by_key.get(key)
-        if places is None or places[-1] < since:
+        if places is None or places[-1] < opened:
             return None
-        start = self._next_of.get((key, since))
+        start = self._next_of.get((key, opened))
         if start is None:
-            start = bisect_right(places, since)
+            start = bisect_right(places, opened)
         position = min(start, len(places) - 1)
         if len(self._next_of) >= BOUND_LIMIT:
             self._next_of.clear()
-        self._next_of[key, since] = position + 1
+        self._next_of[key, opened] = position + 1
         return places[position]
 
     def _bind(self, command: str | None, index: int, reply: bytes) -> bytes:
