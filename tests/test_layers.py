@@ -50,7 +50,7 @@ ROOMS: dict[str, str] = {
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "record": (
-        "__init__ agent client commands compare dialect errors faults guest matching qapi scenario wire"
+        "__init__ agent client commands compare conversation dialect errors faults guest matching qapi scenario wire"
     ),
     "upstream": (
         "agent client compare conversation dialect effects errors faults guest qapi scenario serving simulation states wire"
@@ -67,10 +67,10 @@ ROOMS: dict[str, str] = {
 RESTRICTED: dict[str, str] = {
     "trio": (
         "serving http control client.trio testing.trio_guest testing.waiting pytest_plugin.guests"
-        " standin.endpoints standin.ports standin.process emulator.process upstream.link"
+        " standin.endpoints standin.ports standin.process emulator.process upstream.link upstream.relay"
     ),
     "h11": "http",
-    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints upstream.link",
+    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints upstream.link upstream.relay",
     "select": "cli.log client serving",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
     "subprocess": "testing.libvirt record.virsh",

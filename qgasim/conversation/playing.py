@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from qgasim.conversation.exchanges import SYNCHRONISING, Key, Recorded, key_of
+from qgasim.conversation.exchanges import SYNCHRONISING, Key, Recorded, form_of, key_of
 from qgasim.dialect import Dialect
 from qgasim.qapi.envelope import read_request, show_id
 from qgasim.wire import Message, encode
@@ -62,14 +62,21 @@ class Player:
         exchanges: of the recording, in order.
         dialect: of the recorded agent.
         is_strict: whether the order matters.
+        is_redacted: whether any text may stand where a text was recorded, if no request is the same.
     """
 
     def __init__(
-        self, exchanges: Sequence[Recorded], dialect: Dialect, *, is_strict: bool = False
+        self,
+        exchanges: Sequence[Recorded],
+        dialect: Dialect,
+        *,
+        is_strict: bool = False,
+        is_redacted: bool = False,
     ) -> None:
         self._exchanges = exchanges
         self._dialect = dialect
         self._is_strict = is_strict
+        self._is_redacted = is_redacted
         #: Why the latest request had no recorded reply.
         self.mismatch = ""
         #: How many requests had none.
@@ -77,6 +84,8 @@ class Player:
         self._by_key: dict[Key, list[int]] = {}
         for index, recorded in enumerate(exchanges):
             self._by_key.setdefault(recorded.key, []).append(index)
+            if is_redacted and (form := form_of(recorded.key)) != recorded.key:
+                self._by_key.setdefault(form, []).append(index)
         #: The place of the next exchange, strictly; for each request and the number in it, loosely.
         self._next = 0
         self._next_of: dict[tuple[Key, int], int] = {}
@@ -98,7 +107,10 @@ class Player:
                 numbers[name] = found.recorded
                 opened = found.index
         key = key_of(request, numbers)
-        index = self._find_strictly(key) if self._is_strict else self._find(key, opened)
+        find = self._find_strictly if self._is_strict else self._find
+        index = find(key, opened)
+        if index is None and self._is_redacted:
+            index = find(form_of(key), opened)
         if index is None:
             self.missed += 1
             self._explain(request)
@@ -112,10 +124,11 @@ class Player:
             reply = _with_id(reply, shown.encode("ascii"))
         return Played(reply, recorded.delay, recorded.end)
 
-    def _find_strictly(self, key: Key) -> int | None:
-        if self.is_over or self._exchanges[self._next].key != key:
+    def _find_strictly(self, key: Key, _opened: int) -> int | None:
+        if self.is_over:
             return None
-        return self._next
+        expected = self._exchanges[self._next].key
+        return self._next if key in (expected, form_of(expected)) else None
 
     def _find(self, key: Key, opened: int) -> int | None:
         """Return the place of the next exchange with *key* after *opened*; the last again if there is no next."""
