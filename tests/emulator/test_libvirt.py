@@ -195,17 +195,15 @@ PLUGGING: list[Row] = [
     ("iothreadinfo D", 0, r"(?s).* 1 +[\d,-]+"),
     ("iothreaddel D 1", 0, ""),
 ]  # fmt: skip
-ENDS: list[Row] = [
+SAVED: list[Row] = [
     ("save D DIR/saved", 0, "Domain 'D' saved to .*/saved"),
     ("domstate D --reason", 0, r"shut off \(saved\)"),
     ("restore DIR/saved", 0, "Domain restored from .*/saved"),
     ("domstate D --reason", 0, r"running \((restored|migrated)\)"),
     *AGENT_FIRST,
+]
+MANAGED: list[Row] = [
     ("managedsave D", 0, "\nDomain 'D' state saved by libvirt"),
-    ("start D", 0, "Domain 'D' started"),
-    *AGENT_FIRST,
-    ("shutdown D --mode agent", 0, "Domain 'D' is being shutdown"),
-    ("await domstate D --reason", 0, r"shut off \(shutdown\)"),
     ("start D", 0, "Domain 'D' started"),
     *AGENT_FIRST,
     ("shutdown D --mode acpi", 0, "Domain 'D' is being shutdown"),
@@ -213,8 +211,16 @@ ENDS: list[Row] = [
     ("start D", 0, "Domain 'D' started"),
     ("destroy D", 0, "Domain 'D' destroyed"),
     ("domstate D --reason", 0, r"shut off \(destroyed\)"),
-]  # fmt: skip
-ALL = [*AGENT_FIRST, *QUERIES, *AGENT, *POWER, *PLUGGING, *ENDS]
+    ("start D", 0, "Domain 'D' started"),
+    *AGENT_FIRST,
+]
+ENDS: list[Row] = [
+    ("shutdown D --mode agent", 0, "Domain 'D' is being shutdown"),
+    ("await domstate D --reason", 0, r"shut off \(shutdown\)"),
+]
+#: Starting a domain takes longest: once more with another release of QEMU, what may differ in it.
+SHORT = [*AGENT_FIRST, *QUERIES, *AGENT, *POWER, *PLUGGING, *SAVED, *ENDS]
+ALL = [*SHORT[: -len(ENDS)], *MANAGED, *ENDS]
 #: How often a command is repeated that waits, and after how many seconds.
 PATIENCE = 1000
 PAUSE = 0.01
@@ -251,15 +257,15 @@ def check(virsh: Virsh, rows: list[Row], names: dict[str, str]) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("release", ["7.2", "10.0"])
-def test_virsh(qgasim_libvirtd: Libvirt, directory: str, release: str) -> None:
-    assert len(ALL) >= 60
+@pytest.mark.parametrize(("release", "rows"), [("7.2", ALL), ("10.0", SHORT)], ids=["7.2", "10.0"])
+def test_virsh(qgasim_libvirtd: Libvirt, directory: str, release: str, rows: list[Row]) -> None:
+    assert len(rows) >= 60
     name = f"vm{release.replace('.', '')}"
     names = {"D": name, "DIR": directory, "MAJOR": release.split(".", maxsplit=1)[0]}
     domain = make(qgasim_libvirtd, directory, name, release)
     try:
         with Virsh(qgasim_libvirtd) as virsh:
-            wrong = check(virsh, ALL, names)
+            wrong = check(virsh, rows, names)
     finally:
         domain.close()
     assert not wrong, "\n".join(wrong)
