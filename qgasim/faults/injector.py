@@ -75,7 +75,7 @@ class Faultable(Protocol):
 class ArmedFault:
     """A fault as one agent has it: it counts.
 
-    *number* tells it from all others that the agent has, or had.
+    *number* tells it from all others that the simulation has, or had.
     """
 
     def __init__(self, fault: Fault, number: int = 0) -> None:
@@ -149,18 +149,44 @@ class History:
         return [(at, reply) for name, at, reply in self._kept if name == command]
 
 
+class Numbers:
+    """Numbers for faults: each is used once, whatever snapshot the guest goes back to."""
+
+    NOT_THE_GUESTS: Final = frozenset({"latest"})
+
+    def __init__(self) -> None:
+        self.latest = 0
+
+    def next(self) -> int:
+        """Return a number that was never used."""
+        self.latest += 1
+        return self.latest
+
+
 class FaultInjector:
-    """The faults of one agent, at work."""
+    """The faults of one agent, or of the monitors of a machine, at work.
+
+    Args:
+        faults: those that there are at first.
+        agent: what they see, and what they happen to.
+        seed: of chance.
+        start: how the names of its commands begin in *on*.
+        numbers: gives each fault its number; None: no other injector shares them.
+    """
 
     def __init__(
-        self, faults: "tuple[Fault, ...]", agent: Faultable, seed: int, start: str = ""
+        self,
+        faults: "tuple[Fault, ...]",
+        agent: Faultable,
+        seed: int,
+        start: str = "",
+        numbers: Numbers | None = None,
     ) -> None:
         self.agent = agent
-        #: How the names of its commands begin in *on*.
         self.start = start
         self.random = random.Random(f"faults {seed}")
         self._faults: list[ArmedFault] = []
-        self._count = 0
+        self.numbers = numbers or Numbers()
         self._by_command: dict[str, tuple[ArmedFault, ...]] = {}
         self._history = History()
         self._late: list[bytes] = []
@@ -183,8 +209,7 @@ class FaultInjector:
 
     def inject(self, fault: Fault) -> ArmedFault:
         """Add a fault, after those that there are."""
-        self._count += 1
-        live = ArmedFault(fault, self._count)
+        live = ArmedFault(fault, self.numbers.next())
         self._faults.append(live)
         self._by_command.clear()
         self.is_idle = False
