@@ -26,7 +26,7 @@ from qgasim.dialect import (
     Version,
     with_quirks,
 )
-from qgasim.faults import AnyFault, Fault, connection, content, events, stream, timing
+from qgasim.faults import AnyFault, Fault, connection, content, events, legal, stream, timing
 from qgasim.findings import KINDS
 from qgasim.qapi.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
@@ -62,6 +62,7 @@ CHAPTERS = {
     "In time": timing,
     "In bytes": stream,
     "In content": content,
+    "In content, as the schema allows": legal,
     "In the connection and the agent": connection,
     "In events of the monitor": events,
 }

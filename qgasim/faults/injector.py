@@ -1,7 +1,7 @@
 """Faults at work: which strike when, and what becomes of the requests that they strike."""
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
@@ -12,6 +12,7 @@ from qgasim.faults.connection import AcceptThenSilence, Refuse, Reset
 from qgasim.faults.content import Stale
 from qgasim.matching import compile_match
 from qgasim.qapi.envelope import read_request, show_id
+from qgasim.qapi.names import Aliases
 from qgasim.states import State
 from qgasim.suggestions import not_there
 from qgasim.wire import Message
@@ -65,8 +66,14 @@ class Faultable(Protocol):
     def as_of(self, uptime: int, function: Callable[[], T]) -> T | None:
         """Call *function* as if it were *uptime*; None if that state is not kept."""
 
+    def result_type(self, command: str) -> Any:
+        """Return the type of what a command returns, with its annotations; None: there is no such command."""
+
     def tell_fired(self, faults: tuple[Fault, ...]) -> None:
         """Tell observers that *faults* fire."""
+
+    def tell_pinned(self, pins: tuple[Fault, ...]) -> None:
+        """Tell observers which faults would do the same as those that have fired by chance."""
 
     def crash(self, respawn: int | None = None) -> None:
         """Kill the process; after *respawn* ns it starts again (None: as its options say)."""
@@ -85,6 +92,10 @@ class ArmedFault:
         self.seen = 0
         self.struck = 0
         self.is_on = True
+        #: How often it has fired at each command that there is.
+        self.fired_at: Counter[str] = Counter()
+        #: What it calls things of the guest, in the replies to all commands.
+        self.aliases: Aliases = {}
         # The process of the agent at which it struck last, and how often it had struck before.
         self._process: object = None
         self._before = 0
@@ -108,6 +119,18 @@ class ArmedFault:
             self._process, self._before = agent.process, self.struck
         self.struck += 1
         return True
+
+    def touch(self, exchange: Exchange, effects: list[Effect], *, fires: bool) -> list[Effect]:
+        """Return what becomes of the effects of a request at which it *fires*, or follows its aliases."""
+        exchange.aliases = self.aliases
+        if not fires:
+            return self.fault.follow(exchange, effects)
+        exchange.count = self.struck - 1
+        exchange.count_of_process = self.struck_process - 1
+        if exchange.schema is not None:
+            exchange.count_of_command = self.fired_at[exchange.command]
+            self.fired_at[exchange.command] += 1
+        return self.fault.apply(exchange, effects)
 
     @property
     def struck_process(self) -> int:
@@ -184,6 +207,7 @@ class FaultInjector:
     ) -> None:
         self.agent = agent
         self.start = start
+        self.seed = seed
         self.random = random.Random(f"faults {seed}")
         self._faults: list[ArmedFault] = []
         self.numbers = numbers or Numbers()
@@ -295,7 +319,11 @@ class FaultInjector:
         if self.is_idle:
             return False
         command = message.get("execute") if type(message) is dict else None
-        return bool(self._late or self.find(command if isinstance(command, str) else ""))
+        return bool(
+            self._late
+            or self.find(command if isinstance(command, str) else "")
+            or any(live.aliases for live in self._faults)
+        )
 
     def forget(self) -> None:
         """Let go of the replies that were put aside: the agent's process has ended."""
@@ -312,7 +340,10 @@ class FaultInjector:
         self.agent.tell_fired(tuple(live.fault for live in striking))
         is_remembered = any(isinstance(live.fault, Stale) for live in concerned)
         late, self._late = self._late, []
-        if not striking and not is_remembered:
+        touching = [
+            live for live in self._faults if live in striking or (live.aliases and live.is_on)
+        ]
+        if not touching and not is_remembered:
             return [*execute(message), *late]
         process = agent.process
         exchange = Exchange(
@@ -325,6 +356,7 @@ class FaultInjector:
             history=self._history.of(command) if is_remembered else [],
             late=self._late,
             reordered=self._reordered,
+            seed=self.seed,
             recall=lambda uptime: agent.as_of(uptime, lambda: join_bytes(execute(message))),
             crash=agent.crash,
         )
@@ -338,10 +370,12 @@ class FaultInjector:
             effects = execute(message)
             if is_remembered and (reply := join_bytes(effects)):
                 self._history.add(command, exchange.now, reply)
-        for live in striking:
-            exchange.count = live.struck - 1
-            exchange.count_of_process = live.struck_process - 1
-            effects = live.fault.apply(exchange, effects)
+        if (returns := agent.result_type(command)) is not None:
+            exchange.schema = returns, agent.dialect
+        for live in touching:
+            effects = live.touch(exchange, effects, fires=live in striking)
+        if exchange.pins:
+            agent.tell_pinned(tuple(exchange.pins))
         # A process that has died says nothing more.
         return [*effects, *late] if agent.process is process else effects
 
