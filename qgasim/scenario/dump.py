@@ -44,13 +44,15 @@ def to_yaml_over(scenario: Struct, base: Struct, extends: str, reasons: Mapping[
     plain: dict[str, Any] = {"qgasim": 1}
     plain |= {key: over[key] for key in ("description", "origin") if key in over}
     plain["extends"] = extends
-    plain |= {key: value for key, value in over.items() if key not in (*plain, "replies", "faults")}
-    text = _dump(plain, default_flow_style=None, width=100)
+    text = _dump(plain, default_flow_style=False, width=100)
+    plain = {k: value for k, value in over.items() if k not in (*plain, "replies", "faults")}
+    # Of what is a mapping of scalars as a whole, PyYAML would make one in braces.
+    for key, value in plain.items():
+        text += _dump({key: value}, default_flow_style=None, width=100)
     for key in ("replies", "faults"):
-        if key not in over:
-            continue
-        text += f"{key}:\n"
-        for index, item in enumerate(over[key]):
+        items = [{"on": item.get("on", "*"), **item} for item in over.get(key, [])]
+        text += f"{key}:\n" if items else ""
+        for index, item in enumerate(items):
             if reason := reasons.get(f"{key}[{index}]"):
                 text += f"  # {' '.join(reason.split())}\n"
             text += textwrap.indent(_dump([item], default_flow_style=None, width=98), "  ")
