@@ -32,6 +32,7 @@ __all__ = [
     "LeftBehindWarning",
     "ListenError",
     "QgaSimError",
+    "RedactionError",
     "ScenarioError",
     "ServerError",
     "SettingsError",
@@ -57,6 +58,10 @@ class ServerError(QgaSimError):
 
 class ClientError(QgaSimError):
     """A request of `qgasim.client` was not answered, or answered by an error."""
+
+
+class RedactionError(QgaSimError):
+    """A recording cannot be made without private values in it."""
 
 
 class VerificationError(QgaSimError, AssertionError):

@@ -48,10 +48,13 @@ ROOMS: dict[str, str] = {
         "__init__ dialect errors findings guest scenario serving simulation suggestions testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
+    "record": (
+        "__init__ agent client commands compare dialect errors faults guest matching qapi scenario wire"
+    ),
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
     "emulator": "__init__ errors guest qmp scenario serving standin",
     "cli": (
-        "__init__ agent client compare control dialect errors http qmp scenario serving simulation"
+        "__init__ agent client compare control dialect errors http qmp record scenario serving simulation"
         " suggestions"
     ),
     "__main__": "cli",
@@ -66,7 +69,7 @@ RESTRICTED: dict[str, str] = {
     "socket": "cli.ctl.api serving http client standin.activation standin.endpoints",
     "select": "cli.log client serving",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
-    "subprocess": "testing.libvirt",
+    "subprocess": "testing.libvirt record.virsh",
     "asyncio": "testing.waiting",
     "time": "guest.system.clock client compare.connection standin.log",
     "yaml": "scenario",
@@ -78,7 +81,7 @@ RESTRICTED: dict[str, str] = {
     "argparse": "cli",
     "pathlib": "scenario.__init__ scenario.reading pytest_plugin.markers",
     "json": (
-        "client cli compare.__init__ compare.probes emulator.command_line faults.base simulation.journal.__init__"
+        "client cli compare.__init__ compare.probes record emulator.command_line faults.base simulation.journal.__init__"
         " scenario.schema pytest_plugin.markers"
     ),
     "logging": "",

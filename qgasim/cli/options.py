@@ -20,6 +20,7 @@ other commands (each has a --help):
   qgasim shell ADDRESS                                ask an agent what you type
   qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
   qgasim compare ADDRESS                              show where a real agent and qgasim differ
+  qgasim record ADDRESS -o FILE                       write a scenario that answers as a real agent does
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
   qgasim init [FILE]                                  write a scenario to start from
   qgasim check FILE...                                report every error in scenarios
