@@ -1,10 +1,15 @@
 """The command line, called as a function and started as a program."""
 
+import fcntl
 import io
 import os
 import re
 import socket
+import struct
+import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +43,10 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a word": (["nope"], "qgasim: no such command: 'nope' (try qgasim --help)"),
     "a command that is misspelled": (
         ["chekc", "a.yaml"],
+        "qgasim: no such command: 'chekc' (did you mean 'check'?) (try qgasim --help)",
+    ),
+    "a command that is misspelled, for its help": (
+        ["chekc", "--help"],
         "qgasim: no such command: 'chekc' (did you mean 'check'?) (try qgasim --help)",
     ),
     "a scenario's name": (
@@ -352,6 +361,32 @@ def test_scenarios_are_searched_in_all_that_they_say_of_themselves(
     assert capfd.readouterr() == ("", "qgasim: no scenario mentions 'no such word'\n")
 
 
+def test_scenarios_are_listed_by_name_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenarios", "--names"]) == 0
+    names = capfd.readouterr().out.splitlines()
+    assert names == sorted(path.stem for path in (ROOT / "scenarios").glob("*.yaml"))
+
+
+def test_the_list_of_scenarios_is_wrapped_to_the_terminal() -> None:
+    host, terminal = os.openpty()
+    # The size that an xterm has (struct winsize of ioctl_tty(2)).
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "qgasim", "scenarios", "--search", "genericcloud"]
+    environment = {name: os.environ[name] for name in os.environ if name != "COLUMNS"}
+    with subprocess.Popen(command, stdout=terminal, cwd=ROOT, env=environment):
+        os.close(terminal)
+        printed = b""
+        # EIO: the program has ended, and nobody else has the terminal.
+        with suppress(OSError):
+            while data := os.read(host, 4096):
+                printed += data
+    os.close(host)
+    lines = printed.decode().splitlines()
+    assert lines[0].startswith("debian-12 ")
+    at = lines[0].index("A Debian 12 server")
+    assert all(len(line) <= 80 and not line[:at].strip() for line in lines[1:] if line[0] == " ")
+
+
 # -- check, show, init -----------------------------------------------------------------------------
 
 
@@ -472,10 +507,18 @@ def test_init_writes_a_scenario_that_can_be_served(
     assert run(["check", str(path)]) == 0
     # What it offers in comments is right, too.
     (tmp_path / "app").mkdir()
-    offered = re.sub(r"(?m)^( *)# (?=(replies:|  |block_rpcs|/|- \{path))", r"\1", path.read_text())
+    offered = re.sub(
+        r"(?m)^( *)# (?=(replies:|faults:|timeline:|  |block_rpcs|/|- \{path))",
+        r"\1",
+        path.read_text(),
+    )
     path.write_text(offered)
-    assert len(load(path).replies) == 2
+    offer = load(path)
+    assert (len(offer.replies), len(offer.faults), len(offer.timeline)) == (2, 3, 2)
     assert run(["check", str(path)]) == 0
+    first = offered.splitlines()[0]
+    schema = first.removeprefix("# yaml-language-server: $schema=")
+    assert schema == str(ROOT / "qgasim" / "scenario.schema.json")
     assert run(["init", str(path)]) == 2
     assert capfd.readouterr().err == f"qgasim: {path}: File exists\n"
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["control_access", "serve_parser", "with_options"]
 
 _EPILOG: Final = """\
-other commands (each has a --help):
+commands (each has a --help):
+  qgasim [serve] [OPTIONS]                            serve a guest: the options above
   qgasim call ADDRESS COMMAND [key=value ... | JSON]  ask an agent, simulated or real
   qgasim exec ADDRESS [--] PROGRAM [ARGUMENT ...]     run a program in its guest
   qgasim shell ADDRESS                                ask an agent what you type

@@ -26,6 +26,9 @@ def serve(arguments: list[str]) -> int:
     from qgasim.serving.listen import UnixAddress, parse_address
 
     parser = serve_parser()
+    if arguments and not arguments[0].startswith("-"):
+        # Before options are looked at: --help is of a command that there is.
+        _refuse(parser, arguments)
     options, rest = parser.parse_known_args(arguments)
     if rest:
         _refuse(parser, rest)
