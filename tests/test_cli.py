@@ -11,12 +11,13 @@ import sys
 import termios
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from qgasim import __version__
 from qgasim.cli.parser import COMMANDS, Parser
+from qgasim.faults import AnyFault
 from qgasim.scenario import load
 from tests.command_line import ROOT, run
 from tests.serving import connect, read_line, serving
@@ -104,6 +105,29 @@ REFUSED: dict[str, tuple[list[str], str]] = {
             "qgasim: --agent: agent.release: no such release: '1.0' "
             "(expected one from 2.5 to 11.1, as in 7.2 or 7.2.22)"
         ),
+    ),
+    "a setting without a value": (
+        ["--set", "guest.hostname"],
+        "qgasim: --set: expected KEY=VALUE, as in guest.hostname=db1, found 'guest.hostname'",
+    ),
+    "a setting that there is not": (
+        ["--set", "guest.hostnmae=db1"],
+        (
+            "qgasim: --set guest.hostnmae:1:1: guest: unknown key 'hostnmae' "
+            "(did you mean 'hostname'?)"
+        ),
+    ),
+    "a kind of fault that there is not": (
+        ["--fault", "{kind: dealy, on: guest-ping}"],
+        (
+            "qgasim: --fault:1:8: faults[0].kind: expected one of "
+            f"{', '.join(cls.__struct_config__.tag for cls in get_args(AnyFault))}, found 'dealy' "
+            "(did you mean 'delay'?)"
+        ),
+    ),
+    "no fault": (
+        ["--fault", ""],
+        "qgasim: --fault: expected a fault, as in '{kind: hang, on: guest-ping}'",
     ),
     "UDP": (
         ["--listen", "udp:4444"],
@@ -521,6 +545,18 @@ def test_init_writes_a_scenario_that_can_be_served(
     assert schema == str(ROOT / "qgasim" / "scenario.schema.json")
     assert run(["init", str(path)]) == 2
     assert capfd.readouterr().err == f"qgasim: {path}: File exists\n"
+
+
+def test_check_warns_of_commands_that_no_release_has(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("qgasim: 1\nagent:\n  block_rpcs: [guest-ping, guest-exce]\n")
+    assert run(["check", str(path)]) == 0
+    assert only_line(capfd.readouterr().err) == (
+        f"{path}:3:28: agent.block_rpcs[1]: warning: no release has the command 'guest-exce' "
+        "(did you mean 'guest-exec'?)"
+    )
 
 
 # -- call ------------------------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Final
 
 from qgasim import DEFAULT_SCENARIO, __version__
 from qgasim.cli.parser import Parser
-from qgasim.cli.text import LOG_WIDTH
+from qgasim.cli.text import LOG_WIDTH, complain
 
 if TYPE_CHECKING:
     from qgasim.http.access import Access
     from qgasim.scenario import Scenario
 
-__all__ = ["control_access", "serve_parser", "with_options"]
+__all__ = ["control_access", "load_scenario", "serve_parser", "with_options"]
 
 _EPILOG: Final = """\
 commands (each has a --help):
@@ -59,6 +59,20 @@ def _add_guest_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_SCENARIO,
         help=f"the guest to serve, or a fleet of several; NAME#GUEST is one of a fleet "
         f"(default: {DEFAULT_SCENARIO})",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change the scenario, as in guest.hostname=db1; the value is YAML (can be repeated)",
+    )
+    parser.add_argument(
+        "--fault",
+        metavar="FAULT",
+        action="append",
+        default=[],
+        help="add a fault, as in '{kind: hang, on: guest-fsfreeze-thaw}' (can be repeated)",
     )
     parser.add_argument(
         "--listen",
@@ -179,9 +193,23 @@ def _add_starter_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def load_scenario(options: argparse.Namespace) -> "Scenario":
+    """Load the scenario of the command line, with the settings and faults that it says.
+
+    Raises:
+        ScenarioError: as of `load`.
+    """
+    from qgasim.scenario import load
+    from qgasim.scenario.changes import add_fault, change_setting
+
+    changes = [change_setting(text, "--set") for text in options.set]
+    changes += [add_fault(text, "--fault") for text in options.fault]
+    return load(options.scenario, changes=changes)
+
+
 def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario":
-    """Change *scenario* as the command line says; return it."""
-    from qgasim.scenario import remember_place
+    """Change *scenario* as the command line says; warn of names that are none; return it."""
+    from qgasim.scenario import remember_place, warn_of_names
 
     settings = scenario.agent
     if options.agent is not None:
@@ -198,6 +226,8 @@ def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario
         scenario.machine.qemu = options.qemu
     if options.seed is not None:
         scenario.seed = options.seed
+    for line in warn_of_names(scenario):
+        complain(line, "qgasim: ")
     return scenario
 
 

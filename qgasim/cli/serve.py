@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qgasim.serving.listen import Address, SocketAddress, UnixAddress
 
 from qgasim.cli.introduction import describe_guest, introduce_guest
-from qgasim.cli.options import control_access, serve_parser, with_options
+from qgasim.cli.options import control_access, load_scenario, serve_parser, with_options
 from qgasim.cli.parser import COMMANDS
 from qgasim.cli.ready import check_ready_fd, write_ready
 
@@ -22,7 +22,6 @@ __all__ = ["serve"]
 def serve(arguments: list[str]) -> int:
     """Serve a guest until SIGINT or SIGTERM."""
     # Only now: `qgasim --help` should not wait for it.
-    from qgasim.scenario import load
     from qgasim.serving.listen import UnixAddress, parse_address
 
     parser = serve_parser()
@@ -41,7 +40,7 @@ def serve(arguments: list[str]) -> int:
     access = control_access(parser, options)
     qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
-    scenario = load(options.scenario)
+    scenario = load_scenario(options)
     if access is not None:
         return _serve_controlled(parser, options, scenario, address, access)
     if scenario.fleet:
