@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
@@ -614,4 +615,25 @@ def test_a_call_gives_up_after_the_time_out(
         mute.bind(str(path))
         mute.listen()
         assert run(["call", "--timeout=0.05", str(path), "guest-ping"]) == 1
+    unread = "it has not read the request (is another client connected?)"
+    assert capfd.readouterr() == ("", f"qgasim call: {path}: no answer within 0.05 s: {unread}\n")
+
+
+def test_a_call_that_is_read_and_not_answered_gives_up_without_a_guess(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def read() -> None:
+            with server.accept()[0] as sock:
+                while sock.recv(1000):
+                    pass
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert run(["call", "--timeout=0.05", str(path), "guest-ping"]) == 1
+        reader.join()
     assert capfd.readouterr() == ("", f"qgasim call: {path}: no answer within 0.05 s\n")
