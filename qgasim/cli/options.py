@@ -78,7 +78,8 @@ def _add_guest_options(parser: argparse.ArgumentParser) -> None:
         "--listen",
         metavar="ADDRESS",
         help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
-        "(default: a unix socket in a new temporary directory); a fleet: unix:DIRECTORY",
+        "(default: the socket that systemd opened, else a unix socket in a new temporary directory); "
+        "a fleet: unix:DIRECTORY",
     )
 
 

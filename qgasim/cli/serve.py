@@ -1,6 +1,7 @@
 """``qgasim``, without a command's name: serve a guest."""
 
 import argparse
+import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ def serve(arguments: list[str]) -> int:
     """Serve a guest until SIGINT or SIGTERM."""
     # Only now: `qgasim --help` should not wait for it.
     from qgasim.serving.listen import UnixAddress, parse_address
+    from qgasim.serving.systemd import find_socket
 
     parser = serve_parser()
     if arguments and not arguments[0].startswith("-"):
@@ -31,12 +33,14 @@ def serve(arguments: list[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest:
         _refuse(parser, rest)
-    address = None
+    address: Address | None
     if options.listen is not None:
         try:
             address = parse_address(options.listen)
         except ValueError as error:
             parser.error(f"--listen: {error}")
+    else:
+        address = find_socket(os.environ)
     access = control_access(parser, options)
     qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
