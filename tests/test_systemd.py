@@ -105,7 +105,10 @@ def test_a_manager_in_the_abstract_namespace_is_told(monkeypatch: pytest.MonkeyP
 def test_systemd_understands_the_units() -> None:
     units = [str(path) for path in sorted((ROOT / "packaging" / "systemd").iterdir())]
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", "--man=no", *units],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     told = [line for line in done.stderr.splitlines() if "/qgasim." in line]
     # What is said of other units is said of the machine.

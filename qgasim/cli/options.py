@@ -26,6 +26,7 @@ commands (each has a --help):
   qgasim check FILE...                                report every error in scenarios
   qgasim show FILE-or-NAME                            print a scenario with nothing left open
   qgasim schema                                       print the JSON Schema of scenarios
+  qgasim completion bash|zsh|fish                     print what a shell needs to complete these
 """
 
 
