@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import json
 import os
 import re
 import socket
@@ -558,6 +559,58 @@ def test_check_warns_of_commands_that_no_release_has(
         f"{path}:3:28: agent.block_rpcs[1]: warning: no release has the command 'guest-exce' "
         "(did you mean 'guest-exec'?)"
     )
+
+
+WRONG = "qgasim: 1\nagent: {block_rpcs: [guest-exce]}\n"
+
+
+def test_check_writes_annotations_for_github(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a,b.yaml").write_text("sed: 1\n")
+    Path("c.yaml").write_text(WRONG)
+    assert run(["check", "--format=github", "a,b.yaml", "c.yaml", "nosuch"]) == 1
+    # Escaped as "Workflow commands for GitHub Actions" and @actions/core say.
+    assert capfd.readouterr() == (
+        (
+            "::error file=a%2Cb.yaml,line=1,col=1::unknown key 'sed' (did you mean 'seed'?)\n"
+            "::warning file=c.yaml,line=2,col=22::agent.block_rpcs[0]: no release has the command "
+            "'guest-exce' (did you mean 'guest-exec'?)\n"
+            "::error file=nosuch::no such scenario (`qgasim scenarios` lists them)\n"
+        ),
+        "",
+    )
+    assert run(["check", "--format=github", "debian-12"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_check_writes_sarif_for_code_scanning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(WRONG)
+    assert run(["check", "--format=sarif", "c.yaml", "nosuch"]) == 1
+    log = json.loads(capfd.readouterr().out)
+    assert log["version"] == "2.1.0"
+    (ran,) = log["runs"]
+    assert ran["tool"]["driver"]["name"] == "qgasim"
+    told = [
+        (result["level"], result["locations"][0]["physicalLocation"]) for result in ran["results"]
+    ]
+    assert told == [
+        (
+            "warning",
+            {
+                "artifactLocation": {"uri": "c.yaml"},
+                "region": {"startLine": 2, "startColumn": 22},
+            },
+        ),
+        (
+            "error",
+            {"artifactLocation": {"uri": "nosuch"}, "region": {"startLine": 1, "startColumn": 1}},
+        ),
+    ]
 
 
 # -- call ------------------------------------------------------------------------------------------

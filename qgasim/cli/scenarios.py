@@ -9,6 +9,7 @@ from importlib import resources
 from itertools import zip_longest
 from typing import Any, Final
 
+from qgasim.cli.annotations import FORMATS, Annotation, annotate, write_annotations
 from qgasim.cli.hints import hint
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain
@@ -145,23 +146,43 @@ def check(arguments: list[str]) -> int:
         help="a file, a directory (all .yaml and .yml files right in it), the name of a scenario "
         "that comes with qgasim, or - for the standard input",
     )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="lines for people; annotations of GitHub Actions; or SARIF, on the standard output",
+    )
+    options = parser.parse_args(arguments)
     status = 0
-    for name in parser.parse_args(arguments).files:
+    found: list[Annotation] = []
+    for name in options.files:
         paths = _files(name)
         if not paths:
             text = f"{name}: nothing to check (no .yaml or .yml file is in it)"
             complain(text, "qgasim check: ")
             status = 2
         for path in paths:
-            try:
-                for scenario in _read(path).guests().values():
-                    scenario.build()
-                    for line in warn(scenario):
-                        complain(line)
-            except ScenarioError as error:
-                complain(str(error))
-                status = max(status, 1)
+            lines, is_wrong = _check(path)
+            status = max(status, int(is_wrong))
+            if options.format == "text":
+                for line in lines:
+                    complain(line)
+            found += annotate(lines, path)
+    if options.format != "text" and (told := write_annotations(found, options.format)):
+        print(told)
     return status
+
+
+def _check(path: str) -> tuple[list[str], bool]:
+    """Return what is to be told of a scenario, and whether it is wrong."""
+    lines: list[str] = []
+    try:
+        for scenario in _read(path).guests().values():
+            scenario.build()
+            lines += warn(scenario)
+    except ScenarioError as error:
+        return [*lines, *str(error).splitlines()], True
+    return lines, False
 
 
 def _files(name: str) -> list[str]:

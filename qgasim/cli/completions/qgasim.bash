@@ -10,7 +10,7 @@ _shtab_qgasim_ctl_subparsers=(guests new rm patch reset stop inject faults clear
 _shtab_qgasim_subparsers=(call check compare completion ctl exec init scenarios schema serve shell show)
 
 _shtab_qgasim_call_option_strings=(-h --help --timeout --no-reply)
-_shtab_qgasim_check_option_strings=(-h --help)
+_shtab_qgasim_check_option_strings=(-h --help --format)
 _shtab_qgasim_compare_option_strings=(-h --help --scenario --agent --timeout --json)
 _shtab_qgasim_completion_option_strings=(-h --help)
 _shtab_qgasim_ctl_guests_option_strings=(-h --help --control --token-file --json -g --guest)
@@ -103,6 +103,7 @@ _shtab_qgasim___log_COMPGEN=_shtab_compgen_files
 _shtab_qgasim___control_COMPGEN=_shtab_compgen_files
 _shtab_qgasim___control_token_COMPGEN=_shtab_compgen_files
 
+_shtab_qgasim_check___format_choices=(text github sarif)
 _shtab_qgasim_completion_pos_0_choices=(bash zsh fish)
 _shtab_qgasim_ctl_pos_0_choices=(guests new rm patch reset stop inject faults clear event advance snapshot revert journal verify wait findings)
 _shtab_qgasim_serve___channel_choices=(virtio-serial isa-serial unix-listen vsock-listen)

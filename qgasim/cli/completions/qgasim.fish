@@ -52,7 +52,7 @@ function _shtab_qgasim_using
 end
 
 set -g _shtab_qgasim_commands call check compare completion ctl 'ctl guests' 'ctl new' 'ctl rm' 'ctl patch' 'ctl reset' 'ctl stop' 'ctl inject' 'ctl faults' 'ctl clear' 'ctl event' 'ctl advance' 'ctl snapshot' 'ctl revert' 'ctl journal' 'ctl verify' 'ctl wait' 'ctl findings' exec init scenarios schema serve shell show
-set -g _shtab_qgasim_opts_with_value --after --agent --allow-rpcs --block-rpcs --channel --control --control-token --fault --fsfreeze-hook --guest --listen --log --log-format --only --qemu --qmp --ready-fd --scenario --search --seed --set --share --timeout --token-file -g
+set -g _shtab_qgasim_opts_with_value --after --agent --allow-rpcs --block-rpcs --channel --control --control-token --fault --format --fsfreeze-hook --guest --listen --log --log-format --only --qemu --qmp --ready-fd --scenario --search --seed --set --share --timeout --token-file -g
 
 complete -c qgasim -e
 complete -c qgasim -f
@@ -87,6 +87,7 @@ complete -c qgasim -n '_shtab_qgasim_using call' -l no-reply -d 'do not wait: gu
 complete -c qgasim -n '_shtab_qgasim_using call; and test $_shtab_qgasim_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'where the agent is: the path of its unix socket, or unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT'
 complete -c qgasim -n '_shtab_qgasim_using; and test $_shtab_qgasim_npos -eq 0' -a check -d 'Say all that is wrong with scenarios, with file, line and column: status 0 if that is nothing, else 1; 2 if there is nothing to check. Warns of what the guest'"'"'s scripts use and qgasim does not simulate.'
 complete -c qgasim -n '_shtab_qgasim_using check' -s h -l help -d 'show this help message and exit'
+complete -c qgasim -n '_shtab_qgasim_using check' -l format -xka "text github sarif" -d 'lines for people; annotations of GitHub Actions; or SARIF, on the standard output'
 complete -c qgasim -n '_shtab_qgasim_using check; and test $_shtab_qgasim_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a file, a directory (all .yaml and .yml files right in it), the name of a scenario that comes with qgasim, or - for the standard input'
 complete -c qgasim -n '_shtab_qgasim_using; and test $_shtab_qgasim_npos -eq 0' -a compare -d 'Ask a real agent and a simulated one the same, and print where they differ. Nothing in the real guest is changed.'
 complete -c qgasim -n '_shtab_qgasim_using compare' -s h -l help -d 'show this help message and exit'

@@ -93,6 +93,7 @@ _shtab_qgasim_call_defaults_added=0
 
 _shtab_qgasim_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--format[lines for people\; annotations of GitHub Actions\; or SARIF, on the standard output]:format:(text github sarif)"
   "(*):a file, a directory (all .yaml and .yml files right in it), the name of a scenario that comes with qgasim, or - for the standard input:_files"
 )
 
