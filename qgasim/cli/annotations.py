@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from qgasim import __version__
+import qgasim
 
 __all__ = ["FORMATS", "Annotation", "annotate", "write_annotations"]
 
@@ -74,7 +74,7 @@ def _to_sarif(found: list[Annotation]) -> dict[str, Any]:
         "id": "scenario",
         "shortDescription": {"text": "A scenario that qgasim cannot read as it is meant"},
     }
-    driver = {"name": "qgasim", "version": __version__, "rules": [rule]}
+    driver = {"name": "qgasim", "version": qgasim.__version__, "rules": [rule]}
     results = [
         {
             "ruleId": "scenario",

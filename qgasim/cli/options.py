@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from qgasim import DEFAULT_SCENARIO, __version__
+from qgasim import DEFAULT_SCENARIO
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import LOG_WIDTH, complain
 
@@ -30,6 +30,16 @@ commands (each has a --help):
 """
 
 
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from qgasim import __version__
+
+        print(f"qgasim {__version__}")
+        parser.exit()
+
+
 def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
@@ -49,7 +59,7 @@ def serve_parser() -> argparse.ArgumentParser:
     _add_world_options(parser)
     _add_log_options(parser)
     _add_starter_options(parser)
-    parser.add_argument("--version", action="version", version=f"qgasim {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     return parser
 
 
