@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "call": "call",
     "check": "scenarios",
     "compare": "compare",
+    "completion": "completion",
     "ctl": "ctl",
     "exec": "execute",
     "init": "scenarios",
