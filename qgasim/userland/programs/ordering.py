@@ -20,8 +20,7 @@ def sort_in_pieces(
     p: Process, items: list[T], key: Callable[[T], Any], *, is_reverse: bool = False
 ) -> Waiting[list[T]]:
     """Return *items* sorted by *key*; those that are alike stay in their order, also in reverse."""
-    if is_reverse:
-        items = list(reversed(items))
+    items = items[::-1] if is_reverse else items
     runs: list[list[T]] = []
     for at in range(0, len(items), PIECE):
         runs.append(sorted(items[at : at + PIECE], key=key))
