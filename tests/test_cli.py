@@ -12,7 +12,7 @@ import pytest
 
 from qgasim import __version__
 from qgasim.cli.parser import COMMANDS, Parser
-from qgasim.scenario import load
+from qgasim.scenario import library, load
 from tests.command_line import ROOT, run
 from tests.serving import connect, read_line, serving
 
@@ -350,6 +350,20 @@ def test_scenarios_are_searched_in_all_that_they_say_of_themselves(
     assert capfd.readouterr().out.startswith("debian-12 ")
     assert run(["scenarios", "--search", "no such word"]) == 1
     assert capfd.readouterr() == ("", "qgasim: no scenario mentions 'no such word'\n")
+
+
+@pytest.mark.slow
+def test_scenarios_are_listed_by_tag(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenarios", "--tag", "fleet", "--tag", "account"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines if not line.startswith(" ")]
+    tagged = {name for name, path in library().items() if {"fleet", "account"} & {*load(path).tags}}
+    assert set(names) == tagged
+    assert {"fleet-one-hung", "ssh-key-newline"} < tagged
+    assert run(["scenarios", "--tag", "freez"]) == 2
+    assert capfd.readouterr().err.startswith(
+        "qgasim: there is no tag 'freez' (did you mean 'freeze'?) (there are: account, "
+    )
 
 
 # -- check, show, init -----------------------------------------------------------------------------

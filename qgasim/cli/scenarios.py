@@ -10,7 +10,7 @@ from qgasim.cli.hints import hint
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError, ScenarioError
-from qgasim.scenario import Scenario, library, load, loads, warn
+from qgasim.scenario import Scenario, check_tags, library, load, loads, warn
 from qgasim.scenario.document import read_text
 from qgasim.scenario.dump import to_yaml
 
@@ -81,14 +81,23 @@ def scenarios(arguments: list[str]) -> int:
         default="",
         help="only those that mention WORD, in capitals or not (default: all)",
     )
+    parser.add_argument(
+        "--tag",
+        metavar="TAG",
+        action="append",
+        default=[],
+        help="only those with TAG; can be repeated: with any of them (default: all)",
+    )
     options = parser.parse_args(arguments)
-    known = library()
+    known = {name: load(path) for name, path in library().items()}
+    check_tags(options.tag, known)
     width = max(map(len, known), default=0)
     is_found = False
-    for name, path in known.items():
-        scenario = load(path)
+    for name, scenario in known.items():
         line = f"{name:{width}} {scenario.description.splitlines()[0]}"
-        if options.search.lower() in f"{line} {scenario.description} {scenario.origin}".lower():
+        said = f"{line} {scenario.description} {scenario.expect} {scenario.origin}"
+        is_chosen = not options.tag or not set(options.tag).isdisjoint(scenario.tags)
+        if is_chosen and options.search.lower() in said.lower():
             print(line)
             print(f"{'':{width}} {' '.join(scenario.origin.split())}")
             is_found = True

@@ -299,7 +299,7 @@ class Told:
         name = self._config.getoption("--qgasim-report")
         if not name:
             return
-        from qgasim.pytest_plugin.page import write_page
+        from qgasim.testing.page import write_page
 
         path = self._config.invocation_params.dir / name
         try:
