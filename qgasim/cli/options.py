@@ -19,6 +19,7 @@ other commands (each has a --help):
   qgasim exec ADDRESS [--] PROGRAM [ARGUMENT ...]     run a program in its guest
   qgasim shell ADDRESS                                ask an agent what you type
   qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
+  qgasim drill --all -- COMMAND {socket}              run a client against all that ever went wrong
   qgasim compare ADDRESS                              show where a real agent and qgasim differ
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
   qgasim init [FILE]                                  write a scenario to start from

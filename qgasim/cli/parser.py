@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "check": "scenarios",
     "compare": "compare",
     "ctl": "ctl",
+    "drill": "drill",
     "exec": "execute",
     "init": "scenarios",
     "scenarios": "scenarios",

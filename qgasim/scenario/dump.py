@@ -16,7 +16,7 @@ from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import hints_of, tag_field_of, tag_of, unit_of
 from qgasim.scenario.document import core_value
 
-__all__ = ["members_of", "to_line", "to_yaml", "written"]
+__all__ = ["members_of", "to_line", "to_yaml", "write_yaml", "written"]
 
 
 def to_yaml(scenario: Struct) -> str:
@@ -27,6 +27,11 @@ def to_yaml(scenario: Struct) -> str:
     for name, guest in plain.get("fleet", {}).items():
         # A seed that is not said is made of the place in the fleet.
         plain["fleet"][name] = {"seed": 0} | guest
+    return write_yaml(plain)
+
+
+def write_yaml(plain: dict[str, Any]) -> str:
+    """Write what is a scenario already but for its text."""
     return _dump(plain, default_flow_style=None, width=100)
 
 
