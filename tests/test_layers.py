@@ -49,7 +49,7 @@ ROOMS: dict[str, str] = {
         " suggestions testing"
     ),
     "pytest_plugin": (
-        "__init__ dialect errors findings guest scenario serving simulation suggestions testing wire"
+        "__init__ dialect drill errors findings guest scenario serving simulation suggestions testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",

@@ -13,7 +13,7 @@ from qgasim.cli.text import complain, readable
 from qgasim.errors import QgaSimError, ScenarioError
 
 if TYPE_CHECKING:
-    from qgasim.drill import Drill, Minimal, Result, Run
+    from qgasim.drill import Drill, Minimal, Result, Rules, Run
 
 __all__ = ["drill"]
 
@@ -56,7 +56,7 @@ def drill(arguments: list[str]) -> int:
     if options.shrink_time != "0":
         shrink_time = _seconds(options.shrink_time, "--shrink-time")
 
-    from qgasim.drill import Selection, plan
+    from qgasim.drill import Rules, Selection, plan
 
     runs = plan(
         Selection(
@@ -71,7 +71,8 @@ def drill(arguments: list[str]) -> int:
             guest=options.guest,
         )
     )
-    return _Session(options, command, runs, limit, shrink_time).run()
+    rules = Rules(limit=limit, findings=options.findings, expect=tuple(options.expect))
+    return _Session(options, command, runs, rules, shrink_time).run()
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -211,13 +212,13 @@ class _Session:
         options: argparse.Namespace,
         command: list[str],
         runs: "list[Run]",
-        limit: float,
+        rules: "Rules",
         shrink_time: float,
     ) -> None:
         self._options = options
         self._command = command
         self._runs = runs
-        self._limit = limit
+        self._rules = rules
         self._shrink_time = shrink_time
         self._results: list[Result] = []
         self._minimal: dict[str, Minimal] = {}
@@ -247,13 +248,12 @@ class _Session:
         return _WRONG if any(result.is_wrong for result in self._results) else 0
 
     async def _attempt(self, directory: str) -> None:
-        from qgasim.drill import Drill, Rules
+        from qgasim.drill import Drill
         from qgasim.drill.report import tell_progress
 
         options = self._options
-        rules = Rules(limit=self._limit, findings=options.findings, expect=tuple(options.expect))
         has_pages = options.html is not None
-        drill = Drill(self._command, directory, rules, jobs=options.jobs, has_pages=has_pages)
+        drill = Drill(self._command, directory, self._rules, jobs=options.jobs, has_pages=has_pages)
 
         def note(result: "Result", elapsed: float) -> None:
             self._results.append(result)
@@ -284,7 +284,7 @@ class _Session:
         print(write_table(self._results))
         for result in self._results:
             if minimal := self._minimal.get(result.run.name):
-                print(f"\n{show_minimal(result, minimal, self._command, self._limit)}")
+                print(f"\n{show_minimal(result, minimal, self._command, self._rules)}")
         print(f"\n{summarise(self._results)}")
         if not self._is_done:
             complain(f"interrupted: {len(self._runs) - len(self._results)} runs were left out")

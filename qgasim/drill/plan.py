@@ -25,7 +25,7 @@ REQUESTS: Final = 24
 LIMIT: Final = 100_000
 
 
-class Selection(Struct, frozen=True, kw_only=True):
+class Selection(Struct, frozen=True, kw_only=True, rename={"is_all": "all"}):
     """What a client is to be run against."""
 
     #: Names of scenarios, with ``*`` and ``?`` as wildcards, or paths of files.

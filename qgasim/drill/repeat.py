@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qgasim.drill.plan import Run
-from qgasim.drill.verdict import Result
+from qgasim.drill.verdict import Result, Rules
 
 __all__ = ["file_name", "write_file", "write_test"]
 
@@ -39,13 +39,13 @@ def join_command(command: Sequence[str]) -> str:
     )
 
 
-def write_test(run: Run, command: Sequence[str], limit: float) -> str:
+def write_test(run: Run, command: Sequence[str], rules: Rules) -> str:
     """Return a test of pytest that fails again.
 
     Args:
         run: that failed.
         command: the client.
-        limit: how many seconds it may take.
+        rules: how it is judged.
     """
     wanted = run.wanted
     name = re.sub(r"\W+", "_", run.name).strip("_").lower()
@@ -54,12 +54,14 @@ def write_test(run: Run, command: Sequence[str], limit: float) -> str:
         machine: dict[str, Any] = {}
         wanted = {"machine": machine, **wanted}
     words = ", ".join(places.get(word) or _format(word, places) for word in command)
+    wanted = {**wanted, "findings": rules.findings}
     marker = "".join(f"    {key}={value!r},\n" for key, value in wanted.items())
     return (
-        "import subprocess\n\nimport pytest\n\n\n"
-        f'@pytest.mark.qgasim(\n{marker}    findings="error",\n)\n'
+        "import os\nimport subprocess\n\nimport pytest\n\n\n"
+        f"@pytest.mark.qgasim(\n{marker})\n"
         f"def test_{name}(qga):\n"
-        f"    subprocess.run([{words}], check=True, timeout={limit:g})\n"
+        '    environment = {**os.environ, "QGASIM_SOCKET": qga.socket_path}\n'
+        f"    subprocess.run([{words}], env=environment, check=True, timeout={rules.limit:g})\n"
     )
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from qgasim.drill.minimise import TIMES, Minimal
 from qgasim.drill.repeat import write_test
-from qgasim.drill.verdict import Result
+from qgasim.drill.verdict import Result, Rules
 from qgasim.scenario.dump import to_line
 
 __all__ = ["show_minimal", "summarise", "tell_progress", "write_junit", "write_table"]
@@ -51,7 +51,7 @@ def summarise(results: Sequence[Result]) -> str:
     return f"{len(results)} {'run' if len(results) == 1 else 'runs'}: {shown or 'none'}"
 
 
-def show_minimal(result: Result, minimal: Minimal, command: Sequence[str], limit: float) -> str:
+def show_minimal(result: Result, minimal: Minimal, command: Sequence[str], rules: Rules) -> str:
     """Return what matters of a run that failed: as YAML, and as a test of pytest."""
     kept = len(minimal.faults)
     certain = "it fails each time" if minimal.failed == TIMES else "it is flaky"
@@ -63,7 +63,7 @@ def show_minimal(result: Result, minimal: Minimal, command: Sequence[str], limit
             *(f"  - {to_line(fault)}" for fault in minimal.faults),
             "",
             "# the same as a test of pytest",
-            write_test(minimal.run, command, limit),
+            write_test(minimal.run, command, rules),
         ]
     ).rstrip("\n")
 

@@ -156,7 +156,7 @@ class Drill:
         said = [*(str(each) for each in found), live.journal.transcript(100)]
         page = ""
         if self._has_pages:
-            shown = show_guest(live, found, write_test(run, self.command, self.rules.limit))
+            shown = show_guest(live, found, write_test(run, self.command, self.rules))
             page = show_test(run.name, f"{verdict}: {reason}\n{result.output}", [shown])
         return structs.replace(result, transcript="\n\n".join(said), page=page)
 
