@@ -93,6 +93,20 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
+def _names_or_file(text: str) -> list[str]:
+    """Read names, or ``@FILE`` with a name on each line; a line that begins with ``#`` is a comment."""
+    if not text.startswith("@"):
+        return _names(text)
+    try:
+        with open(text[1:], encoding="utf-8") as file:
+            lines = file.read(1 << 20).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise argparse.ArgumentTypeError(f"{text[1:]}: {reason}") from None
+    # A guest of a fleet has a # in its name.
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
 def _number(most: int, least: int = 0) -> Callable[[str], int]:
     def read(text: str) -> int:
         number = int(text) if text.lstrip("-").isdecimal() and len(text) < 20 else None
@@ -148,11 +162,11 @@ def _add_judgement(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--expect",
-        metavar="A,B",
-        type=_names,
+        metavar="A,B|@FILE",
+        type=_names_or_file,
         action="extend",
         default=[],
-        help="runs in which a failure is right, and success is not (* and ? are wildcards)",
+        help="runs in which a failure is right, and success is not (* and ? are wildcards); @FILE has one a line",
     )
     group.add_argument(
         "--findings",

@@ -90,7 +90,7 @@ def scenarios(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     known = {name: load(path) for name, path in library().items()}
-    check_tags(options.tag, known)
+    check_tags(options.tag, {name: scenario.tags for name, scenario in known.items()})
     width = max(map(len, known), default=0)
     is_found = False
     for name, scenario in known.items():

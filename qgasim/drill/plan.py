@@ -4,6 +4,7 @@ import fnmatch
 import os
 import random
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, Final, get_args
 
 from msgspec import Struct, structs
@@ -125,18 +126,41 @@ def _plan_scenarios(selection: Selection) -> Iterator[Run]:
         if not fnmatch.filter(shipped, pattern.partition("#")[0]):
             text = f"no such scenario: '{pattern}'{did_you_mean(pattern, shipped)}"
             raise ScenarioError(f"{text} (`qgasim scenarios` lists them)")
-    loaded = {name: load(path) for name, path in shipped.items()}
-    check_tags(selection.tags, loaded)
-    for name, scenario in loaded.items():
+    is_every = selection.is_all or bool(selection.tags)
+    named = {n for n in shipped if any(fnmatch.fnmatch(n, p.partition("#")[0]) for p in patterns)}
+    known = {name: _load(name) for name in shipped if is_every or name in named}
+    check_tags(selection.tags, {name: scenario.tags for name, scenario in known.items()})
+    for name, scenario in known.items():
         is_tagged = not set(selection.tags).isdisjoint(scenario.tags)
-        for run in _runs_of(name, name, scenario):
+        for run in _runs_of(name, name, scenario.guests):
             if selection.is_all or is_tagged or _is_named(run.name, name, patterns):
                 yield run
     for path in filter(_is_path, selection.scenarios):
         # A guest of a fleet can be named, as in web.yaml#web1.
-        scenario = load(path)
-        stem = os.path.basename(path).removesuffix(".yaml").removesuffix(".yml")
-        yield from _runs_of(stem, os.path.abspath(path), scenario)
+        scenario = _load(path)
+        stem = os.path.basename(path).replace(".yaml", "").replace(".yml", "")
+        yield from _runs_of(stem, os.path.abspath(path), scenario.guests)
+
+
+class _Known(Struct, frozen=True):
+    """What a selection asks of a scenario."""
+
+    tags: list[str]
+    #: The names of a fleet's guests; of another, one empty name.
+    guests: list[str]
+
+
+def _load(name: str) -> _Known:
+    return _load_shipped(name) if not _is_path(name) else _read(name)
+
+
+def _read(name: str) -> _Known:
+    scenario = load(name)
+    return _Known(scenario.tags, [*scenario.guests()])
+
+
+# What comes with qgasim does not change meanwhile.
+_load_shipped = cache(_read)
 
 
 def _is_path(text: str) -> bool:
@@ -147,9 +171,9 @@ def _is_named(name: str, scenario: str, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatch(name if "#" in p else scenario, p) for p in patterns)
 
 
-def _runs_of(name: str, scenario: str, loaded: Scenario) -> Iterator[Run]:
+def _runs_of(name: str, scenario: str, guests: list[str]) -> Iterator[Run]:
     """Yield a run for each guest of a scenario: a client is given one."""
-    for guest in loaded.guests():
+    for guest in guests:
         suffix = f"#{guest}" if guest else ""
         yield Run(name=name + suffix, scenario=scenario + suffix)
 

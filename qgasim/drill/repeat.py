@@ -1,5 +1,6 @@
 """How to repeat a run that failed: as a file with the command, and as a test."""
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -33,10 +34,22 @@ def write_file(result: Result, run: Run, command: Sequence[str], path: str) -> s
 
 
 def join_command(command: Sequence[str]) -> str:
-    """Return a command as a shell reads it; ``{socket}`` needs no quotes."""
-    return " ".join(
-        word if re.fullmatch(r"\{\w+\}", word) else shlex.quote(word) for word in command
-    )
+    """Return a command in one line as bash reads it; ``{socket}`` needs no quotes."""
+    return " ".join(map(_quote, command))
+
+
+def _quote(word: str) -> str:
+    if re.fullmatch(r"\{\w+\}", word):
+        return word
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(c if c.isprintable() else _escape(c) for c in escaped) + "'"
+
+
+def _escape(character: str) -> str:
+    data = os.fsencode(character)
+    return "\\n" if character == "\n" else "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def write_test(run: Run, command: Sequence[str], rules: Rules) -> str:

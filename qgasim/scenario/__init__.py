@@ -102,13 +102,17 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
     raise ScenarioError(say(name or "''", _why_not(path, name)))
 
 
-def check_tags(tags: Iterable[str], known: Mapping[str, Scenario]) -> None:
-    """Refuse tags that none of the scenarios *known* has.
+def check_tags(tags: Iterable[str], known: Mapping[str, Iterable[str]]) -> None:
+    """Refuse tags that none of the scenarios has.
+
+    Args:
+        tags: that are asked for.
+        known: the tags of each scenario.
 
     Raises:
-        ScenarioError: says which, and what was meant.
+        ScenarioError: says which there is not, and what was meant.
     """
-    there = {tag for scenario in known.values() for tag in scenario.tags}
+    there = {tag for each in known.values() for tag in each}
     for tag in tags:
         if tag not in there:
             raise ScenarioError(not_there("tag", tag, there))

@@ -32,7 +32,9 @@ def to_yaml(scenario: Struct) -> str:
 
 def write_yaml(plain: dict[str, Any]) -> str:
     """Write what is a scenario already but for its text."""
-    return _dump(plain, default_flow_style=None, width=100)
+    # Without anything nested in it, all of it would be in braces.
+    is_flat = not any(isinstance(value, dict | list) for value in plain.values())
+    return _dump(plain, default_flow_style=False if is_flat else None, width=100)
 
 
 def to_line(value: Struct) -> str:
