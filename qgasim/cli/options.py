@@ -20,6 +20,7 @@ commands (each has a --help):
   qgasim exec ADDRESS [--] PROGRAM [ARGUMENT ...]     run a program in its guest
   qgasim shell ADDRESS                                ask an agent what you type
   qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
+  qgasim drill --all -- COMMAND {socket}              run a client against all that ever went wrong
   qgasim compare ADDRESS                              show where a real agent and qgasim differ
   qgasim record ADDRESS -o FILE                       write a scenario that answers as a real agent does
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "compare": "compare",
     "completion": "completion",
     "ctl": "ctl",
+    "drill": "drill",
     "exec": "execute",
     "init": "scenarios",
     "record": "record",
