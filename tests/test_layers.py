@@ -32,6 +32,7 @@ ROOMS: dict[str, str] = {
         "agent commands dialect errors faults guest matching qmp simulation states suggestions"
         " userland"
     ),
+    "conversation": "agent dialect errors qapi wire",
     "findings": "errors faults guest qapi simulation wire",
     "serving": "effects errors qmp simulation",
     "client": "errors serving",
@@ -55,22 +56,26 @@ ROOMS: dict[str, str] = {
     "record": (
         "__init__ agent client commands compare dialect errors faults guest matching qapi scenario wire"
     ),
+    "upstream": (
+        "agent client compare conversation dialect effects errors faults guest qapi scenario serving simulation states wire"
+    ),
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
     "emulator": "__init__ errors guest qmp scenario serving standin",
     "cli": (
-        "__init__ agent client compare control dialect drill errors guest http qmp record scenario serving"
-        " simulation suggestions testing"
+        "__init__ agent client compare control conversation dialect drill errors guest http qmp record scenario"
+        " serving simulation suggestions testing upstream"
     ),
     "__main__": "cli",
 }
 #: Modules that may import what does I/O, waits, or comes from another project; a room stands for all of it.
 RESTRICTED: dict[str, str] = {
     "trio": (
-        "serving http control drill.command drill.runner drill.minimise client.trio testing.trio_guest testing.waiting pytest_plugin.guests"
-        " standin.endpoints standin.ports standin.process emulator.process"
+        "serving http control drill.command drill.runner drill.minimise client.trio testing.trio_guest"
+        " testing.waiting pytest_plugin.guests standin.endpoints standin.ports standin.process emulator.process"
+        " upstream.link"
     ),
     "h11": "http",
-    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints",
+    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints upstream.link",
     "select": "cli.log client serving",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
     "subprocess": "testing.libvirt drill.command record.virsh",

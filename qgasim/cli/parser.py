@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "exec": "execute",
     "init": "scenarios",
     "record": "record",
+    "replay": "replay",
     "scenarios": "scenarios",
     "schema": "scenarios",
     "serve": "serve",
