@@ -245,7 +245,8 @@ def exchange(replay: Replay, sock: socket.socket, step: Step) -> None:
     found = receive_lines(sock, expected)
     if not expected:
         settle(replay.call)
-    assert mask(request, found) == mask(request, expected)
+    # Most replies, and the long ones, are the same without looking at what may differ.
+    assert found == expected or mask(request, found) == mask(request, expected)
     for name in step.bind:
         number = re.search(rb'"(?:return|pid)": (\d+)', found)
         assert number

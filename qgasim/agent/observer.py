@@ -84,3 +84,6 @@ class Observer:
 
     def fault_fired(self, faults: tuple[Fault, ...]) -> None:
         """Faults fire at the client that comes, or at the request whose `exchanged` follows."""
+
+    def fault_pinned(self, pins: tuple[Fault, ...]) -> None:
+        """A fault has fired by chance, at the request whose `exchanged` follows; *pins* would do the same."""

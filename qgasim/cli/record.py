@@ -47,7 +47,7 @@ def record(arguments: list[str]) -> int:
         parser.error(f"--agent: no such release: '{options.agent}'")
     redactor = Redactor(keep=options.keep)
     survey, source = _survey(options)
-    recorded = record(survey, redactor, base=options.base, release=options.agent, source=source)
+    recorded = record(survey, redactor, release=options.agent, source=source)
     for note in recorded.notes:
         complain(f"note: {note}", f"{_NAME}: ")
     if survey.failure is not None:
@@ -87,11 +87,6 @@ def _make_parser() -> Parser:
     )
     _add_conversation_options(parser)
     _add_redaction_options(parser)
-    parser.add_argument(
-        "--base",
-        metavar="FILE-or-NAME",
-        help="the scenario to extend (default: the most similar that comes with qgasim)",
-    )
     parser.add_argument(
         "--agent",
         metavar="RELEASE",

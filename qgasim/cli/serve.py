@@ -1,6 +1,7 @@
 """``qgasim``, without a command's name: serve a guest."""
 
 import argparse
+import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
     from qgasim.serving.listen import Address, SocketAddress, UnixAddress
 
 from qgasim.cli.introduction import describe_guest, introduce_guest
-from qgasim.cli.options import control_access, make_blueprint, serve_parser, with_options
+from qgasim.cli.options import (
+    control_access,
+    load_scenario,
+    make_blueprint,
+    serve_parser,
+    with_options,
+)
 from qgasim.cli.parser import COMMANDS
 from qgasim.cli.ready import check_ready_fd, write_ready
 
@@ -21,28 +28,34 @@ __all__ = ["serve", "serve_as"]
 
 def serve(arguments: list[str]) -> int:
     """Serve a guest until SIGINT or SIGTERM."""
-    return serve_as(serve_parser(), arguments)
+    parser = serve_parser()
+    if arguments and not arguments[0].startswith("-"):
+        # Before options are looked at: --help is of a command that there is.
+        _refuse(parser, arguments)
+    return serve_as(parser, arguments)
 
 
 def serve_as(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     """Serve a guest as the options of *parser* say."""
     # Only now: `qgasim --help` should not wait for it.
-    from qgasim.scenario import load
     from qgasim.serving.listen import UnixAddress, parse_address
+    from qgasim.serving.systemd import find_socket
 
     options, rest = parser.parse_known_args(arguments)
     if rest:
         _refuse(parser, rest)
-    address = None
+    address: Address | None
     if options.listen is not None:
         try:
             address = parse_address(options.listen)
         except ValueError as error:
             parser.error(f"--listen: {error}")
+    else:
+        address = find_socket(os.environ)
     access = control_access(parser, options)
     qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
-    scenario = load(options.scenario)
+    scenario = load_scenario(options)
     _check_upstream(parser, options, scenario)
     if access is not None:
         return _serve_controlled(parser, options, scenario, address, access)

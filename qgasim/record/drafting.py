@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Literal
 
 from msgspec import Struct, field, structs
@@ -14,7 +14,7 @@ from qgasim.compare.survey import Survey as Listing
 from qgasim.compare.survey import disable_the_same, nearest_release
 from qgasim.dialect import OLDEST, RELEASES, find_dialect
 from qgasim.errors import ScenarioError
-from qgasim.guest.settings import GuestSettings
+from qgasim.guest.settings import GuestSettings, OsSettings
 from qgasim.record.network import has_no_prefixes, make_nics
 from qgasim.record.storage import make_posix_storage, make_windows_storage
 from qgasim.record.survey import Survey
@@ -51,18 +51,17 @@ class Draft(Struct):
     notes: list[str] = field(default_factory=list[str])
 
 
-def draft(survey: Survey, *, base: str | None = None, release: str | None = None) -> Draft:
+def draft(survey: Survey, *, release: str | None = None) -> Draft:
     """Make a scenario of a survey.
 
     Args:
         survey: without what is private.
-        base: the guest to extend; absent: the most similar that comes with qgasim.
         release: that of the agent; absent: the one that it says it is.
 
     Raises:
         ScenarioError: the base cannot be built.
     """
-    name = base or _choose_base(survey)
+    name = _choose_base(survey)
     made = Draft(name, load(name))
     _take_agent(made, survey, release)
     is_windows = made.scenario.guest.os.family == "windows"
@@ -114,7 +113,7 @@ def _choose_base(survey: Survey) -> str:
     family, told = _family_of(survey), survey.object("guest-get-osinfo")
     best, chosen = (0, 0, 0, 0), DEFAULT_SCENARIO
     for name in _BASES:
-        system = load(name).guest.os
+        system = _system_of(name)
         release = system.release or {}
         likeness = (
             int(system.family == family),
@@ -125,6 +124,11 @@ def _choose_base(survey: Survey) -> str:
         if likeness > best:
             best, chosen = likeness, name
     return chosen
+
+
+@lru_cache(maxsize=len(_BASES))
+def _system_of(name: str) -> OsSettings:
+    return load(name).guest.os
 
 
 def _family_of(survey: Survey) -> Family:
@@ -200,7 +204,9 @@ def _take_commands(made: Draft, survey: Survey) -> None:
     refused = {name for name in listed if not listed[name].is_enabled}
     if set(agent.commands.refused) & listed.keys() != refused & agent.commands.table.keys():
         disable()
-    lacks = tuple(name for name in agent.commands.table if name not in listed)
+    # Without the last one an agent could not be asked: the list was shortened.
+    there = {*listed, "guest-sync-delimited"}
+    lacks = tuple(name for name in agent.commands.table if name not in there)
     scenario.agent.personality = structs.replace(scenario.agent.personality, lacks=lacks)
     if more := [name for name in listed if name not in agent.commands.table]:
         made.notes.append(f"commands that qgasim does not know of this release: {', '.join(more)}")

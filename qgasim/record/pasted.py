@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from qgasim.commands import ALL_COMMANDS
 from qgasim.compare.probes import LOOKING
@@ -31,19 +31,23 @@ _NAMED: Final = re.compile(
     r"|\bqm\s+(?:agent|guest\s+cmd)\s+\S+\s+([a-z][a-z-]*[a-z])"
     r"|/agent/([a-z][a-z-]*[a-z])"
 )
-#: Where a value begins.
-_START: Final = re.compile(r"^[ \t>|]*(?=[\[{])", re.MULTILINE)
+#: Where a value may begin: an object, or a list of objects; and what may stand before it in its line.
+_START: Final = re.compile(r'\{\s*"|\[\s*\{')
+_BEFORE: Final = re.compile(r"[ \t>|`\u2502]*")
 #: What lines are quoted by, as in a mail.
-_QUOTED: Final = re.compile(r"^[ \t]*[>|] ?", re.MULTILINE)
+_QUOTED: Final = re.compile(r"^[ \t]*> ?", re.MULTILINE)
+#: The members of which an entry of a list, beside the request, has one.
+_HAS_REPLY: Final = frozenset({"return", "error", "reply"})
 _FAMILIES: Final[tuple[Family, ...]] = ("linux", "windows", "freebsd")
 
 
 class _Value(Struct, frozen=True):
-    """A value of JSON in a text, where it begins, and the command that the text before it names."""
+    """A value of JSON in a text, where it begins, and the request that stands before it."""
 
     line: int
     value: Any
-    command: str | None
+    command: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def read_pasted(text: str, name: str) -> Survey:
@@ -77,31 +81,38 @@ def _key(answer: Answer) -> tuple[str, str]:
 
 
 def _find_values(text: str, name: str) -> Iterator[_Value]:
-    """Yield the objects and lists of JSON that stand at the beginning of a line."""
+    """Yield the objects and lists in a text, each with the request before it."""
     decoder = json.JSONDecoder()
     at = 0
+    request: dict[str, Any] = {}
     while (start := _START.search(text, at)) is not None:
-        line = text.count("\n", 0, start.end()) + 1
+        line = text.count("\n", 0, start.start()) + 1
         try:
-            value, end = decoder.raw_decode(text, start.end())
+            value, end = decoder.raw_decode(text, start.start())
         except json.JSONDecodeError as error:
-            if _is_json_like(text, start.end()):
-                text = f"not JSON, or cut short: {error.msg}"
-                raise ClientError(f"{name}:{error.lineno}: {text}") from None
-            at = start.end() + 1
+            if _begins_line(text, start.start()):
+                said = f"not JSON, or cut short: {error.msg}"
+                raise ClientError(f"{name}:{error.lineno}: {said}") from None
+            # A pattern of jq or the like.
+            at = text.find("\n", start.start())
+            if at < 0:
+                return
             continue
         except RecursionError:
             raise ClientError(f"{name}:{line}: too many levels") from None
-        command = _last_named(text[at : start.start()])
-        # A job's number, as in ``[1] 4711``, is no reply.
-        if is_object(value) or command or any(map(is_object, value)):
-            yield _Value(line, value, command)
+        named = _last_named(text[at : start.start()])
         at = end
+        if is_object(value) and "execute" in value and not _HAS_REPLY & value.keys():
+            request = value
+        elif request:
+            yield _Value(line, value, str(request["execute"]), request.get("arguments") or {})
+            request = {}
+        else:
+            yield _Value(line, value, named)
 
 
-def _is_json_like(text: str, at: int) -> bool:
-    """Return whether what begins there was meant to be JSON, and not a prompt such as ``[root@host ~]#``."""
-    return re.match(r'[\[{]\s*(?:["{\[]|$)', text[at : at + 200]) is not None
+def _begins_line(text: str, at: int) -> bool:
+    return _BEFORE.fullmatch(text, text.rfind("\n", 0, at) + 1, at) is not None
 
 
 def _last_named(text: str) -> str | None:
@@ -115,9 +126,7 @@ def _last_named(text: str) -> str | None:
 
 def _answers(found: _Value, name: str) -> Iterator[Answer]:
     """Yield the answers that a value is, or has in it."""
-    value = found.value
-    if is_object(value) and "execute" in value and not {"return", "error", "reply"} & value.keys():
-        return
+    value = _unwrap(found.value)
     if is_object(value) and value and all(str(key).startswith("guest-") for key in value):
         for key, reply in value.items():
             yield _answer(key, {}, reply, found, name)
@@ -127,23 +136,27 @@ def _answers(found: _Value, name: str) -> Iterator[Answer]:
                 str(_command_of(each)), each.get("arguments") or {}, _reply_of(each), found, name
             )
     elif is_object(value) and _command_of(value):
-        yield from _answers(_Value(found.line, [value], None), name)
+        yield from _answers(_Value(found.line, [value]), name)
     else:
         command = found.command or _guess(value)
         if command is None:
             text = "it is not said which command this is the reply of, and its form is that of none"
             raise ClientError(f"{name}:{found.line}: {text} (name the command in the line above)")
-        yield _answer(command, {}, value, found, name)
+        yield _answer(command, found.arguments, value, found, name)
+
+
+def _unwrap(value: Any) -> Any:
+    """Return what is in the objects that Proxmox VE puts around a reply: ``{"data": {"result": ...}}``."""
+    for key in ("data", "result"):
+        if is_object(value) and list(value) == [key]:
+            value = value[key]
+    return value
 
 
 def _command_of(value: dict[str, Any]) -> str | None:
     """Return the command that an entry with its request names."""
     command = value.get("execute", value.get("command"))
-    return (
-        command
-        if isinstance(command, str) and {"return", "error", "reply"} & value.keys()
-        else None
-    )
+    return command if isinstance(command, str) and _HAS_REPLY & value.keys() else None
 
 
 def _reply_of(value: dict[str, Any]) -> Any:
@@ -162,11 +175,6 @@ def _answer(
             return read_answer(command, arguments, reply)
         except ClientError as error:
             raise ClientError(f"{name}:{found.line}: {error}") from None
-    if is_object(reply) and list(reply) == ["result"]:
-        # As `qm agent` and Proxmox VE's API have it.
-        reply = reply["result"]
-    elif is_object(reply) and list(reply) == ["data"] and is_object(reply["data"]):
-        reply = reply["data"].get("result", reply["data"])
     return Answer(command, arguments, reply)
 
 
@@ -181,7 +189,7 @@ def _guess(value: Any) -> str | None:
         for command in ALL_COMMANDS
         if command.name in LOOKING
         and any(
-            not list(find_misfits(value, command.returns, dialect))
+            not list(find_misfits(value, command.returns, dialect, in_order=False))
             for dialect in RELEASES.values()
             if any(command.is_in(dialect, family) for family in _FAMILIES)
         )

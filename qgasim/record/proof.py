@@ -48,7 +48,7 @@ def mend(scenario: Scenario, survey: Survey) -> Mended:
         ClientError: the simulated agent does not answer.
         ScenarioError: the scenario cannot be built.
     """
-    commands = scenario.build().agent.commands.table
+    commands = scenario.build().agent.commands
     replies, faults = list(scenario.replies), list(scenario.faults)
     reasons: dict[str, str] = {}
     for real, simulated in answers_of(scenario, survey):
@@ -61,7 +61,8 @@ def mend(scenario: Scenario, survey: Survey) -> Mended:
             faults.append(Edit(on=real.command, remove=tuple(surplus)))
         else:
             reasons[f"replies[{len(replies)}]"] = _explain(real, simulated)
-            replies.append(_stub(real, adds=real.command not in commands))
+            is_there = real.command in commands.table.keys() - commands.refused.keys()
+            replies.append(_stub(real, adds=not is_there))
     return Mended(structs.replace(scenario, replies=replies, faults=faults), reasons)
 
 

@@ -100,15 +100,15 @@ _MEMBERS: Final[dict[str, str]] = {
 _OF_COMMANDS: Final[dict[tuple[str, str], str]] = {
     ("guest-network-get-interfaces", "name"): "interface",
 }
-#: Members that say what system it is and how it is built: nothing in them is private, and numbers with points
-#: in them are no addresses. Names that occur in them identify nobody.
-_PUBLIC: Final = frozenset(
-    {
-        "id", "pretty-name", "version", "version-id", "variant", "variant-id", "kernel-release", "machine",
-        "driver-name", "driver-version", "type", "bus-type", "ip-address-type", "dev", "zone", "mask",
-    }
-)  # fmt: skip
-_PUBLIC_OF_COMMANDS: Final = frozenset({("guest-get-osinfo", "name"), ("guest-info", "name")})
+#: Members whose words identify nobody: what the system, its file systems and its devices are called.
+_GENERIC: Final = frozenset(
+    {"id", "pretty-name", "variant", "variant-id", "type", "bus-type", "ip-address-type", "dev"}
+)
+_GENERIC_OF_COMMANDS: Final = frozenset({("guest-get-osinfo", "name"), ("guest-info", "name")})
+#: More members in which nothing is replaced: numbers with points in them are no addresses.
+_PUBLIC: Final = _GENERIC | {
+    "version", "version-id", "kernel-release", "machine", "driver-name", "driver-version", "zone", "mask",
+}  # fmt: skip
 
 #: Directories below which everything is somebody's: the first name is a user's, or not; of a path, and in a text.
 _PRIVATE: Final = (
@@ -263,7 +263,7 @@ class Redactor:
         no replacement is a value that there is.
         """
         for member, text in _members_of(value):
-            if member in _PUBLIC or (command, member) in _PUBLIC_OF_COMMANDS:
+            if member in _GENERIC or (command, member) in _GENERIC_OF_COMMANDS:
                 self._public |= {text.lower(), *re.findall(r"\w+", text.lower())}
             self._taken.add(text.lower())
             with suppress(ValueError):
@@ -302,7 +302,7 @@ class Redactor:
             return [self._walk(command, member, each) for each in value]
         if not isinstance(value, str):
             return value
-        if member in _PUBLIC or (command, member) in _PUBLIC_OF_COMMANDS:
+        if member in _PUBLIC or (command, member) in _GENERIC_OF_COMMANDS:
             return value
         rule = _OF_COMMANDS.get((command, member)) or _MEMBERS.get(member)
         return self._rules[rule](value) if rule else self.redact_text(value)

@@ -34,7 +34,6 @@ def record(
     survey: Survey,
     redactor: Redactor,
     *,
-    base: str | None = None,
     release: str | None = None,
     source: str = "a real agent",
 ) -> Recorded:
@@ -43,16 +42,15 @@ def record(
     Args:
         survey: what it answered.
         redactor: replaces what is private.
-        base: the guest to extend; absent: the most similar that comes with qgasim.
         release: that of the agent; absent: the one that it says it is.
         source: what was recorded, for the scenario's description.
 
     Raises:
         RedactionError: a private value would be in the text.
-        ScenarioError: the base cannot be built.
+        ScenarioError: the base cannot be built as an agent of that release.
     """
     told = redacted(survey, redactor)
-    made = draft(told, base=base, release=release)
+    made = draft(told, release=release)
     mended = mend(made.scenario, told)
     scenario = mended.scenario
     scenario.description = f"Recorded: {source}{_describe(told)}."

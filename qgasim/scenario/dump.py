@@ -17,7 +17,15 @@ from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import hints_of, tag_field_of, tag_of, unit_of
 from qgasim.scenario.document import core_value
 
-__all__ = ["laid_over", "members_of", "to_line", "to_yaml", "to_yaml_over", "written"]
+__all__ = [
+    "laid_over",
+    "members_of",
+    "to_line",
+    "to_yaml",
+    "to_yaml_over",
+    "write_yaml",
+    "written",
+]
 
 
 def to_yaml(scenario: Struct) -> str:
@@ -28,7 +36,14 @@ def to_yaml(scenario: Struct) -> str:
     for name, guest in plain.get("fleet", {}).items():
         # A seed that is not said is made of the place in the fleet.
         plain["fleet"][name] = {"seed": 0} | guest
-    return _dump(plain, default_flow_style=None, width=100)
+    return write_yaml(plain)
+
+
+def write_yaml(plain: dict[str, Any]) -> str:
+    """Write what is a scenario already but for its text."""
+    # Without anything nested in it, all of it would be in braces.
+    is_flat = not any(isinstance(value, dict | list) for value in plain.values())
+    return _dump(plain, default_flow_style=False if is_flat else None, width=100)
 
 
 def to_yaml_over(scenario: Struct, base: Struct, extends: str, reasons: Mapping[str, str]) -> str:
@@ -44,13 +59,15 @@ def to_yaml_over(scenario: Struct, base: Struct, extends: str, reasons: Mapping[
     plain: dict[str, Any] = {"qgasim": 1}
     plain |= {key: over[key] for key in ("description", "origin") if key in over}
     plain["extends"] = extends
-    plain |= {key: value for key, value in over.items() if key not in (*plain, "replies", "faults")}
-    text = _dump(plain, default_flow_style=None, width=100)
+    text = _dump(plain, default_flow_style=False, width=100)
+    plain = {k: value for k, value in over.items() if k not in (*plain, "replies", "faults")}
+    # Of what is a mapping of scalars as a whole, PyYAML would make one in braces.
+    for key, value in plain.items():
+        text += _dump({key: value}, default_flow_style=None, width=100)
     for key in ("replies", "faults"):
-        if key not in over:
-            continue
-        text += f"{key}:\n"
-        for index, item in enumerate(over[key]):
+        items = [{"on": item.get("on", "*"), **item} for item in over.get(key, [])]
+        text += f"{key}:\n" if items else ""
+        for index, item in enumerate(items):
             if reason := reasons.get(f"{key}[{index}]"):
                 text += f"  # {' '.join(reason.split())}\n"
             text += textwrap.indent(_dump([item], default_flow_style=None, width=98), "  ")

@@ -15,7 +15,14 @@ from qgasim.serving.accepting import Listener
 from qgasim.serving.attention import Attention
 from qgasim.serving.conversation import Conversation
 from qgasim.serving.endpoint import Endpoint
-from qgasim.serving.listen import Address, SocketAddress, Stdio, UnixAddress, name_address
+from qgasim.serving.listen import (
+    Address,
+    InheritedSocket,
+    SocketAddress,
+    Stdio,
+    UnixAddress,
+    name_address,
+)
 from qgasim.serving.monitoring import MonitorServer
 from qgasim.serving.sockets import Watcher, has_hung_up, is_of_this_process, peer
 from qgasim.serving.stdio import StdioEndpoint
@@ -73,7 +80,7 @@ class Server:
         """Where clients connect."""
         address = self._endpoint.address
         assert isinstance(address, Address)
-        return address
+        return address.where if isinstance(address, InheritedSocket) else address
 
     @property
     def is_connected(self) -> bool:

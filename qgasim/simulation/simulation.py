@@ -9,7 +9,7 @@ from qgasim.agent import Agent, AgentOptions
 from qgasim.agent.observer import Observer
 from qgasim.dialect import Dialect
 from qgasim.errors import ScenarioError
-from qgasim.faults import Fault, FaultInjector, is_of_monitor
+from qgasim.faults import ArmedFault, Fault, FaultInjector, is_of_monitor
 from qgasim.guest import Guest
 from qgasim.qapi.registry import Command
 from qgasim.qmp import Hypervisor, MachineSettings, Monitor
@@ -108,6 +108,12 @@ class Simulation:
         return self.hypervisor
 
     # -- faults ----------------------------------------------------------------------------------
+
+    @property
+    def armed_faults(self) -> tuple[ArmedFault, ...]:
+        """All faults: those of the agent, then those of the machine's monitor."""
+        of_machine = () if self.hypervisor is None else self.hypervisor.injector.armed
+        return (*self.agent.injector.armed, *of_machine)
 
     def injector_of(self, fault: Fault) -> FaultInjector:
         """Return what lets a fault happen: the agent's injector, or the machine's.
