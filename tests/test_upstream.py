@@ -125,7 +125,7 @@ def test_every_kind_of_fault_is_possible_or_says_why_not() -> None:
             )
 
 
-@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 1 << 20])
 def test_a_fault_before_another_agent_is_seen_as_before_a_simulated_one(size: int) -> None:
     with Offenders() as offenders:
         for kind in KINDS:

@@ -177,7 +177,7 @@ class UpstreamChannel(Channel):
                 yield request.effects.popleft()
             if not request.is_done:
                 break
-        if not requests and not self.agent.injector.is_idle:
+        if not (requests or self._waiting or self.agent.injector.is_idle):
             yield from self.agent.injector.finish()
         self.link.go_on()
 
