@@ -49,15 +49,15 @@ ROOMS: dict[str, str] = {
         "__init__ control dialect errors faults findings http qmp scenario serving simulation"
         " suggestions testing"
     ),
-    "pytest_plugin": (
-        "__init__ dialect drill errors findings guest scenario serving simulation suggestions testing wire"
-    ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "record": (
         "__init__ agent client commands compare conversation dialect errors faults guest matching qapi scenario wire"
     ),
     "upstream": (
         "agent client compare conversation dialect effects errors faults guest qapi scenario serving simulation states wire"
+    ),
+    "pytest_plugin": (
+        "__init__ conversation dialect drill errors findings guest scenario serving simulation suggestions testing upstream wire"
     ),
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
     "emulator": "__init__ errors guest qmp scenario serving standin",
