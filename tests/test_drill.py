@@ -192,12 +192,16 @@ def test_a_command_that_hangs_is_ended_with_its_children(attempt: Attempt, tmp_p
     assert_gone(tmp_path)
 
 
+#: A process that was forked has its parent's name until it runs its program.
+UNTIL_IT_RUNS = "until grep -q sleep /proc/$!/comm; do :; done"
+
+
 @pytest.mark.parametrize(
     ("script", "left"),
     [
-        ("sleep 61 & echo $! > {}/pid", "sleep"),
+        (f"sleep 61 & echo $! > {{}}/pid; {UNTIL_IT_RUNS}", "sleep"),
         # A daemon: in a session of its own, its parent gone.
-        ("setsid sh -c 'sleep 62 & echo $! > {}/pid'", "sleep"),
+        (f"setsid sh -c 'sleep 62 & echo $! > {{}}/pid; {UNTIL_IT_RUNS}'", "sleep"),
     ],
 )
 def test_what_a_command_leaves_running_is_told_of_and_ended(

@@ -90,7 +90,7 @@ class ControlledGuest:
 
     @property
     def is_connected(self) -> bool:
-        """Whether a client is connected."""
+        """Return whether a client is connected."""
         return self._server is not None and self._server.is_connected
 
     def call(self, function: Callable[[], T]) -> T:

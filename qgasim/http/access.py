@@ -73,7 +73,7 @@ class Access(Struct, frozen=True):
 
     @property
     def _is_open(self) -> bool:
-        """Whether other machines can connect."""
+        """Return whether other machines can connect."""
         return isinstance(self.address, TcpAddress) and not is_loopback(self.address.host)
 
     def check(self, headers: Mapping[str, str], *, is_public: bool = False) -> None:

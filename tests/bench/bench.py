@@ -289,7 +289,7 @@ def programs(ours: Peer, rounds: int) -> None:
 
 
 def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> tuple[float, float]:
-    """Give the CPU per ping (µs) without faults and with 20 that are about other requests."""
+    """Return the CPU per ping (µs) without faults and with 20 that are about other requests."""
     kinds = ("ignore", "delay, by: 1s", "truncate, keep: 3", "error, desc: no", "crash")
     requests = (
         "guest-file-*",
@@ -317,7 +317,7 @@ def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> t
 
 
 def _namespace() -> list[str]:
-    """Give what starts a program in a network of its own; nothing where that cannot be had."""
+    """Return what starts a program in a network of its own; nothing where that cannot be had."""
     with contextlib.suppress(OSError):
         tried = subprocess.run([*IN_NAMESPACE, "true"], capture_output=True, check=False)
         if tried.returncode == 0:
