@@ -190,7 +190,9 @@ class UpstreamChannel(Channel):
             request.effects = deque(agent.injector.end(disturbance, list(request.effects)))
         if request.is_unasked:
             return
-        reply = request.start or join_bytes(list(request.effects))
+        effects = request.effects
+        first = effects[0] if len(effects) == 1 else None
+        reply = request.start or (first if type(first) is bytes else join_bytes(list(effects)))
         self._follow(request.message, reply)
         if not agent.observers:
             return
@@ -224,7 +226,11 @@ class UpstreamChannel(Channel):
         agent = self.agent
         reader = agent.state.reader
         if agent.injector.is_idle and not agent.commands.stubs and not self._raw:
-            self._pass_on(data, [Request(message, sender) for message in reader.feed(data)])
+            requests = [Request(message, sender) for message in reader.feed(data)]
+            self._requests += requests
+            for request in requests:
+                self._replies.ask(request)
+            self.link.ask(data, requests)
             return
         position = 0
         while position < len(data):

@@ -19,7 +19,7 @@ __all__ = ["SocketLink"]
 
 RECEIVE_SIZE: Final = 1 << 16
 #: How often an answer is looked for at once, before the task sleeps: most come within some microseconds.
-EAGER_PASSES: Final = 100
+EAGER_PASSES: Final = 60
 
 
 class SocketLink:
@@ -78,8 +78,9 @@ class SocketLink:
             self._out += data[sent:]
             self._has_output.set()
         elif requests:
+            # The agent may be on the same processor; where it is not, another yield could cost a time slice.
+            os.sched_yield()
             for _ in range(EAGER_PASSES):
-                os.sched_yield()
                 if self._receive():
                     return
 

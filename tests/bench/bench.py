@@ -396,6 +396,7 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         for (name, most), value in zip(names.items(), json.loads(done.stdout), strict=True):
             print(f"{name:30} {value:10.1f}{'':31}  at most {most}")
         control()
+        conversations()
         for name, at_first, again in (("debian-12", 60, 10), ("k8s-node", 60, 50)):
             for which, took, most in zip(
                 ("first", "again"), loading(name), (at_first, again), strict=True
@@ -425,6 +426,23 @@ def control() -> None:
     }
     for (name, aim), value in zip(names.items(), json.loads(done.stdout), strict=True):
         print(f"{name:30} {value:10.2f}{'':31}  {aim}")
+
+
+def conversations() -> None:
+    """Print what it costs to stand before a real agent, and how fast a recording answers."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.conversations"],
+        capture_output=True,
+        check=True,
+        cwd=HERE.parent.parent,
+    )
+    aims = {
+        "proxied ping, to direct": "at least 0.45",
+        "MiB for a read of 48 MiB": "at most 32",
+        "replay of 10,000 exchanges, to the model": "at least 0.5",
+    }
+    for name, value in json.loads(done.stdout).items():
+        print(f"{name:40} {value:10.2f}{'':21}  {aims[name]}")
 
 
 if __name__ == "__main__":
