@@ -137,6 +137,9 @@ class Table:
         for file in files.values():
             file.retain()
         process = Process(self.guest, self, pid, parent, argv, env, cwd, dict(files), path)
+        above = self.table.get(parent)
+        if above is not None:
+            process.umask = above.umask
         process.steps = program(process)
         process.rest = program
         process.blocked = Blocked(until=process.started + delay)
