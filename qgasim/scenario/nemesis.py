@@ -41,7 +41,7 @@ from qgasim.faults.timing import Delay, Drop, Ignore, Late, Leak
 from qgasim.guest.units import SECOND, Duration
 from qgasim.scenario.dump import to_line
 
-__all__ = ["DrawnKind", "Nemesis", "describe_random_events", "draw"]
+__all__ = ["DrawnKind", "Nemesis", "describe_random_events", "draw", "make_fault"]
 
 #: As many as a scenario can well hold.
 LIMIT: Final = 10_000
@@ -85,11 +85,11 @@ def draw(nemesis: Nemesis, seed: int) -> list[AnyFault]:
         length = chance.randint(1, max(1, nemesis.longest // 1_000_000)) * 1_000_000
         kind = chance.choice(nemesis.kinds)
         when = FromUptime(uptime=begin, until=begin + length)
-        drawn.append(_make(kind, chance, when=when, name=f"nemesis-{len(drawn)}"))
+        drawn.append(make_fault(kind, chance, when=when, name=f"nemesis-{len(drawn)}"))
     return drawn
 
 
-def _make(kind: str, chance: random.Random, **common: Any) -> AnyFault:
+def make_fault(kind: str, chance: random.Random, **common: Any) -> AnyFault:
     match kind:
         case "bandwidth":
             return Bandwidth(bytes_per_second=1 << chance.randint(7, 16), **common)
