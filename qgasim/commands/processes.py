@@ -12,6 +12,7 @@ from qgasim.agent.handles import Execution
 from qgasim.errors import CommandError
 from qgasim.guest.files.open_files import OpenFile, Sink, Source
 from qgasim.guest.processes.process import Process
+from qgasim.guest.processes.table import LOAD_TIME
 from qgasim.qapi.annotations import Alternate, Exact
 from qgasim.qapi.registry import POSIX, command
 from qgasim.wire import base64
@@ -153,6 +154,7 @@ def _exec(
                 parent=parent.pid,
                 # glib's, without a PATH at all (gspawn.c).
                 search="/bin:/usr/bin:." if search is None else search,
+                delay=LOAD_TIME,
             )
         except OSError as error:
             text = f"Failed to execute child process \u201c{path}\u201d ({error.strerror})"

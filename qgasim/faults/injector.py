@@ -5,6 +5,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
+from msgspec import Struct
+
 from qgasim.dialect import Dialect
 from qgasim.effects import Close, Effect
 from qgasim.faults.base import Exchange, Fault, FromUptime, join_bytes
@@ -17,7 +19,14 @@ from qgasim.states import State
 from qgasim.suggestions import not_there
 from qgasim.wire import Message
 
-__all__ = ["HISTORY_BYTES", "ArmedFault", "FaultInjector", "Faultable", "History"]
+__all__ = [
+    "HISTORY_BYTES",
+    "ArmedFault",
+    "Disturbance",
+    "FaultInjector",
+    "Faultable",
+    "History",
+]
 
 T = TypeVar("T")
 
@@ -82,7 +91,7 @@ class Faultable(Protocol):
 class ArmedFault:
     """A fault as one agent has it: it counts.
 
-    *number* tells it from all others that the agent has, or had.
+    *number* tells it from all others that the simulation has, or had.
     """
 
     def __init__(self, fault: Fault, number: int = 0) -> None:
@@ -172,19 +181,67 @@ class History:
         return [(at, reply) for name, at, reply in self._kept if name == command]
 
 
+class Numbers:
+    """Numbers for faults: each is used once, whatever snapshot the guest goes back to."""
+
+    NOT_THE_GUESTS: Final = frozenset({"latest"})
+
+    def __init__(self) -> None:
+        self.latest = 0
+
+    def next(self) -> int:
+        """Return a number that was never used."""
+        self.latest += 1
+        return self.latest
+
+
+class Disturbance(Struct):
+    """What faults do to one request: begun when it is read, ended when its reply is known."""
+
+    exchange: Exchange
+    #: The faults that fire.
+    firing: list[ArmedFault]
+    #: Those, and the faults whose aliases are to be followed, in their order.
+    touching: list[ArmedFault]
+    #: Replies to earlier requests, which come after this one's.
+    late: list[bytes]
+    #: The process of the agent that has read it.
+    process: object
+    is_remembered: bool
+    #: What stands in for the command's effects, if a fault has answered; the command does not run then.
+    answered: list[Effect] | None = None
+
+    @property
+    def fired(self) -> tuple[Fault, ...]:
+        """The faults that fire."""
+        return tuple(live.fault for live in self.firing)
+
+
 class FaultInjector:
-    """The faults of one agent, at work."""
+    """The faults of one agent, or of the monitors of a machine, at work.
+
+    Args:
+        faults: those that there are at first.
+        agent: what they see, and what they happen to.
+        seed: of chance.
+        start: how the names of its commands begin in *on*.
+        numbers: gives each fault its number; None: no other injector shares them.
+    """
 
     def __init__(
-        self, faults: "tuple[Fault, ...]", agent: Faultable, seed: int, start: str = ""
+        self,
+        faults: "tuple[Fault, ...]",
+        agent: Faultable,
+        seed: int,
+        start: str = "",
+        numbers: Numbers | None = None,
     ) -> None:
         self.agent = agent
-        #: How the names of its commands begin in *on*.
         self.start = start
         self.seed = seed
         self.random = random.Random(f"faults {seed}")
         self._faults: list[ArmedFault] = []
-        self._count = 0
+        self.numbers = numbers or Numbers()
         self._by_command: dict[str, tuple[ArmedFault, ...]] = {}
         self._history = History()
         self._late: list[bytes] = []
@@ -207,8 +264,7 @@ class FaultInjector:
 
     def inject(self, fault: Fault) -> ArmedFault:
         """Add a fault, after those that there are."""
-        self._count += 1
-        live = ArmedFault(fault, self._count)
+        live = ArmedFault(fault, self.numbers.next())
         self._faults.append(live)
         self._by_command.clear()
         self.is_idle = False
@@ -307,20 +363,34 @@ class FaultInjector:
 
     def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
         """Return what becomes of a request, which *execute* executes."""
+        disturbance = self.begin(message, execute)
+        self.agent.tell_fired(disturbance.fired)
+        effects = disturbance.answered
+        return self.end(disturbance, execute(message) if effects is None else effects)
+
+    def begin(
+        self, message: Message, execute: Callable[[Message], list[Effect]] | None = None
+    ) -> "Disturbance":
+        """Choose the faults that fire at a request; `end` lets them change its effects.
+
+        *execute* executes a request as if it were an earlier uptime; None: that cannot be done.
+        """
         name, arguments = read_request(message)
         command = self.start + (name or "")
         concerned = self.find(command)
         agent = self.agent
-        striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]
-        self.agent.tell_fired(tuple(live.fault for live in striking))
+        firing = [live for live in concerned if live.strikes(arguments, agent, self.random)]
         is_remembered = any(isinstance(live.fault, Stale) for live in concerned)
         late, self._late = self._late, []
         touching = [
-            live for live in self._faults if live in striking or (live.aliases and live.is_on)
+            live for live in self._faults if live in firing or (live.aliases and live.is_on)
         ]
-        if not touching and not is_remembered:
-            return [*execute(message), *late]
-        process = agent.process
+
+
+        def recall(uptime: int) -> bytes | None:
+            run = execute
+            return None if run is None else agent.as_of(uptime, lambda: join_bytes(run(message)))
+
         exchange = Exchange(
             command=command,
             arguments=arguments,
@@ -332,27 +402,37 @@ class FaultInjector:
             late=self._late,
             reordered=self._reordered,
             seed=self.seed,
-            recall=lambda uptime: agent.as_of(uptime, lambda: join_bytes(execute(message))),
+            recall=recall,
             crash=agent.crash,
         )
-        effects: list[Effect] | None = None
-        for live in striking:
+        made = Disturbance(
+            exchange, firing, touching, late, agent.process, is_remembered=is_remembered
+        )
+        for live in firing:
             reply = live.fault.before(exchange)
             if reply is not None:
-                effects = [reply] if reply else []
+                made.answered = [reply] if reply else []
                 break
-        if effects is None:
-            effects = execute(message)
-            if is_remembered and (reply := join_bytes(effects)):
-                self._history.add(command, exchange.now, reply)
-        if (returns := agent.result_type(command)) is not None:
-            exchange.schema = returns, agent.dialect
-        for live in touching:
-            effects = live.touch(exchange, effects, fires=live in striking)
+        return made
+
+    def end(self, disturbance: "Disturbance", effects: list[Effect]) -> list[Effect]:
+        """Return what becomes of the effects of a request."""
+        exchange = disturbance.exchange
+        if (
+            disturbance.is_remembered
+            and disturbance.answered is None
+            and (reply := join_bytes(effects))
+        ):
+            self._history.add(exchange.command, exchange.now, reply)
+        if (returns := self.agent.result_type(exchange.command)) is not None:
+            exchange.schema = returns, self.agent.dialect
+        for live in disturbance.touching:
+            effects = live.touch(exchange, effects, fires=live in disturbance.firing)
         if exchange.pins:
-            agent.tell_pinned(tuple(exchange.pins))
+            self.agent.tell_pinned(tuple(exchange.pins))
         # A process that has died says nothing more.
-        return [*effects, *late] if agent.process is process else effects
+        is_alive = self.agent.process is disturbance.process
+        return [*effects, *disturbance.late] if is_alive else effects
 
     def finish(self) -> list[bytes]:
         """Return the replies that were put aside until all that came together is answered."""

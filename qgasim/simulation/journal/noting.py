@@ -200,6 +200,15 @@ class NoteTaker(Observer):
         """Note that the simulator has failed."""
         self.note(f"simulator error: {text}")
 
+    def reply_was(self, length: int) -> None:
+        """Note how long the latest reply was, of which only the beginning is kept."""
+        if self._last is not None:
+            self._last.reply_length = length
+
+    def noted(self, text: str) -> None:
+        """Put down a remark."""
+        self.note(text)
+
     def note(self, text: str) -> None:
         """Put down a remark of one's own."""
         self._put(Note(at=self._clock.uptime(), kind="note", text=text))
