@@ -51,7 +51,8 @@ ROOMS: dict[str, str] = {
         " suggestions testing"
     ),
     "pytest_plugin": (
-        "__init__ dialect drill errors findings guest scenario serving simulation suggestions testing wire"
+        "__init__ agent dialect drill errors faults findings guest scenario serving simulation suggestions"
+        " testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "record": (
