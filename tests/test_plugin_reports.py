@@ -304,6 +304,47 @@ def test_a_wrong_marker_is_an_error_when_tests_are_collected(run: Run) -> None:
     assert "qgasim/testing" not in result.stdout.str()
 
 
+def test_all_wrong_markers_of_a_file_are_told_at_once(run: Run) -> None:
+    result = run(
+        """
+import pytest
+
+pytestmark = pytest.mark.qgasim(seed="x")
+
+@pytest.mark.qgasim(faults=[{"kind": "dealy"}, {"kind": "delay"}], agent="1.0")
+def test_faults(qga):
+    pass
+
+class TestMore:
+    @pytest.mark.qgasim(timeline=[{"do": "rebot", "at": "1s"}])
+    def test_timeline(self, qga):
+        pass
+
+    @pytest.mark.qgasim(replies=[{"on": "guest-ping"}])
+    @pytest.mark.qgasim_matrix(agent=["5.2"])
+    def test_replies(self, qga):
+        pass
+"""
+    )
+    result.assert_outcomes(errors=1)
+    lines = [
+        line for line in result.stdout.lines if line.startswith("test_all_wrong") and ": " in line
+    ]
+    shown = [
+        re.sub("expected one of .*, found", "found", line.partition(".py")[2]) for line in lines
+    ]
+    matrix, marker = "@pytest.mark.qgasim_matrix", "@pytest.mark.qgasim"
+    assert shown == [
+        f": {marker}: seed: expected a number, found 'x'",
+        f"::test_faults: {marker}: faults[0].kind: found 'dealy' (did you mean 'delay'?)",
+        f"::test_faults: {marker}: faults[1]: no delay is given (expected by, uniform, normal, lognormal or growing)",
+        f"::test_faults: {marker}: agent: no such release of qemu-ga: '1.0'",
+        f"::TestMore::test_timeline: {marker}: timeline[0].do: found 'rebot' (did you mean 'reboot'?)",
+        f"::TestMore::test_replies: {matrix}: no such key 'agent' (did you mean 'agents'?)",
+        f"::TestMore::test_replies: {marker}: replies[0]: no answer is given (expected reply, error, raw or in_turn)",
+    ]
+
+
 def test_a_guest_that_is_no_mapping_fails_its_test_in_a_line(run: Run) -> None:
     result = run(
         """
