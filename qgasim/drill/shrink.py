@@ -76,11 +76,13 @@ async def _halve(least: list[T], fails: Callable[[list[T]], Awaitable[bool]]) ->
 
 
 def halved(entry: T) -> Iterator[T]:
-    """Yield *entry* with one of its numbers halved, each in its turn."""
+    """Yield *entry* with one of its numbers 0 or halved, each in its turn."""
     for name in entry.__struct_fields__:
         value = getattr(entry, name)
         if isinstance(value, Struct):
             for inner in halved(value):
                 yield structs.replace(entry, **{name: inner})
         elif type(value) is int and value:
-            yield structs.replace(entry, **{name: value // 2 if value > 0 else -(-value // 2)})
+            # First what is least: a number that does not matter is done with at once.
+            for smaller in dict.fromkeys((0, value // 2 if value > 0 else -(-value // 2))):
+                yield structs.replace(entry, **{name: smaller})
