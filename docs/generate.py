@@ -7,9 +7,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from command_line_page import SHELLS, make_completion, make_manual_page
 from commands_page import make_commands_page
 from control_page import make_control_page
 from msgspec import Struct, UnsetType, structs
@@ -27,7 +29,7 @@ from qgasim.dialect import (
     Version,
     with_quirks,
 )
-from qgasim.faults import AnyFault, Fault, connection, content, events, stream, timing
+from qgasim.faults import AnyFault, Fault, connection, content, events, legal, stream, timing
 from qgasim.findings import KINDS
 from qgasim.qapi.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
@@ -63,6 +65,7 @@ CHAPTERS = {
     "In time": timing,
     "In bytes": stream,
     "In content": content,
+    "In content, as the schema allows": legal,
     "In the connection and the agent": connection,
     "In events of the monitor": events,
 }
@@ -485,7 +488,14 @@ MADE: dict[Path, Callable[[], str]] = {
     HERE / "scenario.md": make_scenario_page,
     HERE / "states.md": make_states_page,
     HERE / "versions.md": make_versions_page,
+    HERE.parent / "packaging" / "man" / "qgasim.1": make_manual_page,
     HERE.parent / "qgasim" / "scenario.schema.json": make_schema_file,
+    **{
+        HERE.parent / "qgasim" / "cli" / "completions" / f"qgasim.{shell}": partial(
+            make_completion, shell
+        )
+        for shell in SHELLS
+    },
 }
 
 if __name__ == "__main__":
