@@ -32,6 +32,7 @@ ROOMS: dict[str, str] = {
         "agent commands dialect errors faults guest matching qmp simulation states suggestions"
         " userland"
     ),
+    "strategies": "commands dialect faults guest qapi scenario simulation suggestions",
     "conversation": "agent dialect errors qapi wire",
     "findings": "errors faults guest qapi simulation wire",
     "serving": "effects errors qmp simulation",
@@ -83,6 +84,7 @@ RESTRICTED: dict[str, str] = {
     "time": "guest.system.clock client compare.connection standin.log",
     "yaml": "scenario",
     "faker": "scenario.fill",
+    "hypothesis": "strategies",
     "pyfakefs": "guest.files userland",
     "passlib": "userland",
     "pybase64": "wire.base64",
@@ -91,7 +93,7 @@ RESTRICTED: dict[str, str] = {
     "pathlib": "scenario.__init__ scenario.reading pytest_plugin.markers",
     "json": (
         "client cli compare.__init__ compare.probes record emulator.command_line faults.base simulation.journal.__init__"
-        " scenario.schema pytest_plugin.markers"
+        " scenario.schema strategies pytest_plugin.markers"
     ),
     "logging": "",
     "attr": "",

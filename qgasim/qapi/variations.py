@@ -217,10 +217,10 @@ class _Legal(_Varying):
         """Return values for a member that is not there; [] if it would have to be a true one."""
         if mark_of(field.type, Names) or mark_of(field.type, Exact):
             return []
+        if samples := sample(field.type, self.dialect, siblings=siblings):
+            return samples[:3]
         made = make_value(field.type, self.dialect)
-        return sample(field.type, self.dialect, siblings=siblings)[:3] or [
-            each for each in (made,) if each is not None
-        ]
+        return [] if made is None else [made]
 
     def visit_list(self, value: list[Any], annotation: Any, path: Path) -> None:
         """Vary the length and the order of a list, unless its items are of this very request."""
@@ -259,7 +259,7 @@ class _Legal(_Varying):
     def _lengthen(self, value: list[Any], item: Any, path: Path) -> None:
         self.add("duplicate", path, [value[0], *value])
         clones = [_clone(value[-1], item, number, self.dialect) for number in range(LONG)]
-        if not any(clone is None for clone in clones):
+        if clones[0] is not None:
             self.add("long", path, [*value, clones[0]])
             self.add("long", path, [*value, *clones][: max(LONG, len(value) + 1)])
 
