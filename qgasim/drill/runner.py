@@ -13,6 +13,7 @@ from qgasim.control.feed import Feed
 from qgasim.control.guests import ControlledGuest, Guests, Start
 from qgasim.control.start import serve_control
 from qgasim.drill.command import Ended, run_command
+from qgasim.drill.pins import pin_variations
 from qgasim.drill.plan import Run
 from qgasim.drill.repeat import write_test
 from qgasim.drill.verdict import Result, Rules, Verdict, judge, shown_output
@@ -157,7 +158,8 @@ class Drill:
         if self._has_pages:
             shown = show_guest(live, found, write_test(run, self.command, self.rules))
             page = show_test(run.name, f"{verdict}: {reason}\n{result.output}", [shown])
-        return structs.replace(result, transcript="\n\n".join(said), page=page)
+        pinned = tuple(pin_variations(live.journal.exchanges))
+        return structs.replace(result, transcript="\n\n".join(said), page=page, pinned=pinned)
 
 
 @lru_cache(maxsize=256)
@@ -193,6 +195,4 @@ def _fill(word: str, places: dict[str, str]) -> str:
 
 def _report(run: Run, scenario: Scenario) -> str:
     """Return the field report that a run stands for, or what it is."""
-    if run.overrides:
-        return f"faults over {run.scenario}"
-    return " ".join((scenario.origin or scenario.description).split())
+    return run.about or " ".join((scenario.origin or scenario.description).split())
