@@ -25,6 +25,7 @@ from qgasim.faults import (
     LegalVariation,
     Reset,
 )
+from qgasim.faults.base import join_bytes
 from qgasim.guest.units import SECOND
 from qgasim.scenario import load
 from qgasim.simulation.journal import Journal
@@ -207,13 +208,13 @@ def test_a_variation_is_pinned_place_by_place_for_the_reply_that_had_it() -> Non
     simulation = scenario.build(HandClock())
     journal = Journal(simulation)
     request = b'{"execute": "guest-get-osinfo"}'
-    replies = [b"".join(map(bytes, simulation.channel.receive(request))) for _ in range(3)]
+    replies = [join_bytes([*simulation.channel.receive(request)]) for _ in range(3)]
     pinned = [*pin_variations(journal.exchanges)]
     assert len(pinned) > 3
     again = load("debian-12")
     again.faults = pinned
     channel = again.build(HandClock()).channel
-    assert [b"".join(map(bytes, channel.receive(request))) for _ in range(3)] == replies
+    assert [join_bytes([*channel.receive(request)]) for _ in range(3)] == replies
 
 
 def test_what_is_left_is_shown_as_yaml_and_as_a_test() -> None:

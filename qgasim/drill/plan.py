@@ -193,14 +193,16 @@ def _plan_disturbed(selection: Selection) -> Iterator[Run]:
             for how, times in (("once", 1), ("always", None)):
                 chance = random.Random(f"drill {selection.seed} {kind}")
                 fault = written(make_fault(kind, chance, times=times), AnyFault)
-                overrides = {"faults": [*fixed, fault]}
+                overrides: dict[str, Any] = {"faults": [*fixed, fault]}
                 name, about = f"fault-{kind}-{how}", f"a fault over {base}"
                 yield Run(name=name, scenario=base, overrides=overrides, about=about)
     for seed in range(selection.seed, selection.seed + selection.nemesis):
-        nemesis = {"seed": seed, "requests": REQUESTS}
-        overrides, about = {"nemesis": nemesis}, f"faults by chance over {base}"
+        nemesis: dict[str, Any] = {"seed": seed, "requests": REQUESTS}
+        about = f"faults by chance over {base}"
+        overrides = {"nemesis": nemesis}
         yield Run(name=f"nemesis-{seed}", scenario=base, overrides=overrides, about=about)
     for seed in range(selection.seed, selection.seed + selection.variations):
         fault = {"kind": "legal_variation", "seed": seed, "changes": CHANGES}
-        overrides, about = {"faults": [*fixed, fault]}, f"legal variations of {base}"
+        overrides = {"faults": [*fixed, fault]}
+        about = f"legal variations of {base}"
         yield Run(name=f"variation-{seed}", scenario=base, overrides=overrides, about=about)
