@@ -364,7 +364,6 @@ class FaultInjector:
     def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
         """Return what becomes of a request, which *execute* executes."""
         disturbance = self.begin(message, execute)
-        self.agent.tell_fired(disturbance.fired)
         effects = disturbance.answered
         return self.end(disturbance, execute(message) if effects is None else effects)
 
@@ -373,13 +372,16 @@ class FaultInjector:
     ) -> "Disturbance":
         """Choose the faults that fire at a request; `end` lets them change its effects.
 
-        *execute* executes a request as if it were an earlier uptime; None: that cannot be done.
+        *execute* executes a request as if it were an earlier uptime; None: that cannot be done, and
+        observers are told of the faults by the caller, when the reply comes.
         """
         name, arguments = read_request(message)
         command = self.start + (name or "")
         concerned = self.find(command)
         agent = self.agent
         firing = [live for live in concerned if live.strikes(arguments, agent, self.random)]
+        if execute is not None:
+            agent.tell_fired(tuple(live.fault for live in firing))
         is_remembered = any(isinstance(live.fault, Stale) for live in concerned)
         late, self._late = self._late, []
         touching = [
