@@ -396,6 +396,7 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         for (name, most), value in zip(names.items(), json.loads(done.stdout), strict=True):
             print(f"{name:30} {value:10.1f}{'':31}  at most {most}")
         control()
+        drill(top)
         for name, at_first, again in (("debian-12", 60, 10), ("k8s-node", 60, 50)):
             for which, took, most in zip(
                 ("first", "again"), loading(name), (at_first, again), strict=True
@@ -425,6 +426,20 @@ def control() -> None:
     }
     for (name, aim), value in zip(names.items(), json.loads(done.stdout), strict=True):
         print(f"{name:30} {value:10.2f}{'':31}  {aim}")
+
+
+def drill(top: str) -> None:
+    """Print what a drill takes beside its command: one that ends at once."""
+    start = time.perf_counter()
+    options = ["drill", "--all", "-j", "2", "--failures", f"{top}/failures"]
+    subprocess.run(
+        [sys.executable, "-m", "qgasim", *options, "--", "true"],
+        stdout=subprocess.DEVNULL,
+        check=False,
+        cwd=HERE.parent.parent,
+    )
+    took = time.perf_counter() - start
+    print(f"{'drill --all of true, s':30} {took:10.1f}{'':31}  at most 30")
 
 
 if __name__ == "__main__":
