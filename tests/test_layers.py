@@ -45,11 +45,12 @@ ROOMS: dict[str, str] = {
         " simulation states suggestions testing"
     ),
     "pytest_plugin": (
-        "__init__ dialect errors findings guest scenario serving simulation suggestions testing wire"
+        "__init__ control dialect errors findings guest http scenario serving simulation suggestions"
+        " testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
-    "emulator": "__init__ errors guest qmp scenario serving standin",
+    "emulator": "__init__ control errors guest qmp scenario serving standin testing",
     "cli": (
         "__init__ agent client compare control dialect errors http qmp scenario serving simulation"
         " suggestions"
