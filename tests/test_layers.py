@@ -51,8 +51,8 @@ ROOMS: dict[str, str] = {
         " suggestions testing"
     ),
     "pytest_plugin": (
-        "__init__ agent dialect drill errors faults findings guest scenario serving simulation suggestions"
-        " testing wire"
+        "__init__ agent dialect drill errors faults findings guest scenario serving simulation"
+        " suggestions testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "record": (
@@ -62,7 +62,7 @@ ROOMS: dict[str, str] = {
         "agent client compare conversation dialect effects errors faults guest qapi scenario serving simulation states wire"
     ),
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
-    "emulator": "__init__ errors guest qmp scenario serving standin",
+    "emulator": ("__init__ control errors guest qmp scenario serving simulation standin testing"),
     "cli": (
         "__init__ agent client compare control conversation dialect drill errors guest http qmp record scenario"
         " serving simulation suggestions testing upstream"
