@@ -8,7 +8,7 @@ from msgspec import structs
 
 from qgasim.guest.hardware.devices import Disk, DiskStats, NvmeSmart, Partition
 from qgasim.guest.settings import ExactUse, GuestSettings, MountSettings
-from qgasim.record.survey import Survey
+from qgasim.record.survey import Survey, object_in, objects_in
 
 __all__ = ["make_posix_storage", "make_windows_storage"]
 
@@ -45,7 +45,8 @@ class _Disks:
     def add_listed(self, entry: dict[str, Any]) -> None:
         """Add an entry of guest-get-disks; partitions come before their disk."""
         name = _bare(entry.get("name"))
-        below = [_bare(each) for each in entry.get("dependencies") or []]
+        dependencies: list[object] = entry.get("dependencies") or []
+        below = [_bare(each) for each in dependencies]
         if entry.get("partition"):
             for each in below:
                 self._add_partition(each, name)
@@ -66,7 +67,7 @@ class _Disks:
     def add_mounted(self, system: dict[str, Any]) -> None:
         """Add the device of an entry of guest-get-fsinfo, and the disks that it is on."""
         name = str(system.get("name"))
-        addresses = system.get("disk") or []
+        addresses = objects_in(system.get("disk"))
         under = [_bare(each.get("dev")) if each.get("dev") else name for each in addresses]
         for block, address in zip(under, addresses, strict=True):
             if self._find(block) is None:
@@ -148,7 +149,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _take_address(disk: Disk, address: dict[str, Any]) -> None:
     """Give a disk the place that a ``GuestDiskAddress`` tells."""
-    pci = address.get("pci-controller") or {}
+    pci = object_in(address.get("pci-controller"))
     if pci.get("domain", -1) >= 0:
         disk.pci = f"{pci['domain']:04x}:{pci['bus']:02x}:{pci['slot']:02x}.{pci['function']:x}"
     disk.bus = address.get("bus-type", "unknown")
@@ -159,7 +160,7 @@ def _take_address(disk: Disk, address: dict[str, Any]) -> None:
         address.get(key, 0) for key in ("bus", "target", "unit")
     )
     disk.serial = address.get("serial")
-    if ccw := address.get("ccw-address"):
+    if ccw := object_in(address.get("ccw-address")):
         subchannel = f"{ccw['cssid']:x}.{ccw['ssid']:x}.{ccw['subchno']:04x}"
         disk.ccw = f"{subchannel}/0.0.{ccw['devno']:04x}"
 
@@ -214,9 +215,9 @@ def make_windows_storage(guest: GuestSettings, survey: Survey) -> None:
     systems = survey.objects("guest-get-fsinfo")
     disks: dict[int, Disk] = {}
     for entry in survey.objects("guest-get-disks") or []:
-        _add_drive(disks, entry.get("name"), entry.get("address") or {})
+        _add_drive(disks, entry.get("name"), object_in(entry.get("address")))
     for system in systems or []:
-        for address in system.get("disk") or []:
+        for address in objects_in(system.get("disk")):
             _add_drive(disks, address.get("dev"), address)
     optical: list[Disk] = []
     mounts = [_volume(system, disks, optical) for system in (systems or [])[::-1]]
@@ -246,7 +247,7 @@ def _letters(number: int) -> str:
 def _volume(system: dict[str, Any], disks: dict[int, Disk], optical: list[Disk]) -> MountSettings:
     name = str(system.get("name"))
     place = system.get("mountpoint")
-    addresses = system.get("disk") or []
+    addresses = objects_in(system.get("disk"))
     drives = [found for each in addresses if (found := _DRIVE.fullmatch(str(each.get("dev"))))]
     if drives:
         disk = disks[int(drives[0][1])]

@@ -208,8 +208,21 @@ def test_a_part_that_cannot_be_built_is_stubbed_and_noted() -> None:
     recorded = record(answers(("guest-get-fsinfo", twice)), Redactor(KEY))
     assert recorded.unlike == []
     assert recorded.stubs == 1
-    assert recorded.notes[-1].startswith(
+    assert recorded.notes[1].startswith(
         "disks and file systems cannot be told as a guest's: guest.mounts["
+    )
+
+
+def test_a_reply_that_is_not_of_its_release_is_noted() -> None:
+    commands = [{"name": name, "enabled": True} for name in ("guest-info", "guest-get-fsinfo")]
+    info = {"version": "7.2.0", "supported_commands": commands}
+    told = [
+        {"name": "vda1", "mountpoint": "/", "type": "ext4", "disk": [], "total-bytes-privileged": 9}
+    ]
+    recorded = record(answers(("guest-info", info), ("guest-get-fsinfo", told)), Redactor(KEY))
+    # A member of 9.1.
+    assert recorded.notes[-1].startswith(
+        "not of the form that 7.2.0 has: guest-get-fsinfo ([].total-bytes-privil"
     )
 
 
