@@ -214,7 +214,10 @@ def test_a_part_that_cannot_be_built_is_stubbed_and_noted() -> None:
 
 
 def test_a_reply_that_is_not_of_its_release_is_noted() -> None:
-    commands = [{"name": name, "enabled": True} for name in ("guest-info", "guest-get-fsinfo")]
+    commands = [
+        {"name": name, "enabled": True, "success-response": True}
+        for name in ("guest-info", "guest-get-fsinfo")
+    ]
     info = {"version": "7.2.0", "supported_commands": commands}
     told = [
         {"name": "vda1", "mountpoint": "/", "type": "ext4", "disk": [], "total-bytes-privileged": 9}
