@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from qgasim.qapi.registry import Command, Table
 
-__all__ = ["HANDLE", "LOOKING", "READING", "Probe", "probes_of"]
+__all__ = ["HANDLE", "LOOKING", "READING", "SAME_EVERYWHERE", "Probe", "probes_of"]
 
 #: Stands in a request for the handle that the latest guest-file-open has given.
 HANDLE: Final = b"@HANDLE@"
@@ -56,7 +56,7 @@ LOOKING: Final = (
     "guest-get-devices", "guest-get-diskstats", "guest-get-cpustats", "guest-get-load",
 )  # fmt: skip
 #: Those of them whose answer is the same everywhere.
-_SAME_EVERYWHERE: Final = ("guest-ping",)
+SAME_EVERYWHERE: Final = ("guest-ping",)
 
 #: A value of each type, to be given where another is expected; and integers beyond 64 bits.
 _VALUES: Final[tuple[Any, ...]] = (
@@ -84,7 +84,7 @@ def probes_of(table: Table) -> Iterator[Probe]:
     yield from map(_unknown, _UNKNOWN)
     for name in LOOKING:
         if name in table:
-            yield Probe("values", (_write(name),), name, name not in _SAME_EVERYWHERE)
+            yield Probe("values", (_write(name),), name, name not in SAME_EVERYWHERE)
             for members in _UNEXPECTED:
                 yield Probe("arguments", (_write(name, members),), name)
     for name, right in READING.items():

@@ -18,6 +18,7 @@ __all__ = [
     "Listed",
     "Survey",
     "build_like",
+    "choose_release",
     "disable_the_same",
     "nearest_release",
     "read_commands",
@@ -118,13 +119,18 @@ def build_like(
     guest = GUESTS.get(found.system_id or "", DEFAULT_SCENARIO)
     name = scenario or (guest if guest in known else DEFAULT_SCENARIO)
     loaded = load(name)
-    loaded.agent.release = release or _choose_release(found, notes)
+    loaded.agent.release = release or choose_release(found, notes)
     if found.commands is not None:
         disable_the_same(loaded, found, notes)
     return name, loaded.build()
 
 
-def _choose_release(found: Survey, notes: list[str]) -> str:
+def choose_release(found: Survey, notes: list[str]) -> str:
+    """Return the release to simulate; put into *notes* what had to be assumed.
+
+    Raises:
+        ClientError: the agent does not tell which it is.
+    """
     if found.version is None:
         raise ClientError("guest-info does not tell the agent's release: name one with --agent")
     if find_dialect(found.version) is not None:

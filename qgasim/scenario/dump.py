@@ -17,7 +17,15 @@ from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import hints_of, tag_field_of, tag_of, unit_of
 from qgasim.scenario.document import core_value
 
-__all__ = ["laid_over", "members_of", "to_line", "to_yaml", "to_yaml_over", "written"]
+__all__ = [
+    "laid_over",
+    "members_of",
+    "to_line",
+    "to_yaml",
+    "to_yaml_over",
+    "write_yaml",
+    "written",
+]
 
 
 def to_yaml(scenario: Struct) -> str:
@@ -28,7 +36,14 @@ def to_yaml(scenario: Struct) -> str:
     for name, guest in plain.get("fleet", {}).items():
         # A seed that is not said is made of the place in the fleet.
         plain["fleet"][name] = {"seed": 0} | guest
-    return _dump(plain, default_flow_style=None, width=100)
+    return write_yaml(plain)
+
+
+def write_yaml(plain: dict[str, Any]) -> str:
+    """Write what is a scenario already but for its text."""
+    # Without anything nested in it, all of it would be in braces.
+    is_flat = not any(isinstance(value, dict | list) for value in plain.values())
+    return _dump(plain, default_flow_style=False if is_flat else None, width=100)
 
 
 def to_yaml_over(scenario: Struct, base: Struct, extends: str, reasons: Mapping[str, str]) -> str:
