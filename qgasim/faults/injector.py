@@ -386,7 +386,6 @@ class FaultInjector:
             live for live in self._faults if live in firing or (live.aliases and live.is_on)
         ]
 
-
         def recall(uptime: int) -> bytes | None:
             run = execute
             return None if run is None else agent.as_of(uptime, lambda: join_bytes(run(message)))

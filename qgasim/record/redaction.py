@@ -53,6 +53,14 @@ _ACCOUNTS: Final = frozenset(
         "workgroup", "nt authority", "nt service", "local service", "network service",
     }
 )  # fmt: skip
+#: Names of directories that say what they are for, and not whose they are: clients go by some of them.
+_DIRECTORIES: Final = frozenset(
+    {
+        "backup", "backups", "boot", "cdrom", "config", "data", "disk", "docker", "files", "floppy", "home", "images",
+        "iso", "lib", "log", "media", "mnt", "nfs", "overlay", "public", "share", "shared", "storage", "tmp", "usb",
+        "var",
+    }
+)  # fmt: skip
 #: What QEMU, libvirt and Proxmox VE call disks that nobody has named, and how udev joins it with the model.
 _SERIAL: Final = re.compile(r"(?:0QEMU_[A-Z_]+_)?(?:QM\d{5}|drive-[a-z]+\d+(?:-\d+)*)?")
 #: Names that kernels, systemd, Windows and the usual software give to interfaces.
@@ -406,7 +414,7 @@ class Redactor:
         for at, name in enumerate(names):
             if name and at == 0 and match["home"]:
                 names[at] = self._replace_user(name)
-            elif name and not self._is_public(name):
+            elif name and name.lower() not in _DIRECTORIES and not self._is_public(name):
                 names[at] = self._replace("paths", name, lambda d: f"dir-{d[:6]}")
         return start + mark.join(names)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from qgasim.compare import RealAgent, compare
 from qgasim.compare.connection import SimulatedAgent
@@ -18,6 +19,7 @@ from qgasim.serving.listen import UnixAddress
 from qgasim.wire import is_object
 from tests.real_agent import RealAgent as QemuGa
 from tests.real_agent import needs_qemu_ga
+from tests.record.test_redaction import replies
 from tests.serving import PATIENCE
 from tests.test_compare import CHANGING
 
@@ -294,3 +296,14 @@ def test_the_originals_of_a_served_guest_are_nowhere() -> None:
     again = loads(recorded.text).guest
     assert again.nics[1].mac
     assert is_object(again.users)
+
+
+@settings(max_examples=8, deadline=None)
+@given(replies)
+def test_no_original_value_is_in_the_text_that_is_written(told: dict[str, Any]) -> None:
+    redactor = Redactor(KEY)
+    recorded = record(answers(*told.items()), redactor)
+    assert redactor.leaks(recorded.text) == []
+    # The search itself, without its rules: what is long cannot be there by chance.
+    assert [o for o in redactor.replacements if len(o) > 7 and o in recorded.text] == []
+    assert recorded.unlike == []

@@ -89,7 +89,8 @@ STAYS = {
                         {"name": "/dev/sr0", "address": {"serial": "QM00003"}}],
     "guest-get-devices": [{"driver-name": "VirtIO", "driver-version": "62.91.104.1"}],
     "guest-network-get-route": [{"destination": "0.0.0.0", "mask": "255.255.255.0", "nexthop": "ff00::"}],
-    "guest-get-fsinfo": [{"name": "dm-0", "mountpoint": "/srv/data", "type": "ext4"}],
+    "guest-get-fsinfo": [{"name": "dm-0", "mountpoint": "/srv/acme", "type": "ext4"},
+                         {"name": "sda8", "mountpoint": "/mnt/data", "type": "ext4"}],
 }  # fmt: skip
 
 
