@@ -181,13 +181,13 @@ def _nearest(survey: Survey, version: str, family: Family) -> str:
     found = re.match(r"\d+", version)
     nearest = nearest_release(int(found[0]) if found else 0)
     listed = survey.commands or {}
-    known = {
-        release: sum(each.name in listed for each in ALL_COMMANDS if each.is_in(dialect, family))
+    unlike = {
+        release: len(listed.keys() ^ {c.name for c in ALL_COMMANDS if c.is_in(dialect, family)})
         for release in (OLDEST, *RELEASES)
         if (dialect := find_dialect("{}.{}".format(*release)))
     }
-    best = [release for release in known if known[release] == max(known.values())]
-    return "{}.{}".format(*(nearest if nearest in best else best[0]))
+    best = [release for release in unlike if unlike[release] == min(unlike.values())]
+    return "{}.{}".format(*(nearest if nearest in best or not listed else best[0]))
 
 
 def _take_commands(made: Draft, survey: Survey) -> None:

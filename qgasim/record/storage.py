@@ -78,19 +78,24 @@ class _Disks:
         if self._find(name) is None:
             disk = self._disk(name)
             disk.bus, disk.depends, disk.is_virtual = "unknown", under, not under
-        self._make_room(name, system)
-
-    def _make_room(self, name: str, system: dict[str, Any]) -> None:
-        """Let a device be as large as the file system on it: no agent tells sizes of disks."""
         size = system.get("total-bytes-privileged") or system.get("total-bytes") or 0
-        size = -(-size // _MIB) * _MIB
+        self._make_room(name, -(-size // _MIB) * _MIB)
+
+    def _make_room(self, name: str, size: int) -> None:
+        """Let a device, and what alone is below it, be as large as the file system on it: no agent tells sizes."""
         disk = self._find(name)
-        part = next((p for p in disk.partitions if p.name == name), None) if disk else None
-        if part is not None and disk is not None:
+        if disk is None:
+            return
+        part = next((each for each in disk.partitions if each.name == name), None)
+        if part is not None:
             part.size = max(part.size, size)
-            disk.size = max(disk.size, sum(p.size for p in disk.partitions))
-        elif disk is not None:
-            disk.size = max(disk.size, size)
+            size = sum(each.size for each in disk.partitions)
+        if size <= disk.size:
+            # A circle of devices ends here, too.
+            return
+        disk.size = size
+        if len(disk.depends) == 1 and part is None:
+            self._make_room(disk.depends[0], size)
 
     def add_stats(self, row: dict[str, Any]) -> None:
         """Add a row of guest-get-diskstats, of a device that is known."""

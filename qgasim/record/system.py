@@ -10,7 +10,7 @@ from qgasim.guest.hardware.devices import CpuTimes, Driver, Memory, MemoryBlock,
 from qgasim.guest.settings import GuestSettings
 from qgasim.guest.system.accounts import Account, Login
 from qgasim.guest.system.clock import find_zone
-from qgasim.guest.system.windows import zone_name
+from qgasim.guest.system.windows import ZONES, zone_name
 from qgasim.guest.units import SECOND
 from qgasim.record.survey import Survey
 
@@ -91,7 +91,8 @@ def make_clock(guest: GuestSettings, survey: Survey) -> None:
 
 def _zones_at(first: str | None, moment: datetime, offset: int) -> Iterator[tuple[str, datetime]]:
     """Yield the zones whose clocks are *offset* seconds ahead at *moment*, and what they show."""
-    for name in (first or "Etc/UTC", "Etc/UTC", *sorted(available_timezones())):
+    # Well-known ones first: several agree at a time of the year.
+    for name in (first or "Etc/UTC", "Etc/UTC", *ZONES, *sorted(available_timezones())):
         # The guest has those that come with Python's package only.
         if find_zone(name) is None:
             continue

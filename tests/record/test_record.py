@@ -78,6 +78,70 @@ def test_the_recording_of_a_base_answers_as_the_base_does_without_a_stub(name: s
     assert load(name).guest.os.family == again.guest.os.family
 
 
+PECULIAR = {
+    "windows": r"""
+qgasim: 1
+extends: windows-server-2022
+agent: {release: "10.0"}
+guest:
+  disks:
+    - {name: sda, bus: sas, size: 64GiB, partitions: [{name: sda1, size: 549MiB}, {name: sda2, size: 63GiB}]}
+    - {name: sdb, bus: nvme, size: 6GiB, serial: S3Z9NB0K123, partitions: [{name: sdb1, size: 5GiB}]}
+    - {name: sr0, bus: sata, size: 600MiB}
+  mounts:
+    - {device: /dev/sda2, path: 'C:\', type: NTFS, size: 67980226560, used: 19763851264}
+    - {device: /dev/sdb1, path: 'C:\Data\', type: NTFS, size: 4GiB}
+    - {device: /dev/sr0, path: 'D:\', type: CDFS, size: 600MiB}
+""",
+    "linux": """
+qgasim: 1
+extends: debian-12
+agent: {release: "11.1"}
+guest:
+  load: [0.51, 0.2, 1.5]
+  clock: {zone: America/New_York}
+  vcpus: [{id: 0, can_offline: false}, {id: 1, online: false}, {id: 7}]
+  memory: {block_size: 128MiB, blocks: [{index: 0, can_offline: false}, {index: 32, online: false}]}
+  disks:
+    - {name: nvme0n1, bus: nvme, pci: "0000:05:00.0", size: 20GiB, partitions: [{name: nvme0n1p1, size: 10GiB},{name: nvme0n1p2, size: 9GiB}], smart: {}}
+    - {name: dm-0, bus: unknown, depends: [nvme0n1p2], alias: vg_acme-root, size: 9GiB}
+    - {name: sdb, bus: scsi, target: 1, unit: 2, serial: "36001405a1b2c3d4e5f60718293a4b5c6", size: 1GiB}
+    - {name: md0, bus: unknown, depends: [sdb], size: 1GiB}
+  mounts:
+    - {device: /dev/mapper/vg_acme-root, path: /, size: 8GiB, reserved: 400MiB, used: 2GiB}
+    - {device: /dev/nvme0n1p1, path: /boot, type: xfs, size: 900MiB, used: 100MiB}
+    - {device: /dev/md0, path: /srv/acme, type: xfs, size: 900MiB, used: 100MiB}
+    - {device: /dev/nvme0n1p1, path: /mnt/b, bind: /boot}
+  nics:
+    - {name: lo, mac: "00:00:00:00:00:00", addresses: [127.0.0.1/8, "::1/128"], mtu: 65536}
+    - {name: eth0, mac: "52:54:00:00:00:01", addresses: [10.1.2.3/24, "fe80::5054:ff:fe00:1/64", "2a01:4f8:0:1::5/64"], gateways: [10.1.2.1, "fe80::1"]}
+    - {name: tun0, addresses: [10.8.0.6/32]}
+""",
+}
+
+
+@pytest.mark.parametrize("name", PECULIAR)
+def test_peculiar_hardware_needs_no_stub(name: str) -> None:
+    survey, recorded = record_scenario(loads(PECULIAR[name]), *KINDS)
+    assert (recorded.stubs, recorded.unlike) == (0, [])
+    assert same(survey, ask(loads(recorded.text))) == []
+
+
+def test_devices_that_depend_on_each_other_are_a_stub() -> None:
+    told = [
+        {"name": f"/dev/dm-{number}", "partition": False, "dependencies": [f"/dev/dm-{1 - number}"]}
+        for number in range(2)
+    ]
+    mounted = [
+        {"name": "dm-0", "mountpoint": "/", "type": "ext4", "total-bytes": 1 << 30, "disk": []}
+    ]
+    recorded = record(
+        answers(("guest-get-disks", told), ("guest-get-fsinfo", mounted)), Redactor(KEY)
+    )
+    assert recorded.unlike == []
+    assert "depends on itself" in "".join(recorded.notes)
+
+
 @pytest.mark.parametrize("name", DIFFERENCES)
 def test_what_no_model_has_is_stubbed(name: str) -> None:
     expected, why = DIFFERENCES[name]
