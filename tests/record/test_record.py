@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from msgspec import structs
 
 from qgasim.compare import RealAgent, compare
 from qgasim.compare.connection import SimulatedAgent
@@ -259,6 +260,28 @@ def test_an_agent_with_fewer_commands_lacks_them_and_a_blocked_one_is_blocked() 
     again = loads(recorded.text)
     assert set(again.agent.block_rpcs) - {"guest-get-devices"} == {"guest-exec", "guest-get-users"}
     assert again.agent.personality.lacks == ("guest-get-diskstats",)
+    assert same(survey, ask(again)) == []
+
+
+UNKNOWN = {
+    "1.4.0": ("debian-12", "2.5", "2.5"),
+    "108.0.2": ("windows-server-2022", "8.2", "8.2"),
+    # Its commands are more than those of the release that its number stands for.
+    "107.0.1": ("windows-server-2022", "10.0", "9.1"),
+    "2.3.1": ("debian-12", "10.0", "10.0"),
+}
+
+
+@pytest.mark.parametrize("version", UNKNOWN)
+def test_an_unknown_release_is_told_by_its_number_or_its_commands(version: str) -> None:
+    base, real, expected = UNKNOWN[version]
+    scenario = load(base)
+    scenario.agent.release = real
+    scenario.agent.personality = structs.replace(scenario.agent.personality, version=version)
+    survey, recorded = record_scenario(scenario, *KINDS)
+    again = loads(recorded.text)
+    assert (again.agent.release, again.agent.personality.version) == (expected, version)
+    assert recorded.notes[0].startswith(f"release {version!r} is unknown to qgasim")
     assert same(survey, ask(again)) == []
 
 
