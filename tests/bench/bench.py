@@ -403,10 +403,27 @@ def _bench(top: str, scale: int, rounds: int) -> None:
             ):
                 row = f"load {name} {which}, ms of CPU"
                 print(f"{row:30} {took:10.1f}{'':31}  at most {most}")
+        if "real" in peers:
+            took = recording(peers["real"])
+            print(f"{'record the real agent, s':30} {took:10.2f}{'':31}  at most 2")
     finally:
         for peer in peers.values():
             peer.stop()
     print(f"(client: {time.process_time() - start:.1f} s of CPU; {os.cpu_count()} processors)")
+
+
+def recording(real: Peer) -> float:
+    """Give the seconds in which the real agent is recorded, by a process of its own."""
+    path = real.socket.getpeername()
+    # It serves one client at a time.
+    real.socket.close()
+    took: list[float] = []
+    for _ in range(3):
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "qgasim", "record", path]
+        subprocess.run(command, capture_output=True, check=True)
+        took.append(time.perf_counter() - start)
+    return statistics.median(took)
 
 
 def control() -> None:
