@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from qgasim.faults import KillOn as KillOn
     from qgasim.faults import Late as Late
     from qgasim.faults import Leak as Leak
+    from qgasim.faults import LegalVariation as LegalVariation
     from qgasim.faults import MissingSentinel as MissingSentinel
     from qgasim.faults import NoNewline as NoNewline
     from qgasim.faults import Refuse as Refuse

@@ -20,7 +20,7 @@ import pytest
 from qgasim import __version__
 from qgasim.cli.parser import COMMANDS, Parser
 from qgasim.faults import AnyFault
-from qgasim.scenario import load
+from qgasim.scenario import library, load
 from tests.command_line import ROOT, run
 from tests.serving import connect, read_line, serving
 
@@ -411,6 +411,20 @@ def test_the_list_of_scenarios_is_wrapped_to_the_terminal() -> None:
     assert lines[0].startswith("debian-12 ")
     at = lines[0].index("A Debian 12 server")
     assert all(len(line) <= 80 and not line[:at].strip() for line in lines[1:] if line[0] == " ")
+
+
+@pytest.mark.slow
+def test_scenarios_are_listed_by_tag(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenarios", "--tag", "fleet", "--tag", "account"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines if not line.startswith(" ")]
+    tagged = {name for name, path in library().items() if {"fleet", "account"} & {*load(path).tags}}
+    assert set(names) == tagged
+    assert {"fleet-one-hung", "ssh-key-newline"} < tagged
+    assert run(["scenarios", "--tag", "freez"]) == 2
+    assert capfd.readouterr().err.startswith(
+        "qgasim: there is no tag 'freez' (did you mean 'freeze'?) (there are: account, "
+    )
 
 
 # -- check, show, init -----------------------------------------------------------------------------

@@ -50,8 +50,10 @@ def introduce_guest(
 
     notify("READY=1")
     agent = simulation.agent
+    release, upstream = agent.dialect.full_version, getattr(options, "upstream", None)
+    of_guest = f"in guest {agent.guest.hostname!r}" if upstream is None else f"behind {upstream}"
     lines = [
-        f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {seed}",
+        f"qemu-ga {release} {of_guest}, seed {seed}",
         f"listening on {address}",
     ]
     lines += also

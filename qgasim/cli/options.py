@@ -9,10 +9,19 @@ from qgasim.cli.text import LOG_WIDTH, complain
 
 if TYPE_CHECKING:
     from qgasim.http.access import Access
-    from qgasim.scenario import Scenario
+    from qgasim.scenario import Blueprint, Scenario
 
-__all__ = ["control_access", "load_scenario", "serve_parser", "with_options"]
+__all__ = [
+    "control_access",
+    "load_scenario",
+    "make_blueprint",
+    "serve_parser",
+    "with_options",
+]
 
+_DESCRIPTION: Final = """\
+Serve a simulated QEMU guest agent, on a unix socket by default,
+until SIGINT (Ctrl-C) or SIGTERM."""
 _EPILOG: Final = """\
 commands (each has a --help):
   qgasim [serve] [OPTIONS]                            serve a guest: the options above
@@ -20,7 +29,10 @@ commands (each has a --help):
   qgasim exec ADDRESS [--] PROGRAM [ARGUMENT ...]     run a program in its guest
   qgasim shell ADDRESS                                ask an agent what you type
   qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
+  qgasim drill --all -- COMMAND {socket}              run a client against all that ever went wrong
+  qgasim replay FILE                                  answer from a recorded conversation
   qgasim compare ADDRESS                              show where a real agent and qgasim differ
+  qgasim record ADDRESS -o FILE                       write a scenario that answers as a real agent does
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
   qgasim init [FILE]                                  write a scenario to start from
   qgasim check FILE...                                report every error in scenarios
@@ -44,16 +56,18 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def serve_parser() -> argparse.ArgumentParser:
+def serve_parser(
+    prog: str = "qgasim", description: str = _DESCRIPTION, epilog: str = _EPILOG
+) -> argparse.ArgumentParser:
     """Return the parser of the options with which a guest is served."""
     parser = Parser(
-        prog="qgasim",
-        description="Serve a simulated QEMU guest agent, on a unix socket by default,\n"
-        "until SIGINT (Ctrl-C) or SIGTERM.",
-        epilog=_EPILOG,
+        prog=prog,
+        description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_guest_options(parser)
+    _add_upstream_options(parser)
     _add_agent_options(parser)
     _add_machine_options(parser)
     _add_world_options(parser)
@@ -91,6 +105,20 @@ def _add_guest_options(parser: argparse.ArgumentParser) -> None:
         help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
         "(default: the socket that systemd opened, else a unix socket in a new temporary directory); "
         "a fleet: unix:DIRECTORY",
+    )
+
+
+def _add_upstream_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--upstream",
+        metavar="ADDRESS",
+        help="stand before a real agent there: PATH, unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT; the "
+        "scenario's faults and replies disturb it, and its guest is not simulated",
+    )
+    parser.add_argument(
+        "--diff",
+        action="store_true",
+        help="with --upstream: ask a simulated agent the same, if it is harmless, and show differences",
     )
 
 
@@ -241,6 +269,25 @@ def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario
     for line in warn_of_names(scenario):
         complain(line, "qgasim: ")
     return scenario
+
+
+def make_blueprint(scenario: "Scenario", options: argparse.Namespace) -> "Blueprint":
+    """Return what the guest is made of, as the command line says; with ``--upstream``, what stands before it.
+
+    Raises:
+        QgaSimError: it cannot be made, or there is no agent.
+    """
+    from qgasim.scenario import Blueprint
+
+    scenario = with_options(scenario, options)
+    if (make := getattr(options, "make_blueprint", None)) is not None:
+        made: Blueprint = make(scenario, options)
+        return made
+    if options.upstream is None:
+        return Blueprint(scenario)
+    from qgasim.cli.upstream import make_front
+
+    return make_front(scenario, options)
 
 
 def control_access(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Access | None":

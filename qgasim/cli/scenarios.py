@@ -14,7 +14,7 @@ from qgasim.cli.hints import hint
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError, ScenarioError
-from qgasim.scenario import Scenario, library, load, loads, warn
+from qgasim.scenario import Scenario, check_tags, library, load, loads, warn
 from qgasim.scenario.document import read_text
 from qgasim.scenario.dump import to_yaml
 
@@ -100,19 +100,30 @@ def scenarios(arguments: list[str]) -> int:
         help="only those that mention WORD, in capitals or not (default: all)",
     )
     parser.add_argument("--names", action="store_true", help="print their names only")
+    parser.add_argument(
+        "--tag",
+        metavar="TAG",
+        action="append",
+        default=[],
+        help="only those with TAG; can be repeated: with any of them (default: all)",
+    )
     options = parser.parse_args(arguments)
     known = library()
+    loaded = {name: load(path) for name, path in known.items()} if options.tag else {}
+    check_tags(options.tag, {name: scenario.tags for name, scenario in loaded.items()})
     width = max(map(len, known), default=0)
     is_found = False
     for name, path in sorted(known.items()):
         # A shell that completes names should not wait for all of them to be loaded.
-        if options.names and not options.search:
+        if options.names and not options.search and not options.tag:
             print(name)
             is_found = True
             continue
-        scenario = load(path)
+        scenario = loaded.get(name) or load(path)
         texts = [scenario.description.splitlines()[0], " ".join(scenario.origin.split())]
-        if options.search.lower() in f"{name} {scenario.description} {texts[1]}".lower():
+        said = f"{name} {scenario.description} {scenario.expect} {texts[1]}"
+        is_chosen = not options.tag or not set(options.tag).isdisjoint(scenario.tags)
+        if is_chosen and options.search.lower() in said.lower():
             print(name if options.names else "\n".join(_in_columns(name, width, texts)))
             is_found = True
     if not is_found:

@@ -125,6 +125,11 @@ class Machine(ABC):
         return files
 
     @property
+    def has_files(self) -> bool:
+        """Whether its files were made: not before somebody first looks at them, where that may be late."""
+        return "files" in vars(self)
+
+    @property
     def volumes(self) -> dict[str, Volume]:
         """The file systems, by device."""
         _ = self.files

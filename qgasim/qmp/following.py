@@ -34,8 +34,8 @@ class Following(Plugged):
         #: Whether the process has ended, and its exit status.
         self.has_ended = False
         self.exit_status = 0
-        #: Called when it ends.
-        self.on_end: Callable[[], None] = lambda: None
+        #: Called when it ends; then its clients are to be hung up on.
+        self.on_end: Callable[[], None] = self.hang_up
         #: What the state is to become by the next event of power, if not what the table says.
         self._stop_cause: Cause = "stop"
         power = self.guest.power
@@ -137,9 +137,12 @@ class Following(Plugged):
         self.has_ended = True
         self.guest.power.keeps_machine = False
         self.guest.clock.go_on()
+        self.on_end()
+
+    def hang_up(self) -> None:
+        """Hang up on the clients of all monitors: the process has ended."""
         for monitor in self.monitors:
             monitor.end()
-        self.on_end()
 
     def _stop_as(self, cause: Cause) -> None:
         """Stop the processors, if they run."""

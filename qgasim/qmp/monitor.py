@@ -181,7 +181,7 @@ class Monitor:
         self._is_executing = True
         try:
             for message in self._reader.feed(data):
-                if self.has_hung_up:
+                if self.has_hung_up or hypervisor.has_ended:
                     return
                 effects = self._disturb(message)
                 self._perform(effects)

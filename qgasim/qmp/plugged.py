@@ -75,6 +75,7 @@ class Plugged(Telling):
         if is_open and self._told_boot != self.guest.boot_id:
             self._told_boot = self.guest.boot_id
             self._tell_filters()
+            self.drive_balloon()
         self.emit("VSERPORT_CHANGE", {"id": self.devices.port_id, "open": is_open})
 
     def close_port(self) -> None:
@@ -102,6 +103,17 @@ class Plugged(Telling):
         """Tell that network drivers have said what they receive: they do so while the guest boots."""
         for device in self.devices.network():
             self.tell_filter(device.id)
+
+    def drive_balloon(self) -> None:
+        """Let the guest give back the memory that it is asked for; one that boots does so later.
+
+        A driver that starts looks at once at what it is asked for (Linux 6.1, drivers/virtio/virtio_balloon.c,
+        virtballoon_probe), and a reset of the machine does not change that (QEMU 7.2, virtio-balloon.c).
+        """
+        devices = self.devices
+        if self.has_booted and devices.ballooned != devices.balloon_wanted:
+            devices.ballooned = devices.balloon_wanted
+            self.emit("BALLOON_CHANGE", {"actual": devices.memory - devices.ballooned})
 
     def _filter_changed(self, name: str) -> None:
         for device in self.devices.network():

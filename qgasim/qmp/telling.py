@@ -40,7 +40,9 @@ class Telling(Observer):
     def __init__(self, agent: Agent, wall_clock: Callable[[], int]) -> None:
         self.agent = agent
         #: What goes wrong with commands and events of the monitors.
-        self.injector = FaultInjector((), Target(agent, None), agent.options.seed, OF_MONITOR)
+        self.injector = FaultInjector(
+            (), Target(agent, None), agent.options.seed, OF_MONITOR, agent.injector.numbers
+        )
         self.guest = agent.guest
         self.monitors: list[MonitorLike] = []
         #: Whether something has happened, or was planned, since a monitor's driver last looked.

@@ -6,7 +6,7 @@ path or by the name of one that comes with qgasim.
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -44,12 +44,13 @@ from qgasim.scenario.model import (
 from qgasim.scenario.reading import make_node, read_value
 from qgasim.scenario.script_checks import find_missing
 from qgasim.scenario.sources import Reader, embed
-from qgasim.suggestions import did_you_mean, find_close
+from qgasim.suggestions import did_you_mean, find_close, not_there
 
 __all__ = [
     "AgentSettings",
     "Blueprint",
     "Scenario",
+    "check_tags",
     "find_guest",
     "find_programs",
     "find_scenario",
@@ -102,6 +103,22 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
         if path.is_file():
             return path
     raise ScenarioError(say(name or "''", _why_not(path, name)))
+
+
+def check_tags(tags: Iterable[str], known: Mapping[str, Iterable[str]]) -> None:
+    """Refuse tags that none of the scenarios has.
+
+    Args:
+        tags: that are asked for.
+        known: the tags of each scenario.
+
+    Raises:
+        ScenarioError: says which there is not, and what was meant.
+    """
+    there = {tag for each in known.values() for tag in each}
+    for tag in tags:
+        if tag not in there:
+            raise ScenarioError(not_there("tag", tag, there))
 
 
 def programs_library() -> dict[str, Path]:

@@ -132,13 +132,16 @@ class Server:
 
     async def serve(self) -> None:
         """Serve until cancelled; the socket's file is removed at the end."""
+        companion = self.simulation.companion
         try:
-            if not self._monitors:
+            if not self._monitors and companion is None:
                 await self._endpoint.serve(self)
                 return
             async with trio.open_nursery() as nursery:
                 for monitor in self._monitors:
                     nursery.start_soon(monitor.serve)
+                if companion is not None:
+                    nursery.start_soon(companion.serve, self.poke)
                 await self._endpoint.serve(self)
                 nursery.cancel_scope.cancel()
         finally:

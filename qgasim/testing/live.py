@@ -229,7 +229,7 @@ class LiveGuest(Waits, Events):
         return lambda: self.withdraw(armed)
 
     def withdraw(self, armed: ArmedFault) -> None:
-        """End a fault of `agent.injector.armed`."""
+        """End a fault of `simulation.armed_faults`."""
 
         def do() -> None:
             self.steps.end(armed, *self._position())
@@ -297,6 +297,7 @@ class LiveGuest(Waits, Events):
         __tracebackhide__ = True
 
         def do() -> None:
+            self.simulation.check_possible(event)
             recorded = self.record(step)
             try:
                 event.happen(self.simulation)

@@ -16,8 +16,11 @@ _shtab_qgasim_commands() {
     compare:'Ask a real agent and a simulated one the same, and print where they differ. Nothing in the real guest is changed.'
     completion:'Print a script that lets a shell complete what is typed after qgasim.'
     ctl:'Control guests that are served with qgasim --control.'
+    drill:'Run a client against many guests in turn, each with a problem of its own.'
     exec:'Run a program in the guest of an agent, simulated or real; wait for its end, and'
     init:'Write a scenario to start from, with comments.'
+    record:'Ask a real agent what changes nothing, and write a scenario that answers alike.'
+    replay:'Answer from a recorded conversation (qgasim record --conversation), until SIGINT or SIGTERM.'
     scenarios:'List the scenarios that come with qgasim.'
     schema:'Print the JSON Schema (draft-07) of scenarios, for editors.'
     serve:'Serve a simulated QEMU guest agent, on a unix socket by default,'
@@ -56,6 +59,8 @@ _shtab_qgasim_options=(
   "*--set[change the scenario, as in guest.hostname\=db1\; the value is YAML (can be repeated)]:KEY=VALUE:"
   "*--fault[add a fault, as in \'\{kind\: hang, on\: guest-fsfreeze-thaw\}\' (can be repeated)]:FAULT:"
   "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd opened, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
+  "--upstream[stand before a real agent there\: PATH, unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT\; the scenario\'s faults and replies disturb it, and its guest is not simulated]:ADDRESS:_files"
+  "--diff[with --upstream\: ask a simulated agent the same, if it is harmless, and show differences]"
   "--agent[release of qemu-ga, as in 7.2, 7.2.22 or latest (default\: the scenario\'s)]:RELEASE:"
   "--channel[what lies between client and agent (default\: the scenario\'s)]:channel:(virtio-serial isa-serial unix-listen vsock-listen)"
   "--block-rpcs[commands that the agent refuses (default\: the scenario\'s)]:A,B:"
@@ -73,7 +78,7 @@ _shtab_qgasim_options=(
   "--control[where to serve the control API\: unix\:PATH or tcp\:\[HOST\:\]PORT (port 0\: one that is free, told in the ready line)]:ADDRESS:_files"
   "--control-token[a file with the token that the control API asks for\; needed where other machines can connect]:FILE:_files"
   "--exit-with-parent[end when the process that started it ends]"
-  "(- : *)--version[show program\'s version number and exit]"
+  "--version[print the version]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -235,6 +240,7 @@ _shtab_qgasim_ctl_new_options=(
   "--scenario[what it is made of\; a file extends only scenarios that come with qgasim (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
   "--agent[release of qemu-ga (default\: the scenario\'s)]:RELEASE:"
   "--listen[where clients connect\: unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT (default\: a unix socket of its own)]:ADDRESS:_files"
+  "*--qmp[where clients of the machine\'s monitor (QMP) connect, as --listen\; may be given again]:ADDRESS:_files"
   "--seed[seed of everything that is made up (default\: the scenario\'s)]:N:"
   ":what it is called (default\: numbered):"
 )
@@ -338,6 +344,30 @@ _shtab_qgasim_ctl_wait_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_qgasim_ctl_wait_defaults_added=0
 
+_shtab_qgasim_drill_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "*--scenarios[scenarios by name (\* and \? are wildcards), or files]:A,B:"
+  "*--tag[scenarios with any of these tags]:A,B:"
+  "*--agents[releases of qemu-ga\: every run once with each]:A,B:"
+  "--all[all scenarios that come with qgasim]"
+  "--faults[each kind of fault, on the first request and on every request]"
+  "--nemesis[N runs with faults drawn by chance]:N:"
+  "--variations[N runs with unusual replies that the schema allows]:N:"
+  "--seed[the seed of the first of them\; each next one has the next (default\: 0)]:N:"
+  "--guest[what --faults, --nemesis and --variations are laid over (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--time[how long each run may take (default\: 60s)]:T:"
+  "*--expect[runs in which a failure is right, and success is not (\* and \? are wildcards)\; \@FILE has one a line]:A,B|@FILE:"
+  "--findings[what a client should not do fails the run, is shown, or is not looked for (default\: error)]:findings:(error report off)"
+  "--shrink-time[how long to look for the few faults that matter, for each run of a nemesis that fails\; 0\: not at all (default\: 60s)]:T:"
+  {-j,--jobs}"[how many runs there are at a time (default\: one for each processor)]:N:"
+  "--junit[write the results as JUnit\'s XML]:FILE:_files"
+  "--html[write a page with a diagram of each failure]:FILE:_files"
+  "--failures[where FAIL-\*.yaml are written, a scenario for each run that went wrong (default\: .)]:DIRECTORY:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_qgasim_drill_defaults_added=0
+
 _shtab_qgasim_exec_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--timeout[seconds to wait for each answer (default\: 5)]:S:"
@@ -356,10 +386,62 @@ _shtab_qgasim_init_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_qgasim_init_defaults_added=0
 
+_shtab_qgasim_record_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--virsh[ask the agent of a libvirt domain by virsh, as libvirt holds its socket]:DOMAIN:"
+  "--from[read replies from a file, as they are pasted into a bug report\; - is the standard input]:FILE:_files"
+  {-o,--output}"[what to write, which must not be there yet (default\: the standard output)]:FILE:_files"
+  "--keep[leave these kinds of private values as they are, as in serials,macs\; all\: every kind]:KIND,...:"
+  "--show-redactions[print what was replaced, and by what, on standard error]"
+  "--agent[the simulated release (default\: what the real agent says it is)]:RELEASE:"
+  "--timeout[seconds to wait for each answer (default\: 10)]:S:"
+  ":where the real agent is\: the path of its unix socket, or unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_qgasim_record_defaults_added=0
+
+_shtab_qgasim_replay_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--scenario[the guest to serve, or a fleet of several\; NAME\#GUEST is one of a fleet (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "*--set[change the scenario, as in guest.hostname\=db1\; the value is YAML (can be repeated)]:KEY=VALUE:"
+  "*--fault[add a fault, as in \'\{kind\: hang, on\: guest-fsfreeze-thaw\}\' (can be repeated)]:FAULT:"
+  "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd opened, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
+  "--upstream[stand before a real agent there\: PATH, unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT\; the scenario\'s faults and replies disturb it, and its guest is not simulated]:ADDRESS:_files"
+  "--diff[with --upstream\: ask a simulated agent the same, if it is harmless, and show differences]"
+  "--agent[release of qemu-ga, as in 7.2, 7.2.22 or latest (default\: the scenario\'s)]:RELEASE:"
+  "--channel[what lies between client and agent (default\: the scenario\'s)]:channel:(virtio-serial isa-serial unix-listen vsock-listen)"
+  "--block-rpcs[commands that the agent refuses (default\: the scenario\'s)]:A,B:"
+  "--allow-rpcs[the only commands that it does not refuse (default\: the scenario\'s)]:A,B:"
+  "--fsfreeze-hook[the guest\'s script to run at freeze and thaw (default\: the scenario\'s)]:PATH:_files"
+  "*--qmp[where to listen for clients of the machine\'s monitor (QMP), as for --listen, but not stdio (can be repeated\: each is a monitor of its own)]:ADDRESS:_files"
+  "--qemu[release of QEMU\: 5.2, 7.2, 10.0 or 11.1 (default\: the scenario\'s)]:RELEASE:(5.2 7.2 10.0 11.1)"
+  "*--share[let the guest have a folder of this machine, to read and to write (can be repeated)]:HOST_DIR=GUEST_DIR:_files"
+  "--seed[seed of everything that is made up (default\: the scenario\'s)]:N:"
+  "--log[append what happens to FILE, too (default\: none)]:FILE:_files"
+  "--log-format[how it is written\: lines for people, or one JSON object each (default\: text)]:log_format:(text json)"
+  {-v,--verbose}"[show requests and replies in full, not just 160 bytes of each]"
+  {-q,--quiet}"[do not show what happens\; the log file has it all the same]"
+  "--ready-fd[write a line of JSON to this file descriptor when clients can connect]:N:"
+  "--control[where to serve the control API\: unix\:PATH or tcp\:\[HOST\:\]PORT (port 0\: one that is free, told in the ready line)]:ADDRESS:_files"
+  "--control-token[a file with the token that the control API asks for\; needed where other machines can connect]:FILE:_files"
+  "--exit-with-parent[end when the process that started it ends]"
+  "--version[print the version]"
+  "--strict[requests must come as they were recorded, in that order]"
+  "--loose[a request gets the reply to the next recorded one with the same command and arguments (default)]"
+  "--pace[let replies take as long as they took (default\: none, they come at once)]:pace:(real none)"
+  "--then[what answers a request that the recording has no reply to\: the simulated guest of the scenario, or an error (default\: error)]:then:(model error)"
+  ":the recording, lines of JSON:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_qgasim_replay_defaults_added=0
+
 _shtab_qgasim_scenarios_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--search[only those that mention WORD, in capitals or not (default\: all)]:WORD:"
   "--names[print their names only]"
+  "*--tag[only those with TAG\; can be repeated\: with any of them (default\: all)]:TAG:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -378,6 +460,8 @@ _shtab_qgasim_serve_options=(
   "*--set[change the scenario, as in guest.hostname\=db1\; the value is YAML (can be repeated)]:KEY=VALUE:"
   "*--fault[add a fault, as in \'\{kind\: hang, on\: guest-fsfreeze-thaw\}\' (can be repeated)]:FAULT:"
   "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd opened, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
+  "--upstream[stand before a real agent there\: PATH, unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT\; the scenario\'s faults and replies disturb it, and its guest is not simulated]:ADDRESS:_files"
+  "--diff[with --upstream\: ask a simulated agent the same, if it is harmless, and show differences]"
   "--agent[release of qemu-ga, as in 7.2, 7.2.22 or latest (default\: the scenario\'s)]:RELEASE:"
   "--channel[what lies between client and agent (default\: the scenario\'s)]:channel:(virtio-serial isa-serial unix-listen vsock-listen)"
   "--block-rpcs[commands that the agent refuses (default\: the scenario\'s)]:A,B:"
@@ -395,7 +479,7 @@ _shtab_qgasim_serve_options=(
   "--control[where to serve the control API\: unix\:PATH or tcp\:\[HOST\:\]PORT (port 0\: one that is free, told in the ready line)]:ADDRESS:_files"
   "--control-token[a file with the token that the control API asks for\; needed where other machines can connect]:FILE:_files"
   "--exit-with-parent[end when the process that started it ends]"
-  "(- : *)--version[show program\'s version number and exit]"
+  "--version[print the version]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -442,8 +526,11 @@ _shtab_qgasim() {
         compare) _arguments -C -s $_shtab_qgasim_compare_options ;;
         completion) _arguments -C -s $_shtab_qgasim_completion_options ;;
         ctl) _shtab_qgasim_ctl ;;
+        drill) _arguments -C -s $_shtab_qgasim_drill_options ;;
         exec) _arguments -C -s $_shtab_qgasim_exec_options ;;
         init) _arguments -C -s $_shtab_qgasim_init_options ;;
+        record) _arguments -C -s $_shtab_qgasim_record_options ;;
+        replay) _arguments -C -s $_shtab_qgasim_replay_options ;;
         scenarios) _arguments -C -s $_shtab_qgasim_scenarios_options ;;
         schema) _arguments -C -s $_shtab_qgasim_schema_options ;;
         serve) _arguments -C -s $_shtab_qgasim_serve_options ;;

@@ -1,6 +1,7 @@
 """Guests: created, looked at, changed and deleted while the process runs."""
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from qgasim.guest.files.tree import Mount
 from qgasim.guest.units import SECOND
 from qgasim.http.problems import HttpError
 from qgasim.http.routes import Answer
+from qgasim.scenario import Blueprint
 from qgasim.scenario.dump import to_yaml
 from qgasim.scenario.reading import read_yaml
 from qgasim.serving.listen import (
@@ -131,6 +133,19 @@ def _summary(guest: ControlledGuest) -> dict[str, Any]:
     }
 
 
+def _mounts(guest: ControlledGuest) -> list[dict[str, Any]]:
+    """Return what is mounted, without making the guest's files if that was not necessary yet."""
+    machine = guest.simulation.guest
+    if machine.has_files:
+        return [_show_mount(mount) for mount in machine.files.mounts]
+    return _mounts_at_birth(guest.live.blueprint)
+
+
+@lru_cache(maxsize=64)
+def _mounts_at_birth(blueprint: Blueprint) -> list[dict[str, Any]]:
+    return [_show_mount(mount) for mount in blueprint.build().guest.files.mounts]
+
+
 def _show_mount(mount: Mount) -> dict[str, Any]:
     volume = mount.volume
     return {
@@ -150,7 +165,7 @@ def describe(guest: ControlledGuest) -> GuestDetails:
         "uptime": machine.clock.uptime() / SECOND,
         "port_is_open": guest.simulation.channel.port_is_open,
         "qmp": [name_address(each) for each in guest.qmp_addresses],
-        "mounts": [_show_mount(mount) for mount in machine.files.mounts],
+        "mounts": _mounts(guest),
         "failure": None if failure is None else repr(failure),
     }
     return GuestDetails(**known)
