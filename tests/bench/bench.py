@@ -413,7 +413,7 @@ def _bench(top: str, scale: int, rounds: int) -> None:
 
 
 def recording(real: Peer) -> float:
-    """Give the seconds in which the real agent is recorded, by a process of its own."""
+    """Return the seconds in which the real agent is recorded, by a process of its own."""
     path = real.socket.getpeername()
     # It serves one client at a time.
     real.socket.close()
