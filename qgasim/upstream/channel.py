@@ -177,7 +177,7 @@ class UpstreamChannel(Channel):
                 yield request.effects.popleft()
             if not request.is_done:
                 break
-        if not requests and not self.agent.injector.is_idle:
+        if not (requests or self._waiting or self.agent.injector.is_idle):
             yield from self.agent.injector.finish()
         self.link.go_on()
 
@@ -188,14 +188,16 @@ class UpstreamChannel(Channel):
         if disturbance is not None:
             disturbance.exchange.now = agent.guest.clock.uptime()
             request.effects = deque(agent.injector.end(disturbance, list(request.effects)))
-        if request.is_unasked or not agent.observers:
+        if request.is_unasked:
+            return
+        reply = request.start or join_bytes(list(request.effects))
+        self._follow(request.message, reply)
+        if not agent.observers:
             return
         self.sender = request.sender
         if disturbance is not None and disturbance.firing:
             for observer in self._observers:
                 observer.fault_fired(disturbance.fired)
-        reply = request.start or join_bytes(list(request.effects))
-        self._follow(request.message, reply)
         agent.tell(request.message, reply)
         if request.length > len(reply):
             for observer in self._observers:
