@@ -199,7 +199,8 @@ class _Lister:
             f"{ino}{size}{row}{self.show_name(entry)}\n"
             for ino, size, row, entry in zip(inodes, blocks, rows, entries, strict=True)
         ]
-        yield from self.p.write(1, "".join(lines))
+        if lines:
+            yield from self.p.write(1, "".join(lines))
 
     def blocks(self, inode: Inode) -> str:
         is_human = "h" in self.options and not self.busybox

@@ -59,6 +59,8 @@ class ShellProcess(ABC):
         #: The status of the last command substitution of the command; it is that of an assignment.
         self.substituted = 0
         self._debt = 0
+        #: Whether functions called each other until the host's stack was used up.
+        self.has_recursed = False
 
     @property
     def applet(self) -> str:
@@ -110,6 +112,8 @@ class ShellProcess(ABC):
             yield from self.p.write(1, data)
         except OSError as error:
             state = self.state
+            if state.command in state.flavour.forgetful:
+                return
             text = state.words.write_error.format(command=state.command, reason=error.strerror)
             raise WriteFailed(text, 1) from None
 
@@ -163,9 +167,7 @@ class ShellProcess(ABC):
         length = 0
         try:
             try:
-                child = self.fork(
-                    lambda shell: shell.execute(body, is_last=True), {**self.p.files, 1: writer}
-                )
+                child = self.fork(_substituter(body), {**self.p.files, 1: writer})
             finally:
                 writer.close()
             while part := (yield from self.p.call(reader.read, 65536)):
@@ -224,6 +226,15 @@ class ShellProcess(ABC):
         state.jobs.append(job)
         state.background_pid = processes[-1].pid
         return job
+
+
+def _substituter(body: Sequence) -> Callable[[ShellProcess], Steps]:
+    def run(shell: ShellProcess) -> Steps:
+        # dash counts the lines that it parses from 1 there.
+        shell.state.parsed_line = 1
+        return (yield from shell.execute(body, is_last=True))
+
+    return run
 
 
 def _runner(command: Command) -> Callable[[ShellProcess], Steps]:

@@ -230,6 +230,8 @@ class Expander:
             raise ShellError(state.words.not_set.format(part.name), state.flavour.not_set_status)
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
+        if operator == ":" and value is None:
+            return [Piece("", kind)]
         if operator and operator[-1] not in "-=?":
             value = yield from self._modify(part, value or "")
             return [Piece(value, kind)]

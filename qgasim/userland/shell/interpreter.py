@@ -78,6 +78,9 @@ class Shell(SimpleCommands):
         except Replaced as replaced:
             steps = replaced.steps
         except RecursionError:
+            if self.has_recursed and self.state.flavour.max_depth:
+                yield from self.complain(self.state.words.too_deep)
+                return 2
             # The real shell uses up its stack.
             raise Killed(int(signal.SIGSEGV)) from None
         else:
@@ -185,7 +188,8 @@ class Shell(SimpleCommands):
         state.status = status
         if self.pending:
             yield from self.run_traps()
-        can_fail = isinstance(node, Simple | Subshell | Redirected) or (
+        inner = node.command if isinstance(node, Redirected) else node
+        can_fail = isinstance(inner, Simple | Subshell) or (
             isinstance(node, Pipeline) and not node.is_negated
         )
         if status and "e" in state.options and not state.conditions and can_fail:
@@ -333,6 +337,13 @@ class Shell(SimpleCommands):
             saved = yield from self.redirector.apply(node.redirections)
         except RedirectionFailed as error:
             yield from self.complain(error)
+            state = self.state
+            if (
+                "e" in state.options
+                and not state.conditions
+                and not state.flavour.survives_redirection
+            ):
+                raise LeaveShell(error.status) from None
             return error.status
         try:
             return (yield from self.execute(node.command))

@@ -270,12 +270,14 @@ class Scanner(ABC):
             if not char:
                 raise self.fail(self.words.missing_parentheses)
             if char == ")" and depth == 0:
-                if not self.accept("))"):
-                    if self.flavour.reads_all_arithmetic:
-                        # It reads on to the end before it complains.
-                        self.at = len(self.text)
+                if self.accept("))"):
+                    return tuple(parts)
+                if self.flavour.is_bash:
                     raise self.fail(self.words.missing_parentheses)
-                return tuple(parts)
+                # "Unbalanced parens" are no error to dash's readtoken1().
+                parts.append(Text(char, is_quoted=True))
+                self.at += 1
+                continue
             if char in "()":
                 depth += 1 if char == "(" else -1
                 if depth > MAX_DEPTH:

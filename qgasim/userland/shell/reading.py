@@ -61,9 +61,8 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     if message and not known.startswith(":"):
         yield from shell.write_error(message + "\n")
         value = None
-    _set_argument(
-        shell, "" if value is None and not state.flavour.unsets_optarg and not message else value
-    )
+    is_empty = value is None and not message and not state.flavour.is_bash
+    _set_argument(shell, "" if is_empty else value)
     state.set("OPTIND", str(index))
     state.option = (index, offset)
     state.set(name, result)
@@ -172,8 +171,9 @@ def _read_byte(shell: Shell, number: int, deadline: int | None) -> Waiting[bytes
                 return None
             yield Blocked(until=deadline, is_ready=block.is_ready)
         except OSError:
-            return None
-    return None
+            break
+    # What cannot be read is at its end.
+    return b""
 
 
 def _split(line: Line, names: list[str], separators: str) -> list[str]:

@@ -10,7 +10,7 @@ from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess, WriteFailed
 from qgasim.userland.shell.lexer import NOT_SIMULATED
-from qgasim.userland.shell.parser import SPECIAL, BadSyntax
+from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
@@ -131,6 +131,9 @@ class SimpleCommands(ShellProcess):
             return (yield from self.execute(function.body))
         except ReturnBack as back:
             return back.status
+        except RecursionError:
+            self.has_recursed = True
+            raise
         finally:
             state.leave_scope()
             state.arguments = arguments
@@ -157,7 +160,11 @@ class SimpleCommands(ShellProcess):
         except OSError as error:
             is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
             yield from self.complain(self.describe_missing(argv[0], error))
-            return 127 if is_missing else 126
+            # What is found on PATH but is no program counts as missing.
+            is_directory = "/" not in argv[0] and any(
+                p.guest.files.is_dir(path, p.cwd) for path in self._candidates(argv[0])
+            )
+            return 127 if is_missing or is_directory else 126
         self.inherit(child)
         return (yield from self.wait_for(child))
 
@@ -200,7 +207,7 @@ class SimpleCommands(ShellProcess):
             return []
         first = words[0][0]
         name = first.text if isinstance(first, Text) and len(words[0]) == 1 else ""
-        if name == "[[" and self.state.flavour.has_bashisms:
+        if name == "[[" and not self.state.flavour.splits_conditions:
             return (yield from self._expand_test(words))
         if name not in ASSIGNING:
             return (yield from self.expander.expand_words(words))
@@ -233,7 +240,7 @@ class SimpleCommands(ShellProcess):
 
     def _trace(self, node: Simple, argv: list[str], saved: Saved) -> Waiting[None]:
         state = self.state
-        show = quote if state.flavour.quotes_trace else str
+        show = _quote_word if state.flavour.quotes_trace else str
         parts = [f"{a.name}={show(state.get(a.name) or '')}" for a in node.assignments]
         parts += [show(argument) for argument in argv]
         # Shown where the shell's messages go, not the command's.
@@ -250,6 +257,10 @@ class SimpleCommands(ShellProcess):
                 files.pop(2, None)
             else:
                 files[2] = before
+
+
+def _quote_word(text: str) -> str:
+    return quote_always(text) if text in KEYWORDS else quote(text)
 
 
 def quote(text: str) -> str:
