@@ -85,7 +85,10 @@ def test_a_guest_is_created_and_deleted(api: Api, typed: Typed, tmp_path: Path) 
     made = api.get("/guests/web")
     assert (made["hostname"], made["agent"], made["seed"]) == ("mine", "8.2.0", 5)
     assert typed.json("new", "--scenario", "ubuntu-24.04")["name"] == "guest-1"
-    assert typed("rm", "web", "guest-1") == ""
+    monitors = [f"unix:{tmp_path}/q1", f"unix:{tmp_path}/q2"]
+    shown = typed("new", "vm", *(f"--qmp={monitor}" for monitor in monitors))
+    assert shown == f"vm unix:{tmp_path}/vm.sock {monitors[0]} {monitors[1]}\n"
+    assert typed("rm", "web", "guest-1", "vm") == ""
     assert [guest["name"] for guest in api.get("/guests")] == ["guest"]
 
 

@@ -64,7 +64,7 @@ LAST = ["guest-shutdown", "guest-suspend-ram", "guest-suspend-disk", "guest-susp
 
 
 def is_tampered(course: Course, command: str) -> bool:
-    """Whether the scenario itself says what the command answers, or that it does not."""
+    """Return whether the scenario itself says what the command answers, or that it does not."""
     agent = course.agent
     return bool(agent.commands.stubs.get(command) or agent.injector.find(command))
 
@@ -171,6 +171,16 @@ def test_every_scenario_of_a_report_is_in_the_table_of_reports() -> None:
             assert name in told, name
             assert str(told[name]) in origin.partition(":")[0], name
     assert [row["row"] for row in rows] == list(range(1, 103))
+
+
+@pytest.mark.slow
+def test_every_scenario_has_tags_and_says_what_a_careful_client_does() -> None:
+    shipped = {name: load(path) for name, path in library().items()}
+    assert [name for name, scenario in shipped.items() if not scenario.tags] == []
+    plain = {name for name, scenario in shipped.items() if "guest" in scenario.tags}
+    assert {name for name, scenario in shipped.items() if not scenario.severity} == plain
+    for name in shipped.keys() - plain:
+        assert shipped[name].expect.startswith("A careful client "), name
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.files.nodes import WouldBlock, os_error
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.files.stdio import Stream
-from qgasim.qapi.annotations import Alternate
+from qgasim.qapi.annotations import Alternate, Exact
 from qgasim.qapi.registry import POSIX, command
 from qgasim.wire import base64
 
@@ -56,27 +56,27 @@ Whence = Annotated[int | Literal["set", "cur", "end"], Alternate("GuestFileWhenc
 class FileRead(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestFileRead``."""
 
-    count: int
-    buf_b64: bytes
-    eof: bool
+    count: Annotated[int, Exact()]
+    buf_b64: Annotated[bytes, Exact()]
+    eof: Annotated[bool, Exact()]
 
 
 class FileWrite(Struct, frozen=True):
     """QAPI ``GuestFileWrite``."""
 
-    count: int
+    count: Annotated[int, Exact()]
     eof: bool
 
 
 class FileSeek(Struct, frozen=True):
     """QAPI ``GuestFileSeek``."""
 
-    position: int
+    position: Annotated[int, Exact()]
     eof: bool
 
 
 def find_handle(agent: Agent, handle: int) -> FileHandle:
-    """Give what a handle stands for."""
+    """Return what a handle stands for."""
     try:
         return agent.state.handles[handle]
     except KeyError:
@@ -99,7 +99,7 @@ def count_kept(agent: Agent, count: int) -> int:
 
 
 def decode_data(buf_b64: str, count: int | None) -> bytes:
-    """Give what is to be written: all of *buf_b64*, or its first *count* bytes."""
+    """Return what is to be written: all of *buf_b64*, or its first *count* bytes."""
     data = base64.decode(buf_b64)
     if count is None:
         return data
@@ -136,7 +136,7 @@ def check_room(agent: Agent) -> None:
 
 
 def add_handle(agent: Agent, file: OpenFile) -> int:
-    """Give an open file a handle."""
+    """Assign a handle to an open file."""
     try:
         handle = agent.number_handle()
     except OSError:
@@ -227,7 +227,7 @@ def guest_file_write(
 
 
 def read_whence(whence: int | str) -> int:
-    """Give the number of *whence*: 0 the start, 1 the position, 2 the end."""
+    """Return the number of *whence*: 0 the start, 1 the position, 2 the end."""
     if isinstance(whence, str):
         return ("set", "cur", "end").index(whence)
     if not 0 <= whence <= 2:

@@ -12,7 +12,8 @@ from qgasim.agent.handles import Execution
 from qgasim.errors import CommandError
 from qgasim.guest.files.open_files import OpenFile, Sink, Source
 from qgasim.guest.processes.process import Process
-from qgasim.qapi.annotations import Alternate
+from qgasim.guest.processes.table import LOAD_TIME
+from qgasim.qapi.annotations import Alternate, Exact
 from qgasim.qapi.registry import POSIX, command
 from qgasim.wire import base64
 
@@ -24,19 +25,19 @@ OUTPUT_LIMIT: Final = 16 << 20
 class Exec(Struct, frozen=True):
     """QAPI ``GuestExec``."""
 
-    pid: int
+    pid: Annotated[int, Exact()]
 
 
 class ExecStatus(Struct, frozen=True, rename="kebab", kw_only=True):
     """QAPI ``GuestExecStatus``."""
 
-    exited: bool
-    exitcode: int | None = None
-    signal: int | None = None
-    out_data: bytes | None = None
-    err_data: bytes | None = None
-    out_truncated: bool | None = None
-    err_truncated: bool | None = None
+    exited: Annotated[bool, Exact()]
+    exitcode: Annotated[int, Exact()] | None = None
+    signal: Annotated[int, Exact()] | None = None
+    out_data: Annotated[bytes, Exact()] | None = None
+    err_data: Annotated[bytes, Exact()] | None = None
+    out_truncated: Annotated[bool, Exact()] | None = None
+    err_truncated: Annotated[bool, Exact()] | None = None
 
 
 def collect(agent: Agent, pid: int, unknown: str) -> Execution | None:
@@ -56,7 +57,7 @@ def collect(agent: Agent, pid: int, unknown: str) -> Execution | None:
 
 @command(since=(2, 5), platforms=POSIX)
 def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
-    """Tell whether a program has ended, and once, how and what it wrote."""
+    """Return whether a program has ended, and once, how and what it wrote."""
     execution = collect(agent, pid, agent.dialect.unknown_pid_text)
     if execution is None:
         return ExecStatus(exited=False)
@@ -69,7 +70,7 @@ def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
 def describe(
     agent: Agent, execution: Execution, *, exitcode: int | None, signal: int | None
 ) -> ExecStatus:
-    """Tell how a program ended and what it wrote."""
+    """Return how a program ended and what it wrote."""
     out, err = execution.out, execution.err
     return ExecStatus(
         exited=True,
@@ -153,6 +154,7 @@ def _exec(
                 parent=parent.pid,
                 # glib's, without a PATH at all (gspawn.c).
                 search="/bin:/usr/bin:." if search is None else search,
+                delay=LOAD_TIME,
             )
         except OSError as error:
             text = f"Failed to execute child process \u201c{path}\u201d ({error.strerror})"
@@ -233,5 +235,5 @@ def _spoil(agent: Agent, execution: Execution, *, is_single: bool, has_input: bo
 
 
 def getenv(env: list[str], name: str) -> str | None:
-    """Give the value of a variable in an environment, None if it is not set."""
+    """Return the value of a variable in an environment, None if it is not set."""
     return next((item[len(name) + 1 :] for item in env if item.startswith(f"{name}=")), None)

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 from string import ascii_letters
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Struct
 
@@ -11,6 +11,7 @@ from qgasim.agent import Agent
 from qgasim.commands.running import run, run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.units import SECOND
+from qgasim.qapi.annotations import Between, Names
 from qgasim.qapi.registry import LINUX, POSIX, command
 
 __all__ = ["HostName", "OsInfo", "Timezone", "User"]
@@ -24,7 +25,7 @@ class HostName(Struct, frozen=True, rename="kebab"):
 
 @command(since=(2, 10), platforms=POSIX)
 def guest_get_host_name(agent: Agent) -> HostName:
-    """Tell the host name that the kernel has at present.
+    """Return the host name that the kernel has at present.
 
     Releases before 5.1 tell the one that it had when they were first asked (`keeps_host_name`).
     """
@@ -55,7 +56,7 @@ _OS_FIELDS: Final = ("id", "name", "pretty_name", "version", "version_id", "vari
 
 @command(since=(2, 10), platforms=POSIX)
 def guest_get_osinfo(agent: Agent) -> OsInfo:
-    """Tell what system it is: kernel, and os-release as it is in the guest's files now."""
+    """Return what system it is: kernel, and os-release as it is in the guest's files now."""
     system = agent.guest.settings.os
     fields: dict[str, str] = {}
     for path in _OS_RELEASE:
@@ -105,7 +106,8 @@ class Timezone(Struct, frozen=True):
     """QAPI ``GuestTimezone``."""
 
     zone: str | None
-    offset: int
+    #: No time zone is further from UTC: POSIX's TZ allows for 24 hours.
+    offset: Annotated[int, Between(-86400, 86400)]
 
 
 def _local(agent: Agent, now: int) -> datetime:
@@ -116,7 +118,7 @@ def _local(agent: Agent, now: int) -> datetime:
 
 @command(since=(2, 10), platforms=POSIX)
 def guest_get_timezone(agent: Agent) -> Timezone:
-    """Tell the time zone of /etc/localtime at present, and its seconds east of Greenwich."""
+    """Return the time zone of /etc/localtime at present, and its seconds east of Greenwich."""
     local = _local(agent, agent.guest.clock.now())
     offset = local.utcoffset()
     assert offset is not None
@@ -126,7 +128,7 @@ def guest_get_timezone(agent: Agent) -> Timezone:
 class User(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestUser``."""
 
-    user: str
+    user: Annotated[str, Names("user", "lists", is_argument=True)]
     login_time: float
     #: Windows only.
     domain: str | None = None
@@ -153,7 +155,7 @@ def guest_get_users(agent: Agent) -> list[User]:
 
 @command(since=(1, 5), platforms=POSIX)
 def guest_get_time(agent: Agent) -> int:
-    """Tell the guest's time in ns since 1970, exact to the microsecond."""
+    """Return the guest's time in ns since 1970, exact to the microsecond."""
     return agent.guest.clock.now() // 1000 * 1000
 
 

@@ -1,7 +1,7 @@
 """How control reads what clients send: in the scenario language, with its words for what is wrong."""
 
 import re
-from typing import Any, Final
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -41,6 +41,7 @@ class Language:
         Raises:
             HttpError: it is none (422), or nothing that can be read (400, 415).
         """
+        wanted = get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
         kind = media_type.partition(";")[0].strip().lower()
         try:
             if kind in YAML_TYPES:

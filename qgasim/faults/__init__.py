@@ -5,7 +5,7 @@ command's place, `Fault.apply` is a function from effects to effects. What chang
 runs (how often each has struck, replies that were put aside) is in a `FaultInjector`.
 """
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from qgasim.faults.base import Exchange, Fault, FromUptime
 from qgasim.faults.connection import (
@@ -29,6 +29,7 @@ from qgasim.faults.events import (
     is_of_monitor,
 )
 from qgasim.faults.injector import ArmedFault, FaultInjector
+from qgasim.faults.legal import LegalVariation, find_edit
 from qgasim.faults.stream import (
     Bandwidth,
     Bom,
@@ -72,6 +73,7 @@ __all__ = [
     "ExtraSentinel",
     "Fault",
     "FaultInjector",
+    "FaultKind",
     "FromUptime",
     "Garbage",
     "HalfClose",
@@ -83,6 +85,7 @@ __all__ = [
     "KillOn",
     "Late",
     "Leak",
+    "LegalVariation",
     "MissingSentinel",
     "NoNewline",
     "Refuse",
@@ -93,13 +96,22 @@ __all__ = [
     "Stale",
     "Truncate",
     "WrongId",
+    "find_edit",
     "is_of_monitor",
 ]
 
 AnyFault: TypeAlias = (
     AcceptThenSilence | Bandwidth | Bom | CloseConnection | Corrupt | Crash | Crlf | Delay | Drop
     | Duplicate | Edit | Empty | ExtraSentinel | Garbage | HalfClose | Hang | Huge | Ignore
-    | InjectedError | InvalidUtf8 | KillOn | Late | Leak | MissingSentinel | NoNewline | Refuse
+    | InjectedError | InvalidUtf8 | KillOn | Late | Leak | LegalVariation | MissingSentinel | NoNewline | Refuse
     | Reorder | Reset | Split | Stale | Truncate | WrongId
     | DelayEvent | DropEvent | DuplicateEvent | EarlyEvent
 )  # fmt: skip
+FaultKind: TypeAlias = Literal[
+    "accept_then_silence", "bandwidth", "bom", "close", "corrupt", "crash", "crlf", "delay",
+    "delay_event", "drop", "drop_event", "duplicate", "duplicate_event", "early_event", "edit", "empty",
+    "error", "extra_sentinel", "garbage", "half_close", "hang", "huge", "ignore", "invalid_utf8",
+    "kill_on", "late", "leak", "legal_variation", "missing_sentinel", "no_newline", "refuse", "reorder",
+    "reset", "split", "stale", "truncate", "wrong_id",
+]  # fmt: skip
+"""How each of them is called in a scenario, and by `LiveGuest.inject`."""

@@ -1,9 +1,11 @@
 """Faults at work: which strike when, and what becomes of the requests that they strike."""
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeVar
+
+from msgspec import Struct
 
 from qgasim.dialect import Dialect
 from qgasim.effects import Close, Effect
@@ -12,11 +14,19 @@ from qgasim.faults.connection import AcceptThenSilence, Refuse, Reset
 from qgasim.faults.content import Stale
 from qgasim.matching import compile_match
 from qgasim.qapi.envelope import read_request, show_id
+from qgasim.qapi.names import Aliases
 from qgasim.states import State
 from qgasim.suggestions import not_there
 from qgasim.wire import Message
 
-__all__ = ["HISTORY_BYTES", "ArmedFault", "FaultInjector", "Faultable", "History"]
+__all__ = [
+    "HISTORY_BYTES",
+    "ArmedFault",
+    "Disturbance",
+    "FaultInjector",
+    "Faultable",
+    "History",
+]
 
 T = TypeVar("T")
 
@@ -65,8 +75,14 @@ class Faultable(Protocol):
     def as_of(self, uptime: int, function: Callable[[], T]) -> T | None:
         """Call *function* as if it were *uptime*; None if that state is not kept."""
 
+    def result_type(self, command: str) -> Any:
+        """Return the type of what a command returns, with its annotations; None: there is no such command."""
+
     def tell_fired(self, faults: tuple[Fault, ...]) -> None:
-        """Tell observers that *faults* fire."""
+        """Notify observers that *faults* fire."""
+
+    def tell_pinned(self, pins: tuple[Fault, ...]) -> None:
+        """Notify observers which faults would do the same as those that have fired by chance."""
 
     def crash(self, respawn: int | None = None) -> None:
         """Kill the process; after *respawn* ns it starts again (None: as its options say)."""
@@ -75,7 +91,7 @@ class Faultable(Protocol):
 class ArmedFault:
     """A fault as one agent has it: it counts.
 
-    *number* tells it from all others that the agent has, or had.
+    *number* tells it from all others that the simulation has, or had.
     """
 
     def __init__(self, fault: Fault, number: int = 0) -> None:
@@ -85,6 +101,10 @@ class ArmedFault:
         self.seen = 0
         self.struck = 0
         self.is_on = True
+        #: How often it has fired at each command that there is.
+        self.fired_at: Counter[str] = Counter()
+        #: What it calls things of the guest, in the replies to all commands.
+        self.aliases: Aliases = {}
         # The process of the agent at which it struck last, and how often it had struck before.
         self._process: object = None
         self._before = 0
@@ -108,6 +128,18 @@ class ArmedFault:
             self._process, self._before = agent.process, self.struck
         self.struck += 1
         return True
+
+    def touch(self, exchange: Exchange, effects: list[Effect], *, fires: bool) -> list[Effect]:
+        """Return what becomes of the effects of a request at which it *fires*, or follows its aliases."""
+        exchange.aliases = self.aliases
+        if not fires:
+            return self.fault.follow(exchange, effects)
+        exchange.count = self.struck - 1
+        exchange.count_of_process = self.struck_process - 1
+        if exchange.schema is not None:
+            exchange.count_of_command = self.fired_at[exchange.command]
+            self.fired_at[exchange.command] += 1
+        return self.fault.apply(exchange, effects)
 
     @property
     def struck_process(self) -> int:
@@ -149,18 +181,67 @@ class History:
         return [(at, reply) for name, at, reply in self._kept if name == command]
 
 
+class Numbers:
+    """Numbers for faults: each is used once, whatever snapshot the guest goes back to."""
+
+    NOT_THE_GUESTS: Final = frozenset({"latest"})
+
+    def __init__(self) -> None:
+        self.latest = 0
+
+    def next(self) -> int:
+        """Return a number that was never used."""
+        self.latest += 1
+        return self.latest
+
+
+class Disturbance(Struct):
+    """What faults do to one request: begun when it is read, ended when its reply is known."""
+
+    exchange: Exchange
+    #: The faults that fire.
+    firing: list[ArmedFault]
+    #: Those, and the faults whose aliases are to be followed, in their order.
+    touching: list[ArmedFault]
+    #: Replies to earlier requests, which come after this one's.
+    late: list[bytes]
+    #: The process of the agent that has read it.
+    process: object
+    is_remembered: bool
+    #: What stands in for the command's effects, if a fault has answered; the command does not run then.
+    answered: list[Effect] | None = None
+
+    @property
+    def fired(self) -> tuple[Fault, ...]:
+        """The faults that fire."""
+        return tuple(live.fault for live in self.firing)
+
+
 class FaultInjector:
-    """The faults of one agent, at work."""
+    """The faults of one agent, or of the monitors of a machine, at work.
+
+    Args:
+        faults: those that there are at first.
+        agent: what they see, and what they happen to.
+        seed: of chance.
+        start: how the names of its commands begin in *on*.
+        numbers: gives each fault its number; None: no other injector shares them.
+    """
 
     def __init__(
-        self, faults: "tuple[Fault, ...]", agent: Faultable, seed: int, start: str = ""
+        self,
+        faults: "tuple[Fault, ...]",
+        agent: Faultable,
+        seed: int,
+        start: str = "",
+        numbers: Numbers | None = None,
     ) -> None:
         self.agent = agent
-        #: How the names of its commands begin in *on*.
         self.start = start
+        self.seed = seed
         self.random = random.Random(f"faults {seed}")
         self._faults: list[ArmedFault] = []
-        self._count = 0
+        self.numbers = numbers or Numbers()
         self._by_command: dict[str, tuple[ArmedFault, ...]] = {}
         self._history = History()
         self._late: list[bytes] = []
@@ -183,8 +264,7 @@ class FaultInjector:
 
     def inject(self, fault: Fault) -> ArmedFault:
         """Add a fault, after those that there are."""
-        self._count += 1
-        live = ArmedFault(fault, self._count)
+        live = ArmedFault(fault, self.numbers.next())
         self._faults.append(live)
         self._by_command.clear()
         self.is_idle = False
@@ -226,7 +306,7 @@ class FaultInjector:
 
     @property
     def is_refusing(self) -> bool:
-        """Whether nobody is to connect now."""
+        """Return whether nobody is to connect now."""
         return not self.is_idle and any(
             isinstance(live.fault, Refuse)
             and not live.fault.accepts
@@ -258,7 +338,7 @@ class FaultInjector:
                 for live in self._faults
                 if live.matches_command(command) and not isinstance(live.fault, _OF_CONNECTIONS)
             )
-            # Whoever asks for ever other or very long names may do so.
+            # A client may ask for any number of names, and for very long ones.
             if len(self._by_command) >= 512:
                 self._by_command.clear()
             if len(command) <= 100:
@@ -270,7 +350,11 @@ class FaultInjector:
         if self.is_idle:
             return False
         command = message.get("execute") if type(message) is dict else None
-        return bool(self._late or self.find(command if isinstance(command, str) else ""))
+        return bool(
+            self._late
+            or self.find(command if isinstance(command, str) else "")
+            or any(live.aliases for live in self._faults)
+        )
 
     def forget(self) -> None:
         """Let go of the replies that were put aside: the agent's process has ended."""
@@ -279,17 +363,35 @@ class FaultInjector:
 
     def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
         """Return what becomes of a request, which *execute* executes."""
+        disturbance = self.begin(message, execute)
+        effects = disturbance.answered
+        return self.end(disturbance, execute(message) if effects is None else effects)
+
+    def begin(
+        self, message: Message, execute: Callable[[Message], list[Effect]] | None = None
+    ) -> "Disturbance":
+        """Choose the faults that fire at a request; `end` lets them change its effects.
+
+        *execute* executes a request as if it were an earlier uptime; None: that cannot be done, and
+        observers are told of the faults by the caller, when the reply comes.
+        """
         name, arguments = read_request(message)
         command = self.start + (name or "")
         concerned = self.find(command)
         agent = self.agent
-        striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]
-        self.agent.tell_fired(tuple(live.fault for live in striking))
+        firing = [live for live in concerned if live.strikes(arguments, agent, self.random)]
+        if execute is not None:
+            agent.tell_fired(tuple(live.fault for live in firing))
         is_remembered = any(isinstance(live.fault, Stale) for live in concerned)
         late, self._late = self._late, []
-        if not striking and not is_remembered:
-            return [*execute(message), *late]
-        process = agent.process
+        touching = [
+            live for live in self._faults if live in firing or (live.aliases and live.is_on)
+        ]
+
+        def recall(uptime: int) -> bytes | None:
+            run = execute
+            return None if run is None else agent.as_of(uptime, lambda: join_bytes(run(message)))
+
         exchange = Exchange(
             command=command,
             arguments=arguments,
@@ -300,25 +402,38 @@ class FaultInjector:
             history=self._history.of(command) if is_remembered else [],
             late=self._late,
             reordered=self._reordered,
-            recall=lambda uptime: agent.as_of(uptime, lambda: join_bytes(execute(message))),
+            seed=self.seed,
+            recall=recall,
             crash=agent.crash,
         )
-        effects: list[Effect] | None = None
-        for live in striking:
+        made = Disturbance(
+            exchange, firing, touching, late, agent.process, is_remembered=is_remembered
+        )
+        for live in firing:
             reply = live.fault.before(exchange)
             if reply is not None:
-                effects = [reply] if reply else []
+                made.answered = [reply] if reply else []
                 break
-        if effects is None:
-            effects = execute(message)
-            if is_remembered and (reply := join_bytes(effects)):
-                self._history.add(command, exchange.now, reply)
-        for live in striking:
-            exchange.count = live.struck - 1
-            exchange.count_of_process = live.struck_process - 1
-            effects = live.fault.apply(exchange, effects)
+        return made
+
+    def end(self, disturbance: "Disturbance", effects: list[Effect]) -> list[Effect]:
+        """Return what becomes of the effects of a request."""
+        exchange = disturbance.exchange
+        if (
+            disturbance.is_remembered
+            and disturbance.answered is None
+            and (reply := join_bytes(effects))
+        ):
+            self._history.add(exchange.command, exchange.now, reply)
+        if (returns := self.agent.result_type(exchange.command)) is not None:
+            exchange.schema = returns, self.agent.dialect
+        for live in disturbance.touching:
+            effects = live.touch(exchange, effects, fires=live in disturbance.firing)
+        if exchange.pins:
+            self.agent.tell_pinned(tuple(exchange.pins))
         # A process that has died says nothing more.
-        return [*effects, *late] if agent.process is process else effects
+        is_alive = self.agent.process is disturbance.process
+        return [*effects, *disturbance.late] if is_alive else effects
 
     def finish(self) -> list[bytes]:
         """Return the replies that were put aside until all that came together is answered."""

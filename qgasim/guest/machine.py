@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class _Guard:
-    """Whether a change is being guarded; of the host, so it is an object of its own."""
+    """A note of whether a change is being guarded; of the host, so it is an object of its own."""
 
     is_on = False
 
@@ -123,6 +123,11 @@ class Machine(ABC):
             files = vars(self)["files"] = Files(root, self.clock.now, "rw")
             self.make_files()
         return files
+
+    @property
+    def has_files(self) -> bool:
+        """Return whether its files were made: not before somebody first looks at them, where that may be late."""
+        return "files" in vars(self)
 
     @property
     def volumes(self) -> dict[str, Volume]:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-MARKERS: Final = ("qgasim", "qgasim_matrix")
+MARKERS: Final = ("qgasim", "qgasim_matrix", "qgasim_drill")
+#: Those that run a test several times.
+MULTIPLYING: Final = ("qgasim_matrix", "qgasim_drill")
 FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_session", "qga_trio"})
 #: The guests of the session, if a test has asked for one.
 GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
@@ -58,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "qgasim_matrix(agents=[...], scenarios=[...]): run the test once for each combination.",
     )
+    config.addinivalue_line(
+        "markers",
+        "qgasim_drill(scenarios=[...], tags=[...], all=, agents=[...], faults=, nemesis=, variations=, seed=, "
+        "guest=, expect=[...]): run the test once for each guest of a drill.",
+    )
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Told(config), "qgasim-told")
 
@@ -69,11 +76,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Check the markers, and multiply the tests that ask for it."""
     _check_markers(metafunc.definition, pytest.Collector.CollectError)
     matrix = metafunc.definition.get_closest_marker("qgasim_matrix")
-    if matrix is not None and "qgasim_wish" in metafunc.fixturenames:
+    drill = metafunc.definition.get_closest_marker("qgasim_drill")
+    if "qgasim_wish" not in metafunc.fixturenames:
+        return
+    if matrix is not None and drill is not None:
+        text = "qgasim_matrix and qgasim_drill are mutually exclusive (a drill has agents=[...])"
+        raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {text}")
+    if matrix is not None:
         from qgasim.pytest_plugin.markers import read_matrix
 
         cases = read_matrix(matrix.kwargs)
         metafunc.parametrize("qgasim_wish", cases.values(), ids=cases.keys(), indirect=True)
+    if drill is not None:
+        metafunc.parametrize("qgasim_wish", _read_drill(metafunc.definition, drill), indirect=True)
+
+
+def _read_drill(item: pytest.Item, drill: pytest.Mark) -> list[Any]:
+    from qgasim.errors import ScenarioError
+    from qgasim.pytest_plugin.drilling import read_drill
+
+    # What a marker of the test says of findings counts more.
+    is_strict = all("findings" not in marker.kwargs for marker in item.iter_markers("qgasim"))
+    try:
+        return read_drill(drill.kwargs, is_strict=is_strict)
+    except ScenarioError as error:
+        text = f"{item.nodeid}: {error}"
+    raise pytest.Collector.CollectError(text)
 
 
 def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
@@ -81,16 +109,23 @@ def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
     if not markers:
         return
     from qgasim.errors import ScenarioError
-    from qgasim.pytest_plugin.markers import check_marker
+    from qgasim.pytest_plugin.markers import check_marker, check_module
 
+    node = item.nodeid
     try:
         for marker in markers:
             check_marker(marker.name, marker.args, marker.kwargs, item.path)
     except ScenarioError as error:
-        found = kind(f"{item.nodeid}: {error}")
+        lines = [f"{node}: {line}" for line in str(error).splitlines()]
     else:
         return
-    raise found
+    if kind is pytest.Collector.CollectError:
+        # Nothing more of the file is collected: all that is wrong with it is told at once.
+        try:
+            check_module(item.getparent(pytest.Module).obj)  # type: ignore[union-attr]
+        except ScenarioError as error:
+            lines = [f"{node.partition('::')[0]}{line}" for line in str(error).splitlines()]
+    raise kind("\n".join(lines))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -104,9 +139,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         is_asked_for |= not FIXTURES.isdisjoint(fixtures)
         _check_markers(item, pytest.UsageError)
         is_multiplied = "qgasim_wish" not in fixtures or hasattr(item, "callspec")
-        if item.get_closest_marker("qgasim_matrix") is not None and not is_multiplied:
-            text = "@pytest.mark.qgasim_matrix: pytest does not multiply tests of unittest"
-            raise pytest.UsageError(f"{item.nodeid}: {text}")
+        for name in MULTIPLYING:
+            if item.get_closest_marker(name) is not None and not is_multiplied:
+                text = f"@pytest.mark.{name}: pytest does not multiply tests of unittest"
+                raise pytest.UsageError(f"{item.nodeid}: {text}")
     if is_asked_for:
         from qgasim.pytest_plugin.markers import check_options
 
@@ -299,7 +335,7 @@ class Told:
         name = self._config.getoption("--qgasim-report")
         if not name:
             return
-        from qgasim.pytest_plugin.page import write_page
+        from qgasim.testing.page import write_page
 
         path = self._config.invocation_params.dir / name
         try:

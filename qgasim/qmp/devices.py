@@ -84,8 +84,9 @@ class Devices:
         self.sizes: dict[str, int] = {}
         #: The names of descriptors that were passed.
         self.fds: set[str] = set()
-        #: How much memory the guest has given back, in bytes.
+        #: How much memory the guest has given back, and is asked to have given back, in bytes.
         self.ballooned = 0
+        self.balloon_wanted = 0
         self.dimms: list[Dimm] = []
         self.memory_slots = max(settings.memory_slots, len(settings.dimms))
         memory = guest.memory
@@ -167,6 +168,11 @@ class Devices:
         device = self._add(id, "pc-dimm", memdev=memdev)
         device.is_hotplugged = is_hotplugged
         return dimm
+
+    @property
+    def memory(self) -> int:
+        """The memory that is there, in bytes: what is plugged in included, and what was given back."""
+        return self.base_memory + sum(dimm.size for dimm in self.dimms)
 
     @property
     def port(self) -> Device | None:

@@ -34,8 +34,8 @@ class Following(Plugged):
         #: Whether the process has ended, and its exit status.
         self.has_ended = False
         self.exit_status = 0
-        #: Called when it ends.
-        self.on_end: Callable[[], None] = lambda: None
+        #: Called when it ends; then its clients are to be hung up on.
+        self.on_end: Callable[[], None] = self.hang_up
         #: What the state is to become by the next event of power, if not what the table says.
         self._stop_cause: Cause = "stop"
         power = self.guest.power
@@ -86,7 +86,7 @@ class Following(Plugged):
         self.emit("RTC_CHANGE", data)
 
     def _power_event(self, event: str, reason: str) -> None:
-        """Tell what the guest's power did; the port closes before."""
+        """Emit what the guest's power did; the port closes before."""
         if event not in ("WAKEUP", "RESUME", "STOP", "GUEST_PANICKED"):
             self.look_at_port()
         if event == "STOP":
@@ -123,7 +123,7 @@ class Following(Plugged):
             self.call_in_guest(SECOND // 20 * (number + 1), lambda: self.emit("RESET", data))
 
     def _shut_down(self, reason: str) -> None:
-        """Tell that the machine is off, and stop it or end; without a *reason* that was done."""
+        """Emit that the machine is off, and stop it or end; without a *reason* that was done."""
         if not reason:
             return
         self.emit("SHUTDOWN", {"guest": reason.startswith("guest"), "reason": reason})
@@ -137,9 +137,12 @@ class Following(Plugged):
         self.has_ended = True
         self.guest.power.keeps_machine = False
         self.guest.clock.go_on()
+        self.on_end()
+
+    def hang_up(self) -> None:
+        """Hang up on the clients of all monitors: the process has ended."""
         for monitor in self.monitors:
             monitor.end()
-        self.on_end()
 
     def _stop_as(self, cause: Cause) -> None:
         """Stop the processors, if they run."""
@@ -154,7 +157,7 @@ class Following(Plugged):
         self._stop_as("watchdog")
 
     def _panic(self) -> None:
-        """Tell of a panic, if there is a device that reports it, and do what is to follow."""
+        """Emit a panic, if there is a device that reports it, and do what is to follow."""
         action = self.on_panic
         if action is None:
             return

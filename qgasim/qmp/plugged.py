@@ -49,7 +49,7 @@ class Plugged(Telling):
 
     @property
     def has_booted(self) -> bool:
-        """Whether the guest drives its devices."""
+        """Return whether the guest drives its devices."""
         return self.guest.power.state not in ("booting", "rebooting", "off")
 
     def _port_state(self) -> bool:
@@ -63,7 +63,7 @@ class Plugged(Telling):
         )
 
     def look_at_port(self) -> None:
-        """Tell if the guest has opened or closed the port."""
+        """Emit an event if the guest has opened or closed the port."""
         is_open = self._port_state()
         if is_open == self.port_is_open:
             return
@@ -75,6 +75,7 @@ class Plugged(Telling):
         if is_open and self._told_boot != self.guest.boot_id:
             self._told_boot = self.guest.boot_id
             self._tell_filters()
+            self.drive_balloon()
         self.emit("VSERPORT_CHANGE", {"id": self.devices.port_id, "open": is_open})
 
     def close_port(self) -> None:
@@ -99,9 +100,20 @@ class Plugged(Telling):
             process.is_stopped = True
 
     def _tell_filters(self) -> None:
-        """Tell that network drivers have said what they receive: they do so while the guest boots."""
+        """Emit that network drivers have said what they receive: they do so while the guest boots."""
         for device in self.devices.network():
             self.tell_filter(device.id)
+
+    def drive_balloon(self) -> None:
+        """Let the guest give back the memory that it is asked for; one that boots does so later.
+
+        A driver that starts looks at once at what it is asked for (Linux 6.1, drivers/virtio/virtio_balloon.c,
+        virtballoon_probe), and a reset of the machine does not change that (QEMU 7.2, virtio-balloon.c).
+        """
+        devices = self.devices
+        if self.has_booted and devices.ballooned != devices.balloon_wanted:
+            devices.ballooned = devices.balloon_wanted
+            self.emit("BALLOON_CHANGE", {"actual": devices.memory - devices.ballooned})
 
     def _filter_changed(self, name: str) -> None:
         for device in self.devices.network():
@@ -109,7 +121,7 @@ class Plugged(Telling):
                 self.tell_filter(device.id)
 
     def tell_filter(self, id: str) -> None:
-        """Tell that a network device receives something else, if query-rx-filter was asked since the last time."""
+        """Emit that a network device receives something else, if query-rx-filter was asked since the last time."""
         device = self.devices.by_id[id]
         if device.tells_filter and not device.is_hotplugged:
             device.tells_filter = False

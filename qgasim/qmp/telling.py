@@ -40,7 +40,9 @@ class Telling(Observer):
     def __init__(self, agent: Agent, wall_clock: Callable[[], int]) -> None:
         self.agent = agent
         #: What goes wrong with commands and events of the monitors.
-        self.injector = FaultInjector((), Target(agent, None), agent.options.seed, OF_MONITOR)
+        self.injector = FaultInjector(
+            (), Target(agent, None), agent.options.seed, OF_MONITOR, agent.injector.numbers
+        )
         self.guest = agent.guest
         self.monitors: list[MonitorLike] = []
         #: Whether something has happened, or was planned, since a monitor's driver last looked.
@@ -79,7 +81,7 @@ class Telling(Observer):
     # -- telling ---------------------------------------------------------------------------------
 
     def emit(self, name: str, data: dict[str, Any] | None = None) -> None:
-        """Tell the clients of all monitors of something, at most once a second for some events."""
+        """Send an event to the clients of all monitors, at most once a second for some events."""
         host_time = self.guest.clock.host_time()
         self._throttle.take(Event(name, data, host_time + self._wall_offset), host_time)
         self._poke()

@@ -7,6 +7,7 @@ from qgasim.faults.base import Fault
 from qgasim.faults.connection import AcceptThenSilence, Refuse
 from qgasim.faults.content import Edit, Huge, Stale, parse_pointer
 from qgasim.faults.events import DuplicateEvent, EventFault, is_of_monitor
+from qgasim.faults.legal import LegalVariation
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split
 from qgasim.faults.timing import Delay, Uniform
 from qgasim.matching import compile_match
@@ -19,6 +20,8 @@ __all__ = ["FAULT_CHECKS"]
 BITS_LIMIT: Final = 1 << 20
 #: The largest reply to pad: the largest that an agent gives is 64 MiB of base64.
 HUGE_LIMIT: Final = 64 << 20
+#: At how many places a reply may differ, each of which takes a look at all that could.
+CHANGES_LIMIT: Final = 100
 #: How often an event may be sent.
 COPIES_LIMIT: Final = 1000
 
@@ -55,7 +58,7 @@ def _check_delay(fault: Delay) -> Wrong:
     if not given:
         yield "", "no delay is given (expected by, uniform, normal, lognormal or growing)"
     elif len(given) > 1:
-        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+        yield given[1], f"'{given[0]}' and '{given[1]}' are mutually exclusive"
 
 
 def _check_refuse(fault: Refuse) -> Wrong:
@@ -66,7 +69,7 @@ def _check_refuse(fault: Refuse) -> Wrong:
 
 def _check_stale(fault: Stale) -> Wrong:
     if fault.age and fault.as_of is not None:
-        yield "as_of", "there is 'age' already (expected one of the two)"
+        yield "as_of", "'age' and 'as_of' are mutually exclusive"
 
 
 def _check_uniform(uniform: Uniform) -> Wrong:
@@ -93,7 +96,7 @@ def _check_garbage(fault: Garbage) -> Wrong:
     if not given:
         yield "", "no bytes are given (expected text, hex or random)"
     elif len(given) > 1:
-        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+        yield given[1], f"'{given[0]}' and '{given[1]}' are mutually exclusive"
     if any(ord(character) > 0xFF for character in fault.text):
         yield "text", "a character above U+00FF is not a byte"
     try:
@@ -129,6 +132,15 @@ def _check_edit(fault: Edit) -> Wrong:
             yield path, str(error)
 
 
+def _check_legal_variation(fault: LegalVariation) -> Wrong:
+    if not 1 <= fault.changes <= CHANGES_LIMIT:
+        yield "changes", f"expected 1 to {CHANGES_LIMIT}, found {fault.changes}"
+    if fault.illegal and fault.kinds:
+        yield "kinds", "the kinds are of legal variations (expected 'kinds' or 'illegal')"
+    if is_of_monitor(fault.on):
+        yield "on", "only replies of the agent are varied, not those of the monitor"
+
+
 def _check_event_fault(fault: EventFault) -> Wrong:
     if not is_of_monitor(fault.on):
         yield "on", "expected an event of the monitor, as in 'qmp:SUSPEND'"
@@ -149,6 +161,7 @@ FAULT_CHECKS: Final[dict[type, Callable[[Any], Wrong]]] = {
     Fault: _check_fault,
     Garbage: _check_garbage,
     Huge: _check_huge,
+    LegalVariation: _check_legal_variation,
     Refuse: _check_refuse,
     Split: _check_split,
     Stale: _check_stale,

@@ -14,7 +14,7 @@ from qgasim.errors import ScenarioError
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import LEVEL_LIMIT, compose, say
 
-__all__ = ["make_node", "read_value", "read_words", "read_yaml"]
+__all__ = ["Draft", "make_node", "read_value", "read_words", "read_yaml"]
 
 #: What Python has for addresses.
 _ADDRESSES: Final = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -54,7 +54,40 @@ def read_words(pairs: Mapping[str, str], wanted: Any, name: str) -> Any:
     return _read(node, wanted, name, has_places=False)
 
 
+class Draft:
+    """A mapping that is read later, when it is clear what it leaves out; it knows its places.
+
+    `read_value` and `read_yaml` make one where a `Draft` is wanted.
+    """
+
+    def __init__(self, node: Node, name: str, *, has_places: bool) -> None:
+        self._node = node
+        self._name = name
+        self._has_places = has_places
+        values: dict[str, Any] = _read(node, dict[str, Any], name, has_places=has_places)
+        #: The keys that are there, and those of them that are not null.
+        self.keys = frozenset(values)
+        self.given = frozenset(key for key, value in values.items() if value is not None)
+
+    def read(self, wanted: Any, **missing: Any) -> Any:
+        """Return what it says as a *wanted*; *missing*: values for keys that it does not have.
+
+        Raises:
+            ScenarioError: it is no *wanted*.
+        """
+        added = make_node({k: v for k, v in missing.items() if k not in self.keys}, self._name)
+        node = MappingNode(
+            self._node.tag,
+            [*self._node.value, *added.value],
+            self._node.start_mark,
+            self._node.end_mark,
+        )
+        return _read(node, wanted, self._name, has_places=self._has_places)
+
+
 def _read(node: Node, wanted: Any, name: str, *, has_places: bool) -> Any:
+    if wanted is Draft:
+        return Draft(node, name, has_places=has_places)
     decoder = Decoder()
     value = decoder.decode(node, wanted, "")
     if has_places:

@@ -17,7 +17,7 @@ from qgasim.scenario.fill import counted
 from qgasim.scenario.fleet import WITHIN
 from qgasim.scenario.guest_checks import NIC_LIMIT, check_address, check_owners, check_place
 from qgasim.scenario.model import AgentSettings, Scenario
-from qgasim.scenario.nemesis import Nemesis
+from qgasim.scenario.nemesis import LIMIT, Nemesis
 from qgasim.simulation.snapshot import NAMED_LIMIT
 from qgasim.simulation.timeline import (
     Addresses,
@@ -42,12 +42,22 @@ for _cls, _function in FAULT_CHECKS.items():
     checks(_cls)(_function)
 
 
+#: What a nemesis draws by if nothing is said.
+_BY_TIME: Final = Nemesis()
+
+
 @checks(Nemesis)
 def _check_nemesis(nemesis: Nemesis) -> Wrong:
     if not 0 < nemesis.rate <= 6000:
         yield "rate", f"expected above 0 and at most 6000, found {nemesis.rate}"
     if not nemesis.kinds:
         yield "kinds", "expected one kind or more"
+    if nemesis.requests is not None:
+        if not 1 <= nemesis.requests <= LIMIT:
+            yield "requests", f"expected from 1 to {LIMIT}, found {nemesis.requests}"
+        for name in ("rate", "start", "lasts", "longest"):
+            if getattr(nemesis, name) != getattr(_BY_TIME, name):
+                yield name, f"'{name}' and 'requests' are mutually exclusive"
 
 
 #: The keys of an event that say when it happens: it has one of them.
@@ -60,9 +70,9 @@ def _check_event(event: Event) -> Wrong:
     if not given:
         yield "", "it does not say when (expected at, since_boot, after or on)"
     elif len(given) > 1:
-        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+        yield given[1], f"'{given[0]}' and '{given[1]}' are mutually exclusive"
     if event.count != 1 and event.after is None:
-        yield "count", "nobody reads this without 'after'"
+        yield "count", "has no effect without 'after'"
     elif event.count < 1:
         yield "count", f"expected 1 or more, found {event.count}"
 
@@ -111,7 +121,7 @@ def _check_agent(agent: AgentSettings) -> Wrong:
     if agent.channel in ("unix-listen", "vsock-listen"):
         for name in ("stale_bytes", "keep_unread"):
             if getattr(agent, name):
-                yield name, f"nobody reads this on the channel {agent.channel}"
+                yield name, f"has no effect on the channel {agent.channel}"
 
 
 def _explain_no_start(agent: AgentSettings, dialect: Dialect) -> str | None:
@@ -152,7 +162,7 @@ def _check_alone(scenario: Scenario) -> Wrong:
     alone = Scenario()
     for name in ("agent", "guest", "replies", "faults", "nemesis", "timeline"):
         if scenario.fleet and getattr(scenario, name) != getattr(alone, name):
-            yield name, "nobody reads this beside 'fleet' (give it to the guests)"
+            yield name, "has no effect beside 'fleet' (give it to the guests)"
 
 
 @checks(Scenario, "agent", "guest.os", "guest.mounts")

@@ -15,7 +15,14 @@ from qgasim.serving.accepting import Listener
 from qgasim.serving.attention import Attention
 from qgasim.serving.conversation import Conversation
 from qgasim.serving.endpoint import Endpoint
-from qgasim.serving.listen import Address, SocketAddress, Stdio, UnixAddress, name_address
+from qgasim.serving.listen import (
+    Address,
+    InheritedSocket,
+    SocketAddress,
+    Stdio,
+    UnixAddress,
+    name_address,
+)
 from qgasim.serving.monitoring import MonitorServer
 from qgasim.serving.sockets import Watcher, has_hung_up, is_of_this_process, peer
 from qgasim.serving.stdio import StdioEndpoint
@@ -73,16 +80,16 @@ class Server:
         """Where clients connect."""
         address = self._endpoint.address
         assert isinstance(address, Address)
-        return address
+        return address.where if isinstance(address, InheritedSocket) else address
 
     @property
     def is_connected(self) -> bool:
-        """Whether a client is being served."""
+        """Return whether a client is being served."""
         return self._conversation is not None
 
     @property
     def is_being_left(self) -> bool:
-        """Whether the client has hung up, and that is still to be noticed."""
+        """Return whether the client has hung up, and that is still to be noticed."""
         return self._conversation is not None and has_hung_up(self._conversation.sock)
 
     def last_clients(self) -> list[str]:
@@ -125,13 +132,16 @@ class Server:
 
     async def serve(self) -> None:
         """Serve until cancelled; the socket's file is removed at the end."""
+        companion = self.simulation.companion
         try:
-            if not self._monitors:
+            if not self._monitors and companion is None:
                 await self._endpoint.serve(self)
                 return
             async with trio.open_nursery() as nursery:
                 for monitor in self._monitors:
                     nursery.start_soon(monitor.serve)
+                if companion is not None:
+                    nursery.start_soon(companion.serve, self.poke)
                 await self._endpoint.serve(self)
                 nursery.cancel_scope.cancel()
         finally:
@@ -175,7 +185,7 @@ class Server:
             self._conversation = None
 
     async def _tell_waiting(self) -> None:
-        """Tell observers when another client waits."""
+        """Notify observers when another client waits."""
         await self._endpoint.until_client_waits()
         for observer in self.simulation.agent.observers:
             observer.client_waits()

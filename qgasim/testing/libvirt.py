@@ -30,6 +30,19 @@ _PROGRAM: Final = (
 )
 
 
+#: Starts a daemon, says with which status that ended, and reaps all processes that it leaves, until there are
+#: none. libvirt waits until an emulator's process is gone, and the init of a container may be slow to reap
+#: it, or never do. (36: PR_SET_CHILD_SUBREAPER, prctl(2).)
+_SUPERVISOR: Final = """
+import ctypes, os, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+print(subprocess.run(sys.argv[1:]).returncode, flush=True)
+while True:
+    try:
+        os.wait()
+    except ChildProcessError:
+        break
+"""
 _NUMBERS: Final = count(1)
 
 
@@ -79,6 +92,7 @@ class Libvirt:
         }  # fmt: skip
         self._environment = {key: f"{directory}/{place}" for key, place in places.items()}
         self._environment["LIBVIRT_DEFAULT_URI"] = "qemu:///session"
+        self._supervisor: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         for name in ("bin", "run", "config", "cache"):
@@ -88,34 +102,80 @@ class Libvirt:
             paths = shlex.quote(os.pathsep.join(path or os.getcwd() for path in sys.path))
             file.write(f'#!/bin/sh\nPYTHONPATH={paths} exec {command} "$@"\n')
         os.chmod(self.emulator, 0o755)
-        self._run("libvirtd", "--daemon", "--pid-file", f"{self._directory}/pid", check=True)
+        os.mkdir(f"{self._directory}/config/libvirt")
+        with open(f"{self._directory}/config/libvirt/qemu.conf", "w", encoding="utf-8") as file:
+            # Else each daemon starts another for logs, which outlives it by two minutes.
+            file.write('stdio_handler = "file"\n')
+        self._start()
         return self
+
+    def _start(self) -> None:
+        """Start the daemon.
+
+        Raises:
+            RuntimeError: it does not start; the text says why.
+        """
+        daemon = self._command("libvirtd", "--daemon", "--pid-file", f"{self._directory}/pid")
+        self._supervisor = subprocess.Popen(
+            [sys.executable, "-c", _SUPERVISOR, *daemon],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._supervisor.stdout is not None
+        assert self._supervisor.stderr is not None
+        if self._supervisor.stdout.readline() != "0\n":
+            text = self._supervisor.stderr.read()
+            self._reap()
+            raise RuntimeError(f"libvirtd: {text.strip()}")
+
+    def _reap(self) -> None:
+        """Wait until the daemon and all that it has started are gone."""
+        assert self._supervisor is not None
+        with self._supervisor as process:
+            try:
+                process.wait(TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
     def __exit__(self, *_: object) -> None:
         for name in self.virsh("list", "--name").stdout.split():
             self.virsh("destroy", name)
         with open(f"{self._directory}/pid", encoding="utf-8") as file:
             os.kill(int(file.read()), signal.SIGTERM)
+        self._reap()
 
-    def _run(
-        self, program: str, *arguments: str, check: bool = False
-    ) -> subprocess.CompletedProcess[str]:
+    def open_virsh(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a ``virsh`` that takes its commands from its standard input."""
+        return subprocess.Popen(
+            self._command("virsh", *arguments),
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        """Return the command line of one of libvirt's programs."""
         command = [*_prefix(), _find(program) or program, *arguments]
         if command[0] == "unshare":
             command[0] = shutil.which("unshare") or "unshare"
+        return command
+
+    def virsh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``virsh`` with *arguments*."""
         return subprocess.run(
-            command,
+            self._command("virsh", *arguments),
             env=self._environment,
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
-            check=check,
+            check=False,
             stdin=subprocess.DEVNULL,
         )
-
-    def virsh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``virsh`` with *arguments*."""
-        return self._run("virsh", *arguments)
 
     def log(self, name: str) -> str:
         """Return what libvirt and the emulator have written of a domain."""

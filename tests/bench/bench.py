@@ -148,7 +148,7 @@ def interfaces(peer: Peer, count: int) -> int:
 
 
 def executions(peer: Peer, count: int, *arguments: str) -> int:
-    """Run a program *count* times, each to its status."""
+    """Run a program *count* times, each to its status, which must be 0."""
     for _ in range(count):
         path, *rest = arguments
         started = peer.call("guest-exec", path=path, arg=rest)
@@ -157,6 +157,7 @@ def executions(peer: Peer, count: int, *arguments: str) -> int:
             status = peer.call("guest-exec-status", pid=started["pid"])
             assert isinstance(status, dict)
             if status["exited"]:
+                assert status.get("exitcode") == 0, (arguments, status)
                 break
     return count
 
@@ -260,8 +261,35 @@ def _served(scenario: str, path: str) -> list[str]:
     return [*command, "--listen", f"unix:{path}", "--quiet"]
 
 
+#: Makes 100,000 files, and one of 10 MB.
+FURNISH = """
+mkdir /tmp/many; cd /tmp/many; seq 100000 | xargs touch
+seq 200000 | sed 's/.*/&7919 is where a line of a log begins, and ends./' > /tmp/big
+truncate -s 10000000 /tmp/big
+"""
+
+
+def programs(ours: Peer, rounds: int) -> None:
+    """Print how fast programs of the guest work on much."""
+    executions(ours, 1, "/bin/sh", "-c", FURNISH)
+    rows = {
+        "ls -l of 100,000 files, s": ("ls -l /tmp/many > /dev/null", 1, "at most 1"),
+        "sort of 10 MB, MB/s": ("sort /tmp/big > /dev/null", 10, "at least 5"),
+        "sort -rn of 10 MB, MB/s": ("sort -rn /tmp/big > /dev/null", 10, "at least 5"),
+        "grep of 10 MB, MB/s": ("grep '^[1-9]9*1.*log' /tmp/big > /dev/null", 10, "at least 5"),
+    }
+    for name, (script, size, aim) in rows.items():
+        took: list[float] = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            executions(ours, 1, "/bin/sh", "-c", script)
+            took.append(time.perf_counter() - start)
+        value = statistics.median(took)
+        print(f"{name:30} {size / value if size > 1 else value:10.1f}{'':31}  {aim}")
+
+
 def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> tuple[float, float]:
-    """Give the CPU per ping (µs) without faults and with 20 that are about other requests."""
+    """Return the CPU per ping (µs) without faults and with 20 that are about other requests."""
     kinds = ("ignore", "delay, by: 1s", "truncate, keep: 3", "error, desc: no", "crash")
     requests = (
         "guest-file-*",
@@ -289,7 +317,7 @@ def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> t
 
 
 def _namespace() -> list[str]:
-    """Give what starts a program in a network of its own; nothing where that cannot be had."""
+    """Return what starts a program in a network of its own; nothing where that cannot be had."""
     with contextlib.suppress(OSError):
         tried = subprocess.run([*IN_NAMESPACE, "true"], capture_output=True, check=False)
         if tried.returncode == 0:
@@ -343,6 +371,7 @@ def _bench(top: str, scale: int, rounds: int) -> None:
                 print(
                     f"{'  CPU per ping, µs':30} {' '.join(cells)} {against:7.2f}  (to echo) at most 1.2"
                 )
+        programs(ours, rounds)
         without, disturbed = faults_that_do_not_match(top, ours, scale, rounds)
         print(
             f"{'CPU per ping, 20 faults, µs':30} {disturbed:10.1f}{'':22}"
@@ -367,16 +396,34 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         for (name, most), value in zip(names.items(), json.loads(done.stdout), strict=True):
             print(f"{name:30} {value:10.1f}{'':31}  at most {most}")
         control()
+        drill(top)
         for name, at_first, again in (("debian-12", 60, 10), ("k8s-node", 60, 50)):
             for which, took, most in zip(
                 ("first", "again"), loading(name), (at_first, again), strict=True
             ):
                 row = f"load {name} {which}, ms of CPU"
                 print(f"{row:30} {took:10.1f}{'':31}  at most {most}")
+        if "real" in peers:
+            took = recording(peers["real"])
+            print(f"{'record the real agent, s':30} {took:10.2f}{'':31}  at most 2")
     finally:
         for peer in peers.values():
             peer.stop()
     print(f"(client: {time.process_time() - start:.1f} s of CPU; {os.cpu_count()} processors)")
+
+
+def recording(real: Peer) -> float:
+    """Return the seconds in which the real agent is recorded, by a process of its own."""
+    path = real.socket.getpeername()
+    # It serves one client at a time.
+    real.socket.close()
+    took: list[float] = []
+    for _ in range(3):
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "qgasim", "record", path]
+        subprocess.run(command, capture_output=True, check=True)
+        took.append(time.perf_counter() - start)
+    return statistics.median(took)
 
 
 def control() -> None:
@@ -396,6 +443,20 @@ def control() -> None:
     }
     for (name, aim), value in zip(names.items(), json.loads(done.stdout), strict=True):
         print(f"{name:30} {value:10.2f}{'':31}  {aim}")
+
+
+def drill(top: str) -> None:
+    """Print what a drill takes beside its command: one that ends at once."""
+    start = time.perf_counter()
+    options = ["drill", "--all", "-j", "2", "--failures", f"{top}/failures"]
+    subprocess.run(
+        [sys.executable, "-m", "qgasim", *options, "--", "true"],
+        stdout=subprocess.DEVNULL,
+        check=False,
+        cwd=HERE.parent.parent,
+    )
+    took = time.perf_counter() - start
+    print(f"{'drill --all of true, s':30} {took:10.1f}{'':31}  at most 30")
 
 
 if __name__ == "__main__":

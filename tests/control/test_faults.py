@@ -144,3 +144,26 @@ def test_what_was_done_is_noted_in_the_journal(api: Api) -> None:
         "stub: guest-ping",
         "no stub any more: guest-ping",
     ]
+
+
+def test_faults_of_the_monitor_are_listed_and_removed_beside_those_of_the_agent(
+    tmp_path: Path,
+) -> None:
+    text = """
+        qgasim: 1
+        machine: {}
+        faults: [{kind: ignore, on: guest-info}, {kind: drop_event, on: "qmp:STOP"}]
+    """
+    with controlled(tmp_path, text) as api:
+        said = {"kind": "error", "on": "qmp:query-status", "desc": "no"}
+        assert api.post(FAULTS, said)["fault"] == said
+        ids = {fault["fault"]["on"]: fault["id"] for fault in api.get(FAULTS)}
+        assert list(ids) == ["guest-info", "qmp:STOP", "qmp:query-status"]
+        assert len(set(ids.values())) == 3
+        api.delete(f"{FAULTS}/{ids['qmp:STOP']}")
+        assert [fault["id"] for fault in api.get(FAULTS)] == [
+            ids["guest-info"],
+            ids["qmp:query-status"],
+        ]
+        api.delete(FAULTS)
+        assert api.get(FAULTS) == []

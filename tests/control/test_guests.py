@@ -50,6 +50,15 @@ def test_a_guest_is_created_from_a_scenario_as_json_and_as_yaml(api: Api) -> Non
     assert [guest["name"] for guest in api.get("/guests")] == ["guest", "guest-1", "guest-2"]
 
 
+def test_a_guest_has_the_same_mounts_before_and_after_its_files_were_made(api: Api) -> None:
+    for scenario in ("debian-12", "windows-11"):
+        names = [api.post("/guests", {"scenario": scenario})["name"] for _ in range(2)]
+        before = [api.get(f"/guests/{name}")["mounts"] for name in names]
+        assert before[0] == before[1] != []
+        api.ask(f"GET /v1/guests/{names[1]}/files/")
+        assert api.get(f"/guests/{names[1]}")["mounts"] == before[0]
+
+
 def test_a_guest_is_created_at_an_address(api: Api, tmp_path: Path) -> None:
     made = api.post("/guests", {"listen": f"unix:{tmp_path}/own"})
     assert made["address"] == f"unix:{tmp_path}/own"

@@ -122,6 +122,20 @@ def test_a_call_that_waits_for_another_client_is_told(api: Api) -> None:
     assert "another client is connected" in answer.json["detail"]
 
 
+def test_time_that_stands_still_passes_while_a_program_runs(api: Api) -> None:
+    api.ask("PATCH /v1/guests/guest/clock", {"rate": 0})
+    before = api.get("/guests/guest/clock")["uptime"]
+    body = {"path": "sh", "arg": ["-c", "sleep 20; echo hi"], "timeout": "30s"}
+    assert api.post("/guests/guest/exec", body)["stdout"] == "hi\n"
+    assert 20 <= api.get("/guests/guest/clock")["uptime"] - before < 21
+    # But not for longer than the client would wait.
+    body = {"path": "sleep", "arg": ["20"], "timeout": "100ms"}
+    answer = api.ask(f"POST {GUEST}/exec", body)
+    assert answer.status == 424
+    assert "time stands still: advance its clock" in answer.json["detail"]
+    assert api.get("/guests/guest/clock")["uptime"] - before < 21
+
+
 def test_a_call_returns_the_error_of_the_agent(api: Api) -> None:
     said = api.post("/guests/guest/call", {"execute": "guest-pong"})
     assert said["error"]["class"] == "CommandNotFound"

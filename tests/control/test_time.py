@@ -118,3 +118,13 @@ def test_there_are_so_many_snapshots_and_no_more(api: Api) -> None:
     answer = api.ask(f"POST /v1{SNAPSHOTS}", {"name": "more"})
     assert answer.status == 409
     assert "16 snapshots already" in answer.json["detail"]
+
+
+def test_what_is_wrong_with_an_event_in_yaml_is_told_with_its_line(api: Api) -> None:
+    text = b"do: partition\nnic: enp1s0\nfro: 1m\n"
+    answer = api.ask(f"POST /v1{EVENTS}", text, Content_Type="application/yaml")
+    assert answer.status == 422
+    assert [(e["line"], e["column"]) for e in answer.json["errors"]] == [(1, 5)]
+    text = b"# later\ndo: reboot\ndelay: soon\natt: 5\n"
+    answer = api.ask(f"POST /v1{EVENTS}", text, Content_Type="application/yaml")
+    assert [(e["line"], e["column"]) for e in answer.json["errors"]] == [(3, 8), (4, 1)]

@@ -42,7 +42,7 @@ class Call:
 
     @property
     def is_json(self) -> bool:
-        """Whether JSON is printed."""
+        """Return whether JSON is printed."""
         return bool(self.options.json)
 
     @property
@@ -124,10 +124,11 @@ def _new(call: Call) -> int:
         "scenario": scenario,
         "agent": options.agent,
         "listen": options.listen,
+        "qmp": options.qmp,
         "seed": options.seed,
     }
     made = call.api.post("/guests", {k: v for k, v in body.items() if v is not None})
-    return call.print(made, f"{made['name']} {made['address']}")
+    return call.print(made, " ".join([made["name"], made["address"], *made["qmp"]]))
 
 
 def _rm(call: Call) -> int:

@@ -95,6 +95,12 @@ def _add_guests(add: Any) -> None:
         "(default: a unix socket of its own)",
     )
     new.add_argument(
+        "--qmp",
+        metavar="ADDRESS",
+        action="append",
+        help="where clients of the machine's monitor (QMP) connect, as --listen; may be given again",
+    )
+    new.add_argument(
         "--seed",
         metavar="N",
         type=int,

@@ -265,9 +265,16 @@ async def _within(guest: ControlledGuest, duration: int, function: Any) -> Any:
         with trio.fail_after(patience):
             return await guest.wait(do)
     except trio.TooSlowError:
-        other = " (another client is connected: one is served at a time)"
-        why = other if guest.is_connected else ""
-        raise HttpError(424, f"no answer within {patience:g} s{why}") from None
+        raise HttpError(424, f"no answer within {patience:g} s{_excuse(guest)}") from None
+
+
+def _excuse(guest: ControlledGuest) -> str:
+    """Return why the agent or a program has probably not answered."""
+    if guest.live.source.rate == 0:
+        return " (the guest's time stands still: advance its clock, or set a rate above 0)"
+    if guest.is_connected:
+        return " (another client is connected: one is served at a time)"
+    return ""
 
 
 _TROUBLE: Final = {
@@ -293,7 +300,11 @@ async def call(control: Control, name: str, body: AgentCall) -> AgentReply:
 
 @route("POST /v1/guests/{name}/exec", chapter=CHAPTER, problems=_TROUBLE)
 async def execute(control: Control, name: str, body: Exec) -> ExecResult:
-    """Run a program in the guest by `guest-exec`, wait for its end, and decode what it wrote."""
+    """Run a program in the guest by `guest-exec`, wait for its end, and decode what it wrote.
+
+    While the guest's time stands still, its clock is advanced as far as the program needs it, by no more
+    than `timeout` in all.
+    """
     guest = control.guest(name)
     arguments: dict[str, Any] = {"path": body.path, "arg": body.arg, "capture-output": True}
     if body.env is not None:
@@ -304,9 +315,10 @@ async def execute(control: Control, name: str, body: Exec) -> ExecResult:
 
     async def run(client: Client) -> ExecResult:
         pid = (await client.call("guest-exec", **arguments))["pid"]
-        pause = FIRST_POLL
+        pause, end = FIRST_POLL, guest.simulation.guest.clock.uptime() + body.timeout
         while not (status := await client.call("guest-exec-status", pid=pid))["exited"]:
-            await trio.sleep(pause)
+            if not _advance_to_next(guest, end):
+                await trio.sleep(pause)
             pause = min(2 * pause, LAST_POLL)
         return ExecResult(
             pid=pid,
@@ -318,6 +330,17 @@ async def execute(control: Control, name: str, body: Exec) -> ExecResult:
 
     result: ExecResult = await _within(guest, body.timeout, run)
     return result
+
+
+def _advance_to_next(guest: ControlledGuest, end: int) -> bool:
+    """Advance a clock that stands still to what happens next, before the uptime *end*; return whether it was."""
+    machine = guest.simulation.guest
+    now, event = machine.clock.uptime(), machine.next_event()
+    if guest.live.source.rate or event is None or event > end:
+        return False
+    # Programs work in steps of microseconds.
+    guest.live.clock.advance(max((event - now) / SECOND, FIRST_POLL))
+    return True
 
 
 def _decode(data: str | None) -> str:

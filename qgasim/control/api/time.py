@@ -10,8 +10,8 @@ from qgasim.control.language import Said
 from qgasim.control.registry import refusing, route
 from qgasim.guest.units import SECOND, Duration
 from qgasim.http.problems import HttpError
-from qgasim.scenario import read_value
 from qgasim.scenario.dump import written
+from qgasim.scenario.reading import Draft
 from qgasim.simulation.timeline import AnyEvent, Timeline
 from qgasim.states import State
 
@@ -38,28 +38,25 @@ class EventStatus(Struct, kw_only=True):
 
 
 @route("POST /v1/guests/{name}/events", chapter=CHAPTER, status=201)
-def happen(
-    control: Control, name: str, body: Annotated[dict[str, Any], Said(AnyEvent)]
-) -> EventStatus:
+def happen(control: Control, name: str, body: Annotated[Draft, Said(AnyEvent)]) -> EventStatus:
     """Let an event happen: one of a scenario's timeline.
 
     It happens now, unless it says when: `at` (an uptime), `since_boot`, `after` a request, `on` a state.
     With `delay` alone it happens so long from now.
     """
     guest = control.guest(name)
-    is_planned = any(body.get(key) is not None for key in (*_WHEN, "delay"))
-    given = body if any(key in body for key in _WHEN) else {"at": 0, **body}
+    is_planned = not body.given.isdisjoint((*_WHEN, "delay"))
+    is_from_now = body.keys.isdisjoint(_WHEN)
     with refusing():
-        event = read_value(given, AnyEvent, "body")
+        event: AnyEvent = body.read(AnyEvent, **({"at": 0} if is_from_now else {}))
         if not is_planned:
             guest.live.happen(event)
         else:
-            if given is not body:
-                # A delay alone counts from now.
+            if is_from_now:
                 event = structs.replace(event, at=guest.simulation.guest.clock.uptime())
             guest.call(lambda: _plan(guest, event))
     event_said = written(event, AnyEvent)
-    if given is not body:
+    if is_from_now:
         event_said.pop("at", None)
     status: Literal["happened", "planned"] = "planned" if is_planned else "happened"
     return EventStatus(status=status, event=event_said, state=guest.state)
@@ -189,7 +186,7 @@ def revert(control: Control, name: str, snapshot: str) -> ClockView:
 
 @route("DELETE /v1/guests/{name}/snapshots/{snapshot}", chapter=CHAPTER)
 def delete_snapshot(control: Control, name: str, snapshot: str) -> None:
-    """Give up a snapshot."""
+    """Drop a snapshot."""
     guest = control.guest(name)
     with refusing(404):
         guest.simulation.snapshots.drop(snapshot)

@@ -28,16 +28,12 @@ def _check(monitor: Monitor) -> None:
         raise DeviceNotActive("No balloon device has been activated")
 
 
-def _whole(monitor: Monitor) -> int:
-    devices = monitor.hypervisor.devices
-    return devices.base_memory + sum(dimm.size for dimm in devices.dimms)
-
-
 @command()
 def query_balloon(monitor: Monitor) -> Any:
-    """Tell how much memory the guest has left, in bytes."""
+    """Return how much memory the guest has left, in bytes."""
     _check(monitor)
-    return {"actual": _whole(monitor) - monitor.hypervisor.devices.ballooned}
+    devices = monitor.hypervisor.devices
+    return {"actual": devices.memory - devices.ballooned}
 
 
 @command()
@@ -50,15 +46,9 @@ def balloon(monitor: Monitor, value: int) -> None:
     if value <= 0:
         raise CommandError("Parameter 'target' expects a size")
     hypervisor = monitor.hypervisor
-    whole = _whole(monitor)
-    wanted = (whole - min(value, whole)) // PAGE * PAGE
-
-    def give() -> None:
-        if hypervisor.has_booted and hypervisor.devices.ballooned != wanted:
-            hypervisor.devices.ballooned = wanted
-            hypervisor.emit("BALLOON_CHANGE", {"actual": whole - wanted})
-
-    hypervisor.call_in_guest(TAKES, give)
+    devices = hypervisor.devices
+    devices.balloon_wanted = (devices.memory - min(value, devices.memory)) // PAGE * PAGE
+    hypervisor.call_in_guest(TAKES, hypervisor.drive_balloon)
 
 
 def guest_stats(monitor: Monitor) -> dict[str, Any]:
@@ -66,7 +56,7 @@ def guest_stats(monitor: Monitor) -> dict[str, Any]:
     hypervisor = monitor.hypervisor
     device = find_balloon(monitor)
     interval = 0 if device is None else device.properties.get("guest-stats-polling-interval", 0)
-    left = _whole(monitor) - hypervisor.devices.ballooned
+    left = hypervisor.devices.memory - hypervisor.devices.ballooned
     known = {
         "stat-total-memory": left,
         "stat-free-memory": left // 2,

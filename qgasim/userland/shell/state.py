@@ -146,7 +146,6 @@ class State:
         self.status = 0
         #: The working directory as the user came there, links included.
         self.directory = "/"
-        self.umask = 0o022
         self.limits: dict[str, str] = {}
         #: ``$$``: a subshell's is that of the shell it comes from.
         self.main_pid = 0
@@ -176,7 +175,6 @@ class State:
         other.options = set(self.options)
         other.status = self.status
         other.directory = self.directory
-        other.umask = self.umask
         other.limits = dict(self.limits)
         other.main_pid = self.main_pid
         other.background_pid = self.background_pid
