@@ -10,7 +10,15 @@ from typing import Final
 from msgspec import Struct
 
 from qgasim.guest.processes.process import Process
-from qgasim.userland.shell import conditions, dash_conditions, printf
+from qgasim.userland.shell import (
+    arithmetic,
+    bash_arithmetic,
+    bash_conditions,
+    conditions,
+    dash_arithmetic,
+    dash_conditions,
+    printf,
+)
 from qgasim.userland.shell.printf import Rules
 
 __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
@@ -60,6 +68,7 @@ class Words(Struct, frozen=True, kw_only=True):
     too_many: str = ""
     too_deep: str = "Maximum function recursion depth (1000) reached"
     is_read_only: str = "{}: is read only"
+    bad_name: str = "{}: bad variable name"
     hashed: str = "{} is a tracked alias for {}"
     not_set: str = "{}: parameter not set"
     write_error: str = "write error: {reason}"
@@ -80,8 +89,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     first_line: int = 0
     #: Whether it knows bash's words: ``[[``, ``<<<``, ``${x//}``, ``$''``, ``&>``, ``function``, ``let``, ``source``.
     has_bashisms: bool = True
-    #: Whether arithmetic is C's with all its operators, or POSIX's only.
-    has_full_arithmetic: bool = True
+    #: How arithmetic is worked out.
+    evaluate: Callable[[str, Callable[[str], str | None], Callable[[str, str], None]], int]
     #: The status of a redirection that fails.
     redirection_status: int = 1
     #: The status of a script that is not there.
@@ -161,6 +170,7 @@ ASH: Final = Flavour(
     name="ash",
     words=Words(hashed="{} is {}"),
     printf=printf.ASH,
+    evaluate=arithmetic.evaluate,
     decide=conditions.decide,
     has_applet_messages=True,
     forgetful=frozenset(FORGETFUL.split()),
@@ -205,7 +215,7 @@ DASH: Final = Flavour(
     first_line=1,
     has_bashisms=False,
     splits_conditions=True,
-    has_full_arithmetic=False,
+    evaluate=dash_arithmetic.evaluate,
     counts_inner_lines=True,
     has_pipefail=False,
     has_caret=False,
@@ -258,6 +268,7 @@ BASH: Final = Flavour(
         bad_substitution="bad substitution",
         unterminated_quote="unexpected EOF while looking for matching quote",
         is_read_only="{}: readonly variable",
+        bad_name="`{}': not a valid identifier",
         hashed="{} is hashed ({})",
         not_set="{}: unbound variable",
         no_such_job="{}: no such job",
@@ -265,7 +276,8 @@ BASH: Final = Flavour(
         printf_usage="usage: printf [-v var] format [arguments]",
     ),
     printf=printf.BASH,
-    decide=conditions.decide,
+    evaluate=bash_arithmetic.evaluate,
+    decide=bash_conditions.decide,
     message=BASH_MESSAGE,
     early_message=BASH_MESSAGE,
     first_line=1,

@@ -15,12 +15,15 @@ from qgasim.userland.shell.redirection import RedirectionFailed
 from qgasim.userland.shell.simple import SimpleCommands
 from qgasim.userland.shell.state import (
     BreakOut,
+    CommandDropped,
+    DropCommand,
     LeaveShell,
     Replaced,
     ReturnBack,
     ShellError,
     State,
     is_name,
+    leave,
 )
 from qgasim.userland.shell.syntax import (
     AndOr,
@@ -122,7 +125,12 @@ class Shell(SimpleCommands):
             if command.items:
                 self.state.parsed_line = parser.line
                 ends = is_last and parser.is_finished
-                status = yield from self.execute(command, is_last=ends)
+                try:
+                    status = yield from self.execute(command, is_last=ends)
+                except (DropCommand, CommandDropped) as error:
+                    if isinstance(error, CommandDropped):
+                        yield from self.complain(error)
+                    self.state.status = status = error.status
         return status
 
     def run_input(self) -> Steps:
@@ -350,7 +358,7 @@ class Shell(SimpleCommands):
         except ShellError as error:
             # Said where the redirection leads.
             yield from self.complain(error)
-            raise LeaveShell(error.status) from None
+            raise leave(error) from None
         except Replaced:
             self.redirector.keep(saved)
             saved = {}

@@ -196,6 +196,8 @@ class Parser(Tokens):
                 self.expect(")")
                 command = Subshell(body)
         redirections: list[Redirection] = []
+        self.look()
+        line = self.line if self.flavour.is_bash else line
         while self.look().redirection:
             redirections.append(self._parse_redirection())
         if not redirections:
@@ -262,6 +264,8 @@ class Parser(Tokens):
             self.step()
             words = []
             while self.look().word:
+                if self.flavour.is_bash:
+                    self._check_word(self.look(), is_first=False)
                 words.append(self.step().word)
             if self.look().text not in (";", "\n"):
                 raise self.unexpected()

@@ -98,6 +98,8 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     names = given or ["REPLY"]
     for name in names:
         if not is_name(name):
+            if state.flavour.is_bash:
+                raise ShellError(state.words.bad_name.format(name), 1)
             yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
             return 1
     number = to_number(shell, options["u"]) if "u" in options else 0

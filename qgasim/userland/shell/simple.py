@@ -9,18 +9,21 @@ from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess, WriteFailed
-from qgasim.userland.shell.lexer import NOT_SIMULATED
+from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
+    CommandDropped,
+    DropCommand,
     LeaveShell,
     Replaced,
     ReturnBack,
     ShellError,
     Variable,
+    leave,
 )
-from qgasim.userland.shell.syntax import Function, Simple, Text, Word
+from qgasim.userland.shell.syntax import NOT_SIMULATED, Function, Simple, Text, Word
 
 __all__ = ["SimpleCommands"]
 
@@ -58,13 +61,14 @@ class SimpleCommands(ShellProcess):
             return (yield from self._dispatch(argv, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
-            if name in SPECIAL and name not in state.flavour.missing:
+            ends = name in SPECIAL and name not in state.flavour.missing
+            if ends and not state.flavour.is_bash:
                 raise LeaveShell(error.status) from None
             return error.status
         except ShellError as error:
             # Said where the redirections lead.
             yield from self.complain(error)
-            raise LeaveShell(error.status) from None
+            raise leave(error) from None
         except Replaced:
             keeps = True
             raise
@@ -110,11 +114,15 @@ class SimpleCommands(ShellProcess):
             return 1
         except ShellError as error:
             yield from self.complain(error)
-            if is_special:
+            if isinstance(error, CommandDropped):
+                raise DropCommand(error.status) from None
+            if is_special and (argv[0] in ("exec", "exit") or not state.flavour.is_bash):
                 raise LeaveShell(error.status) from None
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
+            if state.flavour.is_bash and not isinstance(error, Refused):
+                return 2
             raise LeaveShell(2) from None
         finally:
             state.command = before
@@ -168,14 +176,17 @@ class SimpleCommands(ShellProcess):
         self.inherit(child)
         return (yield from self.wait_for(child))
 
-    def refuse(self, construct: str) -> BadSyntax:
+    def refuse(self, construct: str) -> Refused:
         """Make the error for what the real shell does and this one does not simulate."""
-        return BadSyntax(f"{construct}: {NOT_SIMULATED}", self.state.line)
+        return Refused(f"{construct}: {NOT_SIMULATED}", self.state.line)
 
     def describe_missing(self, name: str, error: OSError) -> str:
         """Return what is said of a program that cannot be run."""
         words = self.state.words
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            is_directory = "/" in name and self.p.guest.files.is_dir(name, self.p.cwd)
+            if is_directory and self.state.flavour.is_bash:
+                return f"{name}: Is a directory"
             return f"{name}: {error.strerror}"
         if "/" not in name and self.state.flavour.stumbles_over_directories:
             # What is found there, but is no program, is forbidden (find_command() of exec.c).

@@ -131,7 +131,27 @@ class Tokens(Scanner):
             return f'"{token.literal}"' if is_keyword else "word"
         return {"": END, "\n": "newline"}.get(token.text, f'"{token.text}"')
 
+    def _fail_near(self) -> BadSyntax:
+        """Make bash's message about the token, which shows the line, too."""
+        token = self.look()
+        start = token.start
+        if self.is_end(token):
+            line = self.line + (not self.text.endswith("\n"))
+            return BadSyntax("syntax error: unexpected end of file", line)
+        name = "newline" if token.text == "\n" else self.text[start : self.at]
+        if token.redirection:
+            name = token.redirection[1]
+        end = self.text.find("\n", start)
+        shown = self.text[self.text.rfind("\n", 0, start) + 1 : None if end < 0 else end]
+        line = self._line_of(start)
+        return BadSyntax(f"syntax error near unexpected token `{name}'\n`{shown}'", line)
+
+    def _line_of(self, at: int) -> int:
+        return self.line - self.text.count("\n", at, self.at)
+
     def unexpected(self, expected: str = "", *, keywords: bool = True) -> BadSyntax:
+        if self.flavour.is_bash:
+            return self._fail_near()
         message = self.words.unexpected.format(self._name(self.look(), keywords=keywords))
         if expected:
             message += (
