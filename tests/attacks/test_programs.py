@@ -7,7 +7,7 @@ program refuses it, the words are those of Debian 12's (GNU grep 3.8, coreutils 
 import base64
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -217,14 +217,19 @@ def test_a_step_ends_quietly_though_python_drops_the_first_end(
     assert capfd.readouterr().err == ""
 
 
+def wait_for(event: Callable[[], None]) -> None:
+    """Let something happen that ends this."""
+    event()
+    while True:
+        pass
+
+
 def test_a_step_ends_at_once_when_the_server_is_to_end() -> None:
     dog = Watchdog(limit=10**12)
     dog._is_awake = True
     dog.begin()
     with pytest.raises(TooLong):
-        dog.hurry()
-        while True:
-            pass
+        wait_for(dog.hurry)
     dog.end()
 
 
@@ -235,9 +240,7 @@ def test_a_signal_is_noted_and_ends_the_step_that_it_interrupts() -> None:
         _hurry_at([signal.SIGUSR1])
         assert watchdog.begin()
         with pytest.raises(TooLong):
-            os.kill(os.getpid(), signal.SIGUSR1)
-            while True:
-                pass
+            wait_for(lambda: os.kill(os.getpid(), signal.SIGUSR1))
     finally:
         watchdog.end()
         signal.signal(signal.SIGUSR1, before)
