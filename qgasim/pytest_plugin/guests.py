@@ -99,7 +99,6 @@ class Guests:
         made: list[GuestLease] = []
 
         def make(**wanted: Any) -> LiveGuest:
-            __tracebackhide__ = True
             own = wish
             if wanted:
                 check_marker("qgasim", (), wanted, beside)
@@ -123,7 +122,6 @@ class Guests:
                     judge(node, made, left, failed)
 
     def _make(self, wish: GuestRequest) -> LiveGuest:
-        __tracebackhide__ = True
         blueprint = _blueprint(wish.to_text())
         self._count += 1
         path = f"{self._directory}/{self._count}"
@@ -145,7 +143,6 @@ class Guests:
             return path
 
         def call(function: Callable[[], Any], patience: float | None = None) -> Any:
-            __tracebackhide__ = True
             pool, server = servers[0]
             return pool.call(server, function, patience)
 
