@@ -322,6 +322,11 @@ MARKERS = {
     "qgasim_matrix(agents='5.2')": "agents: expected a list of them, found '5.2'",
     "qgasim_matrix(agents=[])": "agents: expected a list of them, found []",
     "qgasim_matrix()": "nothing is given to combine (expected agents or scenarios)",
+    "qgasim_drill(tag='freeze')": "unknown key 'tag' (did you mean 'tags'?)",
+    "qgasim_drill(tags=['freez'])": "there is no tag 'freez' (did you mean 'freeze'?)",
+    "qgasim_drill(nemesis='3')": "nemesis: expected an integer, found '3'",
+    "qgasim_drill()": "nothing to run (choose by",
+    "qgasim_drill('all')": "takes keywords only",
 }
 
 
@@ -407,6 +412,7 @@ def test_factory(qga_factory):
     [
         ("qgasim(scenarioo='x')", "no such key 'scenarioo' (did you mean 'scenario'?)"),
         ("qgasim_matrix(agents=['5.2'])", "pytest does not multiply tests of unittest"),
+        ("qgasim_drill(all=True)", "pytest does not multiply tests of unittest"),
     ],
 )
 def test_a_wrong_marker_of_unittest_is_an_error_when_tests_are_collected(

@@ -24,7 +24,7 @@ __all__: list[str] = []
 MARKERS: Final = ("qgasim", "qgasim_matrix", "qgasim_drill")
 #: Those that run a test several times.
 MULTIPLYING: Final = ("qgasim_matrix", "qgasim_drill")
-FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_session", "qga_trio"})
+FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_replay", "qga_session", "qga_trio"})
 #: The guests of the session, if a test has asked for one.
 GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
 
@@ -204,6 +204,17 @@ def qga_factory(
     """Make guests: ``qga_factory(scenario="alpine-3.20", seed=3)``; they end with the test."""
     with qgasim_guests.lend(request, qgasim_wish) as make:
         yield make
+
+
+@pytest.fixture
+def qga_replay(
+    request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "GuestRequest"
+) -> "Iterator[Callable[..., LiveGuest]]":
+    """Replay recordings: ``qga_replay("talk.jsonl", strict=True)``; they end with the test."""
+    from qgasim.pytest_plugin.replaying import lend_replays
+
+    with qgasim_guests.lend(request, qgasim_wish) as make, lend_replays(request, make) as replay:
+        yield replay
 
 
 @pytest.fixture(scope="session")

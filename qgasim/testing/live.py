@@ -196,7 +196,7 @@ class LiveGuest(Waits, Events):
 
     @property
     def port_is_open(self) -> bool | None:
-        """Whether the guest has opened its port, as QMP's VSERPORT_CHANGE tells; None: no port tells."""
+        """Return whether the guest has opened its port, as QMP's VSERPORT_CHANGE tells; None: no port tells."""
         return self.call(lambda: self.simulation.channel.port_is_open)
 
     # -- what goes wrong, what is answered, what happens --------------------------------------------
