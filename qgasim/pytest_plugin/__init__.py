@@ -203,7 +203,13 @@ def qga_factory(
 ) -> "Iterator[Callable[..., LiveGuest]]":
     """Make guests: ``qga_factory(scenario="alpine-3.20", seed=3)``; they end with the test."""
     with qgasim_guests.lend(request, qgasim_wish) as make:
-        yield make
+
+        def qga_factory(**wanted: Any) -> "LiveGuest":
+            return make(**wanted)
+
+        # It is what a call with what it does not take is told about.
+        qga_factory.__qualname__ = "qga_factory"
+        yield qga_factory
 
 
 @pytest.fixture

@@ -112,8 +112,6 @@ class Guests:
                 self.of_session = lent
             return lent.live
 
-        # It is what a call with what it does not take is told about.
-        make.__qualname__ = "qga_factory"
         try:
             yield make
         finally:
