@@ -101,7 +101,6 @@ class Guests:
         def make(
             make_blueprint: Callable[[str], Blueprint] = _blueprint, /, **wanted: Any
         ) -> LiveGuest:
-            __tracebackhide__ = True
             own = wish
             if wanted:
                 check_marker("qgasim", (), wanted, beside)
@@ -113,8 +112,6 @@ class Guests:
                 self.of_session = lent
             return lent.live
 
-        # It is what a call with what it does not take is told about.
-        make.__qualname__ = "qga_factory"
         try:
             yield make
         finally:
@@ -125,7 +122,6 @@ class Guests:
                     judge(node, made, left, failed)
 
     def _make(self, wish: GuestRequest, make_blueprint: Callable[[str], Blueprint]) -> LiveGuest:
-        __tracebackhide__ = True
         blueprint = make_blueprint(wish.to_text())
         self._count += 1
         path = f"{self._directory}/{self._count}"
@@ -147,7 +143,6 @@ class Guests:
             return path
 
         def call(function: Callable[[], Any], patience: float | None = None) -> Any:
-            __tracebackhide__ = True
             pool, server = servers[0]
             return pool.call(server, function, patience)
 
