@@ -32,6 +32,7 @@ ROOMS: dict[str, str] = {
         "agent commands dialect errors faults guest matching qmp simulation states suggestions"
         " userland"
     ),
+    "strategies": "commands dialect faults guest qapi scenario simulation suggestions",
     "conversation": "agent dialect errors qapi wire",
     "findings": "errors faults guest qapi simulation wire",
     "serving": "effects errors qmp simulation",
@@ -50,7 +51,8 @@ ROOMS: dict[str, str] = {
         " suggestions testing"
     ),
     "pytest_plugin": (
-        "__init__ dialect drill errors findings guest scenario serving simulation suggestions testing wire"
+        "__init__ agent dialect drill errors faults findings guest scenario serving simulation"
+        " suggestions testing wire"
     ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "record": (
@@ -60,7 +62,7 @@ ROOMS: dict[str, str] = {
         "agent client compare conversation dialect effects errors faults guest qapi scenario serving simulation states wire"
     ),
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
-    "emulator": "__init__ errors guest qmp scenario serving standin",
+    "emulator": ("__init__ control errors guest qmp scenario serving simulation standin testing"),
     "cli": (
         "__init__ agent client compare control conversation dialect drill errors guest http qmp record scenario"
         " serving simulation suggestions testing upstream"
@@ -83,6 +85,7 @@ RESTRICTED: dict[str, str] = {
     "time": "guest.system.clock client compare.connection standin.log",
     "yaml": "scenario",
     "faker": "scenario.fill",
+    "hypothesis": "strategies",
     "pyfakefs": "guest.files userland",
     "passlib": "userland",
     "pybase64": "wire.base64",
@@ -91,7 +94,7 @@ RESTRICTED: dict[str, str] = {
     "pathlib": "scenario.__init__ scenario.reading pytest_plugin.markers",
     "json": (
         "client cli compare.__init__ compare.probes record emulator.command_line faults.base simulation.journal.__init__"
-        " scenario.schema pytest_plugin.markers"
+        " scenario.schema strategies pytest_plugin.markers"
     ),
     "logging": "",
     "attr": "",

@@ -171,7 +171,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _conclude(path: str, recorded: "Recorded", *, is_whole: bool) -> int:
-    """Say what came of it; return the exit status."""
+    """Report the result; return the exit status."""
     lines: list[str] = []
     if path != "-":
         lines.append(f"wrote {path}; try: {hint('--scenario', path)}")

@@ -84,7 +84,7 @@ class Player:
 
     @property
     def is_over(self) -> bool:
-        """Whether all that was recorded has been asked for, strictly."""
+        """Return whether all that was recorded has been asked for, strictly."""
         return self._next >= len(self._exchanges)
 
     def play(self, request: Message) -> Played | None:
@@ -132,7 +132,7 @@ class Player:
         return places[position]
 
     def _bind(self, command: str | None, index: int, reply: bytes) -> bytes:
-        """Give a number that a reply gives out a meaning; another one if it has one already."""
+        """Bind a number in a reply to its meaning; to another one if it has one already."""
         name = _OPENING.get(command or "")
         found = _NUMBER[name].search(reply) if name is not None else None
         if name is None or found is None:

@@ -109,16 +109,23 @@ def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
     if not markers:
         return
     from qgasim.errors import ScenarioError
-    from qgasim.pytest_plugin.markers import check_marker
+    from qgasim.pytest_plugin.markers import check_marker, check_module
 
+    node = item.nodeid
     try:
         for marker in markers:
             check_marker(marker.name, marker.args, marker.kwargs, item.path)
     except ScenarioError as error:
-        found = kind(f"{item.nodeid}: {error}")
+        lines = [f"{node}: {line}" for line in str(error).splitlines()]
     else:
         return
-    raise found
+    if kind is pytest.Collector.CollectError:
+        # Nothing more of the file is collected: all that is wrong with it is told at once.
+        try:
+            check_module(item.getparent(pytest.Module).obj)  # type: ignore[union-attr]
+        except ScenarioError as error:
+            lines = [f"{node.partition('::')[0]}{line}" for line in str(error).splitlines()]
+    raise kind("\n".join(lines))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

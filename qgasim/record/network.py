@@ -14,7 +14,7 @@ _LOOPBACK_MTU: Final = 65536
 
 
 def make_nics(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the interfaces that a survey tells of."""
+    """Set the guest's interfaces from a survey."""
     listed = survey.objects("guest-network-get-interfaces")
     if listed is None:
         return

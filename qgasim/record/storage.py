@@ -18,7 +18,7 @@ _MIB: Final = 1 << 20
 
 
 def make_posix_storage(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the disks and file systems that a survey tells of."""
+    """Set the guest's disks and file systems from a survey."""
     systems = survey.objects("guest-get-fsinfo")
     listed = survey.objects("guest-get-disks")
     if systems is None and listed is None:
@@ -153,7 +153,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _take_address(disk: Disk, address: dict[str, Any]) -> None:
-    """Give a disk the place that a ``GuestDiskAddress`` tells."""
+    """Set a disk's place as a ``GuestDiskAddress`` tells."""
     pci = object_in(address.get("pci-controller"))
     if pci.get("domain", -1) >= 0:
         disk.pci = f"{pci['domain']:04x}:{pci['bus']:02x}:{pci['slot']:02x}.{pci['function']:x}"
@@ -216,7 +216,7 @@ _VOLUME: Final = re.compile(r"\\\\\?\\Volume\{([0-9A-Fa-f-]{36})\}\\?")
 
 
 def make_windows_storage(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest with Windows the disks and volumes that a survey tells of."""
+    """Set the guest's disks and volumes from a survey."""
     systems = survey.objects("guest-get-fsinfo")
     disks: dict[int, Disk] = {}
     for entry in survey.objects("guest-get-disks") or []:

@@ -38,7 +38,7 @@ _OS_FIELDS: Final = {
 
 
 def make_os(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the system that a survey tells of."""
+    """Set the guest's system from a survey."""
     told = survey.object("guest-get-osinfo")
     if not told:
         return
@@ -59,7 +59,7 @@ def make_os(guest: GuestSettings, survey: Survey) -> None:
 
 
 def make_hostname(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the host name that a survey tells."""
+    """Set the guest's host name from a survey."""
     guest.hostname = survey.object("guest-get-host-name").get("host-name", guest.hostname)
 
 
@@ -106,7 +106,7 @@ def _zones_at(first: str | None, moment: datetime, offset: int) -> Iterator[tupl
 
 
 def make_logins(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the logins that a survey tells of, and accounts for them."""
+    """Set the guest's logins from a survey, and accounts for them."""
     users = survey.objects("guest-get-users")
     if users is None:
         return
@@ -135,7 +135,7 @@ def _nanoseconds(seconds: float, unit: int) -> int:
 
 
 def make_vcpus(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the processors that a survey tells of."""
+    """Set the guest's processors from a survey."""
     listed = survey.objects("guest-get-vcpus")
     if not listed:
         return
@@ -160,7 +160,7 @@ def _times(row: dict[str, Any]) -> CpuTimes:
 
 
 def make_memory(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the memory that a survey tells of."""
+    """Set the guest's memory from a survey."""
     told = survey.objects("guest-get-memory-blocks")
     size = survey.object("guest-get-memory-block-info").get("size")
     if told is None or not isinstance(size, int):
@@ -184,14 +184,14 @@ def make_memory(guest: GuestSettings, survey: Survey) -> None:
 
 
 def make_load(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the load that a survey tells of."""
+    """Set the guest's load from a survey."""
     told = survey.object("guest-get-load")
     if told:
         guest.load = (float(told["load1m"]), float(told["load5m"]), float(told["load15m"]))
 
 
 def make_devices(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest with Windows the devices that a survey tells of."""
+    """Set the guest's devices from a survey."""
     listed = survey.objects("guest-get-devices")
     if listed is None or guest.os.family != "windows":
         return

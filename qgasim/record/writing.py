@@ -72,7 +72,7 @@ def record(
 
 
 def _tell_misfits(scenario: Scenario, survey: Survey) -> Iterator[str]:
-    """Say which replies have not the form of their release: the agent may be another than it says."""
+    """Return which replies have not the form of their release: the agent may be another than it says."""
     agent = scenario.build().agent
     misfits = {
         answer.command: found[0]

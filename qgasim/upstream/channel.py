@@ -82,22 +82,22 @@ class UpstreamChannel(Channel):
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be read from the client now."""
+        """Return whether nothing more should be read from the client now."""
         return sum(len(data) for _, data in self._waiting) >= QUEUE_LIMIT
 
     @property
     def is_flooded(self) -> bool:
-        """Whether the link should bring nothing more now: the client does not read."""
+        """Return whether the link should bring nothing more now: the client does not read."""
         return self._replies.size >= QUEUE_LIMIT
 
     @property
     def is_pending(self) -> bool:
-        """Whether something that was asked is not yet answered, and can be."""
+        """Return whether something that was asked is not yet answered, and can be."""
         return bool(self._waiting) or self._held is not None or self._replies.is_pending
 
     @property
     def needs_attention(self) -> bool:
-        """Whether `wake` may have effects now or by itself later."""
+        """Return whether `wake` may have effects now or by itself later."""
         return (
             bool(self._requests or self._waiting)
             or self._held is not None
