@@ -117,7 +117,7 @@ BARE = re.compile(r"[\w./-]+")
 
 
 def say_type(hint: Any) -> str:
-    """Say what may be written, with links to the tables of mappings."""
+    """Return what may be written, with links to the tables of mappings."""
     origin = get_origin(hint)
     if unit := unit_of(hint):
         return unit
@@ -227,7 +227,7 @@ def anchor_of(title: str) -> str:
 
 
 def title_of(cls: type[Struct], place: str) -> str:
-    """Say where a Struct stands in a scenario, ``*`` being any key."""
+    """Return where a Struct stands in a scenario, ``*`` being any key."""
     title = f"`{place}`" if place else "The file"
     return f"{title}, `{tag_field_of(cls)}: {tag}`" if (tag := tag_of(cls)) else title
 
@@ -260,7 +260,7 @@ def link(name: str) -> str:
 
 
 def make_library_page() -> str:
-    """Give docs/library.md: the guests, and what went wrong with clients, with its scenarios."""
+    """Return docs/library.md: the guests, and what went wrong with clients, with its scenarios."""
     shipped = {name: load(path) for name, path in library().items()}
     known = read_yaml("library.yaml")
     rows: list[dict[str, Any]] = known["rows"]
@@ -299,7 +299,7 @@ def make_library_page() -> str:
 
 
 def make_expectations(shipped: dict[str, Scenario]) -> list[str]:
-    """Give the part of docs/library.md that says what a careful client does."""
+    """Return the part of docs/library.md that says what a careful client does."""
     counts = Counter(tag for scenario in shipped.values() for tag in scenario.tags)
     tags = ", ".join(f"`{tag}` ({count})" for tag, count in sorted(counts.items()))
     rows = [
@@ -326,7 +326,7 @@ def show_value(value: Any, legend: list[str]) -> str:
 
 
 def how_known(name: str, version: Version) -> str:
-    """Say how a fact of a release is known: a mark of docs/versions.md."""
+    """Return how a fact of a release is known: a mark of docs/versions.md."""
     if version in RECORDED:
         return ""
     if version < min(RECORDED):
@@ -429,7 +429,7 @@ def _show_facts() -> list[str]:
 
 
 def mark_of(entry: Entry | None) -> str:
-    """Say whether a release has a command, and whether the platform can do it."""
+    """Return whether a release has a command, and whether the platform can do it."""
     if entry is None:
         return ""
     if entry.command.only_refuses:
@@ -503,7 +503,7 @@ They show the exchanges, but not the arguments of guest-exec and guest-set-user-
 
 
 def make_findings_page() -> str:
-    """Give docs/findings.md: what each kind of finding is, and how to mend it."""
+    """Return docs/findings.md: what each kind of finding is, and how to fix it."""
     parts = [FINDINGS_INTRODUCTION]
     for kind in KINDS.values():
         parts += [
@@ -511,7 +511,7 @@ def make_findings_page() -> str:
             "",
             kind.explanation,
             "",
-            f"**To mend it:** {kind.mending}",
+            f"**Fix:** {kind.remedy}",
             "",
         ]
     return "\n".join(parts).rstrip("\n") + "\n"

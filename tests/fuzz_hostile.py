@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from qgasim.userland.catalogue import USERLANDS
+
 __all__ = ["main"]
 
 ANSWER_LIMIT: Final = 2.0
@@ -52,83 +54,31 @@ TEXTS: Final = (
     "$BIG", '"$BIG"', "$0", "/dev/zero", "/tmp/sparse", "/tmp/f", "-", "", "/", "..", "x", "/proc/self/../../tmp", "/tmp/fifo",
 )  # fmt: skip
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-PROGRAMS: Final = [
-    "awk",
-    "base64",
-    "basename",
-    "cat",
-    "chmod",
-    "chown",
-    "cksum",
-    "cp",
-    "cut",
-    "date",
-    "dd",
-    "df",
-    "dirname",
-    "du",
-    "echo",
-    "env",
-    "expr",
-    "false",
-    "find",
-    "free",
-    "getent",
-    "grep",
-    "egrep",
-    "head",
-    "hostname",
-    "id",
-    "ip",
-    "kill",
-    "ln",
-    "ls",
-    "lsblk",
-    "md5sum",
-    "mkdir",
-    "mktemp",
-    "mv",
-    "pgrep",
-    "pidof",
-    "ps",
-    "pwd",
-    "readlink",
-    "realpath",
-    "rm",
-    "rmdir",
-    "sed",
-    "seq",
-    "sha256sum",
-    "sh",
-    "sleep",
-    "sort",
-    "stat",
-    "sync",
-    "tail",
-    "tee",
-    "test",
-    "touch",
-    "tr",
-    "truncate",
-    "uname",
-    "uniq",
-    "uptime",
-    "wc",
-    "which",
-    "who",
-    "whoami",
-    "xargs",
-    "printf",
-    "mount",
-    "umount",
-    "fstrim",
-    "blkid",
-    "timeout",
-    "nproc",
-    "stty",
-    "cmp",
-    "tar",
-]
+#: All but those after which the guest does not answer.
+PROGRAMS: Final = sorted(
+    {*USERLANDS["gnu"].programs} - {"fsfreeze", "halt", "poweroff", "reboot", "shutdown"}
+)
+#: Long options that take values.
+LONG_OPTIONS: Final = (
+    "bytes", "lines", "width", "block-size", "max-count", "context", "size", "date", "format",
+    "separator", "key", "delimiter", "max-args", "max-procs", "max-depth", "repeat", "input",
+    "output", "reference", "mode", "owner", "skip-fields", "check-chars", "signal", "kill-after",
+    "suffix", "wrap", "time", "adjust", "io-size", "buffer-size", "parallel", "batch-size",
+    "replace",
+)  # fmt: skip
+#: What programs and shells open, and what closes it.
+NESTS: Final = (
+    ("find / ", r"\\( ", "-name x", r" \\)"), ("find / ", "! ", "-name x", ""), ("sed -n '", "{", "p", "}"),
+    ("expr ", r"\\( ", "1", r" \\)"), ("test ", r"\\( ", "1", r" \\)"), ("test ", "! ", "1", ""),
+    ("echo $((", "(", "1", ")"), ("echo $((", "-", "1", ""), ("echo $((", "1?", "1", ":0"), ("echo ", "$(echo ", "1", ")"),
+    ("echo ", "${x:-", "1", "}"), ("awk 'BEGIN{print ", "(", "1", ")"), ("awk 'BEGIN", "{", "print", "}"),
+    ("awk 'BEGIN{print ", "-", "1", ""), ("awk 'BEGIN{x", "[x", "=1", "]"), ("grep -E '", "(", "a", ")*"),
+    ("grep '", r"\\(", "a", r"\\)*"), ("", "env ", "true", ""), ("", "timeout 9 ", "true", ""), ("", "xargs ", "true", ""),
+    ("", "! ", "true", ""), ("", "{ ", ":;", " }"), ("", "while :; do ", ":", "; done"), ("", "case a in a) ", ":", ";; esac"),
+    ("", "f() ", "(:)", ""), ("[[ ", "( ", "a", " )"), ("[[ ", "! ", "a", ""), ("date -d '", "1 day ", "", "ago "),
+    ("printf '", "%*", "d", ""), ("printf '", "%.*", "s", ""), ("tr ", "[:alpha:]", "", ""), ("echo ", "{a,", "b", "}"),
+    ("mkdir -p ", "a/", "b", ""), ("ls ", "/", "", "/.."), ("dd ", "bs=", "1", "x9"), ("chmod ", "u=rwx,", "u=r", " /tmp/f"),
+)  # fmt: skip
 SETUP: Final = (
     "truncate -s 10T /tmp/sparse; seq 1 30000 > /tmp/f; mkfifo /tmp/fifo; "
     "BIG=$(head -c 200000 /dev/zero | tr '\\0' a); "
@@ -153,9 +103,12 @@ class Writer:
         words = [self.pick(PROGRAMS)]
         for _ in range(self.random.randrange(4)):
             letters = "".join(self.pick(LETTERS) for _ in range(self.random.randrange(1, 3)))
-            words.append(f"-{letters}")
-            if self.random.random() < 0.6:
-                words.append(self.word())
+            form = self.pick(
+                ["-{letters}", "-{letters} {word}", "-{letters}{word}", "--{long}={word}"]
+            )
+            words.append(
+                form.format(letters=letters, word=self.word(), long=self.pick(LONG_OPTIONS))
+            )
         words += [self.word() for _ in range(self.random.randrange(4))]
         return " ".join(words)
 
@@ -211,6 +164,17 @@ class Writer:
                 f"df -B {number}; du -B {other} /; ls -w {number} -T {other}",
             ]
         )
+
+    def nest(self) -> str:
+        """Write something that is in itself many times."""
+        before, opened, inner, closed = self.random.choice(NESTS)
+        depth = self.random.choice((30, 900, 9000, 60_000))
+        end = (
+            "'" * (before.count("'") % 2) + "))" * before.count("$((") + " ]]" * before.count("[[")
+        )
+        if self.random.random() < 0.2:
+            return before + opened * depth + inner
+        return before + opened * depth + inner + closed * depth + end
 
     def shell(self) -> str:
         """Write what only the shell works on."""
@@ -270,7 +234,7 @@ class Writer:
 
     def script(self) -> str:
         parts = [
-            self.random.choice((self.options, self.texts, self.shell))()
+            self.random.choice((self.options, self.options, self.texts, self.shell, self.nest))()
             for _ in range(self.random.choice((1, 1, 2, 3)))
         ]
         joined = self.random.choice(("; ", " | ", " & ", " && ")).join(parts)

@@ -2,8 +2,9 @@
 
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -34,15 +35,19 @@ Attempt = Callable[..., Result]
 
 
 @pytest.fixture
-def attempt(tmp_path: Path) -> Attempt:
+def attempt() -> Iterator[Attempt]:
     """Run a command once, as a drill does."""
+    # The path of a socket is short.
+    directory = tempfile.mkdtemp(prefix="qga-")
 
     def attempt(*command: str, run: Run = HERE, **rules: object) -> Result:
         made = Rules(**rules)  # type: ignore[arg-type]
         with adopting_orphans():
-            return trio.run(Drill(command, str(tmp_path), made).attempt, run)
+            return trio.run(Drill(command, directory, made).attempt, run)
 
-    return attempt
+    yield attempt
+    # Each attempt has removed its own.
+    os.rmdir(directory)
 
 
 # -- which guests ----------------------------------------------------------------------------------
@@ -118,7 +123,7 @@ def ended(status: int | None, output: bytes = b"", left: tuple[str, ...] = ()) -
 
 
 #: How the command has ended, findings, whether it has connected, whether a failure is right; the verdict.
-JUDGED = [
+JUDGED: list[tuple[Ended, list[str], bool, bool, str, str]] = [
     (ended(0), [], True, False, "ok", ""),
     (ended(0), [], False, False, "failed", "status 0, and it never connected to its guest"),
     (ended(0), ["x"], True, False, "misbehaved", ""),
@@ -192,13 +197,18 @@ def test_a_command_that_hangs_is_ended_with_its_children(attempt: Attempt, tmp_p
     assert_gone(tmp_path)
 
 
+#: A process that was forked has its parent's name until it runs its program.
+UNTIL_IT_RUNS = "until grep -q sleep /proc/$!/comm; do :; done"
+
+
 @pytest.mark.parametrize(
     ("script", "left"),
     [
-        ("sleep 61 & echo $! > {}/pid", "sleep"),
+        (f"sleep 61 & echo $! > {{}}/pid; {UNTIL_IT_RUNS}", "sleep"),
         # A daemon: in a session of its own, its parent gone.
-        ("setsid sh -c 'sleep 62 & echo $! > {}/pid'", "sleep"),
+        (f"setsid sh -c 'sleep 62 & echo $! > {{}}/pid; {UNTIL_IT_RUNS}'", "sleep"),
     ],
+    ids=["child", "daemon"],
 )
 def test_what_a_command_leaves_running_is_told_of_and_ended(
     attempt: Attempt, tmp_path: Path, script: str, left: str

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from qgasim.drill.command import Ended
 from qgasim.drill.plan import Run
+from qgasim.faults import AnyFault
 
 __all__ = ["WRONG", "FindingsMode", "Result", "Rules", "Verdict", "judge", "shown_output"]
 
@@ -56,12 +57,14 @@ class Result(Struct, frozen=True, kw_only=True):
     output: str = ""
     #: What the guest was asked, and all findings in full.
     transcript: str = ""
+    #: The faults that repeat the variations of its replies, one for each place.
+    pinned: tuple[AnyFault, ...] = ()
     #: The part of the page about it; empty unless it is asked for.
     page: str = ""
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the client is to be mended."""
+        """Return whether the client is to be mended."""
         return self.verdict in WRONG
 
 

@@ -23,7 +23,7 @@ __all__: list[str] = []
 MARKERS: Final = ("qgasim", "qgasim_matrix", "qgasim_drill")
 #: Those that run a test several times.
 MULTIPLYING: Final = ("qgasim_matrix", "qgasim_drill")
-FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_session", "qga_trio"})
+FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_replay", "qga_session", "qga_trio"})
 #: The guests of the session, if a test has asked for one.
 GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
 
@@ -109,16 +109,23 @@ def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
     if not markers:
         return
     from qgasim.errors import ScenarioError
-    from qgasim.pytest_plugin.markers import check_marker
+    from qgasim.pytest_plugin.markers import check_marker, check_module
 
+    node = item.nodeid
     try:
         for marker in markers:
             check_marker(marker.name, marker.args, marker.kwargs, item.path)
     except ScenarioError as error:
-        found = kind(f"{item.nodeid}: {error}")
+        lines = [f"{node}: {line}" for line in str(error).splitlines()]
     else:
         return
-    raise found
+    if kind is pytest.Collector.CollectError:
+        # Nothing more of the file is collected: all that is wrong with it is told at once.
+        try:
+            check_module(item.getparent(pytest.Module).obj)  # type: ignore[union-attr]
+        except ScenarioError as error:
+            lines = [f"{node.partition('::')[0]}{line}" for line in str(error).splitlines()]
+    raise kind("\n".join(lines))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -196,6 +203,17 @@ def qga_factory(
     """Make guests: ``qga_factory(scenario="alpine-3.20", seed=3)``; they end with the test."""
     with qgasim_guests.lend(request, qgasim_wish) as make:
         yield make
+
+
+@pytest.fixture
+def qga_replay(
+    request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "GuestRequest"
+) -> "Iterator[Callable[..., LiveGuest]]":
+    """Replay recordings: ``qga_replay("talk.jsonl", strict=True)``; they end with the test."""
+    from qgasim.pytest_plugin.replaying import lend_replays
+
+    with qgasim_guests.lend(request, qgasim_wish) as make, lend_replays(request, make) as replay:
+        yield replay
 
 
 @pytest.fixture(scope="session")

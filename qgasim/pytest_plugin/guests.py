@@ -98,13 +98,15 @@ class Guests:
         beside = None if is_session else request.path
         made: list[GuestLease] = []
 
-        def make(**wanted: Any) -> LiveGuest:
+        def make(
+            make_blueprint: Callable[[str], Blueprint] = _blueprint, /, **wanted: Any
+        ) -> LiveGuest:
             __tracebackhide__ = True
             own = wish
             if wanted:
                 check_marker("qgasim", (), wanted, beside)
                 own = make_wish(wanted, beside=beside, base=wish)
-            lent = GuestLease(self._make(own), own)
+            lent = GuestLease(self._make(own, make_blueprint), own)
             made.append(lent)
             node.stash.setdefault(LENT, []).append(lent)
             if is_session:
@@ -122,9 +124,9 @@ class Guests:
                     failed = [error for lent in made if (error := lent.live.failure) is not None]
                     judge(node, made, left, failed)
 
-    def _make(self, wish: GuestRequest) -> LiveGuest:
+    def _make(self, wish: GuestRequest, make_blueprint: Callable[[str], Blueprint]) -> LiveGuest:
         __tracebackhide__ = True
-        blueprint = _blueprint(wish.to_text())
+        blueprint = make_blueprint(wish.to_text())
         self._count += 1
         path = f"{self._directory}/{self._count}"
         servers: list[tuple[ServerThreadPool, Server]] = []

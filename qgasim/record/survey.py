@@ -12,7 +12,7 @@ from qgasim.compare.probes import LOOKING, READING
 from qgasim.compare.survey import Listed, read_commands
 from qgasim.errors import ClientError
 from qgasim.record.redaction import Redactor
-from qgasim.wire import is_object
+from qgasim.wire import is_array, is_object
 
 __all__ = [
     "Answer",
@@ -20,6 +20,8 @@ __all__ = [
     "Survey",
     "ask_by_wire",
     "harmless_requests",
+    "object_in",
+    "objects_in",
     "read_answer",
     "redacted",
     "take",
@@ -48,6 +50,24 @@ class Answer(Struct, frozen=True):
         return self.desc == other.desc and len(classes) < 2
 
 
+def object_in(value: Any) -> dict[str, Any]:
+    """Return an object that may be absent; TypeError if it is another value."""
+    if is_object(value):
+        return value
+    if value is not None:
+        raise TypeError(f"expected an object, found {json.dumps(value):.40}")
+    return {}
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """Return a list of objects that may be absent; TypeError if it is another value."""
+    if is_array(value):
+        return [object_in(each) for each in value]
+    if value is not None:
+        raise TypeError(f"expected a list, found {json.dumps(value):.40}")
+    return []
+
+
 class Survey(Struct):
     """What an agent answered, in the order in which it was asked."""
 
@@ -68,7 +88,7 @@ class Survey(Struct):
     def objects(self, command: str) -> list[dict[str, Any]] | None:
         """Return the list of objects that a command returned; None if it returned none."""
         value = self.value(command)
-        return [each for each in value if is_object(each)] if isinstance(value, list) else None
+        return list(filter(is_object, value)) if is_array(value) else None
 
     @property
     def version(self) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, cast
 from qgasim.agent import Agent
 from qgasim.agent.stubs import ArmedStub, Stub
 from qgasim.errors import ScenarioError, ServerError, VerificationError
-from qgasim.faults import AnyFault, ArmedFault, Fault, is_of_monitor
+from qgasim.faults import AnyFault, ArmedFault, Fault, FaultKind, is_of_monitor
 from qgasim.findings import POLLS_PER_SECOND, Finding, find
 from qgasim.guest import Guest
 from qgasim.guest.system.clock import SteeredClock
@@ -197,12 +197,14 @@ class LiveGuest(Waits, Events):
 
     @property
     def port_is_open(self) -> bool | None:
-        """Whether the guest has opened its port, as QMP's VSERPORT_CHANGE tells; None: no port tells."""
+        """Return whether the guest has opened its port, as QMP's VSERPORT_CHANGE tells; None: no port tells."""
         return self.call(lambda: self.simulation.channel.port_is_open)
 
     # -- what goes wrong, what is answered, what happens --------------------------------------------
 
-    def inject(self, fault: Fault | None = None, /, **settings: Any) -> Callable[[], None]:
+    def inject(
+        self, fault: Fault | None = None, /, *, kind: FaultKind | None = None, **settings: Any
+    ) -> Callable[[], None]:
         """Let something go wrong from now on: a fault, or its settings as in a scenario.
 
         Returns:
@@ -212,6 +214,8 @@ class LiveGuest(Waits, Events):
             ScenarioError: there is no such fault, or no such command.
         """
         __tracebackhide__ = True
+        if kind is not None:
+            settings = {"kind": kind, **settings}
 
         def do() -> ArmedFault:
             if fault is None:

@@ -12,7 +12,7 @@ from qgasim.userland.programs.inputs import (
     cannot_read,
     open_input,
 )
-from qgasim.userland.programs.messages import complain, explain, is_busybox
+from qgasim.userland.programs.messages import complain, explain, fail, is_busybox
 from qgasim.userland.programs.registry import program
 
 __all__ = ["show_control"]
@@ -76,6 +76,9 @@ def cat(p: Process) -> Steps:
     """Print files."""
     options = yield from parse(p, "AbeEnstTuv", _CAT_LONG)
     status = 0
+    if 1 not in p.files and not is_busybox(p):
+        # It looks at its output before it opens anything.
+        yield from fail(p, "standard output: Bad file descriptor")
     if any(name != "u" for name, _ in options):
         numberer = _Numberer(options)
         source = Source(p, options.operands)
@@ -155,6 +158,10 @@ def wc(p: Process) -> Steps:
         file = yield from open_input(p, path)
         if file is None:
             status = 1
+            if path == "-" and not is_busybox(p):
+                name = "-" if options.operands else "'standard input'"
+                yield from complain(p, f"{name}: Bad file descriptor")
+                rows.append(([0] * len(which), path))
             continue
         sizes.append(file.size if file.is_regular else None)
         counts = dict.fromkeys("lwmcL", 0)

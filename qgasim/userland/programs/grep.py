@@ -36,8 +36,6 @@ def grep(p: Process) -> Steps:
         patterns += decode_name((yield from p.read_file(path))).removesuffix("\n").split("\n")
     if "e" not in options and "f" not in options:
         if not operands:
-            if not is_busybox(p):
-                yield from p.write(2, "Usage: grep [OPTION]... PATTERNS [FILE]...\n")
             yield from usage_error(p, code=pick_code(p))
         patterns = operands.pop(0).split("\n")
     matchers = yield from _compile(p, options, patterns)

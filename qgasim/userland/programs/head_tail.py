@@ -35,7 +35,9 @@ def _count(p: Process, options: Options) -> Waiting[tuple[str, str, int]]:
     text = options.get(unit) or "10"
     sign = text[0] if text[0] in "+-" else ""
     what = "invalid number of " + ("lines" if unit == "n" else "bytes")
-    number = yield from to_number(p, text[1:] if sign else text, what)
+    # A plus is shown with what is no number.
+    digits = text[1:] if sign == "-" or (sign and text[1:2].isdigit()) else text
+    number = yield from to_number(p, digits, what)
     return unit, sign, number
 
 

@@ -34,6 +34,7 @@ def _guarded(function: Program) -> Program:
         except OSError as error:
             what = str(error.filename) if error.filename else "write error"
             yield from complain(p, f"{what}: {explain(error)}")
-            return 1
+            # grep's failures are 2; 1 is "no match".
+            return 2 if p.name == "grep" else 1
 
     return run

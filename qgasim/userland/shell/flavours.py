@@ -55,7 +55,9 @@ class Words(Struct, frozen=True, kw_only=True):
     bad_loop_variable: str = "bad for loop variable"
     function: str = "{} is a function"
     too_many: str = ""
+    too_deep: str = "Maximum function recursion depth (1000) reached"
     is_read_only: str = "{}: is read only"
+    hashed: str = "{} is a tracked alias for {}"
     not_set: str = "{}: parameter not set"
     write_error: str = "write error: {reason}"
     whom_to_kill: str = "you need to specify whom to kill"
@@ -101,6 +103,10 @@ class Flavour(Struct, frozen=True, kw_only=True):
     #: Messages: with the *command* that complains and a colon, and before any command has run.
     message: str = "{name}: {command}line {line}: {error}"
     early_message: str = "{name}: {error}"
+    #: Whether a directory of a command's name on the way through PATH makes it forbidden.
+    stumbles_over_directories: bool = True
+    #: How deep functions may call each other; 0: as deep as the stack allows.
+    max_depth: int = 0
     #: Whether messages name the script again as the command.
     repeats_name: bool = False
     #: Whether builtins that are programs, too, complain as these do.
@@ -199,6 +205,7 @@ DASH: Final = Flavour(
     message=DASH_MESSAGE,
     early_message=DASH_MESSAGE,
     repeats_name=True,
+    max_depth=1000,
     option_letters="efIimnsxvVECabu",
     prompt="# ",
     has_random=False,
@@ -243,6 +250,7 @@ BASH: Final = Flavour(
         bad_substitution="bad substitution",
         unterminated_quote="unexpected EOF while looking for matching quote",
         is_read_only="{}: readonly variable",
+        hashed="{} is hashed ({})",
         not_set="{}: unbound variable",
         no_such_job="{}: no such job",
         getopts_usage="usage: getopts optstring name [arg ...]",
@@ -257,6 +265,7 @@ BASH: Final = Flavour(
     has_set_arguments=False,
     has_here_strings=True,
     is_bash=True,
+    stumbles_over_directories=False,
     not_set_status=127,
     refused=frozenset(BASH_BUILTINS.split()),
     no_script_status=127,

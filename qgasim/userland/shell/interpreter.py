@@ -20,6 +20,7 @@ from qgasim.userland.shell.state import (
     ReturnBack,
     ShellError,
     State,
+    is_name,
 )
 from qgasim.userland.shell.syntax import (
     AndOr,
@@ -36,6 +37,7 @@ from qgasim.userland.shell.syntax import (
     Sequence,
     Simple,
     Subshell,
+    Text,
 )
 
 __all__ = ["Builtin", "Shell"]
@@ -286,9 +288,19 @@ class Shell(SimpleCommands):
                     return (yield from self.execute(item.body, is_last=is_last))
         return 0
 
+    def _prehash(self, name: str) -> None:
+        if name not in self.state.functions and self.find_builtin(name) is None:
+            self.remember(name)
+
     def _run_pipeline(self, node: Pipeline) -> Steps:
         if node.is_negated and len(node.commands) == 1:
             return int(not (yield from self._test(node.commands[0])))
+        for command in node.commands:
+            if isinstance(command, Simple) and command.words:
+                # prehash() of eval.c: where a program is is looked for before the fork.
+                first = command.words[0][0]
+                if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):
+                    self._prehash(first.text)
         children = self.start_pipeline(node.commands, is_background=False)
         statuses: list[int] = []
         for child in children:

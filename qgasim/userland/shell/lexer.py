@@ -284,6 +284,8 @@ class Scanner(ABC):
                 self.at += 1
             elif char == '"':
                 self.at += 1
+                if not self.flavour.is_bash:
+                    parts.append(Text(char, is_quoted=True))
             elif char == "\\":
                 self._read_quoted_escape(parts, '$`"\\')
             else:

@@ -27,7 +27,11 @@ from qgasim.userland.shell.syntax import (
 )
 from qgasim.userland.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, Token, Tokens
 
-__all__ = ["KEYWORDS", "BadSyntax", "Parser"]
+__all__ = ["KEYWORDS", "SPECIAL", "BadSyntax", "Parser"]
+
+SPECIAL_NAMES: Final = ". : break continue eval exec exit export local readonly return set shift source times trap unset"
+#: Builtins whose failure ends a script, before which assignments last, and which no function replaces.
+SPECIAL: Final = frozenset(SPECIAL_NAMES.split())
 
 BLANK: Final = re.compile(r"\s*+\Z")
 #: What only bash makes of words.
@@ -382,7 +386,8 @@ class Parser(Tokens):
         self.step()
         if self.look().text != ")":
             raise self.unexpected(")", keywords=False)
-        if not NAME.fullmatch(name):
+        is_special = name in SPECIAL and not self.flavour.is_bash
+        if not NAME.fullmatch(name) or is_special:
             raise self.fail(self.words.bad_function_name)
         self.step()
         self.skip_newlines()

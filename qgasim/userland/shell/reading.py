@@ -27,9 +27,10 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         raise ShellError(state.words.getopts_usage)
     known, name = argv[1], argv[2]
     arguments = argv[3:] or state.arguments
-    text = state.get("OPTIND") or "1"
-    index = int(text) if re.fullmatch("[0-9]{1,9}", text) else 1
-    index, offset = max(index, 1), state.option_offset
+    index, offset = state.option
+    if index > len(arguments) + 1:
+        # getoptscmd() of dash's options.c.
+        index, offset = 1, 0
     # Within a word of several letters, OPTIND is already that of the next word.
     word = arguments[index - 2] if offset and index - 2 < len(arguments) else ""
     if offset >= len(word):
@@ -64,7 +65,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         shell, "" if value is None and not state.flavour.unsets_optarg and not message else value
     )
     state.set("OPTIND", str(index))
-    state.option_offset = offset
+    state.option = (index, offset)
     state.set(name, result)
     return 0
 

@@ -2,7 +2,7 @@
 
 import errno
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from qgasim.guest.files.nodes import encode_name
@@ -10,7 +10,7 @@ from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess, WriteFailed
 from qgasim.userland.shell.lexer import NOT_SIMULATED
-from qgasim.userland.shell.parser import BadSyntax
+from qgasim.userland.shell.parser import SPECIAL, BadSyntax
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
@@ -22,11 +22,8 @@ from qgasim.userland.shell.state import (
 )
 from qgasim.userland.shell.syntax import Function, Simple, Text, Word
 
-__all__ = ["SPECIAL", "SimpleCommands"]
+__all__ = ["SimpleCommands"]
 
-SPECIAL_NAMES: Final = ". : break continue eval exec exit export local readonly return set shift source times trap unset"
-#: Builtins whose failure ends a script, and before which assignments last.
-SPECIAL: Final = frozenset(SPECIAL_NAMES.split())
 #: Builtins whose arguments may be assignments: what they assign is not split.
 ASSIGNING: Final = frozenset(("export", "readonly", "local"))
 
@@ -126,7 +123,10 @@ class SimpleCommands(ShellProcess):
         state = self.state
         arguments, state.arguments = state.arguments, argv[1:]
         loops, state.loops = state.loops, 0
+        option, state.option = state.option, (1, 0)
         state.scopes.append({})
+        if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
+            raise ShellError(state.words.too_deep)
         try:
             return (yield from self.execute(function.body))
         except ReturnBack as back:
@@ -135,6 +135,7 @@ class SimpleCommands(ShellProcess):
             state.leave_scope()
             state.arguments = arguments
             state.loops = loops
+            state.option = option
 
     def run_program(self, argv: list[str], *, is_last: bool = False) -> Steps:
         """Run a program; with *is_last* in the place of the shell."""
@@ -144,6 +145,7 @@ class SimpleCommands(ShellProcess):
         try:
             if is_last and not any(state.traps.values()):
                 raise Replaced(p.replace(argv, env=state.environment(), search=search))
+            self.remember(argv[0])
             child = p.processes.spawn(
                 argv,
                 env=state.environment(),
@@ -168,6 +170,11 @@ class SimpleCommands(ShellProcess):
         words = self.state.words
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             return f"{name}: {error.strerror}"
+        if "/" not in name and self.state.flavour.stumbles_over_directories:
+            # What is found there, but is no program, is forbidden (find_command() of exec.c).
+            files = self.p.guest.files
+            if any(files.exists(path, self.p.cwd) for path in self._candidates(name)):
+                return f"{name}: Permission denied"
         return (words.path_not_found if "/" in name else words.not_found).format(name)
 
     def find_in_path(self, name: str) -> str | None:
@@ -175,12 +182,18 @@ class SimpleCommands(ShellProcess):
         files, cwd = self.p.guest.files, self.p.cwd
         if "/" in name:
             return name if files.can_execute(name, cwd) else None
+        paths = self._candidates(name) if name else ()
+        return next((path for path in paths if files.can_execute(path, cwd)), None)
+
+    def remember(self, name: str) -> None:
+        """Remember where the program *name* is, as a shell does that has looked for it."""
+        if "/" not in name and (path := self.find_in_path(name)) is not None:
+            self.state.hashed[name] = path
+
+    def _candidates(self, name: str) -> Iterator[str]:
         search = self.state.get("PATH")
         for directory in (DEFAULT_PATH if search is None else search).split(":"):
-            path = f"{directory}/{name}" if directory else name
-            if name and files.can_execute(path, cwd):
-                return path
-        return None
+            yield f"{directory}/{name}" if directory else name
 
     def _expand_arguments(self, words: list[Word]) -> Waiting[list[str]]:
         if not words:

@@ -177,6 +177,8 @@ class Tokens(Scanner):
                 if strips_tabs:
                     line = line.lstrip("\t")
                 if line == delimiter:
+                    # The end of the text ends this line, too.
+                    self._line += end < 0 and not self.flavour.is_bash
                     break
                 lines.append(line + ("\n" if end >= 0 else ""))
             body = "".join(lines)

@@ -152,12 +152,12 @@ def local(shell: Shell, argv: list[str]) -> int:
 @builtin("umask")
 def umask(shell: Shell, argv: list[str]) -> Steps:
     """Show or set the permissions that new files do not get."""
-    state = shell.state
+    p, state = shell.p, shell.state
     options, rest = parse_options(shell, argv, "S")
     if not rest:
-        text = f"{state.umask:04o}"
+        text = f"{p.umask:04o}"
         if "S" in options:
-            allowed = 0o777 & ~state.umask
+            allowed = 0o777 & ~p.umask
             text = ",".join(
                 f"{who}=" + "".join(c for i, c in enumerate("rwx") if allowed >> shift & 4 >> i)
                 for who, shift in (("u", 6), ("g", 3), ("o", 0))
@@ -166,16 +166,16 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         return 0
     mode = rest[0]
     if re.fullmatch("[0-7]{1,4}", mode):
-        state.umask = int(mode, 8) & 0o777
+        p.umask = int(mode, 8) & 0o777
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
         raise ShellError(state.words.bad_octal.format(mode))
-    allowed = 0o777 & ~state.umask
+    allowed = 0o777 & ~p.umask
     for clause in mode.split(","):
         if not CLAUSE.fullmatch(clause):
             raise ShellError(state.words.bad_mode.format(mode))
         allowed = _apply_clause(clause, allowed)
-    state.umask = 0o777 & ~allowed
+    p.umask = 0o777 & ~allowed
     return 0
 
 
