@@ -29,6 +29,7 @@ def write_file(result: Result, run: Run, command: Sequence[str], path: str) -> s
     """
     words = ["qgasim", "drill", "--scenarios", path if "/" in path else f"./{path}"]
     lines = [f"{result.run.name}: {result.verdict}: {result.reason}", *result.findings]
+    lines += [result.expect] if result.expect else []
     lines.append(f"reproduce: {shlex.join(words)} -- {join_command(command)}")
     return "".join(f"# {line}\n" for line in lines) + run.to_yaml()
 
