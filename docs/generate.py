@@ -5,10 +5,13 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from command_line_page import SHELLS, make_completion, make_manual_page
 from commands_page import make_commands_page
 from control_page import make_control_page
 from msgspec import Struct, UnsetType, structs
@@ -26,7 +29,7 @@ from qgasim.dialect import (
     Version,
     with_quirks,
 )
-from qgasim.faults import AnyFault, Fault, connection, content, events, stream, timing
+from qgasim.faults import AnyFault, Fault, connection, content, events, legal, stream, timing
 from qgasim.findings import KINDS
 from qgasim.qapi.registry import Entry, compile_table
 from qgasim.scenario import Scenario, library, load
@@ -62,6 +65,7 @@ CHAPTERS = {
     "In time": timing,
     "In bytes": stream,
     "In content": content,
+    "In content, as the schema allows": legal,
     "In the connection and the agent": connection,
     "In events of the monitor": events,
 }
@@ -212,6 +216,15 @@ LIBRARY_INTRODUCTION = """\
 
 Each is served by its name, as in `qgasim --scenario nic-without-ip`, and can be extended. `qgasim scenarios` lists them,
 `qgasim show NAME` prints one with all that it takes from its base.
+`qgasim drill` runs a client against any choice of them: see [howto/drill.md](howto/drill.md).
+"""
+EXPECTATIONS = """\
+## What a careful client does
+
+`qgasim scenarios --tag TAG` lists the scenarios of a tag, `qgasim drill --tag TAG` runs a client against them.
+Severity says what a client that gets it wrong does to its users. High: a guest or data is lost, a guest stays frozen,
+or something wrong is acted upon. Medium: the client hangs, fails, or reports what is not so. Low: it is slower, or
+shows less than it could.
 """
 
 
@@ -253,9 +266,24 @@ def make_library_page() -> str:
             scenarios or "(a check of the client)",
         ]
         parts.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
-    parts += ["", "### Projects", "", "| called | where it is |", "| --- | --- |"]
+    parts += ["", *make_expectations(shipped)]
+    parts += ["", "## Projects", "", "| called | where it is |", "| --- | --- |"]
     parts += [f"| {name} | {place} |" for name, place in known["projects"].items()]
     return "\n".join(parts) + "\n"
+
+
+def make_expectations(shipped: dict[str, Scenario]) -> list[str]:
+    """Give the part of docs/library.md that says what a careful client does."""
+    counts = Counter(tag for scenario in shipped.values() for tag in scenario.tags)
+    tags = ", ".join(f"`{tag}` ({count})" for tag, count in sorted(counts.items()))
+    rows = [
+        f"| {link(name)} | {', '.join(scenario.tags)} | {scenario.severity} "
+        f"| {scenario.expect.removeprefix('A careful client ').replace('|', '/')} |"
+        for name, scenario in shipped.items()
+        if scenario.expect
+    ]
+    head = ["| scenario | tags | severity | a careful client |", "| --- | --- | --- | --- |"]
+    return [EXPECTATIONS, f"Tags: {tags}.", "", *head, *rows]
 
 
 def show_release(version: Version) -> str:
@@ -460,7 +488,14 @@ MADE: dict[Path, Callable[[], str]] = {
     HERE / "scenario.md": make_scenario_page,
     HERE / "states.md": make_states_page,
     HERE / "versions.md": make_versions_page,
+    HERE.parent / "packaging" / "man" / "qgasim.1": make_manual_page,
     HERE.parent / "qgasim" / "scenario.schema.json": make_schema_file,
+    **{
+        HERE.parent / "qgasim" / "cli" / "completions" / f"qgasim.{shell}": partial(
+            make_completion, shell
+        )
+        for shell in SHELLS
+    },
 }
 
 if __name__ == "__main__":

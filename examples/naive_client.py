@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import time
 from typing import Any
 
@@ -46,3 +47,10 @@ class NaiveClient:
             if status["exited"]:
                 return int(status["exitcode"])
             time.sleep(0.001)
+
+
+if __name__ == "__main__":
+    client = NaiveClient(sys.argv[1], *map(float, sys.argv[2:]))
+    print(client.addresses())
+    client.backup(lambda: None)
+    print(client.run("true"))

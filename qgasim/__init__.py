@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from qgasim.faults import KillOn as KillOn
     from qgasim.faults import Late as Late
     from qgasim.faults import Leak as Leak
+    from qgasim.faults import LegalVariation as LegalVariation
     from qgasim.faults import MissingSentinel as MissingSentinel
     from qgasim.faults import NoNewline as NoNewline
     from qgasim.faults import Refuse as Refuse
@@ -77,7 +78,9 @@ if TYPE_CHECKING:
     from qgasim.testing.verification import never as never
     from qgasim.testing.verification import verify as verify
 
-__version__ = "0.1.0"
+    #: The version of this installation, which the build takes from the tag.
+    __version__: str
+
 #: The guest that is meant where none is named.
 DEFAULT_SCENARIO: Final = "debian-12"
 
@@ -94,6 +97,14 @@ def _module_of(name: str) -> str | None:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        # Reading it takes longer than `qgasim --help`.
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+        try:
+            return version("qgasim")
+        except PackageNotFoundError:
+            return "0+unknown"
     if name.startswith("__") or (module := _module_of(name)) is None:
         raise AttributeError(f"module 'qgasim' has no attribute '{name}'")
     return getattr(import_module(module), name)

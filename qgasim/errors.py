@@ -5,6 +5,7 @@ QgaSimError
  ├── ListenError            a socket cannot be served; says which and why
  ├── ServerError            a guest is not served any more, or its thread is busy
  ├── ClientError            `qgasim.client`: no agent, no answer in time, or an error reply
+ ├── ConversationError      a recorded conversation cannot be read; says file and line
  ├── VerificationError      a client did not do what a test asked of it; an AssertionError, too
  ├── CommandError           becomes {"error": {"class": "GenericError", "desc": ...}}
  │    ├── CommandNotFound   class "CommandNotFound"
@@ -25,6 +26,7 @@ __all__ = [
     "ClientError",
     "CommandError",
     "CommandNotFound",
+    "ConversationError",
     "DeviceNotActive",
     "DeviceNotFound",
     "GuestError",
@@ -32,6 +34,7 @@ __all__ = [
     "LeftBehindWarning",
     "ListenError",
     "QgaSimError",
+    "RedactionError",
     "ScenarioError",
     "ServerError",
     "SettingsError",
@@ -57,6 +60,14 @@ class ServerError(QgaSimError):
 
 class ClientError(QgaSimError):
     """A request of `qgasim.client` was not answered, or answered by an error."""
+
+
+class ConversationError(QgaSimError):
+    """A recorded conversation cannot be read, written or replayed; says the file, and the line."""
+
+
+class RedactionError(QgaSimError):
+    """A recording cannot be made without private values in it."""
 
 
 class VerificationError(QgaSimError, AssertionError):

@@ -48,7 +48,7 @@ REQUESTS: Final[dict[str, list[dict[str, Any]]]] = {
     ],
     "guest-exec": [
         {"path": "/bin/true"},
-        {"path": "/bin/sh", "arg": ["-c", "id; ls -l /etc; date; df; mount; cat /etc/*"]},
+        {"path": "/bin/sh", "arg": ["-c", "id; ls -l /etc; date; mount; cat /etc/*"]},
         {"path": "sh", "arg": ["-c", "echo ~root ~; ps; su; chmod 0 /etc/*; rm -r /root"]},
         {"path": "/proc/self", "input-data": "AAAA", "capture-output": True},
         {"path": "sh", "arg": ["-c", "umount /boot; mount -a; fsfreeze -f /; fsfreeze -u /"]},

@@ -1,12 +1,13 @@
 """Read the recordings: cases, their variants, and what of a reply is not reproducible."""
 
 import fnmatch
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from qgasim.conversation import Step, read_conversation
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = GOLDEN.parent.parent
@@ -16,25 +17,10 @@ EXCEPTIONS: dict[str, str] = {
     "3.1/system/host-name-changed": "the agent told the name that it had been asked for in an earlier case",
 }
 
-Step = dict[str, Any]
-
-
-def unpack(text: Any) -> bytes:
-    """Give the bytes that a recording's text stands for."""
-    parts = text if isinstance(text, list) else [text]
-    return "".join(
-        part if isinstance(part, str) else part["repeat"][0] * part["repeat"][1] for part in parts
-    ).encode("latin-1")
-
 
 def read_family(release: str, family: str) -> dict[str, list[Step]]:
     """Give the cases of a file, by name."""
-    cases: dict[str, list[Step]] = {}
-    for line in (GOLDEN / release / f"{family}.jsonl").read_text().splitlines():
-        step = json.loads(line)
-        if "meta" not in step:
-            cases.setdefault(step["case"], []).append(step)
-    return cases
+    return read_conversation(str(GOLDEN / release / f"{family}.jsonl")).cases()
 
 
 #: The releases that were recorded.

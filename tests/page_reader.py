@@ -21,7 +21,7 @@ from tests.serving import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 #: Sub-commands of qgasim that end by themselves, and ask no agent.
-ENDS = {"scenarios", "check", "show", "init", "schema", "--version"}
+ENDS = {"scenarios", "check", "completion", "show", "init", "schema", "--version"}
 #: What a page calls the directory that qgasim makes.
 MADE = "/tmp/qgasim-x1"
 
@@ -61,7 +61,7 @@ def is_shown(shown: str, printed: str) -> bool:
 
 
 #: Sub-commands that ask an agent, or the control API.
-_ASKS = {"call", "compare", "ctl", "exec", "shell", *ENDS}
+_ASKS = {"call", "compare", "ctl", "exec", "record", "shell", *ENDS}
 
 
 def is_server(words: list[str]) -> bool:
@@ -130,7 +130,7 @@ class Reader:
             return self.run(sys.executable, "-m", "pytest", *PLUGIN, *words[1:])
         if words[0] == "qgasim-ga":
             return self.stand_in(words)
-        if words[:2] == ["qgasim", "compare"]:
+        if words[0] == "qgasim" and words[1] in ("compare", "record") and words[2][0] != "-":
             Path(words[2]).parent.mkdir(exist_ok=True)
             with ServerThread(load("debian-12").build(), words[2]):
                 return self.run(*words)

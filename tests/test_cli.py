@@ -1,18 +1,26 @@
 """The command line, called as a function and started as a program."""
 
+import fcntl
 import io
+import json
 import os
 import re
 import socket
+import struct
+import subprocess
 import sys
+import termios
+import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from qgasim import __version__
 from qgasim.cli.parser import COMMANDS, Parser
-from qgasim.scenario import load
+from qgasim.faults import AnyFault
+from qgasim.scenario import library, load
 from tests.command_line import ROOT, run
 from tests.serving import connect, read_line, serving
 
@@ -38,6 +46,10 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a word": (["nope"], "qgasim: no such command: 'nope' (try qgasim --help)"),
     "a command that is misspelled": (
         ["chekc", "a.yaml"],
+        "qgasim: no such command: 'chekc' (did you mean 'check'?) (try qgasim --help)",
+    ),
+    "a command that is misspelled, for its help": (
+        ["chekc", "--help"],
         "qgasim: no such command: 'chekc' (did you mean 'check'?) (try qgasim --help)",
     ),
     "a scenario's name": (
@@ -95,6 +107,29 @@ REFUSED: dict[str, tuple[list[str], str]] = {
             "qgasim: --agent: agent.release: no such release: '1.0' "
             "(expected one from 2.5 to 11.1, as in 7.2 or 7.2.22)"
         ),
+    ),
+    "a setting without a value": (
+        ["--set", "guest.hostname"],
+        "qgasim: --set: expected KEY=VALUE, as in guest.hostname=db1, found 'guest.hostname'",
+    ),
+    "a setting that there is not": (
+        ["--set", "guest.hostnmae=db1"],
+        (
+            "qgasim: --set guest.hostnmae:1:1: guest: unknown key 'hostnmae' "
+            "(did you mean 'hostname'?)"
+        ),
+    ),
+    "a kind of fault that there is not": (
+        ["--fault", "{kind: dealy, on: guest-ping}"],
+        (
+            "qgasim: --fault:1:8: faults[0].kind: expected one of "
+            f"{', '.join(cls.__struct_config__.tag for cls in get_args(AnyFault))}, found 'dealy' "
+            "(did you mean 'delay'?)"
+        ),
+    ),
+    "no fault": (
+        ["--fault", ""],
+        "qgasim: --fault: expected a fault, as in '{kind: hang, on: guest-ping}'",
     ),
     "UDP": (
         ["--listen", "udp:4444"],
@@ -352,6 +387,46 @@ def test_scenarios_are_searched_in_all_that_they_say_of_themselves(
     assert capfd.readouterr() == ("", "qgasim: no scenario mentions 'no such word'\n")
 
 
+def test_scenarios_are_listed_by_name_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenarios", "--names"]) == 0
+    names = capfd.readouterr().out.splitlines()
+    assert names == sorted(path.stem for path in (ROOT / "scenarios").glob("*.yaml"))
+
+
+def test_the_list_of_scenarios_is_wrapped_to_the_terminal() -> None:
+    host, terminal = os.openpty()
+    # The size that an xterm has (struct winsize of ioctl_tty(2)).
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "qgasim", "scenarios", "--search", "genericcloud"]
+    environment = {name: os.environ[name] for name in os.environ if name != "COLUMNS"}
+    with subprocess.Popen(command, stdout=terminal, cwd=ROOT, env=environment):
+        os.close(terminal)
+        printed = b""
+        # EIO: the program has ended, and nobody else has the terminal.
+        with suppress(OSError):
+            while data := os.read(host, 4096):
+                printed += data
+    os.close(host)
+    lines = printed.decode().splitlines()
+    assert lines[0].startswith("debian-12 ")
+    at = lines[0].index("A Debian 12 server")
+    assert all(len(line) <= 80 and not line[:at].strip() for line in lines[1:] if line[0] == " ")
+
+
+@pytest.mark.slow
+def test_scenarios_are_listed_by_tag(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["scenarios", "--tag", "fleet", "--tag", "account"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines if not line.startswith(" ")]
+    tagged = {name for name, path in library().items() if {"fleet", "account"} & {*load(path).tags}}
+    assert set(names) == tagged
+    assert {"fleet-one-hung", "ssh-key-newline"} < tagged
+    assert run(["scenarios", "--tag", "freez"]) == 2
+    assert capfd.readouterr().err.startswith(
+        "qgasim: there is no tag 'freez' (did you mean 'freeze'?) (there are: account, "
+    )
+
+
 # -- check, show, init -----------------------------------------------------------------------------
 
 
@@ -472,12 +547,84 @@ def test_init_writes_a_scenario_that_can_be_served(
     assert run(["check", str(path)]) == 0
     # What it offers in comments is right, too.
     (tmp_path / "app").mkdir()
-    offered = re.sub(r"(?m)^( *)# (?=(replies:|  |block_rpcs|/|- \{path))", r"\1", path.read_text())
+    offered = re.sub(
+        r"(?m)^( *)# (?=(replies:|faults:|timeline:|  |block_rpcs|/|- \{path))",
+        r"\1",
+        path.read_text(),
+    )
     path.write_text(offered)
-    assert len(load(path).replies) == 2
+    offer = load(path)
+    assert (len(offer.replies), len(offer.faults), len(offer.timeline)) == (2, 3, 2)
     assert run(["check", str(path)]) == 0
+    first = offered.splitlines()[0]
+    schema = first.removeprefix("# yaml-language-server: $schema=")
+    assert schema == str(ROOT / "qgasim" / "scenario.schema.json")
     assert run(["init", str(path)]) == 2
     assert capfd.readouterr().err == f"qgasim: {path}: File exists\n"
+
+
+def test_check_warns_of_commands_that_no_release_has(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("qgasim: 1\nagent:\n  block_rpcs: [guest-ping, guest-exce]\n")
+    assert run(["check", str(path)]) == 0
+    assert only_line(capfd.readouterr().err) == (
+        f"{path}:3:28: agent.block_rpcs[1]: warning: no release has the command 'guest-exce' "
+        "(did you mean 'guest-exec'?)"
+    )
+
+
+WRONG = "qgasim: 1\nagent: {block_rpcs: [guest-exce]}\n"
+
+
+def test_check_writes_annotations_for_github(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a,b.yaml").write_text("sed: 1\n")
+    Path("c.yaml").write_text(WRONG)
+    assert run(["check", "--format=github", "a,b.yaml", "c.yaml", "nosuch"]) == 1
+    # Escaped as "Workflow commands for GitHub Actions" and @actions/core say.
+    assert capfd.readouterr() == (
+        (
+            "::error file=a%2Cb.yaml,line=1,col=1::unknown key 'sed' (did you mean 'seed'?)\n"
+            "::warning file=c.yaml,line=2,col=22::agent.block_rpcs[0]: no release has the command "
+            "'guest-exce' (did you mean 'guest-exec'?)\n"
+            "::error file=nosuch::no such scenario (`qgasim scenarios` lists them)\n"
+        ),
+        "",
+    )
+    assert run(["check", "--format=github", "debian-12"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_check_writes_sarif_for_code_scanning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(WRONG)
+    assert run(["check", "--format=sarif", "c.yaml", "nosuch"]) == 1
+    log = json.loads(capfd.readouterr().out)
+    assert log["version"] == "2.1.0"
+    (ran,) = log["runs"]
+    assert ran["tool"]["driver"]["name"] == "qgasim"
+    told = [
+        (result["level"], result["locations"][0]["physicalLocation"]) for result in ran["results"]
+    ]
+    assert told == [
+        (
+            "warning",
+            {
+                "artifactLocation": {"uri": "c.yaml"},
+                "region": {"startLine": 2, "startColumn": 22},
+            },
+        ),
+        (
+            "error",
+            {"artifactLocation": {"uri": "nosuch"}, "region": {"startLine": 1, "startColumn": 1}},
+        ),
+    ]
 
 
 # -- call ------------------------------------------------------------------------------------------
@@ -535,4 +682,25 @@ def test_a_call_gives_up_after_the_time_out(
         mute.bind(str(path))
         mute.listen()
         assert run(["call", "--timeout=0.05", str(path), "guest-ping"]) == 1
+    unread = "it has not read the request (is another client connected?)"
+    assert capfd.readouterr() == ("", f"qgasim call: {path}: no answer within 0.05 s: {unread}\n")
+
+
+def test_a_call_that_is_read_and_not_answered_gives_up_without_a_guess(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def read() -> None:
+            with server.accept()[0] as sock:
+                while sock.recv(1000):
+                    pass
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert run(["call", "--timeout=0.05", str(path), "guest-ping"]) == 1
+        reader.join()
     assert capfd.readouterr() == ("", f"qgasim call: {path}: no answer within 0.05 s\n")

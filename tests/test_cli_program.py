@@ -42,6 +42,27 @@ def test_the_ready_lines_say_what_is_served_where_and_what_to_try(tmp_path: Path
         assert end(program, signal.SIGTERM)[0] == 0
 
 
+def test_the_command_line_changes_settings_and_adds_faults(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    fault = "{kind: error, on: guest-ping, times: 1, desc: gone}"
+    options = ["--set", "guest.hostname=db1", "--set", "guest.vcpus=3", "--fault", fault]
+    with started("--listen", f"unix:{path}", *options, "--block-rpcs=guest-exce") as program:
+        assert ready_lines(program)[0] == "qemu-ga 7.2.22 in guest 'db1', seed 0\n"
+        with connect(str(path)) as sock:
+            for answer in (
+                b'{"error": {"class": "GenericError", "desc": "gone"}}\n',
+                b'{"return": {}}\n',
+            ):
+                sock.sendall(b'{"execute":"guest-ping"}\n')
+                assert read_line(sock) == answer
+        status, err = end(program, signal.SIGTERM)
+        assert status == 0
+        assert err.splitlines()[0] == (
+            "qgasim: --block-rpcs: agent.block_rpcs[0]: warning: no release has the command "
+            "'guest-exce' (did you mean 'guest-exec'?)"
+        )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_signal_ends_it_and_removes_the_socket(number: signal.Signals, tmp_path: Path) -> None:

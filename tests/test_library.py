@@ -174,6 +174,16 @@ def test_every_scenario_of_a_report_is_in_the_table_of_reports() -> None:
 
 
 @pytest.mark.slow
+def test_every_scenario_has_tags_and_says_what_a_careful_client_does() -> None:
+    shipped = {name: load(path) for name, path in library().items()}
+    assert [name for name, scenario in shipped.items() if not scenario.tags] == []
+    plain = {name for name, scenario in shipped.items() if "guest" in scenario.tags}
+    assert {name for name, scenario in shipped.items() if not scenario.severity} == plain
+    for name in shipped.keys() - plain:
+        assert shipped[name].expect.startswith("A careful client "), name
+
+
+@pytest.mark.slow
 def test_every_guest_says_where_it_is_from() -> None:
     assert [name for name in library() if not load(name).origin] == []
     assert [name for name in library() if len(load(name).description.splitlines()[0]) > 110] == []

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qgasim.effects import Wait
+from qgasim.errors import ScenarioError
 from qgasim.faults import FromUptime
 from qgasim.guest.units import FOR_EVER
 from qgasim.scenario import Scenario, loads
@@ -45,6 +46,27 @@ def test_all_kinds_are_drawn_and_only_those_that_are_wanted() -> None:
     assert kinds == set(get_args(DrawnKind))
     kinds = {fault.__struct_config__.tag for fault in draw(Nemesis(rate=600, kinds=["drop"]), 0)}
     assert kinds == {"drop"}
+
+
+def test_a_nemesis_by_requests_does_not_depend_on_time() -> None:
+    drawn = draw(Nemesis(requests=300), 0)
+    assert 80 < len(drawn) < 120
+    afters = [fault.after for fault in drawn]
+    assert afters == sorted(set(afters))
+    assert afters[-1] < 300
+    assert {fault.times for fault in drawn} == {1, 2, 3}
+    assert {fault.when for fault in drawn} == {None}
+
+
+def test_a_nemesis_by_requests_has_no_times() -> None:
+    text = "nemesis: {requests: 0, rate: 7, longest: 3s}\nextends: debian-12"
+    with pytest.raises(ScenarioError) as caught:
+        loads(text, "a.yaml").build()
+    assert str(caught.value).splitlines() == [
+        "a.yaml:1:21: nemesis.requests: expected from 1 to 10000, found 0",
+        "a.yaml:1:30: nemesis.rate: 'rate' and 'requests' are mutually exclusive",
+        "a.yaml:1:42: nemesis.longest: 'longest' and 'requests' are mutually exclusive",
+    ]
 
 
 def run(scenario: Scenario, seconds: int = 60) -> list[bytes]:

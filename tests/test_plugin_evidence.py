@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from qgasim.pytest_plugin.diagram import CLIENT, GUEST, Row, make_rows, write_mermaid
+from qgasim.testing.diagram import CLIENT, GUEST, Row, make_rows, write_mermaid
 from qgasim.testing.steps import Steps, show_value
 from tests.noting import Noted
 from tests.plugin_run import CLIENT as IMPORTS

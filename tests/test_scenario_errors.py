@@ -43,8 +43,8 @@ guest:
         "zzz: 1",
         [
             (
-                "f:1:1: unknown key 'zzz' (expected one of qgasim, description, origin, extends, "
-                "seed, agent, guest, machine, replies, faults, nemesis, timeline, fleet)"
+                "f:1:1: unknown key 'zzz' (expected one of qgasim, description, origin, tags, severity, expect, "
+                "extends, seed, agent, guest, machine, replies, faults, nemesis, timeline, fleet)"
             )
         ],
     ),
@@ -122,7 +122,7 @@ guest:
             (
                 "f:1:10: faults[0]: 'kind' is missing (one of accept_then_silence, bandwidth, bom, "
                 "close, corrupt, crash, crlf, delay, drop, duplicate, edit, empty, extra_sentinel, "
-                "garbage, half_close, hang, huge, ignore, error, invalid_utf8, kill_on, late, leak, "
+                "garbage, half_close, hang, huge, ignore, error, invalid_utf8, kill_on, late, leak, legal_variation, "
                 "missing_sentinel, no_newline, refuse, reorder, reset, split, stale, truncate, "
                 "wrong_id, delay_event, drop_event, duplicate_event, early_event)"
             )

@@ -242,7 +242,7 @@ class Agent(Answering):
 
     def _disturb(self, message: Message) -> list[Effect]:
         """Execute a request that a fault may disturb; return what becomes of its effects."""
-        effects = self.injector.disturb(message, self._effects)
+        effects = self.injector.disturb(message, self.execute)
         if self.observers:
             self.state.busy_until = max(
                 (effect.until for effect in effects if isinstance(effect, Wait)), default=0
@@ -251,7 +251,7 @@ class Agent(Answering):
             self.state.busy_until = 0
         return effects
 
-    def _effects(self, message: Message) -> list[Effect]:
+    def execute(self, message: Message) -> list[Effect]:
         """Execute a request; return the effects all at once."""
         reply = self.answer(message)
         until, self.state.busy_until = self.state.busy_until, 0

@@ -48,6 +48,12 @@ class Observer:
     def exchanged(self, request: Message, reply: bytes) -> None:
         """A request was read and answered; *reply* is empty if nothing is sent."""
 
+    def reply_was(self, length: int) -> None:
+        """The reply to the latest request had *length* bytes; `exchanged` got the beginning."""
+
+    def noted(self, text: str) -> None:
+        """Something else is to be said, as that the agent behind a channel has hung up."""
+
     def failed(self, text: str) -> None:
         """The simulator has failed, or a limit of it has ended a program, as *text* says."""
 
@@ -78,3 +84,6 @@ class Observer:
 
     def fault_fired(self, faults: tuple[Fault, ...]) -> None:
         """Faults fire at the client that comes, or at the request whose `exchanged` follows."""
+
+    def fault_pinned(self, pins: tuple[Fault, ...]) -> None:
+        """A fault has fired by chance, at the request whose `exchanged` follows; *pins* would do the same."""

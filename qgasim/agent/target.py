@@ -1,8 +1,9 @@
 """An agent as faults see it."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from qgasim.agent.command_set import CommandSet
 from qgasim.agent.observer import Observer
 from qgasim.dialect import Dialect
 from qgasim.faults import Fault
@@ -27,6 +28,7 @@ class Past(Protocol):
 class _Agent(Protocol):
     guest: Guest
     dialect: Dialect
+    commands: CommandSet
     observers: list[Observer]
     is_frozen: bool
     frozen_since: int
@@ -90,8 +92,18 @@ class Target:
         """Call *function* as if it were *uptime*; None if that state is not kept."""
         return None if self._past is None else self._past.as_of(uptime, function)
 
+    def result_type(self, command: str) -> Any:
+        """Return the type of what a command returns, with its annotations; None: there is no such command."""
+        entry = self._agent.commands.table.get(command)
+        return None if entry is None else entry.command.returns
+
     def tell_fired(self, faults: tuple[Fault, ...]) -> None:
         """Tell observers that *faults* fire, if there are any."""
         if faults:
             for observer in self._agent.observers:
                 observer.fault_fired(faults)
+
+    def tell_pinned(self, pins: tuple[Fault, ...]) -> None:
+        """Tell observers which faults would do the same as those that have fired by chance."""
+        for observer in self._agent.observers:
+            observer.fault_pinned(pins)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from qgasim.cli.fleet import describe_fleet, fleet_directory, introduce_fleet
 from qgasim.cli.introduction import describe_guest, introduce_guest
 from qgasim.cli.log import open_log
-from qgasim.cli.options import with_options
+from qgasim.cli.options import make_blueprint, with_options
 from qgasim.cli.ready import write_ready
 from qgasim.control.guests import ControlledGuest, Start
 from qgasim.control.start import run
@@ -49,7 +49,7 @@ def serve_with_control(
     """
     places = map(parse_address, options.qmp)
     start = Start(
-        blueprint=Blueprint(with_options(scenario, options)),
+        blueprint=make_blueprint(scenario, options),
         address=address or UnixAddress(f"{directory}/qga.sock"),
         qmp=tuple(place for place in places if not isinstance(place, Stdio)),
         shares=tuple(map(parse_share, options.share)),

@@ -15,6 +15,7 @@ from qgasim.errors import QgaSimError
 from qgasim.scenario import Scenario
 from qgasim.serving.foreground import PARENT_INTERVAL
 from qgasim.serving.listen import UnixAddress
+from qgasim.serving.systemd import notify
 from qgasim.serving.threads import ServerThreadPool
 
 if TYPE_CHECKING:
@@ -111,7 +112,11 @@ def introduce_fleet(
     addresses: Mapping[str, UnixAddress],
     control: str | None = None,
 ) -> None:
-    """Tell on the terminal what is served, where, and how to try it; *control*: the address of the API."""
+    """Tell on the terminal what is served, where, and how to try it; and systemd, that it is.
+
+    *control*: the address of the API.
+    """
+    notify("READY=1")
     lines = [f"a fleet of {len(simulations)} guests, seed {scenario.seed}"]
     width = max(map(len, simulations))
     for name, simulation in simulations.items():

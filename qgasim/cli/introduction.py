@@ -36,7 +36,7 @@ def introduce_guest(
     address: "Address",
     also: Iterable[str] = (),
 ) -> None:
-    """Tell on the terminal what is served, where, and how to try it.
+    """Tell on the terminal what is served, where, and how to try it; and systemd, that it is.
 
     Args:
         options: of the command line.
@@ -46,10 +46,14 @@ def introduce_guest(
         also: what else is served, a line each.
     """
     from qgasim.scenario.shares import parse_share
+    from qgasim.serving.systemd import notify
 
+    notify("READY=1")
     agent = simulation.agent
+    release, upstream = agent.dialect.full_version, getattr(options, "upstream", None)
+    of_guest = f"in guest {agent.guest.hostname!r}" if upstream is None else f"behind {upstream}"
     lines = [
-        f"qemu-ga {agent.dialect.full_version} in guest {agent.guest.hostname!r}, seed {seed}",
+        f"qemu-ga {release} {of_guest}, seed {seed}",
         f"listening on {address}",
     ]
     lines += also

@@ -3,51 +3,77 @@
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from qgasim import DEFAULT_SCENARIO, __version__
+from qgasim import DEFAULT_SCENARIO
 from qgasim.cli.parser import Parser
-from qgasim.cli.text import LOG_WIDTH
+from qgasim.cli.text import LOG_WIDTH, complain
 
 if TYPE_CHECKING:
     from qgasim.http.access import Access
-    from qgasim.scenario import Scenario
+    from qgasim.scenario import Blueprint, Scenario
 
-__all__ = ["control_access", "serve_parser", "with_options"]
+__all__ = [
+    "control_access",
+    "load_scenario",
+    "make_blueprint",
+    "serve_parser",
+    "with_options",
+]
 
+_DESCRIPTION: Final = """\
+Serve a simulated QEMU guest agent, on a unix socket by default,
+until SIGINT (Ctrl-C) or SIGTERM."""
 _EPILOG: Final = """\
-other commands (each has a --help):
+commands (each has a --help):
+  qgasim [serve] [OPTIONS]                            serve a guest: the options above
   qgasim call ADDRESS COMMAND [key=value ... | JSON]  ask an agent, simulated or real
   qgasim exec ADDRESS [--] PROGRAM [ARGUMENT ...]     run a program in its guest
   qgasim shell ADDRESS                                ask an agent what you type
   qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
+  qgasim drill --all -- COMMAND {socket}              run a client against all that ever went wrong
+  qgasim replay FILE                                  answer from a recorded conversation
   qgasim compare ADDRESS                              show where a real agent and qgasim differ
+  qgasim record ADDRESS -o FILE                       write a scenario that answers as a real agent does
   qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
   qgasim init [FILE]                                  write a scenario to start from
   qgasim check FILE...                                report every error in scenarios
   qgasim show FILE-or-NAME                            print a scenario with nothing left open
   qgasim schema                                       print the JSON Schema of scenarios
+  qgasim completion bash|zsh|fish                     print what a shell needs to complete these
 """
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from qgasim import __version__
+
+        print(f"qgasim {__version__}")
+        parser.exit()
 
 
 def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def serve_parser() -> argparse.ArgumentParser:
+def serve_parser(
+    prog: str = "qgasim", description: str = _DESCRIPTION, epilog: str = _EPILOG
+) -> argparse.ArgumentParser:
     """Return the parser of the options with which a guest is served."""
     parser = Parser(
-        prog="qgasim",
-        description="Serve a simulated QEMU guest agent, on a unix socket by default,\n"
-        "until SIGINT (Ctrl-C) or SIGTERM.",
-        epilog=_EPILOG,
+        prog=prog,
+        description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_guest_options(parser)
+    _add_upstream_options(parser)
     _add_agent_options(parser)
     _add_machine_options(parser)
     _add_world_options(parser)
     _add_log_options(parser)
     _add_starter_options(parser)
-    parser.add_argument("--version", action="version", version=f"qgasim {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     return parser
 
 
@@ -60,10 +86,39 @@ def _add_guest_options(parser: argparse.ArgumentParser) -> None:
         f"(default: {DEFAULT_SCENARIO})",
     )
     parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change the scenario, as in guest.hostname=db1; the value is YAML (can be repeated)",
+    )
+    parser.add_argument(
+        "--fault",
+        metavar="FAULT",
+        action="append",
+        default=[],
+        help="add a fault, as in '{kind: hang, on: guest-fsfreeze-thaw}' (can be repeated)",
+    )
+    parser.add_argument(
         "--listen",
         metavar="ADDRESS",
         help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
-        "(default: a unix socket in a new temporary directory); a fleet: unix:DIRECTORY",
+        "(default: the socket that systemd opened, else a unix socket in a new temporary directory); "
+        "a fleet: unix:DIRECTORY",
+    )
+
+
+def _add_upstream_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--upstream",
+        metavar="ADDRESS",
+        help="stand before a real agent there: PATH, unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT; the "
+        "scenario's faults and replies disturb it, and its guest is not simulated",
+    )
+    parser.add_argument(
+        "--diff",
+        action="store_true",
+        help="with --upstream: ask a simulated agent the same, if it is harmless, and show differences",
     )
 
 
@@ -178,9 +233,23 @@ def _add_starter_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def load_scenario(options: argparse.Namespace) -> "Scenario":
+    """Load the scenario of the command line, with the settings and faults that it says.
+
+    Raises:
+        ScenarioError: as of `load`.
+    """
+    from qgasim.scenario import load
+    from qgasim.scenario.changes import add_fault, change_setting
+
+    changes = [change_setting(text, "--set") for text in options.set]
+    changes += [add_fault(text, "--fault") for text in options.fault]
+    return load(options.scenario, changes=changes)
+
+
 def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario":
-    """Change *scenario* as the command line says; return it."""
-    from qgasim.scenario import remember_place
+    """Change *scenario* as the command line says; warn of names that are none; return it."""
+    from qgasim.scenario import remember_place, warn_of_names
 
     settings = scenario.agent
     if options.agent is not None:
@@ -197,7 +266,28 @@ def with_options(scenario: "Scenario", options: argparse.Namespace) -> "Scenario
         scenario.machine.qemu = options.qemu
     if options.seed is not None:
         scenario.seed = options.seed
+    for line in warn_of_names(scenario):
+        complain(line, "qgasim: ")
     return scenario
+
+
+def make_blueprint(scenario: "Scenario", options: argparse.Namespace) -> "Blueprint":
+    """Return what the guest is made of, as the command line says; with ``--upstream``, what stands before it.
+
+    Raises:
+        QgaSimError: it cannot be made, or there is no agent.
+    """
+    from qgasim.scenario import Blueprint
+
+    scenario = with_options(scenario, options)
+    if (make := getattr(options, "make_blueprint", None)) is not None:
+        made: Blueprint = make(scenario, options)
+        return made
+    if options.upstream is None:
+        return Blueprint(scenario)
+    from qgasim.cli.upstream import make_front
+
+    return make_front(scenario, options)
 
 
 def control_access(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Access | None":

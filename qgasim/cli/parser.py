@@ -14,9 +14,13 @@ COMMANDS: Final = {
     "call": "call",
     "check": "scenarios",
     "compare": "compare",
+    "completion": "completion",
     "ctl": "ctl",
+    "drill": "drill",
     "exec": "execute",
     "init": "scenarios",
+    "record": "record",
+    "replay": "replay",
     "scenarios": "scenarios",
     "schema": "scenarios",
     "serve": "serve",
@@ -58,8 +62,10 @@ def seconds(text: str) -> float:
     return seconds
 
 
-def add_address(parser: argparse.ArgumentParser, agent: str = "the agent") -> None:
-    """Add the argument that says where an agent is, as `AgentAddress`."""
+def add_address(
+    parser: argparse.ArgumentParser, agent: str = "the agent", *, is_optional: bool = False
+) -> None:
+    """Add the argument that says where an agent is, as `AgentAddress`; None if it *is_optional* and absent."""
 
     def read(text: str) -> object:
         from qgasim.client.connecting import parse_agent_address
@@ -72,6 +78,7 @@ def add_address(parser: argparse.ArgumentParser, agent: str = "the agent") -> No
     parser.add_argument(
         "address",
         metavar="ADDRESS",
+        nargs="?" if is_optional else None,
         type=read,
         help=f"where {agent} is: the path of its unix socket, or unix:PATH, tcp:[HOST:]PORT or "
         "vsock:CID:PORT",

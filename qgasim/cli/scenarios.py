@@ -2,23 +2,30 @@
 
 import io
 import os
+import shutil
 import sys
+import textwrap
 from importlib import resources
+from itertools import zip_longest
 from typing import Any, Final
 
+from qgasim.cli.annotations import FORMATS, Annotation, annotate, write_annotations
 from qgasim.cli.hints import hint
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError, ScenarioError
-from qgasim.scenario import Scenario, library, load, loads, warn
+from qgasim.scenario import Scenario, check_tags, library, load, loads, warn
 from qgasim.scenario.document import read_text
 from qgasim.scenario.dump import to_yaml
 
 __all__ = ["check", "init", "scenarios", "schema", "show"]
 
+#: How narrow the column of texts may become on a narrow terminal.
+_NARROWEST: Final = 30
 #: What the standard input is called in messages.
 _INPUT: Final = "<stdin>"
 _STARTER: Final = """\
+# yaml-language-server: $schema={schema}
 qgasim: 1
 description: What this guest is for, in a line.
 # Take a guest that comes with qgasim (`qgasim scenarios` lists them) and change it.
@@ -48,6 +55,17 @@ guest:
 #     error: {desc: "Failed to open file '/etc/os-release'"}
 #   - on: {command: guest-exec, arguments: {path: {glob: "/opt/*"}}}
 #     in_turn: [{reply: {pid: 4711}, times: 2}, {error: {desc: "out of luck"}}]
+
+# What goes wrong between the agent and its client, and how often:
+# faults:
+#   - {kind: hang, on: guest-fsfreeze-thaw, times: 1}
+#   - {kind: delay, on: "guest-file-*", by: 30s, probability: 0.1}
+#   - {kind: truncate, on: guest-get-fsinfo, keep: 100, after: 2, times: 1}
+
+# What happens to the guest, and when:
+# timeline:
+#   - {at: 1m, do: reboot}
+#   - {after: guest-fsfreeze-freeze, delay: 5s, do: agent_crashes, respawn: 10s}
 """
 
 
@@ -81,20 +99,47 @@ def scenarios(arguments: list[str]) -> int:
         default="",
         help="only those that mention WORD, in capitals or not (default: all)",
     )
+    parser.add_argument("--names", action="store_true", help="print their names only")
+    parser.add_argument(
+        "--tag",
+        metavar="TAG",
+        action="append",
+        default=[],
+        help="only those with TAG; can be repeated: with any of them (default: all)",
+    )
     options = parser.parse_args(arguments)
     known = library()
+    loaded = {name: load(path) for name, path in known.items()} if options.tag else {}
+    check_tags(options.tag, {name: scenario.tags for name, scenario in loaded.items()})
     width = max(map(len, known), default=0)
     is_found = False
-    for name, path in known.items():
-        scenario = load(path)
-        line = f"{name:{width}} {scenario.description.splitlines()[0]}"
-        if options.search.lower() in f"{line} {scenario.description} {scenario.origin}".lower():
-            print(line)
-            print(f"{'':{width}} {' '.join(scenario.origin.split())}")
+    for name, path in sorted(known.items()):
+        # A shell that completes names should not wait for all of them to be loaded.
+        if options.names and not options.search and not options.tag:
+            print(name)
+            is_found = True
+            continue
+        scenario = loaded.get(name) or load(path)
+        texts = [scenario.description.splitlines()[0], " ".join(scenario.origin.split())]
+        said = f"{name} {scenario.description} {scenario.expect} {texts[1]}"
+        is_chosen = not options.tag or not set(options.tag).isdisjoint(scenario.tags)
+        if is_chosen and options.search.lower() in said.lower():
+            print(name if options.names else "\n".join(_in_columns(name, width, texts)))
             is_found = True
     if not is_found:
         complain(f"qgasim: no scenario mentions '{options.search}'")
     return int(not is_found)
+
+
+def _in_columns(name: str, width: int, texts: list[str]) -> list[str]:
+    """Return lines: a name in its column, and *texts* in the next one, wrapped to the terminal."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        left = max(shutil.get_terminal_size().columns - width - 2, _NARROWEST)
+        texts = [line for text in texts for line in textwrap.wrap(text, left) or [""]]
+    return [
+        f"{label:{width}}  {text}".rstrip()
+        for label, text in zip_longest([name], texts, fillvalue="")
+    ]
 
 
 def check(arguments: list[str]) -> int:
@@ -112,23 +157,43 @@ def check(arguments: list[str]) -> int:
         help="a file, a directory (all .yaml and .yml files right in it), the name of a scenario "
         "that comes with qgasim, or - for the standard input",
     )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="lines for people; annotations of GitHub Actions; or SARIF, on the standard output",
+    )
+    options = parser.parse_args(arguments)
     status = 0
-    for name in parser.parse_args(arguments).files:
+    found: list[Annotation] = []
+    for name in options.files:
         paths = _files(name)
         if not paths:
             text = f"{name}: nothing to check (no .yaml or .yml file is in it)"
             complain(text, "qgasim check: ")
             status = 2
         for path in paths:
-            try:
-                for scenario in _read(path).guests().values():
-                    scenario.build()
-                    for line in warn(scenario):
-                        complain(line)
-            except ScenarioError as error:
-                complain(str(error))
-                status = max(status, 1)
+            lines, is_wrong = _check(path)
+            status = max(status, int(is_wrong))
+            if options.format == "text":
+                for line in lines:
+                    complain(line)
+            found += annotate(lines, path)
+    if options.format != "text" and (told := write_annotations(found, options.format)):
+        print(told)
     return status
+
+
+def _check(path: str) -> tuple[list[str], bool]:
+    """Return what is to be told of a scenario, and whether it is wrong."""
+    lines: list[str] = []
+    try:
+        for scenario in _read(path).guests().values():
+            scenario.build()
+            lines += warn(scenario)
+    except ScenarioError as error:
+        return [*lines, *str(error).splitlines()], True
+    return lines, False
 
 
 def _files(name: str) -> list[str]:
@@ -167,6 +232,14 @@ def schema(arguments: list[str]) -> int:
     return 0
 
 
+def _schema_from(path: str) -> str:
+    """Return where editors find the schema: relative to *path* if qgasim is installed beside or below it."""
+    installed = str(resources.files("qgasim").joinpath("scenario.schema.json"))
+    directory = os.path.dirname(os.path.abspath(path))
+    is_below = os.path.commonpath([directory, installed]) == directory != "/"
+    return os.path.relpath(installed, directory) if is_below else installed
+
+
 def init(arguments: list[str]) -> int:
     """Write a scenario to start from."""
     parser = Parser(
@@ -184,7 +257,7 @@ def init(arguments: list[str]) -> int:
         parser.error("FILE: expected a path, found ''")
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(_STARTER)
+            file.write(_STARTER.replace("{schema}", _schema_from(path)))
     except OSError as error:
         raise QgaSimError(f"{path}: {error.strerror}") from None
     print(f"wrote {path}; try: {hint('--scenario', path)}")

@@ -1,6 +1,7 @@
 """``qgasim``, without a command's name: serve a guest."""
 
 import argparse
+import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,33 +13,50 @@ if TYPE_CHECKING:
     from qgasim.serving.listen import Address, SocketAddress, UnixAddress
 
 from qgasim.cli.introduction import describe_guest, introduce_guest
-from qgasim.cli.options import control_access, serve_parser, with_options
+from qgasim.cli.options import (
+    control_access,
+    load_scenario,
+    make_blueprint,
+    serve_parser,
+    with_options,
+)
 from qgasim.cli.parser import COMMANDS
 from qgasim.cli.ready import check_ready_fd, write_ready
 
-__all__ = ["serve"]
+__all__ = ["serve", "serve_as"]
 
 
 def serve(arguments: list[str]) -> int:
     """Serve a guest until SIGINT or SIGTERM."""
-    # Only now: `qgasim --help` should not wait for it.
-    from qgasim.scenario import load
-    from qgasim.serving.listen import UnixAddress, parse_address
-
     parser = serve_parser()
+    if arguments and not arguments[0].startswith("-"):
+        # Before options are looked at: --help is of a command that there is.
+        _refuse(parser, arguments)
+    return serve_as(parser, arguments)
+
+
+def serve_as(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
+    """Serve a guest as the options of *parser* say."""
+    # Only now: `qgasim --help` should not wait for it.
+    from qgasim.serving.listen import UnixAddress, parse_address
+    from qgasim.serving.systemd import find_socket
+
     options, rest = parser.parse_known_args(arguments)
     if rest:
         _refuse(parser, rest)
-    address = None
+    address: Address | None
     if options.listen is not None:
         try:
             address = parse_address(options.listen)
         except ValueError as error:
             parser.error(f"--listen: {error}")
+    else:
+        address = find_socket(os.environ)
     access = control_access(parser, options)
     qmp = [_parse_qmp(parser, text) for text in options.qmp]
     check_ready_fd(options.ready_fd)
-    scenario = load(options.scenario)
+    scenario = load_scenario(options)
+    _check_upstream(parser, options, scenario)
     if access is not None:
         return _serve_controlled(parser, options, scenario, address, access)
     if scenario.fleet:
@@ -51,6 +69,22 @@ def serve(arguments: list[str]) -> int:
         return _serve_at(options, scenario, address, qmp)
     with _directory() as directory:
         return _serve_at(options, scenario, UnixAddress(f"{directory}/qga.sock"), qmp)
+
+
+def _check_upstream(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, scenario: "Scenario"
+) -> None:
+    """Refuse what cannot be together with a real agent behind."""
+    if options.upstream is None:
+        if options.diff:
+            parser.error("--diff: has no effect without --upstream")
+        return
+    if scenario.fleet:
+        parser.error("--upstream: it is one agent, and the scenario is a fleet")
+    for name in ("qmp", "qemu", "share", "block_rpcs", "allow_rpcs", "fsfreeze_hook"):
+        if getattr(options, name):
+            text = f"--{name.replace('_', '-')}: has no effect on a real agent (see --upstream)"
+            parser.error(text)
 
 
 def _parse_qmp(parser: argparse.ArgumentParser, text: str) -> "SocketAddress":
@@ -149,11 +183,14 @@ def _serve_at(
     from qgasim.serving.foreground import run
     from qgasim.serving.server import Server
 
-    scenario = with_options(scenario, options)
     shares = [parse_share(text) for text in options.share]
-    simulation = scenario.build(shares=shares)
+    simulation = make_blueprint(scenario, options).build(shares=shares)
     log = open_log(options)
     log.observe(simulation)
+    if options.diff:
+        from qgasim.cli.upstream import show_differences
+
+        show_differences(simulation)
     server = Server(simulation, address, qmp=qmp)
     server.tells_waiting = bool(log.outputs)
 

@@ -12,7 +12,7 @@ import time
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
-from qgasim.client.connecting import QUEUE_IS_FULL, AgentAddress, connect
+from qgasim.client.connecting import QUEUE_IS_FULL, UNREAD, AgentAddress, connect, is_unread
 from qgasim.errors import ClientError
 from qgasim.serving.listen import UnixAddress
 
@@ -115,8 +115,9 @@ class SyncClient:
         try:
             self.synchronise()
         except TimeoutError:
+            why = UNREAD if is_unread(self._socket) else ""
             self._socket.close()
-            raise ClientError(f"{self.path}: no answer within {timeout:g} s") from None
+            raise ClientError(f"{self.path}: no answer within {timeout:g} s{why}") from None
         except OSError as error:
             self._socket.close()
             raise ClientError(f"{self.path}: {error.strerror or error}") from None

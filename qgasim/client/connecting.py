@@ -1,15 +1,20 @@
 """Connecting to an agent, wherever its socket is."""
 
+import fcntl
 import socket
+import struct
+import termios
 from typing import Final, TypeAlias
 
 from qgasim.errors import ClientError
 from qgasim.serving.listen import TcpAddress, UnixAddress, VsockAddress, parse_address
 
-__all__ = ["QUEUE_IS_FULL", "AgentAddress", "connect", "parse_agent_address"]
+__all__ = ["QUEUE_IS_FULL", "UNREAD", "AgentAddress", "connect", "is_unread", "parse_agent_address"]
 
 #: What a connect that would have to wait is told (EAGAIN): an agent's own queue is two clients long.
 QUEUE_IS_FULL: Final = "it serves another client, and others wait already"
+#: What a time-out says when the request still lies in the socket.
+UNREAD: Final = ": it has not read the request (is another client connected?)"
 #: Where an agent can be connected to.
 AgentAddress: TypeAlias = UnixAddress | TcpAddress | VsockAddress
 
@@ -58,6 +63,18 @@ def connect(address: AgentAddress, timeout: float) -> socket.socket:
             text = getattr(error, "strerror", None) or str(error)
         raise ClientError(f"{address}: {text}") from None
     return sock
+
+
+def is_unread(sock: socket.socket) -> bool:
+    """Return whether what was sent still waits to be read; False where the kernel does not tell.
+
+    An agent serves one client at a time: what a second one sends stays in its socket.
+    """
+    # SIOCOUTQ (unix(7)) is TIOCOUTQ. TCP's own (tcp(7)) tells only what was not acknowledged.
+    if sock.family != socket.AF_UNIX:
+        return False
+    (count,) = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))
+    return bool(count)
 
 
 def _make_socket(address: AgentAddress) -> socket.socket:

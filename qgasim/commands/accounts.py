@@ -1,11 +1,14 @@
 """Commands about accounts: passwords and ssh keys."""
 
+from typing import Annotated
+
 from msgspec import Struct
 
 from qgasim.agent import Agent
 from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.system.accounts import Entry
+from qgasim.qapi.annotations import Exact
 from qgasim.qapi.registry import POSIX, command
 from qgasim.wire import base64
 
@@ -42,7 +45,7 @@ def guest_set_user_password(agent: Agent, username: str, password: str, crypted:
 class AuthorizedKeys(Struct, frozen=True):
     """QAPI ``GuestAuthorizedKeys``."""
 
-    keys: list[str]
+    keys: Annotated[list[str], Exact()]
 
 
 def check_keys(keys: list[str]) -> None:

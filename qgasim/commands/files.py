@@ -12,7 +12,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.files.nodes import WouldBlock, os_error
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.files.stdio import Stream
-from qgasim.qapi.annotations import Alternate
+from qgasim.qapi.annotations import Alternate, Exact
 from qgasim.qapi.registry import POSIX, command
 from qgasim.wire import base64
 
@@ -56,22 +56,22 @@ Whence = Annotated[int | Literal["set", "cur", "end"], Alternate("GuestFileWhenc
 class FileRead(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestFileRead``."""
 
-    count: int
-    buf_b64: bytes
-    eof: bool
+    count: Annotated[int, Exact()]
+    buf_b64: Annotated[bytes, Exact()]
+    eof: Annotated[bool, Exact()]
 
 
 class FileWrite(Struct, frozen=True):
     """QAPI ``GuestFileWrite``."""
 
-    count: int
+    count: Annotated[int, Exact()]
     eof: bool
 
 
 class FileSeek(Struct, frozen=True):
     """QAPI ``GuestFileSeek``."""
 
-    position: int
+    position: Annotated[int, Exact()]
     eof: bool
 
 

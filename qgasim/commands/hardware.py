@@ -14,7 +14,7 @@ from qgasim.errors import CommandError
 from qgasim.guest.hardware.network import parse_address
 from qgasim.guest.hardware.routes import Route, list_routes4, list_routes6
 from qgasim.guest.hardware.sysfs import directory_order
-from qgasim.qapi.annotations import Since, UInt64
+from qgasim.qapi.annotations import Between, Exact, Form, Names, Since, Statistic, UInt64
 from qgasim.qapi.registry import LINUX, command
 
 __all__ = [
@@ -30,9 +30,9 @@ __all__ = [
 class IpAddress(Struct, frozen=True, cache_hash=True, rename="kebab"):
     """QAPI ``GuestIpAddress``."""
 
-    ip_address: str
-    ip_address_type: Literal["ipv4", "ipv6"]
-    prefix: int
+    ip_address: Annotated[str, Form("address")]
+    ip_address_type: Annotated[Literal["ipv4", "ipv6"], Exact()]
+    prefix: Annotated[int, Between(0, 32)]
 
 
 class NetworkInterfaceStat(Struct, frozen=True, rename="kebab"):
@@ -51,8 +51,8 @@ class NetworkInterfaceStat(Struct, frozen=True, rename="kebab"):
 class NetworkInterface(Struct, frozen=True, cache_hash=True, rename="kebab"):
     """QAPI ``GuestNetworkInterface``."""
 
-    name: str
-    hardware_address: str | None
+    name: Annotated[str, Names("interface", "lists")]
+    hardware_address: Annotated[str, Form("mac")] | None
     ip_addresses: tuple[IpAddress, ...] | None
     statistics: Annotated[NetworkInterfaceStat, Since((2, 11))] | None
 
@@ -88,22 +88,22 @@ def _ip_addresses(addresses: tuple[str, ...]) -> tuple[IpAddress, ...]:
 class NetworkRoute(Struct, frozen=True, kw_only=True):
     """QAPI ``GuestNetworkRoute``."""
 
-    iface: str
-    destination: str
+    iface: Annotated[str, Names("interface")]
+    destination: Annotated[str, Exact()]
     metric: int
-    gateway: str | None = None
-    mask: str | None = None
+    gateway: Annotated[str, Form("address")] | None = None
+    mask: Annotated[str, Exact()] | None = None
     irtt: int | None = None
     flags: UInt64 | None
     refcnt: int | None
     use: int | None
     window: int | None = None
     mtu: int | None = None
-    desprefixlen: str | None = None
-    source: str | None = None
-    srcprefixlen: str | None = None
-    nexthop: str | None = None
-    version: int
+    desprefixlen: Annotated[str, Exact()] | None = None
+    source: Annotated[str, Exact()] | None = None
+    srcprefixlen: Annotated[str, Exact()] | None = None
+    nexthop: Annotated[str, Form("address")] | None = None
+    version: Annotated[int, Exact()]
 
 
 @command(since=(9, 1), platforms={"linux": (9, 1)}, is_conditional=True)
@@ -173,8 +173,8 @@ def guest_get_load(agent: Agent) -> LoadAverage:
 class LogicalProcessor(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestLogicalProcessor``."""
 
-    logical_id: int
-    online: bool
+    logical_id: Annotated[int, Names("processor", "lists", is_argument=True)]
+    online: Annotated[bool, Exact()]
     can_offline: bool | None = None
 
 
@@ -219,17 +219,19 @@ def _set_vcpu(agent: Agent, wanted: LogicalProcessor) -> None:
 class MemoryBlock(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestMemoryBlock``."""
 
-    phys_index: UInt64
-    online: bool
+    phys_index: Annotated[UInt64, Names("memory block", "lists", is_argument=True)]
+    online: Annotated[bool, Exact()]
     can_offline: bool | None = None
 
 
 class MemoryBlockResponse(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestMemoryBlockResponse``."""
 
-    phys_index: UInt64
-    response: Literal["success", "not-found", "operation-not-supported", "operation-failed"]
-    error_code: int | None = None
+    phys_index: Annotated[UInt64, Exact()]
+    response: Annotated[
+        Literal["success", "not-found", "operation-not-supported", "operation-failed"], Exact()
+    ]
+    error_code: Annotated[int, Exact()] | None = None
 
 
 class MemoryBlockInfo(Struct, frozen=True):
@@ -283,18 +285,18 @@ def guest_get_memory_block_info(agent: Agent) -> MemoryBlockInfo:
 class CpuStats(Struct, frozen=True):
     """QAPI ``GuestCpuStats`` of Linux, in ms."""
 
-    type: Literal["linux"]
-    cpu: int
+    type: Annotated[Literal["linux"], Exact()]
+    cpu: Annotated[int, Names("processor", is_argument=True)]
     user: UInt64
     nice: UInt64
     system: UInt64
     idle: UInt64
-    iowait: UInt64
-    irq: UInt64
-    softirq: UInt64
-    steal: UInt64
-    guest: UInt64
-    guestnice: UInt64
+    iowait: Statistic
+    irq: Statistic
+    softirq: Statistic
+    steal: Statistic
+    guest: Statistic
+    guestnice: Statistic
 
 
 @command(since=(7, 1), platforms=LINUX, is_conditional=True)

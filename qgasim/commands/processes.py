@@ -12,7 +12,8 @@ from qgasim.agent.handles import Execution
 from qgasim.errors import CommandError
 from qgasim.guest.files.open_files import OpenFile, Sink, Source
 from qgasim.guest.processes.process import Process
-from qgasim.qapi.annotations import Alternate
+from qgasim.guest.processes.table import LOAD_TIME
+from qgasim.qapi.annotations import Alternate, Exact
 from qgasim.qapi.registry import POSIX, command
 from qgasim.wire import base64
 
@@ -24,19 +25,19 @@ OUTPUT_LIMIT: Final = 16 << 20
 class Exec(Struct, frozen=True):
     """QAPI ``GuestExec``."""
 
-    pid: int
+    pid: Annotated[int, Exact()]
 
 
 class ExecStatus(Struct, frozen=True, rename="kebab", kw_only=True):
     """QAPI ``GuestExecStatus``."""
 
-    exited: bool
-    exitcode: int | None = None
-    signal: int | None = None
-    out_data: bytes | None = None
-    err_data: bytes | None = None
-    out_truncated: bool | None = None
-    err_truncated: bool | None = None
+    exited: Annotated[bool, Exact()]
+    exitcode: Annotated[int, Exact()] | None = None
+    signal: Annotated[int, Exact()] | None = None
+    out_data: Annotated[bytes, Exact()] | None = None
+    err_data: Annotated[bytes, Exact()] | None = None
+    out_truncated: Annotated[bool, Exact()] | None = None
+    err_truncated: Annotated[bool, Exact()] | None = None
 
 
 def collect(agent: Agent, pid: int, unknown: str) -> Execution | None:
@@ -153,6 +154,7 @@ def _exec(
                 parent=parent.pid,
                 # glib's, without a PATH at all (gspawn.c).
                 search="/bin:/usr/bin:." if search is None else search,
+                delay=LOAD_TIME,
             )
         except OSError as error:
             text = f"Failed to execute child process \u201c{path}\u201d ({error.strerror})"

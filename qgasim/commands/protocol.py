@@ -1,8 +1,11 @@
 """Commands about the conversation itself: synchronising, ping, what the agent can do."""
 
+from typing import Annotated
+
 from msgspec import Struct, field
 
 from qgasim.agent import Agent
+from qgasim.qapi.annotations import Exact, Form
 from qgasim.qapi.registry import command
 
 __all__: list[str] = []
@@ -28,15 +31,15 @@ def guest_ping(agent: Agent) -> None:
 class CommandInfo(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestAgentCommandInfo``."""
 
-    name: str
-    enabled: bool
-    success_response: bool
+    name: Annotated[str, Exact()]
+    enabled: Annotated[bool, Exact()]
+    success_response: Annotated[bool, Exact()]
 
 
 class AgentInfo(Struct, frozen=True):
     """QAPI ``GuestAgentInfo``."""
 
-    version: str
+    version: Annotated[str, Form("version")]
     commands: list[CommandInfo] = field(name="supported_commands")
 
 

@@ -22,7 +22,7 @@ from qgasim.guest.hardware.devices import (
     find_block,
 )
 from qgasim.guest.hardware.sysfs import directory_order
-from qgasim.qapi.annotations import Since, UInt64
+from qgasim.qapi.annotations import Between, Exact, Names, Since, Statistic, UInt64, ValueSince
 from qgasim.qapi.registry import LINUX, Family, Version, command
 
 __all__ = [
@@ -63,19 +63,19 @@ class DiskAddress(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestDiskAddress``."""
 
     pci_controller: PciAddress
-    bus_type: Bus
+    bus_type: Annotated[Bus, ValueSince("nvme", (7, 1))]
     bus: int
     target: int
     unit: int
     serial: Annotated[str, Since((3, 1))] | None
-    dev: Annotated[str, Since((3, 1))] | None
+    dev: Annotated[str, Names("block device", prefix="/dev/"), Since((3, 1))] | None
     ccw_address: Annotated[CcwAddress, Since((6, 0))] | None = None
 
 
 class Smart(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestDiskSmart`` of an NVMe disk."""
 
-    type: Literal["nvme"]
+    type: Annotated[Literal["nvme"], Exact()]
     critical_warning: int
     temperature: int
     available_spare: int
@@ -106,9 +106,9 @@ class Smart(Struct, frozen=True, rename="kebab"):
 class DiskInfo(Struct, frozen=True, kw_only=True):
     """QAPI ``GuestDiskInfo``."""
 
-    name: str
+    name: Annotated[str, Names("block device", "lists", prefix="/dev/")]
     partition: bool
-    dependencies: list[str] | None
+    dependencies: list[Annotated[str, Names("block device", prefix="/dev/")]] | None
     address: DiskAddress | None = None
     alias: str | None = None
     smart: Annotated[Smart, Since((7, 1))] | None = None
@@ -117,12 +117,14 @@ class DiskInfo(Struct, frozen=True, kw_only=True):
 class FilesystemInfo(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestFilesystemInfo``."""
 
-    name: str
-    mountpoint: str
+    name: Annotated[str, Names("block device", "mentions")]
+    mountpoint: Annotated[str, Names("mount point", "lists", is_argument=True)]
     type: str
-    used_bytes: Annotated[UInt64, Since((3, 0))] | None
-    total_bytes: Annotated[UInt64, Since((3, 0))] | None
-    total_bytes_privileged: Annotated[UInt64, Since((9, 1))] | None
+    used_bytes: Annotated[UInt64, Between(0, "total-bytes"), Since((3, 0))] | None
+    total_bytes: (
+        Annotated[UInt64, Between("used-bytes", "total-bytes-privileged"), Since((3, 0))] | None
+    )
+    total_bytes_privileged: Annotated[UInt64, Between("total-bytes"), Since((9, 1))] | None
     disk: list[DiskAddress]
 
 
@@ -261,29 +263,29 @@ def guest_get_fsinfo(agent: Agent) -> list[FilesystemInfo]:
 class DiskStatsRow(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestDiskStats``."""
 
-    read_ios: UInt64
-    read_merges: UInt64
-    read_sectors: UInt64
-    read_ticks: UInt64
-    write_ios: UInt64
-    write_merges: UInt64
-    write_sectors: UInt64
-    write_ticks: UInt64
-    ios_pgr: UInt64
-    total_ticks: UInt64
-    weight_ticks: UInt64
-    discard_ios: UInt64
-    discard_merges: UInt64
-    discard_sectors: UInt64
-    discard_ticks: UInt64
-    flush_ios: UInt64
-    flush_ticks: UInt64
+    read_ios: Statistic
+    read_merges: Statistic
+    read_sectors: Statistic
+    read_ticks: Statistic
+    write_ios: Statistic
+    write_merges: Statistic
+    write_sectors: Statistic
+    write_ticks: Statistic
+    ios_pgr: Statistic
+    total_ticks: Statistic
+    weight_ticks: Statistic
+    discard_ios: Statistic
+    discard_merges: Statistic
+    discard_sectors: Statistic
+    discard_ticks: Statistic
+    flush_ios: Statistic
+    flush_ticks: Statistic
 
 
 class DiskStatsInfo(Struct, frozen=True):
     """QAPI ``GuestDiskStatsInfo``."""
 
-    name: str
+    name: Annotated[str, Names("block device")]
     major: UInt64
     minor: UInt64
     stats: DiskStatsRow
@@ -436,10 +438,10 @@ def guest_fsfreeze_thaw(agent: Agent) -> int:
 class TrimResult(Struct, frozen=True, kw_only=True):
     """QAPI ``GuestFilesystemTrimResult``."""
 
-    path: str
+    path: Annotated[str, Names("mount point", is_argument=True)]
     trimmed: int | None = None
     minimum: int | None = None
-    error: str | None = None
+    error: Annotated[str, Exact()] | None = None
 
 
 class TrimResponse(Struct, frozen=True):

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 from string import ascii_letters
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Struct
 
@@ -11,6 +11,7 @@ from qgasim.agent import Agent
 from qgasim.commands.running import run, run_helper
 from qgasim.errors import CommandError
 from qgasim.guest.units import SECOND
+from qgasim.qapi.annotations import Between, Names
 from qgasim.qapi.registry import LINUX, POSIX, command
 
 __all__ = ["HostName", "OsInfo", "Timezone", "User"]
@@ -105,7 +106,8 @@ class Timezone(Struct, frozen=True):
     """QAPI ``GuestTimezone``."""
 
     zone: str | None
-    offset: int
+    #: No time zone is further from UTC: POSIX's TZ allows for 24 hours.
+    offset: Annotated[int, Between(-86400, 86400)]
 
 
 def _local(agent: Agent, now: int) -> datetime:
@@ -126,7 +128,7 @@ def guest_get_timezone(agent: Agent) -> Timezone:
 class User(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestUser``."""
 
-    user: str
+    user: Annotated[str, Names("user", "lists", is_argument=True)]
     login_time: float
     #: Windows only.
     domain: str | None = None

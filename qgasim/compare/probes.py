@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from qgasim.qapi.registry import Command, Table
 
-__all__ = ["HANDLE", "Probe", "probes_of"]
+__all__ = ["HANDLE", "LOOKING", "READING", "SAME_EVERYWHERE", "Probe", "probes_of"]
 
 #: Stands in a request for the handle that the latest guest-file-open has given.
 HANDLE: Final = b"@HANDLE@"
@@ -36,7 +36,7 @@ class Probe(Struct, frozen=True):
 
 #: Commands that only read, with arguments that are right and lead to nothing: no file of that name,
 #: no handle and no process of that number.
-_READING: Final[dict[str, dict[str, Any]]] = {
+READING: Final[dict[str, dict[str, Any]]] = {
     "guest-sync": {"id": 1},
     "guest-sync-delimited": {"id": 1},
     "guest-file-open": {"path": "/nonexistent/qgasim-compare", "mode": "r"},
@@ -48,7 +48,7 @@ _READING: Final[dict[str, dict[str, Any]]] = {
     "guest-exec-status": {"pid": -1},
 }
 #: Commands that only read, and take no arguments.
-_LOOKING: Final = (
+LOOKING: Final = (
     "guest-ping", "guest-info", "guest-get-time", "guest-fsfreeze-status", "guest-get-vcpus",
     "guest-network-get-interfaces", "guest-network-get-route", "guest-get-disks",
     "guest-get-fsinfo", "guest-get-memory-blocks", "guest-get-memory-block-info",
@@ -56,7 +56,7 @@ _LOOKING: Final = (
     "guest-get-devices", "guest-get-diskstats", "guest-get-cpustats", "guest-get-load",
 )  # fmt: skip
 #: Those of them whose answer is the same everywhere.
-_SAME_EVERYWHERE: Final = ("guest-ping",)
+SAME_EVERYWHERE: Final = ("guest-ping",)
 
 #: A value of each type, to be given where another is expected; and integers beyond 64 bits.
 _VALUES: Final[tuple[Any, ...]] = (
@@ -82,12 +82,12 @@ def probes_of(table: Table) -> Iterator[Probe]:
     """Yield what is asked of an agent of the release that *table* is of."""
     yield from _wire_probes()
     yield from map(_unknown, _UNKNOWN)
-    for name in _LOOKING:
+    for name in LOOKING:
         if name in table:
-            yield Probe("values", (_write(name),), name, name not in _SAME_EVERYWHERE)
+            yield Probe("values", (_write(name),), name, name not in SAME_EVERYWHERE)
             for members in _UNEXPECTED:
                 yield Probe("arguments", (_write(name, members),), name)
-    for name, right in _READING.items():
+    for name, right in READING.items():
         for arguments in _mistakes(table[name].command, right):
             yield Probe("arguments", (_write(name, arguments),), name)
     yield from _file_probes()

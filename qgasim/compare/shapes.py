@@ -32,11 +32,14 @@ _SCALARS: Final[dict[Any, tuple[type, ...]]] = {
 }
 
 
-def find_misfits(value: Any, annotation: Any, dialect: Dialect, path: str = "") -> Iterator[str]:
+def find_misfits(
+    value: Any, annotation: Any, dialect: Dialect, path: str = "", *, in_order: bool = True
+) -> Iterator[str]:
     """Yield where *value*, read from a reply, is not of the type that a command returns.
 
     What is declared is compared, not what a simulated machine answers: which members that may be
-    absent are there, and how long the lists are, is each machine's own.
+    absent are there, and how long the lists are, is each machine's own. *in_order*: whether the order of
+    members counts.
     """
     bare, _ = strip(annotation)
     where = path or "the reply"
@@ -48,9 +51,14 @@ def find_misfits(value: Any, annotation: Any, dialect: Dialect, path: str = "") 
             yield _expected(where, list, value)
             return
         for element in value:
-            yield from find_misfits(element, get_args(bare)[0], dialect, f"{path}[]")
+            yield from find_misfits(
+                element, get_args(bare)[0], dialect, f"{path}[]", in_order=in_order
+            )
     elif get_origin(bare) in {Union, types.UnionType}:
-        branches = [list(find_misfits(value, b, dialect, path)) for b in get_args(bare)]
+        branches = [
+            list(find_misfits(value, branch, dialect, path, in_order=in_order))
+            for branch in get_args(bare)
+        ]
         yield from min(branches, key=len)
     elif bare in _SCALARS:
         if type(value) not in _SCALARS[bare]:
@@ -59,7 +67,8 @@ def find_misfits(value: Any, annotation: Any, dialect: Dialect, path: str = "") 
         yield _expected(where, dict, value)
     else:
         members = bare if bare is not type(None) else _Nothing
-        yield from _find_wrong_members(value, members, dialect, f"{path}." if path else "")
+        prefix = f"{path}." if path else ""
+        yield from _find_wrong_members(value, members, dialect, prefix, in_order=in_order)
 
 
 class _Nothing(Struct):
@@ -67,7 +76,7 @@ class _Nothing(Struct):
 
 
 def _find_wrong_members(
-    value: dict[str, Any], cls: type[Struct], dialect: Dialect, prefix: str
+    value: dict[str, Any], cls: type[Struct], dialect: Dialect, prefix: str, *, in_order: bool
 ) -> Iterator[str]:
     fields = fields_in_order(cls, dialect)
     names = [field.encode_name for field in fields]
@@ -77,11 +86,13 @@ def _find_wrong_members(
     for field in fields:
         name = field.encode_name
         if name in value:
-            yield from find_misfits(value[name], field.type, dialect, prefix + name)
+            yield from find_misfits(
+                value[name], field.type, dialect, prefix + name, in_order=in_order
+            )
         elif not _may_be_absent(field.type):
             yield f"{prefix}{name}: a member that the simulated agent always has is absent"
     found = [name for name in value if name in names]
-    if found != (wanted := [name for name in names if name in value]):
+    if in_order and found != (wanted := [name for name in names if name in value]):
         yield (
             f"{prefix.removesuffix('.') or 'the reply'}: members in the order {', '.join(found)}, "
             f"not {', '.join(wanted)}"

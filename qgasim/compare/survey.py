@@ -7,13 +7,24 @@ from msgspec import Struct
 from qgasim import DEFAULT_SCENARIO
 from qgasim.client.blocking import parse
 from qgasim.compare.connection import Asked
-from qgasim.dialect import LATEST, RECORDED, find_dialect
+from qgasim.dialect import FULL_VERSIONS, OLDEST, find_dialect
 from qgasim.errors import ClientError
 from qgasim.scenario import Scenario, library, load
 from qgasim.simulation.simulation import Simulation
 from qgasim.wire import is_array, is_object
 
-__all__ = ["GUESTS", "Listed", "Survey", "build_like", "read_return", "survey"]
+__all__ = [
+    "GUESTS",
+    "Listed",
+    "Survey",
+    "build_like",
+    "choose_release",
+    "disable_the_same",
+    "nearest_release",
+    "read_commands",
+    "read_return",
+    "survey",
+]
 
 #: The shipped guest that is most like a system, by what guest-get-osinfo calls it.
 GUESTS: Final = {
@@ -61,6 +72,19 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def read_commands(info: dict[str, Any]) -> dict[str, Listed] | None:
+    """Return the commands that guest-info lists, by name; None: it lists none."""
+    listed = info.get("supported_commands")
+    if not is_array(listed):
+        return None
+    return {
+        str(entry.get("name")): Listed(
+            bool(entry.get("enabled")), bool(entry.get("success-response", True))
+        )
+        for entry in filter(is_object, listed)
+    }
+
+
 def survey(agent: Asked) -> Survey:
     """Ask an agent who it is.
 
@@ -68,21 +92,12 @@ def survey(agent: Asked) -> Survey:
         ClientError: it does not answer, or is frozen.
     """
     info = _read_object(agent.ask((b'{"execute":"guest-info"}',)))
-    listed = info.get("supported_commands")
-    commands: dict[str, Listed] | None = None
-    if is_array(listed):
-        commands = {
-            str(entry.get("name")): Listed(
-                bool(entry.get("enabled")), bool(entry.get("success-response", True))
-            )
-            for entry in filter(is_object, listed)
-        }
     if read_return(agent.ask((b'{"execute":"guest-fsfreeze-status"}',))) == "frozen":
         raise ClientError("the guest is frozen, and so refuses most commands: thaw it first")
     system = _read_object(agent.ask((b'{"execute":"guest-get-osinfo"}',)))
     return Survey(
         _text(info.get("version")),
-        commands,
+        read_commands(info),
         _text(system.get("pretty-name")) or _text(system.get("name")),
         _text(system.get("id")),
     )
@@ -104,35 +119,43 @@ def build_like(
     guest = GUESTS.get(found.system_id or "", DEFAULT_SCENARIO)
     name = scenario or (guest if guest in known else DEFAULT_SCENARIO)
     loaded = load(name)
-    loaded.agent.release = release or _choose_release(found, notes)
+    loaded.agent.release = release or choose_release(found, notes)
     if found.commands is not None:
-        _disable_the_same(loaded, found, notes)
+        disable_the_same(loaded, found, notes)
     return name, loaded.build()
 
 
-def _choose_release(found: Survey, notes: list[str]) -> str:
+def choose_release(found: Survey, notes: list[str]) -> str:
+    """Return the release to simulate; put into *notes* what had to be assumed.
+
+    Raises:
+        ClientError: the agent does not tell which it is.
+    """
     if found.version is None:
         raise ClientError("guest-info does not tell the agent's release: name one with --agent")
     if find_dialect(found.version) is not None:
         return found.version
     number = found.version.split(".")[0]
-    nearest = "{}.{}".format(*_nearest(int(number) if number.isdecimal() else 0))
+    nearest = "{}.{}".format(*nearest_release(int(number) if number.isdecimal() else 0))
     notes.append(
         f"release {found.version!r} is unknown to qgasim; simulated is {nearest} (--agent names another)"
     )
     return nearest
 
 
-def _nearest(number: int) -> tuple[int, int]:
-    """Return the release that is most like one whose version begins with *number*."""
+def nearest_release(number: int) -> tuple[int, int]:
+    """Return the release that is most like an unknown one whose version begins with *number*."""
     # virtio-win's builds count from 100 on. UNVERIFIED: of which releases of QEMU they are made; from 109 on
     # one is refused in the words of 9.1 when frozen (tp-qemu 0655fa443).
     if number >= 100:
         return (9, 1) if number >= 109 else (8, 2)
-    return LATEST if number >= LATEST[0] else min(RECORDED)
+    # Of the oldest's number, all that are unknown are older.
+    if number <= OLDEST[0]:
+        return OLDEST
+    return max(release for release in FULL_VERSIONS if release[0] <= number)
 
 
-def _disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> None:
+def disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> None:
     """Have the same commands blocked: that is how an agent was set up, and says nothing of it."""
     _, before = _commands(scenario)
     scenario.agent.allow_rpcs = []

@@ -29,6 +29,7 @@ from qgasim.faults.events import (
     is_of_monitor,
 )
 from qgasim.faults.injector import ArmedFault, FaultInjector
+from qgasim.faults.legal import LegalVariation, find_edit
 from qgasim.faults.stream import (
     Bandwidth,
     Bom,
@@ -83,6 +84,7 @@ __all__ = [
     "KillOn",
     "Late",
     "Leak",
+    "LegalVariation",
     "MissingSentinel",
     "NoNewline",
     "Refuse",
@@ -93,13 +95,14 @@ __all__ = [
     "Stale",
     "Truncate",
     "WrongId",
+    "find_edit",
     "is_of_monitor",
 ]
 
 AnyFault: TypeAlias = (
     AcceptThenSilence | Bandwidth | Bom | CloseConnection | Corrupt | Crash | Crlf | Delay | Drop
     | Duplicate | Edit | Empty | ExtraSentinel | Garbage | HalfClose | Hang | Huge | Ignore
-    | InjectedError | InvalidUtf8 | KillOn | Late | Leak | MissingSentinel | NoNewline | Refuse
+    | InjectedError | InvalidUtf8 | KillOn | Late | Leak | LegalVariation | MissingSentinel | NoNewline | Refuse
     | Reorder | Reset | Split | Stale | Truncate | WrongId
     | DelayEvent | DropEvent | DuplicateEvent | EarlyEvent
 )  # fmt: skip

@@ -7,9 +7,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from qgasim.dialect import Dialect
 from qgasim.effects import Effect
 from qgasim.guest.units import Duration
 from qgasim.matching import Match
+from qgasim.qapi.names import Aliases
 from qgasim.states import State
 from qgasim.wire import encode
 
@@ -18,6 +20,7 @@ __all__ = [
     "Fault",
     "FromUptime",
     "join_bytes",
+    "read_members",
     "rewrite",
     "rewrite_value",
 ]
@@ -53,6 +56,16 @@ class Exchange(Struct, kw_only=True):
     count: int
     #: How often it has since the agent's process was started.
     count_of_process: int = 0
+    #: How often the fault has fired at this command before.
+    count_of_command: int = 0
+    #: What chance follows from, for a fault that does not depend on what else happens.
+    seed: int = 0
+    #: The command's result type, and the release; None if there is no such command.
+    schema: tuple[Any, Dialect] | None = None
+    #: What the fault calls things of the guest, in the replies to all commands.
+    aliases: Aliases = field(default_factory=Aliases)
+    #: Faults that, given in the place of this one, do the same to this reply.
+    pins: "list[Fault]" = field(default_factory=list["Fault"])
     #: Earlier replies to this command, with the uptime of each, the latest last.
     history: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
     #: Replies to be sent after the next one.
@@ -91,6 +104,10 @@ class Fault(Struct, frozen=True, kw_only=True, tag_field="kind"):
         """Return what becomes of the effects of the request."""
         return effects
 
+    def follow(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
+        """Return what becomes of the effects of a request at which it does not fire, but has aliases."""
+        return effects
+
 
 def join_bytes(effects: list[Effect]) -> bytes:
     """Return all bytes of *effects*."""
@@ -113,13 +130,21 @@ def rewrite(effects: list[Effect], change: Callable[[bytes], bytes]) -> list[Eff
     return changed
 
 
+def read_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's members in an order in which `encode` writes them as they are.
+
+    Of those in one bucket, a QDict has the latest first.
+    """
+    return dict(reversed(pairs))
+
+
 def rewrite_value(effects: list[Effect], change: Callable[[Any], Any]) -> list[Effect]:
     """Change the value that is returned; an error, or what is no reply, stays as it is."""
 
     def change_reply(reply: bytes) -> bytes:
         start = b"\xff" if reply.startswith(b"\xff") else b""
         try:
-            message = json.loads(reply.removeprefix(b"\xff"))
+            message = json.loads(reply.removeprefix(b"\xff"), object_pairs_hook=read_members)
             message["return"] = change(message["return"])
         except (ValueError, RecursionError, KeyError, TypeError):
             return reply

@@ -109,9 +109,10 @@ class Edit(Fault, frozen=True, kw_only=True, tag="edit"):
 
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:
         """Change it; places that there are not are passed over."""
-        return rewrite_value(effects, self._edited)
+        return rewrite_value(effects, self.edited)
 
-    def _edited(self, value: Any) -> Any:
+    def edited(self, value: Any) -> Any:
+        """Return what becomes of a value, which may itself be changed."""
         holder: list[Any] = [value]
         for pointer, new in self.set.items():
             _change(holder, pointer, partial(_put, new))

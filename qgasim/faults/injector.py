@@ -1,9 +1,11 @@
 """Faults at work: which strike when, and what becomes of the requests that they strike."""
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeVar
+
+from msgspec import Struct
 
 from qgasim.dialect import Dialect
 from qgasim.effects import Close, Effect
@@ -12,11 +14,19 @@ from qgasim.faults.connection import AcceptThenSilence, Refuse, Reset
 from qgasim.faults.content import Stale
 from qgasim.matching import compile_match
 from qgasim.qapi.envelope import read_request, show_id
+from qgasim.qapi.names import Aliases
 from qgasim.states import State
 from qgasim.suggestions import not_there
 from qgasim.wire import Message
 
-__all__ = ["HISTORY_BYTES", "ArmedFault", "FaultInjector", "Faultable", "History"]
+__all__ = [
+    "HISTORY_BYTES",
+    "ArmedFault",
+    "Disturbance",
+    "FaultInjector",
+    "Faultable",
+    "History",
+]
 
 T = TypeVar("T")
 
@@ -65,8 +75,14 @@ class Faultable(Protocol):
     def as_of(self, uptime: int, function: Callable[[], T]) -> T | None:
         """Call *function* as if it were *uptime*; None if that state is not kept."""
 
+    def result_type(self, command: str) -> Any:
+        """Return the type of what a command returns, with its annotations; None: there is no such command."""
+
     def tell_fired(self, faults: tuple[Fault, ...]) -> None:
         """Tell observers that *faults* fire."""
+
+    def tell_pinned(self, pins: tuple[Fault, ...]) -> None:
+        """Tell observers which faults would do the same as those that have fired by chance."""
 
     def crash(self, respawn: int | None = None) -> None:
         """Kill the process; after *respawn* ns it starts again (None: as its options say)."""
@@ -85,6 +101,10 @@ class ArmedFault:
         self.seen = 0
         self.struck = 0
         self.is_on = True
+        #: How often it has fired at each command that there is.
+        self.fired_at: Counter[str] = Counter()
+        #: What it calls things of the guest, in the replies to all commands.
+        self.aliases: Aliases = {}
         # The process of the agent at which it struck last, and how often it had struck before.
         self._process: object = None
         self._before = 0
@@ -108,6 +128,18 @@ class ArmedFault:
             self._process, self._before = agent.process, self.struck
         self.struck += 1
         return True
+
+    def touch(self, exchange: Exchange, effects: list[Effect], *, fires: bool) -> list[Effect]:
+        """Return what becomes of the effects of a request at which it *fires*, or follows its aliases."""
+        exchange.aliases = self.aliases
+        if not fires:
+            return self.fault.follow(exchange, effects)
+        exchange.count = self.struck - 1
+        exchange.count_of_process = self.struck_process - 1
+        if exchange.schema is not None:
+            exchange.count_of_command = self.fired_at[exchange.command]
+            self.fired_at[exchange.command] += 1
+        return self.fault.apply(exchange, effects)
 
     @property
     def struck_process(self) -> int:
@@ -163,6 +195,28 @@ class Numbers:
         return self.latest
 
 
+class Disturbance(Struct):
+    """What faults do to one request: begun when it is read, ended when its reply is known."""
+
+    exchange: Exchange
+    #: The faults that fire.
+    firing: list[ArmedFault]
+    #: Those, and the faults whose aliases are to be followed, in their order.
+    touching: list[ArmedFault]
+    #: Replies to earlier requests, which come after this one's.
+    late: list[bytes]
+    #: The process of the agent that has read it.
+    process: object
+    is_remembered: bool
+    #: What stands in for the command's effects, if a fault has answered; the command does not run then.
+    answered: list[Effect] | None = None
+
+    @property
+    def fired(self) -> tuple[Fault, ...]:
+        """The faults that fire."""
+        return tuple(live.fault for live in self.firing)
+
+
 class FaultInjector:
     """The faults of one agent, or of the monitors of a machine, at work.
 
@@ -184,6 +238,7 @@ class FaultInjector:
     ) -> None:
         self.agent = agent
         self.start = start
+        self.seed = seed
         self.random = random.Random(f"faults {seed}")
         self._faults: list[ArmedFault] = []
         self.numbers = numbers or Numbers()
@@ -295,7 +350,11 @@ class FaultInjector:
         if self.is_idle:
             return False
         command = message.get("execute") if type(message) is dict else None
-        return bool(self._late or self.find(command if isinstance(command, str) else ""))
+        return bool(
+            self._late
+            or self.find(command if isinstance(command, str) else "")
+            or any(live.aliases for live in self._faults)
+        )
 
     def forget(self) -> None:
         """Let go of the replies that were put aside: the agent's process has ended."""
@@ -304,17 +363,35 @@ class FaultInjector:
 
     def disturb(self, message: Message, execute: Callable[[Message], list[Effect]]) -> list[Effect]:
         """Return what becomes of a request, which *execute* executes."""
+        disturbance = self.begin(message, execute)
+        effects = disturbance.answered
+        return self.end(disturbance, execute(message) if effects is None else effects)
+
+    def begin(
+        self, message: Message, execute: Callable[[Message], list[Effect]] | None = None
+    ) -> "Disturbance":
+        """Choose the faults that fire at a request; `end` lets them change its effects.
+
+        *execute* executes a request as if it were an earlier uptime; None: that cannot be done, and
+        observers are told of the faults by the caller, when the reply comes.
+        """
         name, arguments = read_request(message)
         command = self.start + (name or "")
         concerned = self.find(command)
         agent = self.agent
-        striking = [live for live in concerned if live.strikes(arguments, agent, self.random)]
-        self.agent.tell_fired(tuple(live.fault for live in striking))
+        firing = [live for live in concerned if live.strikes(arguments, agent, self.random)]
+        if execute is not None:
+            agent.tell_fired(tuple(live.fault for live in firing))
         is_remembered = any(isinstance(live.fault, Stale) for live in concerned)
         late, self._late = self._late, []
-        if not striking and not is_remembered:
-            return [*execute(message), *late]
-        process = agent.process
+        touching = [
+            live for live in self._faults if live in firing or (live.aliases and live.is_on)
+        ]
+
+        def recall(uptime: int) -> bytes | None:
+            run = execute
+            return None if run is None else agent.as_of(uptime, lambda: join_bytes(run(message)))
+
         exchange = Exchange(
             command=command,
             arguments=arguments,
@@ -325,25 +402,38 @@ class FaultInjector:
             history=self._history.of(command) if is_remembered else [],
             late=self._late,
             reordered=self._reordered,
-            recall=lambda uptime: agent.as_of(uptime, lambda: join_bytes(execute(message))),
+            seed=self.seed,
+            recall=recall,
             crash=agent.crash,
         )
-        effects: list[Effect] | None = None
-        for live in striking:
+        made = Disturbance(
+            exchange, firing, touching, late, agent.process, is_remembered=is_remembered
+        )
+        for live in firing:
             reply = live.fault.before(exchange)
             if reply is not None:
-                effects = [reply] if reply else []
+                made.answered = [reply] if reply else []
                 break
-        if effects is None:
-            effects = execute(message)
-            if is_remembered and (reply := join_bytes(effects)):
-                self._history.add(command, exchange.now, reply)
-        for live in striking:
-            exchange.count = live.struck - 1
-            exchange.count_of_process = live.struck_process - 1
-            effects = live.fault.apply(exchange, effects)
+        return made
+
+    def end(self, disturbance: "Disturbance", effects: list[Effect]) -> list[Effect]:
+        """Return what becomes of the effects of a request."""
+        exchange = disturbance.exchange
+        if (
+            disturbance.is_remembered
+            and disturbance.answered is None
+            and (reply := join_bytes(effects))
+        ):
+            self._history.add(exchange.command, exchange.now, reply)
+        if (returns := self.agent.result_type(exchange.command)) is not None:
+            exchange.schema = returns, self.agent.dialect
+        for live in disturbance.touching:
+            effects = live.touch(exchange, effects, fires=live in disturbance.firing)
+        if exchange.pins:
+            self.agent.tell_pinned(tuple(exchange.pins))
         # A process that has died says nothing more.
-        return [*effects, *late] if agent.process is process else effects
+        is_alive = self.agent.process is disturbance.process
+        return [*effects, *disturbance.late] if is_alive else effects
 
     def finish(self) -> list[bytes]:
         """Return the replies that were put aside until all that came together is answered."""

@@ -12,6 +12,7 @@ import pytest
 from qgasim import DEFAULT_SCENARIO
 
 if TYPE_CHECKING:
+    from qgasim.http.access import Access
     from qgasim.pytest_plugin.guests import Guests
     from qgasim.pytest_plugin.markers import GuestRequest
     from qgasim.testing.libvirt import Libvirt, LibvirtDomain
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-MARKERS: Final = ("qgasim", "qgasim_matrix")
+MARKERS: Final = ("qgasim", "qgasim_matrix", "qgasim_drill")
+#: Those that run a test several times.
+MULTIPLYING: Final = ("qgasim_matrix", "qgasim_drill")
 FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_session", "qga_trio"})
 #: The guests of the session, if a test has asked for one.
 GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
@@ -44,6 +47,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     text = "write a test for each guest of a failed test, which does the same again, into DIR"
     group.addoption("--qgasim-reproduce", metavar="DIR", default=None, help=text)
     parser.addini("qgasim_reproduce", text, default="")
+    text = (
+        "serve the control API for the guests of the run at ADDRESS: unix:PATH or tcp:[HOST:]PORT"
+    )
+    group.addoption("--qgasim-control", metavar="ADDRESS", default=None, help=text)
     text = "what findings do: 'report' (they are shown), 'error' (they fail the test), 'off'"
     parser.addini("qgasim_findings", text, default="report")
 
@@ -58,6 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "qgasim_matrix(agents=[...], scenarios=[...]): run the test once for each combination.",
     )
+    config.addinivalue_line(
+        "markers",
+        "qgasim_drill(scenarios=[...], tags=[...], all=, agents=[...], faults=, nemesis=, variations=, seed=, "
+        "guest=, expect=[...]): run the test once for each guest of a drill.",
+    )
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Told(config), "qgasim-told")
 
@@ -69,11 +81,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Check the markers, and multiply the tests that ask for it."""
     _check_markers(metafunc.definition, pytest.Collector.CollectError)
     matrix = metafunc.definition.get_closest_marker("qgasim_matrix")
-    if matrix is not None and "qgasim_wish" in metafunc.fixturenames:
+    drill = metafunc.definition.get_closest_marker("qgasim_drill")
+    if "qgasim_wish" not in metafunc.fixturenames:
+        return
+    if matrix is not None and drill is not None:
+        text = "qgasim_matrix and qgasim_drill are mutually exclusive (a drill has agents=[...])"
+        raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {text}")
+    if matrix is not None:
         from qgasim.pytest_plugin.markers import read_matrix
 
         cases = read_matrix(matrix.kwargs)
         metafunc.parametrize("qgasim_wish", cases.values(), ids=cases.keys(), indirect=True)
+    if drill is not None:
+        metafunc.parametrize("qgasim_wish", _read_drill(metafunc.definition, drill), indirect=True)
+
+
+def _read_drill(item: pytest.Item, drill: pytest.Mark) -> list[Any]:
+    from qgasim.errors import ScenarioError
+    from qgasim.pytest_plugin.drilling import read_drill
+
+    # What a marker of the test says of findings counts more.
+    is_strict = all("findings" not in marker.kwargs for marker in item.iter_markers("qgasim"))
+    try:
+        return read_drill(drill.kwargs, is_strict=is_strict)
+    except ScenarioError as error:
+        text = f"{item.nodeid}: {error}"
+    raise pytest.Collector.CollectError(text)
 
 
 def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
@@ -104,13 +137,29 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         is_asked_for |= not FIXTURES.isdisjoint(fixtures)
         _check_markers(item, pytest.UsageError)
         is_multiplied = "qgasim_wish" not in fixtures or hasattr(item, "callspec")
-        if item.get_closest_marker("qgasim_matrix") is not None and not is_multiplied:
-            text = "@pytest.mark.qgasim_matrix: pytest does not multiply tests of unittest"
-            raise pytest.UsageError(f"{item.nodeid}: {text}")
+        for name in MULTIPLYING:
+            if item.get_closest_marker(name) is not None and not is_multiplied:
+                text = f"@pytest.mark.{name}: pytest does not multiply tests of unittest"
+                raise pytest.UsageError(f"{item.nodeid}: {text}")
     if is_asked_for:
+        from qgasim.errors import QgaSimError
         from qgasim.pytest_plugin.markers import check_options
 
         check_options(session.config)
+        try:
+            _control_access(session.config)
+        except QgaSimError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def _control_access(config: pytest.Config) -> "Access | None":
+    """Return where the guests of the run can be controlled; None: nowhere; QgaSimError: it is no such place."""
+    text = config.getoption("--qgasim-control")
+    if text is None:
+        return None
+    from qgasim.pytest_plugin.control import read_access
+
+    return read_access(text, getattr(config, "workerinput", {}).get("workerid"))
 
 
 # -- the guests ------------------------------------------------------------------------------------
@@ -123,7 +172,7 @@ def qgasim_guests(request: pytest.FixtureRequest) -> "Iterator[Guests]":
     from qgasim.pytest_plugin import reports  # noqa: F401 # pyright: ignore[reportUnusedImport]
     from qgasim.pytest_plugin.guests import Guests
 
-    guests = request.config.stash[GUESTS] = Guests()
+    guests = request.config.stash[GUESTS] = Guests(_control_access(request.config))
     yield guests
     del request.config.stash[GUESTS]
     guests.close()
@@ -299,7 +348,7 @@ class Told:
         name = self._config.getoption("--qgasim-report")
         if not name:
             return
-        from qgasim.pytest_plugin.page import write_page
+        from qgasim.testing.page import write_page
 
         path = self._config.invocation_params.dir / name
         try:

@@ -10,9 +10,9 @@ from typing import Final
 import pytest
 
 from qgasim.pytest_plugin.guests import FOUND, LENT, GuestLease
-from qgasim.pytest_plugin.page import show_guest, show_test
 from qgasim.pytest_plugin.reproduction import write_reproduction
 from qgasim.serving.threads import PATIENCE
+from qgasim.testing.page import show_guest, show_test
 
 __all__ = ["describe_guests", "forget_guests", "show_guests", "summarise"]
 

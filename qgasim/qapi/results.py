@@ -13,7 +13,7 @@ from qgasim.dialect import Dialect
 from qgasim.qapi.annotations import is_in, strip
 from qgasim.wire import base64, bucket, encode, encode_double, encode_string
 
-__all__ = ["Pieces", "WriteResult", "fields_in_order", "make_write"]
+__all__ = ["Pieces", "WriteResult", "fields_in_order", "fields_of", "make_write"]
 
 Write: TypeAlias = Callable[[Any], str]
 Pieces: TypeAlias = list[bytes]
@@ -29,13 +29,20 @@ def _write_list(write: Write) -> Write:
     return lambda value: f"[{', '.join(map(write, value))}]"
 
 
-def fields_in_order(cls: type[Struct], dialect: Dialect) -> list[FieldInfo]:
-    """Give the members of *cls* that a release has, in the order in which a QDict has them."""
-    fields = [f for f in msgspec.structs.fields(cls) if is_in(f.type, dialect)]
+@lru_cache(maxsize=256)
+def fields_of(cls: type[Struct]) -> tuple[FieldInfo, ...]:
+    """Return the members of *cls* in all releases."""
+    return msgspec.structs.fields(cls)
+
+
+@lru_cache(maxsize=1024)
+def fields_in_order(cls: type[Struct], dialect: Dialect) -> tuple[FieldInfo, ...]:
+    """Return the members of *cls* that a release has, in the order in which a QDict has them."""
+    fields = [f for f in fields_of(cls) if is_in(f.type, dialect)]
     # In a bucket, the latest first, as in `hash_order`.
     fields.reverse()
     fields.sort(key=lambda field: bucket(field.encode_name))
-    return fields
+    return tuple(fields)
 
 
 def _members(
@@ -52,7 +59,7 @@ def _members(
 def _write_struct(cls: type[Struct], dialect: Dialect) -> Write:
     """Write the members that are not None."""
     keys, writers, get = _members(cls, dialect)
-    is_total = all(f.required for f in msgspec.structs.fields(cls))
+    is_total = all(f.required for f in fields_of(cls))
     if is_total and all(write is str for write in writers):
         # Statistics: integers that are always there are written in one go.
         template = f"{{{', '.join(f'{key}%d' for key in keys)}}}"
@@ -105,7 +112,7 @@ def make_write(annotation: Any, dialect: Dialect) -> WriteResult:
     """
     bare, _ = strip(annotation)
     if isinstance(bare, type) and issubclass(bare, Struct):
-        types = [strip(f.type)[0] for f in msgspec.structs.fields(bare)]
+        types = [strip(f.type)[0] for f in fields_of(bare)]
         if bytes in types:
             return _write_long_struct(bare, dialect)
     return _make_write(annotation, dialect)

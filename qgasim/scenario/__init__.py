@@ -6,6 +6,7 @@ path or by the name of one that comes with qgasim.
 
 import os
 import stat
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any, Final
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from qgasim.commands import ALL_COMMANDS
 from qgasim.errors import ScenarioError
 from qgasim.guest.settings import ProgramSettings
 from qgasim.scenario import guest_checks, machine_checks, program_checks, reply_checks, together
+from qgasim.scenario.changes import lay_changes
 from qgasim.scenario.checks import join, touch
 from qgasim.scenario.decode import Decoder
 from qgasim.scenario.document import (
@@ -41,12 +44,13 @@ from qgasim.scenario.model import (
 from qgasim.scenario.reading import make_node, read_value
 from qgasim.scenario.script_checks import find_missing
 from qgasim.scenario.sources import Reader, embed
-from qgasim.suggestions import did_you_mean, find_close
+from qgasim.suggestions import did_you_mean, find_close, not_there
 
 __all__ = [
     "AgentSettings",
     "Blueprint",
     "Scenario",
+    "check_tags",
     "find_guest",
     "find_programs",
     "find_scenario",
@@ -59,6 +63,7 @@ __all__ = [
     "read_value",
     "remember_place",
     "warn",
+    "warn_of_names",
 ]
 
 #: They say what must hold: `checks` finds it once they are imported.
@@ -98,6 +103,22 @@ def find_scenario(name: str, beside: Path | None = None) -> Path:
         if path.is_file():
             return path
     raise ScenarioError(say(name or "''", _why_not(path, name)))
+
+
+def check_tags(tags: Iterable[str], known: Mapping[str, Iterable[str]]) -> None:
+    """Refuse tags that none of the scenarios has.
+
+    Args:
+        tags: that are asked for.
+        known: the tags of each scenario.
+
+    Raises:
+        ScenarioError: says which there is not, and what was meant.
+    """
+    there = {tag for each in known.values() for tag in each}
+    for tag in tags:
+        if tag not in there:
+            raise ScenarioError(not_there("tag", tag, there))
 
 
 def programs_library() -> dict[str, Path]:
@@ -159,19 +180,24 @@ def _what_was_meant(path: Path) -> str:
     return "no such file"
 
 
-def load(name: str | Path) -> Scenario:
+def load(name: str | Path, *, changes: Sequence[Node] = ()) -> Scenario:
     """Load a scenario.
 
     Args:
         name: a path, or the name of a scenario that comes with qgasim; of a fleet, ``NAME#GUEST`` is
             one guest.
+        changes: what is laid on it; in a fleet, on what the guests have in common.
 
     Raises:
         ScenarioError: with a line ``file:line:column: what is wrong`` for each fault.
     """
     path, guest = find_guest(str(name), None)
     node = _compose_file(path, ())
-    return _decode(_pick(node, guest, str(path)), str(path))
+    if guest:
+        node = _pick(node, guest, str(path))
+    if node is not None:
+        node = lay_changes(node, list(changes))
+    return _decode(node if guest else _pick(node, "", str(path)), str(path))
 
 
 def loads(text: str, name: str = "<text>") -> Scenario:
@@ -181,9 +207,30 @@ def loads(text: str, name: str = "<text>") -> Scenario:
 
 
 def warn(scenario: Scenario) -> list[str]:
-    """Return what scripts of the guest use and qgasim does not simulate, a line each, with its place."""
+    """Return what works otherwise than it reads, a line each, with its place.
+
+    It is what scripts of the guest use and qgasim does not simulate, and what `warn_of_names` finds.
+    """
     missing = find_missing(scenario.guest)
     wrong = [(join("guest.files", path), f"warning: {text}") for path, text in missing]
+    return [*warn_of_names(scenario), *str(tell_wrong(scenario, wrong)).splitlines()]
+
+
+def warn_of_names(scenario: Scenario) -> list[str]:
+    """Return which blocked or allowed commands no release has, a line each, with its place.
+
+    They are no errors: qemu-ga ignores them.
+    """
+    known = {command.name for command in ALL_COMMANDS} | scenario.agent.personality.aliases.keys()
+    wrong = [
+        (
+            f"agent.{key}[{index}]",
+            f"warning: no release has the command '{name}'{did_you_mean(name, known)}",
+        )
+        for key in ("block_rpcs", "allow_rpcs")
+        for index, name in enumerate(getattr(scenario.agent, key))
+        if name not in known
+    ]
     return str(tell_wrong(scenario, wrong)).splitlines()
 
 

@@ -2,8 +2,9 @@
 
 import errno
 import math
+import textwrap
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, Union, cast, get_args, get_origin
@@ -16,7 +17,15 @@ from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import hints_of, tag_field_of, tag_of, unit_of
 from qgasim.scenario.document import core_value
 
-__all__ = ["members_of", "to_line", "to_yaml", "written"]
+__all__ = [
+    "laid_over",
+    "members_of",
+    "to_line",
+    "to_yaml",
+    "to_yaml_over",
+    "write_yaml",
+    "written",
+]
 
 
 def to_yaml(scenario: Struct) -> str:
@@ -27,7 +36,69 @@ def to_yaml(scenario: Struct) -> str:
     for name, guest in plain.get("fleet", {}).items():
         # A seed that is not said is made of the place in the fleet.
         plain["fleet"][name] = {"seed": 0} | guest
-    return _dump(plain, default_flow_style=None, width=100)
+    return write_yaml(plain)
+
+
+def write_yaml(plain: dict[str, Any]) -> str:
+    """Write what is a scenario already but for its text."""
+    # Without anything nested in it, all of it would be in braces.
+    is_flat = not any(isinstance(value, dict | list) for value in plain.values())
+    return _dump(plain, default_flow_style=False if is_flat else None, width=100)
+
+
+def to_yaml_over(scenario: Struct, base: Struct, extends: str, reasons: Mapping[str, str]) -> str:
+    """Write what a scenario has other than the *base* that it extends.
+
+    Args:
+        scenario: the scenario.
+        base: what it extends.
+        extends: the name or path of that.
+        reasons: comments for stubs and faults, by path: ``replies[0]``.
+    """
+    over = laid_over(scenario, base)
+    plain: dict[str, Any] = {"qgasim": 1}
+    plain |= {key: over[key] for key in ("description", "origin") if key in over}
+    plain["extends"] = extends
+    text = _dump(plain, default_flow_style=False, width=100)
+    plain = {k: value for k, value in over.items() if k not in (*plain, "replies", "faults")}
+    # Of what is a mapping of scalars as a whole, PyYAML would make one in braces.
+    for key, value in plain.items():
+        text += _dump({key: value}, default_flow_style=None, width=100)
+    for key in ("replies", "faults"):
+        items = [{"on": item.get("on", "*"), **item} for item in over.get(key, [])]
+        text += f"{key}:\n" if items else ""
+        for index, item in enumerate(items):
+            if reason := reasons.get(f"{key}[{index}]"):
+                text += f"  # {' '.join(reason.split())}\n"
+            text += textwrap.indent(_dump([item], default_flow_style=None, width=98), "  ")
+    return text
+
+
+def laid_over(value: Struct, base: Struct) -> dict[str, Any]:
+    """Return the members of *value* that *base* does not have, or has otherwise."""
+    hints = hints_of(type(value))
+    result: dict[str, Any] = {}
+    for field in fields_of(type(value)):
+        member, below = getattr(value, field.name), getattr(base, field.name)
+        if member != below:
+            result[field.encode_name] = _over(member, below, hints[field.name])
+    return result
+
+
+def _over(value: Any, below: Any, hint: Any) -> Any:
+    if isinstance(value, Struct) and type(value) is type(below):
+        return laid_over(value, below)
+    if not (isinstance(value, dict) and isinstance(below, dict)):
+        return written(value, hint)
+    item = _item_of(hint, dict)
+    members, before = cast("dict[str, Any]", value), cast("dict[str, Any]", below)
+    result: dict[str, Any] = {
+        key: _over(each, before.get(key), item)
+        for key, each in members.items()
+        if key not in before or before[key] != each
+    }
+    # A null takes away what the base has.
+    return result | {key: None for key in before if key not in members}
 
 
 def to_line(value: Struct) -> str:
@@ -35,7 +106,7 @@ def to_line(value: Struct) -> str:
     return _dump(_struct(value), default_flow_style=True, width=math.inf).rstrip("\n")
 
 
-def _dump(plain: dict[str, Any], *, default_flow_style: bool | None, width: float) -> str:
+def _dump(plain: Any, *, default_flow_style: bool | None, width: float) -> str:
     # `Any`: the stubs of PyYAML leave the types of some parameters unknown.
     text: str = cast("Any", yaml).dump(
         plain,

@@ -7,6 +7,7 @@ from qgasim.faults.base import Fault
 from qgasim.faults.connection import AcceptThenSilence, Refuse
 from qgasim.faults.content import Edit, Huge, Stale, parse_pointer
 from qgasim.faults.events import DuplicateEvent, EventFault, is_of_monitor
+from qgasim.faults.legal import LegalVariation
 from qgasim.faults.stream import Bandwidth, Corrupt, Garbage, Split
 from qgasim.faults.timing import Delay, Uniform
 from qgasim.matching import compile_match
@@ -19,6 +20,8 @@ __all__ = ["FAULT_CHECKS"]
 BITS_LIMIT: Final = 1 << 20
 #: The largest reply to pad: the largest that an agent gives is 64 MiB of base64.
 HUGE_LIMIT: Final = 64 << 20
+#: At how many places a reply may differ, each of which takes a look at all that could.
+CHANGES_LIMIT: Final = 100
 #: How often an event may be sent.
 COPIES_LIMIT: Final = 1000
 
@@ -129,6 +132,15 @@ def _check_edit(fault: Edit) -> Wrong:
             yield path, str(error)
 
 
+def _check_legal_variation(fault: LegalVariation) -> Wrong:
+    if not 1 <= fault.changes <= CHANGES_LIMIT:
+        yield "changes", f"expected 1 to {CHANGES_LIMIT}, found {fault.changes}"
+    if fault.illegal and fault.kinds:
+        yield "kinds", "the kinds are of legal variations (expected 'kinds' or 'illegal')"
+    if is_of_monitor(fault.on):
+        yield "on", "only replies of the agent are varied, not those of the monitor"
+
+
 def _check_event_fault(fault: EventFault) -> Wrong:
     if not is_of_monitor(fault.on):
         yield "on", "expected an event of the monitor, as in 'qmp:SUSPEND'"
@@ -149,6 +161,7 @@ FAULT_CHECKS: Final[dict[type, Callable[[Any], Wrong]]] = {
     Fault: _check_fault,
     Garbage: _check_garbage,
     Huge: _check_huge,
+    LegalVariation: _check_legal_variation,
     Refuse: _check_refuse,
     Split: _check_split,
     Stale: _check_stale,

@@ -16,8 +16,10 @@ WITHIN: Final = "a fleet within a fleet"
 
 #: Guests in a fleet.
 FLEET_LIMIT: Final = 1000
+#: Keys that say what a scenario is about.
+_ABOUT: Final = ("qgasim", "description", "origin", "tags", "severity", "expect")
 #: Keys that are the fleet's; all others are what its guests have in common.
-_OWN: Final = ("qgasim", "description", "origin", "seed", "extends", "fleet")
+_OWN: Final = (*_ABOUT, "seed", "extends", "fleet")
 _RANGE: Final = re.compile(r"(.*)\{([0-9]{1,4})\.\.([0-9]{1,4})\}(.*)")
 _TEXT: Final = "tag:yaml.org,2002:str"
 
@@ -87,7 +89,7 @@ def pick(document: Node, name: str, base_of: Callable[[ScalarNode], Node | None]
     known = {key.value: value for key, value in fleet.value}
     if name not in known:
         raise ScenarioError(f"there is no guest '{name}'{did_you_mean(name, known)}")
-    told = [(k, v) for k, v in laid.value if k.value in ("qgasim", "description", "origin")]
+    told = [(k, v) for k, v in laid.value if k.value in _ABOUT]
     return merge(_mapping(laid, told), known[name])
 
 

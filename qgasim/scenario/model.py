@@ -5,7 +5,7 @@ The ``#:`` comments become the reference page and the descriptions in the JSON S
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from msgspec import Struct, field, structs
 
@@ -38,10 +38,15 @@ __all__ = [
     "AgentSettings",
     "Blueprint",
     "Scenario",
+    "Severity",
     "remember_place",
     "remember_places",
     "tell_wrong",
 ]
+
+
+#: How bad a mistake is for a client's users.
+Severity: TypeAlias = Literal["low", "medium", "high"]
 
 
 class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +93,14 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
     description: str = ""
     #: Where the behaviour was seen.
     origin: str = ""
+    #: What it is about, in words by which it is chosen: ``qgasim scenarios --tag``, ``qgasim drill --tag``.
+    tags: list[str] = field(default_factory=list[str])
+    #: What a client does to its users that gets it wrong: ``high``: a guest or data is lost, a guest
+    #: stays frozen, or something wrong is acted upon; ``medium``: the client hangs, fails, or reports
+    #: what is not so; ``low``: it is slower, or shows less than it could.
+    severity: Severity | None = None
+    #: What a careful client does, in a sentence.
+    expect: str = ""
     #: The scenario that this one changes: a name or a path relative to this file.
     extends: str | None = None
     #: Everything that is made up or left to chance follows from it.

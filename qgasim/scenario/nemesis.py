@@ -41,7 +41,7 @@ from qgasim.faults.timing import Delay, Drop, Ignore, Late, Leak
 from qgasim.guest.units import SECOND, Duration
 from qgasim.scenario.dump import to_line
 
-__all__ = ["DrawnKind", "Nemesis", "describe_random_events", "draw"]
+__all__ = ["LIMIT", "DrawnKind", "Nemesis", "describe_random_events", "draw", "make_fault"]
 
 #: As many as a scenario can well hold.
 LIMIT: Final = 10_000
@@ -68,6 +68,10 @@ class Nemesis(Struct, kw_only=True, frozen=True):
     lasts: Duration = 600 * SECOND
     #: How long each lasts at most.
     longest: Duration = 10 * SECOND
+    #: They begin at one of the first so many requests (or connections, if they are about those) instead,
+    #: every third on average, and fire at one to three in a row: then the run does not depend on how
+    #: fast the client is, and *rate*, *start*, *lasts* and *longest* must not be given.
+    requests: int | None = None
     #: Which there may be.
     kinds: list[DrawnKind] = field(default_factory=lambda: list(get_args(DrawnKind)))
 
@@ -75,6 +79,8 @@ class Nemesis(Struct, kw_only=True, frozen=True):
 def draw(nemesis: Nemesis, seed: int) -> list[AnyFault]:
     """Draw the faults, in the order in which they begin."""
     chance = random.Random(f"nemesis {seed if nemesis.seed is None else nemesis.seed}")
+    if nemesis.requests is not None:
+        return _draw_by_requests(nemesis, nemesis.requests, chance)
     drawn: list[AnyFault] = []
     at = float(nemesis.start)
     while nemesis.kinds and len(drawn) < LIMIT:
@@ -85,11 +91,23 @@ def draw(nemesis: Nemesis, seed: int) -> list[AnyFault]:
         length = chance.randint(1, max(1, nemesis.longest // 1_000_000)) * 1_000_000
         kind = chance.choice(nemesis.kinds)
         when = FromUptime(uptime=begin, until=begin + length)
-        drawn.append(_make(kind, chance, when=when, name=f"nemesis-{len(drawn)}"))
+        drawn.append(make_fault(kind, chance, when=when, name=f"nemesis-{len(drawn)}"))
     return drawn
 
 
-def _make(kind: str, chance: random.Random, **common: Any) -> AnyFault:
+def _draw_by_requests(nemesis: Nemesis, requests: int, chance: random.Random) -> list[AnyFault]:
+    drawn: list[AnyFault] = []
+    at = chance.randint(0, 2)
+    while nemesis.kinds and at < requests:
+        kind, times = chance.choice(nemesis.kinds), chance.randint(1, 3)
+        name = f"nemesis-{len(drawn)}"
+        drawn.append(make_fault(kind, chance, after=at, times=times, name=name))
+        at += chance.randint(1, 5)
+    return drawn
+
+
+def make_fault(kind: str, chance: random.Random, **common: Any) -> AnyFault:
+    """Make a fault of a `DrawnKind`, its other settings drawn by *chance*; *common*: those of all faults."""
     match kind:
         case "bandwidth":
             return Bandwidth(bytes_per_second=1 << chance.randint(7, 16), **common)
@@ -146,6 +164,6 @@ def describe_random_events(drawn: list[AnyFault], seed: int, uptime: int) -> str
     """Return the faults that have begun at *uptime*, as in a scenario; "" if none were drawn."""
     if not drawn:
         return ""
-    begun = [f for f in drawn if isinstance(f.when, FromUptime) and f.when.uptime <= uptime]
+    begun = [f for f in drawn if not isinstance(f.when, FromUptime) or f.when.uptime <= uptime]
     head = f"# drawn by the nemesis until now; the same goes wrong without it, given `seed: {seed}`"
     return "\n".join([head, "faults:", *(f"  - {to_line(fault)}" for fault in begun)])

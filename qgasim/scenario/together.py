@@ -17,7 +17,7 @@ from qgasim.scenario.fill import counted
 from qgasim.scenario.fleet import WITHIN
 from qgasim.scenario.guest_checks import NIC_LIMIT, check_address, check_owners, check_place
 from qgasim.scenario.model import AgentSettings, Scenario
-from qgasim.scenario.nemesis import Nemesis
+from qgasim.scenario.nemesis import LIMIT, Nemesis
 from qgasim.simulation.snapshot import NAMED_LIMIT
 from qgasim.simulation.timeline import (
     Addresses,
@@ -42,12 +42,22 @@ for _cls, _function in FAULT_CHECKS.items():
     checks(_cls)(_function)
 
 
+#: What a nemesis draws by if nothing is said.
+_BY_TIME: Final = Nemesis()
+
+
 @checks(Nemesis)
 def _check_nemesis(nemesis: Nemesis) -> Wrong:
     if not 0 < nemesis.rate <= 6000:
         yield "rate", f"expected above 0 and at most 6000, found {nemesis.rate}"
     if not nemesis.kinds:
         yield "kinds", "expected one kind or more"
+    if nemesis.requests is not None:
+        if not 1 <= nemesis.requests <= LIMIT:
+            yield "requests", f"expected from 1 to {LIMIT}, found {nemesis.requests}"
+        for name in ("rate", "start", "lasts", "longest"):
+            if getattr(nemesis, name) != getattr(_BY_TIME, name):
+                yield name, f"'{name}' and 'requests' are mutually exclusive"
 
 
 #: The keys of an event that say when it happens: it has one of them.

@@ -111,6 +111,19 @@ class InheritedSocket(Struct, frozen=True):
             name = sock.getsockname()
         return name if isinstance(name, str) else ""
 
+    @property
+    def where(self) -> "UnixAddress | TcpAddress | VsockAddress":
+        """Where clients connect; raise ListenError if it is of another family."""
+        with socket.socket(fileno=os.dup(self.fd)) as sock:
+            family, name = sock.family, sock.getsockname()
+        if family == socket.AF_UNIX and name and isinstance(name, str):
+            return UnixAddress(name)
+        if family in (socket.AF_INET, socket.AF_INET6):
+            return TcpAddress(name[0], name[1])
+        if family == getattr(socket, "AF_VSOCK", None):
+            return VsockAddress(-1 if name[0] == 0xFFFFFFFF else name[0], name[1])
+        raise ListenError(f"{self}: expected a unix socket with a path, TCP or vsock")
+
     def listen(self) -> socket.socket:
         """Return a duplicate of it, non-blocking."""
         sock = socket.socket(fileno=os.dup(self.fd))
@@ -161,12 +174,12 @@ class Stdio(Struct, frozen=True):
         return "stdio"
 
 
-Address: TypeAlias = UnixAddress | TcpAddress | VsockAddress | Stdio
-#: Where a socket can listen; the last two are for an agent that is its own server.
+Address: TypeAlias = UnixAddress | TcpAddress | VsockAddress | InheritedSocket | Stdio
+#: Where a socket can listen; the last two have been opened by others, or are opened as qemu-ga does.
 SocketAddress: TypeAlias = UnixAddress | TcpAddress | VsockAddress | AgentSocket | InheritedSocket
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str) -> UnixAddress | TcpAddress | VsockAddress | Stdio:
     """Return the address that is written ``unix:PATH``, ``tcp:[HOST:]PORT``, ``vsock:CID:PORT`` or ``stdio``.
 
     Raises:

@@ -15,7 +15,14 @@ from qgasim.serving.accepting import Listener
 from qgasim.serving.attention import Attention
 from qgasim.serving.conversation import Conversation
 from qgasim.serving.endpoint import Endpoint
-from qgasim.serving.listen import Address, SocketAddress, Stdio, UnixAddress, name_address
+from qgasim.serving.listen import (
+    Address,
+    InheritedSocket,
+    SocketAddress,
+    Stdio,
+    UnixAddress,
+    name_address,
+)
 from qgasim.serving.monitoring import MonitorServer
 from qgasim.serving.sockets import Watcher, has_hung_up, is_of_this_process, peer
 from qgasim.serving.stdio import StdioEndpoint
@@ -73,7 +80,7 @@ class Server:
         """Where clients connect."""
         address = self._endpoint.address
         assert isinstance(address, Address)
-        return address
+        return address.where if isinstance(address, InheritedSocket) else address
 
     @property
     def is_connected(self) -> bool:
@@ -125,13 +132,16 @@ class Server:
 
     async def serve(self) -> None:
         """Serve until cancelled; the socket's file is removed at the end."""
+        companion = self.simulation.companion
         try:
-            if not self._monitors:
+            if not self._monitors and companion is None:
                 await self._endpoint.serve(self)
                 return
             async with trio.open_nursery() as nursery:
                 for monitor in self._monitors:
                     nursery.start_soon(monitor.serve)
+                if companion is not None:
+                    nursery.start_soon(companion.serve, self.poke)
                 await self._endpoint.serve(self)
                 nursery.cancel_scope.cancel()
         finally:

@@ -1,7 +1,7 @@
 """The simulation: a guest, its agent, and all that happens between them and a client."""
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
@@ -16,9 +16,17 @@ from qgasim.qmp import Hypervisor, MachineSettings, Monitor
 from qgasim.simulation.channel import WRITE_SIZE, ChannelKind, make_channel
 from qgasim.simulation.snapshot import Snapshots
 
-__all__ = ["Simulation"]
+__all__ = ["Companion", "Simulation"]
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Companion(Protocol):
+    """A task of its own: what carries bytes between the channel and an agent elsewhere."""
+
+    async def serve(self, poke: Callable[[], None]) -> None:
+        """Run until cancelled; call *poke* when the channel is to be looked at."""
 
 
 class Simulation:
@@ -32,6 +40,8 @@ class Simulation:
         timeline: the scenario's events, as an observer; None: there are none.
         journal: what keeps account, as an observer; None: nothing does.
         hypervisor: the QEMU around the guest, with its monitors; None: nothing shows it.
+        companion: what a server runs beside its clients; None: nothing.
+        explain_limit: returns why a fault or an event cannot happen here; None: it can.
     """
 
     def __init__(
@@ -73,6 +83,8 @@ class Simulation:
         )
         self.channel.write_size = write_size
         self.snapshots.keep_also(self.agent, self.channel)
+        self.companion: Companion | None = None
+        self.explain_limit: Callable[[Struct], str | None] = lambda _: None
         self.timeline: Observer | None = None
         self.journal: Observer | None = None
         self.describe_random_events = describe_random_events
@@ -107,14 +119,21 @@ class Simulation:
         """Return what lets a fault happen: the agent's injector, or the machine's.
 
         Raises:
-            ScenarioError: it is of the machine's monitor, and there is none.
+            ScenarioError: it is of the machine's monitor, and there is none; or it cannot happen to this agent.
         """
+        self.check_possible(fault)
         if not is_of_monitor(fault.on):
             return self.agent.injector
         if self.hypervisor is None:
             text = "there is no monitor (the scenario needs a `machine:`, as in {})"
             raise ScenarioError(f"on: {text}")
         return self.hypervisor.injector
+
+    def check_possible(self, what: Struct) -> None:
+        """Raise ScenarioError if a fault or an event needs a simulated guest, and there is none."""
+        if (limit := self.explain_limit(what)) is not None:
+            tag = what.__struct_config__.tag
+            raise ScenarioError(f"{tag}: needs a simulated guest: {limit}")
 
     def switch_fault(self, name: str, *, on: bool) -> None:
         """Switch all faults called *name* on or off; LookupError if there is none."""

@@ -297,6 +297,7 @@ class LiveGuest(Waits, Events):
         __tracebackhide__ = True
 
         def do() -> None:
+            self.simulation.check_possible(event)
             recorded = self.record(step)
             try:
                 event.happen(self.simulation)

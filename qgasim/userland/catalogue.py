@@ -10,15 +10,11 @@ from qgasim.userland.programs.registry import PROGRAMS
 __all__ = ["USERLANDS"]
 
 #: Programs in /usr/sbin; all others are in /usr/bin.
-SBIN: Final = frozenset({
-    "blkid", "chpasswd", "fsfreeze", "halt", "hwclock", "poweroff", "qemu-ga",
-    "reboot", "shutdown",
-})  # fmt: skip
+SBIN: Final = frozenset(
+    ("chpasswd", "fsfreeze", "halt", "hwclock", "poweroff", "reboot", "shutdown")
+)
 #: Programs that BusyBox's guest has as files of their own (stand-ins, or Debian's).
-NO_APPLETS: Final = frozenset({
-    "chpasswd", "getent", "halt", "lsblk", "poweroff", "qemu-ga", "reboot", "shutdown",
-    "systemctl",
-})  # fmt: skip
+NO_APPLETS: Final = frozenset(("chpasswd", "halt", "poweroff", "reboot", "shutdown", "systemctl"))
 BUSYBOX: Final = "busybox"
 
 

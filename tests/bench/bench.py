@@ -148,7 +148,7 @@ def interfaces(peer: Peer, count: int) -> int:
 
 
 def executions(peer: Peer, count: int, *arguments: str) -> int:
-    """Run a program *count* times, each to its status."""
+    """Run a program *count* times, each to its status, which must be 0."""
     for _ in range(count):
         path, *rest = arguments
         started = peer.call("guest-exec", path=path, arg=rest)
@@ -157,6 +157,7 @@ def executions(peer: Peer, count: int, *arguments: str) -> int:
             status = peer.call("guest-exec-status", pid=started["pid"])
             assert isinstance(status, dict)
             if status["exited"]:
+                assert status.get("exitcode") == 0, (arguments, status)
                 break
     return count
 
@@ -260,6 +261,33 @@ def _served(scenario: str, path: str) -> list[str]:
     return [*command, "--listen", f"unix:{path}", "--quiet"]
 
 
+#: Makes 100,000 files, and one of 10 MB.
+FURNISH = """
+mkdir /tmp/many; cd /tmp/many; seq 100000 | xargs touch
+seq 200000 | sed 's/.*/&7919 is where a line of a log begins, and ends./' > /tmp/big
+truncate -s 10000000 /tmp/big
+"""
+
+
+def programs(ours: Peer, rounds: int) -> None:
+    """Print how fast programs of the guest work on much."""
+    executions(ours, 1, "/bin/sh", "-c", FURNISH)
+    rows = {
+        "ls -l of 100,000 files, s": ("ls -l /tmp/many > /dev/null", 1, "at most 1"),
+        "sort of 10 MB, MB/s": ("sort /tmp/big > /dev/null", 10, "at least 5"),
+        "sort -rn of 10 MB, MB/s": ("sort -rn /tmp/big > /dev/null", 10, "at least 5"),
+        "grep of 10 MB, MB/s": ("grep '^[1-9]9*1.*log' /tmp/big > /dev/null", 10, "at least 5"),
+    }
+    for name, (script, size, aim) in rows.items():
+        took: list[float] = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            executions(ours, 1, "/bin/sh", "-c", script)
+            took.append(time.perf_counter() - start)
+        value = statistics.median(took)
+        print(f"{name:30} {size / value if size > 1 else value:10.1f}{'':31}  {aim}")
+
+
 def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> tuple[float, float]:
     """Give the CPU per ping (µs) without faults and with 20 that are about other requests."""
     kinds = ("ignore", "delay, by: 1s", "truncate, keep: 3", "error, desc: no", "crash")
@@ -343,6 +371,7 @@ def _bench(top: str, scale: int, rounds: int) -> None:
                 print(
                     f"{'  CPU per ping, µs':30} {' '.join(cells)} {against:7.2f}  (to echo) at most 1.2"
                 )
+        programs(ours, rounds)
         without, disturbed = faults_that_do_not_match(top, ours, scale, rounds)
         print(
             f"{'CPU per ping, 20 faults, µs':30} {disturbed:10.1f}{'':22}"

@@ -21,7 +21,7 @@ ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C", "HOME": "/non
 #: They have no options, a syntax of their own, or are not to be run here.
 LEFT_OUT: Final = frozenset({
     "[", "ash", "awk", "bash", "busybox", "chpasswd", "dash", "dd", "echo", "false", "find", "fsfreeze",
-    "halt", "hwclock", "ip", "poweroff", "printf", "qemu-ga", "reboot", "sh", "shutdown", "systemctl",
+    "halt", "hwclock", "ip", "poweroff", "printf", "reboot", "sh", "shutdown", "systemctl",
     "test", "true",
 })  # fmt: skip
 HEAD: Final = '''"""The options that the real programs know, in their own help: a name and its options, short ones first.

@@ -17,6 +17,7 @@ from qgasim.commands.hardware import (
 from qgasim.guest.hardware.network import Nic, parse_address
 from qgasim.guest.hardware.windows_routes import WindowsRoute, is_loopback, list_windows_routes
 from qgasim.guest.units import SECOND
+from qgasim.qapi.annotations import Exact
 from qgasim.qapi.registry import WINDOWS, command
 
 __all__: list[str] = []
@@ -134,7 +135,7 @@ def windows_get_load(agent: Agent) -> LoadAverage:
 class DeviceId(Struct, frozen=True, rename="kebab"):
     """QAPI ``GuestDeviceId`` of a device on PCI."""
 
-    type: Literal["pci"]
+    type: Annotated[Literal["pci"], Exact()]
     vendor_id: Annotated[int, "uint16"]
     device_id: Annotated[int, "uint16"]
 

@@ -62,7 +62,23 @@ class Files(Tree):
             OSError: it cannot be read, without waiting (EAGAIN) or because it holds more than *limit*
                 bytes (EFBIG): a hole may be as large as a file system, a device has no end.
         """
-        return self._read(path, cwd, limit, is_whole=True)
+        try:
+            file = self.open(path, os.O_RDONLY | os.O_NONBLOCK, cwd=cwd)
+            try:
+                if file.size > limit:
+                    raise os_error(errno.EFBIG, path)
+                parts: list[bytes] = []
+                left = limit
+                while left > 0 and (part := file.read(min(left, 1 << 20))):
+                    parts.append(part)
+                    left -= len(part)
+                if left == 0 and file.read(1):
+                    raise os_error(errno.EFBIG, path)
+                return b"".join(parts)
+            finally:
+                file.close()
+        except WouldBlock:
+            raise os_error(errno.EAGAIN, path) from None
 
     def read_settings(self, path: str) -> bytes:
         """Return what a program that takes a file of the system as a whole reads: see `read`.
@@ -71,28 +87,13 @@ class Files(Tree):
         """
         return self.read(path, limit=SETTINGS_LIMIT)
 
-    def read_head(self, path: str, count: int, cwd: str = "/") -> bytes:
-        """Return the first *count* bytes of what *path* holds, all if there are fewer; see `read`."""
-        return self._read(path, cwd, count, is_whole=False)
-
-    def _read(self, path: str, cwd: str, limit: int, *, is_whole: bool) -> bytes:
+    def read_head(self, place: Place, count: int) -> bytes:
+        """Return the first *count* bytes of the regular file at *place*, all if there are fewer."""
+        file = OpenFile(place.node, place.mount.volume, os.O_RDONLY, self._now, place.path)
         try:
-            file = self.open(path, os.O_RDONLY | os.O_NONBLOCK, cwd=cwd)
-            try:
-                if is_whole and file.size > limit:
-                    raise os_error(errno.EFBIG, path)
-                parts: list[bytes] = []
-                left = limit
-                while left > 0 and (part := file.read(min(left, 1 << 20))):
-                    parts.append(part)
-                    left -= len(part)
-                if is_whole and left == 0 and file.read(1):
-                    raise os_error(errno.EFBIG, path)
-                return b"".join(parts)
-            finally:
-                file.close()
-        except WouldBlock:
-            raise os_error(errno.EAGAIN, path) from None
+            return file.read(count)
+        finally:
+            file.close()
 
     def write(self, path: str, data: bytes, mode: int = 0o644, cwd: str = "/") -> None:
         """Make *path* hold *data*; *mode* is for a new file.

@@ -115,10 +115,7 @@ class Tree:
             if isinstance(node, FakeDirectory):
                 over = self._covered.get(id(node))
                 if over is not None:
-                    mount, node = over, over.root
-                    if mount.volume.populate is not None:
-                        populate, mount.volume.populate = mount.volume.populate, None
-                        populate()
+                    mount, node = over, _populate(over)
                 if is_last and not parent:
                     return Place(mount, directory, name, node, self._join(trail, name))
                 trail.append((name, mount, node))
@@ -133,6 +130,19 @@ class Tree:
             raise os_error(errno.EEXIST, path)
         above = trail[-2][2] if len(trail) > 1 else directory
         return Place(mount, above, name, directory, self._join(trail[:-1], name))
+
+    def look_in(self, above: Place, name: str) -> Place:
+        """Return the place of *name* in the directory at *above*; a link is not followed."""
+        directory = above.node
+        assert isinstance(directory, FakeDirectory)
+        mount = above.mount
+        node: FakeFile | Unmade | None = directory.entries.get(name)
+        if isinstance(node, Unmade):
+            node = directory.entries[name] = node.make(name)
+        over = self._covered.get(id(node))
+        if over is not None:
+            mount, node = over, _populate(over)
+        return Place(mount, directory, name, node, f"{above.path.rstrip('/')}/{name}")
 
     @staticmethod
     def _components(path: str) -> list[str]:
@@ -222,6 +232,15 @@ class Tree:
         for gone in [m for m in self.mounts if m is mount or m.path.startswith(below)]:
             self.mounts.remove(gone)
             self._covered.pop(id(gone.covers), None)
+
+
+def _populate(mount: Mount) -> FakeDirectory:
+    """Return the root of *mount*, with what is made in it when it is first looked at."""
+    volume = mount.volume
+    if volume.populate is not None:
+        populate, volume.populate = volume.populate, None
+        populate()
+    return mount.root
 
 
 def check_path(path: str) -> None:

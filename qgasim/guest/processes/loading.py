@@ -83,7 +83,7 @@ class Loader:
         if not self._machine.is_windows:
             # As since Linux 6.8; before, what is too large was refused before the file was looked at.
             _check_size(path, argv, env)
-        head = files.read_head(place.path, _HEAD_SIZE)
+        head = files.read_head(place, _HEAD_SIZE)
         if head.startswith(b"#!"):
             if depth >= MAX_DEPTH:
                 raise os_error(errno.ELOOP, path)

@@ -14,10 +14,14 @@ from qgasim.guest.processes.loading import Image, Loader
 from qgasim.guest.processes.process import Blocked, Exit, Process, Program
 from qgasim.guest.processes.scripted import SCRIPTED, Scripted
 
-__all__ = ["NoSuchProcess", "Table"]
+__all__ = ["LOAD_TIME", "NoSuchProcess", "Table"]
 
-#: What starting a program takes.
+#: What starting a program takes, in ns: fork(2), execve(2) and the loading of its libraries. A shell that runs
+#: /bin/true in a loop takes a millisecond each.
 EXEC_TIME: Final = 1_000_000
+#: What of it is left once execve(2) has succeeded, which glib's gspawn.c waits for: qemu-ga 7.2's /bin/true has
+#: ended 0.1 to 0.3 ms after guest-exec was answered.
+LOAD_TIME: Final = 150_000
 #: What a path costs, and starting a program, in steps.
 WALK_STEPS: Final = 16
 START_STEPS: Final = 50
@@ -75,11 +79,12 @@ class Table:
         parent: int = 1,
         search: str | None = None,
         program: str | None = None,
+        delay: int = EXEC_TIME,
     ) -> Process:
         """Start the program *program* (or ``argv[0]``) as execvp(3) and glib do.
 
         A name without a slash is looked up in *search*; a file that is no known program is run by
-        ``/bin/sh``. Raises the OSError of execve(2), or of fork(2) if there are too many.
+        ``/bin/sh``. It goes on *delay* ns later. Raises the OSError of execve(2), or of fork(2) if there are too many.
         """
         memory = self.guest.memory_budget
         if not self.has_room(TASKS_MAX):
@@ -96,6 +101,7 @@ class Table:
             files=files,
             parent=parent,
             path=real,
+            delay=delay,
         )
         process.memory = size
         memory.take(size)
@@ -123,6 +129,7 @@ class Table:
         files: dict[int, OpenFile],
         parent: int,
         path: str,
+        delay: int = EXEC_TIME,
     ) -> Process:
         """Put a process that runs *program* into the table, in which there must be room."""
         pid = self.new_pid()
@@ -132,7 +139,7 @@ class Table:
         process = Process(self.guest, self, pid, parent, argv, env, cwd, dict(files), path)
         process.steps = program(process)
         process.rest = program
-        process.blocked = Blocked(until=process.started + EXEC_TIME)
+        process.blocked = Blocked(until=process.started + delay)
         self.table[pid] = self._alive[pid] = process
         self.guest.is_busy = True
         self._count(START_STEPS)

@@ -11,6 +11,7 @@ from msgspec import DecodeError, Struct, json, structs
 from qgasim.faults import Fault
 from qgasim.guest.units import SECOND, Duration
 from qgasim.qapi.envelope import read_request
+from qgasim.simulation.journal.pins import show_pin
 from qgasim.simulation.timeline import Event
 from qgasim.wire import JsonValue, encode, is_object
 
@@ -84,6 +85,8 @@ class Exchange(Struct, kw_only=True, gc=False):
     was_frozen: bool
     #: The faults that touched it.
     struck: tuple[Fault, ...] = ()
+    #: Faults that would do the same as those that have touched it by chance.
+    pins: tuple[Fault, ...] = ()
     #: What changed: words, or what the command returned and what else is needed to find the words.
     change: "str | tuple[object, str] | None" = None
     #: About how many bytes of it are kept.
@@ -171,7 +174,8 @@ class Exchange(Struct, kw_only=True, gc=False):
         return pieces + self._fault_pieces()
 
     def _fault_pieces(self) -> list[Piece]:
-        return [("fault", f"  [{', '.join(self.faults)}]")] if self.struck else []
+        pieces: list[Piece] = [("fault", f"  [{', '.join(self.faults)}]")] if self.struck else []
+        return [*pieces, *(("fault", f"  [= {show_pin(pin)}]") for pin in self.pins)]
 
     def show_request(self, shown: int = SHOWN) -> tuple[str, str]:
         """Write the request: a command and its arguments, or, as these, what it was instead."""
@@ -200,6 +204,7 @@ class Exchange(Struct, kw_only=True, gc=False):
             "reply_length": self.reply_length,
             "replied": self.replied,
             "faults": list(self.faults),
+            **({"pins": [show_pin(pin) for pin in self.pins]} if self.pins else {}),
             "effect": self.effect,
         }
 

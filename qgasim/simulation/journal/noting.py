@@ -46,6 +46,7 @@ class NoteTaker(Observer):
         self._later: list[Note] = []
         self._change: tuple[object, str] | None = None
         self._fired: tuple[Fault, ...] = ()
+        self._pins: tuple[Fault, ...] = ()
         self._paths: dict[int, str] = {}
         self._is_frozen = agent.is_frozen
         self._offset = self._clock.offset
@@ -113,6 +114,10 @@ class NoteTaker(Observer):
         """Keep *faults* for the entry that follows."""
         self._fired = faults
 
+    def fault_pinned(self, pins: tuple[Fault, ...]) -> None:
+        """Keep *pins* for the entry that follows."""
+        self._pins = pins
+
     def executed(self, command: str, arguments: dict[str, JsonValue], result: object) -> None:
         """Note that a command has run with success."""
         if command not in EFFECTS or getattr(result, "exited", True) is False:
@@ -127,16 +132,11 @@ class NoteTaker(Observer):
     def exchanged(self, request: Message, reply: bytes) -> None:
         """Put down a request and its reply."""
         agent = self._agent
-        kept: JsonValue | bytes
         command: str | None = None
-        if isinstance(request, CommandError):
-            kept = request.text[:KEPT] if self.clips else request.text
-            size = len(kept)
-        else:
-            if type(request) is dict:
-                name = request.get("execute")
-                command = name if type(name) is str else None
-            kept, size = clip(request) if self.clips else (request, 0)
+        if type(request) is dict:
+            name = request.get("execute")
+            command = name if type(name) is str else None
+        kept, size = self._keep(request)
         now = self._clock.uptime()
         change: str | tuple[object, str] | None = self._change
         self._change = None
@@ -148,6 +148,7 @@ class NoteTaker(Observer):
                 change = f"clock stepped by {step:+g} s"
             self._offset = self._clock.offset
         fired, self._fired = self._fired, ()
+        pins, self._pins = self._pins, ()
         is_silent = False
         if not reply and command is not None and command in agent.commands.table:
             is_silent = not agent.commands.table[command].command.replies
@@ -165,8 +166,10 @@ class NoteTaker(Observer):
             is_silent=is_silent,
             was_frozen=self._is_frozen,
             struck=fired,
+            pins=pins,
             change=change,
-            size=size + (min(length, KEPT)),
+            # A pin is at most about as long as the whole reply.
+            size=size + min(length, KEPT) + length * len(pins),
         )
         self._is_frozen = agent.is_frozen
         self._put(exchange)
@@ -177,12 +180,7 @@ class NoteTaker(Observer):
 
     def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:
         """Put down a request to a monitor, and its reply."""
-        asked: JsonValue | bytes
-        if isinstance(request, CommandError):
-            asked = request.text[:KEPT] if self.clips else request.text
-            size = len(asked)
-        else:
-            asked, size = clip(request) if self.clips else (request, 0)
+        asked, size = self._keep(request)
         kept = reply[:KEPT] if self.clips else reply
         exchange = note_monitored(monitor, connection, asked, kept, self._clock.uptime())
         exchange.reply_length, exchange.size = len(reply), size + len(kept)
@@ -201,6 +199,15 @@ class NoteTaker(Observer):
     def failed(self, text: str) -> None:
         """Note that the simulator has failed."""
         self.note(f"simulator error: {text}")
+
+    def reply_was(self, length: int) -> None:
+        """Note how long the latest reply was, of which only the beginning is kept."""
+        if self._last is not None:
+            self._last.reply_length = length
+
+    def noted(self, text: str) -> None:
+        """Put down a remark."""
+        self.note(text)
 
     def note(self, text: str) -> None:
         """Put down a remark of one's own."""
@@ -227,6 +234,13 @@ class NoteTaker(Observer):
             self._later.append(note)
         else:
             self._put(note)
+
+    def _keep(self, request: Message) -> "tuple[JsonValue | bytes, int]":
+        """Return what is kept of a request, and about how many bytes that is."""
+        if isinstance(request, CommandError):
+            text = request.text[:KEPT] if self.clips else request.text
+            return text, len(text)
+        return clip(request) if self.clips else (request, 0)
 
     def _put(self, entry: Entry) -> None:
         self._latest = entry

@@ -15,7 +15,7 @@ from qgasim.userland.programs.inputs import Source
 from qgasim.userland.programs.messages import explain, fail
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
-from qgasim.userland.shell.words import expand_escapes
+from qgasim.userland.shell.printf import expand_escapes
 
 __all__: list[str] = []
 

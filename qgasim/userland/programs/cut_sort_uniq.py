@@ -1,10 +1,8 @@
 """Programs that work on fields of lines: cut, sort, uniq."""
 
-import functools
-import heapq
 import re
 from collections.abc import Callable
-from itertools import groupby, pairwise
+from itertools import groupby
 from os import O_CREAT, O_TRUNC, O_WRONLY
 from typing import Any
 
@@ -16,6 +14,7 @@ from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
 from qgasim.userland.programs.inputs import Source, read_input
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.ordering import PIECE, sort_in_pieces
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
@@ -100,9 +99,6 @@ class _Key(Struct):
     flags: str = ""
 
 
-#: So many lines are sorted at once, and what each takes, in steps.
-_RUN = 256
-_COMPARISONS = 30
 _SORT_LONG = {
     "numeric-sort": "n", "reverse": "r", "unique": "u", "key": "k", "field-separator": "t",
     "ignore-case": "f", "ignore-leading-blanks": "b", "stable": "s", "output": "o", "check": "c",
@@ -124,20 +120,18 @@ def sort(p: Process) -> Steps:
         p.take_memory(LINE_SIZE * data.count(end))
         lines += data.removesuffix(end).split(end) if data else []
     order = yield from _make_order(p, options)
+    yield from order.take(p, lines)
     if "c" in options:
         return (yield from _check_order(p, options, order, lines))
-    if order.is_plain:
-        lines.sort(reverse="r" in options)
-    else:
-        lines = yield from _sort(p, lines, order.compare)
+    numbers = yield from order.sort(p)
     if "u" in options:
-        same = functools.cmp_to_key(order.compare_keys)
-        lines = [next(group) for _, group in groupby(lines, key=same)]
-    return (yield from _write_to(p, options.get("o"), b"".join(line + end for line in lines)))
+        numbers = [next(group) for _, group in groupby(numbers, key=order.values)]
+    result = b"".join(lines[number] + end for number in numbers)
+    return (yield from _write_to(p, options.get("o"), result))
 
 
 class _Order:
-    """How lines are compared."""
+    """How lines are sorted: by keys, then by all their bytes."""
 
     def __init__(self, options: Options, keys: list[_Key]) -> None:
         self._keys = keys or [_Key()]
@@ -147,28 +141,55 @@ class _Order:
         separator = encode_name(options.get("t") or "")
         self._separator = b"\0" if separator == b"\\0" else separator
         self._is_reverse = "r" in options
+        is_plain = not keys and set(flags) <= {"r"}
         #: Whether lines whose keys are alike stay in the order in which they came.
-        self._is_stable = "s" in options or "u" in options
-        #: Whether whole lines are compared by their bytes, and nothing else.
-        self.is_plain = not keys and set(flags) <= {"r"}
+        self._is_stable = "s" in options or "u" in options or is_plain
+        self._lines: list[bytes] = []
+        #: For each key, the value of each line.
+        self._columns: list[list[Any]] = []
 
-    def compare_keys(self, one: bytes, other: bytes) -> int:
-        """Compare by the keys: below 0 if *one* comes first."""
+    def take(self, p: Process, lines: list[bytes]) -> Waiting[None]:
+        """Take *lines*, and find the values by which they are compared."""
+        self._lines = lines
         for key in self._keys:
-            a, b = (
-                _sort_value(_extract(line, key, self._separator), key.flags)
-                for line in (one, other)
-            )
-            if a != b:
-                return (1 if a > b else -1) * (-1 if "r" in key.flags else 1)
-        return 0
+            column: list[Any] = []
+            for at in range(0, len(lines), PIECE):
+                piece = lines[at : at + PIECE]
+                is_number = any(flag in key.flags for flag in "hngM")
+                size = 0 if is_number else LINE_SIZE // 2 * len(piece) + sum(map(len, piece))
+                p.take_memory(LINE_SIZE // 2 * len(piece) + size)
+                column += [
+                    _sort_value(p, _extract(line, key, self._separator), key.flags)
+                    for line in piece
+                ]
+                yield from p.charge_steps(len(piece))
+            self._columns.append(column)
 
-    def compare(self, one: bytes, other: bytes) -> int:
-        """Compare by the keys, and by all bytes where these are alike."""
-        order = self.compare_keys(one, other)
-        if order or self._is_stable:
-            return order
-        return (int(one > other) - int(one < other)) * (-1 if self._is_reverse else 1)
+    def sort(self, p: Process) -> Waiting[list[int]]:
+        """Return the numbers of the lines in order: sorted by the least key first, by the first key last."""
+        numbers = list(range(len(self._lines)))
+        if not self._is_stable:
+            by_bytes = self._lines.__getitem__
+            numbers = yield from sort_in_pieces(p, numbers, by_bytes, is_reverse=self._is_reverse)
+        for key, column in zip(reversed(self._keys), reversed(self._columns), strict=True):
+            is_reverse = "r" in key.flags
+            by_value = column.__getitem__
+            numbers = yield from sort_in_pieces(p, numbers, by_value, is_reverse=is_reverse)
+        return numbers
+
+    def values(self, number: int) -> list[Any]:
+        """Return the values of the keys of a line."""
+        return [column[number] for column in self._columns]
+
+    def is_wrong(self, one: int, other: int, *, is_unique: bool) -> bool:
+        """Return whether line *one* must not stand before line *other*."""
+        for key, a, b in zip(self._keys, self.values(one), self.values(other), strict=True):
+            if a != b:
+                return bool(a < b if "r" in key.flags else a > b)
+        if is_unique or self._is_stable:
+            return is_unique
+        a, b = self._lines[one], self._lines[other]
+        return a < b if self._is_reverse else a > b
 
 
 def _make_order(p: Process, options: Options) -> Waiting[_Order]:
@@ -181,14 +202,15 @@ def _make_order(p: Process, options: Options) -> Waiting[_Order]:
 
 def _check_order(p: Process, options: Options, order: _Order, lines: list[bytes]) -> Steps:
     """Report the first line that is out of order."""
-    for number, (one, other) in enumerate(pairwise(lines), 2):
-        if order.compare(one, other) > 0 or (
-            "u" in options and order.compare_keys(one, other) == 0
-        ):
+    is_unique = "u" in options
+    for number in range(1, len(lines)):
+        if order.is_wrong(number - 1, number, is_unique=is_unique):
             where = (options.operands or ["-"])[0]
-            text = other.decode("utf-8", "surrogateescape")
-            yield from complain(p, f"{where}:{number}: disorder: {text}")
+            text = lines[number].decode("utf-8", "surrogateescape")
+            yield from complain(p, f"{where}:{number + 1}: disorder: {text}")
             return 1
+        if number % PIECE == 0:
+            yield from p.charge_steps(PIECE)
     return 0
 
 
@@ -209,23 +231,6 @@ def _write_to(p: Process, target: str | None, result: bytes) -> Steps:
     return 0
 
 
-def _sort(
-    p: Process, lines: list[bytes], compare: Callable[[bytes, bytes], int]
-) -> Waiting[list[bytes]]:
-    """Sort slowly, letting others go on."""
-    key = functools.cmp_to_key(compare)
-    runs: list[list[bytes]] = []
-    for at in range(0, len(lines), _RUN):
-        runs.append(sorted(lines[at : at + _RUN], key=key))
-        yield from p.charge_steps(_RUN * _COMPARISONS)
-    result: list[bytes] = []
-    for line in heapq.merge(*runs, key=key):
-        result.append(line)
-        if len(result) % _RUN == 0:
-            yield from p.charge_steps(_RUN * _COMPARISONS)
-    return result
-
-
 def _key(p: Process, text: str) -> Waiting[_Key]:
     place = r"(\d+)(?:\.(\d+))?([a-zA-Z]*)"
     found = re.fullmatch(f"{place}(?:,{place})?", text)
@@ -241,35 +246,57 @@ def _key(p: Process, text: str) -> Waiting[_Key]:
     return _Key(start=start, end=end, flags=found[3] + (found[6] or ""))
 
 
+#: A field, with the blanks before it; blanks at the end are one, too.
+_FIELD = re.compile(rb"[ \t]*+[^ \t]*+")
+
+
+def _find_field(line: bytes, number: int, separator: bytes) -> tuple[int, int] | None:
+    """Return where a field begins and ends, counted from 1; None if there are not so many."""
+    begin = end = 0
+    if not separator:
+        for _ in range(number):
+            found = _FIELD.match(line, end)
+            if found is None or end == len(line):
+                return None
+            begin, end = found.span()
+        return begin, end
+    for _ in range(number - 1):
+        end = line.find(separator, begin)
+        if end < 0:
+            return None
+        begin = end + len(separator)
+    end = line.find(separator, begin)
+    return begin, len(line) if end < 0 else end
+
+
 def _extract(line: bytes, key: _Key, separator: bytes) -> bytes:
     if key.start == (1, 1) and key.end is None:
         return line
-    if separator:
-        fields = line.split(separator)
-        starts = [0]
-        for part in fields:
-            starts.append(starts[-1] + len(part) + 1)
-        ends = [start - 1 for start in starts[1:]]
-    else:
-        spans = [found.span() for found in re.finditer(rb"[ \t]*[^ \t]+", line)]
-        starts, ends = [a for a, _ in spans], [b for _, b in spans]
     field, char = key.start
-    begin = starts[field - 1] if field <= len(ends) else len(line)
+    found = _find_field(line, field, separator)
+    begin = len(line) if found is None else found[0]
     if "b" in key.flags:
         begin += len(line[begin:]) - len(line[begin:].lstrip(b" \t"))
     begin += char - 1
     if key.end is None:
         return line[begin:]
     field, char = key.end
-    if field > len(ends):
+    found = _find_field(line, field, separator)
+    if found is None:
         return line[begin:]
-    return line[begin : ends[field - 1] if char == 0 else starts[field - 1] + char]
+    return line[begin : found[1] if char == 0 else found[0] + char]
 
 
-def _sort_value(text: bytes, flags: str) -> Any:
+_NUMBER = re.compile(rb"\s*+(-?\d*\.?\d+)")
+_GENERAL_NUMBER = re.compile(rb"\s*+([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)")
+_DIGITS = re.compile(rb"(\d++)")
+
+
+def _sort_value(p: Process, text: bytes, flags: str) -> Any:
+    if not flags or flags == "r":
+        return text
     if "h" in flags or "n" in flags or "g" in flags:
-        number = rb"\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)" if "g" in flags else rb"\s*(-?\d*\.?\d+)"
-        found = re.match(number, text)
+        found = (_GENERAL_NUMBER if "g" in flags else _NUMBER).match(text)
         value = float(found[1]) if found else 0.0
         if "h" in flags and found:
             unit = text[found.end() : found.end() + 1].upper()
@@ -278,7 +305,8 @@ def _sort_value(text: bytes, flags: str) -> Any:
     if "b" in flags:
         text = text.lstrip(b" \t")
     if "V" in flags:
-        parts = re.split(rb"(\d+)", text)
+        p.take_memory(2 * LINE_SIZE * sum(1 for _ in _DIGITS.finditer(text)))
+        parts = _DIGITS.split(text)
         return [to_int(part) if i % 2 else part for i, part in enumerate(parts)]
     if "M" in flags:
         return b"JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC".find(text.strip()[:3].upper())

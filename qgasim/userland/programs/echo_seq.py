@@ -1,4 +1,4 @@
-"""Programs that make up what they print, or print nothing: echo, printf, yes, seq, test."""
+"""Programs that make up what they print, or print nothing: true, false, test, yes, seq."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -7,9 +7,9 @@ from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
 from qgasim.userland.limits import check_formats, check_size
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
 from qgasim.userland.programs.inputs import CHUNK
-from qgasim.userland.programs.messages import complain, fail, is_busybox, quote
+from qgasim.userland.programs.messages import fail, is_busybox, quote
 from qgasim.userland.programs.registry import program
-from qgasim.userland.shell.words import echo, evaluate_test, format_printf
+from qgasim.userland.shell.conditions import evaluate_test
 
 __all__: list[str] = []
 
@@ -29,25 +29,6 @@ def false(p: Process) -> Steps:
     """Fail."""
     yield from ()
     return 1
-
-
-@program("echo")
-def echo_(p: Process) -> Steps:
-    """Print the arguments."""
-    yield from p.write(1, echo(p.argv[1:]))
-    return 0
-
-
-@program("printf")
-def printf(p: Process) -> Steps:
-    """Print the arguments in a format."""
-    if len(p.argv) == 1:
-        yield from missing_operand(p)
-    output, errors, status = format_printf(p.argv[1:])
-    for error in errors:
-        yield from complain(p, error)
-    yield from p.write(1, output)
-    return status
 
 
 @program("test", "[")

@@ -9,7 +9,7 @@ from qgasim.userland.programs.getopt import Options, missing_operand, parse, to_
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import PROGRAMS, program
 from qgasim.userland.programs.sleep import to_duration
-from qgasim.userland.shell.words import expand_escapes
+from qgasim.userland.shell.printf import expand_escapes
 
 __all__: list[str] = []
 

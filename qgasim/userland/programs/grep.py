@@ -1,4 +1,4 @@
-"""The programs grep and egrep."""
+"""The program grep."""
 
 import re
 from collections import deque
@@ -25,7 +25,7 @@ _LONG = {
 }  # fmt: skip
 
 
-@program("grep", "egrep")
+@program("grep")
 def grep(p: Process) -> Steps:
     """Print lines that match."""
     letters = "ivclLnqoEFGwxrRe:f:shHm:A:B:C:a" + pick(p, "", "y")
@@ -68,7 +68,7 @@ def pick_code(p: Process) -> int:
 
 def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[Pattern]]:
     fixed = "F" in options
-    extended = "E" in options or p.name == "egrep"
+    extended = "E" in options
     try:
         return [
             compile_regex(

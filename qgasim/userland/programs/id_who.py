@@ -1,8 +1,7 @@
-"""Programs about accounts: id, whoami, getent, who."""
+"""Programs about accounts: id, who."""
 
 from typing import Final
 
-from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.system.accounts import Login
 from qgasim.userland.limits import to_int
@@ -75,66 +74,6 @@ def identity(p: Process) -> Steps:
         texts = [(look_up(p, n) if "n" in options else None) or str(n) for n in numbers]
         yield from p.write(1, " ".join(texts) + "\n")
     return status
-
-
-@program("whoami")
-def whoami(p: Process) -> Steps:
-    """Print the user's name."""
-    yield from parse(p, "")
-    name = user_name(p, 0)
-    if name is None:
-        yield from fail(p, pick(p, "unknown uid 0", "cannot find name for user ID 0"))
-    yield from p.write(1, f"{name}\n")
-    return 0
-
-
-_DATABASES: Final = {
-    "passwd": "/etc/passwd", "group": "/etc/group", "shadow": "/etc/shadow", "hosts": "/etc/hosts",
-    "ahosts": "/etc/hosts", "services": "/etc/services", "protocols": "/etc/protocols",
-}  # fmt: skip
-
-
-@program("getent")
-def getent(p: Process) -> Steps:
-    """Print entries of the databases of accounts and hosts. Status 2: there is none."""
-    options = yield from parse(p, "is:")
-    if not options.operands:
-        yield from fail(p, "wrong number of arguments")
-    database, *keys = options.operands
-    path = _DATABASES.get(database)
-    if path is None:
-        yield from p.write(2, f"Unknown database: {database}\n")
-        return 1
-    try:
-        lines = decode_name(p.guest.files.read_settings(path)).splitlines()
-    except OSError:
-        lines = []
-    if path.startswith(("/etc/passwd", "/etc/group", "/etc/shadow")):
-        rows = [(line, _account_keys(line)) for line in lines if ":" in line]
-    else:
-        rows = _host_rows(lines or ["127.0.0.1 localhost"])
-    if not keys:
-        yield from p.write(1, "".join(line + "\n" for line, _ in rows))
-        return 0
-    status = 0
-    for key in keys:
-        found = next((line for line, names in rows if key in names), None)
-        if found is None:
-            status = 2
-        else:
-            yield from p.write(1, found + "\n")
-    return status
-
-
-def _account_keys(line: str) -> list[str]:
-    """Return what finds a line: the name, and the number but for /etc/shadow."""
-    fields = line.split(":")
-    return [fields[0], fields[2]] if len(fields) < 9 else [fields[0]]
-
-
-def _host_rows(lines: list[str]) -> list[tuple[str, list[str]]]:
-    words = [line.partition("#")[0].split() for line in lines]
-    return [(f"{row[0]:<15} {' '.join(row[1:])}", row) for row in words if len(row) > 1]
 
 
 def _present(p: Process) -> list[Login]:

@@ -1,16 +1,17 @@
 """The program ls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 from typing import Final
 
 from msgspec import Struct
 
 from qgasim.guest.files.nodes import encode_name
+from qgasim.guest.files.tree import Place
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import SECOND
 from qgasim.userland.programs.getopt import Options, parse
-from qgasim.userland.programs.lstat import Inode, join, look
+from qgasim.userland.programs.lstat import Inode, inode_at, join, look
 from qgasim.userland.programs.messages import complain, explain, is_busybox, pick, quote
 from qgasim.userland.programs.modes import format_mode
 from qgasim.userland.programs.registry import program
@@ -30,6 +31,11 @@ _LONG: Final = {
 _RECENT_GNU: Final = 31556952 // 2
 _RECENT_BUSYBOX: Final = 3600 * 24 * 365 // 2
 _UNITS: Final = "KMGTPE"
+_DOTS: Final = frozenset({".", ".."})
+#: So many files are looked at, or shown, between two turns of others; what each costs, in steps and in bytes.
+_BATCH: Final = 512
+_ENTRY_STEPS: Final = 4
+_ENTRY_SIZE: Final = 256
 
 
 def human_gnu(size: int) -> str:
@@ -63,7 +69,7 @@ def human_busybox(size: int, *, fraction: bool = True) -> str:
     return f"{size}.{tenths}{letter}" if fraction else f"{size + (tenths >= 5)}{letter}"
 
 
-class _Entry(Struct):
+class _Entry(Struct, gc=False):
     """A file and the name under which it is shown."""
 
     name: str
@@ -102,27 +108,35 @@ class _Lister:
         self.zone: tzinfo = local_zone(p)
         self.is_long = any(o in options for o in ("l", "n", "o", "full")) or "g" in options
         self.busybox = is_busybox(p)
+        kept = "iFs" if self.busybox else "dF"
+        self.follows = "L" in options
+        #: Whether an argument that is a link stands for what it leads to.
+        self.follows_argument = not self.is_long and not any(o in options for o in kept)
+        #: Which files get a mark behind their names: "F" (by kind), "p" (directories) or "" (none).
+        self.marks = "F" if "F" in options else "p" if "p" in options else ""
         self.labels = False
         self.status = 0
         self.owners: dict[int, str] = {}
         self.groups: dict[int, str] = {}
+        #: The texts of the latest times, by second; most files of a directory have the same few.
+        self.dates: dict[int, str] = {}
+        #: Which time is shown and sorted by: "c", "u" (of access), or "" (of modification).
+        self.shown_time = options.last("cu")
 
-    def look(self, name: str, path: str, *, is_argument: bool = False) -> Waiting[_Entry | None]:
-        options = self.options
-        kept = "dF" if not self.busybox else "iFs"
-        follows = "L" in options or (
-            is_argument and not self.is_long and not any(o in options for o in kept)
-        )
+    def look(
+        self, name: str, path: str, place: Place | None = None, *, is_argument: bool = False
+    ) -> Waiting[_Entry | None]:
+        """Look at a file, at *place* if that is known; None, after a message, if there is none."""
         try:
-            inode = look(self.p, path, follow=False)
-            if follows and inode.is_link:
+            inode = look(self.p, path, follow=False) if place is None else inode_at(place)
+            if inode.is_link and (self.follows or (is_argument and self.follows_argument)):
                 try:
                     followed = look(self.p, path)
                 except OSError:
                     # A link that leads nowhere is listed itself.
                     followed = inode
                 # GNU follows an argument only to a directory.
-                if followed.is_dir or self.busybox or "L" in options:
+                if followed.is_dir or self.busybox or self.follows:
                     inode = followed
         except OSError as error:
             text = pick(self.p, name, f"cannot access {quote(path)}")
@@ -132,8 +146,9 @@ class _Lister:
         return _Entry(name, path, inode)
 
     def time(self, inode: Inode) -> int:
-        last = self.options.last("cu")
-        return {"c": inode.ctime, "u": inode.atime}.get(last, inode.mtime)
+        if not self.shown_time:
+            return inode.mtime
+        return inode.ctime if self.shown_time == "c" else inode.atime
 
     def sort(self, entries: list[_Entry]) -> list[_Entry]:
         options = self.options
@@ -165,12 +180,7 @@ class _Lister:
             names = [".", "..", *names]
         elif "A" not in options:
             names = [name for name in names if not name.startswith(".")]
-        entries: list[_Entry] = []
-        for name in names:
-            entry = yield from self.look(name, join(path, name))
-            if entry is not None:
-                entries.append(entry)
-        entries = self.sort(entries)
+        entries = self.sort((yield from self.look_at_all(path, names)))
         if self.is_long or "s" in options:
             yield from p.write(1, f"total {self.total(entries)}\n")
         yield from self.show_entries(entries)
@@ -180,6 +190,22 @@ class _Lister:
                     yield from p.write(1, "\n")
                     yield from self.show_directory(entry.path)
 
+    def look_at_all(self, path: str, names: list[str]) -> Waiting[list[_Entry]]:
+        """Look at the files *names* in the directory *path*."""
+        p = self.p
+        directory = p.guest.files.locate(path, p.cwd)
+        entries: list[_Entry] = []
+        for at in range(0, len(names), _BATCH):
+            batch = names[at : at + _BATCH]
+            p.take_memory(_ENTRY_SIZE * len(batch))
+            for name in batch:
+                place = None if name in _DOTS else p.guest.files.look_in(directory, name)
+                entry = yield from self.look(name, join(path, name), place)
+                if entry is not None:
+                    entries.append(entry)
+            yield from p.charge_steps(_ENTRY_STEPS * len(batch))
+        return entries
+
     def total(self, entries: Sequence[_Entry]) -> str:
         size = sum(entry.inode.blocks for entry in entries) * 512
         if "h" not in self.options:
@@ -188,43 +214,45 @@ class _Lister:
         return f"{human_busybox(size, fraction=False):<7}" if self.busybox else human_gnu(size)
 
     def show_entries(self, entries: list[_Entry]) -> Waiting[None]:
+        inodes = [entry.inode for entry in entries]
+        make: Callable[[Inode], str] = lambda _: ""  # noqa: E731
         if self.is_long:
-            make = self.busybox_rows if self.busybox else self.gnu_rows
-            rows = make([entry.inode for entry in entries])
-        else:
-            rows = [""] * len(entries)
-        inodes = self.column(entries, "i", lambda inode: str(inode.ino), 7)
-        blocks = self.column(entries, "s", self.blocks, 6)
-        lines = [
-            f"{ino}{size}{row}{self.show_name(entry)}\n"
-            for ino, size, row, entry in zip(inodes, blocks, rows, entries, strict=True)
-        ]
-        yield from self.p.write(1, "".join(lines))
+            make = self.make_busybox_row if self.busybox else self.find_gnu_form(inodes)
+        show_number = self.find_column(inodes, "i", lambda inode: str(inode.ino), 7)
+        show_blocks = self.find_column(inodes, "s", self.blocks, 6)
+        for at in range(0, len(entries), _BATCH):
+            lines = [
+                f"{show_number(e.inode)}{show_blocks(e.inode)}{make(e.inode)}{self.show_name(e)}\n"
+                for e in entries[at : at + _BATCH]
+            ]
+            yield from self.p.write(1, "".join(lines))
+            yield from self.p.charge_steps(_ENTRY_STEPS * len(lines))
 
     def blocks(self, inode: Inode) -> str:
         is_human = "h" in self.options and not self.busybox
         return human_gnu(inode.blocks * 512) if is_human else str(inode.blocks // 2)
 
-    def column(
-        self, entries: list[_Entry], letter: str, show: Callable[[Inode], str], width: int
-    ) -> list[str]:
+    def find_column(
+        self, inodes: list[Inode], letter: str, show: Callable[[Inode], str], width: int
+    ) -> Callable[[Inode], str]:
+        """Return what writes a column that stands before all others, if the option asks for it."""
         if letter not in self.options:
-            return [""] * len(entries)
-        texts = [show(entry.inode) for entry in entries]
+            return lambda _: ""
         if not self.busybox:
-            width = max(map(len, texts), default=0)
-        return [f"{text:>{width}} " for text in texts]
+            width = max((len(show(inode)) for inode in inodes), default=0)
+        return lambda inode: f"{show(inode):>{width}} "
 
     def show_name(self, entry: _Entry) -> str:
         inode = entry.inode
         arrow = f" -> {inode.target}" if self.is_long and inode.is_link else ""
         mark = ""
-        if "F" in self.options or "p" in self.options:
-            mark = {"d": "/"}.get(format_mode(inode.mode)[0], "")
-        if "F" in self.options:
-            executable = "*" if inode.mode & 0o111 else ""
-            kinds = {"d": "/", "l": "" if arrow else "@", "p": "|", "s": "=", "-": executable}
-            mark = kinds.get(format_mode(inode.mode)[0], "")
+        if self.marks:
+            kind = format_mode(inode.mode)[0]
+            mark = "/" if kind == "d" else ""
+            if self.marks == "F":
+                executable = "*" if inode.mode & 0o111 else ""
+                kinds = {"l": "" if arrow else "@", "p": "|", "s": "=", "-": executable}
+                mark = kinds.get(kind, mark)
         return f"{entry.name}{arrow}{mark}"
 
     # -- the long format -----------------------------------------------------------------------
@@ -243,51 +271,69 @@ class _Lister:
         when = self.time(inode)
         if "full" in self.options:
             return format_time(when, self.zone, "%Y-%m-%d %H:%M:%S.%N %z")
+        second = when // SECOND
+        text = self.dates.get(second)
+        if text is None:
+            if len(self.dates) >= _BATCH:
+                self.dates.clear()
+            text = self.dates[second] = self.format_date(when)
+        return text
+
+    def format_date(self, when: int) -> str:
         age = (self.p.guest.clock.now() - when) / SECOND
         is_recent = 0 <= age < _RECENT_GNU
         if self.busybox:
             is_recent = -15 * 60 < age < _RECENT_BUSYBOX
         return format_time(when, self.zone, "%b %e %H:%M" if is_recent else "%b %e  %Y")
 
-    def busybox_rows(self, inodes: list[Inode]) -> list[str]:
-        rows: list[str] = []
-        for inode in inodes:
-            width = "<8" if "n" in self.options else "<8.8"
-            owner = "" if "g" in self.options else f"{self.owner(inode.uid):{width}} "
-            size = f"{inode.size:9} "
-            if inode.is_device:
-                size = f"{inode.major:4}, {inode.minor:3} "
-            elif "h" in self.options:
-                size = f"{human_busybox(inode.size):>7} "
-            rows.append(
-                f"{format_mode(inode.mode)} {inode.links:4} {owner}"
-                f"{self.group(inode.gid):{width}} {size}{self.date(inode)} "
-            )
-        return rows
+    def make_busybox_row(self, inode: Inode) -> str:
+        width = "<8" if "n" in self.options else "<8.8"
+        owner = "" if "g" in self.options else f"{self.owner(inode.uid):{width}} "
+        size = f"{inode.size:9} "
+        if inode.is_device:
+            size = f"{inode.major:4}, {inode.minor:3} "
+        elif "h" in self.options:
+            size = f"{human_busybox(inode.size):>7} "
+        return (
+            f"{format_mode(inode.mode)} {inode.links:4} {owner}"
+            f"{self.group(inode.gid):{width}} {size}{self.date(inode)} "
+        )
 
-    def gnu_rows(self, inodes: list[Inode]) -> list[str]:
+    def find_gnu_form(self, inodes: list[Inode]) -> Callable[[Inode], str]:
+        """Return what writes the row of each of *inodes*: every column is as wide as its widest text."""
         devices = [inode for inode in inodes if inode.is_device]
         major = max((len(str(inode.major)) for inode in devices), default=0)
         minor = max((len(str(inode.minor)) for inode in devices), default=0)
-        sizes = [
-            f"{inode.major:>{major}}, {inode.minor:>{minor}}"
-            if inode.is_device
-            else (human_gnu(inode.size) if "h" in self.options else str(inode.size))
-            for inode in inodes
-        ]
-        owners = [self.owner(inode.uid) for inode in inodes]
-        groups = [self.group(inode.gid) for inode in inodes]
-        links = _align([str(inode.links) for inode in inodes])
-        columns = [[format_mode(inode.mode) for inode in inodes], links]
-        if "g" not in self.options:
-            columns.append(_align(owners, names=True))
-        if "o" not in self.options and "G" not in self.options:
-            columns.append(_align(groups, names=True))
-        columns += [_align(sizes), [self.date(inode) for inode in inodes]]
-        return [" ".join(row) + " " for row in zip(*columns, strict=True)]
+        is_human = "h" in self.options
+
+        def show_size(inode: Inode) -> str:
+            if inode.is_device:
+                return f"{inode.major:>{major}}, {inode.minor:>{minor}}"
+            return human_gnu(inode.size) if is_human else str(inode.size)
+
+        size = max(map(len, map(show_size, inodes)), default=0)
+        links = len(str(max((inode.links for inode in inodes), default=0)))
+        owner = _width({self.owner(uid) for uid in {inode.uid for inode in inodes}})
+        group = _width({self.group(gid) for gid in {inode.gid for inode in inodes}})
+        has_owner = "g" not in self.options
+        has_group = "o" not in self.options and "G" not in self.options
+
+        def make(inode: Inode) -> str:
+            names = _align(self.owner(inode.uid), owner) if has_owner else ""
+            if has_group:
+                names += _align(self.group(inode.gid), group)
+            return (
+                f"{format_mode(inode.mode)} {inode.links:>{links}} {names}"
+                f"{show_size(inode):>{size}} {self.date(inode)} "
+            )
+
+        return make
 
 
-def _align(texts: list[str], *, names: bool = False) -> list[str]:
-    """Make texts equally wide: numbers to the right, names to the left."""
-    width = max(map(len, texts), default=0)
-    return [f"{text:{'<' if names and not text.isdecimal() else '>'}{width}}" for text in texts]
+def _width(texts: Iterable[str]) -> int:
+    return max(map(len, texts), default=0)
+
+
+def _align(text: str, width: int) -> str:
+    """Make a name or an id as wide as the column: numbers to the right, names to the left."""
+    return f"{text:{'>' if text.isdecimal() else '<'}{width}} "

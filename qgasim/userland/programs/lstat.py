@@ -1,5 +1,6 @@
 """What lstat(2) and statfs(2) tell the guest's programs."""
 
+import errno
 import stat
 from typing import Final
 
@@ -7,7 +8,7 @@ from msgspec import Struct
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 
 from qgasim.guest.files.nodes import Device, Generated, Link, Regular, Volume, os_error
-from qgasim.guest.files.tree import Mount
+from qgasim.guest.files.tree import Mount, Place
 from qgasim.guest.processes.process import Process
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "base_name",
     "device_of",
     "find_path",
+    "inode_at",
     "join",
     "look",
     "node_kind",
@@ -28,7 +30,7 @@ FIRST_ANONYMOUS: Final = 20
 INODE_RATIO: Final = 16384
 
 
-class Inode(Struct):
+class Inode(Struct, gc=False):
     """A file as ``stat`` sees it; times in ns."""
 
     path: str
@@ -91,27 +93,32 @@ def _space(node: FakeFile, volume: Volume, target: str) -> tuple[int, int]:
 
 def look(p: Process, path: str, *, follow: bool = True) -> Inode:
     """Do what stat(2) does, or lstat(2). OSError if there is nothing."""
-    place = p.guest.files.locate(path, p.cwd, follow=follow)
+    return inode_at(p.guest.files.locate(path, p.cwd, follow=follow))
+
+
+def inode_at(place: Place) -> Inode:
+    """Return the file at *place* as ``stat`` sees it. OSError if there is nothing."""
     node = place.node
     if node is None:
-        raise os_error(2, path)
+        raise os_error(errno.ENOENT, place.path)
     target = node.target if isinstance(node, Link) else ""
     size, blocks = _space(node, place.mount.volume, target)
+    result = node.stat_result
     inode = Inode(
         path=place.path,
         node=node,
         mount=place.mount,
         target=target,
-        mode=node.st_mode,
+        mode=result.st_mode,
         size=size,
         blocks=blocks,
-        ino=node.st_ino or 0,
-        links=node.st_nlink,
-        uid=node.st_uid or 0,
-        gid=node.st_gid or 0,
-        atime=node.st_atime_ns,
-        mtime=node.st_mtime_ns,
-        ctime=node.st_ctime_ns,
+        ino=result.st_ino or 0,
+        links=result.st_nlink,
+        uid=result.st_uid or 0,
+        gid=result.st_gid or 0,
+        atime=result.st_atime_ns,
+        mtime=result.st_mtime_ns,
+        ctime=result.st_ctime_ns,
     )
     if isinstance(node, Device):
         inode.major, inode.minor = node.major, node.minor

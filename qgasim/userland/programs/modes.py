@@ -2,6 +2,7 @@
 
 import re
 import stat
+from functools import lru_cache
 
 __all__ = ["format_mode", "kind_name", "parse_mode"]
 
@@ -12,6 +13,7 @@ _KINDS = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=256)
 def format_mode(mode: int) -> str:
     """Write a mode as ``ls -l`` does."""
     return stat.filemode(mode)

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from qgasim.guest.files.nodes import Device, Volume, decode_name, os_error
 from qgasim.guest.processes.process import Process
-from qgasim.userland.programs.human_sizes import uuid_of
 
 __all__ = [
     "KERNEL_KINDS",
@@ -105,9 +104,6 @@ def find_device(p: Process, path: str) -> Device | None:
 
 
 def _find_volume(p: Process, source: str) -> Volume | None:
-    if source.startswith("UUID="):
-        uuid = source.removeprefix("UUID=").strip('"')
-        return next((v for d, v in p.guest.volumes.items() if uuid_of(d) == uuid), None)
     if source not in p.guest.volumes and p.guest.files.exists(source, p.cwd):
         source = p.guest.mount_source(p.guest.files.locate(source, p.cwd).path)
     return p.guest.volumes.get(source)

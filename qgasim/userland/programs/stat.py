@@ -22,7 +22,7 @@ from qgasim.userland.programs.modes import format_mode, kind_name
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import format_time, local_zone
 from qgasim.userland.programs.user_names import group_name, user_name
-from qgasim.userland.shell.words import expand_escapes
+from qgasim.userland.shell.printf import expand_escapes
 
 __all__: list[str] = []
 

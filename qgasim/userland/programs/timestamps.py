@@ -1,6 +1,7 @@
 """Times as the guest's programs print and read them, in the guest's time zone."""
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
@@ -65,49 +66,79 @@ def to_datetime(when: int, zone: tzinfo) -> datetime:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).astimezone(zone)
 
 
-def _directives(when: int, moment: datetime) -> dict[str, str]:
-    nanoseconds = when % SECOND
+def _offset(moment: datetime) -> str:
     offset = moment.utcoffset() or timedelta()
     minutes = abs(int(offset.total_seconds())) // 60
-    sign = "-" if offset < timedelta() else "+"
-    zone = f"{sign}{minutes // 60:02}{minutes % 60:02}"
-    year, week, weekday = moment.isocalendar()
-    day_of_year = moment.timetuple().tm_yday
-    hour = moment.hour % 12 or 12
-    day, month = DAYS[moment.weekday()], MONTHS[moment.month - 1]
-    clock = f"{moment.hour:02}:{moment.minute:02}"
-    return {
-        "a": day[:3], "A": day, "b": month[:3], "h": month[:3], "B": month,
-        "C": f"{moment.year // 100:02}", "d": f"{moment.day:02}", "e": f"{moment.day:2}",
-        "D": f"{moment.month:02}/{moment.day:02}/{moment.year % 100:02}",
-        "F": f"{moment.year}-{moment.month:02}-{moment.day:02}",
-        "g": f"{year % 100:02}", "G": str(year), "H": f"{moment.hour:02}", "I": f"{hour:02}",
-        "j": f"{day_of_year:03}", "k": f"{moment.hour:2}", "l": f"{hour:2}",
-        "m": f"{moment.month:02}", "M": f"{moment.minute:02}", "n": "\n", "t": "\t", "%": "%",
-        "N": f"{nanoseconds:09}", "p": "AM" if moment.hour < 12 else "PM",
-        "P": "am" if moment.hour < 12 else "pm", "R": clock, "s": str(when // SECOND),
-        "q": str((moment.month + 2) // 3), "S": f"{moment.second:02}",
-        "T": f"{clock}:{moment.second:02}", "u": str(weekday), "w": str(weekday % 7),
-        "r": f"{hour:02}:{moment.minute:02}:{moment.second:02} "
-        + ("AM" if moment.hour < 12 else "PM"),
-        "U": f"{(day_of_year + 6 - weekday % 7) // 7:02}",
-        "W": f"{(day_of_year + 6 - moment.weekday()) // 7:02}", "V": f"{week:02}",
-        "x": f"{moment.month:02}/{moment.day:02}/{moment.year % 100:02}",
-        "X": f"{clock}:{moment.second:02}", "y": f"{moment.year % 100:02}", "Y": str(moment.year),
-        "z": zone, ":z": f"{zone[:3]}:{zone[3:]}", "Z": moment.tzname() or "",
-        "c": f"{day[:3]} {month[:3]} {moment.day:2} {clock}:{moment.second:02} {moment.year}",
-    }  # fmt: skip
+    return f"{'-' if offset < timedelta() else '+'}{minutes // 60:02}{minutes % 60:02}"
+
+
+def _day_of_year(moment: datetime) -> int:
+    return moment.timetuple().tm_yday
+
+
+#: What each directive of strftime(3) is, of a moment and its time (ns since 1970).
+_DIRECTIVES: Final[Mapping[str, Callable[[datetime, int], str]]] = {
+    "a": lambda m, _: DAYS[m.weekday()][:3],
+    "A": lambda m, _: DAYS[m.weekday()],
+    "b": lambda m, _: MONTHS[m.month - 1][:3],
+    "B": lambda m, _: MONTHS[m.month - 1],
+    "c": lambda m, _: (
+        f"{DAYS[m.weekday()][:3]} {MONTHS[m.month - 1][:3]} {m.day:2} {m.hour:02}:{m.minute:02}:{m.second:02} {m.year}"
+    ),
+    "C": lambda m, _: f"{m.year // 100:02}",
+    "d": lambda m, _: f"{m.day:02}",
+    "D": lambda m, _: f"{m.month:02}/{m.day:02}/{m.year % 100:02}",
+    "e": lambda m, _: f"{m.day:2}",
+    "F": lambda m, _: f"{m.year}-{m.month:02}-{m.day:02}",
+    "g": lambda m, _: f"{m.isocalendar().year % 100:02}",
+    "G": lambda m, _: str(m.isocalendar().year),
+    "h": lambda m, _: MONTHS[m.month - 1][:3],
+    "H": lambda m, _: f"{m.hour:02}",
+    "I": lambda m, _: f"{m.hour % 12 or 12:02}",
+    "j": lambda m, _: f"{_day_of_year(m):03}",
+    "k": lambda m, _: f"{m.hour:2}",
+    "l": lambda m, _: f"{m.hour % 12 or 12:2}",
+    "m": lambda m, _: f"{m.month:02}",
+    "M": lambda m, _: f"{m.minute:02}",
+    "n": lambda _, __: "\n",
+    "N": lambda _, when: f"{when % SECOND:09}",
+    "p": lambda m, _: "AM" if m.hour < 12 else "PM",
+    "P": lambda m, _: "am" if m.hour < 12 else "pm",
+    "q": lambda m, _: str((m.month + 2) // 3),
+    "r": lambda m, _: (
+        f"{m.hour % 12 or 12:02}:{m.minute:02}:{m.second:02} {'AM' if m.hour < 12 else 'PM'}"
+    ),
+    "R": lambda m, _: f"{m.hour:02}:{m.minute:02}",
+    "s": lambda _, when: str(when // SECOND),
+    "S": lambda m, _: f"{m.second:02}",
+    "t": lambda _, __: "\t",
+    "T": lambda m, _: f"{m.hour:02}:{m.minute:02}:{m.second:02}",
+    "u": lambda m, _: str(m.isoweekday()),
+    "U": lambda m, _: f"{(_day_of_year(m) + 6 - m.isoweekday() % 7) // 7:02}",
+    "V": lambda m, _: f"{m.isocalendar().week:02}",
+    "w": lambda m, _: str(m.isoweekday() % 7),
+    "W": lambda m, _: f"{(_day_of_year(m) + 6 - m.weekday()) // 7:02}",
+    "x": lambda m, _: f"{m.month:02}/{m.day:02}/{m.year % 100:02}",
+    "X": lambda m, _: f"{m.hour:02}:{m.minute:02}:{m.second:02}",
+    "y": lambda m, _: f"{m.year % 100:02}",
+    "Y": lambda m, _: str(m.year),
+    "z": lambda m, _: _offset(m),
+    ":z": lambda m, _: f"{_offset(m)[:3]}:{_offset(m)[3:]}",
+    "Z": lambda m, _: m.tzname() or "",
+    "%": lambda _, __: "%",
+}
 
 
 def format_time(when: int, zone: tzinfo, form: str) -> str:
     """Write a time as strftime(3) does in the C locale, with ``%N`` and the flags ``-``, ``_``."""
     check_formats(form)
-    texts = _directives(when, to_datetime(when, zone))
+    moment = to_datetime(when, zone)
 
     def replace(found: re.Match[str]) -> str:
-        text = texts.get(found[3])
-        if text is None:
+        directive = _DIRECTIVES.get(found[3])
+        if directive is None:
             return found[0]
+        text = directive(moment, when)
         if found[1] == "-":
             return text.lstrip("0 ") or text[-1:]
         if found[1] == "_":

@@ -1,11 +1,10 @@
-"""Programs about the machine: hostname, uname, nproc, free, and the agent's own."""
+"""Programs about the machine: hostname, uname, nproc."""
 
 from typing import Final
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import parse, to_number, usage_error
-from qgasim.userland.programs.human_sizes import to_human
 from qgasim.userland.programs.inputs import read_input
 from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -86,51 +85,3 @@ def nproc(p: Process) -> Steps:
         count -= yield from to_number(p, ignored, "invalid number")
     yield from p.write(1, f"{max(1, count)}\n")
     return 0
-
-
-_FREE_LONG: Final = {
-    "bytes": "b", "kibi": "k", "mebi": "m", "gibi": "g", "tebi": "T", "human": "h",
-    "total": "t", "kilo": "k", "mega": "m", "giga": "g",
-}  # fmt: skip
-
-
-@program("free")
-def free(p: Process) -> Steps:
-    """Print how much memory is in use: half of it, as /proc/meminfo has it."""
-    options = yield from parse(p, "bkmghtT", _FREE_LONG)
-    memory = p.guest.memory
-    total = sum(block.online for block in memory.blocks) * memory.block_size
-    unused = total // 2
-    # UNVERIFIED: how large the swap is nobody says; we have as much as memory.
-    swap = total if p.guest.has_swap else 0
-    rows = {
-        "Mem:": [total, total - unused, unused, 0, 0, unused],
-        "Swap:": [swap, 0, swap],
-    }
-    if "t" in options:
-        rows["Total:"] = [total + swap, total - unused, unused + swap]
-    unit = {"b": 1, "m": 1 << 20, "g": 1 << 30, "T": 1 << 40}.get(options.last("bkmgT"), 1 << 10)
-    # BusyBox pads names to 7, procps to 8 columns.
-    width = pick(p, 7, 8)
-    titles = ["total", "used", "free", "shared", "buff/cache", "available"]
-    yield from p.write(1, " " * width + "".join(f"{title:>12}" for title in titles) + "\n")
-    for name, row in rows.items():
-        texts = [_amount(p, n) if "h" in options else str(n // unit) for n in row]
-        yield from p.write(1, f"{name:{width}}" + "".join(f"{text:>12}" for text in texts) + "\n")
-    return 0
-
-
-def _amount(p: Process, size: int) -> str:
-    text = to_human(size, is_busybox=is_busybox(p))
-    if is_busybox(p):
-        return text
-    return text + ("i" if text[-1].isalpha() else "B")
-
-
-@program("qemu-ga")
-def qemu_ga(p: Process) -> Steps:
-    """Print the agent's version; the agent itself is not started by this program."""
-    if p.argv[1:] in (["--version"], ["-V"]):
-        yield from p.write(1, f"QEMU Guest Agent {p.guest.agent_version}\n")
-        return 0
-    return 1

@@ -74,11 +74,9 @@ def _run_file(shell: Shell, arguments: list[str]) -> Steps:
 def _take_environment(shell: Shell) -> None:
     state, p = shell.state, shell.p
     defaults = {"IFS": " \t\n", "LINENO": "", "OPTIND": "1", "PATH": DEFAULT_PATH}
-    defaults |= {"PPID": str(p.parent), "PS1": r"\w \$ ", "PS2": "> ", "PS4": "+ "}
-    if state.flavour.name == "dash":
-        # Debian builds it without line numbers for scripts.
+    defaults |= {"PPID": str(p.parent), "PS1": state.flavour.prompt, "PS2": "> ", "PS4": "+ "}
+    if not state.flavour.has_line_numbers:
         del defaults["LINENO"]
-        defaults["PS1"] = "# "
     for name, value in defaults.items():
         state.variables[name] = Variable(value)
     for item in p.env:
@@ -87,7 +85,7 @@ def _take_environment(shell: Shell) -> None:
             state.variables[name] = Variable(value, is_exported=True)
     state.directory = find_directory(shell, state.get("PWD"))
     state.set("PWD", state.directory, exported=True)
-    if state.flavour.name == "dash":
+    if not state.flavour.has_shell_level:
         return
     level = state.get("SHLVL") or ""
     depth = int(level) if re.fullmatch("[0-9]{1,9}", level) else 0

@@ -7,10 +7,11 @@ from typing import Final, NoReturn
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
-from qgasim.userland.shell import dash_conditions, dash_words, words
-from qgasim.userland.shell.conditions import TestError, decide
+from qgasim.userland.shell.conditions import TestError
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.parser import KEYWORDS
+from qgasim.userland.shell.printf import echo as format_echo
+from qgasim.userland.shell.printf import format_printf
 from qgasim.userland.shell.registry import BUILTINS, builtin, immediate_builtin
 from qgasim.userland.shell.simple import SPECIAL, quote_always
 from qgasim.userland.shell.state import (
@@ -79,13 +80,18 @@ def false(shell: Shell, argv: list[str]) -> int:
     return 1
 
 
+def _complain_plainly(shell: Shell, text: str) -> Waiting[None]:
+    """Write a message as builtins do that are programs, too."""
+    if shell.state.flavour.has_applet_messages:
+        yield from shell.write_error(f"{shell.applet}: {text}\n")
+    else:
+        yield from shell.complain(text)
+
+
 @builtin("echo")
 def echo(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments."""
-    if shell.state.flavour.has_echo_options:
-        yield from shell.write(words.echo(argv[1:]))
-    else:
-        yield from shell.write(dash_words.echo(argv[1:]))
+    yield from shell.write(format_echo(argv[1:], shell.state.flavour.printf))
     return 0
 
 
@@ -94,14 +100,17 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments by a format."""
     if shell.state.flavour.is_bash and (argv[1:2] == ["-v"] or "%q" in "".join(argv[1:2])):
         raise shell.refuse("-v" if argv[1] == "-v" else "%q")
-    if shell.state.flavour.name == "dash":
-        output, errors, status = dash_words.format_printf(argv[1:])
-        for error in errors:
-            yield from shell.complain(error)
+    flavour = shell.state.flavour
+    if flavour.has_applet_messages:
+        arguments = argv[2:] if argv[1:2] == ["--"] else argv[1:]
     else:
-        output, errors, status = words.format_printf(argv[1:])
-        for error in errors:
-            yield from shell.write_error(f"{shell.applet}: {error}\n")
+        _, arguments = parse_options(shell, argv, "")
+    if not arguments:
+        yield from _complain_plainly(shell, flavour.words.printf_usage)
+        return 2
+    output, errors, status = format_printf(arguments, flavour.printf)
+    for error in errors:
+        yield from _complain_plainly(shell, error)
     yield from shell.write(output)
     return status
 
@@ -109,14 +118,10 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
 @builtin("test", "[", "[[")
 def test(shell: Shell, argv: list[str]) -> Steps:
     """Work out a condition."""
-    is_dash = shell.state.flavour.name == "dash"
     try:
-        found = (dash_conditions.decide if is_dash else decide)(shell.p, argv[1:], argv[0])
+        found = shell.state.flavour.decide(shell.p, argv[1:], argv[0])
     except TestError as error:
-        if is_dash:
-            yield from shell.complain(error)
-            return 2
-        yield from shell.write_error(f"{shell.applet}: {error}\n")
+        yield from _complain_plainly(shell, str(error))
         return 2
     return 0 if found else 1
 
@@ -143,7 +148,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     """Run the commands of a file in this shell."""
     state = shell.state
     if len(argv) < 2:
-        return 0 if state.flavour.name == "dash" else 2
+        return state.flavour.no_source_status
     path = argv[1]
     if "/" not in path:
         found = _find_source(shell, path)
@@ -155,12 +160,12 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     except OSError as error:
         words = shell.state.words
         is_missing = error.errno == errno.ENOENT or (
-            error.errno == errno.ENOTDIR and shell.state.flavour.name == "dash"
+            error.errno == errno.ENOTDIR and shell.state.flavour.has_no_enotdir
         )
         reason = words.no_such_script if is_missing else error.strerror
         raise ShellError(shell.state.words.cannot_open_script.format(path, reason)) from None
     arguments = state.arguments
-    takes_arguments = len(argv) > 2 and state.flavour.name != "dash"
+    takes_arguments = len(argv) > 2 and state.flavour.sources_with_arguments
     if takes_arguments:
         state.arguments = argv[2:]
     line, state.command = state.line, path
@@ -186,8 +191,8 @@ def _find_source(shell: Shell, name: str) -> str | None:
 @immediate_builtin("exec")
 def execute(shell: Shell, argv: list[str]) -> int:
     """Become another program; without one, only the redirections stay."""
-    is_dash = shell.state.flavour.name == "dash"
-    rest = argv[1:] if is_dash else parse_options(shell, argv, "")[1]
+    has_options = shell.state.flavour.has_exec_options
+    rest = parse_options(shell, argv, "")[1] if has_options else argv[1:]
     if not rest:
         return 0
     state, p = shell.state, shell.p

@@ -85,25 +85,17 @@ class ShellProcess(ABC):
         """Make the program of a subshell with *state* that runs *body*."""
 
     def complain(self, error: Exception | str) -> Waiting[None]:
-        """Write a message to the standard error, as ash words it."""
+        """Write a message to the standard error, as the shell words it."""
         state = self.state
         line = error.line if isinstance(error, BadSyntax) else state.line
-        if state.flavour.name == "dash":
-            command = f"{state.command}: " if state.command else ""
-            yield from self.write_error(f"{state.name}: {line}: {command}{error}\n")
-            return
-        text = f"{state.name}: "
-        if state.flavour.name == "bash":
-            is_script = state.command == state.name
-            text += f"line {line}: "
-            if state.command and not is_script:
-                text += f"{state.command}: "
-        elif isinstance(error, WriteFailed):
-            text = f"{self.applet}: "
-        elif state.command:
-            text += f"{state.command}: " if state.command != state.name else ""
-            text += f"line {line}: "
-        yield from self.write_error(f"{text}{error}\n")
+        flavour, command = state.flavour, state.command
+        is_shown = command and (flavour.repeats_name or command != state.name)
+        form = flavour.message if command else flavour.early_message
+        if isinstance(error, WriteFailed) and flavour.has_applet_messages:
+            form = f"{self.applet}: {{error}}"
+        shown = f"{command}: " if is_shown else ""
+        text = form.format(name=state.name, line=line, command=shown, error=error)
+        yield from self.write_error(f"{text}\n")
 
     def write_error(self, text: str) -> Waiting[None]:
         """Write to the standard error, whether or not that works."""

@@ -199,7 +199,7 @@ class Expander:
                 return None if state.background_pid is None else str(state.background_pid)
             case "-":
                 return state.flags()
-            case "RANDOM" if state.flavour.name != "dash" and name not in state.variables:
+            case "RANDOM" if state.flavour.has_random and name not in state.variables:
                 return str(self.shell.p.guest.random.randrange(32768))
             case _:
                 return state.get(name)

@@ -3,15 +3,22 @@
 dash is 0.5.12 and ash is BusyBox 1.35's; bash is 5.2. `tests.fuzz_userland` compares each with the real one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
+from qgasim.guest.processes.process import Process
+from qgasim.userland.shell import conditions, dash_conditions, printf
+from qgasim.userland.shell.printf import Rules
+
 __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 
 
+DASH_MESSAGE: Final = "{name}: {line}: {command}{error}"
+BASH_MESSAGE: Final = "{name}: line {line}: {command}{error}"
+#: What bash has besides, and this one does not.
 BASH_BUILTINS: Final = (
     "bind builtin caller compgen complete compopt declare dirs disown enable fc help history logout"
     " mapfile popd pushd readarray shopt suspend typeset"
@@ -54,6 +61,9 @@ class Words(Struct, frozen=True, kw_only=True):
     whom_to_kill: str = "you need to specify whom to kill"
     no_such_job: str = "{}: no such job"
     getopts_usage: str = "usage: getopts optstring var [arg]"
+    printf_usage: str = "usage: printf FORMAT [ARGUMENT...]"
+    #: Of a mode that begins with a digit; `bad_mode` if empty.
+    bad_octal: str = ""
 
 
 class Flavour(Struct, frozen=True, kw_only=True):
@@ -85,8 +95,45 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_here_strings: bool = False
     #: Whether a pattern can be negated by ``[^``.
     has_caret: bool = True
-    #: Whether ``echo`` has options (``-e``) or replaces escape sequences always.
-    has_echo_options: bool = True
+    #: What ``echo`` and ``printf`` do, and ``test``.
+    printf: Rules
+    decide: Callable[[Process, list[str], str], bool]
+    #: Messages: with the *command* that complains and a colon, and before any command has run.
+    message: str = "{name}: {command}line {line}: {error}"
+    early_message: str = "{name}: {error}"
+    #: Whether messages name the script again as the command.
+    repeats_name: bool = False
+    #: Whether builtins that are programs, too, complain as these do.
+    has_applet_messages: bool = False
+    #: The order of the letters in ``$-``.
+    option_letters: str = "ubaCvxicsnmIfe"
+    prompt: str = r"\w \$ "
+    #: Whether there are ``$RANDOM``, ``$LINENO`` and ``$SHLVL``.
+    has_random: bool = True
+    has_line_numbers: bool = True
+    has_shell_level: bool = True
+    #: Whether ``trap`` ends at the first name that is no signal's.
+    ends_trap_at_error: bool = False
+    #: Whether arithmetic without its ``))`` is complained about only at the end of the text.
+    reads_all_arithmetic: bool = False
+    #: Whether the quotes around ``${`` are missed before its brace.
+    wants_quotes_first: bool = False
+    #: Whether a keyword in the place of a command in parentheses is said to be there instead of ``)``.
+    names_parenthesis: bool = True
+    #: Whether ``>&word`` is an error of syntax.
+    parses_descriptors: bool = False
+    #: The status of ``.`` without a name, and of ``set -o`` with an unknown one.
+    no_source_status: int = 2
+    bad_option_status: int = 1
+    #: Whether ``.`` calls a path through a file missing, as one to nothing.
+    has_no_enotdir: bool = False
+    sources_with_arguments: bool = True
+    has_exec_options: bool = True
+    #: Whether ``local x`` takes the value of an outer ``x`` away.
+    clears_locals: bool = True
+    #: Whether ``getopts`` takes ``OPTARG`` away where there is no argument.
+    unsets_optarg: bool = True
+    read_needs_names: bool = False
     #: Whether ``set -x`` quotes what it shows.
     quotes_trace: bool = True
     #: Options of builtins, where they are not ash's: see `parse_options`.
@@ -99,7 +146,14 @@ class Flavour(Struct, frozen=True, kw_only=True):
     missing: frozenset[str] = frozenset()
 
 
-ASH: Final = Flavour(name="ash", words=Words(), missing=frozenset(("mapfile", "shopt", "declare")))
+ASH: Final = Flavour(
+    name="ash",
+    words=Words(),
+    printf=printf.ASH,
+    decide=conditions.decide,
+    has_applet_messages=True,
+    missing=frozenset(("mapfile", "shopt", "declare")),
+)
 DASH: Final = Flavour(
     name="dash",
     words=Words(
@@ -130,6 +184,8 @@ DASH: Final = Flavour(
         no_such_job="No such job: {}",
         too_many="can't shift that many",
         getopts_usage="Usage: getopts optstring var [arg...]",
+        printf_usage="usage: printf format [arg ...]",
+        bad_octal="Illegal number: {}",
     ),
     first_line=1,
     has_bashisms=False,
@@ -138,7 +194,30 @@ DASH: Final = Flavour(
     has_pipefail=False,
     has_caret=False,
     redirection_status=2,
-    has_echo_options=False,
+    printf=printf.DASH,
+    decide=dash_conditions.decide,
+    message=DASH_MESSAGE,
+    early_message=DASH_MESSAGE,
+    repeats_name=True,
+    option_letters="efIimnsxvVECabu",
+    prompt="# ",
+    has_random=False,
+    # Debian builds it without line numbers for scripts.
+    has_line_numbers=False,
+    has_shell_level=False,
+    ends_trap_at_error=True,
+    reads_all_arithmetic=True,
+    wants_quotes_first=True,
+    names_parenthesis=False,
+    parses_descriptors=True,
+    no_source_status=0,
+    bad_option_status=2,
+    has_no_enotdir=True,
+    sources_with_arguments=False,
+    has_exec_options=False,
+    clears_locals=False,
+    unsets_optarg=False,
+    read_needs_names=True,
     quotes_trace=False,
     options=MappingProxyType({"export": "p", "read": "p:r", "wait": "", "hash": "rv"}),
     missing=frozenset(("[[", "let", "source", "mapfile", "shopt", "declare")),
@@ -167,7 +246,12 @@ BASH: Final = Flavour(
         not_set="{}: unbound variable",
         no_such_job="{}: no such job",
         getopts_usage="usage: getopts optstring name [arg ...]",
+        printf_usage="usage: printf [-v var] format [arguments]",
     ),
+    printf=printf.BASH,
+    decide=conditions.decide,
+    message=BASH_MESSAGE,
+    early_message=BASH_MESSAGE,
     first_line=1,
     error_status=1,
     has_set_arguments=False,

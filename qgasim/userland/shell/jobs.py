@@ -207,11 +207,10 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
         number = find_signal(name)
         if number is None:
             message = state.words.bad_trap.format(name)
-            if state.flavour.name == "dash":
+            if state.flavour.ends_trap_at_error:
                 yield from shell.write_error(f"trap: {message}\n")
                 return 1
-            else:
-                yield from shell.complain(message)
+            yield from shell.complain(message)
             status = 1
             continue
         if action is None or action == "-":
@@ -242,7 +241,7 @@ def ulimit(shell: Shell, argv: list[str]) -> Steps:
     rest = [word for word in argv[1:] if word not in ("-S", "-H")]
     letter = rest.pop(0)[-1] if rest and rest[0].startswith("-") else "f"
     if letter not in "acdefilmnpqrstuvwx":
-        if shell.state.flavour.name == "dash":
+        if not shell.state.flavour.has_applet_messages:
             raise ShellError(shell.state.words.bad_option.format(letter))
         yield from shell.write_error(f"ulimit: invalid option -- '{letter}'\n")
         return 1

@@ -10,6 +10,7 @@ from typing import Final
 from qgasim.errors import GuestError
 from qgasim.guest.files.nodes import decode_name
 from qgasim.userland.shell.flavours import Flavour
+from qgasim.userland.shell.printf import expand_escapes
 from qgasim.userland.shell.syntax import (
     Arithmetic,
     Parameter,
@@ -19,7 +20,6 @@ from qgasim.userland.shell.syntax import (
     Text,
     Word,
 )
-from qgasim.userland.shell.words import expand_escapes
 
 __all__ = ["NOT_SIMULATED", "BadSyntax", "Scanner"]
 
@@ -271,7 +271,7 @@ class Scanner(ABC):
                 raise self.fail(self.words.missing_parentheses)
             if char == ")" and depth == 0:
                 if not self.accept("))"):
-                    if self.flavour.name == "dash":
+                    if self.flavour.reads_all_arithmetic:
                         # It reads on to the end before it complains.
                         self.at = len(self.text)
                     raise self.fail(self.words.missing_parentheses)
@@ -334,7 +334,7 @@ class Scanner(ABC):
         return Parameter(name, is_quoted, operator, word, other)
 
     def _fail_in_brace(self, *, is_quoted: bool, is_open: bool = False) -> BadSyntax:
-        is_string = is_quoted and not self.is_document and self.flavour.name == "dash"
+        is_string = is_quoted and not self.is_document and self.flavour.wants_quotes_first
         words = self.words
         return self.fail(words.unterminated_quote if is_open or is_string else words.missing_brace)
 

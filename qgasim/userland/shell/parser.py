@@ -337,7 +337,9 @@ class Parser(Tokens):
                     and token.literal in self.keywords
                     and (token.literal != "in" or not self.flavour.is_bash)
                 ):
-                    raise self.unexpected(end if end == ")" and self.flavour.name != "dash" else "")
+                    raise self.unexpected(
+                        end if end == ")" and self.flavour.names_parenthesis else ""
+                    )
                 if self.flavour.is_bash:
                     self._check_word(token, is_first=not words)
                 assignment = None if words else _to_assignment(token.word)

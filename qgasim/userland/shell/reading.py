@@ -38,7 +38,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         if not word.startswith("-") or word in ("-", "--"):
             state.set("OPTIND", str(index + (word == "--")))
             state.set(name, "?")
-            if state.flavour.name != "dash":
+            if state.flavour.unsets_optarg:
                 state.unset("OPTARG")
             return 1
         index, offset = index + 1, 1
@@ -61,7 +61,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         yield from shell.write_error(message + "\n")
         value = None
     _set_argument(
-        shell, "" if value is None and state.flavour.name == "dash" and not message else value
+        shell, "" if value is None and not state.flavour.unsets_optarg and not message else value
     )
     state.set("OPTIND", str(index))
     state.option_offset = offset
@@ -89,7 +89,7 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     """Read a line into variables."""
     state = shell.state
     options, given = parse_options(shell, argv, "rsp:n:t:u:d:")
-    if state.flavour.name == "dash":
+    if state.flavour.read_needs_names:
         if not given:
             raise ShellError("arg count")
         if not all(map(is_name, given)):

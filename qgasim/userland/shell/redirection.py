@@ -104,7 +104,7 @@ class Redirector:
             self._set(number, None if text == "-" else self._duplicate(text), saved)
         elif operator == "<&" or (operator == ">&" and not self.shell.state.flavour.has_bashisms):
             state = self.shell.state
-            if state.flavour.name == "dash":
+            if state.flavour.parses_descriptors:
                 raise BadSyntax(state.words.bad_descriptor, state.parsed_line)
             raise ShellError(state.words.bad_descriptor)
         else:

@@ -46,9 +46,6 @@ OPTIONS: Final = {
     "1": "vi",
     "2": "pipefail",
 }
-#: The order of the letters in ``$-``.
-LETTERS: Final = "ubaCvxicsnmIfe"
-DASH_LETTERS: Final = "efIimnsxvVECabu"
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 #: What a variable takes besides its name and value, in bytes.
 VARIABLE_SIZE: Final = 200
@@ -277,8 +274,7 @@ class State:
 
     def flags(self) -> str:
         """Return ``$-``."""
-        letters = DASH_LETTERS if self.flavour.name == "dash" else LETTERS
-        return "".join(letter for letter in letters if letter in self.options)
+        return "".join(letter for letter in self.flavour.option_letters if letter in self.options)
 
 
 def _size_of(name: str, variable: Variable | None) -> int:

@@ -37,8 +37,8 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
                 known = flavour.has_pipefail or name != "pipefail"
                 letters = [key for key, long in OPTIONS.items() if long == name and known]
                 if not letters:
-                    status = 2 if flavour.name == "dash" else 1
-                    raise ShellError(flavour.words.bad_long_option.format(name), status)
+                    message = flavour.words.bad_long_option.format(name)
+                    raise ShellError(message, flavour.bad_option_status)
                 letter = letters[0]  # noqa: PLW2901
             elif letter == "o":
                 return []
@@ -144,7 +144,7 @@ def local(shell: Shell, argv: list[str]) -> int:
         state.make_local(name)
         if sign:
             state.set(name, value)
-        elif is_new and name in state.variables and state.flavour.name != "dash":
+        elif is_new and name in state.variables and state.flavour.clears_locals:
             state.set(name, None)
     return 0
 
@@ -168,8 +168,8 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
     if re.fullmatch("[0-7]{1,4}", mode):
         state.umask = int(mode, 8) & 0o777
         return 0
-    if mode[:1].isdigit() and state.flavour.name == "dash":
-        raise ShellError(state.words.bad_number.format(mode))
+    if mode[:1].isdigit() and state.words.bad_octal:
+        raise ShellError(state.words.bad_octal.format(mode))
     allowed = 0o777 & ~state.umask
     for clause in mode.split(","):
         if not CLAUSE.fullmatch(clause):

@@ -1,6 +1,6 @@
 """Programs about people, processes and the machine in a guest that has some of each.
 
-GNU's outputs are what Debian 12's id, getent and who (coreutils 9.1, glibc 2.36)
+GNU's outputs are what Debian 12's id and who (coreutils 9.1)
 print for such accounts; BusyBox's messages are those of its source (1.35.0: procps/kill.c, pgrep.c,
 libbb/signames.c, coreutils/id.c).
 """
@@ -89,12 +89,6 @@ def ask(run: Run) -> Ask:
         ("id -G alice", "1000 27 100\n"),
         ("id -Gn alice", "alice sudo users\n"),
         ("id -g alice root", "1000\n0\n"),
-        ("whoami", "root\n"),
-        ("getent passwd 1000", "alice:x:1000:1000:A,,,:/home/alice:/bin/sh\n"),
-        ("getent group 27 users", "sudo:x:27:alice\nusers:x:100:bob,alice\n"),
-        ("getent group", "root:x:0:\nsudo:x:27:alice\nusers:x:100:bob,alice\nalice:x:1000:\n"),
-        ("getent hosts db", "10.0.0.7        db db.example\n"),
-        ("getent hosts 10.0.0.7", "10.0.0.7        db db.example\n"),
         ("who -q", "alice bob\n# users=2\n"),
         ("who", "alice    tty1         Jun 15 12:01\nbob      pts/0        Jun 15 12:02 (desk)\n"),
         ("who -b", "         system boot  Jun 15 12:00\n"),
@@ -109,7 +103,6 @@ def test_who_there_is(ask: Ask, line: str, out: str) -> None:
     [
         ("id carol alice", "uid=1000(alice) gid=1000(alice) groups=1000(alice),27(sudo),100(users)\n",
          "id: 'carol': no such user\n", 1),
-        ("getent passwd carol alice", "alice:x:1000:1000:A,,,:/home/alice:/bin/sh\n", "", 2),
     ],
 )  # fmt: skip
 def test_who_there_is_not(ask: Ask, line: str, out: str, errors: str, status: int) -> None:
@@ -118,7 +111,6 @@ def test_who_there_is_not(ask: Ask, line: str, out: str, errors: str, status: in
 
 def test_a_guest_without_accounts_has_numbers(ask: Ask) -> None:
     guest = make_guest(files={})
-    assert ask(guest, "whoami") == ("", "whoami: cannot find name for user ID 0\n", 1)
     assert ask(guest, "id -un")[0] == "0\n"
 
 
@@ -234,28 +226,6 @@ def test_the_host_name_is_read_from_a_file(ask: Ask) -> None:
     assert ask(guest, "hostname -F /w/nowhere")[2] == 1
     assert ask(guest, "hostname")[0] == "new.example\n"
     assert ask(guest, f"hostname {'x' * 65}") == ("", "hostname: name too long\n", 1)
-
-
-def test_free_is_in_the_unit_that_was_asked_for(ask: Ask) -> None:
-    guest = make_guest()
-    guest.has_swap = False
-
-    def total(line: str) -> str:
-        return ask(guest, line)[0].splitlines()[1].split()[1]
-
-    size = 16 * 128 << 20
-    assert total("free") == str(size >> 10)
-    assert total("free -b") == str(size)
-    assert total("free --mebi") == str(size >> 20)
-    assert total("free -g") == "2"
-    assert total("free -h") == "2.0Gi"
-    # free(1): -t displays a line showing the column totals.
-    *_, last = ask(guest, "free -bt")[0].splitlines()
-    assert last.split()[:2] == ["Total:", str(size)]
-
-
-def test_qemu_ga_does_not_start_a_second_agent(ask: Ask) -> None:
-    assert ask(make_guest(), "qemu-ga -x")[2] == 1
 
 
 def test_busyboxes_sleep_takes_no_options(ask: Ask) -> None:

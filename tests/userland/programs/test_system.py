@@ -111,16 +111,11 @@ SAME = [
     ("uname -p", "unknown\n"),
     ("nproc", "4\n"),
     ("nproc --ignore=9", "1\n"),
-    ("whoami", "root\n"),
     ("id -u", "0\n"),
     ("id -un", "root\n"),
     ("id -g alice", "1000\n"),
     ("id -Gn alice", "alice\n"),
     ("id alice", "uid=1000(alice) gid=1000(alice) groups=1000(alice)\n"),
-    ("getent passwd alice", "alice:x:1000:1000::/home/alice:/bin/sh\n"),
-    ("getent group 1000", "alice:x:1000:\n"),
-    ("getent hosts localhost", "127.0.0.1       localhost\n"),
-    ("qemu-ga --version", "QEMU Guest Agent 7.2.22\n"),
     ("date", "Sat Jun 15 14:00:00 CEST 2024\n"),
     ("date -u", "Sat Jun 15 12:00:00 UTC 2024\n"),
     ("date +%s", "1718452800\n"),
@@ -150,10 +145,6 @@ SAME = [
     ("kill -l 9", "KILL\n"),
     ("kill -l KILL", "9\n"),
     ("uptime", " 14:00:00 up 0 min,  1 user{s},  load average: 0.00, 0.00, 0.00\n"),
-    ("lsblk -n -o NAME,SIZE,TYPE,MOUNTPOINT /dev/vda",
-     "vda    498M disk \n|-vda1  96M part /\n`-vda3  16M part /data\n"),
-    ("lsblk -dn -o NAME", "vda\nsda\n"),
-    ("blkid -o value -s TYPE /dev/vda3", "ext4\n"),
 ]  # fmt: skip
 
 
@@ -183,27 +174,9 @@ DIFFERENT = [
     ("who",
      "alice           pts/0           ?       Jun 15 14:01:30  desk\n",
      "alice    pts/0        Jun 15 14:01 (desk)\n"),
-    ("free",
-     ("              total        used        free      shared  buff/cache   available\n"
-     "Mem:         524288      262144      262144           0           0      262144\n"
-     "Swap:        524288           0      524288\n"),
-     ("               total        used        free      shared  buff/cache   available\n"
-     "Mem:          524288      262144      262144           0           0      262144\n"
-     "Swap:         524288           0      524288\n")),
     ("hwclock -r",
      "Sat Jun 15 14:00:00 2024  0.000000 seconds\n",
      "2024-06-15 14:00:00.001000+02:00\n"),
-    ("df /data",
-     ("Filesystem           1K-blocks      Used Available Use% Mounted on\n"
-     "/dev/vda3                16384         0     16384   0% /data\n"),
-     ("Filesystem     1K-blocks  Used Available Use% Mounted on\n"
-     "/dev/vda3          16384     0     16384   0% /data\n")),
-    ("df -hT /mnt/ide~disk",
-     ("Filesystem           Type            Size      Used Available Use% Mounted on\n"
-     "/dev/sda             ext4           20.0M         0     20.0M   0% /mnt/ide disk\n"),
-     ("Filesystem     Type  Size  Used Avail Use% Mounted on\n"
-     "/dev/sda       ext4   20M     0   20M   0% /mnt/ide disk\n")),
-    ("du -sh /data", "4.0K\t/data\n", "4.0K\t/data\n"),
     ("ip addr show lo",
      ("1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN qlen 1000\n"
      "    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n"
@@ -239,7 +212,6 @@ FAILURES = [
     ("kill -FOO 1", ("kill: bad signal name 'FOO'\n", 1), ("kill: unknown signal name FOO\n", 1)),
     ("pidof nosuch", ("", 1), ("", 1)),
     ("pgrep nosuch", ("", 1), ("", 1)),
-    ("getent passwd nosuch", ("", 2), ("", 2)),
     ("mount /dev/nosuch /data",
      ("mount: mounting /dev/nosuch on /data failed: No such file or directory\n", 255),
      ("mount: /data: special device /dev/nosuch does not exist.\n", 32)),
@@ -270,10 +242,6 @@ FAILURES = [
      *(2 * (("fsfreeze: cannot open /nosuch: No such file or directory\n", 1),))),
     ("fsfreeze -f /proc",
      *(2 * (("fsfreeze: /proc: freeze failed: Operation not supported\n", 1),))),
-    ("df /nosuch", ("df: /nosuch: can't find mount point\n", 1),
-     ("df: /nosuch: No such file or directory\n", 1)),
-    ("du /nosuch", ("du: /nosuch: No such file or directory\n", 1),
-     ("du: cannot access '/nosuch': No such file or directory\n", 1)),
     ("ip addr add 10.0.2.15/24 dev eth0",
      ("ip: RTNETLINK answers: File exists\n", 2), ("RTNETLINK answers: File exists\n", 2)),
     ("ip addr del 10.9.9.9/24 dev eth0",
@@ -290,7 +258,6 @@ FAILURES = [
     ("systemctl status sshd",
      *(2 * (("systemctl: 'status' of other units than those for sleeping" + MISSING, 1),))),
     ("systemctl fly", ("systemctl: fly\n", 1), ("Unknown command verb fly.\n", 1)),
-    ("qemu-ga", ("", 1), ("", 1)),
 ]  # fmt: skip
 
 
@@ -505,24 +472,6 @@ def test_fsfreeze_freezes_and_thaws(run: Run, guest: Guest) -> None:
     assert sh(run, guest, "fsfreeze --unfreeze /data") == ("", "", 0)
     assert not is_frozen()
     assert guest.is_busy
-
-
-def test_du_counts_directories_last(run: Run, guest: Guest) -> None:
-    guest.files.makedirs("/data/a")
-    guest.files.write("/data/a/x", b"x" * 5000)
-    guest.files.link("/data/a/x", "/data/a/y")
-    assert sh(run, guest, "du /data")[0] == "12\t/data/a\n16\t/data\n"
-    assert sh(run, guest, "du -s -b /data/a/x")[0] == "5000\t/data/a/x\n"
-
-
-def test_df_lists_volumes_once(run: Run) -> None:
-    guest = make_guest("gnu")
-    sh(run, guest, "mount --bind /data /srv")
-    lines = sh(run, guest, "df -P")[0].splitlines()
-    assert lines[0].startswith("Filesystem     1024-blocks")
-    assert [line.split()[0] for line in lines[1:]] == ["/dev/vda1", "/dev/vda3", "/dev/sda"]
-    total, used, available = map(int, lines[1].split()[1:4])
-    assert (total, used + available) == (100 * 1024, 90 * 1024)
 
 
 # -- network --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from html import escape
 from typing import Final
 
 from qgasim.findings import Finding
-from qgasim.pytest_plugin.diagram import draw, make_rows, write_mermaid
+from qgasim.testing.diagram import draw, make_rows, write_mermaid
 from qgasim.testing.live import LiveGuest
 
 __all__ = ["show_guest", "show_test", "write_page"]

@@ -1,0 +1,69 @@
+"""``qgasim --upstream``: a real agent, with a scenario's faults in front."""
+
+import argparse
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from qgasim.cli.text import complain, readable_bytes
+from qgasim.errors import QgaSimError
+
+if TYPE_CHECKING:
+    from qgasim.compare import Difference
+    from qgasim.scenario import Blueprint, Scenario
+    from qgasim.simulation.simulation import Simulation
+
+__all__ = ["make_front", "show_differences"]
+
+#: How long to wait for the agent's first answers, in seconds.
+_TIMEOUT: Final = 10.0
+#: So much of a request or an answer is shown.
+_WIDTH: Final = 300
+
+
+def make_front(scenario: "Scenario", options: argparse.Namespace) -> "Blueprint":
+    """Return what stands before the agent at ``--upstream``.
+
+    Raises:
+        QgaSimError: there is no agent, or the scenario needs a simulated guest.
+    """
+    from qgasim.client.connecting import parse_agent_address
+    from qgasim.dialect import find_dialect
+    from qgasim.upstream import Front, SocketLink
+    from qgasim.upstream.inspecting import inspect
+
+    try:
+        address = parse_agent_address(options.upstream)
+    except ValueError as error:
+        raise QgaSimError(f"--upstream: {error}") from None
+    if options.agent is not None and find_dialect(options.agent) is None:
+        raise QgaSimError(f"--agent: no such release: '{options.agent}'")
+    found = inspect(address, _TIMEOUT, options.agent)
+    for note in found.notes:
+        complain(note, "qgasim: note: ")
+    scenario.agent.release = found.release
+    scenario.agent.is_frozen = found.is_frozen
+    return Front(scenario, partial(SocketLink, address, _TIMEOUT))
+
+
+def show_differences(simulation: "Simulation") -> None:
+    """Ask a simulated agent what clients ask the real one, and show where it answers differently."""
+    from qgasim.upstream.twin import Twin
+
+    def show(difference: "Difference") -> None:
+        if sys.stderr is None:
+            return
+        lines = [
+            f"difference: {difference.topic}: {difference.what}",
+            f"   sent      {_show(difference.request)}",
+            f"   real      {_show(difference.real)}",
+            f"   simulated {_show(difference.simulated)}",
+        ]
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+    simulation.observe(Twin(simulation, show))
+
+
+def _show(data: bytes) -> str:
+    text = readable_bytes(data[:_WIDTH].removesuffix(b"\n")).decode()
+    return f"{text}... ({len(data)} bytes)" if len(data) > _WIDTH else text or "(nothing)"

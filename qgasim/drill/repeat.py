@@ -1,0 +1,86 @@
+"""How to repeat a run that failed: as a file with the command, and as a test."""
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from qgasim.drill.plan import Run
+from qgasim.drill.verdict import Result, Rules
+
+__all__ = ["file_name", "write_file", "write_test"]
+
+
+def file_name(run: Run) -> str:
+    """Return the name of the file of a run: ``FAIL-freeze-hangs@5.2.yaml``."""
+    name = re.sub(r"[^\w.@-]", "-", run.name)
+    return f"FAIL-{name}.yaml"
+
+
+def write_file(result: Result, run: Run, command: Sequence[str], path: str) -> str:
+    """Return a scenario that fails again, under a comment with the command.
+
+    Args:
+        result: of the run that failed.
+        run: the same, or the least of it that fails.
+        command: the client.
+        path: where it is written.
+    """
+    words = ["qgasim", "drill", "--scenarios", path if "/" in path else f"./{path}"]
+    lines = [f"{result.run.name}: {result.verdict}: {result.reason}", *result.findings]
+    lines.append(f"reproduce: {shlex.join(words)} -- {join_command(command)}")
+    return "".join(f"# {line}\n" for line in lines) + run.to_yaml()
+
+
+def join_command(command: Sequence[str]) -> str:
+    """Return a command in one line as bash reads it; ``{socket}`` needs no quotes."""
+    return " ".join(map(_quote, command))
+
+
+def _quote(word: str) -> str:
+    if re.fullmatch(r"\{\w+\}", word):
+        return word
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(c if c.isprintable() else _escape(c) for c in escaped) + "'"
+
+
+def _escape(character: str) -> str:
+    data = os.fsencode(character)
+    return "\\n" if character == "\n" else "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def write_test(run: Run, command: Sequence[str], rules: Rules) -> str:
+    """Return a test of pytest that fails again.
+
+    Args:
+        run: that failed.
+        command: the client.
+        rules: how it is judged.
+    """
+    wanted = run.wanted
+    name = re.sub(r"\W+", "_", run.name).strip("_").lower()
+    places = {"{socket}": "qga.socket_path", "{qmp}": "qga.qmp_path"}
+    if any("{qmp}" in word for word in command):
+        machine: dict[str, Any] = {}
+        wanted = {"machine": machine, **wanted}
+    words = ", ".join(places.get(word) or _format(word, places) for word in command)
+    wanted = {**wanted, "findings": rules.findings}
+    marker = "".join(f"    {key}={value!r},\n" for key, value in wanted.items())
+    return (
+        "import os\nimport subprocess\n\nimport pytest\n\n\n"
+        f"@pytest.mark.qgasim(\n{marker})\n"
+        f"def test_{name}(qga):\n"
+        '    environment = {**os.environ, "QGASIM_SOCKET": qga.socket_path}\n'
+        f"    subprocess.run([{words}], env=environment, check=True, timeout={rules.limit:g})\n"
+    )
+
+
+def _format(word: str, places: dict[str, str]) -> str:
+    if not any(place in word for place in places):
+        return repr(word)
+    for place, name in places.items():
+        word = word.replace(place, f"{{{name}}}")
+    return f"f{word!r}"

@@ -1,0 +1,197 @@
+"""Replies as people paste them into a bug report: partial, one or many, among other text.
+
+A file is one JSON object of replies by command, a list of requests with their replies, or any text in which
+replies stand: what was typed before a reply says which command it is of, else its form does. A line number
+goes with every complaint.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from msgspec import Struct, field
+
+from qgasim.commands import ALL_COMMANDS
+from qgasim.compare.probes import LOOKING
+from qgasim.compare.shapes import find_misfits
+from qgasim.dialect import RELEASES
+from qgasim.errors import ClientError
+from qgasim.qapi.registry import Family
+from qgasim.record.survey import Answer, Survey, read_answer
+from qgasim.wire import is_array, is_object
+
+__all__ = ["read_pasted"]
+
+#: More than anybody pastes.
+_LIMIT: Final = 16 << 20
+#: What names a command: a request, ``virsh``, ``qm agent 100 get-fsinfo``, or the name alone.
+_NAMED: Final = re.compile(
+    r"(guest-[a-z][a-z-]*[a-z])"
+    r"|\bqm\s+(?:agent|guest\s+cmd)\s+\S+\s+([a-z][a-z-]*[a-z])"
+    r"|/agent/([a-z][a-z-]*[a-z])"
+)
+#: Where a value may begin: an object, or a list of objects; and what may stand before it in its line.
+_START: Final = re.compile(r'\{\s*"|\[\s*\{')
+_BEFORE: Final = re.compile(r"[ \t>|`\u2502]*")
+#: What lines are quoted by, as in a mail.
+_QUOTED: Final = re.compile(r"^[ \t]*> ?", re.MULTILINE)
+#: The members of which an entry of a list, beside the request, has one.
+_HAS_REPLY: Final = frozenset({"return", "error", "reply"})
+_FAMILIES: Final[tuple[Family, ...]] = ("linux", "windows", "freebsd")
+
+
+class _Value(Struct, frozen=True):
+    """A value of JSON in a text, where it begins, and the request that stands before it."""
+
+    line: int
+    value: Any
+    command: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def read_pasted(text: str, name: str) -> Survey:
+    """Read the replies in a text.
+
+    Args:
+        text: the text.
+        name: what messages call it: a path.
+
+    Raises:
+        ClientError: there is no reply in it, or one that cannot be read: ``name:line: why``.
+    """
+    if len(text) > _LIMIT:
+        raise ClientError(f"{name}: expected at most {_LIMIT >> 20} MiB, found {len(text) >> 20}")
+    survey = Survey()
+    for found in _find_values(_QUOTED.sub("", text), name):
+        for answer in _answers(found, name):
+            # What is told twice is told as it was last.
+            survey.answers = [a for a in survey.answers if _key(a) != _key(answer)]
+            survey.answers.append(answer)
+    if not survey.answers:
+        raise ClientError(
+            f"{name}:1: no reply of an agent is in it (expected JSON as in "
+            '{"guest-get-osinfo": {"return": {...}}}, or what a client printed)'
+        )
+    return survey
+
+
+def _key(answer: Answer) -> tuple[str, str]:
+    return answer.command, json.dumps(answer.arguments, sort_keys=True)
+
+
+def _find_values(text: str, name: str) -> Iterator[_Value]:
+    """Yield the objects and lists in a text, each with the request before it."""
+    decoder = json.JSONDecoder()
+    at = 0
+    request: dict[str, Any] = {}
+    while (start := _START.search(text, at)) is not None:
+        line = text.count("\n", 0, start.start()) + 1
+        try:
+            value, end = decoder.raw_decode(text, start.start())
+        except json.JSONDecodeError as error:
+            if _begins_line(text, start.start()):
+                said = f"not JSON, or cut short: {error.msg}"
+                raise ClientError(f"{name}:{error.lineno}: {said}") from None
+            # A pattern of jq or the like.
+            at = text.find("\n", start.start())
+            if at < 0:
+                return
+            continue
+        except RecursionError:
+            raise ClientError(f"{name}:{line}: too many levels") from None
+        named = _last_named(text[at : start.start()])
+        at = end
+        if is_object(value) and "execute" in value and not _HAS_REPLY & value.keys():
+            request = value
+        elif request:
+            yield _Value(line, value, str(request["execute"]), request.get("arguments") or {})
+            request = {}
+        else:
+            yield _Value(line, value, named)
+
+
+def _begins_line(text: str, at: int) -> bool:
+    return _BEFORE.fullmatch(text, text.rfind("\n", 0, at) + 1, at) is not None
+
+
+def _last_named(text: str) -> str | None:
+    """Return the last command that a text names."""
+    named = list(_NAMED.finditer(text))
+    if not named:
+        return None
+    full, of_qm, of_api = named[-1].groups()
+    return full or f"guest-{of_qm or of_api}"
+
+
+def _answers(found: _Value, name: str) -> Iterator[Answer]:
+    """Yield the answers that a value is, or has in it."""
+    value = _unwrap(found.value)
+    if is_object(value) and value and all(str(key).startswith("guest-") for key in value):
+        for key, reply in value.items():
+            yield _answer(key, {}, reply, found, name)
+    elif is_array(value) and value and all(is_object(v) and _command_of(v) for v in value):
+        for each in value:
+            yield _answer(
+                str(_command_of(each)), each.get("arguments") or {}, _reply_of(each), found, name
+            )
+    elif is_object(value) and _command_of(value):
+        yield from _answers(_Value(found.line, [value]), name)
+    else:
+        command = found.command or _guess(value)
+        if command is None:
+            text = "it is not said which command this is the reply of, and its form is that of none"
+            raise ClientError(f"{name}:{found.line}: {text} (name the command in the line above)")
+        yield _answer(command, found.arguments, value, found, name)
+
+
+def _unwrap(value: Any) -> Any:
+    """Return what is in the objects that Proxmox VE puts around a reply: ``{"data": {"result": ...}}``."""
+    for key in ("data", "result"):
+        if is_object(value) and list(value) == [key]:
+            value = value[key]
+    return value
+
+
+def _command_of(value: dict[str, Any]) -> str | None:
+    """Return the command that an entry with its request names."""
+    command = value.get("execute", value.get("command"))
+    return command if isinstance(command, str) and _HAS_REPLY & value.keys() else None
+
+
+def _reply_of(value: dict[str, Any]) -> Any:
+    return (
+        value["reply"]
+        if "reply" in value
+        else {k: value[k] for k in ("return", "error") if k in value}
+    )
+
+
+def _answer(
+    command: str, arguments: dict[str, Any], reply: Any, found: _Value, name: str
+) -> Answer:
+    if is_object(reply) and ("return" in reply or "error" in reply):
+        try:
+            return read_answer(command, arguments, reply)
+        except ClientError as error:
+            raise ClientError(f"{name}:{found.line}: {error}") from None
+    return Answer(command, arguments, reply)
+
+
+def _guess(value: Any) -> str | None:
+    """Return the command that returns such a value; None if none does, or several."""
+    if is_object(value) and "return" in value:
+        value = value["return"]
+    if not (is_object(value) or is_array(value)) or not value:
+        return None
+    fitting = {
+        command.name
+        for command in ALL_COMMANDS
+        if command.name in LOOKING
+        and any(
+            not list(find_misfits(value, command.returns, dialect, in_order=False))
+            for dialect in RELEASES.values()
+            if any(command.is_in(dialect, family) for family in _FAMILIES)
+        )
+    }
+    return fitting.pop() if len(fitting) == 1 else None

@@ -1,0 +1,94 @@
+"""The recording as a scenario's text, and the proof that it answers as the agent did."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct, field
+
+from qgasim.errors import RedactionError
+from qgasim.record.drafting import draft
+from qgasim.record.proof import answers_of, mend
+from qgasim.record.redaction import Redactor, strings_of
+from qgasim.record.survey import Survey, redacted
+from qgasim.scenario import load, loads
+from qgasim.scenario.dump import laid_over, to_yaml_over
+
+__all__ = ["Recorded", "record"]
+
+
+class Recorded(Struct):
+    """A scenario made of a survey."""
+
+    #: The scenario, as YAML.
+    text: str
+    #: How many replies there are, how many of them are the model's, and how many are stubs.
+    replies: int
+    stubs: int
+    #: The commands that are still answered otherwise.
+    unlike: list[str]
+    #: What had to be assumed, and what could not be said.
+    notes: list[str] = field(default_factory=list[str])
+
+
+def record(
+    survey: Survey,
+    redactor: Redactor,
+    *,
+    release: str | None = None,
+    source: str = "a real agent",
+) -> Recorded:
+    """Make a scenario of what an agent answered; nothing private is in it.
+
+    Args:
+        survey: what it answered.
+        redactor: replaces what is private.
+        release: that of the agent; absent: the one that it says it is.
+        source: what was recorded, for the scenario's description.
+
+    Raises:
+        RedactionError: a private value would be in the text.
+        ScenarioError: the base cannot be built as an agent of that release.
+    """
+    told = redacted(survey, redactor)
+    made = draft(told, release=release)
+    mended = mend(made.scenario, told)
+    scenario = mended.scenario
+    scenario.description = f"Recorded: {source}{_describe(told)}."
+    scenario.origin = _origin(redactor)
+    below = load(made.base)
+    _refuse_leaks(laid_over(scenario, below), redactor)
+    text = to_yaml_over(scenario, below, made.base, mended.reasons)
+    # The text itself is asked, not what it was made of.
+    pairs = list(answers_of(loads(text, "the recording"), told))
+    return Recorded(
+        text,
+        replies=len(pairs),
+        stubs=len([path for path in mended.reasons if path.startswith("replies")]),
+        unlike=[real.command for real, simulated in pairs if not real.is_like(simulated)],
+        notes=made.notes,
+    )
+
+
+def _describe(survey: Survey) -> str:
+    told = survey.object("guest-get-osinfo")
+    system = told.get("pretty-name") or told.get("name")
+    parts = [f"qemu-ga {survey.version}" if survey.version else None, system]
+    said = ", ".join(str(part) for part in parts if part)
+    return f", {said}" if said else ""
+
+
+def _origin(redactor: Redactor) -> str:
+    if not redactor.replacements:
+        return "qgasim record; nothing in it was private."
+    kinds: Sequence[str] = sorted({each.kind for each in redactor.replacements.values()})
+    return f"qgasim record; replaced, each value by one of the same form: {', '.join(kinds)}."
+
+
+def _refuse_leaks(plain: dict[str, Any], redactor: Redactor) -> None:
+    """Raise RedactionError if a value that was replaced is in what is to be written."""
+    leaks = redactor.leaks("\n".join(strings_of(plain)))
+    if leaks:
+        kind = redactor.replacements[leaks[0]].kind
+        raise RedactionError(
+            f"nothing is written: {leaks[0]!r} ({kind}) would still be in it (--keep {kind} leaves it in)"
+        )

@@ -1,0 +1,196 @@
+"""The socket of a real agent, connected to for each client and carried by a task beside the server's."""
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import trio
+
+from qgasim.client.connecting import AgentAddress, connect
+from qgasim.effects import Close
+from qgasim.errors import ClientError
+from qgasim.serving.listen import UnixAddress
+from qgasim.upstream.channel import UpstreamChannel
+from qgasim.upstream.replies import Request
+
+__all__ = ["SocketLink"]
+
+RECEIVE_SIZE: Final = 1 << 16
+#: How often an answer is looked for at once, before the task sleeps: most come within some microseconds.
+EAGER_PASSES: Final = 40
+
+
+class SocketLink:
+    """The way to a real agent.
+
+    Args:
+        address: where it is.
+        timeout: how long to wait for a connection, in seconds.
+    """
+
+    def __init__(self, address: AgentAddress, timeout: float) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._channel: UpstreamChannel | None = None
+        self._poke: Callable[[], None] = lambda: None
+        self._sock: socket.socket | None = None
+        #: What could not be sent yet.
+        self._out = bytearray()
+        self._is_wanted = trio.Event()
+        self._has_output = trio.Event()
+        self._has_room = trio.Event()
+
+    def attach(self, channel: UpstreamChannel) -> None:
+        """Bring what the agent answers to *channel*."""
+        self._channel = channel
+
+    # -- what the channel asks for ---------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Connect for the client that has come."""
+        self._out.clear()
+        if isinstance(self.address, UnixAddress):
+            # At once: no connect to a unix socket that does not block takes time.
+            try:
+                self._take(connect(self.address, self._timeout))
+            except ClientError as error:
+                self._end(Close(), str(error))
+                return
+        self._is_wanted.set()
+
+    def ask(self, data: bytes, requests: Sequence[Request]) -> None:
+        """Send *data*, and look for an answer."""
+        sock = self._sock
+        if sock is None or self._out:
+            self._out += data
+            self._has_output.set()
+            return
+        try:
+            sent = sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._fail(error)
+            return
+        if sent < len(data):
+            self._out += data[sent:]
+            self._has_output.set()
+        elif requests:
+            for _ in range(EAGER_PASSES):
+                os.sched_yield()
+                if self._receive():
+                    return
+
+    def disconnect(self) -> None:
+        """Hang up."""
+        if self._sock is not None:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+            self._sock = None
+        self._has_room.set()
+        self._has_output.set()
+
+    def go_on(self) -> None:
+        """Read again: there is room."""
+        self._has_room.set()
+
+    # -- the task --------------------------------------------------------------------------------
+
+    async def serve(self, poke: Callable[[], None]) -> None:
+        """Carry what cannot be carried at once, until cancelled; call *poke* when something has come."""
+        self._poke = poke
+        try:
+            while True:
+                await self._is_wanted.wait()
+                self._is_wanted = trio.Event()
+                if self._sock is None and not await self._connect_later():
+                    continue
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    await self._read()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.disconnect()
+
+    async def _connect_later(self) -> bool:
+        """Connect to an agent that may be on another host."""
+        try:
+            sock = await trio.to_thread.run_sync(
+                partial(connect, self.address, self._timeout), abandon_on_cancel=True
+            )
+        except ClientError as error:
+            self._end(Close(), str(error))
+            return False
+        self._take(sock)
+        self._has_output.set()
+        return True
+
+    def _take(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+
+    async def _read(self) -> None:
+        """Read until the connection ends."""
+        channel = self._channel
+        assert channel is not None
+        while (sock := self._sock) is not None:
+            try:
+                await trio.lowlevel.wait_readable(sock)
+            except trio.ClosedResourceError:
+                return
+            if channel.is_flooded:
+                self._has_room = trio.Event()
+                await self._has_room.wait()
+            elif self._receive():
+                self._poke()
+
+    async def _write(self) -> None:
+        """Write what could not be written at once."""
+        while (sock := self._sock) is not None:
+            await self._has_output.wait()
+            self._has_output = trio.Event()
+            try:
+                while self._out and self._sock is sock:
+                    try:
+                        del self._out[: sock.send(self._out)]
+                    except BlockingIOError:
+                        await trio.lowlevel.wait_writable(sock)
+            except trio.ClosedResourceError:
+                return
+            except OSError as error:
+                self._fail(error)
+
+    def _receive(self) -> bool:
+        """Take what has come; return whether there was anything, or the connection has ended."""
+        sock, channel = self._sock, self._channel
+        if sock is None or channel is None:
+            return False
+        try:
+            data = sock.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._fail(error)
+            return True
+        if data:
+            channel.answered(data)
+        else:
+            self._end(Close(), f"{self.address}: the agent hung up")
+        return True
+
+    def _fail(self, error: OSError) -> None:
+        is_reset = isinstance(error, ConnectionResetError)
+        text = (
+            "the agent hung up"
+            if is_reset or isinstance(error, BrokenPipeError)
+            else error.strerror
+        )
+        self._end(Close("reset" if is_reset else "end"), f"{self.address}: {text}")
+
+    def _end(self, how: Close, why: str) -> None:
+        self.disconnect()
+        if self._channel is not None:
+            self._channel.ended(how, why)
+        self._poke()

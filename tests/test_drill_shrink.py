@@ -1,0 +1,171 @@
+"""Shrinking: from a list that fails to the few entries that matter, with small numbers."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from qgasim.drill import Drill, Minimal, Result, Rules, Run, minimise
+from qgasim.drill.leftovers import adopting_orphans
+from qgasim.drill.report import show_minimal
+from qgasim.drill.shrink import halved, shrink
+from qgasim.faults import CloseConnection, Delay, Duplicate, FromUptime, InjectedError, Reset
+from qgasim.guest.units import SECOND
+
+
+class Entry(Struct, frozen=True):
+    name: int
+    size: int = 0
+
+
+def shrunk(entries: list[Entry], fails: Callable[[list[Entry]], bool]) -> list[Entry]:
+    tried: list[list[Entry]] = []
+
+    async def fails_once(some: list[Entry]) -> bool:
+        assert some not in tried, "no list is tried twice"
+        tried.append(some)
+        return fails(some)
+
+    return trio.run(shrink, entries, fails_once, lambda: False)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.sets(st.integers(0, 39), min_size=1, max_size=4))
+def test_only_what_matters_is_left_in_its_order(wanted: set[int]) -> None:
+    entries = [Entry(name=-number) for number in range(40)]
+    least = shrunk(entries, lambda some: wanted <= {-entry.name for entry in some})
+    assert [-entry.name for entry in least] == sorted(wanted)
+
+
+def test_numbers_are_halved_as_long_as_it_fails() -> None:
+    entries = [Entry(name=0, size=1000), Entry(name=0, size=7)]
+    least = shrunk(entries, lambda some: any(entry.size >= 100 for entry in some))
+    assert least == [Entry(name=0, size=125)]
+
+
+def test_what_fails_by_itself_needs_no_entry() -> None:
+    assert shrunk([Entry(name=1)], lambda _: True) == []
+
+
+def test_the_numbers_of_a_fault_are_halved_each_in_its_turn() -> None:
+    fault = Delay(by=3 * SECOND, after=4, when=FromUptime(uptime=SECOND))
+    assert Delay(by=3 * SECOND // 2, after=4, when=fault.when) in [*halved(fault)]
+    assert Delay(by=3 * SECOND, after=2, when=fault.when) in [*halved(fault)]
+    when = FromUptime(uptime=SECOND // 2)
+    assert Delay(by=3 * SECOND, after=4, when=when) in [*halved(fault)]
+    assert all(each != fault for each in halved(fault))
+
+
+def test_when_the_time_is_over_the_least_so_far_is_taken() -> None:
+    tried = 0
+
+    async def fails(some: list[Entry]) -> bool:
+        nonlocal tried
+        tried += 1
+        return Entry(name=5) in some
+
+    entries = [Entry(name=number) for number in range(64)]
+    least = trio.run(shrink, entries, fails, lambda: tried >= 3)
+    assert tried == 3
+    assert Entry(name=5) in least
+    assert len(least) < len(entries)
+
+
+# -- three clients with a bug each -------------------------------------------------------------------
+
+#: It does all right but for the bug that is planted: 'order' takes the next line for the answer, 'error' takes
+#: every answer for a value, 'twice' does not connect a third time.
+CLIENT = """\
+import json, os, socket, sys
+bug, lost = sys.argv[1], 0
+
+def connect():
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(2)
+    client.connect(os.environ["QGASIM_SOCKET"])
+    return client, client.makefile("rb")
+
+client, file = connect()
+for number in range(20):
+    while True:
+        try:
+            client.sendall(b'{"execute":"guest-ping","id":%d}\\n' % number)
+            reply = {}
+            while reply.get("id") != number:
+                line = file.readline()
+                if not line:
+                    raise ConnectionError
+                reply = json.loads(line)
+                if bug == "order":
+                    assert reply["id"] == number, reply
+            break
+        except ConnectionError:
+            lost += 1
+            if bug == "twice" and lost == 2:
+                raise
+            client, file = connect()
+    if bug == "error":
+        reply["return"]
+"""
+KINDS = ["duplicate", "error", "split", "crlf", "close", "reset", "bandwidth"]
+
+
+def reduce_planted(bug: str, seed: int, directory: Path) -> Minimal:
+    nemesis = {"seed": seed, "requests": 20, "kinds": KINDS}
+    run = Run(name="planted", scenario="debian-12", overrides={"nemesis": nemesis})
+    command = [sys.executable, "-I", "-S", "-c", CLIENT, bug]
+    drill = Drill(command, str(directory), Rules(findings="off"))
+
+    async def find() -> Minimal | None:
+        result = await drill.attempt(run)
+        assert result.verdict == "failed", result
+        return await minimise(drill, result, 60)
+
+    with adopting_orphans():
+        minimal = trio.run(find)
+    assert minimal is not None
+    assert minimal.before > 5
+    assert minimal.failed == 3
+    return minimal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bug", "seed", "kinds"),
+    [
+        ("order", 1, {Duplicate}),
+        ("error", 2, {InjectedError}),
+        ("twice", 1, {CloseConnection, Reset}),
+    ],
+)
+def test_a_planted_bug_is_reduced_to_two_faults_at_most(
+    bug: str, seed: int, kinds: set[type], tmp_path: Path
+) -> None:
+    minimal = reduce_planted(bug, seed, tmp_path)
+    assert 1 <= len(minimal.faults) <= 2
+    assert {type(fault) for fault in minimal.faults} <= kinds
+    losses = sum(fault.times or 0 for fault in minimal.faults)
+    assert losses == (2 if bug == "twice" else 1)
+
+
+def test_what_is_left_is_shown_as_yaml_and_as_a_test() -> None:
+    fault = Delay(by=SECOND, times=1)
+    run = Run(name="nemesis-7", scenario="debian-12", overrides={"nemesis": {"seed": 7}})
+    least = run.with_faults([fault])
+    assert least.make().faults == [fault]
+    assert least.drawn() == []
+    minimal = Minimal(run=least, faults=[fault], before=9, attempts=12, failed=2)
+    result = Result(run=run, verdict="failed")
+    shown = show_minimal(result, minimal, ["./client", "{socket}"], Rules())
+    assert shown.splitlines()[:3] == [
+        "# nemesis-7: 9 faults, of which 1 matter (12 runs; 2 of 3 failed: it is flaky)",
+        "faults:",
+        "  - {kind: delay, times: 1, by: 1s}",
+    ]
+    assert "    faults=[{'kind': 'delay', 'times': 1, 'by': '1s'}],\n" in shown
+    assert "def test_nemesis_7(qga):" in shown
