@@ -46,6 +46,11 @@ class Bench:
         request = {"execute": command, "arguments": arguments}
         list(self.simulation.channel.receive(json.dumps(request).encode()))
 
+    def answers(self, command: str) -> bool:
+        """Ask the agent; return whether something comes at once."""
+        request = b'{"execute":"%s"}\n' % command.encode()
+        return any(isinstance(effect, bytes) for effect in self.simulation.channel.receive(request))
+
     def advance(self, seconds: float) -> list[str]:
         for _ in range(20):
             self.clock.now += int(seconds * SECOND / 20)
