@@ -21,7 +21,7 @@ from tests.serving import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 #: Sub-commands of qgasim that end by themselves, and ask no agent.
-ENDS = {"scenarios", "check", "completion", "show", "init", "schema", "--version"}
+ENDS = {"check", "completion", "drill", "init", "scenarios", "schema", "show", "--version"}
 #: What a page calls the directory that qgasim makes.
 MADE = "/tmp/qgasim-x1"
 

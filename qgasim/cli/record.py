@@ -166,12 +166,15 @@ def _survey(options: argparse.Namespace) -> "tuple[Survey, str]":
 
 
 def _read(name: str) -> str:
+    from qgasim.record.pasted import LIMIT
+
+    # One more than is taken, so that what is too long is refused.
     if name == "-":
         stream: Any = sys.stdin
-        return "" if stream is None else str(stream.read())
+        return "" if stream is None else str(stream.read(LIMIT + 1))
     try:
         with open(name, encoding="utf-8", errors="replace") as file:
-            return file.read()
+            return file.read(LIMIT + 1)
     except OSError as error:
         raise ClientError(f"{name}: {error.strerror}") from None
 

@@ -120,7 +120,7 @@ def _introduce(options: argparse.Namespace, listen: SocketAddress) -> None:
 
 
 def _conclude(path: str, writer: ConversationWriter, redactor: Redactor) -> int:
-    """Say what was recorded; look whether what later proved to be private is in it."""
+    """Return what was recorded; look whether what later proved to be private is in it."""
     complain(f"wrote {path}: {writer.count} steps; try: {hint('replay', path)}", f"{_NAME}: ")
     with open(path, encoding="utf-8") as file:
         # Lines together, as many as take a few megabytes: each look prepares for all that is private.

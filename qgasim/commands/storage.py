@@ -423,7 +423,7 @@ def thaw(agent: Agent) -> int:
 
 @command(since=(0, 15), while_frozen=True, platforms=_FREEZING)
 def guest_fsfreeze_thaw(agent: Agent) -> int:
-    """Thaw all file systems, whoever froze them; tell how many were frozen.
+    """Thaw all file systems, no matter what froze them; return how many were frozen.
 
     A failing hook is an error, but thawed they are.
     """

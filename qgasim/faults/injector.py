@@ -338,7 +338,7 @@ class FaultInjector:
                 for live in self._faults
                 if live.matches_command(command) and not isinstance(live.fault, _OF_CONNECTIONS)
             )
-            # Whoever asks for ever other or very long names may do so.
+            # A client may ask for any number of names, and for very long ones.
             if len(self._by_command) >= 512:
                 self._by_command.clear()
             if len(command) <= 100:

@@ -90,7 +90,7 @@ def reply_not_read(story: Story) -> Iterator[str]:
 def polling_too_fast(story: Story) -> Iterator[str]:
     """A client asked the same again and again, more than 20 times in a second.
 
-    The agent is one thread: whoever polls it without a pause takes a processor of the guest, and
+    The agent is one thread: a client that polls it without a pause takes a processor of the guest, and
     keeps it from the work that is waited for. Transfers of files are left out, and so is what comes
     while the guest's time stands still.
     """

@@ -155,7 +155,7 @@ def show(exchange: Exchange) -> str:
 
 
 def _order(step: Request | Note) -> tuple[int, int, int]:
-    """Return what sorts steps; at the same moment, by who came first, and from coming to leaving."""
+    """Return what sorts steps; at the same moment, by the client that came first, and from coming to leaving."""
     if isinstance(step, Request):
         return step.sent, step.connection, 1
     return step.at, step.connection, {"connect": 0, "disconnect": 2}.get(step.kind, 1)

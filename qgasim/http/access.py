@@ -96,7 +96,7 @@ class Access(Struct, frozen=True):
             raise HttpError(401, text, headers=(("WWW-Authenticate", 'Bearer realm="qgasim"'),))
 
     def _check_host(self, host: str) -> None:
-        # Whoever can open a unix socket is here; and a page that other machines may ask has a token.
+        # A process that can open a unix socket runs on this host; and a page that other machines may ask has a token.
         if isinstance(self.address, UnixAddress) or self._is_open:
             return
         found = _HOST.fullmatch(host)

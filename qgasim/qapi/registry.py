@@ -167,7 +167,7 @@ Arguments: TypeAlias = dict[str, JsonValue]
 class Entry(Struct, frozen=True, eq=False):
     """A command as a release has it on a platform: all is decided that can be decided beforehand.
 
-    Functions of commands take whoever executes them first; nothing here looks at it.
+    Functions of commands take first what executes them; nothing here looks at it.
     """
 
     command: Command

@@ -10,7 +10,7 @@ from qgasim.guest.hardware.devices import CpuTimes, Driver, Memory, MemoryBlock,
 from qgasim.guest.settings import GuestSettings
 from qgasim.guest.system.accounts import Account, Login
 from qgasim.guest.system.clock import find_zone
-from qgasim.guest.system.windows import zone_name
+from qgasim.guest.system.windows import ZONES, zone_name
 from qgasim.guest.units import SECOND
 from qgasim.record.survey import Survey
 
@@ -77,22 +77,22 @@ def make_clock(guest: GuestSettings, survey: Survey) -> None:
         return
     moment = datetime.fromtimestamp(guest.clock.start // SECOND, UTC)
     name = told.get("zone")
-    if guest.os.family == "windows":
-        # Windows' names are in its language: one is told, whatever the zone.
-        zones = list(_zones_at(guest.clock.zone, moment, offset))
-        named = [zone for zone, local in zones if zone_name(zone, local) == name]
-        guest.clock.zone = next(iter([*named, *(zone for zone, _ in zones)]), guest.clock.zone)
-        guest.clock.zone_name = None if named else name
+    zones = _zones_at(guest.clock.zone, moment, offset)
+    if guest.os.family != "windows":
+        named = (zone for zone, local in zones if local.tzname() == name)
+        guest.clock.zone = next(named, guest.clock.zone)
         return
-    named = [
-        z for z, local in _zones_at(guest.clock.zone, moment, offset) if local.tzname() == name
-    ]
-    guest.clock.zone = next(iter(named), guest.clock.zone)
+    # Windows' names are in its language: one is told, whatever the zone.
+    found = list(zones)
+    english = next((zone for zone, local in found if zone_name(zone, local) == name), None)
+    guest.clock.zone = english or (found[0][0] if found else guest.clock.zone)
+    guest.clock.zone_name = None if english else name
 
 
 def _zones_at(first: str | None, moment: datetime, offset: int) -> Iterator[tuple[str, datetime]]:
     """Yield the zones whose clocks are *offset* seconds ahead at *moment*, and what they show."""
-    for name in (first or "Etc/UTC", "Etc/UTC", *sorted(available_timezones())):
+    # Well-known ones first: several agree at a time of the year.
+    for name in (first or "Etc/UTC", "Etc/UTC", *ZONES, *sorted(available_timezones())):
         # The guest has those that come with Python's package only.
         if find_zone(name) is None:
             continue

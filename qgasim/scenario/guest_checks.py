@@ -468,7 +468,7 @@ def check_place(path: str, at: str) -> Wrong:
 
 
 def check_owners(file: Any, path: str, users: set[str]) -> Wrong:
-    """Look for owners of *file*, and of what is in it, who are none of *users*."""
+    """Yield what is wrong with the owners of *file*, and of what is in it: each must be one of *users*."""
     if not isinstance(file, FileSettings):
         return
     if file.owner is not None and file.owner.count(":") < 2:

@@ -332,8 +332,8 @@ class Channel:
 class VirtioSerial(Channel):
     """A virtio-serial port behind a socket of QEMU: bytes outlive connections (behaviour.md, 12).
 
-    The agent sees no connections. What it writes while nobody is connected goes to whoever
-    connects next; what was written to a client is lost with it, read or not.
+    The agent sees no connections. What it writes while no client is connected goes to the next
+    client; what was written to a client is lost with it, read or not.
     """
 
     ends_when_sending_ends = True

@@ -99,7 +99,7 @@ class Relay:
                 nursery.cancel_scope.cancel()
 
     def fail(self, what: str, error: Exception) -> None:
-        """Tell of an error of qgasim."""
+        """Return of an error of qgasim."""
         self._observer.failed(f"{what}: {error}")
 
 

@@ -1,6 +1,6 @@
 """Measure what stands before a real agent, and a recording in its place; print the figures as JSON.
 
-`python -m tests.bench.conversations`. Without qemu-ga only the replay is measured.
+Without qemu-ga only the replay is measured.
 """
 
 import json
@@ -41,7 +41,7 @@ def _real(top: str, name: str) -> tuple[list[str], str]:
     return [program, "-m", "unix-listen", "-t", f"{top}/{name}", "-p", path, "-b", BLOCKED], path
 
 
-def proxied(top: str) -> dict[str, float]:
+def proxied(top: str) -> list[float]:
     """Return how a ping through the proxy compares, and what a read of 48 MiB takes of memory."""
     command, path = _real(top, "direct")
     direct = Peer("direct", command, path, top)
@@ -58,10 +58,7 @@ def proxied(top: str) -> dict[str, float]:
         handle = through.call("guest-file-open", path="/dev/zero")
         read = b'{"execute":"guest-file-read","arguments":{"handle":%d,"count":%d}}\n'
         assert len(through.ask(read % (handle, 48 * MIB))) > 64 * MIB
-        return {
-            "proxied ping, to direct": rates["through"][0] / rates["direct"][0],
-            "MiB for a read of 48 MiB": _peak(through) - before,
-        }
+        return [rates["through"][0] / rates["direct"][0], _peak(through) - before]
     finally:
         through.stop()
         direct.stop()
@@ -80,7 +77,7 @@ def wait_for(path: str) -> None:
         time.sleep(0.01)
 
 
-def replayed(top: str) -> dict[str, float]:
+def replayed(top: str) -> float:
     """Return how fast a recording of many exchanges answers, to the model."""
     step = {"send": PING.decode(), "recv": '{"return": {}}\n'}
     lines = [json.dumps({"meta": {"agent": "7.2.22"}}), *[json.dumps(step)] * EXCHANGES]
@@ -91,7 +88,7 @@ def replayed(top: str) -> dict[str, float]:
     try:
         work: Callable[[Peer], int] = partial(pings, count=EXCHANGES)
         rates = compare(peers, 5, work)
-        return {"replay of 10,000 exchanges, to the model": rates["replay"][0] / rates["model"][0]}
+        return rates["replay"][0] / rates["model"][0]
     finally:
         for peer in peers:
             peer.stop()
@@ -99,7 +96,6 @@ def replayed(top: str) -> dict[str, float]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="qgasim-bench-") as directory:
-        figures = replayed(directory)
-        if shutil.which("qemu-ga", path="/usr/sbin:/usr/bin"):
-            figures = {**proxied(directory), **figures}
-    print(json.dumps(figures))
+        is_installed = shutil.which("qemu-ga", path="/usr/sbin:/usr/bin") is not None
+        before: list[float | None] = [*proxied(directory)] if is_installed else [None, None]
+        print(json.dumps([*before, replayed(directory)]))
