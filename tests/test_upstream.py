@@ -1,6 +1,7 @@
 """What stands before an agent that is not simulated: bytes through it, faults in front of it."""
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
@@ -106,6 +107,7 @@ def _everywhere(fault: Any) -> Any:
     return structs.replace(fault, on="*")
 
 
+@cache
 def simulated(kind: str) -> list[list[Any]]:
     course = Course("debian-12")
     scenario = loads(f"extends: debian-12\nfaults: [{GENERATOR.FAULTS[kind]}]")
