@@ -20,7 +20,7 @@ WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format lint docs wheel-test lowest-test release-check bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
+.PHONY: run test test-quick coverage check format lint docs wheel-test lowest-test release-check language-server bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
 	fuzz-schema fuzz-userland update python clean
 
 run: .venv/ready
@@ -58,6 +58,12 @@ lint: .venv-lint/ready
 	$(LINT)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci packaging/gitlab/qgasim.yml
 	$(LINT)/zizmor --quiet --offline --config .github/zizmor.yml .github action.yml
 	$(LINT)/hadolint Containerfile
+
+# The language server of editors, for tests/test_language_server.py; needs npm.
+language-server: .venv/npm/ready
+.venv/npm/ready: | .venv/ready
+	npm install --silent --no-fund --no-audit --prefix .venv/npm yaml-language-server@2.0.0
+	touch $@
 
 # What is still in the way of a release.
 release-check: | python

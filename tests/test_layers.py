@@ -43,8 +43,8 @@ ROOMS: dict[str, str] = {
         " states suggestions wire"
     ),
     "control": (
-        "__init__ agent client dialect errors faults findings guest http matching scenario serving"
-        " simulation states suggestions testing"
+        "__init__ agent client conversation dialect errors faults findings guest http matching scenario serving"
+        " simulation states suggestions testing wire"
     ),
     "drill": (
         "__init__ control dialect errors faults findings http qmp scenario serving simulation"
