@@ -13,6 +13,7 @@ import pytest
 from qgasim import DEFAULT_SCENARIO
 
 if TYPE_CHECKING:
+    from qgasim.http.access import Access
     from qgasim.pytest_plugin.guests import Guests
     from qgasim.pytest_plugin.markers import GuestRequest
     from qgasim.testing.libvirt import Libvirt, LibvirtDomain
@@ -47,6 +48,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     text = "write a test for each guest of a failed test, which does the same again, into DIR"
     group.addoption("--qgasim-reproduce", metavar="DIR", default=None, help=text)
     parser.addini("qgasim_reproduce", text, default="")
+    text = (
+        "serve the control API for the guests of the run at ADDRESS: unix:PATH or tcp:[HOST:]PORT"
+    )
+    group.addoption("--qgasim-control", metavar="ADDRESS", default=None, help=text)
     text = "what findings do: 'report' (they are shown), 'error' (they fail the test), 'off'"
     parser.addini("qgasim_findings", text, default="report")
 
@@ -145,9 +150,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 text = f"@pytest.mark.{name}: pytest does not multiply tests of unittest"
                 raise pytest.UsageError(f"{item.nodeid}: {text}")
     if is_asked_for:
+        from qgasim.errors import QgaSimError
         from qgasim.pytest_plugin.markers import check_options
 
         check_options(session.config)
+        try:
+            _control_access(session.config)
+        except QgaSimError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def _control_access(config: pytest.Config) -> "Access | None":
+    """Return where the guests of the run can be controlled; None: nowhere; QgaSimError: it is no such place."""
+    text = config.getoption("--qgasim-control")
+    if text is None:
+        return None
+    from qgasim.pytest_plugin.control import read_access
+
+    return read_access(text, getattr(config, "workerinput", {}).get("workerid"))
 
 
 # -- the guests ------------------------------------------------------------------------------------
@@ -160,7 +180,7 @@ def qgasim_guests(request: pytest.FixtureRequest) -> "Iterator[Guests]":
     from qgasim.pytest_plugin import reports  # noqa: F401 # pyright: ignore[reportUnusedImport]
     from qgasim.pytest_plugin.guests import Guests
 
-    guests = request.config.stash[GUESTS] = Guests()
+    guests = request.config.stash[GUESTS] = Guests(_control_access(request.config))
     yield guests
     del request.config.stash[GUESTS]
     guests.close()
