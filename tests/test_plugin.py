@@ -352,7 +352,7 @@ def test_release(qga):
 """,
         "-rA",
     )
-    result.assert_outcomes(passed=10, xfailed=2, failed=1, errors=1)
+    result.assert_outcomes(passed=9, xfailed=2, failed=1, errors=1)
     text = result.stdout.str()
     assert "XFAIL test_a_drill_runs_a_test_for_each_guest.py::test_ping[fleet-one-hung#vm2]" in text
     assert "ERROR test_a_drill_runs_a_test_for_each_guest.py::test_findings[nic-without-ip]" in text

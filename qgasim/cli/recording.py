@@ -32,6 +32,8 @@ from qgasim.upstream.relay import Relay, run_beside
 __all__ = ["record_conversation"]
 
 _NAME: Final = "qgasim record"
+#: How much of the recording is looked through at a time.
+_BLOCK: Final = 4 << 20
 
 
 def record_conversation(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -121,7 +123,9 @@ def _conclude(path: str, writer: ConversationWriter, redactor: Redactor) -> int:
     """Return what was recorded; look whether what later proved to be private is in it."""
     complain(f"wrote {path}: {writer.count} steps; try: {hint('replay', path)}", f"{_NAME}: ")
     with open(path, encoding="utf-8") as file:
-        leaks = sorted({leak for line in file for leak in redactor.leaks(line)})
+        # Lines together, as many as take a few megabytes: each look prepares for all that is private.
+        blocks = iter(lambda: "".join(file.readlines(_BLOCK)), "")
+        leaks = sorted({leak for block in blocks for leak in redactor.leaks(block)})
     if leaks:
         text = f"{len(leaks)} private values are in it, as they were not known to be private when they came"
         complain(f"{path}: {text}: do not pass it on", f"{_NAME}: ")

@@ -45,7 +45,6 @@ def lend_replays(
         Raises:
             ConversationError: it cannot be read, or is no recording.
         """
-        __tracebackhide__ = True
         if pace not in ("real", "none"):
             raise ConversationError(f"pace: expected real or none, found {pace!r}")
         if then not in ("model", "error"):

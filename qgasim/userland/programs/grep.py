@@ -55,7 +55,7 @@ def grep(p: Process) -> Steps:
         if search.has_matched and "q" in options:
             return 0
     if search.has_failed:
-        return 2 if not is_busybox(p) or not search.has_matched else 0
+        return 2
     return 0 if search.has_matched else 1
 
 

@@ -13,7 +13,15 @@ from msgspec import Struct
 
 from qgasim.errors import GuestError
 
-__all__ = ["ASSIGNMENTS", "OPERATORS", "BadArithmetic", "evaluate", "from_base", "to_signed"]
+__all__ = [
+    "ASSIGNMENTS",
+    "DIGITS",
+    "OPERATORS",
+    "BadArithmetic",
+    "evaluate",
+    "from_base",
+    "to_signed",
+]
 
 SYNTAX_ERROR: Final = "arithmetic syntax error"
 BAD_CONDITIONAL: Final = "malformed ?: operator"

@@ -75,6 +75,12 @@ def true(shell: Shell, argv: list[str]) -> int:
     return 0
 
 
+@immediate_builtin("history")
+def history(shell: Shell, argv: list[str]) -> int:
+    """Show the commands that were typed: none in a script."""
+    return 0
+
+
 @immediate_builtin("false")
 def false(shell: Shell, argv: list[str]) -> int:
     """Fail."""
@@ -109,6 +115,8 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     if not arguments:
         yield from _complain_plainly(shell, flavour.words.printf_usage)
         return 2
+    if flavour.has_applet_messages and 1 not in shell.p.files:
+        return 1
     output, errors, status = format_printf(arguments, flavour.printf)
     for error in errors:
         yield from _complain_plainly(shell, error)
@@ -119,6 +127,8 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
 @builtin("test", "[", "[[")
 def test(shell: Shell, argv: list[str]) -> Steps:
     """Work out a condition."""
+    if argv[0] == "[[" and "=~" in argv:
+        raise shell.refuse("=~")
     try:
         found = shell.state.flavour.decide(shell.p, argv[1:], argv[0])
     except TestError as error:
@@ -285,7 +295,9 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
         kind = "special shell builtin" if name in SPECIAL else "shell builtin"
         text = f"{name} is a {kind}" if is_verbose else name
     elif (path := shell.find_in_path(name)) is not None:
-        where = state.words.hashed if name in state.hashed else "{} is {}"
+        was_known = name in state.hashed
+        shell.remember(name)
+        where = state.words.hashed if was_known else "{} is {}"
         text = where.format(name, path) if is_verbose else path
     else:
         if is_verbose:

@@ -61,9 +61,8 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     if message and not known.startswith(":"):
         yield from shell.write_error(message + "\n")
         value = None
-    _set_argument(
-        shell, "" if value is None and not state.flavour.unsets_optarg and not message else value
-    )
+    is_empty = value is None and not message and not state.flavour.is_bash
+    _set_argument(shell, "" if is_empty else value)
     state.set("OPTIND", str(index))
     state.option = (index, offset)
     state.set(name, result)
@@ -99,6 +98,8 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     names = given or ["REPLY"]
     for name in names:
         if not is_name(name):
+            if state.flavour.is_bash:
+                raise ShellError(state.words.bad_name.format(name), 1)
             yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
             return 1
     number = to_number(shell, options["u"]) if "u" in options else 0
@@ -172,8 +173,9 @@ def _read_byte(shell: Shell, number: int, deadline: int | None) -> Waiting[bytes
                 return None
             yield Blocked(until=deadline, is_ready=block.is_ready)
         except OSError:
-            return None
-    return None
+            break
+    # What cannot be read is at its end.
+    return b""
 
 
 def _split(line: Line, names: list[str], separators: str) -> list[str]:

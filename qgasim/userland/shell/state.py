@@ -16,6 +16,8 @@ __all__ = [
     "DEFAULT_PATH",
     "OPTIONS",
     "BreakOut",
+    "CommandDropped",
+    "DropCommand",
     "Job",
     "LeaveShell",
     "Replaced",
@@ -25,6 +27,7 @@ __all__ = [
     "Variable",
     "hash_bucket",
     "is_name",
+    "leave",
 ]
 
 T = TypeVar("T")
@@ -88,12 +91,26 @@ class ShellError(GuestError):
         self.status = status
 
 
+class CommandDropped(ShellError):
+    """bash does no more of a command, and goes on with what stands behind it."""
+
+
 class LeaveShell(Exception):
     """Raised to end the shell."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
+
+
+class DropCommand(LeaveShell):
+    """Raised to go on with what stands behind a command; a subshell ends."""
+
+
+def leave(error: ShellError) -> LeaveShell:
+    """Return what ends the command, or the shell, in which *error* came up."""
+    is_dropped = isinstance(error, CommandDropped)
+    return (DropCommand if is_dropped else LeaveShell)(error.status)
 
 
 class BreakOut(Exception):
