@@ -566,6 +566,7 @@ def test_typed(qga: LiveGuest, qga_factory: Callable[..., LiveGuest]) -> None:
     qga.rebot()  # type: ignore[attr-defined]
     qga.pause(last="2s")  # type: ignore[call-arg]
     qga.verify("guest-ping", atleast=1)  # type: ignore[call-arg]
+    qga.inject(kind="dealy", on="guest-ping")  # type: ignore[arg-type]
 
 
 def serve(path: str) -> None:

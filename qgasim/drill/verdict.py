@@ -66,7 +66,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the client is to be mended."""
+        """Return whether the client is to be mended."""
         return self.verdict in WRONG
 
 
