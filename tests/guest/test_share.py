@@ -353,6 +353,7 @@ def count_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.slow
 def test_directories_do_not_use_up_the_hosts_descriptors(folder: Path) -> None:
     for number in range(1100):
         (folder / f"d{number:04}").mkdir()
