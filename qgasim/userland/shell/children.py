@@ -1,5 +1,6 @@
 """The process of a shell and those that it starts: messages, subshells, pipes, waiting."""
 
+import re
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -115,7 +116,8 @@ class ShellProcess(ABC):
             is_inner = state.scopes and "c" in state.options
             head = f"{'environment' if is_inner else state.name}: line {line}: {command}"
         for text in str(error).split("\n"):
-            yield from self.write_error(f"{head}{text}\n")
+            is_usage = re.match("[a-z]+: usage: ", text)
+            yield from self.write_error(f"{text}\n" if is_usage else f"{head}{text}\n")
 
     def write_error(self, text: str) -> Waiting[None]:
         """Write to the standard error, whether or not that works."""
@@ -250,6 +252,7 @@ def _substituter(body: Sequence) -> Callable[[ShellProcess], Steps]:
     def run(shell: ShellProcess) -> Steps:
         # dash counts the lines that it parses from 1 there.
         shell.state.parsed_line = 1
+        shell.state.substitutions += 1
         return (yield from shell.execute(body, is_last=True))
 
     return run

@@ -39,6 +39,8 @@ def cd(shell: Shell, argv: list[str]) -> Steps:
     says_where = False
     if target == "-":
         target, says_where = state.get("OLDPWD") or "", True
+        if not target and state.flavour.is_bash:
+            raise ShellError("OLDPWD not set", 1)
         target = target or state.directory
     if not target:
         return 0

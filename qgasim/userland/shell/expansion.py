@@ -54,6 +54,8 @@ class Host(Protocol):
 
     p: Process
     state: State
+    #: The status of the last command substitution.
+    substituted: int
 
     def substitute(self, body: Sequence) -> Waiting[str]:
         """Return what *body* writes, without the newlines at its end."""
@@ -121,6 +123,8 @@ class Expander:
                     pieces.append(Piece(text, Kind.QUOTED if part.is_quoted else Kind.LITERAL))
             elif isinstance(part, Substitution):
                 text = yield from self.shell.substitute(part.body)
+                if self.shell.state.flavour.is_bash:
+                    self.shell.state.status = self.shell.substituted
                 pieces.append(Piece(text, _kind(is_quoted=part.is_quoted)))
             elif isinstance(part, Arithmetic):
                 text = str((yield from self._calculate(part.word)))
@@ -217,6 +221,9 @@ class Expander:
             value = self.get_parameter(part.name)
         operator = part.operator
         if operator == "bad":
+            if state.flavour.is_bash:
+                raw = yield from self.expand_string(part.word)
+                raise CommandDropped(f"{raw}: {state.words.bad_substitution}", 1)
             raise ShellError(state.words.bad_substitution)
         if operator and operator[-1] in "-=?+":
             is_missing = value is None or (operator[0] == ":" and not value)

@@ -27,6 +27,25 @@ __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 FORGETFUL: Final = (
     "alias command export getopts hash jobs kill readonly set times trap type ulimit umask"
 )
+BASH_USAGES: Final = {
+    "alias": " [-p] [name[=value] ... ]",
+    "cd": " [-L|[-P [-e]] [-@]] [dir]",
+    "command": " [-pVv] command [arg ...]",
+    "exec": " [-cl] [-a name] [command [argument ...]] [redirection ...]",
+    "export": " [-fn] [name[=value] ...] or export -p",
+    "hash": " [-lr] [-p pathname] [-dt] [name ...]",
+    "jobs": " [-lnprs] [jobspec ...] or jobs -x command [args]",
+    "printf": " [-v var] format [arguments]",
+    "pwd": " [-LP]",
+    "read": " [-ers] [-a array] [-d delim] [-i text] [-n nchars] [-N nchars] [-p prompt] [-t timeout] [-u fd] [name ...]",
+    "readonly": " [-aAf] [name[=value] ...] or readonly -p",
+    "set": " [-abefhkmnptuvxBCEHPT] [-o option-name] [--] [-] [arg ...]",
+    "trap": " [-lp] [[arg] signal_spec ...]",
+    "umask": " [-p] [-S] [mode]",
+    "unalias": " [-a] name [name ...]",
+    "unset": " [-f] [-v] [-n] [name ...]",
+    "wait": " [-fn] [-p var] [id ...]",
+}
 DASH_MESSAGE: Final = "{name}: {line}: {command}{error}"
 BASH_MESSAGE: Final = "{name}: line {line}: {command}{error}"
 #: What bash has besides, and this one does not.
@@ -158,6 +177,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     quotes_trace: bool = True
     #: Options of builtins, where they are not ash's: see `parse_options`.
     options: Mapping[str, str] = MappingProxyType({})
+    #: What is shown behind the message about a wrong option.
+    usages: Mapping[str, str] = MappingProxyType({})
     #: Builtins that the real shell has and this one does not simulate: a script that runs one ends.
     refused: frozenset[str] = frozenset()
     #: Whether the constructs that only bash has are refused where they are not simulated.
@@ -285,6 +306,7 @@ BASH: Final = Flavour(
     has_set_arguments=False,
     has_here_strings=True,
     is_bash=True,
+    usages=MappingProxyType(BASH_USAGES),
     stumbles_over_directories=False,
     not_set_status=127,
     refused=frozenset(BASH_BUILTINS.split()),

@@ -270,6 +270,8 @@ class Shell(SimpleCommands):
         state.loops += 1
         try:
             for word in words:
+                if "x" in state.options and state.flavour.is_bash:
+                    yield from self.trace(node.source, {})
                 state.set(node.name, word)
                 try:
                     status = yield from self.execute(node.body)
@@ -290,6 +292,8 @@ class Shell(SimpleCommands):
 
     def _run_case(self, node: Case, *, is_last: bool) -> Steps:
         self.state.line = node.line
+        if "x" in self.state.options and self.state.flavour.is_bash:
+            yield from self.trace(node.source, {})
         text = yield from self.expander.expand_string(node.word)
         for item in node.items:
             for word in item.patterns:
@@ -336,7 +340,8 @@ class Shell(SimpleCommands):
         return (yield from self.wait_for(child))
 
     def _run_redirected(self, node: Redirected) -> Steps:
-        self.state.line = node.line
+        is_bash = self.state.flavour.is_bash
+        self.state.line = self.state.parsed_line if is_bash else node.line
         if isinstance(node.command, Subshell):
             # The redirection is the subshell's own business, and so is its failure.
             child = self.fork(_inner(node), self.p.files)

@@ -94,7 +94,9 @@ def _get_job(shell: Shell, text: str) -> Job:
     for job in jobs:
         if name.isdecimal() and job.number == int(name[:9]):
             return job
-    raise ShellError(shell.state.words.no_such_job.format(text))
+    state = shell.state
+    status = 127 if state.flavour.is_bash and state.command == "wait" else 2
+    raise ShellError(state.words.no_such_job.format(text), status)
 
 
 @builtin("wait")
@@ -119,6 +121,8 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
             pid = to_number(shell, target)
             processes = [q for job in jobs for q in job.processes if q.pid == pid][-1:]
         if not processes:
+            if shell.state.flavour.is_bash:
+                yield from shell.complain(f"pid {target} is not a child of this shell")
             status = 127
             continue
         status = yield from _wait_for(shell, processes, wants_all=True)

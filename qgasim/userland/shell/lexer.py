@@ -357,9 +357,11 @@ class Scanner(ABC):
 
     def _read_bad_substitution(self, name: str, *, is_quoted: bool) -> Parameter:
         """Read on to the brace: there is a complaint only when this is expanded."""
+        start = self.text.rfind("${", 0, self.at + 1)
         self._read_braced_word("", "-", is_quoted=is_quoted)
         self.at += 1
-        return Parameter(name, is_quoted, "bad")
+        raw = Text(self.text[start : self.at], is_quoted=True)
+        return Parameter(name, is_quoted, "bad", (raw,))
 
     def _read_braced_word(self, stop: str, operator: str, *, is_quoted: bool) -> Word:
         """Read up to *stop* or ``}``, not over it."""

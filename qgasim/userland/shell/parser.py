@@ -190,14 +190,13 @@ class Parser(Tokens):
                 if token.text != "(":
                     return self._parse_simple(end)
                 if (arithmetic := self._read_arithmetic_command(token)) is not None:
-                    return Simple([], [(Text("let"),), arithmetic], [], line)
-                self.step()
-                body = self._parse_list(")")
-                self.expect(")")
-                command = Subshell(body)
+                    command = Simple([], [(Text("let"),), arithmetic], [], line)
+                else:
+                    self.step()
+                    body = self._parse_list(")")
+                    self.expect(")")
+                    command = Subshell(body)
         redirections: list[Redirection] = []
-        self.look()
-        line = self.line if self.flavour.is_bash else line
         while self.look().redirection:
             redirections.append(self._parse_redirection())
         if not redirections:
@@ -251,7 +250,7 @@ class Parser(Tokens):
         return If(condition, then, otherwise)
 
     def _parse_for(self) -> For:
-        self.step()
+        start = self.step().start
         line = self.line
         if self.flavour.is_bash and self.text.startswith("((", self.look().start):
             raise self.refuse("for ((...))")
@@ -260,6 +259,7 @@ class Parser(Tokens):
             raise self.fail(self.words.bad_loop_variable)
         self.step()
         words: list[Word] | None = None
+        end = self.at
         if self.skip_newlines().literal == "in":
             self.step()
             words = []
@@ -267,19 +267,22 @@ class Parser(Tokens):
                 if self.flavour.is_bash:
                     self._check_word(self.look(), is_first=False)
                 words.append(self.step().word)
+                end = self.at
             if self.look().text not in (";", "\n"):
                 raise self.unexpected()
             self.step()
         elif self.look().text == ";":
             self.step()
-        return For(name, words, self._parse_do(), line)
+        source = self.text[start:end]
+        return For(name, words, self._parse_do(), line, source)
 
     def _parse_case(self) -> Case:
-        self.step()
+        start = self.step().start
         line = self.line
         if not self.look().word:
             raise self.unexpected("word")
         word = self.step().word
+        source = f"{self.text[start : self.at]} in"
         self.expect("in")
         items: list[CaseItem] = []
         while self.skip_newlines().literal != "esac":
@@ -308,7 +311,7 @@ class Parser(Tokens):
                 raise self.unexpected(";;")
             self.step()
         self.step()
-        return Case(word, items, line)
+        return Case(word, items, line, source)
 
     def _parse_function_keyword(self) -> Function:
         self.step()

@@ -92,7 +92,7 @@ class Redirector:
         try:
             text = yield from self.expander.expand_string(redirection.target)
         except ShellError as error:
-            if operator in ("<<", "<<-"):
+            if operator in ("<<", "<<-") and not self.shell.state.flavour.is_bash:
                 raise self._fail(str(error)) from None
             raise
         if operator in ("<<", "<<-", "<<<"):

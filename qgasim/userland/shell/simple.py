@@ -45,7 +45,7 @@ class SimpleCommands(ShellProcess):
         self.substituted = 0
         argv = yield from self._expand_arguments(node.words)
         name = argv[0] if argv else ""
-        is_temporary = bool(argv) and name not in SPECIAL
+        is_temporary = bool(argv) and (name not in SPECIAL or state.flavour.is_bash)
         before: dict[str, Variable | None] = {}
         saved: Saved | None = None
         keeps = name == "exec"
@@ -251,10 +251,25 @@ class SimpleCommands(ShellProcess):
 
     def _trace(self, node: Simple, argv: list[str], saved: Saved) -> Waiting[None]:
         state = self.state
-        show = _quote_word if state.flavour.quotes_trace else str
-        parts = [f"{a.name}={show(state.get(a.name) or '')}" for a in node.assignments]
-        parts += [show(argument) for argument in argv]
-        # Shown where the shell's messages go, not the command's.
+        words = [(a.name, state.get(a.name) or "") for a in node.assignments]
+        if state.flavour.is_bash:
+            for name, value in words:
+                yield from self.trace(f"{name}={value and _quote_as_bash(value)}", saved)
+            if argv:
+                yield from self.trace(" ".join(map(_quote_as_bash, argv)), saved)
+            return
+        show: Callable[[str], str] = _quote_word if state.flavour.quotes_trace else str
+        shown = [f"{name}={show(value)}" for name, value in words]
+        shown += [show(argument) for argument in argv]
+        yield from self.trace(" ".join(shown), saved)
+
+    def trace(self, text: str, saved: Saved) -> Waiting[None]:
+        """Show what ``set -x`` shows, where the shell's messages go, not the command's."""
+        state = self.state
+        prompt = state.get("PS4") or ""
+        if state.flavour.is_bash:
+            # Its first character stands there once more for each substitution around.
+            prompt = prompt[:1] * state.substitutions + prompt
         files = self.p.files
         before = files.get(2)
         shown = saved.get(2, before)
@@ -262,12 +277,42 @@ class SimpleCommands(ShellProcess):
             return
         files[2] = shown
         try:
-            yield from self.write_error(f"{state.get('PS4') or ''}{' '.join(parts)}\n")
+            yield from self.write_error(f"{prompt}{text}\n")
         finally:
             if before is None:
                 files.pop(2, None)
             else:
                 files[2] = before
+
+
+def _quote_as_bash(text: str) -> str:
+    """Put *text* in quotes as bash's ``set -x`` does, if it has a character that means something."""
+    if not text:
+        return "''"
+    if any(ord(char) < 0x20 or char > "~" for char in text):
+        names = {
+            7: "a",
+            8: "b",
+            9: "t",
+            10: "n",
+            11: "v",
+            12: "f",
+            13: "r",
+            27: "E",
+            39: "'",
+            92: "\\",
+        }
+        shown = (
+            f"\\{names[byte]}"
+            if byte in names
+            else chr(byte)
+            if 0x20 <= byte < 0x7F
+            else f"\\{byte:03o}"
+            for byte in encode_name(text)
+        )
+        return f"$'{''.join(shown)}'"
+    is_odd = any(char in " \t\n'\"\\|&;()<>!{}*[?]^$`" for char in text) or text[0] in "#~"
+    return "'" + text.replace("'", "'\\''") + "'" if is_odd else text
 
 
 def _quote_word(text: str) -> str:

@@ -168,6 +168,9 @@ class State:
         self.main_pid = 0
         self.background_pid: int | None = None
         self.loops = 0
+        #: How many files are being run by ``.``, and command substitutions.
+        self.sources = 0
+        self.substitutions = 0
         #: How many conditions are being worked out: what fails in one does not end the shell.
         self.conditions = 0
         self.line = 0
@@ -196,6 +199,8 @@ class State:
         other.main_pid = self.main_pid
         other.background_pid = self.background_pid
         other.loops = self.loops
+        other.sources = self.sources
+        other.substitutions = self.substitutions
         other.conditions = self.conditions
         other.line = self.line
         other.parsed_line = self.parsed_line
@@ -294,6 +299,11 @@ class State:
             )
             if variable.is_exported and variable.value is not None
         ]
+
+    @property
+    def can_return(self) -> bool:
+        """Return whether there is something to ``return`` from."""
+        return bool(self.scopes or self.sources)
 
     def flags(self) -> str:
         """Return ``$-``."""
