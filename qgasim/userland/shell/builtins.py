@@ -228,8 +228,8 @@ def _find_source(shell: Shell, name: str) -> str | None:
     return None
 
 
-@immediate_builtin("exec")
-def execute(shell: Shell, argv: list[str]) -> int:
+@builtin("exec")
+def execute(shell: Shell, argv: list[str]) -> Steps:
     """Become another program; without one, only the redirections stay."""
     has_options = shell.state.flavour.has_exec_options
     rest = parse_options(shell, argv, "")[1] if has_options else argv[1:]
@@ -246,8 +246,14 @@ def execute(shell: Shell, argv: list[str]) -> int:
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         message = shell.describe_missing(rest[0], error)
-        if state.flavour.is_bash:
+        if state.flavour.is_bash and is_missing:
             message = message.replace("command not found", "not found")
+        elif state.flavour.is_bash:
+            path = rest[0] if rest[0].startswith("/") else f"{p.cwd}/{rest[0].removeprefix('./')}"
+            state.command = None
+            yield from shell.complain(f"{path}: {error.strerror}")
+            state.command = "exec"
+            message = f"{path}: cannot execute: {error.strerror}"
         raise ShellError(message, 127 if is_missing else 126) from None
     raise Replaced(steps)
 
@@ -326,7 +332,8 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
     elif name in state.functions and name not in SPECIAL:
         text = state.words.function.format(name) if is_verbose else name
     elif name in BUILTINS and name not in state.flavour.missing:
-        kind = "special shell builtin" if name in SPECIAL else "shell builtin"
+        is_special = name in SPECIAL and not state.flavour.is_bash
+        kind = "special shell builtin" if is_special else "shell builtin"
         text = f"{name} is a {kind}" if is_verbose else name
     elif (path := shell.find_in_path(name)) is not None:
         was_known = name in state.hashed

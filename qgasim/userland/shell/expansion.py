@@ -234,7 +234,9 @@ class Expander:
             if is_missing:
                 return (yield from self._expand_missing(part))
         elif value is None and values is None and "u" in state.options:
-            raise ShellError(state.words.not_set.format(part.name), state.flavour.not_set_status)
+            is_number = part.name.isdigit() and state.flavour.is_bash
+            name = f"${part.name}" if is_number else part.name
+            raise ShellError(state.words.not_set.format(name), state.flavour.not_set_status)
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
         if operator == ":" and value is None:

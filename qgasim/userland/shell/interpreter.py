@@ -123,7 +123,7 @@ class Shell(SimpleCommands):
         status = 0
         while (command := parser.parse_command()) is not None:
             if command.items:
-                self.state.parsed_line = parser.line
+                self.state.parsed_line = parser.last_line
                 ends = is_last and parser.is_finished
                 try:
                     status = yield from self.execute(command, is_last=ends)
@@ -131,6 +131,7 @@ class Shell(SimpleCommands):
                     if isinstance(error, CommandDropped):
                         yield from self.complain(error)
                     self.state.status = status = error.status
+                    parser.go_back(self.state.line)
         return status
 
     def run_input(self) -> Steps:
@@ -312,7 +313,7 @@ class Shell(SimpleCommands):
         if node.is_negated and len(node.commands) == 1:
             return int(not (yield from self._test(node.commands[0])))
         for command in node.commands:
-            if isinstance(command, Simple) and command.words:
+            if isinstance(command, Simple) and command.words and not self.state.flavour.is_bash:
                 # prehash() of eval.c: where a program is is looked for before the fork.
                 first = command.words[0][0]
                 if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):

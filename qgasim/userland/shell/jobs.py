@@ -186,6 +186,8 @@ def show_jobs(shell: Shell, argv: list[str]) -> Steps:
 @immediate_builtin("fg", "bg")
 def foreground(shell: Shell, argv: list[str]) -> NoReturn:
     """Fail: there is no terminal to control jobs from."""
+    if shell.state.flavour.is_bash:
+        raise ShellError("no job control", 1)
     if len(argv) > 1:
         raise ShellError(shell.state.words.no_such_job.format(argv[1]))
     raise ShellError("No current job")

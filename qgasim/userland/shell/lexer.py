@@ -89,6 +89,15 @@ class Scanner(ABC):
         self._line_at = self.at
         return self._line
 
+    @property
+    def last_line(self) -> int:
+        """The number of the last line of what was parsed; dash is a line ahead."""
+        return self.line - (self.flavour.is_bash and self.text[self.at - 1 : self.at] == "\n")
+
+    def go_back(self, line: int) -> None:
+        """Count on from *line*, as bash does when it drops a command there."""
+        self._line -= self.last_line - line
+
     def fail_open(self, message: str, closing: str, start: int) -> BadSyntax:
         """Make the error for something that begins at *start* and lacks its *closing*."""
         if not self.flavour.is_bash:

@@ -59,11 +59,17 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
             if known.startswith(":"):
                 result = ":"
     if message and not known.startswith(":"):
+        if state.flavour.is_bash:
+            what = (
+                "illegal option" if message.startswith("Illegal") else "option requires an argument"
+            )
+            message = f"{state.name}: {what} -- {letter}"
         yield from shell.write_error(message + "\n")
         value = None
     is_empty = value is None and not message and not state.flavour.is_bash
     _set_argument(shell, "" if is_empty else value)
-    state.set("OPTIND", str(index))
+    is_within = offset > 0 and state.flavour.is_bash
+    state.set("OPTIND", str(index - is_within))
     state.option = (index, offset)
     state.set(name, result)
     return 0

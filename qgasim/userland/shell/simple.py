@@ -50,14 +50,20 @@ class SimpleCommands(ShellProcess):
         saved: Saved | None = None
         keeps = name == "exec"
         try:
-            saved = yield from self.redirector.apply(node.redirections)
+            if not state.flavour.is_bash:
+                saved = yield from self.redirector.apply(node.redirections)
             for item in node.assignments:
                 value = yield from self.expander.expand_string(item.value, is_assignment=True)
                 if is_temporary:
                     before.setdefault(item.name, state.variables.get(item.name))
                 state.set(item.name, value, exported=is_temporary)
             if "x" in state.options:
-                yield from self._trace(node, argv, saved)
+                yield from self._trace(node, argv, saved or {})
+            if state.flavour.is_bash:
+                # What it shows, and its errors in expansions, go where they went before.
+                saved = yield from self.redirector.apply(node.redirections)
+                if node.redirections and not argv:
+                    self.substituted = 0
             return (yield from self._dispatch(argv, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
@@ -116,7 +122,8 @@ class SimpleCommands(ShellProcess):
             yield from self.complain(error)
             if isinstance(error, CommandDropped):
                 raise DropCommand(error.status) from None
-            if is_special and (argv[0] in ("exec", "exit") or not state.flavour.is_bash):
+            is_end = argv[0] == "exit" or (argv[0] == "exec" and error.status > 2)
+            if is_special and (is_end or not state.flavour.is_bash):
                 raise LeaveShell(error.status) from None
             return error.status
         except BadSyntax as error:
@@ -139,6 +146,10 @@ class SimpleCommands(ShellProcess):
             return (yield from self.execute(function.body))
         except ReturnBack as back:
             return back.status
+        except ShellError as error:
+            # Said while it is known that this is a function.
+            yield from self.complain(error)
+            raise leave(error) from None
         except RecursionError:
             self.has_recursed = True
             raise

@@ -182,7 +182,7 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
     allowed = 0o777 & ~p.umask
     for clause in mode.split(","):
         if not CLAUSE.fullmatch(clause):
-            raise ShellError(state.words.bad_mode.format(mode))
+            raise ShellError(state.words.bad_mode.format(mode), state.flavour.error_status)
         allowed = _apply_clause(clause, allowed)
     p.umask = 0o777 & ~allowed
     return 0
