@@ -13,7 +13,6 @@ from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
 from qgasim.userland.shell.printf import echo as format_echo
 from qgasim.userland.shell.printf import format_printf
 from qgasim.userland.shell.registry import BUILTINS, builtin, immediate_builtin
-from qgasim.userland.shell.simple import quote_always
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     BreakOut,
@@ -24,6 +23,7 @@ from qgasim.userland.shell.state import (
     ShellError,
     hash_bucket,
 )
+from qgasim.userland.shell.tracing import quote_always
 
 __all__ = ["bad_option", "parse_options", "to_number"]
 
@@ -33,9 +33,12 @@ MAX_NUMBER: Final = 0x7FFFFFFF
 def to_number(shell: Shell, text: str) -> int:
     """Make a number of a builtin's argument."""
     if not re.fullmatch("[0-9]{1,12}", text) or int(text) > MAX_NUMBER:
-        is_shift = shell.state.command == "shift"
-        status = 1 if is_shift and shell.state.flavour.is_bash else 2
-        raise ShellError(shell.state.words.bad_number.format(text), status)
+        state = shell.state
+        message = state.words.bad_number.format(text)
+        if state.flavour.is_bash and state.command in ("break", "continue"):
+            raise CommandDropped(message, 128)
+        status = 1 if state.flavour.is_bash and state.command == "shift" else 2
+        raise ShellError(message, status)
     return int(text)
 
 
@@ -154,7 +157,10 @@ def let(shell: Shell, argv: list[str]) -> int:
         raise ShellError("expression expected")
     value = 0
     for argument in argv[1:]:
-        value = shell.expander.evaluate(argument)
+        try:
+            value = shell.expander.evaluate(argument)
+        except CommandDropped as error:
+            raise ShellError(str(error), 1) from None
     return int(not value)
 
 
@@ -166,17 +172,22 @@ def evaluate(shell: Shell, argv: list[str]) -> Steps:
         return (yield from shell.run_text(text, shell.inner_line))
     # Its name is in errors of syntax only.
     state.command = None
+    state.substitutions += 1
     try:
         return (yield from shell.run_text(text, shell.inner_line))
     except BadSyntax:
         state.command = "eval"
         raise
+    finally:
+        state.substitutions -= 1
 
 
 @builtin(".", "source")
 def source(shell: Shell, argv: list[str]) -> Steps:
     """Run the commands of a file in this shell."""
     state = shell.state
+    if len(argv) < 2 and state.flavour.is_bash:
+        raise ShellError("filename argument required\n.: usage: . filename [arguments]")
     if len(argv) < 2:
         return state.flavour.no_source_status
     path = argv[1]
@@ -204,6 +215,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         state.arguments = argv[2:]
     line, state.command = state.line, path
     state.sources += 1
+    state.substitutions += 1
     try:
         return (yield from shell.run_text(decode_name(raw), 1))
     except ReturnBack as back:
@@ -214,6 +226,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         raise LeaveShell(error.status) from None
     finally:
         state.sources -= 1
+        state.substitutions -= 1
         state.line = line
         if takes_arguments:
             state.arguments = arguments
@@ -263,7 +276,7 @@ def leave(shell: Shell, argv: list[str]) -> NoReturn:
     """End the shell."""
     status = to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status
     if len(argv) > 2 and shell.state.flavour.is_bash:
-        raise CommandDropped("too many arguments", 1)
+        raise ShellError("too many arguments", 1)
     raise LeaveShell(status)
 
 
@@ -281,6 +294,9 @@ def break_out(shell: Shell, argv: list[str]) -> int:
     if shell.state.flavour.is_bash and not shell.state.loops:
         raise ShellError("only meaningful in a `for', `while', or `until' loop", 0)
     count = to_number(shell, argv[1]) if len(argv) > 1 else 1
+    if not count and shell.state.flavour.is_bash:
+        # It leaves all loops.
+        raise CommandDropped(f"{argv[1]}: loop count out of range", 1)
     if not count:
         raise ShellError(shell.state.words.bad_number.format(argv[1]))
     count = min(count, shell.state.loops)

@@ -280,8 +280,12 @@ class Expander:
             message = yield from self.expand_string(part.word)
             if not part.word:
                 is_strict = part.operator[0] == ":"
-                message = "parameter not set or null" if is_strict else "parameter not set"
-            raise ShellError(f"{part.name}: {message}", state.flavour.not_set_status)
+                unset = state.words.null_or_unset if is_strict else "parameter not set"
+                message = unset
+            # UNVERIFIED: why bash ends with 1 under set -e; it was so whenever it was tried.
+            is_strict_bash = state.flavour.is_bash and "e" in state.options
+            status = 1 if is_strict_bash else state.flavour.not_set_status
+            raise ShellError(f"{part.name}: {message}", status)
         value = yield from self.expand_string(part.word)
         if not (part.name[0].isalpha() or part.name[0] == "_"):
             if state.flavour.is_bash:

@@ -87,6 +87,8 @@ class Words(Struct, frozen=True, kw_only=True):
     too_many: str = ""
     too_deep: str = "Maximum function recursion depth (1000) reached"
     is_read_only: str = "{}: is read only"
+    null_or_unset: str = "parameter not set or null"
+    not_in_function: str = "not in a function"
     bad_name: str = "{}: bad variable name"
     hashed: str = "{} is a tracked alias for {}"
     not_set: str = "{}: parameter not set"
@@ -94,6 +96,9 @@ class Words(Struct, frozen=True, kw_only=True):
     whom_to_kill: str = "you need to specify whom to kill"
     no_such_job: str = "{}: no such job"
     getopts_usage: str = "usage: getopts optstring var [arg]"
+    #: ``{name}`` is the shell's.
+    getopts_option: str = "Illegal option -{}"
+    getopts_argument: str = "No arg for -{} option"
     printf_usage: str = "usage: printf FORMAT [ARGUMENT...]"
     #: Of a mode that begins with a digit; `bad_mode` if empty.
     bad_octal: str = ""
@@ -289,11 +294,16 @@ BASH: Final = Flavour(
         bad_substitution="bad substitution",
         unterminated_quote="unexpected EOF while looking for matching quote",
         is_read_only="{}: readonly variable",
+        null_or_unset="parameter null or not set",
+        not_in_function="can only be used in a function",
+        bad_octal="{}: octal number out of range",
         bad_name="`{}': not a valid identifier",
         hashed="{} is hashed ({})",
         not_set="{}: unbound variable",
         no_such_job="{}: no such job",
         getopts_usage="usage: getopts optstring name [arg ...]",
+        getopts_option="{name}: illegal option -- {}",
+        getopts_argument="{name}: option requires an argument -- {}",
         printf_usage="usage: printf [-v var] format [arguments]",
     ),
     printf=printf.BASH,
@@ -306,6 +316,7 @@ BASH: Final = Flavour(
     has_set_arguments=False,
     has_here_strings=True,
     is_bash=True,
+    bad_option_status=2,
     usages=MappingProxyType(BASH_USAGES),
     stumbles_over_directories=False,
     not_set_status=127,

@@ -122,6 +122,9 @@ class Shell(SimpleCommands):
         parser = Parser(text, self.state.flavour, line, self.state.aliases)
         status = 0
         while (command := parser.parse_command()) is not None:
+            while parser.warnings:
+                text, self.state.line = parser.warnings.pop(0)
+                yield from self.complain(text)
             if command.items:
                 self.state.parsed_line = parser.last_line
                 ends = is_last and parser.is_finished

@@ -13,8 +13,8 @@ from qgasim.userland.shell.builtins import parse_options, show, to_number
 from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.simple import quote_always
 from qgasim.userland.shell.state import Job, ShellError
+from qgasim.userland.shell.tracing import quote_always
 
 __all__: list[str] = []
 
@@ -199,8 +199,9 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
     state = shell.state
     _, rest = parse_options(shell, argv, "")
     if not rest:
+        prefix = "SIG" if state.flavour.is_bash else ""
         lines = [
-            f"trap -- {quote_always(action)} {SIGNALS.get(number, number or 'EXIT')}"
+            f"trap -- {quote_always(action)} {f'{prefix}{SIGNALS[number]}' if number in SIGNALS else number or 'EXIT'}"
             for number, action in sorted(state.traps.items())
         ]
         yield from show(shell, lines)

@@ -222,8 +222,15 @@ class Scanner(ABC):
             parts.append(Substitution(self._read_backquoted(is_quoted=is_quoted), is_quoted))
             return
         self.at += 1
+        start = self.at
         if self.accept("(("):
-            parts.append(Arithmetic(self._read_arithmetic(), is_quoted))
+            arithmetic = self._read_arithmetic()
+            if arithmetic is None:
+                # Two parentheses that do not end together: a subshell in a substitution.
+                self.at = start + 1
+                parts.append(Substitution(self.parse_substitution(), is_quoted))
+            else:
+                parts.append(Arithmetic(arithmetic, is_quoted))
         elif self.accept("("):
             parts.append(Substitution(self.parse_substitution(), is_quoted))
         elif self.accept("{"):
@@ -281,19 +288,21 @@ class Scanner(ABC):
         self.at += 1
         return self.parse_text("".join(out))
 
-    def _read_arithmetic(self) -> Word:
+    def _read_arithmetic(self) -> Word | None:
+        """Read up to ``))``; None if bash meets a single one there."""
         parts: list[Part] = []
         depth = 0
+        start = self.at
         while True:
             self._take(PLAIN_ARITHMETIC, parts, is_quoted=True)
             char = self.peek()
             if not char:
-                raise self.fail(self.words.missing_parentheses)
+                raise self.fail_open(self.words.missing_parentheses, ")", start)
             if char == ")" and depth == 0:
                 if self.accept("))"):
                     return tuple(parts)
                 if self.flavour.is_bash:
-                    raise self.fail(self.words.missing_parentheses)
+                    return None
                 # "Unbalanced parens" are no error to dash's readtoken1().
                 parts.append(Text(char, is_quoted=True))
                 self.at += 1

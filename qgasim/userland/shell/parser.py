@@ -91,13 +91,25 @@ class Parser(Tokens):
         if not self.flavour.is_bash and self._ends_list(self.look()):
             # list() of dash's parser.c has none then, and parsebackq() wants the parenthesis.
             raise self.unexpected(")")
-        body = self._parse_list(")")
+        try:
+            body = self._parse_list(")")
+        except BadSyntax:
+            if self.flavour.is_bash and self.at >= len(self.text):
+                raise self._fail_open_list() from None
+            raise
         token = self.look()
         if token.text != ")":
+            if self.flavour.is_bash and self.is_end(token):
+                raise self._fail_open_list()
             raise self.unexpected(")")
         self.at = token.start + 1
         self.forget_token()
         return body
+
+    def _fail_open_list(self) -> BadSyntax:
+        self.at = len(self.text)
+        line = self.line + (not self.text.endswith("\n"))
+        return BadSyntax("unexpected EOF while looking for matching `)'", line)
 
     def parse_text(self, text: str) -> Sequence:
         """Parse all of another text."""
@@ -221,10 +233,12 @@ class Parser(Tokens):
         self.forget_token()
         self.at = token.start + 2
         try:
-            return self._read_arithmetic()
+            word = self._read_arithmetic()
         except BadSyntax:
+            word = None
+        if word is None:
             self.at = token.start
-            return None
+        return word
 
     def _parse_do(self) -> Sequence:
         self.expect("do")
@@ -250,7 +264,7 @@ class Parser(Tokens):
         return If(condition, then, otherwise)
 
     def _parse_for(self) -> For:
-        start = self.step().start
+        self.step()
         line = self.line
         if self.flavour.is_bash and self.text.startswith("((", self.look().start):
             raise self.refuse("for ((...))")
@@ -259,21 +273,22 @@ class Parser(Tokens):
             raise self.fail(self.words.bad_loop_variable)
         self.step()
         words: list[Word] | None = None
-        end = self.at
+        source = f"for {name}"
         if self.skip_newlines().literal == "in":
             self.step()
+            source += " in"
             words = []
             while self.look().word:
                 if self.flavour.is_bash:
                     self._check_word(self.look(), is_first=False)
-                words.append(self.step().word)
-                end = self.at
+                token = self.step()
+                words.append(token.word)
+                source += f" {self.text[token.start : self.at]}"
             if self.look().text not in (";", "\n"):
                 raise self.unexpected()
             self.step()
         elif self.look().text == ";":
             self.step()
-        source = self.text[start:end]
         return For(name, words, self._parse_do(), line, source)
 
     def _parse_case(self) -> Case:

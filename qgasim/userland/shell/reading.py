@@ -48,23 +48,18 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     at = known.find(letter) if letter != ":" else -1
     result, value, message = letter, None, ""
     if at < 0:
-        result, value, message = "?", letter, f"Illegal option -{letter}"
+        result, value, message = "?", letter, state.words.getopts_option
     elif known[at + 1 : at + 2] == ":":
         if offset:
             value, offset = word[offset:], 0
         elif index <= len(arguments):
             value, index = arguments[index - 1], index + 1
         else:
-            result, value, message = "?", letter, f"No arg for -{letter} option"
+            result, value, message = "?", letter, state.words.getopts_argument
             if known.startswith(":"):
                 result = ":"
     if message and not known.startswith(":"):
-        if state.flavour.is_bash:
-            what = (
-                "illegal option" if message.startswith("Illegal") else "option requires an argument"
-            )
-            message = f"{state.name}: {what} -- {letter}"
-        yield from shell.write_error(message + "\n")
+        yield from shell.write_error(message.format(letter, name=state.name) + "\n")
         value = None
     is_empty = value is None and not message and not state.flavour.is_bash
     _set_argument(shell, "" if is_empty else value)

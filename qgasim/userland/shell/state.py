@@ -20,6 +20,7 @@ __all__ = [
     "DropCommand",
     "Job",
     "LeaveShell",
+    "ReadOnly",
     "Replaced",
     "ReturnBack",
     "ShellError",
@@ -93,6 +94,10 @@ class ShellError(GuestError):
 
 class CommandDropped(ShellError):
     """bash does no more of a command, and goes on with what stands behind it."""
+
+
+class ReadOnly(ShellError):
+    """A variable cannot be changed."""
 
 
 class LeaveShell(Exception):
@@ -224,7 +229,7 @@ class State:
         """Return a variable a value; `ShellError` if it is read-only."""
         variable = self.variables.get(name, Variable())
         if variable.is_readonly:
-            raise ShellError(self.words.is_read_only.format(name))
+            raise ReadOnly(self.words.is_read_only.format(name), self.flavour.error_status)
         if value is not None and len(value) > MAX_VALUE:
             raise ShellError("out of memory", 1)
         self.take(_size_of(name, Variable(value)) - _size_of(name, variable))
@@ -251,7 +256,7 @@ class State:
         """Forget a variable."""
         variable = self.variables.get(name)
         if variable is not None and variable.is_readonly:
-            raise ShellError(self.words.is_read_only.format(name))
+            raise ReadOnly(self.words.is_read_only.format(name), self.flavour.error_status)
         if self.variables.pop(name, None) is not None:
             assert variable is not None
             self.take(-_size_of(name, variable))

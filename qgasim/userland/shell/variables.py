@@ -7,8 +7,8 @@ from qgasim.guest.processes.process import Steps
 from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.simple import quote_always
 from qgasim.userland.shell.state import OPTIONS, ShellError, is_name
+from qgasim.userland.shell.tracing import quote_always
 
 __all__ = ["change_options"]
 
@@ -142,7 +142,7 @@ def local(shell: Shell, argv: list[str]) -> int:
     """Make variables local to the function that runs."""
     state = shell.state
     if not state.scopes:
-        raise ShellError("not in a function")
+        raise ShellError(state.words.not_in_function, state.flavour.error_status)
     for argument in argv[1:]:
         if state.flavour.is_bash and argument.startswith("-"):
             raise shell.refuse(argument)
@@ -178,7 +178,7 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         p.umask = int(mode, 8) & 0o777
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
-        raise ShellError(state.words.bad_octal.format(mode))
+        raise ShellError(state.words.bad_octal.format(mode), state.flavour.error_status)
     allowed = 0o777 & ~p.umask
     for clause in mode.split(","):
         if not CLAUSE.fullmatch(clause):
