@@ -32,6 +32,8 @@ MAX_NUMBER: Final = 0x7FFFFFFF
 
 def to_number(shell: Shell, text: str) -> int:
     """Make a number of a builtin's argument."""
+    if shell.state.flavour.is_bash and re.fullmatch("-[0-9]{1,9}", text):
+        return int(text) & 0xFF
     if not re.fullmatch("[0-9]{1,12}", text) or int(text) > MAX_NUMBER:
         state = shell.state
         message = state.words.bad_number.format(text)

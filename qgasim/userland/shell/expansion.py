@@ -236,7 +236,7 @@ class Expander:
         elif value is None and values is None and "u" in state.options:
             is_number = part.name.isdigit() and state.flavour.is_bash
             name = f"${part.name}" if is_number else part.name
-            raise ShellError(state.words.not_set.format(name), state.flavour.not_set_status)
+            raise ShellError(state.words.not_set.format(name), self._not_set_status())
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
         if operator == ":" and value is None:
@@ -258,6 +258,12 @@ class Expander:
                 pieces.append(Piece("", Kind.BREAK))
             pieces.append(Piece(text, kind))
         return pieces
+
+    def _not_set_status(self) -> int:
+        """Return with which status a shell ends for want of a variable; bash's subshells and ``-e`` have 1."""
+        state = self.shell.state
+        is_inner = self.shell.p.pid != state.main_pid or "e" in state.options
+        return 1 if state.flavour.is_bash and is_inner else state.flavour.not_set_status
 
     def _separator(self) -> str:
         separators = self.shell.state.get("IFS")
@@ -282,10 +288,7 @@ class Expander:
                 is_strict = part.operator[0] == ":"
                 unset = state.words.null_or_unset if is_strict else "parameter not set"
                 message = unset
-            # UNVERIFIED: why bash ends with 1 under set -e; it was so whenever it was tried.
-            is_strict_bash = state.flavour.is_bash and "e" in state.options
-            status = 1 if is_strict_bash else state.flavour.not_set_status
-            raise ShellError(f"{part.name}: {message}", status)
+            raise ShellError(f"{part.name}: {message}", self._not_set_status())
         value = yield from self.expand_string(part.word)
         if not (part.name[0].isalpha() or part.name[0] == "_"):
             if state.flavour.is_bash:

@@ -41,6 +41,7 @@ BASH_USAGES: Final = {
     "readonly": " [-aAf] [name[=value] ...] or readonly -p",
     "set": " [-abefhkmnptuvxBCEHPT] [-o option-name] [--] [-] [arg ...]",
     "trap": " [-lp] [[arg] signal_spec ...]",
+    "ulimit": " [-SHabcdefiklmnpqrstuvxPRT] [limit]",
     "umask": " [-p] [-S] [mode]",
     "unalias": " [-a] name [name ...]",
     "unset": " [-f] [-v] [-n] [name ...]",

@@ -115,7 +115,7 @@ class Shell(SimpleCommands):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
-            return 2
+            return error.status
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
@@ -127,6 +127,8 @@ class Shell(SimpleCommands):
                 yield from self.complain(text)
             if command.items:
                 self.state.parsed_line = parser.last_line
+                if self.state.flavour.is_bash:
+                    self.state.line = parser.last_line
                 ends = is_last and parser.is_finished
                 try:
                     status = yield from self.execute(command, is_last=ends)
@@ -344,8 +346,8 @@ class Shell(SimpleCommands):
         return (yield from self.wait_for(child))
 
     def _run_redirected(self, node: Redirected) -> Steps:
-        is_bash = self.state.flavour.is_bash
-        self.state.line = self.state.parsed_line if is_bash else node.line
+        if not self.state.flavour.is_bash:
+            self.state.line = node.line
         if isinstance(node.command, Subshell):
             # The redirection is the subshell's own business, and so is its failure.
             child = self.fork(_inner(node), self.p.files)

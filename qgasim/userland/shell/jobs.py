@@ -9,7 +9,7 @@ from qgasim.guest.processes.process import Blocked, Process, Steps
 from qgasim.guest.processes.signals import SIGNALS, find_signal
 from qgasim.guest.processes.table import NoSuchProcess
 from qgasim.userland.limits import to_int
-from qgasim.userland.shell.builtins import parse_options, show, to_number
+from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.registry import builtin, immediate_builtin
@@ -249,7 +249,7 @@ def ulimit(shell: Shell, argv: list[str]) -> Steps:
     letter = rest.pop(0)[-1] if rest and rest[0].startswith("-") else "f"
     if letter not in "acdefilmnpqrstuvwx":
         if not shell.state.flavour.has_applet_messages:
-            raise ShellError(shell.state.words.bad_option.format(letter))
+            raise bad_option(shell, "ulimit", letter)
         yield from shell.write_error(f"ulimit: invalid option -- '{letter}'\n")
         return 1
     defaults = {"c": "0", "e": "0", "n": "1024", "r": "0", "s": "8192", "l": "64"}

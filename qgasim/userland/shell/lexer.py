@@ -43,6 +43,8 @@ class BadSyntax(GuestError):
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
         self.line = line
+        #: With which a shell ends that was given the script as an argument.
+        self.status = 2
 
 
 class Refused(BadSyntax):

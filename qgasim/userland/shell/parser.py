@@ -93,9 +93,10 @@ class Parser(Tokens):
             raise self.unexpected(")")
         try:
             body = self._parse_list(")")
-        except BadSyntax:
+        except BadSyntax as error:
             if self.flavour.is_bash and self.at >= len(self.text):
                 raise self._fail_open_list() from None
+            error.status = 127 if self.flavour.is_bash else error.status
             raise
         token = self.look()
         if token.text != ")":
@@ -238,6 +239,7 @@ class Parser(Tokens):
             word = None
         if word is None:
             self.at = token.start
+            raise self.refuse("(( that is no arithmetic")
         return word
 
     def _parse_do(self) -> Sequence:
@@ -306,6 +308,8 @@ class Parser(Tokens):
             patterns: list[Word] = []
             while True:
                 if not self.look().word:
+                    if self.flavour.is_bash:
+                        raise self.unexpected()
                     # ash takes any token for a pattern, and stumbles over the next.
                     self.step()
                     raise self.unexpected(")", keywords=False)
@@ -337,7 +341,8 @@ class Parser(Tokens):
             self.step()
             self.expect(")")
         self.skip_newlines()
-        return Function(name, self._parse_one(""))
+        line = self.line
+        return Function(name, self._parse_one(""), line)
 
     def _parse_redirection(self) -> Redirection:
         token = self.step()
@@ -430,7 +435,8 @@ class Parser(Tokens):
             raise self.fail(self.words.bad_function_name)
         self.step()
         self.skip_newlines()
-        return Function(name, self._parse_one(""))
+        line = self.line
+        return Function(name, self._parse_one(""), line)
 
 
 def _to_assignment(word: Word) -> Assignment | None:

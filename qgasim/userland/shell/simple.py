@@ -142,6 +142,8 @@ class SimpleCommands(Tracing):
         arguments, state.arguments = state.arguments, argv[1:]
         loops, state.loops = state.loops, 0
         option, state.option = state.option, (1, 0)
+        if state.flavour.is_bash:
+            state.line = function.line
         state.scopes.append({})
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
             raise ShellError(state.words.too_deep)

@@ -186,6 +186,7 @@ class Function(Struct, frozen=True):
 
     name: str
     body: "Command"
+    line: int
 
 
 class Redirected(Struct, frozen=True):

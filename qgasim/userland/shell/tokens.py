@@ -214,7 +214,8 @@ class Tokens(Scanner):
     def _warn_of_document(self, lines: list[str], delimiter: str, line: int) -> None:
         if lines and not lines[-1].endswith("\n"):
             lines[-1] += "\n"
-        text = f"here-document at line {line - 1} delimited by end-of-file (wanted `{delimiter}')"
+        line -= self.text[self.at - 1 : self.at] == "\n" or bool(lines)
+        text = f"here-document at line {line} delimited by end-of-file (wanted `{delimiter}')"
         self.warnings.append((f"warning: {text}", self.last_line))
 
     def read_body(self) -> Word:

@@ -56,6 +56,9 @@ def _quote_as_bash(text: str) -> str:
     """Put *text* in quotes as bash's ``set -x`` does, if it has a character that means something."""
     if not text:
         return "''"
+    is_odd = any(char in " \t\n'\"\\|&;()<>!{}*[?]^$`" for char in text) or text[0] in "#~"
+    if is_odd:
+        return "'" + text.replace("'", "'\\''") + "'"
     if any(ord(char) < 0x20 or char > "~" for char in text):
         names = {
             7: "a",
@@ -78,8 +81,7 @@ def _quote_as_bash(text: str) -> str:
             for byte in encode_name(text)
         )
         return f"$'{''.join(shown)}'"
-    is_odd = any(char in " \t\n'\"\\|&;()<>!{}*[?]^$`" for char in text) or text[0] in "#~"
-    return "'" + text.replace("'", "'\\''") + "'" if is_odd else text
+    return text
 
 
 def _quote_word(text: str) -> str:
