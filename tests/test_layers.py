@@ -34,7 +34,7 @@ ROOMS: dict[str, str] = {
     ),
     "conversation": "agent dialect errors qapi wire",
     "findings": "errors faults guest qapi simulation wire",
-    "serving": "effects errors qmp simulation",
+    "serving": "effects errors guest qmp simulation",
     "client": "errors serving",
     "http": "errors serving suggestions",
     "testing": (
