@@ -44,7 +44,7 @@ MARK = b'\xff{"return": %d}\n' % RESYNC_ID
 SECOND = 1_000_000_000
 #: Cases with megabytes: a test of their own, which `make test-quick` leaves out, as most of the releases.
 LARGE = re.compile(r".*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)")
-QUICK = ("7.2", "11.1")
+QUICK = ("7.2",)
 #: Cases that are compared up to a step. README.md says that all captures after the first vary from run to run;
 #: 10.2 and 11.1, recorded once each, agree in every step, and 10.0 agrees with them up to this one.
 VARYING = {"10.0/exec/capture-stdout-spoils-later-captures": 10}
@@ -58,13 +58,13 @@ FAMILIES = [
 
 
 def cases(family: str) -> dict[str, list[Step]]:
-    """Give the cases of a file, such as ``7.2/wire``."""
+    """Return the cases of a file, such as ``7.2/wire``."""
     release, _, name = family.partition("/")
     return {f"{release}/{case}": steps for case, steps in read_family(release, name).items()}
 
 
 def recorded(kind: str) -> list[str]:
-    """Give the files of a *kind* that there are."""
+    """Return the files of a *kind* that there are."""
     return [f"{release}/{kind}" for release in RECORDED if kind in families(release)]
 
 
@@ -108,7 +108,7 @@ class Replay:
 
 @cache
 def blueprint(path: Path, options: tuple[str, ...]) -> Blueprint:
-    """Give what is the same for all cases of a variant; each has a guest of its own."""
+    """Return what is the same for all cases of a variant; each has a guest of its own."""
     return Blueprint(with_options(load(path), serve_parser().parse_args(options)))
 
 
@@ -294,7 +294,7 @@ def resynchronise(sock: socket.socket, recorded: Step | None) -> None:
 
 
 def outcome(function: Any, *arguments: Any) -> str:
-    """Say what the operating system said."""
+    """Return what the operating system said."""
     try:
         function(*arguments)
     except OSError as error:
@@ -326,7 +326,7 @@ def read_silence(
 
 
 def sent_and_closed(steps: list[Step]) -> Iterator[list[Step]]:
-    """Give the steps one by one, but a request together with the close that comes before its reply."""
+    """Return the steps one by one, but a request together with the close that comes before its reply."""
     left = deque(steps)
     while left:
         taken = [left.popleft()]
@@ -478,6 +478,7 @@ def virtio_step(replay: Replay, sock: socket.socket, step: Step) -> socket.socke
 # -- the recordings themselves ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_variant_named_in_a_recording_is_described() -> None:
     for path in GOLDEN.glob("*/*.jsonl"):
         meta = read_conversation(str(path)).meta

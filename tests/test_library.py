@@ -64,7 +64,7 @@ LAST = ["guest-shutdown", "guest-suspend-ram", "guest-suspend-disk", "guest-susp
 
 
 def is_tampered(course: Course, command: str) -> bool:
-    """Whether the scenario itself says what the command answers, or that it does not."""
+    """Return whether the scenario itself says what the command answers, or that it does not."""
     agent = course.agent
     return bool(agent.commands.stubs.get(command) or agent.injector.find(command))
 
@@ -103,6 +103,7 @@ def test_every_command_is_asked() -> None:
     assert commands >= set(load_schema((7, 2))["commands"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", all_guests())
 def test_a_scenario_answers_every_command_as_its_releases_schema_says(name: str) -> None:
     course = Course(name)

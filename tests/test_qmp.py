@@ -4,8 +4,11 @@ import asyncio
 import json
 import random
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,6 +256,7 @@ def test_without_reboot_a_reset_is_a_shutdown(on_shutdown: Any) -> None:
     assert machine.hypervisor.has_ended == (on_shutdown == "poweroff")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", ["5.2", "7.2", "10.0", "11.1"])
 def test_whole_is_split(release: str) -> None:
     """However bytes are cut, the replies are the same; garbage kills nothing."""
@@ -328,6 +332,33 @@ def test_a_client_of_qemu_qmp_holds_a_conversation(served: tuple[Simulation, str
         return events
 
     assert asyncio.run(talk()) == ["STOP", "RESUME"]
+
+
+@pytest.mark.slow
+def test_qmp_shell_holds_a_session(served: tuple[Simulation, str, str]) -> None:
+    """QEMU's own shell for people, with commands of the protocol and for people."""
+    shell = str(Path(sys.executable).with_name("qmp-shell"))
+
+    def typed(*options: str, text: str) -> list[str]:
+        done = subprocess.run(
+            [shell, *options, served[2]],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        return [line.removeprefix("(QEMU) ") for line in done.stdout.splitlines()]
+
+    lines = typed(text="query-name\nstop\nset-action shutdown=pause panic=none\nnope\n")
+    assert lines[:2] == ["Welcome to the QMP low-level shell!", "Connected to QEMU 7.2.22"]
+    replies = [json.loads(line) for line in lines if line.startswith("{")]
+    assert {"return": {"name": "lab"}} in replies
+    assert replies[-1]["error"]["class"] == "CommandNotFound"
+    lines = typed("-H", text="info status\ncont\ninfo status\n")
+    assert "VM status: paused" in lines
+    assert served[0].hypervisor is not None
+    assert served[0].hypervisor.guest.power.keeps_machine
 
 
 def test_one_client_at_a_time_and_the_next_is_greeted(served: tuple[Simulation, str, str]) -> None:

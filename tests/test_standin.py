@@ -49,7 +49,7 @@ block-rpcs=
 
 @pytest.fixture(params=PROGRAMS)
 def command(request: pytest.FixtureRequest) -> Any:
-    """Give qgasim-ga, and the real program where it is installed."""
+    """Return qgasim-ga, and the real program where it is installed."""
     return request.param
 
 
@@ -70,6 +70,7 @@ def test_a_scenario_says_its_release_but_the_environment_overrules_it(tmp_path: 
     assert ": QGASIM_AGENT: agent.release: no such release: '2.0' " in wrong.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("release", "scenario", "request_", "number"),
     [

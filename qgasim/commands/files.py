@@ -80,7 +80,7 @@ class FileSeek(Struct, frozen=True):
 
 
 def find_handle(agent: Agent, handle: int) -> FileHandle:
-    """Give what a handle stands for."""
+    """Return what a handle stands for."""
     try:
         return agent.state.handles[handle]
     except KeyError:
@@ -113,7 +113,7 @@ def check_memory(done: int) -> None:
 
 
 def decode_data(buf_b64: str, count: int | None) -> bytes:
-    """Give what is to be written: all of *buf_b64*, or its first *count* bytes."""
+    """Return what is to be written: all of *buf_b64*, or its first *count* bytes."""
     data = base64.decode(buf_b64)
     if count is None:
         return data
@@ -150,7 +150,7 @@ def check_room(agent: Agent) -> None:
 
 
 def add_handle(agent: Agent, file: OpenFile) -> int:
-    """Give an open file a handle."""
+    """Assign a handle to an open file."""
     try:
         handle = agent.number_handle()
     except OSError:
@@ -242,7 +242,7 @@ def guest_file_write(
 
 
 def read_whence(whence: int | str) -> int:
-    """Give the number of *whence*: 0 the start, 1 the position, 2 the end."""
+    """Return the number of *whence*: 0 the start, 1 the position, 2 the end."""
     if isinstance(whence, str):
         return ("set", "cur", "end").index(whence)
     if not 0 <= whence <= 2:

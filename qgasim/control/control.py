@@ -4,6 +4,7 @@ import trio
 
 from qgasim.control.feed import Feed
 from qgasim.control.guests import ControlledGuest, Guests
+from qgasim.control.remotes import Remotes
 
 __all__ = ["Control"]
 
@@ -13,12 +14,15 @@ class Control:
 
     Args:
         guests: all guests.
-        feed: what happens to them.
+        token: what other processes ask for that announce their guests.
     """
 
-    def __init__(self, guests: Guests, feed: Feed) -> None:
+    def __init__(self, guests: Guests, token: str | None = None) -> None:
         self.guests = guests
-        self.feed = feed
+        #: What happens to them.
+        self.feed: Feed = guests.feed
+        #: The guests that other processes serve.
+        self.remotes = Remotes(guests, token)
 
     def guest(self, name: str) -> ControlledGuest:
         """Return the guest called *name*; HttpError: there is none."""

@@ -5,7 +5,7 @@ A client is a position in it, so one that does not read costs nothing, and loses
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import trio
@@ -15,7 +15,7 @@ from qgasim.http.answers import write_json
 from qgasim.http.events import COMMENT, write_event
 from qgasim.simulation.journal import Entry, Exchange, Journal
 
-__all__ = ["Counts", "Feed", "Record", "Recorder", "describe_entry"]
+__all__ = ["Counts", "Feed", "Record", "Recorder", "Told", "describe_entry"]
 
 #: How much is kept in all.
 LIMIT: Final = 10_000
@@ -45,6 +45,13 @@ class Counts(Struct):
     faults: Counter[str] = msgspec.field(default_factory=Counter[str])
 
 
+class Told(Struct, frozen=True):
+    """An entry of the journal of a guest in another process, as that tells it."""
+
+    said: dict[str, Any]
+    size: int
+
+
 class Record(Struct, gc=False):
     """Something that happened."""
 
@@ -52,7 +59,7 @@ class Record(Struct, gc=False):
     guest: str
     #: The number of the entry in its guest's journal; 0: it is none.
     number: int
-    entry: Entry | None
+    entry: Entry | Told | None
 
 
 class Feed:
@@ -187,6 +194,9 @@ def describe_entry(number: int, entry: Entry, *, with_line: bool) -> dict[str, o
 
 def _write(record: Record, *, with_lines: bool) -> bytes:
     said: dict[str, object] = {"guest": record.guest}
-    if record.entry is not None:
+    if isinstance(record.entry, Told):
+        told = record.entry.said
+        said |= {name: told[name] for name in told if with_lines or name != "line"}
+    elif record.entry is not None:
         said |= describe_entry(record.number, record.entry, with_line=with_lines)
     return write_json(said)

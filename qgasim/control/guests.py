@@ -22,7 +22,7 @@ from qgasim.states import State
 from qgasim.suggestions import did_you_mean
 from qgasim.testing.live import LiveGuest
 
-__all__ = ["ControlledGuest", "Guests", "Start", "make_blueprint"]
+__all__ = ["AdoptedGuest", "ControlledGuest", "Guests", "Start", "make_blueprint"]
 
 T = TypeVar("T")
 #: How many guests there may be.
@@ -46,35 +46,43 @@ class ControlledGuest:
 
     Args:
         name: what it is called.
-        start: what it is made of, and where it is served.
-        address: where clients of its agent connect.
-        guests: those to which it belongs.
+        blueprint: what it is made of.
+        feed: what happens to it goes there.
     """
 
-    def __init__(self, name: str, start: Start, address: Address, guests: "Guests") -> None:
+    #: The guest as a test takes hold of it.
+    live: LiveGuest
+
+    def __init__(self, name: str, blueprint: Blueprint, feed: Feed) -> None:
         self.name = name
-        self.recorder = Recorder(guests.feed, name)
+        self.recorder = Recorder(feed, name)
         #: How its agent's quirks were changed since it was made.
-        self.quirks = dict(start.blueprint.scenario.agent.quirks)
-        self._guests = guests
-        self._address = address
-        self._qmp = start.qmp
-        self._server: Server | None = None
-        self._scope = trio.CancelScope()
+        self.quirks = dict(blueprint.scenario.agent.quirks)
         #: What ends those who wait for something of it.
         self._waits: set[trio.CancelScope] = set()
-        #: The guest as a test takes hold of it.
-        self.live = LiveGuest(start.blueprint, SteeredClock, self._call, self._serve, start.shares)
 
     @property
     def address(self) -> str:
         """Where clients of its agent connect, as ``--listen`` has it."""
-        return name_address(self._address)
+        raise NotImplementedError
 
     @property
     def qmp_addresses(self) -> tuple[SocketAddress, ...]:
         """Where clients of the machine's monitors (QMP) connect."""
-        return self._qmp
+        raise NotImplementedError
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether a client is connected."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Be as at first: a new guest at the same address, with an empty journal.
+
+        Raises:
+            HttpError: that cannot be here.
+        """
+        raise NotImplementedError
 
     @property
     def simulation(self) -> Simulation:
@@ -88,31 +96,12 @@ class ControlledGuest:
         self.simulation.guest.settle()
         return self.simulation.guest.state
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether a client is connected."""
-        return self._server is not None and self._server.is_connected
-
     def call(self, function: Callable[[], T]) -> T:
         """Call *function*, which may change the guest in any way, between two requests."""
         return self.live.call(function)
 
-    def reset(self) -> None:
-        """Be as at first: a new guest at the same address, with an empty journal.
-
-        Raises:
-            HttpError: it is served on the standard input, which cannot be opened again.
-        """
-        if isinstance(self._address, Stdio):
-            raise HttpError(409, "a guest on stdio cannot be reset: its client would be lost")
-        self.live.reset()
-        self.quirks = dict(self.live.blueprint.scenario.agent.quirks)
-        self.recorder.tell("reset")
-
     def end(self) -> None:
-        """Hang up on its client, and serve it no more; those who wait for it are told so."""
-        self._hang_up()
-        self.live.end()
+        """Return those who wait for it that it is gone."""
         for scope in list(self._waits):
             scope.cancel()
         self.recorder.tell("deleted")
@@ -130,6 +119,110 @@ class ControlledGuest:
             finally:
                 self._waits.discard(scope)
         raise HttpError(410, f"the guest '{self.name}' was deleted meanwhile")
+
+
+class AdoptedGuest(ControlledGuest):
+    """A guest that something else of this process serves: a test, or an emulator.
+
+    Args:
+        name: what it is called.
+        live: the guest; whatever thread calls it, it must be the one that serves it.
+        addresses: where clients of its agent connect, and of its machine's monitors.
+        is_connected: returns whether a client of its agent is connected.
+        feed: what happens to it goes there.
+    """
+
+    SERVED_BY: Final = "a test, or an emulator"
+
+    def __init__(
+        self,
+        name: str,
+        live: LiveGuest,
+        addresses: tuple[str, tuple[SocketAddress, ...]],
+        is_connected: Callable[[], bool],
+        feed: Feed,
+    ) -> None:
+        super().__init__(name, live.blueprint, feed)
+        self.live = live
+        self._addresses = addresses
+        self._is_connected = is_connected
+        self.recorder.follow(live.journal)
+
+    @property
+    def address(self) -> str:
+        """Where clients of its agent connect, as ``--listen`` has it."""
+        return self._addresses[0]
+
+    @property
+    def qmp_addresses(self) -> tuple[SocketAddress, ...]:
+        """Where clients of the machine's monitors (QMP) connect."""
+        return self._addresses[1]
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether a client is connected."""
+        return self._is_connected()
+
+    def reset(self) -> None:
+        """Refuse: only what serves the guest can make a new one.
+
+        Raises:
+            HttpError: always (409).
+        """
+        raise HttpError(409, f"only what serves this guest can reset it: {self.SERVED_BY}")
+
+
+class ServedGuest(ControlledGuest):
+    """A guest that control itself serves.
+
+    Args:
+        name: what it is called.
+        start: what it is made of, and where it is served.
+        address: where clients of its agent connect.
+        guests: those to which it belongs.
+    """
+
+    def __init__(self, name: str, start: Start, address: Address, guests: "Guests") -> None:
+        super().__init__(name, start.blueprint, guests.feed)
+        self._guests = guests
+        self._address = address
+        self._qmp = start.qmp
+        self._server: Server | None = None
+        self._scope = trio.CancelScope()
+        self.live = LiveGuest(start.blueprint, SteeredClock, self._call, self._serve, start.shares)
+
+    @property
+    def address(self) -> str:
+        """Where clients of its agent connect, as ``--listen`` has it."""
+        return name_address(self._address)
+
+    @property
+    def qmp_addresses(self) -> tuple[SocketAddress, ...]:
+        """Where clients of the machine's monitors (QMP) connect."""
+        return self._qmp
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether a client is connected."""
+        return self._server is not None and self._server.is_connected
+
+    def reset(self) -> None:
+        """Be as at first: a new guest at the same address, with an empty journal.
+
+        Raises:
+            HttpError: it is served on the standard input, which cannot be opened again.
+        """
+        if isinstance(self._address, Stdio):
+            raise HttpError(409, "a guest on stdio cannot be reset: its client would be lost")
+        self.live.reset()
+        self.quirks = dict(self.live.blueprint.scenario.agent.quirks)
+        self.recorder.tell("reset")
+
+    def end(self) -> None:
+        """Hang up on its client, and serve it no more; those who wait for it are told so."""
+        self._hang_up()
+        self.live.end()
+        super().end()
 
     # -- being served ----------------------------------------------------------------------------
 
@@ -195,6 +288,8 @@ class Guests:
         self.on_made = on_made
         self.on_end = on_end
         self.by_name: dict[str, ControlledGuest] = {}
+        #: The names of guests that other processes serve.
+        self.elsewhere: set[str] = set()
         self._directory = directory
         self._count = 0
 
@@ -224,13 +319,13 @@ class Guests:
         """
         if name is None:
             name = self._number()
-        if name in self.by_name:
+        if name in self.by_name or name in self.elsewhere:
             raise HttpError(409, f"there is a guest '{name}' already")
         if len(self.by_name) >= GUEST_LIMIT:
             raise HttpError(409, f"there are {GUEST_LIMIT} guests already")
         address = start.address or UnixAddress(f"{self._directory}/{name}.sock")
         try:
-            made = ControlledGuest(name, start, address, self)
+            made = ServedGuest(name, start, address, self)
         except OSError as error:
             text = f"{len(self.by_name)} guests are served, each needs a socket"
             raise ListenError(
@@ -240,17 +335,47 @@ class Guests:
         made.recorder.tell("created")
         return made
 
+    def adopt(
+        self,
+        name: str,
+        live: LiveGuest,
+        addresses: tuple[str, tuple[SocketAddress, ...]],
+        is_connected: Callable[[], bool],
+    ) -> AdoptedGuest:
+        """Control a guest that something else serves; see `AdoptedGuest`. Its name is made unique."""
+        unique, number = name, 1
+        while unique in self.by_name:
+            number += 1
+            unique = f"{name}-{number}"
+        made = AdoptedGuest(unique, live, addresses, is_connected, self.feed)
+        self.by_name[unique] = made
+        made.recorder.tell("created")
+        return made
+
     def _number(self) -> str:
         while True:
             self._count += 1
             name = f"guest-{self._count}"
-            if name not in self.by_name:
+            if name not in self.by_name and name not in self.elsewhere:
                 return name
 
     def delete(self, name: str) -> None:
-        """Serve a guest no more; HttpError: there is none of this name."""
-        self.get(name).end()
-        del self.by_name[name]
+        """Serve a guest no more.
+
+        Raises:
+            HttpError: there is none of this name (404), or something else serves it (409).
+        """
+        guest = self.get(name)
+        if isinstance(guest, AdoptedGuest):
+            raise HttpError(
+                409, f"only what serves this guest can end it: {AdoptedGuest.SERVED_BY}"
+            )
+        self.release(guest)
+
+    def release(self, guest: ControlledGuest) -> None:
+        """Control a guest no more; one that control serves ends with that."""
+        guest.end()
+        del self.by_name[guest.name]
 
     def close(self) -> None:
         """Serve no guest any more."""

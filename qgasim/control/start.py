@@ -19,15 +19,16 @@ from qgasim.serving.foreground import keep_freed_memory, run_until_signal
 from qgasim.serving.listen import TcpAddress, UnixAddress
 from qgasim.serving.server import Server
 
-__all__ = ["run", "serve_control"]
+__all__ = ["make_server", "run", "serve_control", "tell_failure"]
 
 
 def make_server(
     guests: Guests, access: Access, on_failure: Callable[[Exception], None]
 ) -> HttpServer:
     """Return the server of the API."""
-    control = Control(guests, guests.feed)
+    control = Control(guests, access.token)
     service = Service(control, Table(ROUTES), access, Language(), on_failure)
+    service.forwarding = control.remotes.forwarding
     return HttpServer(access.address, service)
 
 
@@ -86,7 +87,7 @@ def run(
 
 
 def tell_failure(error: Exception) -> None:
-    """Say on standard error that a request has met with a bug of qgasim."""
+    """Report on standard error that a request has met with a bug of qgasim."""
     if sys.stderr is not None:
         text = f"qgasim: a request to the control API failed: {error!r:.500} (please report it)\n"
         try:

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -19,6 +19,9 @@ from qgasim.serving.foreground import keep_freed_memory
 from qgasim.serving.listen import name_address
 from qgasim.serving.monitoring import MonitorServer
 from qgasim.serving.server import Server
+
+if TYPE_CHECKING:
+    from qgasim.emulator.announced import Announced
 
 __all__ = ["Emulator", "block_signals"]
 
@@ -50,7 +53,8 @@ class Emulator:
         port = find_port(line)
         agent = None if port is None else agent_address(line, settings.chardev)
         blueprint = _plan(line)
-        simulation = blueprint.build()
+        self._announced = _announce(line, blueprint)
+        simulation = blueprint.build() if self._announced is None else self._announced.simulation
         board = make_board(line, blueprint.scenario.guest, release)
         taken = {label for _, label in monitors if label} | {settings.chardev}
         board.chardevs = open_chardevs(line, taken)
@@ -99,6 +103,8 @@ class Emulator:
                     nursery.start_soon(self._agent.serve)
                 for monitor in self._monitors:
                     nursery.start_soon(monitor.serve)
+                if self._announced is not None:
+                    nursery.start_soon(self._announced.serve, self._agent, self._monitors)
                 nursery.start_soon(self._heed, signals)
                 await self._ended.wait()
                 await trio.sleep(EXIT_TIME)
@@ -116,6 +122,21 @@ class Emulator:
 def block_signals() -> None:
     """Keep signals until `Emulator.run` heeds them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _announce(line: CommandLine, blueprint: Blueprint) -> "Announced | None":
+    """Return the guest that is announced to the control API of ``QGASIM_CONTROL``; None: there is none.
+
+    Raises:
+        QgaSimError: its address is none.
+    """
+    control = os.environ.get("QGASIM_CONTROL")
+    if not control:
+        return None
+    from qgasim.emulator.announced import Announced  # noqa: PLC0415 - most are not, and start sooner
+
+    token = os.environ.get("QGASIM_CONTROL_TOKEN")
+    return Announced(blueprint, line.name or "guest", control, token)
 
 
 def _plan(line: CommandLine) -> Blueprint:

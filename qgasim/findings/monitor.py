@@ -1,12 +1,16 @@
 """Findings about the monitor of the machine (QMP)."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from qgasim.findings.kinds import finding
 from qgasim.findings.story import Story
 from qgasim.simulation.journal import Exchange, MonitorExchange, Note
 
 __all__: list[str] = []
+
+#: How often a client may look whether a halted guest is off.
+LOOKS: Final = 3
 
 
 def _refused(story: Story, text: str) -> Iterator[MonitorExchange]:
@@ -16,9 +20,7 @@ def _refused(story: Story, text: str) -> Iterator[MonitorExchange]:
             yield entry
 
 
-@finding(
-    mending="Read the greeting, send qmp_capabilities, and wait for its reply before all else."
-)
+@finding(remedy="Read the greeting, send qmp_capabilities, and wait for its reply before all else.")
 def monitor_not_negotiated(story: Story) -> Iterator[str]:
     """A client asked the monitor for something before it had negotiated.
 
@@ -30,7 +32,7 @@ def monitor_not_negotiated(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="After guest-suspend-ram wait for the event SUSPEND, or for query-status to say "
+    remedy="After guest-suspend-ram wait for the event SUSPEND, or for query-status to say "
     "suspended, before you wake the machine."
 )
 def suspend_believed(story: Story) -> Iterator[str]:
@@ -52,7 +54,7 @@ def suspend_believed(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="Where QEMU runs with -no-shutdown, as libvirt starts it, send system_reset before cont; "
+    remedy="Where QEMU runs with -no-shutdown, as libvirt starts it, send system_reset before cont; "
     "or quit, if the machine is to be gone."
 )
 def shutdown_taken_for_the_end(story: Story) -> Iterator[str]:
@@ -66,7 +68,39 @@ def shutdown_taken_for_the_end(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="After device_del wait for DEVICE_DELETED with the device's id: the guest lets go when it "
+    remedy="After guest-shutdown with mode halt wait for VSERPORT_CHANGE to tell that the port is closed, "
+    "then send quit or system_reset: nothing else will come."
+)
+def halt_awaited_as_shutdown(story: Story) -> Iterator[str]:
+    """A client went on asking whether a guest was off that it had only halted.
+
+    A halt stops the guest's processors, and leaves the machine on: QEMU sends no SHUTDOWN, and
+    query-status says *running* for ever. Looked for are three or more looks at the state after the
+    port was closed.
+    """
+    halted: Exchange | None = None
+    is_closed, looks = False, list[MonitorExchange]()
+    for entry in (*story.journal.entries, None):
+        if isinstance(entry, MonitorExchange):
+            if entry.command == "qmp:query-status" and is_closed:
+                looks.append(entry)
+        elif isinstance(entry, Exchange):
+            if entry.command == "guest-shutdown" and entry.arguments.get("mode") == "halt":
+                halted, is_closed = entry, False
+        elif entry is None or (
+            entry.kind == "qmp" and entry.text.startswith(("RESET", "SHUTDOWN"))
+        ):
+            if halted is not None and len(looks) >= LOOKS:
+                yield f"{looks[0]}\n  {len(looks)} times after {halted}"
+            halted, is_closed, looks = None, False, []
+        elif (
+            halted is not None and entry.kind == "qmp" and entry.text.startswith("VSERPORT_CHANGE")
+        ):
+            is_closed = True
+
+
+@finding(
+    remedy="After device_del wait for DEVICE_DELETED with the device's id: the guest lets go when it "
     "likes, and DEVICE_UNPLUG_GUEST_ERROR says that it will not."
 )
 def unplug_believed(story: Story) -> Iterator[str]:
@@ -78,7 +112,7 @@ def unplug_believed(story: Story) -> Iterator[str]:
         yield str(exchange)
 
 
-@finding(mending="Give the scenario what the client needs, or ask for what docs/qmp.md lists.")
+@finding(remedy="Give the scenario what the client needs, or ask for what docs/qmp.md lists.")
 def monitor_command_not_simulated(story: Story) -> Iterator[str]:
     """A client asked the monitor for what QEMU has, and qgasim does not simulate.
 

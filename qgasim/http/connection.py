@@ -163,6 +163,8 @@ class Connection:
 
     async def _perform(self, call: Call, request: Request) -> Answer | EventStream | None:
         """Return what is answered; None: the client has gone meanwhile."""
+        if (forwarded := self._service.pass_on(call, request)) is not None:
+            return await self._while_connected(forwarded)
         arguments = self._service.arguments(call, request)
         if not call.route.is_async:
             return self._service.perform(call, arguments)

@@ -1,11 +1,11 @@
 """From a request to its answer: access, the route, what it is given, and what it returns."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl, quote
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from qgasim.errors import QgaSimError
 from qgasim.http.access import Access
@@ -26,6 +26,12 @@ QUERY_LIMIT: Final = 32
 #: A name in the path of what was made.
 _NAME: Final = re.compile(r"\{(\w+)\}")
 REPORT: Final = "a bug of qgasim (please report it)"
+
+
+#: Returns what answers a request about the thing with a name (None: about none); None: its route does.
+Forwarding: TypeAlias = Callable[
+    [str | None, Request], Callable[[], Awaitable[Answer | EventStream]] | None
+]
 
 
 class Call(Struct):
@@ -59,6 +65,8 @@ class Service:
         self._access = access
         self._reading = reading
         self._on_failure = on_failure
+        #: Passes on requests about what another process has.
+        self.forwarding: Forwarding = lambda _name, _request: None
 
     def begin(self, method: str, path: str, headers: Mapping[str, str]) -> Call | Answer:
         """Return what is to be done with a request whose body is not read yet.
@@ -98,6 +106,14 @@ class Service:
             media_type = request.headers.get("content-type", "")
             arguments["body"] = self._reading.body(request.body, media_type, route.body)
         return arguments
+
+    def pass_on(
+        self, call: Call, request: Request
+    ) -> Callable[[], Awaitable[Answer | EventStream]] | None:
+        """Return what answers a request in place of its route; None: the route does."""
+        # A HEAD is answered as a GET is, without the body.
+        asked = structs.replace(request, method=call.route.method)
+        return self.forwarding(call.values.get("name"), asked)
 
     def perform(self, call: Call, arguments: dict[str, Any]) -> Answer | EventStream:
         """Call the function of a route that does not take long; HttpError: it refuses."""

@@ -99,6 +99,16 @@ class ServerThreadPool:
             raise
         return server
 
+    def start(self, function: Callable[[trio.Nursery], T]) -> T:
+        """Call *function* in this thread, with the nursery of its servers, and return its result.
+
+        What it starts there ends with the pool; its failure is that of all servers.
+
+        Raises:
+            ServerError: the thread has ended.
+        """
+        return self._do(lambda: function(self._nursery))
+
     def call(self, server: Server, function: Callable[[], T], patience: float | None = None) -> T:
         """Call *function* in this thread, between two requests to *server*'s guest; return its result.
 
@@ -147,12 +157,12 @@ class ServerThreadPool:
 
     @property
     def is_there(self) -> bool:
-        """Whether more guests can be served."""
+        """Return whether more guests can be served."""
         return self._is_ours and not self._is_stuck and self._thread.is_alive()
 
     @property
     def _is_ours(self) -> bool:
-        """Whether this process has the thread: a fork takes only the one that forks along."""
+        """Return whether this process has the thread: a fork takes only the one that forks along."""
         return os.getpid() == self._owner
 
     def _do(self, function: Callable[[], T], patience: float | None = None) -> T:

@@ -46,6 +46,7 @@ def test_an_agent_that_starts_again_leaves_a_users_file_alone(tmp_path: Path) ->
     assert path.read_bytes() == b"a user's"
 
 
+@pytest.mark.slow
 def test_a_greeting_that_nobody_can_read_is_not_part_of_the_protocol() -> None:
     command = f"exec {sys.executable} -m qgasim --listen stdio 2>&-"
     done = subprocess.run(
@@ -54,6 +55,7 @@ def test_a_greeting_that_nobody_can_read_is_not_part_of_the_protocol() -> None:
     assert done.stdout == b'{"return": {}}\n'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["debian-12", "two-guests"])
 def test_a_hang_up_of_the_terminal_leaves_nothing_behind(scenario: str, tmp_path: Path) -> None:
     if scenario == "two-guests":
@@ -182,6 +184,7 @@ def test_an_error_about_a_whole_file_has_a_place(
         load(path)
 
 
+@pytest.mark.slow
 def test_what_is_nested_too_deeply_for_python_has_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     # Where PyYAML has no libyaml, it recurses.
     monkeypatch.setattr("qgasim.scenario.document._Loader", yaml.SafeLoader)
@@ -189,6 +192,7 @@ def test_what_is_nested_too_deeply_for_python_has_a_place(monkeypatch: pytest.Mo
         loads("qgasim: 1\nagent: " + "[" * 2000, "f")
 
 
+@pytest.mark.slow
 def test_guests_that_are_late_catch_up_one_at_a_time() -> None:
     # Twenty that loop kept an idle guest waiting for 4.7 s.
     passes: list[int] = []
@@ -228,6 +232,7 @@ def test_guests_that_are_late_catch_up_one_at_a_time() -> None:
     assert len(passes) == 15
 
 
+@pytest.mark.slow
 def test_a_request_to_a_guest_that_is_late_is_one_look_at_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -289,7 +289,7 @@ def programs(ours: Peer, rounds: int) -> None:
 
 
 def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> tuple[float, float]:
-    """Give the CPU per ping (µs) without faults and with 20 that are about other requests."""
+    """Return the CPU per ping (µs) without faults and with 20 that are about other requests."""
     kinds = ("ignore", "delay, by: 1s", "truncate, keep: 3", "error, desc: no", "crash")
     requests = (
         "guest-file-*",
@@ -317,7 +317,7 @@ def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> t
 
 
 def _namespace() -> list[str]:
-    """Give what starts a program in a network of its own; nothing where that cannot be had."""
+    """Return what starts a program in a network of its own; nothing where that cannot be had."""
     with contextlib.suppress(OSError):
         tried = subprocess.run([*IN_NAMESPACE, "true"], capture_output=True, check=False)
         if tried.returncode == 0:
@@ -395,36 +395,85 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         }
         for (name, most), value in zip(names.items(), json.loads(done.stdout), strict=True):
             print(f"{name:30} {value:10.1f}{'':31}  at most {most}")
-        control()
+        for program in FIGURES:
+            figures(program)
+        drill(top)
         for name, at_first, again in (("debian-12", 60, 10), ("k8s-node", 60, 50)):
             for which, took, most in zip(
                 ("first", "again"), loading(name), (at_first, again), strict=True
             ):
                 row = f"load {name} {which}, ms of CPU"
                 print(f"{row:30} {took:10.1f}{'':31}  at most {most}")
+        if "real" in peers:
+            took = recording(peers["real"])
+            print(f"{'record the real agent, s':30} {took:10.2f}{'':31}  at most 2")
     finally:
         for peer in peers.values():
             peer.stop()
     print(f"(client: {time.process_time() - start:.1f} s of CPU; {os.cpu_count()} processors)")
 
 
-def control() -> None:
-    """Print what control costs."""
-    done = subprocess.run(
-        [sys.executable, str(HERE / "control.py")],
-        capture_output=True,
-        check=True,
-        cwd=HERE.parent.parent,
-    )
-    names = {
+def recording(real: Peer) -> float:
+    """Return the seconds in which the real agent is recorded, by a process of its own."""
+    path = real.socket.getpeername()
+    # It serves one client at a time.
+    real.socket.close()
+    took: list[float] = []
+    for _ in range(3):
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "qgasim", "record", path]
+        subprocess.run(command, capture_output=True, check=True)
+        took.append(time.perf_counter() - start)
+    return statistics.median(took)
+
+
+#: What other programs beside this one print, in this order, and what is wanted.
+FIGURES = {
+    "control.py": {
         "control requests /s": "at least 2000",
         "ping with a stream, to without": "at least 0.7",
         "list 1,000 guests, ms": "at most 50",
         "create 1,000 guests, s": "at most 3",
         "CPU of a start with control, s": "at most 0.3",
-    }
-    for (name, aim), value in zip(names.items(), json.loads(done.stdout), strict=True):
-        print(f"{name:30} {value:10.2f}{'':31}  {aim}")
+    },
+    "machine.py": {
+        "requests to a monitor, /s": "",
+        "  to QEMU's own": "at least 1.5",
+        "virsh start to an answer, s": "at most 1",
+        "100 domains of libvirt, s": "at most 60",
+        "  memory of each, MiB": "at most 50",
+    },
+}
+
+
+def figures(program: str) -> None:
+    """Print what one of these programs has measured; nothing for what cannot be measured here."""
+    root = HERE.parent.parent
+    done = subprocess.run(
+        [sys.executable, str(HERE / program)],
+        capture_output=True,
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    rows = zip(FIGURES[program].items(), json.loads(done.stdout), strict=True)
+    for (name, aim), value in rows:
+        if value is not None:
+            print(f"{name:30} {value:10.2f}{'':31}  {aim}".rstrip())
+
+
+def drill(top: str) -> None:
+    """Print what a drill takes beside its command: one that ends at once."""
+    start = time.perf_counter()
+    options = ["drill", "--all", "-j", "2", "--failures", f"{top}/failures"]
+    subprocess.run(
+        [sys.executable, "-m", "qgasim", *options, "--", "true"],
+        stdout=subprocess.DEVNULL,
+        check=False,
+        cwd=HERE.parent.parent,
+    )
+    took = time.perf_counter() - start
+    print(f"{'drill --all of true, s':30} {took:10.1f}{'':31}  at most 30")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Guests: created, looked at, changed and deleted while the process runs."""
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
@@ -12,6 +13,7 @@ from qgasim.control.guests import ControlledGuest, Start, make_blueprint
 from qgasim.control.language import Said
 from qgasim.control.patching import Changeable, patch, show_changeable
 from qgasim.control.registry import refusing, route
+from qgasim.control.remotes import Remote
 from qgasim.guest.files.tree import Mount
 from qgasim.guest.units import SECOND
 from qgasim.http.problems import HttpError
@@ -30,7 +32,7 @@ from qgasim.serving.listen import (
 from qgasim.states import State
 
 __all__ = [
-    "GuestDetails", "GuestSummary", "NewGuest", "ScenarioQuery", "create", "delete", "describe",
+    "GuestDetails", "GuestSummary", "NewGuest", "NewRemote", "RemoteGuest", "ScenarioQuery", "attach", "create", "delete", "describe",
     "list_guests", "patch_guest", "read", "reset", "scenario", "summarise",
 ]  # fmt: skip
 
@@ -172,9 +174,54 @@ def describe(guest: ControlledGuest) -> GuestDetails:
 
 
 @route("GET /v1/guests", chapter=CHAPTER)
-def list_guests(control: Control) -> list[GuestSummary]:
-    """List all guests, in the order in which they were created."""
-    return [summarise(guest) for guest in control.guests.by_name.values()]
+async def list_guests(control: Control) -> list[GuestSummary]:
+    """List all guests, in the order in which they were created; then those that other processes serve."""
+    found = [summarise(guest) for guest in control.guests.by_name.values()]
+    for said in await control.remotes.describe():
+        with suppress(msgspec.DecodeError):
+            found.append(msgspec.json.decode(said, type=GuestSummary))
+    return found
+
+
+class NewRemote(Struct, kw_only=True):
+    """A guest that another process serves."""
+
+    #: What it is called there, and here.
+    name: str
+    #: Where the control API of that process is served: `unix:PATH` or `tcp:[HOST:]PORT`.
+    control: str
+
+
+class RemoteGuest(Struct, kw_only=True):
+    """A guest that another process serves, and that is known here."""
+
+    #: What it is called.
+    name: str
+    #: Where the control API of its process is served.
+    control: str
+
+
+@route(
+    "POST /v1/remotes",
+    chapter=CHAPTER,
+    status=201,
+    location="/v1/guests/{name}",
+    problems={
+        409: "There is a guest of this name.",
+        424: "The process does not answer, or has no guest of this name.",
+    },
+)
+async def attach(control: Control, body: NewRemote) -> RemoteGuest:
+    """Know a guest that another process serves, as `qgasim-qemu` announces its own.
+
+    It is listed here, what happens to it is in the stream of all guests, and all that is asked about it
+    is passed on to that process, with the token of this one. When that process ends, so does the guest.
+    """
+    address = _parse_address("control", body.control)
+    if isinstance(address, VsockAddress):
+        raise HttpError(422, "control: expected unix:PATH or tcp:[HOST:]PORT")
+    await control.remotes.attach(Remote(body.name, address))
+    return RemoteGuest(name=body.name, control=name_address(address))
 
 
 @route(

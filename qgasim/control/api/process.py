@@ -18,7 +18,7 @@ CHAPTER = "Process"
 
 
 class Health(Struct, kw_only=True):
-    """Whether guests are served."""
+    """The health of the server: whether guests are served."""
 
     #: "ready": all guests that were named at the start are served.
     status: str
@@ -34,7 +34,8 @@ def health(control: Control) -> Health:
 
     There is an answer as soon as they are; before that, nothing listens.
     """
-    return Health(status="ready", guests=len(control.guests.by_name), version=__version__)
+    count = len(control.guests.by_name) + len(control.remotes.by_name)
+    return Health(status="ready", guests=count, version=__version__)
 
 
 @route("GET /v1/openapi.json", chapter=CHAPTER, is_public=True)

@@ -95,7 +95,7 @@ class Budget:
     """How much of the host's memory the contents of a guest's files may take, in bytes.
 
     A guest's disks may be far larger; a client must not be able to fill the host by filling them.
-    *error* is the errno of who wants more.
+    *error* is the errno of a request for more.
     """
 
     def __init__(self, limit: int = 1 << 30, error: int = errno.ENOSPC) -> None:

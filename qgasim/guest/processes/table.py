@@ -149,7 +149,7 @@ class Table:
         return process
 
     def count_walk(self, count: int) -> None:
-        """Note that whoever is at work has walked a path of *count* names."""
+        """Note that the process at work has walked a path of *count* names."""
         self._count(WALK_STEPS + count)
 
     def _count(self, steps: int) -> None:

@@ -107,7 +107,7 @@ def export(shell: Shell, argv: list[str]) -> Steps:
     for argument in rest:
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            raise ShellError(f"{name}: bad variable name")
+            raise ShellError(state.words.bad_name.format(name), state.flavour.error_status)
         if sign:
             state.set(name, value)
         state.mark(name, exported="n" not in options if is_export else None, readonly=not is_export)
@@ -123,7 +123,9 @@ def unset(shell: Shell, argv: list[str]) -> int:
             shell.state.functions.pop(name, None)
             continue
         if not is_name(name):
-            raise ShellError(f"{name}: bad variable name")
+            raise ShellError(
+                shell.state.words.bad_name.format(name), shell.state.flavour.error_status
+            )
         shell.state.unset(name)
     return 0
 
@@ -139,7 +141,7 @@ def local(shell: Shell, argv: list[str]) -> int:
             raise shell.refuse(argument)
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            raise ShellError(f"{name}: bad variable name")
+            raise ShellError(state.words.bad_name.format(name), state.flavour.error_status)
         is_new = name not in state.scopes[-1]
         state.make_local(name)
         if sign:

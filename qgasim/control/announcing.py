@@ -1,0 +1,110 @@
+"""Announce a guest that this process serves to the control API of another, which steers and watches it."""
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import trio
+
+from qgasim.control.feed import Feed
+from qgasim.control.guests import Guests
+from qgasim.control.start import make_server, tell_failure
+from qgasim.errors import QgaSimError
+from qgasim.http.access import Access
+from qgasim.http.client import ask
+from qgasim.http.routes import Answer, Request
+from qgasim.serving.listen import (
+    SocketAddress,
+    TcpAddress,
+    UnixAddress,
+    name_address,
+    parse_address,
+)
+from qgasim.testing.live import LiveGuest
+
+__all__ = ["Announcement"]
+
+#: How long the other process may take to answer, in seconds.
+PATIENCE: Final = 10.0
+
+
+class Announcement:
+    """A guest, and the control API at which it is announced.
+
+    Args:
+        control: where that is served: ``unix:PATH`` or ``tcp:[HOST:]PORT``.
+        token: what it asks for, if it does.
+        directory: of the socket at which this process is asked.
+
+    Raises:
+        QgaSimError: the address is none.
+    """
+
+    def __init__(self, control: str, token: str | None, directory: str) -> None:
+        try:
+            address = parse_address(control)
+        except ValueError as error:
+            raise QgaSimError(f"QGASIM_CONTROL: {error}") from None
+        if not isinstance(address, UnixAddress | TcpAddress):
+            raise QgaSimError(
+                f"QGASIM_CONTROL: expected unix:PATH or tcp:[HOST:]PORT, found '{control}'"
+            )
+        self._control = address
+        self._token = token
+        is_tcp = isinstance(address, TcpAddress)
+        own = TcpAddress("127.0.0.1", 0) if is_tcp else UnixAddress(f"{directory}/control.sock")
+        self._access = Access(own, token if is_tcp else None)
+        self._directory = directory
+
+    async def serve(
+        self,
+        name: str,
+        live: LiveGuest,
+        addresses: tuple[str, tuple[SocketAddress, ...]],
+        is_connected: Callable[[], bool],
+    ) -> None:
+        """Announce a guest, and answer what is asked about it, until cancelled; see `AdoptedGuest`.
+
+        Raises:
+            QgaSimError: the other process does not take it.
+        """
+        async with trio.open_nursery() as nursery:
+            guests = Guests(
+                nursery, Feed(os.urandom(4).hex()), self._directory, lambda _name, _server: None
+            )
+            server = make_server(guests, self._access, tell_failure)
+            server.listen()
+            nursery.start_soon(server.serve)
+            where = name_address(server.address)
+            guest = guests.adopt(name, live, addresses, is_connected)
+            answer = await self._announce(guest.name, where)
+            if answer.status == 409:
+                # An earlier process of this name is still there, or another guest has it.
+                guests.release(guest)
+                guest = guests.adopt(f"{name}-{os.getpid()}", live, addresses, is_connected)
+                answer = await self._announce(guest.name, where)
+            if answer.status != 201:
+                problem = answer.body.decode("utf-8", "replace")
+                raise QgaSimError(f"{name_address(self._control)}: {answer.status} {problem:.200}")
+
+    async def _announce(self, name: str, where: str) -> Answer:
+        body = msgspec.json.encode({"name": name, "control": where})
+        request = Request(
+            method="POST",
+            path="/v1/remotes",
+            headers={"content-type": "application/json"},
+            body=body,
+        )
+        try:
+            with trio.fail_after(PATIENCE):
+                answer = await ask(self._control, request, self._token)
+        except OSError as error:
+            text = error.strerror or str(error)
+            raise QgaSimError(f"{name_address(self._control)}: {text}") from None
+        except trio.TooSlowError:
+            raise QgaSimError(
+                f"{name_address(self._control)}: no answer within {PATIENCE:g} s"
+            ) from None
+        assert isinstance(answer, Answer), "it is no stream"
+        return answer
