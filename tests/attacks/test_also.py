@@ -125,6 +125,31 @@ def test_a_signal_that_comes_before_a_server_serves_ends_it_cleanly(
     assert os.listdir(tmp_path / "t") == []
 
 
+#: Run in place of `python -m qgasim`: a signal comes when the command line is imported.
+IMPORTING = """
+import builtins, os, runpy, sys
+import_it = builtins.__import__
+def import_late(name, *arguments, **named):
+    if name == "qgasim.cli":
+        os.kill(os.getpid(), int(sys.argv[1]))
+        raise AssertionError("the signal has ended this")
+    return import_it(name, *arguments, **named)
+builtins.__import__ = import_late
+runpy.run_module("qgasim", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_before_main_ends_it_without_a_traceback(
+    number: signal.Signals,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, str(int(number))],
+        cwd=ROOT, capture_output=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-number, b"", b"")
+
+
 def test_a_signal_ends_another_command_with_its_status() -> None:
     done = subprocess.run(
         [sys.executable, "-c", EARLY, "qgasim.scenario", "Reader", "15", "check", "debian-12"],
