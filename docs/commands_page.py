@@ -42,7 +42,7 @@ MARKS = {"uint64": "integer from 0 to 2^64-1", "uint16": "integer from 0 to 6553
 
 
 def make_commands_page() -> str:
-    """Give docs/commands.md."""
+    """Return docs/commands.md."""
     names = list(dict.fromkeys(command.name for command in ALL_COMMANDS))
     parts = [INTRODUCTION, "| command | since | on | |", "| --- | --- | --- | --- |"]
     by_name = {name: [c for c in ALL_COMMANDS if c.name == name] for name in names}
@@ -75,13 +75,13 @@ def show(version: Version) -> str:
 
 
 def say(function: Any) -> str:
-    """Give a docstring as Markdown: arguments are code."""
+    """Return a docstring as Markdown: arguments are code."""
     text = "\n".join(line.strip() for line in (function.__doc__ or "").strip().split("\n"))
     return re.sub(r"\*([\w-]+)\*", r"`\1`", text.replace("``", "`"))
 
 
 def say_systems(commands: list[Command]) -> str:
-    """Say where a command can be done, and since when if that is not since it is there."""
+    """Return where a command can be done, and since when if that is not since it is there."""
     since: dict[str, Version] = {}
     for command in commands:
         if command.only_refuses:
@@ -99,7 +99,7 @@ def say_systems(commands: list[Command]) -> str:
 
 
 def say_when(command: Command, commands: list[Command]) -> str:
-    """Say what one of several functions is for."""
+    """Return what one of several functions is for."""
     if len(commands) == 1:
         return ""
     said: list[str] = []
@@ -136,7 +136,7 @@ def member_table(cls: type[Struct]) -> Iterator[str]:
 
 
 def make_table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """Give a table without the columns that say nothing."""
+    """Return a table without the columns that say nothing."""
     columns = [number for number in range(len(head)) if any(row[number] for row in rows)]
     if rows:
         yield f"| {' | '.join(head[number] for number in columns)} |"
@@ -168,14 +168,14 @@ def say_type(hint: Any) -> str:
 
 
 def name_of(cls: type[Struct]) -> str:
-    """Give the name that QAPI has for a type."""
+    """Return the name that QAPI has for a type."""
     found = re.search(r"QAPI ``(\w+)``", cls.__doc__ or "")
     assert found, cls
     return found[1]
 
 
 def types_of(by_name: dict[str, list[Command]]) -> list[type[Struct]]:
-    """Give all types of results, in the order in which they are met."""
+    """Return all types of results, in the order in which they are met."""
     found: dict[str, type[Struct]] = {}
 
     def look(hint: Any) -> None:

@@ -27,6 +27,7 @@ from qgasim.dialect import (
     Dialect,
     Family,
     Version,
+    find_dialect,
     with_quirks,
 )
 from qgasim.faults import AnyFault, Fault, connection, content, events, legal, stream, timing
@@ -43,6 +44,7 @@ from qgasim.scenario.schema import (
     make_schema,
     structs_of,
 )
+from qgasim.simulation.timeline import AnyEvent, Event
 from qgasim.states import FROM_ANY, TRANSITIONS
 
 __all__ = ["EXAMPLES", "FAULTS", "MADE"]
@@ -115,7 +117,7 @@ BARE = re.compile(r"[\w./-]+")
 
 
 def say_type(hint: Any) -> str:
-    """Say what may be written, with links to the tables of mappings."""
+    """Return what may be written, with links to the tables of mappings."""
     origin = get_origin(hint)
     if unit := unit_of(hint):
         return unit
@@ -130,8 +132,7 @@ def say_type(hint: Any) -> str:
     if tag_of(hint):
         return f"mapping with `{tag_field_of(hint)}`"
     if hint in TITLES:
-        anchor = re.sub(r"[^\w -]", "", TITLES[hint].lower()).replace(" ", "-")
-        return f"[mapping](scenario.md#{anchor})"
+        return f"[mapping](scenario.md#{anchor_of(TITLES[hint])})"
     members = [member for member in members_of(hint) if member is not UnsetType]
     # A union of kinds is named by its tag, once.
     said = dict.fromkeys(
@@ -184,24 +185,49 @@ MARKER = "## All keys\n"
 
 
 def make_scenario_page() -> str:
-    """Give docs/scenario.md: what is written by hand up to the marker, then a table per Struct."""
+    """Return docs/scenario.md: what is written by hand up to the marker, then a table per Struct."""
     written, _, _ = (HERE / "scenario.md").read_text().partition(MARKER)
+    common = {field.name for field in structs.fields(Event)}
     parts = [
-        f"{written}{MARKER}",
+        f"{with_contents(written)}{MARKER}",
         "<!-- Made by docs/generate.py (`make docs`) from here on; do not edit. -->",
         "",
         "Where mappings are merged, which is outside lists, a list may also be given under `+key`:",
         "it is appended to that of the base. The kinds of faults are in [faults.md](faults.md).",
         "",
     ]
-    for cls, title in TITLES.items():
-        if cls not in get_args(AnyFault):
-            parts += [f"### {title}", "", describe(cls), "", table(cls, set()), ""]
+    others = [cls for cls in TITLES if not issubclass(cls, Event | Fault)]
+    for cls in others:
+        parts += [f"### {TITLES[cls]}", "", describe(cls), "", table(cls, set()), ""]
+    parts += ["### `timeline[]`: settings that all events have", "", describe(Event), ""]
+    parts += [table(Event, set()), ""]
+    for cls in sorted(get_args(AnyEvent), key=lambda cls: str(tag_of(cls))):
+        settings = table(cls, common)
+        parts += [f"### {TITLES[cls]}", "", describe(cls), ""]
+        parts += [settings, ""] if settings else []
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
+#: What stands around the table of contents of docs/scenario.md.
+CONTENTS = "<!-- contents, made by docs/generate.py -->\n"
+END_OF_CONTENTS = "<!-- end of contents -->\n"
+
+
+def with_contents(written: str) -> str:
+    """Return a page with a list of its sections in the place that it has for one."""
+    before, _, rest = written.partition(CONTENTS)
+    _, _, after = rest.partition(END_OF_CONTENTS)
+    titles = [*re.findall(r"^## (.*)", after, re.MULTILINE), MARKER.removeprefix("## ").strip()]
+    lines = [f"- [{title}](#{anchor_of(title)})" for title in titles]
+    return "\n".join([f"{before}{CONTENTS}", *lines, "", f"{END_OF_CONTENTS}{after}"])
+
+
+def anchor_of(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
 def title_of(cls: type[Struct], place: str) -> str:
-    """Say where a Struct stands in a scenario, ``*`` being any key."""
+    """Return where a Struct stands in a scenario, ``*`` being any key."""
     title = f"`{place}`" if place else "The file"
     return f"{title}, `{tag_field_of(cls)}: {tag}`" if (tag := tag_of(cls)) else title
 
@@ -234,7 +260,7 @@ def link(name: str) -> str:
 
 
 def make_library_page() -> str:
-    """Give docs/library.md: the guests, and what went wrong with clients, with its scenarios."""
+    """Return docs/library.md: the guests, and what went wrong with clients, with its scenarios."""
     shipped = {name: load(path) for name, path in library().items()}
     known = read_yaml("library.yaml")
     rows: list[dict[str, Any]] = known["rows"]
@@ -273,7 +299,7 @@ def make_library_page() -> str:
 
 
 def make_expectations(shipped: dict[str, Scenario]) -> list[str]:
-    """Give the part of docs/library.md that says what a careful client does."""
+    """Return the part of docs/library.md that says what a careful client does."""
     counts = Counter(tag for scenario in shipped.values() for tag in scenario.tags)
     tags = ", ".join(f"`{tag}` ({count})" for tag, count in sorted(counts.items()))
     rows = [
@@ -300,7 +326,7 @@ def show_value(value: Any, legend: list[str]) -> str:
 
 
 def how_known(name: str, version: Version) -> str:
-    """Say how a fact of a release is known: a mark of docs/versions.md."""
+    """Return how a fact of a release is known: a mark of docs/versions.md."""
     if version in RECORDED:
         return ""
     if version < min(RECORDED):
@@ -320,10 +346,64 @@ def how_known(name: str, version: Version) -> str:
 
 
 def make_versions_page() -> str:
-    """Give docs/versions.md: what each release has, says and does, and how it is known."""
-    parts = [VERSIONS_INTRODUCTION]
+    """Return docs/versions.md: what changed for a client, which command is where, and how it is known."""
+    parts = [VERSIONS_INTRODUCTION, *_show_releases(), "", *_show_changes(), ""]
+    parts += ["## Quirks", "", "| `agent.quirks` | what | has it |", "| --- | --- | --- |"]
+    for name, quirk in QUIRKS.items():
+        has = [show_release(v) for v, d in RELEASES.items() if d == with_quirks(d, {name: "on"})]
+        parts.append(f"| `{name}` | {quirk.description} | {', '.join(has) or 'none'} |")
+    for family in get_args(Family):
+        parts += ["", f"## Commands on {FAMILIES[family]}", "", COMMANDS_NOTE[family], ""]
+        columns = [show_release(v) for v in RELEASES]
+        parts += [f"| command | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+        tables = [compile_table(ALL_COMMANDS, dialect, family) for dialect in RELEASES.values()]
+        for name in dict.fromkeys(command.name for command in ALL_COMMANDS):
+            marks = [mark_of(table.get(name)) for table in tables]
+            parts.append(f"| `{name}` | {' | '.join(marks)} |")
+    return "\n".join([*parts, "", FACTS_INTRODUCTION, *_show_facts(), ""])
+
+
+def _show_releases() -> list[str]:
+    """Return a row for each release: which guest has it, what is new in it."""
+    rows = ["| release | a guest that has it | new commands on Linux |", "| --- | --- | --- |"]
+    guests: dict[Version, list[str]] = {version: [] for version in RELEASES}
+    told = {name for row in read_yaml("library.yaml")["rows"] for name in row["names"]}
+    for name, path in library().items():
+        if name in told or name.startswith("qmp-"):
+            continue
+        if dialect := find_dialect(load(path).agent.release):
+            guests.setdefault(dialect.version, []).append(link(name))
+    before: set[str] | None = None
+    for version, dialect in RELEASES.items():
+        names = set(compile_table(ALL_COMMANDS, dialect, "linux"))
+        new = sorted(names - before) if before is not None else []
+        shown = ", ".join(f"`{name}`" for name in new) or ("" if before else f"({len(names)})")
+        rows.append(f"| {show_release(version)} | {', '.join(guests[version])} | {shown} |")
+        before = names
+    return rows
+
+
+def _show_changes() -> list[str]:
+    """Return what each release changed, in the words of the facts."""
+    comments = comments_of(Dialect)
+    parts = ["## What each release changed", ""]
+    parts += ["Wordings are shown as they became; `{}` stands for what differs.", ""]
+    for version in dict.fromkeys(change.since for change in CHANGES):
+        parts += [f"### In {show_release(version)}", ""]
+        for change in CHANGES:
+            for name, value in change.facts.items() if change.since == version else ():
+                text = comments[name].rstrip(".")
+                if isinstance(value, bool):
+                    parts.append(f"- {'' if value else 'No longer: '}{text}.")
+                else:
+                    parts.append(f"- {text}: `{value}`")
+        parts.append("")
+    return parts[:-1]
+
+
+def _show_facts() -> list[str]:
     columns = [show_release(v) for v in RELEASES]
-    parts += [f"| fact | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
+    parts = [f"| fact | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
     comments = comments_of(Dialect)
     notes: list[str] = []
     for field in structs.fields(Dialect):
@@ -337,7 +417,7 @@ def make_versions_page() -> str:
         parts.append(f"| `{field.name}` | {' | '.join(cells)} |")
         notes.append(f"- `{field.name}`: {comments[field.name]}")
         notes += [f"  - {'abcdefgh'[i]}: `{text}`" for i, text in enumerate(legend)]
-    parts += ["", "What the facts mean:", "", *notes, "", "## What changed when", ""]
+    parts += ["", "### What the facts mean", "", *notes, "", "### Sources", ""]
     parts += ["| since | also in | fact | how the release is known | source |"]
     parts += ["| --- | --- | --- | --- | --- |"]
     for change in CHANGES:
@@ -345,23 +425,11 @@ def make_versions_page() -> str:
         facts = ", ".join(f"`{name}`" for name in change.facts)
         since = show_release(change.since)
         parts.append(f"| {since} | {stable} | {facts} | {change.known} | {change.source} |")
-    parts += ["", "## Quirks", "", "| `agent.quirks` | what | has it |", "| --- | --- | --- |"]
-    for name, quirk in QUIRKS.items():
-        has = [show_release(v) for v, d in RELEASES.items() if d == with_quirks(d, {name: "on"})]
-        parts.append(f"| `{name}` | {quirk.description} | {', '.join(has) or 'none'} |")
-    for family in get_args(Family):
-        parts += ["", f"## Commands on {FAMILIES[family]}", "", COMMANDS_NOTE[family]]
-        parts += ["", f"| command | {' | '.join(columns)} |", "| --- |" + " --- |" * len(columns)]
-        tables = [compile_table(ALL_COMMANDS, dialect, family) for dialect in RELEASES.values()]
-        for name in dict.fromkeys(command.name for command in ALL_COMMANDS):
-            found = [table.get(name) for table in tables]
-            marks = [mark_of(entry) for entry in found]
-            parts.append(f"| `{name}` | {' | '.join(marks)} |")
-    return "\n".join(parts) + "\n"
+    return parts
 
 
 def mark_of(entry: Entry | None) -> str:
-    """Say whether a release has a command, and whether the platform can do it."""
+    """Return whether a release has a command, and whether the platform can do it."""
     if entry is None:
         return ""
     if entry.command.only_refuses:
@@ -385,12 +453,20 @@ VERSIONS_INTRODUCTION = """\
 <!-- Made by docs/generate.py (`make docs`); do not edit. -->
 
 `agent.release` in a scenario, or `--agent`, takes `7.2`, a full version such as `7.2.22` (which guest-info then says),
-`latest`, or any release from 2.5 on: what is not a column below is as the changes say. 3.1.0, 5.2.0, 6.2.0 (not all
-commands), 7.2.22, 8.2.0, 10.0.13, 10.2.2 and 11.1.3 were recorded on Linux, and random messages to 4.2.0, 5.0.0 and 9.0.0,
-and to 3.1.0, 6.2.0, 8.2.0 and 10.2.2 on Windows; all is replayed in the tests
-([tests/golden](../tests/golden/README.md)). The other columns follow from the changes. Of releases before 3.1 the
+`latest`, or any release from 2.5 on: one that is not in the table is as the changes say.
+To run a test against several, see [the release matrix](howto/release-matrix.md).
+
+The answers of 3.1.0, 5.2.0, 6.2.0 (not all commands), 7.2.22, 8.2.0, 10.0.13, 10.2.2 and 11.1.3 were recorded on Linux; all is
+replayed in the tests ([tests/golden](../tests/golden/README.md)). The others follow from the changes between them:
+[how each fact is known](#how-each-fact-is-known).
+"""
+FACTS_INTRODUCTION = """\
+## How each fact is known
+
+What differs between releases is a field of `qgasim.dialect.Dialect`; this is what each release has.
+Random messages were also sent to 4.2.0, 5.0.0 and 9.0.0, and to 3.1.0, 6.2.0, 8.2.0 and 10.2.2 on Windows. Of releases before 3.1 the
 commands and members are known, by the `Since:` of the reference, and how they read JSON, by the source of 2.9; all else is
-taken to be as in 3.1.
+taken to be as in 3.1. Members of arguments and results carry the release they came with in the code (`Since`).
 
 | mark | how the fact is known of that release |
 | --- | --- |
@@ -398,9 +474,6 @@ taken to be as in 3.1.
 | = | derived: the same was recorded before and after it |
 | r | read: QEMU says in which release it changed |
 | d | derived: only known to have changed between two releases, or taken to have been so before the first recording |
-
-Members of arguments and results carry the release they came with in the code (`Since`).
-
 """
 
 
@@ -430,7 +503,7 @@ They show the exchanges, but not the arguments of guest-exec and guest-set-user-
 
 
 def make_findings_page() -> str:
-    """Give docs/findings.md: what each kind of finding is, and how to mend it."""
+    """Return docs/findings.md: what each kind of finding is, and how to fix it."""
     parts = [FINDINGS_INTRODUCTION]
     for kind in KINDS.values():
         parts += [
@@ -438,7 +511,7 @@ def make_findings_page() -> str:
             "",
             kind.explanation,
             "",
-            f"**To mend it:** {kind.mending}",
+            f"**Fix:** {kind.remedy}",
             "",
         ]
     return "\n".join(parts).rstrip("\n") + "\n"

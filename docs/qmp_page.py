@@ -45,7 +45,7 @@ Nothing is transferred by a migration: the guest that comes is the one of the sc
 
 
 def make_qmp_page() -> str:
-    """Give docs/qmp.md."""
+    """Return docs/qmp.md."""
     names = [f"`{name}`" for name in THROTTLED]
     throttled = f"{', '.join(names[:-1])} and {names[-1]}"
     parts = [

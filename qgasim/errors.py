@@ -1,7 +1,7 @@
 """Every exception of qgasim.
 
 QgaSimError
- ├── ScenarioError          the scenario is wrong; says file, line, column and how to mend it
+ ├── ScenarioError          the scenario is wrong; says file, line, column and how to fix it
  ├── ListenError            a socket cannot be served; says which and why
  ├── ServerError            a guest is not served any more, or its thread is busy
  ├── ClientError            `qgasim.client`: no agent, no answer in time, or an error reply

@@ -26,7 +26,7 @@ def find_close(name: str, known: Iterable[str]) -> list[str]:
 
 
 def not_there(what: str, name: str, known: Iterable[str]) -> str:
-    """Say that there is no *what* called *name*, what was meant, and which there are."""
+    """Return a message: there is no *what* called *name*, what was meant, and which there are."""
     known = sorted({one for one in known if one})
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
     there = f"there are: {', '.join(known[:_SHOWN])}{more}" if known else "there is none at all"

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(arguments: list[str]) -> int | str | None:
-    """Give the exit status, however it is given."""
+    """Return the exit status, however it is given."""
     try:
         return main(arguments)
     except SystemExit as end:
@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int | str | None:
 
 @contextmanager
 def closed_pipe() -> Iterator[int]:
-    """Give the end of a pipe for writing that has no end for reading."""
+    """Return the end of a pipe for writing that has no end for reading."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

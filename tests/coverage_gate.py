@@ -1,4 +1,4 @@
-"""Whether as much of qgasim is run by the tests as was: `make coverage`."""
+"""Return whether as much of qgasim is run by the tests as was: `make coverage`."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ FILE = 85
 
 
 def find_gaps(report: dict[str, Any]) -> list[str]:
-    """Give a line for each file, and for the whole, of which too little is run."""
+    """Return a line for each file, and for the whole, of which too little is run."""
     gaps: list[str] = []
     for path, file in report["files"].items():
         percent = file["summary"]["percent_covered"]

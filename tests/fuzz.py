@@ -41,7 +41,7 @@ def _shown(reply: bytes) -> str:
 
 @contextmanager
 def pair() -> Iterator[tuple[RealAgent, Course]]:
-    """Give a real agent and a simulated one, each with the same files."""
+    """Return a real agent and a simulated one, each with the same files."""
     with tempfile.TemporaryDirectory(prefix="qgasim-fuzz-") as name:
         directory = Path(name)
         (directory / "d").mkdir()
@@ -76,7 +76,7 @@ def _mask(reply: bytes) -> bytes:
 
 
 def _outcomes(reply: bytes, ask: Callable[[bytes], bytes]) -> Iterator[bytes]:
-    """Give how each program ended that *reply* tells the start of."""
+    """Return how each program ended that *reply* tells the start of."""
     for pid in map(int, _PID.findall(reply)):
         status = request("guest-exec-status", pid=pid)
         for _ in range(1000):

@@ -19,7 +19,7 @@ EXCEPTIONS: dict[str, str] = {
 
 
 def read_family(release: str, family: str) -> dict[str, list[Step]]:
-    """Give the cases of a file, by name."""
+    """Return the cases of a file, by name."""
     return read_conversation(str(GOLDEN / release / f"{family}.jsonl")).cases()
 
 
@@ -34,7 +34,7 @@ def families(release: str) -> list[str]:
 
 
 def variant_of(case: str) -> tuple[Path, list[str]]:
-    """Give the scenario of a case, and the command-line options."""
+    """Return the scenario of a case, and the command-line options."""
     release, _, name = case.partition("/")
     options = [f"--agent={FULL_VERSION.get(release, release)}"]
     for glob, variant in VARIANTS.items():

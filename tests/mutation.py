@@ -235,7 +235,7 @@ class Generator:
         return "".join(characters)
 
     def _exec_arguments(self) -> dict[str, Any]:
-        """Give arguments for a program of ours, or one that is not there or is none."""
+        """Return arguments for a program of ours, or one that is not there or is none."""
         choose = self.random.choice
         arguments: dict[str, Any] = {
             "path": choose(("d/nope", "d/a", "d/empty", "d/no/x", "d/a/x", "d/link", "d/loop"))
@@ -379,7 +379,7 @@ def _escape(character: str) -> str:
 
 
 def is_harmless(message: bytes) -> bool:
-    """Whether the real agent may be sent *message*."""
+    """Return whether the real agent may be sent *message*."""
     # Each is followed by what makes the agent forget half a message.
     return all(
         _is_request_harmless(read) for read in MessageReader().feed(message) if type(read) is dict

@@ -21,7 +21,7 @@ from tests.serving import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 #: Sub-commands of qgasim that end by themselves, and ask no agent.
-ENDS = {"scenarios", "check", "completion", "show", "init", "schema", "--version"}
+ENDS = {"check", "completion", "drill", "init", "scenarios", "schema", "show", "--version"}
 #: What a page calls the directory that qgasim makes.
 MADE = "/tmp/qgasim-x1"
 
@@ -32,7 +32,7 @@ def blocks(page: Path, language: str = r"\w+") -> list[str]:
 
 
 def files(page: Path) -> dict[str, str]:
-    """Give the blocks that say in their first two lines as what they are to be saved."""
+    """Return the blocks that say in their first two lines as what they are to be saved."""
     pattern = r"(?:#!.*\n)?(?:#|//) ([\w./-]+\.\w+|Dockerfile)\n"
     found = [(re.match(pattern, text), text) for text in blocks(page)]
     return {match[1]: text for match, text in found if match}
@@ -44,7 +44,7 @@ def save(path: Path, text: str) -> None:
 
 
 def commands(page: Path) -> list[tuple[str, str]]:
-    """Give what is typed, each with what is shown below it."""
+    """Return what is typed, each with what is shown below it."""
     found: list[tuple[str, str]] = []
     for block in blocks(page, "console"):
         _, *parts = re.split(r"^\$ ", block, flags=re.MULTILINE)
@@ -55,7 +55,7 @@ def commands(page: Path) -> list[tuple[str, str]]:
 
 
 def is_shown(shown: str, printed: str) -> bool:
-    """Say whether *printed* is what a page shows: ``...`` is any text, or any lines."""
+    """Return whether *printed* is what a page shows: ``...`` is any text, or any lines."""
     pattern = re.escape(shown.strip()).replace(re.escape("..."), "(?s:.*)")
     return bool(re.fullmatch(pattern, printed.strip()))
 
@@ -224,7 +224,7 @@ class Reader:
 
 
 def install(directory: Path) -> dict[str, str]:
-    """Give an environment in which `qgasim` is found as if it were installed."""
+    """Return an environment in which `qgasim` is found as if it were installed."""
     for name, module in (("qgasim", "qgasim.cli"), ("qgasim-ga", "qgasim.standin")):
         program = directory / ".venv" / "bin" / name
         program.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ PATIENCE = 20.0
 
 
 def is_installed() -> bool:
-    """Whether there is a real agent of release 7.2."""
+    """Return whether there is a real agent of release 7.2."""
     if PROGRAM is None:
         return False
     said = subprocess.run([PROGRAM, "-V"], capture_output=True, check=False).stdout

@@ -1,4 +1,4 @@
-"""Whether a reply is what the QAPI schema says, by the schemas in tests/spec."""
+"""Return whether a reply is what the QAPI schema says, by the schemas in tests/spec."""
 
 import json
 from functools import cache
@@ -18,7 +18,7 @@ _SCALARS: dict[str, tuple[type, ...]] = {
 
 @cache
 def load_schema(version: tuple[int, int]) -> dict[str, Any]:
-    """Give the schema of a release, or of the next that there is one of: nothing was ever removed."""
+    """Return the schema of a release, or of the next that there is one of: nothing was ever removed."""
     known = (5, 2), (7, 2), (10, 0), (11, 1)
     name = "{}.{}".format(*min(each for each in known if each >= version))
     schema: dict[str, Any] = json.loads((SPEC / f"schema-{name}.json").read_text())
@@ -26,7 +26,7 @@ def load_schema(version: tuple[int, int]) -> dict[str, Any]:
 
 
 def check_reply(schema: dict[str, Any], command: str, value: Any) -> list[str]:
-    """Give what is wrong with what a command returned."""
+    """Return what is wrong with what a command returned."""
     if command not in schema["commands"]:
         return [f"{command}: no such command"]
     return list(_check(schema, schema["commands"][command].get("returns"), value, command))

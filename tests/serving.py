@@ -129,7 +129,7 @@ def on_exchange(simulation: Simulation, note: Callable[[Message, bytes], None]) 
 
 
 def error(reply: Any) -> str:
-    """Give the text of an error reply."""
+    """Return the text of an error reply."""
     return str(reply["error"]["desc"])
 
 

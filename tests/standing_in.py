@@ -69,7 +69,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 def is_asleep(pid: int) -> bool:
-    """Whether a process waits for something, or has ended."""
+    """Return whether a process waits for something, or has ended."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "SZ"
 
 
@@ -150,7 +150,7 @@ PROGRAMS = [
 
 
 def log_lines(log: str) -> list[str]:
-    """Give what is in a log, without the times; what is disabled is left out."""
+    """Return what is in a log, without the times; what is disabled is left out."""
     lines = [re.sub(r"^\d+\.\d{6}: ", "", line) for line in log.splitlines()]
     return [line for line in lines if not line.startswith("debug: disabling command: ")]
 

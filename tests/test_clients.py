@@ -87,7 +87,7 @@ CLIENTS = {
 
 @pytest.fixture(params=CLIENTS)
 def ask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ask]:
-    """Give a client of a freshly served debian-12."""
+    """Return a client of a freshly served debian-12."""
     with serving(tmp_path) as thread, CLIENTS[request.param](thread.path) as ask:
         yield ask
 

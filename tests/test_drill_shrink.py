@@ -1,8 +1,8 @@
 """Shrinking: from a list that fails to the few entries that matter, with small numbers."""
 
 import sys
+import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import trio
@@ -10,12 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from qgasim.drill import Drill, Minimal, Result, Rules, Run, minimise
+from qgasim.drill import Drill, Minimal, Result, Rules, Run, Selection, minimise, plan
 from qgasim.drill.leftovers import adopting_orphans
+from qgasim.drill.pins import pin_variations
 from qgasim.drill.report import show_minimal
 from qgasim.drill.shrink import halved, shrink
-from qgasim.faults import CloseConnection, Delay, Duplicate, FromUptime, InjectedError, Reset
+from qgasim.faults import (
+    CloseConnection,
+    Delay,
+    Duplicate,
+    Edit,
+    FromUptime,
+    InjectedError,
+    LegalVariation,
+    Reset,
+)
+from qgasim.faults.base import join_bytes
 from qgasim.guest.units import SECOND
+from qgasim.scenario import load
+from qgasim.simulation.journal import Journal
+from tests.serving import HandClock
 
 
 class Entry(Struct, frozen=True):
@@ -115,11 +129,11 @@ for number in range(20):
 KINDS = ["duplicate", "error", "split", "crlf", "close", "reset", "bandwidth"]
 
 
-def reduce_planted(bug: str, seed: int, directory: Path) -> Minimal:
+def reduce_planted(bug: str, seed: int, directory: str) -> Minimal:
     nemesis = {"seed": seed, "requests": 20, "kinds": KINDS}
     run = Run(name="planted", scenario="debian-12", overrides={"nemesis": nemesis})
     command = [sys.executable, "-I", "-S", "-c", CLIENT, bug]
-    drill = Drill(command, str(directory), Rules(findings="off"))
+    drill = Drill(command, directory, Rules(findings="off"))
 
     async def find() -> Minimal | None:
         result = await drill.attempt(run)
@@ -144,13 +158,63 @@ def reduce_planted(bug: str, seed: int, directory: Path) -> Minimal:
     ],
 )
 def test_a_planted_bug_is_reduced_to_two_faults_at_most(
-    bug: str, seed: int, kinds: set[type], tmp_path: Path
+    bug: str, seed: int, kinds: set[type]
 ) -> None:
-    minimal = reduce_planted(bug, seed, tmp_path)
+    # The path of a socket is short.
+    with tempfile.TemporaryDirectory(prefix="qga-") as directory:
+        minimal = reduce_planted(bug, seed, directory)
     assert 1 <= len(minimal.faults) <= 2
     assert {type(fault) for fault in minimal.faults} <= kinds
     losses = sum(fault.times or 0 for fault in minimal.faults)
     assert losses == (2 if bug == "twice" else 1)
+
+
+#: A parser that takes for granted what the schema says is optional.
+PARSER = """\
+import json, os, socket
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(os.environ["QGASIM_SOCKET"])
+    for _ in range(2):
+        client.sendall(b'{"execute":"guest-get-osinfo"}\\n')
+        print(json.loads(client.makefile().readline())["return"]["pretty-name"])
+"""
+
+
+@pytest.mark.slow
+def test_a_variation_is_reduced_to_the_edit_that_matters() -> None:
+    async def find(drill: Drill) -> tuple[Result, Minimal] | None:
+        for run in plan(Selection(variations=20)):
+            result = await drill.attempt(run)
+            minimal = await minimise(drill, result, 60) if result.is_wrong else None
+            if minimal is not None:
+                return result, minimal
+        return None
+
+    command = [sys.executable, "-I", "-S", "-c", PARSER]
+    with tempfile.TemporaryDirectory(prefix="qga-") as directory, adopting_orphans():
+        found = trio.run(find, Drill(command, directory, Rules()))
+    assert found is not None
+    result, minimal = found
+    assert result.reason == "status 1: KeyError: 'pretty-name'"
+    (edit,) = minimal.faults
+    assert isinstance(edit, Edit)
+    assert (edit.on, edit.remove, edit.times) == ("guest-get-osinfo", ("/pretty-name",), 1)
+    assert (minimal.before > 1, minimal.failed) == (True, 3)
+
+
+def test_a_variation_is_pinned_place_by_place_for_the_reply_that_had_it() -> None:
+    scenario = load("debian-12")
+    scenario.faults = [LegalVariation(seed=3, changes=3)]
+    simulation = scenario.build(HandClock())
+    journal = Journal(simulation)
+    request = b'{"execute": "guest-get-osinfo"}'
+    replies = [join_bytes([*simulation.channel.receive(request)]) for _ in range(3)]
+    pinned = [*pin_variations(journal.exchanges)]
+    assert len(pinned) > 3
+    again = load("debian-12")
+    again.faults = pinned
+    channel = again.build(HandClock()).channel
+    assert [join_bytes([*channel.receive(request)]) for _ in range(3)] == replies
 
 
 def test_what_is_left_is_shown_as_yaml_and_as_a_test() -> None:

@@ -119,7 +119,7 @@ def test_after_a_half_close_requests_are_still_executed(tmp_path: Path) -> None:
 
 
 def is_refused(path: str) -> bool:
-    """Whether a connection is refused soon."""
+    """Return whether a connection is refused soon."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:

@@ -32,7 +32,7 @@ class Program:
         self.path = path
 
     def memory(self) -> int:
-        """Give what it takes, in KiB."""
+        """Return what it takes, in KiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return next(int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line)
 

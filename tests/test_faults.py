@@ -50,7 +50,7 @@ def test_every_kind_has_an_example() -> None:
 
 
 def see(course: Course, effects: list[Effect]) -> list[Any]:
-    """Tell what a client sees, as the examples write it; let the guest's time pass meanwhile."""
+    """Return what a client sees, as the examples write it; let the guest's time pass meanwhile."""
     seen: list[Any] = []
     for effect in effects:
         if isinstance(effect, Wait):
@@ -451,7 +451,7 @@ def test_waits_never_go_back(data: bytes, faults: list[Fault]) -> None:
 
 
 def state(guest: Course) -> Any:
-    """Give what a command may change."""
+    """Return what a command may change."""
     return (
         guest.agent.next_handle,
         guest.agent.is_frozen,

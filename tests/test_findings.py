@@ -647,7 +647,7 @@ def test_a_finding_says_what_it_is_where_it_was_how_to_mend_it_and_where_to_read
         "frozen-never-thawed: A client froze the guest's file systems and never asked for the thaw.",
         '      12.000 s #1 guest-fsfreeze-freeze → {"return": 1}  (frozen)',
         (
-            "  To mend it: Send guest-fsfreeze-thaw in every case, in a `finally`; after a freeze that "
+            "  Fix: Send guest-fsfreeze-thaw in every case, in a `finally`; after a freeze that "
             "was not answered, too: it may have happened all the same."
         ),
         "  See docs/findings.md#frozen-never-thawed",
@@ -667,7 +667,7 @@ def test_a_finding_shows_only_the_first_of_many() -> None:
 def test_each_kind_has_its_section_in_the_documentation(name: str) -> None:
     page = (ROOT / "docs" / "findings.md").read_text()
     assert f"\n## {name}\n" in page
-    assert KINDS[name].mending in page.replace("\n", " ")
+    assert KINDS[name].remedy in page.replace("\n", " ")
 
 
 def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:

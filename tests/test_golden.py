@@ -58,13 +58,13 @@ FAMILIES = [
 
 
 def cases(family: str) -> dict[str, list[Step]]:
-    """Give the cases of a file, such as ``7.2/wire``."""
+    """Return the cases of a file, such as ``7.2/wire``."""
     release, _, name = family.partition("/")
     return {f"{release}/{case}": steps for case, steps in read_family(release, name).items()}
 
 
 def recorded(kind: str) -> list[str]:
-    """Give the files of a *kind* that there are."""
+    """Return the files of a *kind* that there are."""
     return [f"{release}/{kind}" for release in RECORDED if kind in families(release)]
 
 
@@ -108,7 +108,7 @@ class Replay:
 
 @cache
 def blueprint(path: Path, options: tuple[str, ...]) -> Blueprint:
-    """Give what is the same for all cases of a variant; each has a guest of its own."""
+    """Return what is the same for all cases of a variant; each has a guest of its own."""
     return Blueprint(with_options(load(path), serve_parser().parse_args(options)))
 
 
@@ -294,7 +294,7 @@ def resynchronise(sock: socket.socket, recorded: Step | None) -> None:
 
 
 def outcome(function: Any, *arguments: Any) -> str:
-    """Say what the operating system said."""
+    """Return what the operating system said."""
     try:
         function(*arguments)
     except OSError as error:
@@ -326,7 +326,7 @@ def read_silence(
 
 
 def sent_and_closed(steps: list[Step]) -> Iterator[list[Step]]:
-    """Give the steps one by one, but a request together with the close that comes before its reply."""
+    """Return the steps one by one, but a request together with the close that comes before its reply."""
     left = deque(steps)
     while left:
         taken = [left.popleft()]

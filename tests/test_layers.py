@@ -32,9 +32,10 @@ ROOMS: dict[str, str] = {
         "agent commands dialect errors faults guest matching qmp simulation states suggestions"
         " userland"
     ),
+    "strategies": "commands dialect faults guest qapi scenario simulation suggestions",
     "conversation": "agent dialect errors qapi wire",
     "findings": "errors faults guest qapi simulation wire",
-    "serving": "effects errors qmp simulation",
+    "serving": ("effects errors guest qmp simulation"),
     "client": "errors serving",
     "http": "errors serving suggestions",
     "testing": (
@@ -42,26 +43,26 @@ ROOMS: dict[str, str] = {
         " states suggestions wire"
     ),
     "control": (
-        "__init__ agent client dialect errors faults findings guest http matching scenario serving"
-        " simulation states suggestions testing"
+        "__init__ agent client conversation dialect errors faults findings guest http matching scenario serving"
+        " simulation states suggestions testing wire"
     ),
     "drill": (
         "__init__ control dialect errors faults findings http qmp scenario serving simulation"
         " suggestions testing"
     ),
-    "pytest_plugin": (
-        "__init__ control dialect drill errors findings guest http scenario serving simulation suggestions"
-        " testing wire"
-    ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "record": (
-        "__init__ agent client commands compare dialect errors faults guest matching qapi scenario wire"
+        "__init__ agent client commands compare conversation dialect errors faults guest matching qapi scenario wire"
     ),
     "upstream": (
         "agent client compare conversation dialect effects errors faults guest qapi scenario serving simulation states wire"
     ),
+    "pytest_plugin": (
+        "__init__ agent control conversation dialect drill errors faults findings guest http scenario"
+        " serving simulation suggestions testing upstream wire"
+    ),
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
-    "emulator": "__init__ control errors guest qmp scenario serving simulation standin testing",
+    "emulator": ("__init__ control errors guest qmp scenario serving simulation standin testing"),
     "cli": (
         "__init__ agent client compare control conversation dialect drill errors guest http qmp record scenario"
         " serving simulation suggestions testing upstream"
@@ -72,11 +73,11 @@ ROOMS: dict[str, str] = {
 RESTRICTED: dict[str, str] = {
     "trio": (
         "serving http control drill.command drill.runner drill.minimise client.trio testing.trio_guest"
-        " testing.waiting pytest_plugin.control pytest_plugin.guests standin.endpoints standin.ports standin.process emulator.process"
-        " upstream.link"
+        " testing.waiting pytest_plugin.control pytest_plugin.guests standin.endpoints standin.ports standin.process"
+        " emulator.process upstream.link upstream.relay"
     ),
     "h11": "http",
-    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints upstream.link",
+    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints upstream.link upstream.relay",
     "select": "cli.log client serving",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
     "subprocess": "testing.libvirt drill.command record.virsh",
@@ -84,6 +85,7 @@ RESTRICTED: dict[str, str] = {
     "time": "guest.system.clock client compare.connection standin.log",
     "yaml": "scenario",
     "faker": "scenario.fill",
+    "hypothesis": "strategies",
     "pyfakefs": "guest.files userland",
     "passlib": "userland",
     "pybase64": "wire.base64",
@@ -92,7 +94,7 @@ RESTRICTED: dict[str, str] = {
     "pathlib": "scenario.__init__ scenario.reading pytest_plugin.markers",
     "json": (
         "client cli compare.__init__ compare.probes record emulator.command_line faults.base simulation.journal.__init__"
-        " scenario.schema pytest_plugin.markers"
+        " scenario.schema strategies pytest_plugin.markers"
     ),
     "logging": "",
     "attr": "",

@@ -64,7 +64,7 @@ LAST = ["guest-shutdown", "guest-suspend-ram", "guest-suspend-disk", "guest-susp
 
 
 def is_tampered(course: Course, command: str) -> bool:
-    """Whether the scenario itself says what the command answers, or that it does not."""
+    """Return whether the scenario itself says what the command answers, or that it does not."""
     agent = course.agent
     return bool(agent.commands.stubs.get(command) or agent.injector.find(command))
 

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from qgasim import ClientError, SyncClient
 from qgasim.errors import ScenarioError, ServerError
+from qgasim.faults import AnyFault, FaultKind
 from qgasim.faults.timing import Delay
 from qgasim.guest.system.clock import SteeredClock
 from qgasim.matching import Match
@@ -296,6 +297,15 @@ def test_what_no_scenario_can_say_is_told(live: LiveGuest) -> None:
     # What Python has for what a scenario can say is taken.
     live.addresses("enp1s0", add=[ip_interface("192.0.2.98/24")])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     assert "192.0.2.98/24" in live.guest.nics["enp1s0"].addresses
+
+
+def test_a_kind_of_fault_that_there_is_not_is_told_and_an_error_to_type_checkers(
+    live: LiveGuest,
+) -> None:
+    # `make check` refuses an `ignore` that nothing needs.
+    with pytest.raises(ScenarioError, match=r"did you mean 'delay'\?"):
+        live.inject(kind="dealy", on="guest-ping", by="1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert set(get_args(FaultKind)) == {cls.__struct_config__.tag for cls in get_args(AnyFault)}
 
 
 # -- what goes wrong, what is answered -------------------------------------------------------------

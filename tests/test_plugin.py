@@ -322,6 +322,44 @@ def test_id(qga):
     )
 
 
+def test_a_drill_runs_a_test_for_each_guest(run: Run) -> None:
+    result = run(
+        CLIENT
+        + """
+import pytest
+
+@pytest.mark.qgasim_drill(
+    scenarios=["fleet-one-hung", "nic-with*"], nemesis=1, seed=1, expect=["fleet-one-hung#vm2", "nemesis-*"]
+)
+def test_ping(qga):
+    with SyncClient(qga.socket_path, timeout=0.5) as client:
+        for _ in range(9):
+            assert client.call("guest-ping") == {}
+
+@pytest.mark.qgasim_drill(scenarios=["nic-without-ip"])
+def test_findings(qga):
+    with SyncClient(qga.socket_path) as client:
+        client.call("guest-fsfreeze-freeze")
+
+@pytest.mark.qgasim(findings="report")
+@pytest.mark.qgasim_drill(scenarios=["nic-without-ip"], expect=["nic*"])
+def test_reported(qga):
+    test_findings(qga)
+
+@pytest.mark.qgasim_drill(scenarios=["exec-slow"], agents=["5.2", "7.2"])
+def test_release(qga):
+    assert qga.agent.dialect.full_version in ("5.2.0", "7.2.22")
+""",
+        "-rA",
+    )
+    result.assert_outcomes(passed=9, xfailed=2, failed=1, errors=1)
+    text = result.stdout.str()
+    assert "XFAIL test_a_drill_runs_a_test_for_each_guest.py::test_ping[fleet-one-hung#vm2]" in text
+    assert "ERROR test_a_drill_runs_a_test_for_each_guest.py::test_findings[nic-without-ip]" in text
+    assert "[XPASS(strict)] the marker expects it" in text
+    assert "PASSED test_a_drill_runs_a_test_for_each_guest.py::test_release[exec-slow@5.2]" in text
+
+
 # -- taking hold of it -----------------------------------------------------------------------------
 
 
@@ -528,6 +566,7 @@ def test_typed(qga: LiveGuest, qga_factory: Callable[..., LiveGuest]) -> None:
     qga.rebot()  # type: ignore[attr-defined]
     qga.pause(last="2s")  # type: ignore[call-arg]
     qga.verify("guest-ping", atleast=1)  # type: ignore[call-arg]
+    qga.inject(kind="dealy", on="guest-ping")  # type: ignore[arg-type]
 
 
 def serve(path: str) -> None:

@@ -269,6 +269,43 @@ def test_findings_come_from_workers_of_xdist(run: Run) -> None:
     assert sorted(SHOWN.findall(result.stdout.str())) == ["test_lax", "test_session"]
 
 
+FAILING = """
+from qgasim import SyncClient
+
+def test_key(qga):
+    qga.guest.nics["nope"]
+
+def test_record(qga):
+    qga.guest.nics[0].addresses.append("zzz")
+
+def test_event(qga):
+    qga.nic_disappears("zz")
+
+def test_fault(qga):
+    qga.inject(kind="dealy")
+
+def test_client(qga):
+    with SyncClient(qga.socket_path) as client:
+        client.call("guest-pong")
+
+def test_own(qga):
+    qga.call(lambda: 1 / 0)
+
+def test_factory(qga_factory):
+    qga_factory(scenario="x")
+"""
+
+
+def test_a_traceback_shows_the_code_of_the_test_only(run: Run) -> None:
+    result = run(FAILING)
+    result.assert_outcomes(failed=7)
+    places = [line for line in result.stdout.lines if re.search(r"\.py:\d+: ", line)]
+    # That of a function of the test which qgasim has called has two entries.
+    assert len(places) == 8
+    assert [line for line in places if not line.startswith("test_a_traceback")] == []
+    assert "proxy.py" in run(FAILING, "--full-trace", "-k", "test_key").stdout.str()
+
+
 # -- what is wrong ---------------------------------------------------------------------------------
 
 
@@ -285,6 +322,11 @@ MARKERS = {
     "qgasim_matrix(agents='5.2')": "agents: expected a list of them, found '5.2'",
     "qgasim_matrix(agents=[])": "agents: expected a list of them, found []",
     "qgasim_matrix()": "nothing is given to combine (expected agents or scenarios)",
+    "qgasim_drill(tag='freeze')": "unknown key 'tag' (did you mean 'tags'?)",
+    "qgasim_drill(tags=['freez'])": "there is no tag 'freez' (did you mean 'freeze'?)",
+    "qgasim_drill(nemesis='3')": "nemesis: expected an integer, found '3'",
+    "qgasim_drill()": "nothing to run (choose by",
+    "qgasim_drill('all')": "takes keywords only",
 }
 
 
@@ -302,6 +344,47 @@ def test_a_wrong_marker_is_an_error_when_tests_are_collected(run: Run) -> None:
         assert line.startswith(f"test_{number}.py::test_it: @pytest.mark.{name}")
         assert text in line
     assert "qgasim/testing" not in result.stdout.str()
+
+
+def test_all_wrong_markers_of_a_file_are_told_at_once(run: Run) -> None:
+    result = run(
+        """
+import pytest
+
+pytestmark = pytest.mark.qgasim(seed="x")
+
+@pytest.mark.qgasim(faults=[{"kind": "dealy"}, {"kind": "delay"}], agent="1.0")
+def test_faults(qga):
+    pass
+
+class TestMore:
+    @pytest.mark.qgasim(timeline=[{"do": "rebot", "at": "1s"}])
+    def test_timeline(self, qga):
+        pass
+
+    @pytest.mark.qgasim(replies=[{"on": "guest-ping"}])
+    @pytest.mark.qgasim_matrix(agent=["5.2"])
+    def test_replies(self, qga):
+        pass
+"""
+    )
+    result.assert_outcomes(errors=1)
+    lines = [
+        line for line in result.stdout.lines if line.startswith("test_all_wrong") and ": " in line
+    ]
+    shown = [
+        re.sub("expected one of .*, found", "found", line.partition(".py")[2]) for line in lines
+    ]
+    matrix, marker = "@pytest.mark.qgasim_matrix", "@pytest.mark.qgasim"
+    assert shown == [
+        f": {marker}: seed: expected a number, found 'x'",
+        f"::test_faults: {marker}: faults[0].kind: found 'dealy' (did you mean 'delay'?)",
+        f"::test_faults: {marker}: faults[1]: no delay is given (expected by, uniform, normal, lognormal or growing)",
+        f"::test_faults: {marker}: agent: no such release of qemu-ga: '1.0'",
+        f"::TestMore::test_timeline: {marker}: timeline[0].do: found 'rebot' (did you mean 'reboot'?)",
+        f"::TestMore::test_replies: {matrix}: no such key 'agent' (did you mean 'agents'?)",
+        f"::TestMore::test_replies: {marker}: replies[0]: no answer is given (expected reply, error, raw or in_turn)",
+    ]
 
 
 def test_a_guest_that_is_no_mapping_fails_its_test_in_a_line(run: Run) -> None:
@@ -329,6 +412,7 @@ def test_factory(qga_factory):
     [
         ("qgasim(scenarioo='x')", "no such key 'scenarioo' (did you mean 'scenario'?)"),
         ("qgasim_matrix(agents=['5.2'])", "pytest does not multiply tests of unittest"),
+        ("qgasim_drill(all=True)", "pytest does not multiply tests of unittest"),
     ],
 )
 def test_a_wrong_marker_of_unittest_is_an_error_when_tests_are_collected(

@@ -1,4 +1,4 @@
-"""What is said of a scenario that is wrong: every check, with its place and how to mend it."""
+"""What is said of a scenario that is wrong: every check, with its place and how to fix it."""
 
 import pytest
 
@@ -132,7 +132,7 @@ guest:
         "faults: [{kind: delay}, {kind: delay, by: 1s, uniform: {most: 1s}}]",
         [
             "f:1:10: faults[0]: no delay is given (expected by, uniform, normal, lognormal or growing)",
-            "f:1:56: faults[1].uniform: there is 'by' already (expected one of the two)",
+            "f:1:56: faults[1].uniform: 'by' and 'uniform' are mutually exclusive",
         ],
     ),
     "a longest delay below the shortest": (
@@ -158,7 +158,7 @@ guest:
         [
             "f:1:10: faults[0]: no bytes are given (expected text, hex or random)",
             "f:1:49: faults[1].text: a character above U+00FF is not a byte",
-            "f:1:57: faults[1].hex: there is 'text' already (expected one of the two)",
+            "f:1:57: faults[1].hex: 'text' and 'hex' are mutually exclusive",
             "f:1:57: faults[1].hex: not hexadecimal: 'g'",
             "f:1:85: faults[2].random: expected at most 1 MiB, found 2097152",
         ],
@@ -215,8 +215,8 @@ guest:
         "timeline: [{do: reboot}, {do: reboot, at: 1s, on: up}, {do: wake, at: 1s, count: 2}]",
         [
             "f:1:12: timeline[0]: it does not say when (expected at, since_boot, after or on)",
-            "f:1:51: timeline[1].on: there is 'at' already (expected one of the two)",
-            "f:1:82: timeline[2].count: nobody reads this without 'after'",
+            "f:1:51: timeline[1].on: 'at' and 'on' are mutually exclusive",
+            "f:1:82: timeline[2].count: has no effect without 'after'",
         ],
     ),
     "an event about a fault that there is not": (
@@ -263,7 +263,7 @@ guest:
     ),
     "a past of two kinds": (
         "faults: [{kind: stale, age: 1s, as_of: 2s}]",
-        ["f:1:40: faults[0].as_of: there is 'age' already (expected one of the two)"],
+        ["f:1:40: faults[0].as_of: 'age' and 'as_of' are mutually exclusive"],
     ),
     "bytes that are none": (
         "agent: {stale_bytes: €}",
@@ -276,8 +276,8 @@ guest:
     "stale bytes of an agent that listens itself": (
         "agent: {channel: unix-listen, stale_bytes: x, keep_unread: true}",
         [
-            "f:1:44: agent.stale_bytes: nobody reads this on the channel unix-listen",
-            "f:1:60: agent.keep_unread: nobody reads this on the channel unix-listen",
+            "f:1:44: agent.stale_bytes: has no effect on the channel unix-listen",
+            "f:1:60: agent.keep_unread: has no effect on the channel unix-listen",
         ],
     ),
     "a guest that begins frozen, with Windows": (
@@ -437,7 +437,7 @@ guest:
     ),
     "a file with two contents": (
         "guest: {files: {/a: {text: a, size: 1M}}}",
-        ["f:1:37: guest.files./a.size: there is 'text' already (expected one of the two)"],
+        ["f:1:37: guest.files./a.size: 'text' and 'size' are mutually exclusive"],
     ),
     "a file that is not base64": (
         "guest: {files: {/a: {base64: '!'}}}",
@@ -446,13 +446,13 @@ guest:
     "a filling of nothing": (
         "guest: {files: {/a: {text: a, fill: b}, /b: {size: 1, fill: ''}}}",
         [
-            "f:1:37: guest.files./a.fill: nobody reads this without 'size'",
+            "f:1:37: guest.files./a.fill: has no effect without 'size'",
             "f:1:61: guest.files./b.fill: expected a byte or more",
         ],
     ),
     "two fillings": (
         "guest: {files: {/a: {size: 1, fill: a, fill_base64: YQ==}}}",
-        ["f:1:53: guest.files./a.fill_base64: there is 'fill' already (expected one of the two)"],
+        ["f:1:53: guest.files./a.fill_base64: 'fill' and 'fill_base64' are mutually exclusive"],
     ),
     "a mode that is none": (
         "guest: {files: {/a: {text: '', mode: rw}}}",
@@ -460,7 +460,7 @@ guest:
     ),
     "a link's mode": (
         "guest: {files: {/a: {symlink: b, mode: '0777'}}}",
-        ["f:1:40: guest.files./a.mode: nobody reads this of a symbolic link"],
+        ["f:1:40: guest.files./a.mode: has no effect on a symbolic link"],
     ),
     "an owner who is none": (
         "guest: {users: {alice: {}}, files: {/a: {text: '', owner: alise}}}",
@@ -553,7 +553,7 @@ guest:
     ),
     "a stub with two answers": (
         "replies: [{on: guest-ping, reply: null, raw: ''}]",
-        ["f:1:46: replies[0].raw: there is 'reply' already (expected one of the two)"],
+        ["f:1:46: replies[0].raw: 'reply' and 'raw' are mutually exclusive"],
     ),
     "an answer that is no bytes": (
         "replies: [{on: guest-ping, raw: €}]",
@@ -569,7 +569,7 @@ guest:
     "a count that nobody reads": (
         "replies: [{on: guest-ping, in_turn: [{reply: 1}], times: 2}]",
         [
-            "f:1:58: replies[0].times: nobody reads this beside 'in_turn' (its entries have their own)",
+            "f:1:58: replies[0].times: has no effect beside 'in_turn' (its entries have their own)",
         ],
     ),
     "a command that cannot be added": (
@@ -628,10 +628,10 @@ replies: [{on: guest-pong, reply: 1}]
         "guest: {files: {/a: !!binary aGVsbG8=, /b: !mine b}}",
         [
             (
-                "f:1:21: guest.files./a: nobody reads the tag !!binary (bytes are written as "
+                "f:1:21: guest.files./a: unsupported tag !!binary (bytes are written as "
                 "{base64: ...})"
             ),
-            "f:1:44: guest.files./b: nobody reads the tag !mine",
+            "f:1:44: guest.files./b: unsupported tag !mine",
         ],
     ),
     "a space that is missing": (

@@ -84,7 +84,7 @@ CONFIGURED: dict[Family, set[str]] = {
 
 
 def holds(condition: Any, family: Family = "linux") -> bool:
-    """Whether the schema has on a platform what is under a condition."""
+    """Return whether the schema has on a platform what is under a condition."""
     if isinstance(condition, str):
         return condition in CONFIGURED[family]
     if "any" in condition:
@@ -128,7 +128,7 @@ OTHERS = [Spec(release, family) for family in ("freebsd", "windows") for release
 
 
 def offenders(check: Callable[[str], None], names: Iterable[str]) -> list[str]:
-    """Say for each of *names* what *check* finds wrong with it."""
+    """Return for each of *names* what *check* finds wrong with it."""
     found: list[str] = []
     for name in names:
         try:
@@ -160,7 +160,7 @@ def is_new(spec: Spec, annotation: Any) -> bool:
 
 
 def members_of(spec: Spec, kind: str) -> dict[str, Any] | None:
-    """Give the members of a struct or union of the schema."""
+    """Return the members of a struct or union of the schema."""
     if kind in spec.schema["unions"]:
         union = spec.schema["unions"][kind]
         (variant,) = union["data"].values()
@@ -214,7 +214,7 @@ def test_the_table_has_the_commands_of_the_schema_in_its_order(spec: Spec) -> No
 
 
 def conditional(name: str) -> Any:
-    """Give the condition that the schema of 11.1 has for a command."""
+    """Return the condition that the schema of 11.1 has for a command."""
     return SPECS[-1].schema["commands"][name].get("if")
 
 

@@ -49,7 +49,7 @@ block-rpcs=
 
 @pytest.fixture(params=PROGRAMS)
 def command(request: pytest.FixtureRequest) -> Any:
-    """Give qgasim-ga, and the real program where it is installed."""
+    """Return qgasim-ga, and the real program where it is installed."""
     return request.param
 
 

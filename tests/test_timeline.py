@@ -31,7 +31,7 @@ def state(course: Course) -> State:
 
 
 def course(*events: str, more: str = "") -> Course:
-    """Give a guest that has been up for 12 s, with events."""
+    """Return a guest that has been up for 12 s, with events."""
     return Course(f"{{extends: debian-12, timeline: [{', '.join(events)}]{more}}}")
 
 
@@ -55,7 +55,7 @@ def used(guest: Course) -> int:
 
 
 def time_passed(guest: Course) -> float:
-    """Tell what the guest's clock is ahead of one that was right at power-on."""
+    """Return what the guest's clock is ahead of one that was right at power-on."""
     start = 1_735_689_600 * SECOND
     return (int(guest.say("guest-get-time")["return"]) - start - guest.clock.now) / SECOND
 

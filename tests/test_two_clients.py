@@ -231,7 +231,7 @@ def ask_carefully(
     expected: Any,
     capfd: pytest.CaptureFixture[str],
 ) -> Any:
-    """Give what `qgasim call` prints: a value, or the text of an error, which is a line."""
+    """Return what `qgasim call` prints: a value, or the text of an error, which is a line."""
     seconds = FOR_EVER if expected == NO_ANSWER else PATIENCE
     status = main(["call", path, command, json.dumps(arguments), "--timeout", str(seconds)])
     out, err = capfd.readouterr()

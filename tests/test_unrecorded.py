@@ -55,7 +55,7 @@ def test_the_minimum_of_a_trim_is_counted_in_blocks(minimum: int, is_taken: bool
 
 
 def sleeping(release: str, **programs: str) -> Course:
-    """Give a guest whose helpers are scripts."""
+    """Return a guest whose helpers are scripts."""
     files = ", ".join(
         f'/usr/bin/{name.replace("_", "-")}: {{text: "#!/bin/sh\\n{text}\\n", mode: "755"}}'
         for name, text in programs.items()

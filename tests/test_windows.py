@@ -810,7 +810,7 @@ WRONG: list[tuple[str, str]] = [
     ),
     (
         "{devices: [{name: a, pci_id: 1af4:1041, version: 1, date: 0}]}",
-        "guest.devices: nobody reads this of a guest without Windows",
+        "guest.devices: has no effect on a guest without Windows",
     ),
     (
         "{os: {family: windows}, devices: [{name: a, pci_id: '1041', version: 1, date: 0}]}",

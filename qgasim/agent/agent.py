@@ -77,7 +77,7 @@ class Agent(Answering):
 
     @property
     def has_half_request(self) -> bool:
-        """Whether it has read the beginning of a request, and waits for the rest."""
+        """Return whether it has read the beginning of a request, and waits for the rest."""
         return not self.state.reader.is_between_messages
 
     def on_start(self) -> None:
@@ -107,7 +107,7 @@ class Agent(Answering):
         self.state = new_state(self.options, self.dialect)
 
     def changed(self) -> None:
-        """Tell observers that the guest or its agent may be in another state."""
+        """Notify observers that the guest or its agent may be in another state."""
         for observer in self.observers:
             observer.changed()
 

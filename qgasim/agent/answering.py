@@ -83,6 +83,6 @@ class Answering(Lifecycle):
             return write_error(refuse(command, error), shown_id)
 
     def tell(self, message: Message, reply: bytes) -> None:
-        """Tell observers what was asked and answered."""
+        """Notify observers of what was asked and answered."""
         for observer in self.observers:
             observer.exchanged(message, reply)

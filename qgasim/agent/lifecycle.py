@@ -52,7 +52,7 @@ class Lifecycle:
 
     @property
     def is_up(self) -> bool:
-        """Whether there is a process, and a machine that runs it."""
+        """Return whether there is a process, and a machine that runs it."""
         process = self.process
         return process is not None and not process.is_stopped and self.guest.power.is_running
 

@@ -74,7 +74,7 @@ class ArmedStub:
         self.answered = 0
 
     def answer(self, arguments: dict[str, Any]) -> Reply | None:
-        """Give the next answer; None if the arguments do not match or nothing is left."""
+        """Return the next answer; None if the arguments do not match or nothing is left."""
         left = self._left
         if not left or not self.matches_arguments(arguments):
             return None

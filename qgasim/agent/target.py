@@ -98,12 +98,12 @@ class Target:
         return None if entry is None else entry.command.returns
 
     def tell_fired(self, faults: tuple[Fault, ...]) -> None:
-        """Tell observers that *faults* fire, if there are any."""
+        """Notify observers that *faults* fire, if there are any."""
         if faults:
             for observer in self._agent.observers:
                 observer.fault_fired(faults)
 
     def tell_pinned(self, pins: tuple[Fault, ...]) -> None:
-        """Tell observers which faults would do the same as those that have fired by chance."""
+        """Notify observers which faults would do the same as those that have fired by chance."""
         for observer in self._agent.observers:
             observer.fault_pinned(pins)

@@ -86,7 +86,7 @@ def _main(arguments: list[str]) -> int:
         mute()
         return 1
     except OSError as error:
-        # Mostly of the standard output; all others are told by who knows of what they are.
+        # Mostly of the standard output; other errors are reported where it is known what they are of.
         mute()
         reason = error.strerror or str(error)
         text = f"{error.filename}: {reason}" if error.filename else f"cannot write: {reason}"

@@ -112,7 +112,7 @@ def introduce_fleet(
     addresses: Mapping[str, UnixAddress],
     control: str | None = None,
 ) -> None:
-    """Tell on the terminal what is served, where, and how to try it; and systemd, that it is.
+    """Show on the terminal what is served, where, and how to try it; notify systemd.
 
     *control*: the address of the API.
     """

@@ -36,7 +36,7 @@ def introduce_guest(
     address: "Address",
     also: Iterable[str] = (),
 ) -> None:
-    """Tell on the terminal what is served, where, and how to try it; and systemd, that it is.
+    """Show on the terminal what is served, where, and how to try it; notify systemd.
 
     Args:
         options: of the command line.

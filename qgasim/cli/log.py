@@ -178,7 +178,7 @@ def _output_of(stream: TextIO) -> Output:
 
 
 class _Failures(Observer):
-    """Tells failures of qgasim where nothing else is shown."""
+    """Prints failures of qgasim where nothing else is shown."""
 
     def __init__(self, log: LiveLog, guest: str) -> None:
         self._log = log

@@ -33,7 +33,7 @@ _LONGEST: Final = 365 * 86400
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports what is wrong in one line."""
 
     #: The exit status then.
     failure_status = 2
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def mute() -> None:
-    """Say nothing more: who read our output has gone, or it cannot be written."""
+    """Write nothing more: the reader of the output has gone, or it cannot be written."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

@@ -143,7 +143,7 @@ def _in_columns(name: str, width: int, texts: list[str]) -> list[str]:
 
 
 def check(arguments: list[str]) -> int:
-    """Say all that is wrong with scenarios; status 1 if anything is, 2 if there are none."""
+    """Report every error in scenarios; status 1 if there is one, 2 if there are no scenarios."""
     parser = Parser(
         prog="qgasim check",
         description="Say all that is wrong with scenarios, with file, line and column: "

@@ -27,7 +27,7 @@ def readable(text: str) -> str:
 
 
 def complain(text: str, who: str = "") -> None:
-    """Say what is wrong on standard error, in lines that begin with *who*."""
+    """Report what is wrong on standard error, in lines that begin with *who*."""
     if sys.stderr is None:
         # It is closed; print() would take the standard output.
         return

@@ -68,7 +68,7 @@ def _path(account: Entry) -> str:
 
 
 def read_keys(agent: Agent, path: str, inner: str) -> list[str]:
-    """Give the lines of a file of keys; *inner* is its path in the tree of files."""
+    """Return the lines of a file of keys; *inner* is its path in the tree of files."""
     try:
         text = agent.guest.files.read_settings(inner).decode("utf-8", "surrogateescape")
     except OSError as error:
@@ -98,7 +98,7 @@ def guest_ssh_get_authorized_keys(agent: Agent, username: str) -> AuthorizedKeys
 
 
 def list_keys(lines: list[str]) -> AuthorizedKeys:
-    """Give the keys of a file."""
+    """Return the keys of a file."""
     keys = [line.strip(" \t\n\v\f\r") for line in lines]
     return AuthorizedKeys([key for key in reversed(keys) if key and not key.startswith("#")])
 
@@ -130,13 +130,13 @@ def guest_ssh_add_authorized_keys(
 
 
 def add_keys(lines: list[str], keys: list[str]) -> list[str]:
-    """Give the lines of a file, and those of *keys* that are not among them."""
+    """Return the lines of a file, and those of *keys* that are not among them."""
     known = set(lines)
     return [*lines, *(key for key in dict.fromkeys(keys) if key not in known)]
 
 
 def drop_keys(lines: list[str], keys: list[str]) -> list[str]:
-    """Give the lines of a file without *keys*."""
+    """Return the lines of a file without *keys*."""
     dropped = set(keys)
     return [line for line in lines if line not in dropped]
 

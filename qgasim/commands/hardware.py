@@ -152,7 +152,7 @@ def _describe_route6(route: Route, read: Callable[[int], int]) -> NetworkRoute:
 
 
 def _to_int(value: int) -> int:
-    """Give what a C int of 32 bits makes of *value*."""
+    """Return what a C int of 32 bits makes of *value*."""
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
@@ -166,7 +166,7 @@ class LoadAverage(Struct, frozen=True):
 
 @command(since=(10, 0), platforms={"linux": (10, 0), "freebsd": (10, 0)}, is_conditional=True)
 def guest_get_load(agent: Agent) -> LoadAverage:
-    """Tell how many processes wanted to run, on an average of 1, 5 and 15 minutes."""
+    """Return how many processes wanted to run, on an average of 1, 5 and 15 minutes."""
     return LoadAverage(*agent.guest.load())
 
 
@@ -276,7 +276,7 @@ def guest_set_memory_blocks(agent: Agent, mem_blks: list[MemoryBlock]) -> list[M
 
 @command(since=(2, 3), platforms=LINUX)
 def guest_get_memory_block_info(agent: Agent) -> MemoryBlockInfo:
-    """Tell the size of a memory block."""
+    """Return the size of a memory block."""
     if not agent.guest.memory.blocks:
         raise CommandError('open("/sys/devices/system/memory/"): No such file or directory')
     return MemoryBlockInfo(agent.guest.memory.block_size)
@@ -301,7 +301,7 @@ class CpuStats(Struct, frozen=True):
 
 @command(since=(7, 1), platforms=LINUX, is_conditional=True)
 def guest_get_cpustats(agent: Agent) -> list[CpuStats]:
-    """Tell what each online processor has done, from /proc/stat."""
+    """Return what each online processor has done, from /proc/stat."""
     result: list[CpuStats] = []
     for cpu in sorted(agent.guest.vcpus, key=lambda cpu: cpu.id):
         if not cpu.online:

@@ -57,7 +57,7 @@ def collect(agent: Agent, pid: int, unknown: str) -> Execution | None:
 
 @command(since=(2, 5), platforms=POSIX)
 def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
-    """Tell whether a program has ended, and once, how and what it wrote."""
+    """Return whether a program has ended, and once, how and what it wrote."""
     execution = collect(agent, pid, agent.dialect.unknown_pid_text)
     if execution is None:
         return ExecStatus(exited=False)
@@ -70,7 +70,7 @@ def guest_exec_status(agent: Agent, pid: int) -> ExecStatus:
 def describe(
     agent: Agent, execution: Execution, *, exitcode: int | None, signal: int | None
 ) -> ExecStatus:
-    """Tell how a program ended and what it wrote."""
+    """Return how a program ended and what it wrote."""
     out, err = execution.out, execution.err
     return ExecStatus(
         exited=True,
@@ -235,5 +235,5 @@ def _spoil(agent: Agent, execution: Execution, *, is_single: bool, has_input: bo
 
 
 def getenv(env: list[str], name: str) -> str | None:
-    """Give the value of a variable in an environment, None if it is not set."""
+    """Return the value of a variable in an environment, None if it is not set."""
     return next((item[len(name) + 1 :] for item in env if item.startswith(f"{name}=")), None)

@@ -45,7 +45,7 @@ class AgentInfo(Struct, frozen=True):
 
 @command(since=(0, 15), while_frozen=True)
 def guest_info(agent: Agent) -> AgentInfo:
-    """Tell the agent's version and its commands, the latest in the schema first."""
+    """Return the agent's version and its commands, the latest in the schema first."""
     return AgentInfo(
         agent.dialect.full_version,
         [

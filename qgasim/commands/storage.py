@@ -132,7 +132,7 @@ NO_PCI: Final = PciAddress(-1, -1, -1, -1)
 
 
 def pci_address(disk: Disk) -> PciAddress:
-    """Give the address of a disk's controller."""
+    """Return the address of a disk's controller."""
     if disk.pci is None:
         return NO_PCI
     domain, bus, rest = disk.pci.split(":")
@@ -202,13 +202,13 @@ def guest_get_disks(agent: Agent) -> list[DiskInfo]:
 
 
 def _slaves(agent: Agent, disk: Disk) -> list[Block]:
-    """Give the devices directly below *disk*, in the order of its directory ``slaves`` in sysfs."""
+    """Return the devices directly below *disk*, in the order of its directory ``slaves`` in sysfs."""
     found = [find_block(agent.guest.disks, name) for name in disk.depends]
     return directory_order([block for block in found if block], lambda block: block.name)
 
 
 def _block_mounts(agent: Agent) -> list[Mount]:
-    """Give the mounted file systems that have a device, in the order of mounting."""
+    """Return the mounted file systems that have a device, in the order of mounting."""
     mounts = [m for m in agent.guest.files.mounts if m.volume.device.startswith("/dev/")]
     if agent.dialect.skips_bind_mounts:
         first: dict[int, Mount] = {}
@@ -219,7 +219,7 @@ def _block_mounts(agent: Agent) -> list[Mount]:
 
 
 def _disks_of(agent: Agent, device: str) -> list[DiskAddress]:
-    """Give the disks that *device* is on, through what it depends on.
+    """Return the disks that *device* is on, through what it depends on.
 
     The real agent walks the directories ``slaves``, and puts each disk that it finds before the others. A
     partition of a virtual device has no such directory.
@@ -238,7 +238,7 @@ def _walk_down(agent: Agent, block: Block, above: tuple[str, ...]) -> Iterator[D
 
 
 def _name_of(agent: Agent, device: str) -> str:
-    """Give the name of a device in sysfs, whatever it was mounted by."""
+    """Return the name of a device in sysfs, whatever it was mounted by."""
     block = find_block(agent.guest.disks, device)
     return device.rsplit("/", 1)[-1] if block is None else block.name
 
@@ -297,7 +297,7 @@ def _row(stats: DiskStats) -> DiskStatsRow:
 
 @command(since=(7, 1), platforms=LINUX, is_conditional=True)
 def guest_get_diskstats(agent: Agent) -> list[DiskStatsInfo]:
-    """Tell what has been read and written, as in /proc/diskstats."""
+    """Return what has been read and written, as in /proc/diskstats."""
     result: list[DiskStatsInfo] = []
     for disk in agent.guest.disks:
         result.append(DiskStatsInfo(disk.name, disk.major, disk.minor, _row(disk.stats)))
@@ -316,7 +316,7 @@ _FREEZING: Final[Mapping[Family, Version]] = {"linux": (0, 0), "freebsd": (7, 2)
 
 @command(since=(0, 15), while_frozen=True, platforms=_FREEZING)
 def guest_fsfreeze_status(agent: Agent) -> Literal["thawed", "frozen"]:
-    """Tell whether the agent holds file systems frozen."""
+    """Return whether the agent holds file systems frozen."""
     return "frozen" if agent.is_frozen else "thawed"
 
 
@@ -423,7 +423,7 @@ def thaw(agent: Agent) -> int:
 
 @command(since=(0, 15), while_frozen=True, platforms=_FREEZING)
 def guest_fsfreeze_thaw(agent: Agent) -> int:
-    """Thaw all file systems, whoever froze them; tell how many were frozen.
+    """Thaw all file systems, no matter what froze them; return how many were frozen.
 
     A failing hook is an error, but thawed they are.
     """

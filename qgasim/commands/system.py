@@ -25,7 +25,7 @@ class HostName(Struct, frozen=True, rename="kebab"):
 
 @command(since=(2, 10), platforms=POSIX)
 def guest_get_host_name(agent: Agent) -> HostName:
-    """Tell the host name that the kernel has at present.
+    """Return the host name that the kernel has at present.
 
     Releases before 5.1 tell the one that it had when they were first asked (`keeps_host_name`).
     """
@@ -56,7 +56,7 @@ _OS_FIELDS: Final = ("id", "name", "pretty_name", "version", "version_id", "vari
 
 @command(since=(2, 10), platforms=POSIX)
 def guest_get_osinfo(agent: Agent) -> OsInfo:
-    """Tell what system it is: kernel, and os-release as it is in the guest's files now."""
+    """Return what system it is: kernel, and os-release as it is in the guest's files now."""
     system = agent.guest.settings.os
     fields: dict[str, str] = {}
     for path in _OS_RELEASE:
@@ -118,7 +118,7 @@ def _local(agent: Agent, now: int) -> datetime:
 
 @command(since=(2, 10), platforms=POSIX)
 def guest_get_timezone(agent: Agent) -> Timezone:
-    """Tell the time zone of /etc/localtime at present, and its seconds east of Greenwich."""
+    """Return the time zone of /etc/localtime at present, and its seconds east of Greenwich."""
     local = _local(agent, agent.guest.clock.now())
     offset = local.utcoffset()
     assert offset is not None
@@ -155,7 +155,7 @@ def guest_get_users(agent: Agent) -> list[User]:
 
 @command(since=(1, 5), platforms=POSIX)
 def guest_get_time(agent: Agent) -> int:
-    """Tell the guest's time in ns since 1970, exact to the microsecond."""
+    """Return the guest's time in ns since 1970, exact to the microsecond."""
     return agent.guest.clock.now() // 1000 * 1000
 
 

@@ -114,7 +114,7 @@ def _mistakes(command: Command, right: dict[str, Any]) -> Iterator[dict[str, Any
 
 
 def _could_be_real(name: str, value: Any) -> bool:
-    """Whether there could be such a file, or somebody waits for what is open or runs there."""
+    """Return whether there could be such a file, or somebody waits for what is open or runs there."""
     if name in ("handle", "pid"):
         return type(value) is int and 0 <= value < 1 << 62
     return name == "path" and isinstance(value, str)

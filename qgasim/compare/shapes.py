@@ -1,4 +1,4 @@
-"""Whether a reply has the form that a release declares, whatever its values."""
+"""Return whether a reply has the form that a release declares, whatever its values."""
 
 import types
 from collections.abc import Iterator

@@ -73,7 +73,7 @@ class ControlledGuest:
 
     @property
     def is_connected(self) -> bool:
-        """Whether a client is connected."""
+        """Return whether a client is connected."""
         raise NotImplementedError
 
     def reset(self) -> None:
@@ -101,7 +101,7 @@ class ControlledGuest:
         return self.live.call(function)
 
     def end(self) -> None:
-        """Tell those who wait for it that it is gone."""
+        """Return those who wait for it that it is gone."""
         for scope in list(self._waits):
             scope.cancel()
         self.recorder.tell("deleted")
@@ -160,7 +160,7 @@ class AdoptedGuest(ControlledGuest):
 
     @property
     def is_connected(self) -> bool:
-        """Whether a client is connected."""
+        """Return whether a client is connected."""
         return self._is_connected()
 
     def reset(self) -> None:
@@ -203,7 +203,7 @@ class ServedGuest(ControlledGuest):
 
     @property
     def is_connected(self) -> bool:
-        """Whether a client is connected."""
+        """Return whether a client is connected."""
         return self._server is not None and self._server.is_connected
 
     def reset(self) -> None:

@@ -87,7 +87,7 @@ def run(
 
 
 def tell_failure(error: Exception) -> None:
-    """Say on standard error that a request has met with a bug of qgasim."""
+    """Report on standard error that a request has met with a bug of qgasim."""
     if sys.stderr is not None:
         text = f"qgasim: a request to the control API failed: {error!r:.500} (please report it)\n"
         try:

@@ -197,5 +197,5 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
         return None
 
     def has(self, since: Version) -> bool:
-        """Whether the release has what came with *since*."""
+        """Return whether the release has what came with *since*."""
         return since <= self.version

@@ -105,7 +105,7 @@ QUIRKS: Final[dict[str, Quirk]] = {
 
 
 def with_quirks(dialect: Dialect, quirks: Mapping[str, Switch]) -> Dialect:
-    """Give the dialect of an agent with some quirks switched on or off."""
+    """Return the dialect of an agent with some quirks switched on or off."""
     facts: dict[str, Any] = {}
     for name, switch in quirks.items():
         facts |= QUIRKS[name].on if switch == "on" else QUIRKS[name].off

@@ -34,14 +34,14 @@ class Minimal(Struct, frozen=True, kw_only=True):
 
 
 async def minimise(drill: Drill, result: Result, seconds: float) -> Minimal | None:
-    """Return the least of the faults drawn for a run that fails the same way; None: it has none.
+    """Return the least of what is drawn for a run that fails the same way; None: nothing is.
 
     Args:
         drill: the client.
         result: of the run, which is wrong.
         seconds: after how long to be content with the least so far.
     """
-    drawn = result.run.drawn()
+    drawn = [*result.run.drawn(), *result.pinned]
     if not drawn:
         return None
     attempts = 0

@@ -12,18 +12,18 @@ from msgspec import Struct, structs
 from qgasim import DEFAULT_SCENARIO
 from qgasim.dialect import find_dialect
 from qgasim.errors import ScenarioError
-from qgasim.faults import AnyFault
+from qgasim.faults import AnyFault, LegalVariation
 from qgasim.scenario import Scenario, check_tags, library, load, loads
 from qgasim.scenario.dump import write_yaml, written
 from qgasim.scenario.nemesis import DrawnKind, make_fault
 from qgasim.suggestions import did_you_mean
 
-__all__ = ["REQUESTS", "Run", "Selection", "plan"]
+__all__ = ["CHANGES", "REQUESTS", "Run", "Selection", "plan"]
 
 #: How many requests the faults of a nemesis are spread over.
 REQUESTS: Final = 24
-#: How many runs one kind of them may have.
-LIMIT: Final = 100_000
+#: At how many places each reply of a variation differs.
+CHANGES: Final = 3
 
 
 class Selection(Struct, frozen=True, kw_only=True, rename={"is_all": "all"}):
@@ -60,6 +60,8 @@ class Run(Struct, frozen=True, kw_only=True):
     agent: str | None = None
     #: Keys of a scenario that are laid over it.
     overrides: dict[str, Any] = {}
+    #: What is laid over it; empty: the scenario says what it is about.
+    about: str = ""
 
     @property
     def wanted(self) -> dict[str, Any]:
@@ -87,9 +89,9 @@ class Run(Struct, frozen=True, kw_only=True):
         return self.make().drawn()
 
     def with_faults(self, faults: Iterable[AnyFault]) -> "Run":
-        """Return the run with *faults* in place of those that are drawn by chance."""
+        """Return the run with *faults* in place of what is drawn by chance."""
         kept = {name: value for name, value in self.overrides.items() if name != "nemesis"}
-        fixed = self.make().faults
+        fixed = [f for f in self.make().faults if not isinstance(f, LegalVariation)]
         said = [written(fault, AnyFault) for fault in [*fixed, *faults]]
         return structs.replace(self, overrides=kept | {"faults": said})
 
@@ -191,12 +193,16 @@ def _plan_disturbed(selection: Selection) -> Iterator[Run]:
             for how, times in (("once", 1), ("always", None)):
                 chance = random.Random(f"drill {selection.seed} {kind}")
                 fault = written(make_fault(kind, chance, times=times), AnyFault)
-                overrides = {"faults": [*fixed, fault]}
-                yield Run(name=f"fault-{kind}-{how}", scenario=base, overrides=overrides)
+                overrides: dict[str, Any] = {"faults": [*fixed, fault]}
+                name, about = f"fault-{kind}-{how}", f"a fault over {base}"
+                yield Run(name=name, scenario=base, overrides=overrides, about=about)
     for seed in range(selection.seed, selection.seed + selection.nemesis):
-        nemesis = {"seed": seed, "requests": REQUESTS}
-        yield Run(name=f"nemesis-{seed}", scenario=base, overrides={"nemesis": nemesis})
+        nemesis: dict[str, Any] = {"seed": seed, "requests": REQUESTS}
+        about = f"faults by chance over {base}"
+        overrides = {"nemesis": nemesis}
+        yield Run(name=f"nemesis-{seed}", scenario=base, overrides=overrides, about=about)
     for seed in range(selection.seed, selection.seed + selection.variations):
-        fault = {"kind": "legal_variation", "seed": seed}
+        fault = {"kind": "legal_variation", "seed": seed, "changes": CHANGES}
         overrides = {"faults": [*fixed, fault]}
-        yield Run(name=f"variation-{seed}", scenario=base, overrides=overrides)
+        about = f"legal variations of {base}"
+        yield Run(name=f"variation-{seed}", scenario=base, overrides=overrides, about=about)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import trio
@@ -12,6 +13,7 @@ from qgasim.control.feed import Feed
 from qgasim.control.guests import ControlledGuest, Guests, Start
 from qgasim.control.start import serve_control
 from qgasim.drill.command import Ended, run_command
+from qgasim.drill.pins import pin_variations
 from qgasim.drill.plan import Run
 from qgasim.drill.repeat import write_test
 from qgasim.drill.verdict import Result, Rules, Verdict, judge, shown_output
@@ -19,7 +21,7 @@ from qgasim.errors import QgaSimError, ScenarioError
 from qgasim.findings import Finding, find
 from qgasim.http.access import Access
 from qgasim.qmp import MachineSettings
-from qgasim.scenario import Blueprint, Scenario
+from qgasim.scenario import Blueprint, Scenario, loads
 from qgasim.serving.listen import UnixAddress
 from qgasim.simulation.journal import Note
 from qgasim.testing.page import show_guest, show_test
@@ -82,9 +84,7 @@ class Drill:
     async def attempt(self, run: Run) -> Result:
         """Run the command once against a guest of its own."""
         try:
-            scenario = run.make()
-            scenario.machine = scenario.machine or MachineSettings()
-            blueprint = Blueprint(scenario)
+            blueprint = _make_blueprint(run.to_yaml(), run.name)
         except ScenarioError as error:
             reason = str(error).splitlines()[0]
             return Result(run=run, verdict="skipped", reason=reason)
@@ -96,7 +96,7 @@ class Drill:
                 guests = Guests(nursery, Feed(run.name), directory, lambda _name, _server: None)
                 try:
                     guest = guests.add(_NAME, _start(blueprint, directory))
-                    result = await self._run(run, scenario, guests, guest, directory)
+                    result = await self._run(run, blueprint.scenario, guests, guest, directory)
                 finally:
                     guests.close()
                 nursery.cancel_scope.cancel()
@@ -149,6 +149,7 @@ class Drill:
             seconds=ended.seconds,
             findings=names,
             report=_report(run, scenario),
+            expect=scenario.expect,
             output=shown_output(ended),
         )
         if not result.is_wrong:
@@ -158,7 +159,16 @@ class Drill:
         if self._has_pages:
             shown = show_guest(live, found, write_test(run, self.command, self.rules))
             page = show_test(run.name, f"{verdict}: {reason}\n{result.output}", [shown])
-        return structs.replace(result, transcript="\n\n".join(said), page=page)
+        pinned = tuple(pin_variations(live.journal.exchanges))
+        return structs.replace(result, transcript="\n\n".join(said), page=page, pinned=pinned)
+
+
+@lru_cache(maxsize=256)
+def _make_blueprint(text: str, name: str) -> Blueprint:
+    """Make what a guest is made of, once for all attempts; ScenarioError: it cannot be."""
+    scenario = loads(text, name)
+    scenario.machine = scenario.machine or MachineSettings()
+    return Blueprint(scenario)
 
 
 def _tell_failed(run: Run, group: BaseExceptionGroup[QgaSimError]) -> Result:
@@ -186,6 +196,4 @@ def _fill(word: str, places: dict[str, str]) -> str:
 
 def _report(run: Run, scenario: Scenario) -> str:
     """Return the field report that a run stands for, or what it is."""
-    if run.overrides:
-        return f"faults over {run.scenario}"
-    return " ".join((scenario.origin or scenario.description).split())
+    return run.about or " ".join((scenario.origin or scenario.description).split())

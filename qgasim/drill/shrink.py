@@ -5,7 +5,7 @@ then each number halved as long as that still fails. No list is tried twice.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Struct, structs
@@ -76,11 +76,19 @@ async def _halve(least: list[T], fails: Callable[[list[T]], Awaitable[bool]]) ->
 
 
 def halved(entry: T) -> Iterator[T]:
-    """Yield *entry* with one of its numbers halved, each in its turn."""
+    """Yield *entry* with one of its numbers 0 or halved, each in its turn."""
     for name in entry.__struct_fields__:
-        value = getattr(entry, name)
-        if isinstance(value, Struct):
-            for inner in halved(value):
-                yield structs.replace(entry, **{name: inner})
-        elif type(value) is int and value:
-            yield structs.replace(entry, **{name: value // 2 if value > 0 else -(-value // 2)})
+        for smaller in _smaller(getattr(entry, name)):
+            yield structs.replace(entry, **{name: smaller})
+
+
+def _smaller(value: Any) -> Iterator[Any]:
+    if isinstance(value, Struct):
+        yield from halved(value)
+    elif isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        for name, member in members.items():
+            yield from ({**members, name: smaller} for smaller in _smaller(member))
+    elif type(value) is int and value:
+        # First what is least: a number that does not matter is done with at once.
+        yield from dict.fromkeys((0, value // 2 if value > 0 else -(-value // 2)))

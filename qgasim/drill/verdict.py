@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from qgasim.drill.command import Ended
 from qgasim.drill.plan import Run
+from qgasim.faults import AnyFault
 
 __all__ = ["WRONG", "FindingsMode", "Result", "Rules", "Verdict", "judge", "shown_output"]
 
@@ -52,16 +53,20 @@ class Result(Struct, frozen=True, kw_only=True):
     findings: tuple[str, ...] = ()
     #: Where the behaviour was seen, or what it is.
     report: str = ""
+    #: What a careful client does.
+    expect: str = ""
     #: What the command printed: the last of it.
     output: str = ""
     #: What the guest was asked, and all findings in full.
     transcript: str = ""
+    #: The faults that repeat the variations of its replies, one for each place.
+    pinned: tuple[AnyFault, ...] = ()
     #: The part of the page about it; empty unless it is asked for.
     page: str = ""
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the client is to be mended."""
+        """Return whether the client is to be mended."""
         return self.verdict in WRONG
 
 

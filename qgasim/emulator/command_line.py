@@ -83,7 +83,7 @@ class CommandLine(Struct, kw_only=True):
     options: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
 
     def has(self, option: str) -> bool:
-        """Tell whether *option* is given."""
+        """Return whether *option* is given."""
         return any(name == option for name, _ in self.options)
 
     def values(self, option: str) -> list[str]:

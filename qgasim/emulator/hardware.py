@@ -94,7 +94,7 @@ def _nics(line: CommandLine, nics: list[Nic]) -> Iterator[Nic]:
 
 
 def _with_mac(nic: Nic, mac: str) -> Nic:
-    """Give *nic* a hardware address, and so the IPv6 addresses that are made of it (RFC 4291, A)."""
+    """Assign a hardware address to *nic*, and so the IPv6 addresses that are made of it (RFC 4291, A)."""
     if not (MAC.fullmatch(mac) and MAC.fullmatch(str(nic.mac))):
         return structs.replace(nic, mac=mac)
     old, new = _interface_id(str(nic.mac)), _interface_id(mac)

@@ -5,7 +5,7 @@ command's place, `Fault.apply` is a function from effects to effects. What chang
 runs (how often each has struck, replies that were put aside) is in a `FaultInjector`.
 """
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from qgasim.faults.base import Exchange, Fault, FromUptime
 from qgasim.faults.connection import (
@@ -73,6 +73,7 @@ __all__ = [
     "ExtraSentinel",
     "Fault",
     "FaultInjector",
+    "FaultKind",
     "FromUptime",
     "Garbage",
     "HalfClose",
@@ -106,3 +107,11 @@ AnyFault: TypeAlias = (
     | Reorder | Reset | Split | Stale | Truncate | WrongId
     | DelayEvent | DropEvent | DuplicateEvent | EarlyEvent
 )  # fmt: skip
+FaultKind: TypeAlias = Literal[
+    "accept_then_silence", "bandwidth", "bom", "close", "corrupt", "crash", "crlf", "delay",
+    "delay_event", "drop", "drop_event", "duplicate", "duplicate_event", "early_event", "edit", "empty",
+    "error", "extra_sentinel", "garbage", "half_close", "hang", "huge", "ignore", "invalid_utf8",
+    "kill_on", "late", "leak", "legal_variation", "missing_sentinel", "no_newline", "refuse", "reorder",
+    "reset", "split", "stale", "truncate", "wrong_id",
+]  # fmt: skip
+"""How each of them is called in a scenario, and by `LiveGuest.inject`."""

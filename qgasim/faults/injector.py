@@ -79,10 +79,10 @@ class Faultable(Protocol):
         """Return the type of what a command returns, with its annotations; None: there is no such command."""
 
     def tell_fired(self, faults: tuple[Fault, ...]) -> None:
-        """Tell observers that *faults* fire."""
+        """Notify observers that *faults* fire."""
 
     def tell_pinned(self, pins: tuple[Fault, ...]) -> None:
-        """Tell observers which faults would do the same as those that have fired by chance."""
+        """Notify observers which faults would do the same as those that have fired by chance."""
 
     def crash(self, respawn: int | None = None) -> None:
         """Kill the process; after *respawn* ns it starts again (None: as its options say)."""
@@ -306,7 +306,7 @@ class FaultInjector:
 
     @property
     def is_refusing(self) -> bool:
-        """Whether nobody is to connect now."""
+        """Return whether nobody is to connect now."""
         return not self.is_idle and any(
             isinstance(live.fault, Refuse)
             and not live.fault.accepts
@@ -338,7 +338,7 @@ class FaultInjector:
                 for live in self._faults
                 if live.matches_command(command) and not isinstance(live.fault, _OF_CONNECTIONS)
             )
-            # Whoever asks for ever other or very long names may do so.
+            # A client may ask for any number of names, and for very long ones.
             if len(self._by_command) >= 512:
                 self._by_command.clear()
             if len(command) <= 100:

@@ -18,7 +18,7 @@ REPEATED: Final = ("guest-file-read", "guest-file-write")
 
 
 @finding(
-    mending="After each time-out, and first on each new connection, send the byte 0xFF and "
+    remedy="After each time-out, and first on each new connection, send the byte 0xFF and "
     "guest-sync-delimited with a random id, and drop all that comes before 0xFF and that id."
 )
 def no_sync_after_timeout(story: Story) -> Iterator[str]:
@@ -35,7 +35,7 @@ def no_sync_after_timeout(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="Send the byte 0xFF right before the first guest-sync or guest-sync-delimited of each "
+    remedy="Send the byte 0xFF right before the first guest-sync or guest-sync-delimited of each "
     "connection."
 )
 def sync_without_sentinel(story: Story) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _because(request: Request) -> str:
 
 
 @finding(
-    mending="Read each reply to its end, or until your time-out, before you close the connection."
+    remedy="Read each reply to its end, or until your time-out, before you close the connection."
 )
 def reply_not_read(story: Story) -> Iterator[str]:
     """A client left before it had read a reply.
@@ -85,12 +85,12 @@ def reply_not_read(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="Wait between two looks, longer each time: 100 ms, 200 ms, and so on up to a few seconds."
+    remedy="Wait between two looks, longer each time: 100 ms, 200 ms, and so on up to a few seconds."
 )
 def polling_too_fast(story: Story) -> Iterator[str]:
     """A client asked the same again and again, more than 20 times in a second.
 
-    The agent is one thread: whoever polls it without a pause takes a processor of the guest, and
+    The agent is one thread: a client that polls it without a pause takes a processor of the guest, and
     keeps it from the work that is waited for. Transfers of files are left out, and so is what comes
     while the guest's time stands still.
     """
@@ -113,7 +113,7 @@ def polling_too_fast(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="Ask guest-info once after the start of the agent, and use what it lists as enabled."
+    remedy="Ask guest-info once after the start of the agent, and use what it lists as enabled."
 )
 def unknown_command(story: Story) -> Iterator[str]:
     """A client used a command that the agent does not have, without having asked guest-info.

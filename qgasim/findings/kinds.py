@@ -26,7 +26,7 @@ class Kind(Struct, frozen=True):
     #: What it is and why it matters, in a sentence and more.
     explanation: str
     #: What the client should do instead.
-    mending: str
+    remedy: str
     look: Look
 
 
@@ -48,29 +48,27 @@ class Finding(Struct, frozen=True):
         return f"{PAGE}#{self.name}"
 
     def __str__(self) -> str:
-        """Return what was found, where, how to mend it and where to read more."""
+        """Return what was found, where, how to fix it and where to read more."""
         summary = self.kind.explanation.partition("\n\n")[0].replace("\n", " ")
         more = len(self.found) - SHOWN
         places = [*self.found[:SHOWN], *([f"... and {more} more"] if more > 0 else [])]
         lines = [line for place in places for line in place.splitlines()]
         shown = "".join(f"\n  {line}" for line in lines)
-        return (
-            f"{self.name}: {summary}{shown}\n  To mend it: {self.kind.mending}\n  See {self.page}"
-        )
+        return f"{self.name}: {summary}{shown}\n  Fix: {self.kind.remedy}\n  See {self.page}"
 
 
 KINDS: Final[dict[str, Kind]] = {}
 """All kinds, by name, in the order of their modules."""
 
 
-def finding(*, mending: str) -> Callable[[Look], Look]:
+def finding(*, remedy: str) -> Callable[[Look], Look]:
     """Register a function as a kind of finding."""
 
     def register(look: Look) -> Look:
         name = look.__name__.replace("_", "-")
         lines = (look.__doc__ or "").strip().split("\n")
         explanation = "\n".join(line.strip() for line in lines)
-        KINDS[name] = Kind(name, explanation, mending, look)
+        KINDS[name] = Kind(name, explanation, remedy, look)
         return look
 
     return register

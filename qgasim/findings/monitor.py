@@ -20,9 +20,7 @@ def _refused(story: Story, text: str) -> Iterator[MonitorExchange]:
             yield entry
 
 
-@finding(
-    mending="Read the greeting, send qmp_capabilities, and wait for its reply before all else."
-)
+@finding(remedy="Read the greeting, send qmp_capabilities, and wait for its reply before all else.")
 def monitor_not_negotiated(story: Story) -> Iterator[str]:
     """A client asked the monitor for something before it had negotiated.
 
@@ -34,7 +32,7 @@ def monitor_not_negotiated(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="After guest-suspend-ram wait for the event SUSPEND, or for query-status to say "
+    remedy="After guest-suspend-ram wait for the event SUSPEND, or for query-status to say "
     "suspended, before you wake the machine."
 )
 def suspend_believed(story: Story) -> Iterator[str]:
@@ -56,7 +54,7 @@ def suspend_believed(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="Where QEMU runs with -no-shutdown, as libvirt starts it, send system_reset before cont; "
+    remedy="Where QEMU runs with -no-shutdown, as libvirt starts it, send system_reset before cont; "
     "or quit, if the machine is to be gone."
 )
 def shutdown_taken_for_the_end(story: Story) -> Iterator[str]:
@@ -70,7 +68,7 @@ def shutdown_taken_for_the_end(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="After guest-shutdown with mode halt wait for VSERPORT_CHANGE to tell that the port is closed, "
+    remedy="After guest-shutdown with mode halt wait for VSERPORT_CHANGE to tell that the port is closed, "
     "then send quit or system_reset: nothing else will come."
 )
 def halt_awaited_as_shutdown(story: Story) -> Iterator[str]:
@@ -102,7 +100,7 @@ def halt_awaited_as_shutdown(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="After device_del wait for DEVICE_DELETED with the device's id: the guest lets go when it "
+    remedy="After device_del wait for DEVICE_DELETED with the device's id: the guest lets go when it "
     "likes, and DEVICE_UNPLUG_GUEST_ERROR says that it will not."
 )
 def unplug_believed(story: Story) -> Iterator[str]:
@@ -114,7 +112,7 @@ def unplug_believed(story: Story) -> Iterator[str]:
         yield str(exchange)
 
 
-@finding(mending="Give the scenario what the client needs, or ask for what docs/qmp.md lists.")
+@finding(remedy="Give the scenario what the client needs, or ask for what docs/qmp.md lists.")
 def monitor_command_not_simulated(story: Story) -> Iterator[str]:
     """A client asked the monitor for what QEMU has, and qgasim does not simulate.
 

@@ -51,7 +51,7 @@ _PATTERNS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
 
 
 def find_secret(text: str) -> str | None:
-    """Say what kind of secret there is in clear in *text*, not which; None: none that is known."""
+    """Return what kind of secret there is in clear in *text*, not which; None: none that is known."""
     for said, pattern in _PATTERNS:
         found = pattern.search(text, 0, SEARCHED)
         if found:
@@ -60,7 +60,7 @@ def find_secret(text: str) -> str | None:
 
 
 @finding(
-    mending="Set passwords by guest-set-user-password; give programs their secrets in a file of mode "
+    remedy="Set passwords by guest-set-user-password; give programs their secrets in a file of mode "
     "0600 that is written by guest-file-write, and removed afterwards."
 )
 def secret_in_exec(story: Story) -> Iterator[str]:

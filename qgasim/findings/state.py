@@ -9,7 +9,7 @@ __all__: list[str] = []
 
 
 @finding(
-    mending="Send guest-fsfreeze-thaw in every case, in a `finally`; after a freeze that was not "
+    remedy="Send guest-fsfreeze-thaw in every case, in a `finally`; after a freeze that was not "
     "answered, too: it may have happened all the same."
 )
 def frozen_never_thawed(story: Story) -> Iterator[str]:
@@ -30,7 +30,7 @@ def frozen_never_thawed(story: Story) -> Iterator[str]:
 
 
 @finding(
-    mending="Between freeze and thaw send only guest-sync, guest-sync-delimited, guest-ping, "
+    remedy="Between freeze and thaw send only guest-sync, guest-sync-delimited, guest-ping, "
     "guest-info, guest-fsfreeze-status and guest-fsfreeze-thaw."
 )
 def request_while_frozen(story: Story) -> Iterator[str]:
@@ -48,7 +48,7 @@ def request_while_frozen(story: Story) -> Iterator[str]:
             yield show(exchange)
 
 
-@finding(mending="Close each handle in a `finally`, also where reading or writing failed.")
+@finding(remedy="Close each handle in a `finally`, also where reading or writing failed.")
 def handle_left_open(story: Story) -> Iterator[str]:
     """A client opened a file, and left the handle open.
 

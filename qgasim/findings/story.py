@@ -48,7 +48,7 @@ class Request(Struct, kw_only=True):
 
     @property
     def is_sync(self) -> bool:
-        """Whether it synchronises."""
+        """Return whether it synchronises."""
         return self.command in SYNC
 
     def is_owed_at(self, time: int) -> bool:
@@ -155,7 +155,7 @@ def show(exchange: Exchange) -> str:
 
 
 def _order(step: Request | Note) -> tuple[int, int, int]:
-    """Give what sorts steps; at the same moment, by who came first, and from coming to leaving."""
+    """Return what sorts steps; at the same moment, by the client that came first, and from coming to leaving."""
     if isinstance(step, Request):
         return step.sent, step.connection, 1
     return step.at, step.connection, {"connect": 0, "disconnect": 2}.get(step.kind, 1)

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class _Guard:
-    """Whether a change is being guarded; of the host, so it is an object of its own."""
+    """A note of whether a change is being guarded; of the host, so it is an object of its own."""
 
     is_on = False
 
@@ -126,7 +126,7 @@ class Machine(ABC):
 
     @property
     def has_files(self) -> bool:
-        """Whether its files were made: not before somebody first looks at them, where that may be late."""
+        """Return whether its files were made: not before somebody first looks at them, where that may be late."""
         return "files" in vars(self)
 
     @property

@@ -158,7 +158,7 @@ class MountSettings(Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def is_use_exact(self) -> bool:
-        """Whether the files of the scenario are among the bytes in use; what is read-only has no more."""
+        """Return whether the files of the scenario are among the bytes in use; what is read-only has no more."""
         return not isinstance(self.used, int) or "ro" in self.options.split(",")
 
 

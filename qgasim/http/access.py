@@ -73,7 +73,7 @@ class Access(Struct, frozen=True):
 
     @property
     def _is_open(self) -> bool:
-        """Whether other machines can connect."""
+        """Return whether other machines can connect."""
         return isinstance(self.address, TcpAddress) and not is_loopback(self.address.host)
 
     def check(self, headers: Mapping[str, str], *, is_public: bool = False) -> None:
@@ -96,7 +96,7 @@ class Access(Struct, frozen=True):
             raise HttpError(401, text, headers=(("WWW-Authenticate", 'Bearer realm="qgasim"'),))
 
     def _check_host(self, host: str) -> None:
-        # Whoever can open a unix socket is here; and a page that other machines may ask has a token.
+        # A process that can open a unix socket runs on this host; and a page that other machines may ask has a token.
         if isinstance(self.address, UnixAddress) or self._is_open:
             return
         found = _HOST.fullmatch(host)

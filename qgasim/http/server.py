@@ -119,7 +119,7 @@ class HttpServer:
 
 
 def _refuse(sock: socket.socket) -> None:
-    """Tell a client that there are too many; it need not read it."""
+    """Refuse a client, for there are too many; it need not read it."""
     answer = write_problem(HttpError(503, _FULL))
     head = (
         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"

@@ -5,6 +5,7 @@ Every run of pytest imports this module, so it imports nothing of qgasim before 
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -24,7 +25,7 @@ __all__: list[str] = []
 MARKERS: Final = ("qgasim", "qgasim_matrix", "qgasim_drill")
 #: Those that run a test several times.
 MULTIPLYING: Final = ("qgasim_matrix", "qgasim_drill")
-FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_session", "qga_trio"})
+FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_replay", "qga_session", "qga_trio"})
 #: The guests of the session, if a test has asked for one.
 GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
 
@@ -114,16 +115,23 @@ def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
     if not markers:
         return
     from qgasim.errors import ScenarioError
-    from qgasim.pytest_plugin.markers import check_marker
+    from qgasim.pytest_plugin.markers import check_marker, check_module
 
+    node = item.nodeid
     try:
         for marker in markers:
             check_marker(marker.name, marker.args, marker.kwargs, item.path)
     except ScenarioError as error:
-        found = kind(f"{item.nodeid}: {error}")
+        lines = [f"{node}: {line}" for line in str(error).splitlines()]
     else:
         return
-    raise found
+    if kind is pytest.Collector.CollectError:
+        # Nothing more of the file is collected: all that is wrong with it is told at once.
+        try:
+            check_module(item.getparent(pytest.Module).obj)  # type: ignore[union-attr]
+        except ScenarioError as error:
+            lines = [f"{node.partition('::')[0]}{line}" for line in str(error).splitlines()]
+    raise kind("\n".join(lines))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -215,7 +223,24 @@ def qga_factory(
 ) -> "Iterator[Callable[..., LiveGuest]]":
     """Make guests: ``qga_factory(scenario="alpine-3.20", seed=3)``; they end with the test."""
     with qgasim_guests.lend(request, qgasim_wish) as make:
-        yield make
+
+        def qga_factory(**wanted: Any) -> "LiveGuest":
+            return make(**wanted)
+
+        # It is what a call with what it does not take is told about.
+        qga_factory.__qualname__ = "qga_factory"
+        yield qga_factory
+
+
+@pytest.fixture
+def qga_replay(
+    request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "GuestRequest"
+) -> "Iterator[Callable[..., LiveGuest]]":
+    """Replay recordings: ``qga_replay("talk.jsonl", strict=True)``; they end with the test."""
+    from qgasim.pytest_plugin.replaying import lend_replays
+
+    with qgasim_guests.lend(request, qgasim_wish) as make, lend_replays(request, make) as replay:
+        yield replay
 
 
 @pytest.fixture(scope="session")
@@ -294,8 +319,12 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: "pytest.CallInfo[None]"
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the guests of a failed test were asked, and how to have them again."""
+    has_guest = not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+    shows_all = item.config.getoption("fulltrace")
+    if has_guest and call.when == "call" and call.excinfo is not None and not shows_all:
+        call.excinfo = _leave_out_own_code(call.excinfo)
     report = yield
-    if report.failed and not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+    if report.failed and has_guest:
         from qgasim.pytest_plugin.reports import describe_guests, show_guests
 
         report.sections += describe_guests(item)
@@ -314,6 +343,26 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
         forget_guests(item)
     return result
+
+
+def _leave_out_own_code(
+    found: "pytest.ExceptionInfo[BaseException]",
+) -> "pytest.ExceptionInfo[BaseException]":
+    """Return what a test has raised with the traceback of its own code only."""
+    entries: list[TracebackType] = []
+    entry: TracebackType | None = found.tb
+    while entry is not None:
+        if not str(entry.tb_frame.f_globals.get("__name__")).startswith("qgasim."):
+            entries.append(entry)
+        entry = entry.tb_next
+    # pytest's own filter begins with these again, so it is they that must be left out.
+    shown: TracebackType | None = None
+    for kept in reversed(entries):
+        shown = TracebackType(shown, kept.tb_frame, kept.tb_lasti, kept.tb_lineno)
+    if shown is None:
+        return found
+    raised = found.type, found.value, shown
+    return pytest.ExceptionInfo.from_exc_info(raised)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 class Told:

@@ -107,21 +107,21 @@ class Guests:
         beside = None if is_session else request.path
         made: list[GuestLease] = []
 
-        def make(**wanted: Any) -> LiveGuest:
-            __tracebackhide__ = True
+        def make(
+            make_blueprint: Callable[[str], Blueprint] = _blueprint, /, **wanted: Any
+        ) -> LiveGuest:
             own = wish
             if wanted:
                 check_marker("qgasim", (), wanted, beside)
                 own = make_wish(wanted, beside=beside, base=wish)
-            lent = GuestLease(self._make(own, "session" if is_session else node.name), own)
+            name = "session" if is_session else node.name
+            lent = GuestLease(self._make(own, name, make_blueprint), own)
             made.append(lent)
             node.stash.setdefault(LENT, []).append(lent)
             if is_session:
                 self.of_session = lent
             return lent.live
 
-        # It is what a call with what it does not take is told about.
-        make.__qualname__ = "qga_factory"
         try:
             yield make
         finally:
@@ -141,9 +141,11 @@ class Guests:
             self._control = RunControl(self._access, pool, self._directory)
         self._control.adopt(name, live, pool, server)
 
-    def _make(self, wish: GuestRequest, name: str) -> LiveGuest:
+    def _make(
+        self, wish: GuestRequest, name: str, make_blueprint: Callable[[str], Blueprint]
+    ) -> LiveGuest:
         __tracebackhide__ = True
-        blueprint = _blueprint(wish.to_text())
+        blueprint = make_blueprint(wish.to_text())
         self._count += 1
         path = f"{self._directory}/{self._count}"
         servers: list[tuple[ServerThreadPool, Server]] = []
@@ -164,7 +166,6 @@ class Guests:
             return path
 
         def call(function: Callable[[], Any], patience: float | None = None) -> Any:
-            __tracebackhide__ = True
             pool, server = servers[0]
             return pool.call(server, function, patience)
 

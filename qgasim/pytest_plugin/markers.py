@@ -3,26 +3,32 @@
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any, Final, cast, get_args
 
 import pytest
 from msgspec import Struct, field
 
 from qgasim import DEFAULT_SCENARIO
+from qgasim.agent.stubs import Stub
 from qgasim.dialect import find_dialect
 from qgasim.errors import ScenarioError
+from qgasim.faults import AnyFault
 from qgasim.scenario import find_guest, library
+from qgasim.scenario.reading import read_value
 from qgasim.simulation.channel import ChannelKind
+from qgasim.simulation.timeline import AnyEvent
 from qgasim.suggestions import did_you_mean
 
 __all__ = [
     "MARKER",
     "GuestRequest",
     "check_marker",
+    "check_module",
     "check_options",
     "make_wish",
     "node_of",
@@ -34,6 +40,12 @@ MARKER: Final = "@pytest.mark.qgasim"
 _OVERRIDES: Final = ("machine", "guest", "replies", "faults", "timeline", "nemesis")
 _KEYS: Final = ("scenario", "agent", "channel", "seed", "findings", *_OVERRIDES)
 _MATRIX_KEYS: Final = ("agents", "scenarios")
+#: Lists that are laid over those of a scenario as a whole, and what is in them.
+_LISTS: Final[dict[str, Any]] = {
+    "replies": list[Stub],
+    "faults": list[AnyFault],
+    "timeline": list[AnyEvent],
+}
 _FINDINGS: Final = ("report", "error", "off")
 _CHANNELS: Final[tuple[str, ...]] = get_args(ChannelKind)
 
@@ -78,30 +90,71 @@ class GuestRequest(Struct, frozen=True, kw_only=True):
 def check_marker(
     name: str, arguments: tuple[Any, ...], settings: Mapping[str, Any], beside: Path | None
 ) -> None:
-    """Refuse a marker that says what nobody reads, or what cannot be.
+    """Reject a marker with unknown or impossible settings.
 
     Raises:
-        ScenarioError: says what, and what was meant.
+        ScenarioError: with a line for all that is wrong, and what was meant.
     """
+    if wrong := list(_find_wrong(name, arguments, settings, beside)):
+        raise ScenarioError("\n".join(wrong))
+
+
+def check_module(module: ModuleType) -> None:
+    """Check all markers of a module of tests: of itself, its classes and its functions.
+
+    Raises:
+        ScenarioError: with a line for all that is wrong, which begins with what is marked, as in ``::test_it: ``.
+    """
+    wrong = [
+        f"{place}: {text}"
+        for place, marker in _find_marked(module, "", module.__name__)
+        for text in _find_wrong(marker.name, marker.args, marker.kwargs, Path(str(module.__file__)))
+    ]
+    if wrong:
+        raise ScenarioError("\n".join(wrong))
+
+
+def _find_marked(owner: Any, place: str, module: str) -> Iterator[tuple[str, pytest.Mark]]:
+    """Yield the plugin's markers of a module or a class and of what is in it, with the end of the node's id."""
+    members = cast("Mapping[str, Any]", vars(owner))
+    marks: Any = members.get("pytestmark", [])
+    for each in cast("Any", marks if isinstance(marks, list) else [marks]):
+        mark: Any = each.mark if isinstance(each, pytest.MarkDecorator) else each
+        if isinstance(mark, pytest.Mark) and mark.name in ("qgasim", "qgasim_matrix"):
+            yield place, mark
+    if isinstance(owner, FunctionType):
+        return
+    for name, member in list(members.items()):
+        # What is imported is another module's.
+        if isinstance(member, type | FunctionType) and member.__module__ == module:
+            yield from _find_marked(member, f"{place}::{name}", module)
+
+
+def _find_wrong(
+    name: str, arguments: tuple[Any, ...], settings: Mapping[str, Any], beside: Path | None
+) -> Iterator[str]:
     marker = f"@pytest.mark.{name}"
     if name == "qgasim_drill" and not arguments:
         # Its settings are read, and told of, when the tests are multiplied.
         return
     known = _KEYS if name == "qgasim" else _MATRIX_KEYS
     if arguments:
-        raise ScenarioError(f"{marker} takes keywords only, as in {known[0]}=...")
+        yield f"{marker} takes keywords only, as in {known[0]}=..."
     if name == "qgasim_matrix" and not settings:
-        raise ScenarioError(f"{marker}: nothing is given to combine (expected agents or scenarios)")
+        yield f"{marker}: nothing is given to combine (expected agents or scenarios)"
     for key, value in settings.items():
-        if key not in known:
-            raise ScenarioError(f"{marker}: no such key '{key}'{did_you_mean(key, known)}")
-        if name == "qgasim":
-            _check(key, value, f"{marker}: {key}", beside)
-            continue
-        if not isinstance(value, list | tuple) or not value:
-            raise ScenarioError(f"{marker}: {key}: expected a list of them, found {value!r}")
-        for each in cast("list[Any]", value):
-            _check(key.removesuffix("s"), each, f"{marker}: {key}", beside)
+        try:
+            if key not in known:
+                yield f"{marker}: no such key '{key}'{did_you_mean(key, known)}"
+            elif name == "qgasim":
+                _check(key, value, f"{marker}: {key}", beside)
+            elif not isinstance(value, list | tuple) or not value:
+                yield f"{marker}: {key}: expected a list of them, found {value!r}"
+            else:
+                for each in cast("list[Any]", value):
+                    _check(key.removesuffix("s"), each, f"{marker}: {key}", beside)
+        except ScenarioError as error:
+            yield from str(error).splitlines()
 
 
 def check_options(config: pytest.Config) -> None:
@@ -120,7 +173,7 @@ def check_options(config: pytest.Config) -> None:
 
 
 def _check(key: str, value: Any, label: str, beside: Path | None) -> None:
-    """Refuse the value of a key. What is laid over a scenario is looked at when that is read."""
+    """Refuse the value of a key. Mappings laid over a scenario are looked at when that is read."""
     if key == "scenario":
         _find(value, label, beside)
     elif key == "agent":
@@ -136,11 +189,20 @@ def _check(key: str, value: Any, label: str, beside: Path | None) -> None:
         known = ", ".join(_FINDINGS)
         raise ScenarioError(f"{label}: expected one of {known}, found {value!r}")
     elif key in _OVERRIDES:
+        _check_override(key, value, label)
+
+
+def _check_override(key: str, value: Any, label: str) -> None:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ScenarioError(f"{label}: cannot be written in a scenario ({error})") from None
+    if key in _LISTS:
         try:
-            json.dumps(value)
-        except (TypeError, ValueError, RecursionError) as error:
-            text = f"{label}: cannot be written in a scenario ({error})"
-            raise ScenarioError(text) from None
+            read_value(value, _LISTS[key], label)
+        except ScenarioError as error:
+            # The path begins with an index.
+            raise ScenarioError(str(error).replace(f"{label}: [", f"{label}[")) from None
 
 
 # Each test looks: the directory does not change meanwhile.

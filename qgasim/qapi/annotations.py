@@ -1,6 +1,7 @@
 """What the annotations of a command mean: the types and marks of QAPI's schema."""
 
 import types
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from msgspec import Struct
@@ -100,6 +101,7 @@ Json = Annotated[str, "json"]
 """A result that is JSON text already, written as QEMU writes it."""
 
 
+@lru_cache(maxsize=4096)
 def strip(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     """Take an annotation apart: without ``None`` and ``Annotated``, and with its marks."""
     marks: tuple[Any, ...] = ()
@@ -127,12 +129,14 @@ def mark_of(annotation: Any, kind: type[M]) -> M | None:
     return next((mark for mark in strip(annotation)[1] if isinstance(mark, kind)), None)
 
 
+@lru_cache(maxsize=4096)
 def struct_of(annotation: Any) -> type[Struct] | None:
     """Return the class of an object; None: the type is another one."""
     bare, _ = strip(annotation)
     return bare if isinstance(bare, type) and issubclass(bare, Struct) else None
 
 
+@lru_cache(maxsize=4096)
 def item_of(annotation: Any) -> Any:
     """Return the type of a list's items; None: the type is another one."""
     bare, _ = strip(annotation)

@@ -22,7 +22,7 @@ Visit: TypeAlias = Callable[[Any, str], Any]
 
 
 def _kind(value: object) -> type:
-    """Give the type by which an alternate's branch is chosen: a double is a number, too."""
+    """Return the type by which an alternate's branch is chosen: a double is a number, too."""
     return int if isinstance(value, float) else type(value)
 
 
@@ -119,7 +119,7 @@ def read_members(members: tuple[Member, ...], value: dict[str, Any], prefix: str
 
 
 def _first_left(keys: list[str], visited: list[str]) -> str:
-    """Give the member that QEMU names of those it did not visit.
+    """Return the member that QEMU names of those it did not visit.
 
     It keeps the names in a GHashTable, filled in the order of the QDict, takes out what it visits,
     and names the first of the rest in the order of that table's slots (glib/ghash.c).

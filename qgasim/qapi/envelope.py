@@ -16,7 +16,7 @@ __all__ = [
 
 
 def read_request(message: "Message | bytes") -> tuple[str | None, dict[str, JsonValue]]:
-    """Give the command and the arguments of what a client sent, as far as it has them.
+    """Return the command and the arguments of what a client sent, as far as it has them.
 
     For who looks on; the agent itself refuses what is not as it should be (`check_envelope`).
     """

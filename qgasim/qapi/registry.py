@@ -78,7 +78,7 @@ class Command(Struct, frozen=True, kw_only=True, eq=False):
     returns: Any
 
     def is_in(self, dialect: Dialect, family: Family = "linux") -> bool:
-        """Whether a release has it on a platform, be it disabled."""
+        """Return whether a release has it on a platform, be it disabled."""
         version = dialect.version
         if not (self.since <= version and (self.until is None or version < self.until)):
             return False
@@ -86,7 +86,7 @@ class Command(Struct, frozen=True, kw_only=True, eq=False):
         return not is_hidden or self.is_supported(dialect, family)
 
     def is_supported(self, dialect: Dialect, family: Family) -> bool:
-        """Whether the platform can do it in that release."""
+        """Return whether the platform can do it in that release."""
         if self.platforms is None:
             return True
         since = self.platforms.get(family)
@@ -167,7 +167,7 @@ Arguments: TypeAlias = dict[str, JsonValue]
 class Entry(Struct, frozen=True, eq=False):
     """A command as a release has it on a platform: all is decided that can be decided beforehand.
 
-    Functions of commands take whoever executes them first; nothing here looks at it.
+    Functions of commands take first what executes them; nothing here looks at it.
     """
 
     command: Command

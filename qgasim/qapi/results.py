@@ -48,7 +48,7 @@ def fields_in_order(cls: type[Struct], dialect: Dialect) -> tuple[FieldInfo, ...
 def _members(
     cls: type[Struct], dialect: Dialect
 ) -> tuple[list[str], list[Write], Callable[[Any], tuple[Any, ...]]]:
-    """Give the keys of *cls*, what writes their values and what gets these, in a QDict's order."""
+    """Return the keys of *cls*, what writes their values and what gets these, in a QDict's order."""
     fields = fields_in_order(cls, dialect)
     keys = [f"{encode_string(f.encode_name)}: " for f in fields]
     writers = [_make_write(f.type, dialect) for f in fields]

@@ -22,7 +22,7 @@ from qgasim.qapi.annotations import (
 )
 from qgasim.qapi.results import fields_of
 
-__all__ = ["INVENTED", "NAMES", "is_enum", "is_optional", "make_value", "sample"]
+__all__ = ["INVENTED", "NAMES", "is_enum", "is_optional", "make_value", "range_of", "sample"]
 
 #: A member or a value of an enumeration that no release has.
 INVENTED: Final = "x-invented"

@@ -217,10 +217,10 @@ class _Legal(_Varying):
         """Return values for a member that is not there; [] if it would have to be a true one."""
         if mark_of(field.type, Names) or mark_of(field.type, Exact):
             return []
+        if samples := sample(field.type, self.dialect, siblings=siblings):
+            return samples[:3]
         made = make_value(field.type, self.dialect)
-        return sample(field.type, self.dialect, siblings=siblings)[:3] or [
-            each for each in (made,) if each is not None
-        ]
+        return [] if made is None else [made]
 
     def visit_list(self, value: list[Any], annotation: Any, path: Path) -> None:
         """Vary the length and the order of a list, unless its items are of this very request."""
@@ -258,8 +258,8 @@ class _Legal(_Varying):
 
     def _lengthen(self, value: list[Any], item: Any, path: Path) -> None:
         self.add("duplicate", path, [value[0], *value])
-        clones = [_clone(value[-1], item, number, self.dialect) for number in range(LONG)]
-        if not any(clone is None for clone in clones):
+        clones = _clones(value[-1], item, self.dialect)
+        if clones:
             self.add("long", path, [*value, clones[0]])
             self.add("long", path, [*value, *clones][: max(LONG, len(value) + 1)])
 
@@ -345,20 +345,22 @@ def _lists(item: Any, dialect: Dialect) -> bool:
     return any(mark is not None and mark.role == "lists" for mark in marks)
 
 
-def _clone(value: Any, item: Any, number: int, dialect: Dialect) -> Any:
-    """Return another thing like *value*; None if a client could ask for it, and not find it."""
+def _clones(value: Any, item: Any, dialect: Dialect) -> list[Any]:
+    """Return other things like *value*; [] if a client could ask for one, and not find it."""
     cls = struct_of(item)
     if cls is None or not is_object(value):
-        return value
-    clone = dict(value)
+        return [value] * LONG
+    names: dict[str, str] = {}
     for field in fields_in_order(cls, dialect):
-        mark = mark_of(field.type, Names)
-        name = clone.get(field.encode_name)
-        if mark is not None and name is not None and mark.role == "lists":
+        mark, name = mark_of(field.type, Names), value.get(field.encode_name)
+        if mark is not None and mark.role == "lists":
             if mark.is_argument or not isinstance(name, str):
-                return None
-            clone[field.encode_name] = f"{name}-{number}"
-    return clone
+                return []
+            names[field.encode_name] = name
+    return [
+        value | {member: f"{name}-{number}" for member, name in names.items()}
+        for number in range(LONG)
+    ]
 
 
 def _list_older(result: Any, annotation: Any, dialect: Dialect) -> list[Variation]:

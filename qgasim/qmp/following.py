@@ -86,7 +86,7 @@ class Following(Plugged):
         self.emit("RTC_CHANGE", data)
 
     def _power_event(self, event: str, reason: str) -> None:
-        """Tell what the guest's power did; the port closes before."""
+        """Emit what the guest's power did; the port closes before."""
         if event not in ("WAKEUP", "RESUME", "STOP", "GUEST_PANICKED"):
             self.look_at_port()
         if event == "STOP":
@@ -123,7 +123,7 @@ class Following(Plugged):
             self.call_in_guest(SECOND // 20 * (number + 1), lambda: self.emit("RESET", data))
 
     def _shut_down(self, reason: str) -> None:
-        """Tell that the machine is off, and stop it or end; without a *reason* that was done."""
+        """Emit that the machine is off, and stop it or end; without a *reason* that was done."""
         if not reason:
             return
         self.emit("SHUTDOWN", {"guest": reason.startswith("guest"), "reason": reason})
@@ -157,7 +157,7 @@ class Following(Plugged):
         self._stop_as("watchdog")
 
     def _panic(self) -> None:
-        """Tell of a panic, if there is a device that reports it, and do what is to follow."""
+        """Emit a panic, if there is a device that reports it, and do what is to follow."""
         action = self.on_panic
         if action is None:
             return

@@ -147,7 +147,7 @@ class Migration:
         self._enter("completed")
 
     def cancel(self) -> None:
-        """Give it up; nothing if there is none."""
+        """Cancel it; nothing if there is none."""
         if self.status in ("setup", "active"):
             self._enter("cancelling")
             self._enter("cancelled")

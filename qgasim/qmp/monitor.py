@@ -84,12 +84,12 @@ class Monitor:
 
     @property
     def is_open(self) -> bool:
-        """Whether a client can connect."""
+        """Return whether a client can connect."""
         return not self.hypervisor.has_ended
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be read from the client now."""
+        """Return whether nothing more should be read from the client now."""
         return self._output_size >= OUTPUT_LIMIT
 
     def next_look(self) -> float:
@@ -140,7 +140,7 @@ class Monitor:
 
     @property
     def has_output(self) -> bool:
-        """Whether there is something to be sent."""
+        """Return whether there is something to be sent."""
         return bool(self._output)
 
     def take_output(self) -> bytes:

@@ -49,7 +49,7 @@ class Plugged(Telling):
 
     @property
     def has_booted(self) -> bool:
-        """Whether the guest drives its devices."""
+        """Return whether the guest drives its devices."""
         return self.guest.power.state not in ("booting", "rebooting", "off")
 
     def _port_state(self) -> bool:
@@ -63,7 +63,7 @@ class Plugged(Telling):
         )
 
     def look_at_port(self) -> None:
-        """Tell if the guest has opened or closed the port."""
+        """Emit an event if the guest has opened or closed the port."""
         is_open = self._port_state()
         if is_open == self.port_is_open:
             return
@@ -100,7 +100,7 @@ class Plugged(Telling):
             process.is_stopped = True
 
     def _tell_filters(self) -> None:
-        """Tell that network drivers have said what they receive: they do so while the guest boots."""
+        """Emit that network drivers have said what they receive: they do so while the guest boots."""
         for device in self.devices.network():
             self.tell_filter(device.id)
 
@@ -121,7 +121,7 @@ class Plugged(Telling):
                 self.tell_filter(device.id)
 
     def tell_filter(self, id: str) -> None:
-        """Tell that a network device receives something else, if query-rx-filter was asked since the last time."""
+        """Emit that a network device receives something else, if query-rx-filter was asked since the last time."""
         device = self.devices.by_id[id]
         if device.tells_filter and not device.is_hotplugged:
             device.tells_filter = False

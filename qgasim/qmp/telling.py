@@ -81,7 +81,7 @@ class Telling(Observer):
     # -- telling ---------------------------------------------------------------------------------
 
     def emit(self, name: str, data: dict[str, Any] | None = None) -> None:
-        """Tell the clients of all monitors of something, at most once a second for some events."""
+        """Send an event to the clients of all monitors, at most once a second for some events."""
         host_time = self.guest.clock.host_time()
         self._throttle.take(Event(name, data, host_time + self._wall_offset), host_time)
         self._poke()

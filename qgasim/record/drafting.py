@@ -181,13 +181,17 @@ def _nearest(survey: Survey, version: str, family: Family) -> str:
     found = re.match(r"\d+", version)
     nearest = nearest_release(int(found[0]) if found else 0)
     listed = survey.commands or {}
-    known = {
-        release: sum(each.name in listed for each in ALL_COMMANDS if each.is_in(dialect, family))
+    # How many commands each release has not, and how many it has too many: a list may be shortened.
+    unlike = {
+        release: (len(listed.keys() - names), len(names - listed.keys()))
         for release in (OLDEST, *RELEASES)
         if (dialect := find_dialect("{}.{}".format(*release)))
+        for names in [{each.name for each in ALL_COMMANDS if each.is_in(dialect, family)}]
     }
-    best = [release for release in known if known[release] == max(known.values())]
-    return "{}.{}".format(*(nearest if nearest in best else best[0]))
+    best = min(unlike, key=lambda release: unlike[release])
+    if nearest in unlike and unlike[nearest][0] == unlike[best][0]:
+        best = nearest
+    return "{}.{}".format(*best)
 
 
 def _take_commands(made: Draft, survey: Survey) -> None:

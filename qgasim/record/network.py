@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from qgasim.guest.hardware.network import Counters, Nic
 from qgasim.guest.settings import GuestSettings
-from qgasim.record.survey import Survey
+from qgasim.record.survey import Survey, objects_in
 
 __all__ = ["has_no_prefixes", "make_nics"]
 
@@ -14,7 +14,7 @@ _LOOPBACK_MTU: Final = 65536
 
 
 def make_nics(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the interfaces that a survey tells of."""
+    """Set the guest's interfaces from a survey."""
     listed = survey.objects("guest-network-get-interfaces")
     if listed is None:
         return
@@ -24,8 +24,11 @@ def make_nics(guest: GuestSettings, survey: Survey) -> None:
 
 def has_no_prefixes(survey: Survey) -> bool:
     """Return whether no address has a prefix length, as in builds for Windows XP."""
-    listed = survey.objects("guest-network-get-interfaces") or []
-    prefixes = [a.get("prefix") for entry in listed for a in entry.get("ip-addresses") or []]
+    try:
+        listed = survey.objects("guest-network-get-interfaces") or []
+        prefixes = [a.get("prefix") for nic in listed for a in objects_in(nic.get("ip-addresses"))]
+    except TypeError:
+        return False
     return bool(prefixes) and all(prefix == -1 for prefix in prefixes)
 
 
@@ -35,7 +38,7 @@ def _nic(entry: dict[str, Any], routes: list[dict[str, Any]]) -> Nic:
     nic = Nic(
         name=name,
         mac=mac,
-        addresses=[_address(each) for each in entry.get("ip-addresses") or []],
+        addresses=[_address(each) for each in objects_in(entry.get("ip-addresses"))],
         gateways=[gateway for route in routes if (gateway := _gateway(name, route))],
     )
     if statistics := entry.get("statistics"):

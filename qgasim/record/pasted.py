@@ -21,10 +21,10 @@ from qgasim.qapi.registry import Family
 from qgasim.record.survey import Answer, Survey, read_answer
 from qgasim.wire import is_array, is_object
 
-__all__ = ["read_pasted"]
+__all__ = ["LIMIT", "read_pasted"]
 
-#: More than anybody pastes.
-_LIMIT: Final = 16 << 20
+#: How many characters are taken: more than anybody pastes.
+LIMIT: Final = 16 << 20
 #: What names a command: a request, ``virsh``, ``qm agent 100 get-fsinfo``, or the name alone.
 _NAMED: Final = re.compile(
     r"(guest-[a-z][a-z-]*[a-z])"
@@ -60,8 +60,8 @@ def read_pasted(text: str, name: str) -> Survey:
     Raises:
         ClientError: there is no reply in it, or one that cannot be read: ``name:line: why``.
     """
-    if len(text) > _LIMIT:
-        raise ClientError(f"{name}: expected at most {_LIMIT >> 20} MiB, found {len(text) >> 20}")
+    if len(text) > LIMIT:
+        raise ClientError(f"{name}: expected at most {LIMIT >> 20} MiB")
     survey = Survey()
     for found in _find_values(_QUOTED.sub("", text), name):
         for answer in _answers(found, name):
@@ -170,12 +170,12 @@ def _reply_of(value: dict[str, Any]) -> Any:
 def _answer(
     command: str, arguments: dict[str, Any], reply: Any, found: _Value, name: str
 ) -> Answer:
-    if is_object(reply) and ("return" in reply or "error" in reply):
-        try:
-            return read_answer(command, arguments, reply)
-        except ClientError as error:
-            raise ClientError(f"{name}:{found.line}: {error}") from None
-    return Answer(command, arguments, reply)
+    if not (is_object(reply) and ("return" in reply or "error" in reply)):
+        reply = {"return": reply}
+    try:
+        return read_answer(command, arguments, reply)
+    except ClientError as error:
+        raise ClientError(f"{name}:{found.line}: {error}") from None
 
 
 def _guess(value: Any) -> str | None:

@@ -36,7 +36,7 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 #: Kinds that are not looked for afterwards: their replacement says nothing, and the original may be a megabyte
 #: of anything, or a word.
 _UNSEARCHED: Final = frozenset({"outputs", "arguments", "passwords"})
-#: Kinds whose values are told by no pattern.
+#: Kinds whose values are recognised by no pattern.
 _WORDS: Final = frozenset({"hosts", "users", "serials", "wwns", "labels", "paths", "keys"})
 
 # -- what stays ------------------------------------------------------------------------------------
@@ -51,19 +51,29 @@ _ACCOUNTS: Final = frozenset(
     {
         "root", "daemon", "nobody", "administrator", "system", "guest", "localhost", "localdomain",
         "workgroup", "nt authority", "nt service", "local service", "network service",
+        # What replacements are called.
+        "host", "user", "label", "dir", "example",
     }
 )  # fmt: skip
-#: What QEMU, libvirt and Proxmox VE call disks that nobody has named, and how udev joins it with the model.
+#: Names of directories that say what they are for, and not whose they are: clients go by some of them.
+_DIRECTORIES: Final = frozenset(
+    {
+        "backup", "backups", "boot", "cdrom", "config", "data", "disk", "docker", "files", "floppy", "home", "images",
+        "iso", "lib", "log", "media", "mnt", "nfs", "overlay", "public", "share", "shared", "storage", "tmp", "usb",
+        "var",
+    }
+)  # fmt: skip
+#: Default serial numbers of QEMU, libvirt and Proxmox VE, alone and as udev joins them with the model.
 _SERIAL: Final = re.compile(r"(?:0QEMU_[A-Z_]+_)?(?:QM\d{5}|drive-[a-z]+\d+(?:-\d+)*)?")
 #: Names that kernels, systemd, Windows and the usual software give to interfaces.
 _INTERFACE: Final = re.compile(
     r"(?:lo|eth|em|bond|team|dummy|ifb|sit|tunl|gre|gretap|ip6tnl|ip6gre|ip_vti|ip6_vti|erspan|tun|tap|wg|vnet"
     r"|virbr|vmbr|fwbr|fwpr|fwln|docker|lxcbr|lxdbr|podman|cni|cbr|br|vxlan|flannel\.|cilium_vxlan|cilium_net"
     r"|cilium_host|kube-ipvs|nodelocaldns|vxlan\.calico|tailscale|zt|ppp|wlan|wwan|usb|can|ib|vtnet|vmx|re|ix"
-    r"|igb|hassio|ovs-system|enc|pflog|pfsync|plip)[0-9.:]*(?:-nic|p\d+)?"
+    r"|igb|hassio|ovs-system|enc|pflog|pfsync|plip|bridge|gif|stf|utun|awdl|llw|anpi|ap|nic|lan|wan|macvtap)[0-9.:]*(?:-nic|p\d+)?"
     r"|(?:en|wl|ww|ib|sl)(?:[obcv]\d+|(?:P\d+)?(?:p\d+)?s\d+)(?:np?\d+|[fducisv]\d+)*(?:[.:]\d+)*"
     r"|(?:veth|cali|lxc|br-|tap|qvo|qvb|qbr)[0-9a-f-]{6,}(?:i\d+)?"
-    r"|Ethernet(?: Instance \d+)?(?: \d+)?|Local Area Connection(?: \d+|\* \d+)?"
+    r"|Ethernet\d*(?: Instance \d+)?(?: \d+)?|Wi-Fi(?: \d+)?|Local Area Connection(?: \d+|\* \d+)?"
     r"|Loopback Pseudo-Interface \d+|isatap|Teredo Tunneling Pseudo-Interface"
 )
 
@@ -102,7 +112,7 @@ _OF_COMMANDS: Final[dict[tuple[str, str], str]] = {
 }
 #: Members whose words identify nobody: what the system, its file systems and its devices are called.
 _GENERIC: Final = frozenset(
-    {"id", "pretty-name", "variant", "variant-id", "type", "bus-type", "ip-address-type", "dev"}
+    {"id", "pretty-name", "variant", "variant-id", "type", "bus-type", "ip-address-type"}
 )
 _GENERIC_OF_COMMANDS: Final = frozenset({("guest-get-osinfo", "name"), ("guest-info", "name")})
 #: More members in which nothing is replaced: numbers with points in them are no addresses.
@@ -237,7 +247,7 @@ class Redactor:
         #: Words that identify nothing, in small letters.
         self._public: set[str] = set(_ACCOUNTS)
         self._addresses = _Addresses(self._digest, self._replace_mac)
-        #: What was replaced and is told by no pattern, in small letters: it is looked for in texts.
+        #: Replacements of what no pattern recognises, by the original in small letters.
         self._words: dict[str, str] = {}
         self._rules: dict[str, Callable[[str], str]] = {
             "mac": self._replace_mac,
@@ -263,7 +273,8 @@ class Redactor:
         no replacement is a value that there is.
         """
         for member, text in _members_of(value):
-            if member in _GENERIC or (command, member) in _GENERIC_OF_COMMANDS:
+            is_device = member == "dev" and text.startswith("/dev/")
+            if is_device or member in _GENERIC or (command, member) in _GENERIC_OF_COMMANDS:
                 self._public |= {text.lower(), *re.findall(r"\w+", text.lower())}
             self._taken.add(text.lower())
             with suppress(ValueError):
@@ -291,7 +302,8 @@ class Redactor:
         text = _PATTERN.sub(self._replace_match, text)
         # Backwards, so that places stay what they are.
         for match in reversed(list(_find_words(self._words, text))):
-            value = _like(match[0], self._words[match[0].lower()])
+            # Of some letters, the small form is not the same as what a pattern ignores.
+            value = _like(match[0], self._words.get(match[0].lower(), match[0]))
             text = text[: match.start()] + value + text[match.end() :]
         return text
 
@@ -406,7 +418,7 @@ class Redactor:
         for at, name in enumerate(names):
             if name and at == 0 and match["home"]:
                 names[at] = self._replace_user(name)
-            elif name and not self._is_public(name):
+            elif name and name.lower() not in _DIRECTORIES and not self._is_public(name):
                 names[at] = self._replace("paths", name, lambda d: f"dir-{d[:6]}")
         return start + mark.join(names)
 

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from qgasim.guest.hardware.devices import Disk, DiskStats, NvmeSmart, Partition
 from qgasim.guest.settings import ExactUse, GuestSettings, MountSettings
-from qgasim.record.survey import Survey
+from qgasim.record.survey import Survey, object_in, objects_in
 
 __all__ = ["make_posix_storage", "make_windows_storage"]
 
@@ -18,7 +18,7 @@ _MIB: Final = 1 << 20
 
 
 def make_posix_storage(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the disks and file systems that a survey tells of."""
+    """Set the guest's disks and file systems from a survey."""
     systems = survey.objects("guest-get-fsinfo")
     listed = survey.objects("guest-get-disks")
     if systems is None and listed is None:
@@ -45,7 +45,8 @@ class _Disks:
     def add_listed(self, entry: dict[str, Any]) -> None:
         """Add an entry of guest-get-disks; partitions come before their disk."""
         name = _bare(entry.get("name"))
-        below = [_bare(each) for each in entry.get("dependencies") or []]
+        dependencies: list[object] = entry.get("dependencies") or []
+        below = [_bare(each) for each in dependencies]
         if entry.get("partition"):
             for each in below:
                 self._add_partition(each, name)
@@ -66,7 +67,7 @@ class _Disks:
     def add_mounted(self, system: dict[str, Any]) -> None:
         """Add the device of an entry of guest-get-fsinfo, and the disks that it is on."""
         name = str(system.get("name"))
-        addresses = system.get("disk") or []
+        addresses = objects_in(system.get("disk"))
         under = [_bare(each.get("dev")) if each.get("dev") else name for each in addresses]
         for block, address in zip(under, addresses, strict=True):
             if self._find(block) is None:
@@ -77,19 +78,24 @@ class _Disks:
         if self._find(name) is None:
             disk = self._disk(name)
             disk.bus, disk.depends, disk.is_virtual = "unknown", under, not under
-        self._make_room(name, system)
-
-    def _make_room(self, name: str, system: dict[str, Any]) -> None:
-        """Let a device be as large as the file system on it: no agent tells sizes of disks."""
         size = system.get("total-bytes-privileged") or system.get("total-bytes") or 0
-        size = -(-size // _MIB) * _MIB
+        self._make_room(name, -(-size // _MIB) * _MIB)
+
+    def _make_room(self, name: str, size: int) -> None:
+        """Let a device, and what alone is below it, be as large as the file system on it: no agent tells sizes."""
         disk = self._find(name)
-        part = next((p for p in disk.partitions if p.name == name), None) if disk else None
-        if part is not None and disk is not None:
+        if disk is None:
+            return
+        part = next((each for each in disk.partitions if each.name == name), None)
+        if part is not None:
             part.size = max(part.size, size)
-            disk.size = max(disk.size, sum(p.size for p in disk.partitions))
-        elif disk is not None:
-            disk.size = max(disk.size, size)
+            size = sum(each.size for each in disk.partitions)
+        if size <= disk.size:
+            # A circle of devices ends here, too.
+            return
+        disk.size = size
+        if len(disk.depends) == 1 and part is None:
+            self._make_room(disk.depends[0], size)
 
     def add_stats(self, row: dict[str, Any]) -> None:
         """Add a row of guest-get-diskstats, of a device that is known."""
@@ -147,8 +153,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _take_address(disk: Disk, address: dict[str, Any]) -> None:
-    """Give a disk the place that a ``GuestDiskAddress`` tells."""
-    pci = address.get("pci-controller") or {}
+    """Set a disk's place as a ``GuestDiskAddress`` tells."""
+    pci = object_in(address.get("pci-controller"))
     if pci.get("domain", -1) >= 0:
         disk.pci = f"{pci['domain']:04x}:{pci['bus']:02x}:{pci['slot']:02x}.{pci['function']:x}"
     disk.bus = address.get("bus-type", "unknown")
@@ -159,7 +165,7 @@ def _take_address(disk: Disk, address: dict[str, Any]) -> None:
         address.get(key, 0) for key in ("bus", "target", "unit")
     )
     disk.serial = address.get("serial")
-    if ccw := address.get("ccw-address"):
+    if ccw := object_in(address.get("ccw-address")):
         subchannel = f"{ccw['cssid']:x}.{ccw['ssid']:x}.{ccw['subchno']:04x}"
         disk.ccw = f"{subchannel}/0.0.{ccw['devno']:04x}"
 
@@ -210,13 +216,13 @@ _VOLUME: Final = re.compile(r"\\\\\?\\Volume\{([0-9A-Fa-f-]{36})\}\\?")
 
 
 def make_windows_storage(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest with Windows the disks and volumes that a survey tells of."""
+    """Set the guest's disks and volumes from a survey."""
     systems = survey.objects("guest-get-fsinfo")
     disks: dict[int, Disk] = {}
     for entry in survey.objects("guest-get-disks") or []:
-        _add_drive(disks, entry.get("name"), entry.get("address") or {})
+        _add_drive(disks, entry.get("name"), object_in(entry.get("address")))
     for system in systems or []:
-        for address in system.get("disk") or []:
+        for address in objects_in(system.get("disk")):
             _add_drive(disks, address.get("dev"), address)
     optical: list[Disk] = []
     mounts = [_volume(system, disks, optical) for system in (systems or [])[::-1]]
@@ -246,7 +252,7 @@ def _letters(number: int) -> str:
 def _volume(system: dict[str, Any], disks: dict[int, Disk], optical: list[Disk]) -> MountSettings:
     name = str(system.get("name"))
     place = system.get("mountpoint")
-    addresses = system.get("disk") or []
+    addresses = objects_in(system.get("disk"))
     drives = [found for each in addresses if (found := _DRIVE.fullmatch(str(each.get("dev"))))]
     if drives:
         disk = disks[int(drives[0][1])]

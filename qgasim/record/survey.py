@@ -12,7 +12,7 @@ from qgasim.compare.probes import LOOKING, READING
 from qgasim.compare.survey import Listed, read_commands
 from qgasim.errors import ClientError
 from qgasim.record.redaction import Redactor
-from qgasim.wire import is_object
+from qgasim.wire import is_array, is_object
 
 __all__ = [
     "Answer",
@@ -20,6 +20,8 @@ __all__ = [
     "Survey",
     "ask_by_wire",
     "harmless_requests",
+    "object_in",
+    "objects_in",
     "read_answer",
     "redacted",
     "take",
@@ -48,6 +50,24 @@ class Answer(Struct, frozen=True):
         return self.desc == other.desc and len(classes) < 2
 
 
+def object_in(value: Any) -> dict[str, Any]:
+    """Return an object that may be absent; TypeError if it is another value."""
+    if is_object(value):
+        return value
+    if value is not None:
+        raise TypeError(f"expected an object, found {json.dumps(value):.40}")
+    return {}
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """Return a list of objects that may be absent; TypeError if it is another value."""
+    if is_array(value):
+        return [object_in(each) for each in value]
+    if value is not None:
+        raise TypeError(f"expected a list, found {json.dumps(value):.40}")
+    return []
+
+
 class Survey(Struct):
     """What an agent answered, in the order in which it was asked."""
 
@@ -68,7 +88,7 @@ class Survey(Struct):
     def objects(self, command: str) -> list[dict[str, Any]] | None:
         """Return the list of objects that a command returned; None if it returned none."""
         value = self.value(command)
-        return [each for each in value if is_object(each)] if isinstance(value, list) else None
+        return list(filter(is_object, value)) if is_array(value) else None
 
     @property
     def version(self) -> str | None:
@@ -134,6 +154,7 @@ def read_answer(command: str, arguments: dict[str, Any], reply: dict[str, Any]) 
     Raises:
         ClientError: it is no reply.
     """
+    reply = _without_surrogates(reply)
     if "return" in reply:
         return Answer(command, arguments, reply["return"])
     error = reply.get("error")
@@ -146,6 +167,17 @@ def read_answer(command: str, arguments: dict[str, Any], reply: dict[str, Any]) 
             error_class=kind if isinstance(kind, str) else None,
         )
     raise ClientError(f"not a reply to {command}: {json.dumps(reply)[:80]}")
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Return a value with half characters as QEMU writes what is none: no YAML can say them."""
+    if is_object(value):
+        return {_without_surrogates(key): _without_surrogates(each) for key, each in value.items()}
+    if is_array(value):
+        return [_without_surrogates(each) for each in value]
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
 
 
 def ask_by_wire(agent: Asked) -> Ask:

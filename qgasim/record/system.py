@@ -10,7 +10,7 @@ from qgasim.guest.hardware.devices import CpuTimes, Driver, Memory, MemoryBlock,
 from qgasim.guest.settings import GuestSettings
 from qgasim.guest.system.accounts import Account, Login
 from qgasim.guest.system.clock import find_zone
-from qgasim.guest.system.windows import zone_name
+from qgasim.guest.system.windows import ZONES, zone_name
 from qgasim.guest.units import SECOND
 from qgasim.record.survey import Survey
 
@@ -38,7 +38,7 @@ _OS_FIELDS: Final = {
 
 
 def make_os(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the system that a survey tells of."""
+    """Set the guest's system from a survey."""
     told = survey.object("guest-get-osinfo")
     if not told:
         return
@@ -59,7 +59,7 @@ def make_os(guest: GuestSettings, survey: Survey) -> None:
 
 
 def make_hostname(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the host name that a survey tells."""
+    """Set the guest's host name from a survey."""
     guest.hostname = survey.object("guest-get-host-name").get("host-name", guest.hostname)
 
 
@@ -77,22 +77,22 @@ def make_clock(guest: GuestSettings, survey: Survey) -> None:
         return
     moment = datetime.fromtimestamp(guest.clock.start // SECOND, UTC)
     name = told.get("zone")
-    if guest.os.family == "windows":
-        # Windows' names are in its language: one is told, whatever the zone.
-        zones = list(_zones_at(guest.clock.zone, moment, offset))
-        named = [zone for zone, local in zones if zone_name(zone, local) == name]
-        guest.clock.zone = next(iter([*named, *(zone for zone, _ in zones)]), guest.clock.zone)
-        guest.clock.zone_name = None if named else name
+    zones = _zones_at(guest.clock.zone, moment, offset)
+    if guest.os.family != "windows":
+        named = (zone for zone, local in zones if local.tzname() == name)
+        guest.clock.zone = next(named, guest.clock.zone)
         return
-    named = [
-        z for z, local in _zones_at(guest.clock.zone, moment, offset) if local.tzname() == name
-    ]
-    guest.clock.zone = next(iter(named), guest.clock.zone)
+    # Windows' names are in its language: one is told, whatever the zone.
+    found = list(zones)
+    english = next((zone for zone, local in found if zone_name(zone, local) == name), None)
+    guest.clock.zone = english or (found[0][0] if found else guest.clock.zone)
+    guest.clock.zone_name = None if english else name
 
 
 def _zones_at(first: str | None, moment: datetime, offset: int) -> Iterator[tuple[str, datetime]]:
     """Yield the zones whose clocks are *offset* seconds ahead at *moment*, and what they show."""
-    for name in (first or "Etc/UTC", "Etc/UTC", *sorted(available_timezones())):
+    # Well-known ones first: several agree at a time of the year.
+    for name in (first or "Etc/UTC", "Etc/UTC", *ZONES, *sorted(available_timezones())):
         # The guest has those that come with Python's package only.
         if find_zone(name) is None:
             continue
@@ -106,7 +106,7 @@ def _zones_at(first: str | None, moment: datetime, offset: int) -> Iterator[tupl
 
 
 def make_logins(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the logins that a survey tells of, and accounts for them."""
+    """Set the guest's logins from a survey, and accounts for them."""
     users = survey.objects("guest-get-users")
     if users is None:
         return
@@ -135,7 +135,7 @@ def _nanoseconds(seconds: float, unit: int) -> int:
 
 
 def make_vcpus(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the processors that a survey tells of."""
+    """Set the guest's processors from a survey."""
     listed = survey.objects("guest-get-vcpus")
     if not listed:
         return
@@ -160,7 +160,7 @@ def _times(row: dict[str, Any]) -> CpuTimes:
 
 
 def make_memory(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the memory that a survey tells of."""
+    """Set the guest's memory from a survey."""
     told = survey.objects("guest-get-memory-blocks")
     size = survey.object("guest-get-memory-block-info").get("size")
     if told is None or not isinstance(size, int):
@@ -184,14 +184,14 @@ def make_memory(guest: GuestSettings, survey: Survey) -> None:
 
 
 def make_load(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest the load that a survey tells of."""
+    """Set the guest's load from a survey."""
     told = survey.object("guest-get-load")
     if told:
         guest.load = (float(told["load1m"]), float(told["load5m"]), float(told["load15m"]))
 
 
 def make_devices(guest: GuestSettings, survey: Survey) -> None:
-    """Give a guest with Windows the devices that a survey tells of."""
+    """Set the guest's devices from a survey."""
     listed = survey.objects("guest-get-devices")
     if listed is None or guest.os.family != "windows":
         return

@@ -51,7 +51,7 @@ def ask_by_virsh(domain: str, timeout: float) -> Ask:
                 [program, "--quiet", *words],
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
-                # libvirt waits for the agent; whoever waits for libvirt waits a little longer.
+                # libvirt waits for the agent, so virsh is given a little longer.
                 timeout=timeout + 5,
                 check=False,
             )

@@ -1,16 +1,18 @@
 """The recording as a scenario's text, and the proof that it answers as the agent did."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, field
 
+from qgasim.agent import Agent
+from qgasim.compare.shapes import find_misfits
 from qgasim.errors import RedactionError
 from qgasim.record.drafting import draft
 from qgasim.record.proof import answers_of, mend
 from qgasim.record.redaction import Redactor, strings_of
-from qgasim.record.survey import Survey, redacted
-from qgasim.scenario import load, loads
+from qgasim.record.survey import Answer, Survey, redacted
+from qgasim.scenario import Scenario, load, loads
 from qgasim.scenario.dump import laid_over, to_yaml_over
 
 __all__ = ["Recorded", "record"]
@@ -65,8 +67,28 @@ def record(
         replies=len(pairs),
         stubs=len([path for path in mended.reasons if path.startswith("replies")]),
         unlike=[real.command for real, simulated in pairs if not real.is_like(simulated)],
-        notes=made.notes,
+        notes=[*made.notes, *_tell_misfits(made.scenario, told)],
     )
+
+
+def _tell_misfits(scenario: Scenario, survey: Survey) -> Iterator[str]:
+    """Return which replies have not the form of their release: the agent may be another than it says."""
+    agent = scenario.build().agent
+    misfits = {
+        answer.command: found[0]
+        for answer in survey.answers
+        if answer.command in agent.commands.table and answer.value is not UNSET
+        if (found := list(_misfits(answer, agent)))
+    }
+    if misfits:
+        first = next(iter(misfits.values()))
+        names = ", ".join(misfits)
+        yield f"not of the form that {scenario.agent.release} has: {names} ({first})"
+
+
+def _misfits(answer: Answer, agent: Agent) -> Iterator[str]:
+    returns = agent.commands.table[answer.command].command.returns
+    return find_misfits(answer.value, returns, agent.dialect, in_order=False)
 
 
 def _describe(survey: Survey) -> str:

@@ -49,7 +49,7 @@ def check_struct(value: Struct, broken: Iterable[str] = ()) -> Wrong:
 
     Args:
         value: the Struct.
-        broken: paths below it of what could not be read. Whoever looks at one of these is not asked.
+        broken: paths below it of what could not be read. A check that looks at one of these is not run.
     """
     for cls in type(value).__mro__:
         for keys, function in CHECKS.get(cls, ()):

@@ -1,4 +1,4 @@
-"""Whether what Python says has the types that a scenario has: Structs are not asked by msgspec."""
+"""Return whether what Python says has the types that a scenario has: Structs are not asked by msgspec."""
 
 import types
 from collections.abc import Sequence

@@ -73,7 +73,7 @@ def check_tag(node: Node, path: str) -> None:
     if node.tag not in _KNOWN_TAGS:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
         hint = " (bytes are written as {base64: ...})" if tag == "!!binary" else ""
-        raise Fault(node, path, f"nobody reads the tag {tag}{hint}")
+        raise Fault(node, path, f"unsupported tag {tag}{hint}")
 
 
 def place_of(node: Node) -> str:

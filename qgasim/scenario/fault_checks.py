@@ -58,7 +58,7 @@ def _check_delay(fault: Delay) -> Wrong:
     if not given:
         yield "", "no delay is given (expected by, uniform, normal, lognormal or growing)"
     elif len(given) > 1:
-        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+        yield given[1], f"'{given[0]}' and '{given[1]}' are mutually exclusive"
 
 
 def _check_refuse(fault: Refuse) -> Wrong:
@@ -69,7 +69,7 @@ def _check_refuse(fault: Refuse) -> Wrong:
 
 def _check_stale(fault: Stale) -> Wrong:
     if fault.age and fault.as_of is not None:
-        yield "as_of", "there is 'age' already (expected one of the two)"
+        yield "as_of", "'age' and 'as_of' are mutually exclusive"
 
 
 def _check_uniform(uniform: Uniform) -> Wrong:
@@ -96,7 +96,7 @@ def _check_garbage(fault: Garbage) -> Wrong:
     if not given:
         yield "", "no bytes are given (expected text, hex or random)"
     elif len(given) > 1:
-        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+        yield given[1], f"'{given[0]}' and '{given[1]}' are mutually exclusive"
     if any(ord(character) > 0xFF for character in fault.text):
         yield "text", "a character above U+00FF is not a byte"
     try:

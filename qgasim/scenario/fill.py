@@ -36,7 +36,7 @@ def count_up(text: str, number: int) -> str:
 
 
 def counted(text: str, count: int) -> Iterator[tuple[int, str]]:
-    """Give *text* for each of *count* interfaces, with its number; once if it is always the same."""
+    """Return *text* for each of *count* interfaces, with its number; once if it is always the same."""
     if not counts(text):
         yield 0, text
         return

@@ -67,7 +67,7 @@ def lay_out(document: Node, base_of: Callable[[ScalarNode], Node | None]) -> Nod
 
 
 def _own_of(key: Node, name: str, seed: int | None) -> Node:
-    """Give what a guest has if it does not say otherwise: it is called by its name, and seeded."""
+    """Return what a guest has if it does not say otherwise: it is called by its name, and seeded."""
     own: list[tuple[Node, Node]] = [
         (_text(key, "guest"), _mapping(key, [(_text(key, "hostname"), _text(key, name))]))
     ]

@@ -264,16 +264,16 @@ _CONTENTS: Final = ("text", "base64", "size", "symlink", "entries", "source", "k
 def _check_file(file: FileSettings) -> Wrong:
     contents = _given(file, *_CONTENTS)
     if len(contents) > 1 and set(contents) != {"entries", "kind"}:
-        yield contents[1], f"there is '{contents[0]}' already (expected one of the two)"
+        yield contents[1], f"'{contents[0]}' and '{contents[1]}' are mutually exclusive"
     for name in ("base64", "fill_base64"):
         text = getattr(file, name)
         if text is not None and not _is_base64(text):
             yield name, "not base64"
     fills = _given(file, "fill", "fill_base64")
     if fills and file.size is None:
-        yield fills[0], "nobody reads this without 'size'"
+        yield fills[0], "has no effect without 'size'"
     if len(fills) > 1:
-        yield fills[1], "there is 'fill' already (expected one of the two)"
+        yield fills[1], f"'{fills[0]}' and '{fills[1]}' are mutually exclusive"
     for name in fills:
         if not getattr(file, name):
             yield name, "expected a byte or more"
@@ -289,7 +289,7 @@ def _check_file(file: FileSettings) -> Wrong:
         if not file.symlink or "\0" in file.symlink:
             yield "symlink", f"not a path: '{file.symlink}'"
         for name in _given(file, "mode", "owner", "mtime"):
-            yield name, "nobody reads this of a symbolic link"
+            yield name, "has no effect on a symbolic link"
 
 
 def _is_base64(text: str) -> bool:
@@ -468,7 +468,7 @@ def check_place(path: str, at: str) -> Wrong:
 
 
 def check_owners(file: Any, path: str, users: set[str]) -> Wrong:
-    """Look for owners of *file*, and of what is in it, who are none of *users*."""
+    """Yield what is wrong with the owners of *file*, and of what is in it: each must be one of *users*."""
     if not isinstance(file, FileSettings):
         return
     if file.owner is not None and file.owner.count(":") < 2:

@@ -150,7 +150,7 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
         )
 
     def guests(self) -> "dict[str, Scenario]":
-        """Give the scenario of each guest of a fleet, by name; without a fleet, this one, as ''."""
+        """Return the scenario of each guest of a fleet, by name; without a fleet, this one, as ''."""
         return self.fleet or {"": self}
 
     def drawn(self) -> list[AnyFault]:

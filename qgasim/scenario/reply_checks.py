@@ -24,7 +24,7 @@ def _check_reply(reply: Reply) -> Wrong:
         what = "reply, error, raw or in_turn" if isinstance(reply, Stub) else "reply, error or raw"
         yield "", f"no answer is given (expected {what})"
     elif len(given) > 1:
-        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+        yield given[1], f"'{given[0]}' and '{given[1]}' are mutually exclusive"
     yield from _no_json(reply.reply, "reply")
     if reply.raw is not None and any(ord(character) > 0xFF for character in reply.raw):
         yield "raw", "a character above U+00FF is not a byte"
@@ -54,7 +54,7 @@ def _check_stub(stub: Stub) -> Wrong:
     if stub.adds and not re.fullmatch("[A-Za-z0-9_.-]+", name):
         yield "on", f"not the name of a command that could be added: '{name}'"
     if stub.in_turn and stub.times is not None:
-        yield "times", "nobody reads this beside 'in_turn' (its entries have their own)"
+        yield "times", "has no effect beside 'in_turn' (its entries have their own)"
     for index, reply in enumerate(stub.in_turn[:-1]):
         if reply.times is None:
             continue

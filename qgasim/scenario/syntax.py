@@ -1,4 +1,4 @@
-"""What YAML's reader refuses, in words that say how to mend it.
+"""What YAML's reader refuses, in words that say how to fix it.
 
 PyYAML has two readers, libyaml's and its own; they find the same faults and word them differently.
 """
@@ -55,7 +55,7 @@ _WORDS: Final[tuple[tuple[str, str], ...]] = (
 
 
 def explain(error: yaml.YAMLError, text: str, name: str) -> str:
-    """Return where *text*, of the file *name*, is no YAML, and how to mend it."""
+    """Return where *text*, of the file *name*, is no YAML, and how to fix it."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         if "quoted" in (error.context or "") and "end of stream" in (error.problem or ""):

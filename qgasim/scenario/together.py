@@ -70,9 +70,9 @@ def _check_event(event: Event) -> Wrong:
     if not given:
         yield "", "it does not say when (expected at, since_boot, after or on)"
     elif len(given) > 1:
-        yield given[1], f"there is '{given[0]}' already (expected one of the two)"
+        yield given[1], f"'{given[0]}' and '{given[1]}' are mutually exclusive"
     if event.count != 1 and event.after is None:
-        yield "count", "nobody reads this without 'after'"
+        yield "count", "has no effect without 'after'"
     elif event.count < 1:
         yield "count", f"expected 1 or more, found {event.count}"
 
@@ -121,7 +121,7 @@ def _check_agent(agent: AgentSettings) -> Wrong:
     if agent.channel in ("unix-listen", "vsock-listen"):
         for name in ("stale_bytes", "keep_unread"):
             if getattr(agent, name):
-                yield name, f"nobody reads this on the channel {agent.channel}"
+                yield name, f"has no effect on the channel {agent.channel}"
 
 
 def _explain_no_start(agent: AgentSettings, dialect: Dialect) -> str | None:
@@ -162,7 +162,7 @@ def _check_alone(scenario: Scenario) -> Wrong:
     alone = Scenario()
     for name in ("agent", "guest", "replies", "faults", "nemesis", "timeline"):
         if scenario.fleet and getattr(scenario, name) != getattr(alone, name):
-            yield name, "nobody reads this beside 'fleet' (give it to the guests)"
+            yield name, "has no effect beside 'fleet' (give it to the guests)"
 
 
 @checks(Scenario, "agent", "guest.os", "guest.mounts")

@@ -40,7 +40,7 @@ def check_windows(guest: GuestSettings) -> Wrong:
             if not mount.path or WINDOWS_PATH.fullmatch(mount.path):
                 yield f"mounts[{index}].path", f"expected an absolute path, found '{mount.path}'"
         if guest.devices:
-            yield "devices", "nobody reads this of a guest without Windows"
+            yield "devices", "has no effect on a guest without Windows"
         return
     system = guest.os
     if not _KERNEL.fullmatch(system.kernel_version):

@@ -168,7 +168,7 @@ class Conversation:
             await self._give_back(self._client.unsent, effects)
 
     async def _give_back(self, data: bytes, effects: Iterator[Effect]) -> None:
-        """Give the channel what cannot be sent; what it does not keep is done all the same."""
+        """Return to the channel what cannot be sent; what it does not keep is done all the same."""
         for _ in self._channel.return_unsent(data, effects):
             # A thousand long reads may be left: signals are seen to meanwhile.
             await trio.lowlevel.checkpoint()

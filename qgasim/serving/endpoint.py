@@ -15,7 +15,7 @@ class Served(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether a client can connect."""
+        """Return whether a client can connect."""
         ...
 
     def wake_alone(self) -> None:

@@ -84,12 +84,12 @@ class Server:
 
     @property
     def is_connected(self) -> bool:
-        """Whether a client is being served."""
+        """Return whether a client is being served."""
         return self._conversation is not None
 
     @property
     def is_being_left(self) -> bool:
-        """Whether the client has hung up, and that is still to be noticed."""
+        """Return whether the client has hung up, and that is still to be noticed."""
         return self._conversation is not None and has_hung_up(self._conversation.sock)
 
     def last_clients(self) -> list[str]:
@@ -185,7 +185,7 @@ class Server:
             self._conversation = None
 
     async def _tell_waiting(self) -> None:
-        """Tell observers when another client waits."""
+        """Notify observers when another client waits."""
         await self._endpoint.until_client_waits()
         for observer in self.simulation.agent.observers:
             observer.client_waits()

@@ -45,7 +45,7 @@ def find_socket(environment: MutableMapping[str, str]) -> InheritedSocket | None
 
 
 def notify(state: str) -> None:
-    """Tell the service manager a state, as in ``READY=1`` (sd_notify(3)); nothing where none wants to know."""
+    """Notify the service manager of a state, as in ``READY=1`` (sd_notify(3)); nothing where none wants to know."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
         return

@@ -157,12 +157,12 @@ class ServerThreadPool:
 
     @property
     def is_there(self) -> bool:
-        """Whether more guests can be served."""
+        """Return whether more guests can be served."""
         return self._is_ours and not self._is_stuck and self._thread.is_alive()
 
     @property
     def _is_ours(self) -> bool:
-        """Whether this process has the thread: a fork takes only the one that forks along."""
+        """Return whether this process has the thread: a fork takes only the one that forks along."""
         return os.getpid() == self._owner
 
     def _do(self, function: Callable[[], T], patience: float | None = None) -> T:

@@ -148,12 +148,12 @@ class Channel:
 
     @property
     def is_open(self) -> bool:
-        """Whether a client can connect."""
+        """Return whether a client can connect."""
         return not self.agent.injector.is_refusing
 
     @property
     def port_is_open(self) -> bool | None:
-        """Whether the guest has opened the port, as QEMU tells by VSERPORT_CHANGE; None: no port tells."""
+        """Return whether the guest has opened the port, as QEMU tells by VSERPORT_CHANGE; None: no port tells."""
         return None
 
     @property
@@ -168,22 +168,22 @@ class Channel:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be read from the client now."""
+        """Return whether nothing more should be read from the client now."""
         return len(self._queue) >= QUEUE_LIMIT
 
     @property
     def may_reset(self) -> bool:
-        """Whether the connection may end by a reset."""
+        """Return whether the connection may end by a reset."""
         return self.agent.injector.may_reset
 
     @property
     def is_pending(self) -> bool:
-        """Whether something that was asked is not yet answered, and can be."""
+        """Return whether something that was asked is not yet answered, and can be."""
         return self._held is not None or (bool(self._queue) and self.agent.is_up)
 
     @property
     def needs_attention(self) -> bool:
-        """Whether `wake` may have effects now or by itself later."""
+        """Return whether `wake` may have effects now or by itself later."""
         agent = self.agent
         held = self._held is not None
         return held or agent.guest.is_busy or bool(self._queue) or not agent.is_up
@@ -332,8 +332,8 @@ class Channel:
 class VirtioSerial(Channel):
     """A virtio-serial port behind a socket of QEMU: bytes outlive connections (behaviour.md, 12).
 
-    The agent sees no connections. What it writes while nobody is connected goes to whoever
-    connects next; what was written to a client is lost with it, read or not.
+    The agent sees no connections. What it writes while no client is connected goes to the next
+    client; what was written to a client is lost with it, read or not.
     """
 
     ends_when_sending_ends = True
@@ -347,7 +347,7 @@ class VirtioSerial(Channel):
 
     @property
     def port_is_open(self) -> bool | None:
-        """Whether the guest has opened the port: whether the agent runs, which keeps it open."""
+        """Return whether the guest has opened the port: whether the agent runs, which keeps it open."""
         return self.agent.process is not None
 
     def save(self) -> Callable[[], None]:
@@ -452,7 +452,7 @@ class UnixListen(Channel):
 
     @property
     def is_open(self) -> bool:
-        """Whether there is an agent to listen, and it has not lost its channel."""
+        """Return whether there is an agent to listen, and it has not lost its channel."""
         return self.agent.process is not None and not self.is_lost and super().is_open
 
     def __init__(self, agent: Agent) -> None:

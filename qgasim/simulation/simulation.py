@@ -160,7 +160,7 @@ class Simulation:
         self.agent.observers.remove(observer)
 
     def tell_happened(self, event: Struct) -> None:
-        """Tell observers that an event has happened."""
+        """Notify observers that an event has happened."""
         for observer in self.agent.observers:
             observer.happened(event)
 

@@ -156,7 +156,7 @@ class Snapshots:
             raise LookupError(not_there("snapshot", name, self._named))
 
     def drop(self, name: str) -> None:
-        """Give up a snapshot.
+        """Drop a snapshot.
 
         Raises:
             LookupError: there is none of this name.

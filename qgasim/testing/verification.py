@@ -257,7 +257,7 @@ class _Search:
     def _judge(
         self, exchange: Exchange, others: list[Exchange], word: str, asked: Requests | None
     ) -> list[str]:
-        """Say what is wrong with the time of *exchange*, seen from the nearest that it refers to."""
+        """Return what is wrong with the time of *exchange*, seen from the nearest that it refers to."""
         assert asked is not None
         if not others:
             return [f"with no {_say(asked)} {'before' if word == 'after' else 'after'} it"]
@@ -315,7 +315,7 @@ class _Near(Struct):
 def _near(
     journal: Journal, command: str, wanted: Match, seen: set[int], near: Iterable[str] = ()
 ) -> str:
-    """Tell of requests that came near: the same command, or one whose name is like it."""
+    """Describe requests that came near: the same command, or one whose name is like it."""
     lines = list(near)
     matches_command, _ = compile_match(Match(command=command))
     called: dict[str, Exchange] = {}

@@ -82,22 +82,22 @@ class UpstreamChannel(Channel):
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be read from the client now."""
+        """Return whether nothing more should be read from the client now."""
         return sum(len(data) for _, data in self._waiting) >= QUEUE_LIMIT
 
     @property
     def is_flooded(self) -> bool:
-        """Whether the link should bring nothing more now: the client does not read."""
+        """Return whether the link should bring nothing more now: the client does not read."""
         return self._replies.size >= QUEUE_LIMIT
 
     @property
     def is_pending(self) -> bool:
-        """Whether something that was asked is not yet answered, and can be."""
+        """Return whether something that was asked is not yet answered, and can be."""
         return bool(self._waiting) or self._held is not None or self._replies.is_pending
 
     @property
     def needs_attention(self) -> bool:
-        """Whether `wake` may have effects now or by itself later."""
+        """Return whether `wake` may have effects now or by itself later."""
         return (
             bool(self._requests or self._waiting)
             or self._held is not None
@@ -177,7 +177,7 @@ class UpstreamChannel(Channel):
                 yield request.effects.popleft()
             if not request.is_done:
                 break
-        if not requests and not self.agent.injector.is_idle:
+        if not (requests or self._waiting or self.agent.injector.is_idle):
             yield from self.agent.injector.finish()
         self.link.go_on()
 
@@ -188,14 +188,16 @@ class UpstreamChannel(Channel):
         if disturbance is not None:
             disturbance.exchange.now = agent.guest.clock.uptime()
             request.effects = deque(agent.injector.end(disturbance, list(request.effects)))
-        if request.is_unasked or not agent.observers:
+        if request.is_unasked:
+            return
+        reply = request.start or join_bytes(list(request.effects))
+        self._follow(request.message, reply)
+        if not agent.observers:
             return
         self.sender = request.sender
         if disturbance is not None and disturbance.firing:
             for observer in self._observers:
                 observer.fault_fired(disturbance.fired)
-        reply = request.start or join_bytes(list(request.effects))
-        self._follow(request.message, reply)
         agent.tell(request.message, reply)
         if request.length > len(reply):
             for observer in self._observers:

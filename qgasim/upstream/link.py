@@ -19,7 +19,7 @@ __all__ = ["SocketLink"]
 
 RECEIVE_SIZE: Final = 1 << 16
 #: How often an answer is looked for at once, before the task sleeps: most come within some microseconds.
-EAGER_PASSES: Final = 40
+EAGER_PASSES: Final = 100
 
 
 class SocketLink:

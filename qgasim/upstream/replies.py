@@ -58,13 +58,13 @@ class Replies:
 
     @property
     def has_output(self) -> bool:
-        """Whether the first request has something to be delivered."""
+        """Return whether the first request has something to be delivered."""
         first = self.requests[0] if self.requests else None
         return first is not None and (first.is_done or bool(first.effects))
 
     @property
     def is_pending(self) -> bool:
-        """Whether a request waits that is to be answered."""
+        """Return whether a request waits that is to be answered."""
         return any(r.is_done or self._pairing.replies(r.message) for r in self.requests)
 
     @property
@@ -79,7 +79,7 @@ class Replies:
 
     @property
     def has_disturbed(self) -> bool:
-        """Whether a request waits that a fault has."""
+        """Return whether a request waits that a fault has."""
         return any(r.disturbance is not None and r.disturbance.firing for r in self.requests)
 
     def ask(self, request: Request) -> None:
@@ -108,7 +108,10 @@ class Replies:
             start = end
         if start < len(data):
             self._take_part(data[start:] if start else data)
-        return len(self._line) <= LINE_LIMIT
+        if len(self._line) > LINE_LIMIT:
+            self._line.clear()
+            return False
+        return True
 
     def _take_line(self, line: bytes) -> None:
         """Take the end of a line."""

@@ -43,7 +43,7 @@ class _Frame:
         self.key = ""
 
     def copy(self) -> "_Frame":
-        """Give one that can be filled without changing this one; what is complete is shared."""
+        """Return one that can be filled without changing this one; what is complete is shared."""
         if self is _PASSED_OVER:
             return self
         made = _Frame(self.container.copy(), self.state)
@@ -70,14 +70,14 @@ class LocatingReader(MessageReader):
         self._late_start = -1
 
     def copy(self) -> Self:
-        """Give a reader that has read the same."""
+        """Return a reader that has read the same."""
         made = super().copy()
         made._stack = made._open = [frame.copy() for frame in self._stack]  # noqa: SLF001
         return made
 
     @property
     def _is_recovering(self) -> bool:
-        """Whether the rest of a message with an error is being passed over."""
+        """Return whether the rest of a message with an error is being passed over."""
         return bool(self._stack) and self._stack[-1] is _PASSED_OVER
 
     def _is_lasting(self, messages: tuple[Message, ...]) -> bool:
@@ -99,7 +99,7 @@ class LocatingReader(MessageReader):
         return super()._step(data, position)
 
     def _is_late(self, start: int) -> bool:
-        """Whether the byte at *start*, in this chunk, was looked at to end the token before."""
+        """Return whether the byte at *start*, in this chunk, was looked at to end the token before."""
         before = self._data[start - 1 : start] if start > 0 else b""
         return self._looked_at == start or before.isalnum()
 
@@ -112,7 +112,7 @@ class LocatingReader(MessageReader):
             self._column = len(data) - newline
 
     def _locate(self) -> str:
-        """Tell where the token begins, as QEMU counts.
+        """Return where the token begins, as QEMU counts.
 
         It sets the column when the token before has ended. If that took a look at this token's first
         byte, the byte is counted already, and the column is one too many.
@@ -219,7 +219,7 @@ class LocatingReader(MessageReader):
         return self._hand_over(self._stack.pop().container)
 
     def _hand_over(self, value: JsonValue) -> Message:
-        """Give a complete value to its container; without one, it is the message."""
+        """Pass a complete value to its container; without one, it is the message."""
         if not self._stack:
             return value
         frame = self._stack[-1]

@@ -174,11 +174,11 @@ class MessageReader:
 
     @property
     def is_between_messages(self) -> bool:
-        """Whether no byte of a message is waiting for the rest of it."""
+        """Return whether no byte of a message is waiting for the rest of it."""
         return self._state == START and not self._open
 
     def copy(self) -> Self:
-        """Give a reader that has read the same."""
+        """Return a reader that has read the same."""
         made = copy(self)
         made._token = self._token.copy()  # noqa: SLF001
         made._tokens = made._open = self._tokens.copy()  # noqa: SLF001
@@ -211,7 +211,7 @@ class MessageReader:
             yield from known
 
     def _is_lasting(self, messages: tuple[Message, ...]) -> bool:  # noqa: ARG002
-        """Whether the same line always means the same messages."""
+        """Return whether the same line always means the same messages."""
         return True
 
     def _pass(self, data: bytes) -> None:
@@ -322,12 +322,12 @@ class MessageReader:
 
     @property
     def _is_open(self) -> bool:
-        """Whether a message has begun whose braces and brackets do not match yet."""
+        """Return whether a message has begun whose braces and brackets do not match yet."""
         braces, brackets = self._braces, self._brackets
         return (braces > 0 or brackets > 0) and braces >= 0 and brackets >= 0
 
     def _exceeds(self, token: bytes) -> CommandError | None:
-        """Give the error for a token that makes the message too large."""
+        """Return the error for a token that makes the message too large."""
         if self._token_size + len(token) + 1 > MAX_TOKEN_SIZE:
             return CommandError("JSON token size limit exceeded")
         if self._tokens_seen + 1 > MAX_TOKEN_COUNT:
@@ -337,7 +337,7 @@ class MessageReader:
         return None
 
     def _stray(self, token: bytes) -> CommandError:
-        """Give the error for what is no token."""
+        """Return the error for what is no token."""
         text = from_bytes(token.partition(b"\0")[0])
         return CommandError(f"JSON parse error, stray '{text}'")
 
@@ -357,7 +357,7 @@ class LineReader(MessageReader):
 
     @property
     def is_between_messages(self) -> bool:
-        """Whether no byte waits for the end of its line, or of its message."""
+        """Return whether no byte waits for the end of its line, or of its message."""
         return not self._line and self._reader.is_between_messages
 
     def copy(self) -> Self:

@@ -16,12 +16,12 @@ def from_bytes(raw: bytes) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """Give the bytes that QEMU would keep for *text*."""
+    """Return the bytes that QEMU would keep for *text*."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def is_valid(codepoint: int) -> bool:
-    """Tell whether QEMU takes *codepoint*: no surrogates, no non-characters."""
+    """Return whether QEMU takes *codepoint*: no surrogates, no non-characters."""
     return (
         0 <= codepoint <= 0x10FFFF
         and not 0xD800 <= codepoint <= 0xDFFF

@@ -11,7 +11,7 @@ __all__ = ["bucket", "encode", "encode_double", "encode_string", "hash_order"]
 
 
 def bucket(key: str) -> int:
-    """Give the bucket of a QDict that holds *key*: members come out bucket by bucket."""
+    """Return the bucket of a QDict that holds *key*: members come out bucket by bucket."""
     raw = to_bytes(key)
     value = 0x238F13AF * len(raw)
     # Each 24th byte is shifted alike.
@@ -21,7 +21,7 @@ def bucket(key: str) -> int:
 
 
 def hash_order(names: Iterable[str]) -> list[str]:
-    """Give *names*, in the order of their insertion, in the order in which a QDict has them.
+    """Return *names*, in the order of their insertion, in the order in which a QDict has them.
 
     Bucket by bucket; in a bucket, the latest first.
     """

@@ -49,7 +49,7 @@ def count_lines(function: Callable[[], object]) -> int:
 
 
 def name_colliding(count: int) -> list[str]:
-    """Give names that are one to g_str_hash: 33 * 98 + 65 is 33 * 97 + 98."""
+    """Return names that are one to g_str_hash: 33 * 98 + 65 is 33 * 97 + 98."""
     return ["".join(word) for word in itertools.product(("bA", "ab"), repeat=20)][:count]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qgasim.commands.files import HANDLE_LIMIT
+from qgasim.commands import files
+from qgasim.commands.files import FETCH_LIMIT, HANDLE_LIMIT
 from qgasim.errors import KernelError
 from qgasim.guest.files.files import NODE_SIZE, SETTINGS_LIMIT
 from qgasim.guest.files.nodes import Regular
@@ -107,6 +108,24 @@ def test_what_the_agent_would_wait_for_is_refused() -> None:
 
 
 @pytest.mark.parametrize("scenario", ["debian-12", "windows-11"])
+def test_an_old_agent_ends_when_it_reads_more_than_there_is_memory_for(
+    scenario: str, read_bytes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "FETCH_LIMIT", 4 << 20)
+    course = Course(scenario, release="4.2")
+    path = "C:\\x" if course.guest.is_windows else "/x"
+    handle = course.say("guest-file-open", path=path, mode="w+")["return"]
+    course.say("guest-file-seek", handle=handle, offset=1 << 40, whence=0)
+    course.say("guest-file-write", handle=handle, buf_b64="eA==")
+    course.say("guest-file-seek", handle=handle, offset=0, whence=0)
+    assert course.say("guest-file-read", handle=handle, count=1 << 20)["return"]["count"] == 1 << 20
+    assert course.say("guest-file-read", handle=handle, count=(1 << 32) - 2) is None
+    # It has ended; another is started.
+    assert not course.agent.state.handles
+    assert sum(read_bytes) <= 6 << 20
+
+
+@pytest.mark.parametrize("scenario", ["debian-12", "windows-11"])
 def test_open_files_are_limited(scenario: str) -> None:
     course = Course(scenario)
     path = "C:\\x" if course.guest.is_windows else "/etc/passwd"
@@ -167,3 +186,5 @@ def test_a_limit_is_said_where_it_is_promised() -> None:
     page = (Path(__file__).parent.parent.parent / "docs" / "design.md").read_text()
     assert f"{SETTINGS_LIMIT >> 20} MiB" in page
     assert f"{HANDLE_LIMIT:,}" in page
+    security = (Path(__file__).parent.parent.parent / "SECURITY.md").read_text()
+    assert f"more than {FETCH_LIMIT >> 20} MiB" in security

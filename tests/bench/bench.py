@@ -289,7 +289,7 @@ def programs(ours: Peer, rounds: int) -> None:
 
 
 def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> tuple[float, float]:
-    """Give the CPU per ping (µs) without faults and with 20 that are about other requests."""
+    """Return the CPU per ping (µs) without faults and with 20 that are about other requests."""
     kinds = ("ignore", "delay, by: 1s", "truncate, keep: 3", "error, desc: no", "crash")
     requests = (
         "guest-file-*",
@@ -317,7 +317,7 @@ def faults_that_do_not_match(top: str, ours: Peer, scale: int, rounds: int) -> t
 
 
 def _namespace() -> list[str]:
-    """Give what starts a program in a network of its own; nothing where that cannot be had."""
+    """Return what starts a program in a network of its own; nothing where that cannot be had."""
     with contextlib.suppress(OSError):
         tried = subprocess.run([*IN_NAMESPACE, "true"], capture_output=True, check=False)
         if tried.returncode == 0:
@@ -397,16 +397,34 @@ def _bench(top: str, scale: int, rounds: int) -> None:
             print(f"{name:30} {value:10.1f}{'':31}  at most {most}")
         for program in FIGURES:
             figures(program)
+        drill(top)
         for name, at_first, again in (("debian-12", 60, 10), ("k8s-node", 60, 50)):
             for which, took, most in zip(
                 ("first", "again"), loading(name), (at_first, again), strict=True
             ):
                 row = f"load {name} {which}, ms of CPU"
                 print(f"{row:30} {took:10.1f}{'':31}  at most {most}")
+        if "real" in peers:
+            took = recording(peers["real"])
+            print(f"{'record the real agent, s':30} {took:10.2f}{'':31}  at most 2")
     finally:
         for peer in peers.values():
             peer.stop()
     print(f"(client: {time.process_time() - start:.1f} s of CPU; {os.cpu_count()} processors)")
+
+
+def recording(real: Peer) -> float:
+    """Return the seconds in which the real agent is recorded, by a process of its own."""
+    path = real.socket.getpeername()
+    # It serves one client at a time.
+    real.socket.close()
+    took: list[float] = []
+    for _ in range(3):
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "qgasim", "record", path]
+        subprocess.run(command, capture_output=True, check=True)
+        took.append(time.perf_counter() - start)
+    return statistics.median(took)
 
 
 #: What other programs beside this one print, in this order, and what is wanted.
@@ -442,6 +460,20 @@ def figures(program: str) -> None:
     for (name, aim), value in rows:
         if value is not None:
             print(f"{name:30} {value:10.2f}{'':31}  {aim}".rstrip())
+
+
+def drill(top: str) -> None:
+    """Print what a drill takes beside its command: one that ends at once."""
+    start = time.perf_counter()
+    options = ["drill", "--all", "-j", "2", "--failures", f"{top}/failures"]
+    subprocess.run(
+        [sys.executable, "-m", "qgasim", *options, "--", "true"],
+        stdout=subprocess.DEVNULL,
+        check=False,
+        cwd=HERE.parent.parent,
+    )
+    took = time.perf_counter() - start
+    print(f"{'drill --all of true, s':30} {took:10.1f}{'':31}  at most 30")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def served(*options: str) -> Iterator[tuple[dict[str, Any], float]]:
 
 
 def pings(path: str, count: int) -> float:
-    """Give how many pings are answered in a second."""
+    """Return how many pings are answered in a second."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(path)
         start = time.perf_counter()
@@ -75,7 +75,7 @@ def pings(path: str, count: int) -> float:
 
 
 def requests(connection: Connection, count: int) -> float:
-    """Give how many requests are answered in a second."""
+    """Return how many requests are answered in a second."""
     assert connection.sock is not None
     request = b"GET /v1/guests/guest/clock HTTP/1.1\r\nHost: localhost\r\n\r\n"
     start = time.perf_counter()

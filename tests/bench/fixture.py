@@ -30,7 +30,7 @@ def ping(path: str) -> None:
 
 
 def resident() -> float:
-    """Give the memory that this process has, in MB."""
+    """Return the memory that this process has, in MB."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
 
@@ -46,7 +46,7 @@ class Request:
 
 
 def tests(guests: Guests, count: int) -> tuple[float, float]:
-    """Give the ms, and those of CPU, that a test with one guest and one ping takes, the median."""
+    """Return the ms, and those of CPU, that a test with one guest and one ping takes, the median."""
     walls: list[float] = []
     costs: list[float] = []
     for _ in range(count):
@@ -59,7 +59,7 @@ def tests(guests: Guests, count: int) -> tuple[float, float]:
 
 
 def fleet(guests: Guests, count: int) -> tuple[float, float]:
-    """Give the seconds until *count* guests have answered, and the MB that they take."""
+    """Return the seconds until *count* guests have answered, and the MB that they take."""
     before, start = resident(), time.perf_counter()
     with guests.lend(Request(), GuestRequest()) as make:  # type: ignore[arg-type]
         paths = [make().socket_path for _ in range(count)]
@@ -69,7 +69,7 @@ def fleet(guests: Guests, count: int) -> tuple[float, float]:
 
 
 def time_out(guests: Guests) -> float:
-    """Give the ms that a test takes in which a freeze is not answered for an hour."""
+    """Return the ms that a test takes in which a freeze is not answered for an hour."""
     start = time.perf_counter()
     with guests.lend(Request(), GuestRequest()) as make:  # type: ignore[arg-type]
         live = make()

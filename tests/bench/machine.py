@@ -46,7 +46,7 @@ def monitor(command: list[str], path: str) -> Iterator[socket.socket]:
 
 
 def asked(sock: socket.socket, count: int) -> float:
-    """Give how many requests are answered in a second."""
+    """Return how many requests are answered in a second."""
     start = time.perf_counter()
     for _ in range(count):
         sock.send(STATUS)
@@ -56,7 +56,7 @@ def asked(sock: socket.socket, count: int) -> float:
 
 
 def round_trips(top: str) -> tuple[float, float | None]:
-    """Give the rate of our monitor, and its ratio to QEMU's."""
+    """Return the rate of our monitor, and its ratio to QEMU's."""
     ours = [
         sys.executable,
         "-m",
@@ -84,7 +84,7 @@ def round_trips(top: str) -> tuple[float, float | None]:
 
 
 def memory(libvirt: Libvirt) -> float:
-    """Give the MiB that an emulator has for itself, of what others do not share, on average."""
+    """Return the MiB that an emulator has for itself, of what others do not share, on average."""
     sizes = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -100,7 +100,7 @@ def memory(libvirt: Libvirt) -> float:
 
 
 def first_answer(domain: LibvirtDomain) -> float:
-    """Give how long it takes from `virsh start` to the first answer of the agent."""
+    """Return how long it takes from `virsh start` to the first answer of the agent."""
     virsh = domain.libvirt.virsh
     virsh("destroy", domain.name)
     start = time.perf_counter()

@@ -31,7 +31,7 @@ class Sharing(Course):
         return self.say("guest-file-open", path=path, mode=mode)
 
     def read(self, path: str) -> bytes | str:
-        """Give what the client reads of a file, or the error."""
+        """Return what the client reads of a file, or the error."""
         opened = self.open(path)
         if "error" in opened:
             return str(opened["error"]["desc"])
@@ -43,7 +43,7 @@ class Sharing(Course):
         return base64.b64decode(said["return"]["buf-b64"])
 
     def sh(self, script: str) -> str:
-        """Give what a shell of the guest writes to both streams."""
+        """Return what a shell of the guest writes to both streams."""
         pid = self.say(
             "guest-exec", path="/bin/sh", arg=["-c", f"{{ {script}\n}} 2>&1"], capture_output=True
         )["return"]["pid"]

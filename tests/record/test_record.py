@@ -1,16 +1,27 @@
 """A recorded agent and the scenario made of it: both answer alike, or it is said why not."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from msgspec import structs
 
 from qgasim.compare import RealAgent, compare
 from qgasim.compare.connection import SimulatedAgent
 from qgasim.errors import RedactionError
 from qgasim.record.redaction import KINDS, Redactor
-from qgasim.record.survey import Answer, Survey, ask_by_wire, harmless_requests, redacted, take
+from qgasim.record.survey import (
+    Answer,
+    Survey,
+    ask_by_wire,
+    harmless_requests,
+    read_answer,
+    redacted,
+    take,
+)
 from qgasim.record.writing import Recorded, record
 from qgasim.scenario import load, loads
 from qgasim.scenario.model import Scenario
@@ -18,6 +29,7 @@ from qgasim.serving.listen import UnixAddress
 from qgasim.wire import is_object
 from tests.real_agent import RealAgent as QemuGa
 from tests.real_agent import needs_qemu_ga
+from tests.record.test_redaction import replies
 from tests.serving import PATIENCE
 from tests.test_compare import CHANGING
 
@@ -43,6 +55,11 @@ DIFFERENCES = {
 }
 
 
+def quickly(names: Iterable[str], *quick: str) -> list[Any]:
+    """Return parameters of which all but a few are slow together."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 def ask(scenario: Scenario) -> Survey:
     return take(ask_by_wire(SimulatedAgent(scenario.build(lambda: 0))))
 
@@ -66,7 +83,7 @@ def same(one: Survey, other: Survey) -> list[str]:
 # -- the round trip --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", quickly(BASES, "debian-12", "freebsd-14", "windows-11"))
 def test_the_recording_of_a_base_answers_as_the_base_does_without_a_stub(name: str) -> None:
     survey, recorded = record_scenario(load(name), *KINDS)
     assert (recorded.stubs, recorded.unlike) == (0, [])
@@ -76,7 +93,71 @@ def test_the_recording_of_a_base_answers_as_the_base_does_without_a_stub(name: s
     assert load(name).guest.os.family == again.guest.os.family
 
 
-@pytest.mark.parametrize("name", DIFFERENCES)
+PECULIAR = {
+    "windows": r"""
+qgasim: 1
+extends: windows-server-2022
+agent: {release: "10.0"}
+guest:
+  disks:
+    - {name: sda, bus: sas, size: 64GiB, partitions: [{name: sda1, size: 549MiB}, {name: sda2, size: 63GiB}]}
+    - {name: sdb, bus: nvme, size: 6GiB, serial: S3Z9NB0K123, partitions: [{name: sdb1, size: 5GiB}]}
+    - {name: sr0, bus: sata, size: 600MiB}
+  mounts:
+    - {device: /dev/sda2, path: 'C:\', type: NTFS, size: 67980226560, used: 19763851264}
+    - {device: /dev/sdb1, path: 'C:\Data\', type: NTFS, size: 4GiB}
+    - {device: /dev/sr0, path: 'D:\', type: CDFS, size: 600MiB}
+""",
+    "linux": """
+qgasim: 1
+extends: debian-12
+agent: {release: "11.1"}
+guest:
+  load: [0.51, 0.2, 1.5]
+  clock: {zone: America/New_York}
+  vcpus: [{id: 0, can_offline: false}, {id: 1, online: false}, {id: 7}]
+  memory: {block_size: 128MiB, blocks: [{index: 0, can_offline: false}, {index: 32, online: false}]}
+  disks:
+    - {name: nvme0n1, bus: nvme, pci: "0000:05:00.0", size: 20GiB, partitions: [{name: nvme0n1p1, size: 10GiB},{name: nvme0n1p2, size: 9GiB}], smart: {}}
+    - {name: dm-0, bus: unknown, depends: [nvme0n1p2], alias: vg_acme-root, size: 9GiB}
+    - {name: sdb, bus: scsi, target: 1, unit: 2, serial: "36001405a1b2c3d4e5f60718293a4b5c6", size: 1GiB}
+    - {name: md0, bus: unknown, depends: [sdb], size: 1GiB}
+  mounts:
+    - {device: /dev/mapper/vg_acme-root, path: /, size: 8GiB, reserved: 400MiB, used: 2GiB}
+    - {device: /dev/nvme0n1p1, path: /boot, type: xfs, size: 900MiB, used: 100MiB}
+    - {device: /dev/md0, path: /srv/acme, type: xfs, size: 900MiB, used: 100MiB}
+    - {device: /dev/nvme0n1p1, path: /mnt/b, bind: /boot}
+  nics:
+    - {name: lo, mac: "00:00:00:00:00:00", addresses: [127.0.0.1/8, "::1/128"], mtu: 65536}
+    - {name: eth0, mac: "52:54:00:00:00:01", addresses: [10.1.2.3/24, "fe80::5054:ff:fe00:1/64", "2a01:4f8:0:1::5/64"], gateways: [10.1.2.1, "fe80::1"]}
+    - {name: tun0, addresses: [10.8.0.6/32]}
+""",
+}
+
+
+@pytest.mark.parametrize("name", PECULIAR)
+def test_peculiar_hardware_needs_no_stub(name: str) -> None:
+    survey, recorded = record_scenario(loads(PECULIAR[name]), *KINDS)
+    assert (recorded.stubs, recorded.unlike) == (0, [])
+    assert same(survey, ask(loads(recorded.text))) == []
+
+
+def test_devices_that_depend_on_each_other_are_a_stub() -> None:
+    told = [
+        {"name": f"/dev/dm-{number}", "partition": False, "dependencies": [f"/dev/dm-{1 - number}"]}
+        for number in range(2)
+    ]
+    mounted = [
+        {"name": "dm-0", "mountpoint": "/", "type": "ext4", "total-bytes": 1 << 30, "disk": []}
+    ]
+    recorded = record(
+        answers(("guest-get-disks", told), ("guest-get-fsinfo", mounted)), Redactor(KEY)
+    )
+    assert recorded.unlike == []
+    assert "depends on itself" in "".join(recorded.notes)
+
+
+@pytest.mark.parametrize("name", quickly(DIFFERENCES, "disk-as-object"))
 def test_what_no_model_has_is_stubbed(name: str) -> None:
     expected, why = DIFFERENCES[name]
     survey, recorded = record_scenario(load(name), *KINDS)
@@ -147,7 +228,7 @@ def test_only_what_guest_info_lists_is_asked() -> None:
 # -- releases and platforms ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("release", ["2.5", "2.12", "3.1", "11.1"])
+@pytest.mark.parametrize("release", quickly(["2.5", "2.12", "3.1", "11.1"], "2.5"))
 def test_other_releases_are_told(release: str) -> None:
     scenario = load("debian-12")
     scenario.agent.release = release
@@ -196,6 +277,28 @@ def test_an_agent_with_fewer_commands_lacks_them_and_a_blocked_one_is_blocked() 
     assert same(survey, ask(again)) == []
 
 
+UNKNOWN = {
+    "1.4.0": ("debian-12", "2.5", "2.5"),
+    "108.0.2": ("windows-server-2022", "8.2", "8.2"),
+    # Its commands are more than those of the release that its number stands for.
+    "107.0.1": ("windows-server-2022", "10.0", "9.1"),
+    "2.3.1": ("debian-12", "10.0", "10.0"),
+}
+
+
+@pytest.mark.parametrize("version", quickly(UNKNOWN, "107.0.1"))
+def test_an_unknown_release_is_told_by_its_number_or_its_commands(version: str) -> None:
+    base, real, expected = UNKNOWN[version]
+    scenario = load(base)
+    scenario.agent.release = real
+    scenario.agent.personality = structs.replace(scenario.agent.personality, version=version)
+    survey, recorded = record_scenario(scenario, *KINDS)
+    again = loads(recorded.text)
+    assert (again.agent.release, again.agent.personality.version) == (expected, version)
+    assert recorded.notes[0].startswith(f"release {version!r} is unknown to qgasim")
+    assert same(survey, ask(again)) == []
+
+
 # -- what cannot be told as a guest's --------------------------------------------------------------
 
 
@@ -208,8 +311,24 @@ def test_a_part_that_cannot_be_built_is_stubbed_and_noted() -> None:
     recorded = record(answers(("guest-get-fsinfo", twice)), Redactor(KEY))
     assert recorded.unlike == []
     assert recorded.stubs == 1
-    assert recorded.notes[-1].startswith(
+    assert recorded.notes[1].startswith(
         "disks and file systems cannot be told as a guest's: guest.mounts["
+    )
+
+
+def test_a_reply_that_is_not_of_its_release_is_noted() -> None:
+    commands = [
+        {"name": name, "enabled": True, "success-response": True}
+        for name in ("guest-info", "guest-get-fsinfo")
+    ]
+    info = {"version": "7.2.0", "supported_commands": commands}
+    told = [
+        {"name": "vda1", "mountpoint": "/", "type": "ext4", "disk": [], "total-bytes-privileged": 9}
+    ]
+    recorded = record(answers(("guest-info", info), ("guest-get-fsinfo", told)), Redactor(KEY))
+    # A member of 9.1.
+    assert recorded.notes[-1].startswith(
+        "not of the form that 7.2.0 has: guest-get-fsinfo ([].total-bytes-privil"
     )
 
 
@@ -246,6 +365,20 @@ def test_any_value_can_be_told(value: Any) -> None:
     assert recorded.unlike == []
 
 
+@pytest.mark.parametrize(
+    "text", ["\x85", "\x7f", "\u2028", "\U0001f600", "a\x1bb", "null", ""], ids=ascii
+)
+def test_any_text_can_be_told(text: str) -> None:
+    recorded = record(answers(("guest-get-timezone", {"zone": text, "offset": 1})), Redactor(KEY))
+    assert (recorded.stubs, recorded.unlike) == (1, [])
+
+
+def test_half_a_character_is_told_as_qemu_writes_what_is_none() -> None:
+    assert read_answer("guest-x", {}, {"return": {"\ud800": ["\udc00a"]}}).value == {
+        "\ufffd": ["\ufffda"]
+    }
+
+
 # -- redaction -------------------------------------------------------------------------------------
 
 
@@ -278,3 +411,15 @@ def test_the_originals_of_a_served_guest_are_nowhere() -> None:
     again = loads(recorded.text).guest
     assert again.nics[1].mac
     assert is_object(again.users)
+
+
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None)
+@given(replies)
+def test_no_original_value_is_in_the_text_that_is_written(told: dict[str, Any]) -> None:
+    redactor = Redactor(KEY)
+    recorded = record(answers(*told.items()), redactor)
+    assert redactor.leaks(recorded.text) == []
+    # The search itself, without its rules: what is long cannot be there by chance.
+    assert [o for o in redactor.replacements if len(o) > 7 and o in recorded.text] == []
+    assert recorded.unlike == []

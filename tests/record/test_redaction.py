@@ -89,7 +89,8 @@ STAYS = {
                         {"name": "/dev/sr0", "address": {"serial": "QM00003"}}],
     "guest-get-devices": [{"driver-name": "VirtIO", "driver-version": "62.91.104.1"}],
     "guest-network-get-route": [{"destination": "0.0.0.0", "mask": "255.255.255.0", "nexthop": "ff00::"}],
-    "guest-get-fsinfo": [{"name": "dm-0", "mountpoint": "/srv/data", "type": "ext4"}],
+    "guest-get-fsinfo": [{"name": "dm-0", "mountpoint": "/srv/acme", "type": "ext4"},
+                         {"name": "sda8", "mountpoint": "/mnt/data", "type": "ext4"}],
 }  # fmt: skip
 
 
@@ -105,6 +106,25 @@ def test_a_name_that_the_system_goes_by_stays() -> None:
     r.learn("guest-get-osinfo", {"id": "debian", "name": "Debian GNU/Linux"})
     assert r.redact("guest-get-host-name", {"host-name": "debian"}) == {"host-name": "debian"}
     assert r.redact("guest-get-host-name", {"host-name": "db"}) != {"host-name": "db"}
+
+
+def test_the_volume_that_stands_for_a_cdrom_is_redacted_as_a_volume() -> None:
+    volume = "\\\\?\\Volume{2c8c9a4e-1111-2222-3333-602200000000}"
+    told = [
+        {"name": volume + "\\", "mountpoint": "D:\\", "type": "CDFS", "disk": [{"dev": volume}]}
+    ]
+    r = redactor()
+    r.learn("guest-get-fsinfo", told)
+    (entry,) = r.redact("guest-get-fsinfo", told)
+    assert "2c8c9a4e" not in str(entry)
+    assert entry["disk"][0]["dev"] + "\\" == entry["name"]
+
+
+@pytest.mark.parametrize("name", ["user", "host", "dir", "label"])
+def test_a_name_like_those_of_replacements_stays(name: str) -> None:
+    r = redactor()
+    assert r.redact("guest-get-users", [{"user": name}, {"user": "jdoe"}])[0] == {"user": name}
+    assert r.leaks(r.redact_text("jdoe")) == []
 
 
 def test_no_replacement_is_a_value_that_there_is() -> None:

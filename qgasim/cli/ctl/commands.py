@@ -42,7 +42,7 @@ class Call:
 
     @property
     def is_json(self) -> bool:
-        """Whether JSON is printed."""
+        """Return whether JSON is printed."""
         return bool(self.options.json)
 
     @property

@@ -44,7 +44,7 @@ def _find_account(agent: Agent, username: str) -> str | None:
 
 
 def _directory(agent: Agent, username: str) -> tuple[str, str]:
-    """Give where a user's keys are: administrators share a file."""
+    """Return where a user's keys are: administrators share a file."""
     name = _find_account(agent, username)
     if name is None:
         raise CommandError(f"User {username} was not found")

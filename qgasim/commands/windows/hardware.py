@@ -116,7 +116,7 @@ _INTERVAL: Final = 5 * SECOND
 
 @command(name="guest-get-load", since=(10, 0), platforms={"windows": (10, 1)}, is_conditional=True)
 def windows_get_load(agent: Agent) -> LoadAverage:
-    """Tell averages that the agent itself has formed since it was first asked, from 0 on.
+    """Return averages that the agent itself has formed since it was first asked, from 0 on.
 
     The queue of the processors is taken to be as long all the time as the scenario's load says.
     """

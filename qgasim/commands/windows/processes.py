@@ -28,7 +28,7 @@ _EXCEPTIONS: Final = 0xC000_0000
 
 @command(name="guest-exec-status", since=(2, 5), platforms=WINDOWS)
 def windows_exec_status(agent: Agent, pid: int) -> ExecStatus:
-    """Tell whether a program has ended, and once, how and what it wrote.
+    """Return whether a program has ended, and once, how and what it wrote.
 
     An exit code from 0xC0000000 on is told as a signal. Codes are read as signed: an access violation is
     signal -1073741819.

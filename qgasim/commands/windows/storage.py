@@ -34,7 +34,7 @@ _SCSI: Final = frozenset({"scsi", "ide", "raid", "sas"})
 
 
 def _physical(agent: Agent) -> list[Disk]:
-    """Give the disks that are hardware, in the order of their numbers."""
+    """Return the disks that are hardware, in the order of their numbers."""
     return [
         disk
         for disk in agent.guest.disks
@@ -77,7 +77,7 @@ def windows_get_disks(agent: Agent) -> list[DiskInfo]:
 
 
 def _disks_of(agent: Agent, mount: MountSettings) -> list[DiskAddress]:
-    """Give the disks that a volume is on, the last one first; none of a volume that is on none.
+    """Return the disks that a volume is on, the last one first; none of a volume that is on none.
 
     A CD-ROM has no extents on disks: the volume stands for it (build_guest_disk_info(), "Try CD").
     UNVERIFIED: that its controller is not found, as it is looked for among disks.
@@ -101,7 +101,7 @@ def _disks_of(agent: Agent, mount: MountSettings) -> list[DiskAddress]:
 
 
 def _volumes(agent: Agent) -> list[tuple[MountSettings, Volume]]:
-    """Give the volumes, as FindFirstVolume() finds them: in the scenario's order."""
+    """Return the volumes, as FindFirstVolume() finds them: in the scenario's order."""
     guest = agent.guest
     _ = guest.files
     return [(m, guest.volumes[m.device]) for m in guest.settings.mounts if m.bind is None]
@@ -175,7 +175,7 @@ def _check_vss(agent: Agent) -> None:
 
 @command(name="guest-fsfreeze-status", since=(0, 15), while_frozen=True, platforms=WINDOWS)
 def windows_fsfreeze_status(agent: Agent) -> Literal["thawed", "frozen"]:
-    """Tell whether the agent has asked for a snapshot, though writes may go on again."""
+    """Return whether the agent has asked for a snapshot, though writes may go on again."""
     _check_vss(agent)
     return "frozen" if agent.is_frozen else "thawed"
 

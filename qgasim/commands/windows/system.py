@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 @command(name="guest-get-host-name", since=(2, 10), platforms=WINDOWS)
 def windows_get_host_name(agent: Agent) -> HostName:
-    """Tell the NetBIOS name: in capitals, and no more than 15 characters (GetComputerNameW())."""
+    """Return the NetBIOS name: in capitals, and no more than 15 characters (GetComputerNameW())."""
     return HostName(agent.guest.hostname.partition(".")[0].upper()[:15])
 
 
@@ -55,7 +55,7 @@ _UNKNOWN: Final = (0, "N/A", "N/A")
 
 
 def _name(agent: Agent) -> tuple[str, str | None]:
-    """Give the version and version-id that ga_get_win_name() finds."""
+    """Return the version and version-id that ga_get_win_name() finds."""
     system, dialect = agent.guest.settings.os, agent.dialect
     major, _, minor = system.kernel_version.partition(".")
     kernel, build = (int(major), int(minor)), int(system.kernel_release)
@@ -78,7 +78,7 @@ def _name(agent: Agent) -> tuple[str, str | None]:
 
 @command(name="guest-get-osinfo", since=(2, 10), platforms=WINDOWS)
 def windows_get_osinfo(agent: Agent) -> OsInfo:
-    """Tell which Windows it is, by its kernel and its build number."""
+    """Return which Windows it is, by its kernel and its build number."""
     system = agent.guest.settings.os
     version, version_id = _name(agent)
     if agent.dialect.misspells_server_2025 and version_id == "2025":
@@ -120,7 +120,7 @@ def windows_get_users(agent: Agent) -> list[User]:
 
 @command(name="guest-get-timezone", since=(2, 10), platforms=WINDOWS)
 def windows_get_timezone(agent: Agent) -> Timezone:
-    """Tell the time zone by the name that Windows has for it, and its seconds east of Greenwich."""
+    """Return the time zone by the name that Windows has for it, and its seconds east of Greenwich."""
     clock = agent.guest.settings.clock
     zone = agent.guest.time_zone()
     local = datetime.fromtimestamp(agent.guest.clock.now() // SECOND, zone or UTC)
@@ -136,7 +136,7 @@ _TICK: Final = 1_000_000
 
 @command(name="guest-get-time", since=(1, 5), platforms=WINDOWS)
 def windows_get_time(agent: Agent) -> int:
-    """Tell the guest's time in ns since 1970, exact to the millisecond."""
+    """Return the guest's time in ns since 1970, exact to the millisecond."""
     return agent.guest.clock.now() // _TICK * _TICK
 
 

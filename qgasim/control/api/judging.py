@@ -28,7 +28,7 @@ LONGEST_WAIT = 3600
 
 
 class Verdict(Struct, kw_only=True):
-    """Whether a client did what was expected of it."""
+    """The result of a run: whether a client did what was expected of it."""
 
     #: Whether it did.
     verified: bool
@@ -279,7 +279,7 @@ def findings(control: Control, name: str, query: FindingsQuery) -> list[FindingV
         FindingView(
             name=each.name,
             explanation=each.kind.explanation,
-            remedy=each.kind.mending,
+            remedy=each.kind.remedy,
             found=list(each.found),
             page=each.page,
         )

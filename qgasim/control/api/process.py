@@ -18,7 +18,7 @@ CHAPTER = "Process"
 
 
 class Health(Struct, kw_only=True):
-    """Whether guests are served."""
+    """The health of the server: whether guests are served."""
 
     #: "ready": all guests that were named at the start are served.
     status: str

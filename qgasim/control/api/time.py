@@ -186,7 +186,7 @@ def revert(control: Control, name: str, snapshot: str) -> ClockView:
 
 @route("DELETE /v1/guests/{name}/snapshots/{snapshot}", chapter=CHAPTER)
 def delete_snapshot(control: Control, name: str, snapshot: str) -> None:
-    """Give up a snapshot."""
+    """Drop a snapshot."""
     guest = control.guest(name)
     with refusing(404):
         guest.simulation.snapshots.drop(snapshot)

@@ -14,7 +14,7 @@ class Pipe:
         self.data = bytearray()
         self.readers = 0
         self.writers = 0
-        # Who opens one side of a FIFO and waits for the other is counted by whoever comes there, so
+        # A process that waits at one side of a FIFO is counted by the process that opens the other, so
         # that it finds its peer even if that has gone again.
         self._awaits_reader = self._awaits_writer = False
         self._met_reader = self._met_writer = False

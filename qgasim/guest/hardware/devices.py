@@ -277,7 +277,7 @@ class Block(Struct, frozen=True):
 
     @property
     def is_virtual(self) -> bool:
-        """Whether it is in /sys/devices/virtual/block."""
+        """Return whether it is in /sys/devices/virtual/block."""
         return self.disk.is_virtual or bool(self.disk.depends)
 
 

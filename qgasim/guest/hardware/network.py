@@ -87,7 +87,7 @@ class Nic(Struct, kw_only=True):
 
     @property
     def is_made_of_others(self) -> bool:
-        """Whether it is a VLAN, a bond or a bridge."""
+        """Return whether it is a VLAN, a bond or a bridge."""
         return self.vlan is not None or bool(self.bond or self.bridge)
 
     def parts(self) -> list[str]:
@@ -119,7 +119,7 @@ class Nic(Struct, kw_only=True):
 
 
 def derive_mac(nic: Nic, nics: Sequence[Nic]) -> None:
-    """Give an interface the hardware address that follows from those that it is made of.
+    """Assign to an interface the hardware address that follows from those that it is made of.
 
     Linux: vlan_dev_init() and bond_enslave() copy it, the first port's to all of a bond;
     br_stp_recalculate_bridge_id() takes the lowest.

@@ -10,7 +10,7 @@ from qgasim.guest.machine import Machine
 from qgasim.guest.processes.process import Program
 from qgasim.guest.processes.userland import find_program
 
-__all__ = ["Image", "Loader"]
+__all__ = ["MAX_ARG_STRLEN", "Image", "Loader"]
 
 #: The file that runs, the program in it, the arguments that it gets.
 Image: TypeAlias = tuple[str, Program, list[str]]
@@ -19,8 +19,8 @@ SHELL: Final = "/bin/sh"
 MAX_DEPTH: Final = 5
 #: How much of a file the kernel looks at to learn what it is (BINPRM_BUF_SIZE).
 _HEAD_SIZE: Final = 256
-#: Bytes of one argument or variable, with the NUL at its end (MAX_ARG_STRLEN).
-_TEXT_LIMIT: Final = 131_072
+#: Bytes of one argument or variable, with the NUL at its end (include/uapi/linux/binfmts.h).
+MAX_ARG_STRLEN: Final = 131_072
 #: Bytes of all of them and of the pointers to them: a quarter of the stack, which is of 8 MiB.
 _ALL_LIMIT: Final = 2 << 20
 _POINTER: Final = 8
@@ -104,7 +104,7 @@ def _check_size(path: str, argv: Sequence[str], env: Sequence[str]) -> None:
     """Refuse what is too large (fs/exec.c, bprm_stack_limits() and copy_strings())."""
     sizes = [len(encode_name(text)) + 1 for text in (*argv, *env)]
     room = _ALL_LIMIT - _POINTER * len(sizes)
-    if max(sizes, default=0) > _TEXT_LIMIT or sum(sizes) + len(encode_name(path)) + 1 > room:
+    if max(sizes, default=0) > MAX_ARG_STRLEN or sum(sizes) + len(encode_name(path)) + 1 > room:
         raise os_error(errno.E2BIG, path)
 
 

@@ -44,6 +44,8 @@ STEP_DEBT: Final = 5_000
 STEP_BYTES: Final = 1024
 #: What a process can have of the host's memory; one that exceeds it is OOM-killed.
 MEMORY_LIMIT: Final = 64 << 20
+#: With what systemd starts services (systemd.exec(5), UMask=).
+UMASK: Final = 0o022
 #: What a line in a list takes of it besides its bytes.
 LINE_SIZE: Final = 64
 
@@ -169,6 +171,8 @@ class Process:
         self.started = guest.clock.uptime()
         self.exit: Exit | None = None
         self.is_stopped = False
+        #: The permissions that new files do not get; a child has its parent's.
+        self.umask = UMASK
         #: Called with the exit when the process ends.
         self.on_exit: Callable[[Exit], None] | None = None
         #: Signals that are ignored, or caught by calling the function.
@@ -250,9 +254,12 @@ class Process:
             view = view[done:]
             yield from self.charge_steps(done // STEP_BYTES)
 
-    def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o644) -> Waiting[OpenFile]:
-        """Open a file relative to the working directory; not yet a descriptor."""
-        return self.call(self.guest.files.open, path, flags, mode, self.cwd)
+    def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> Waiting[OpenFile]:
+        """Open a file relative to the working directory; not yet a descriptor.
+
+        A new one has *mode*, less the umask.
+        """
+        return self.call(self.guest.files.open, path, flags, mode & ~self.umask, self.cwd)
 
     def read_file(self, path: str) -> Waiting[bytes]:
         """Read a whole file; ``-`` is the standard input."""

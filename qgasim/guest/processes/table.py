@@ -137,6 +137,9 @@ class Table:
         for file in files.values():
             file.retain()
         process = Process(self.guest, self, pid, parent, argv, env, cwd, dict(files), path)
+        above = self.table.get(parent)
+        if above is not None:
+            process.umask = above.umask
         process.steps = program(process)
         process.rest = program
         process.blocked = Blocked(until=process.started + delay)
@@ -146,7 +149,7 @@ class Table:
         return process
 
     def count_walk(self, count: int) -> None:
-        """Note that whoever is at work has walked a path of *count* names."""
+        """Note that the process at work has walked a path of *count* names."""
         self._count(WALK_STEPS + count)
 
     def _count(self, steps: int) -> None:

@@ -104,7 +104,7 @@ class Power:
         self.on_change()
 
     def note_end_of_pause(self) -> None:
-        """Tell of the end of a pause that was for a time."""
+        """Report the end of a pause that was for a time."""
         at, self.paused_at = self.paused_at, None
         assert at is not None
         with self.guest.clock.at(at):

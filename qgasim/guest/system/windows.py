@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SYSTEM_DIRECTORY",
+    "ZONES",
     "find_case",
     "find_program",
     "inner_mounts",
@@ -104,7 +105,7 @@ def find_program(files: "Files", name: str, search: str | None) -> str:
 # -- time zones -----------------------------------------------------------------------------------
 
 #: What Windows calls zones, in English (CLDR, windowsZones.xml).
-_ZONES: Final = {
+ZONES: Final = {
     "Africa/Johannesburg": "South Africa",
     "America/Chicago": "Central",
     "America/Denver": "Mountain",
@@ -142,7 +143,7 @@ def zone_name(zone: str | None, local: datetime) -> str:
     """
     if zone is None or zone.rpartition("/")[2] in ("UTC", "UCT", "Zulu", "Universal"):
         return _UTC
-    name = _ZONES.get(zone)
+    name = ZONES.get(zone)
     if name is None:
         return local.tzname() or _UTC
     return f"{name} {'Daylight' if local.dst() else 'Standard'} Time"

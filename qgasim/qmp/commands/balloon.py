@@ -30,7 +30,7 @@ def _check(monitor: Monitor) -> None:
 
 @command()
 def query_balloon(monitor: Monitor) -> Any:
-    """Tell how much memory the guest has left, in bytes."""
+    """Return how much memory the guest has left, in bytes."""
     _check(monitor)
     devices = monitor.hypervisor.devices
     return {"actual": devices.memory - devices.ballooned}

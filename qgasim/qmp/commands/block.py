@@ -147,7 +147,7 @@ def query_block(monitor: Monitor, flat: bool | None = None) -> Any:
 
 @command()
 def query_blockstats(monitor: Monitor, query_nodes: bool | None = None) -> Any:
-    """Tell what disks have done: nothing, but that a guest that has booted leaves them idle."""
+    """Return what disks have done: nothing, but that a guest that has booted leaves them idle."""
     hypervisor = monitor.hypervisor
     template = monitor.release.answers["query-blockstats"][0]
     nodes = hypervisor.devices.nodes

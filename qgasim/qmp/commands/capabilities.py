@@ -170,7 +170,7 @@ def query_cpu_model_expansion(
     type: Literal["static", "full"],  # noqa: A002
     model: CpuModelInfo,
 ) -> Any:
-    """Tell the properties of a processor model with some changed.
+    """Return the properties of a processor model with some changed.
 
     UNVERIFIED: the levels of CPUID that follow from changed properties; they are the greatest there are.
     """

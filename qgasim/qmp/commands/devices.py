@@ -186,7 +186,7 @@ class _Slot(Struct):
     device: str
 
     def tell(self, source: int, status: int, *, is_empty: bool = False) -> None:
-        """Tell what the guest has told of it (_OST)."""
+        """Report what the guest has said of it (_OST)."""
         info: dict[str, Any] = {} if is_empty else {"device": self.device}
         info |= {"slot": str(self.number), "slot-type": self.kind}
         info |= {"source": source, "status": status}

@@ -46,7 +46,7 @@ def query_migrate_capabilities(monitor: Monitor) -> Any:
 
 @command()
 def query_migrate(monitor: Monitor) -> Any:
-    """Tell how far a migration is."""
+    """Return how far a migration is."""
     return monitor.hypervisor.migration.info()
 
 
@@ -80,7 +80,7 @@ def migrate_recover(monitor: Monitor, uri: str) -> None:
 
 @command("migrate_cancel")
 def migrate_cancel(monitor: Monitor) -> None:
-    """Give a migration up."""
+    """Cancel a migration."""
     monitor.hypervisor.migration.cancel()
 
 
@@ -106,5 +106,5 @@ def migrate_set_parameters(monitor: Monitor, arguments: Arguments) -> None:
 
 @command()
 def query_migrate_parameters(monitor: Monitor) -> Any:
-    """Tell the parameters of migration. UNVERIFIED: what they are at first in releases other than 7.2."""
+    """Return the parameters of migration. UNVERIFIED: what they are at first in releases other than 7.2."""
     return monitor.hypervisor.migration.parameters

@@ -17,7 +17,7 @@ def qmp_capabilities(monitor: Monitor, enable: list[Literal["oob"]] | None = Non
 
 @command()
 def query_status(monitor: Monitor) -> Any:
-    """Tell the machine's state."""
+    """Return the machine's state."""
     hypervisor = monitor.hypervisor
     status: dict[str, Any] = {"running": hypervisor.status == "running"}
     if monitor.release.has_singlestep:
@@ -73,7 +73,7 @@ def set_action(
     watchdog: Literal["reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"]
     | None = None,
 ) -> None:
-    """Say what follows a reboot, a shutdown, a panic of the guest, or an expired watchdog."""
+    """Set what follows a reboot, a shutdown, a panic of the guest, or an expired watchdog."""
     hypervisor = monitor.hypervisor
     power = hypervisor.guest.power
     if reboot is not None:
@@ -91,7 +91,7 @@ def watchdog_set_action(
     monitor: Monitor,
     action: Literal["reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"],
 ) -> None:
-    """Say what follows an expired watchdog."""
+    """Set what follows an expired watchdog."""
     monitor.hypervisor.watchdog.action = action
 
 
@@ -107,5 +107,5 @@ def rtc_reset_reinjection(monitor: Monitor) -> None:
 
 @command()
 def query_vm_generation_id(monitor: Monitor) -> Any:
-    """Tell the generation of the machine: there is no device for it."""
+    """Return the generation of the machine: there is no device for it."""
     raise CommandError("VM Generation ID device not found")

@@ -82,7 +82,7 @@ def qom_list(monitor: Monitor, path: str) -> Any:
 
 @command()
 def qom_get(monitor: Monitor, path: str, property: str) -> Any:  # noqa: A002
-    """Tell the value of a property."""
+    """Return the value of a property."""
     path = path.rstrip("/")
     if path == "/machine":
         return _get_of_machine(monitor, property)

@@ -20,7 +20,7 @@ MADE_UP_THREAD: Final = 1000
 
 @command()
 def query_version(monitor: Monitor) -> Any:
-    """Tell QEMU's version, as the greeting does."""
+    """Return QEMU's version, as the greeting does."""
     return monitor.version()
 
 
@@ -38,33 +38,33 @@ def query_qmp_schema(monitor: Monitor) -> Json:
 
 @command()
 def query_name(monitor: Monitor) -> Any:
-    """Tell the machine's name, if it has one."""
+    """Return the machine's name, if it has one."""
     name = monitor.hypervisor.settings.name
     return {} if name is None else {"name": name}
 
 
 @command()
 def query_uuid(monitor: Monitor) -> Any:
-    """Tell the machine's UUID."""
+    """Return the machine's UUID."""
     return {"UUID": monitor.hypervisor.settings.uuid or NO_UUID}
 
 
 @command()
 def query_kvm(monitor: Monitor) -> Any:
-    """Tell whether the host's processors run the guest: an emulator says so where it was asked to and could."""
+    """Return whether the host's processors run the guest: an emulator says so where it was asked to and could."""
     board = monitor.hypervisor.devices.board
     return {"enabled": board is not None and board.has_kvm, "present": True}
 
 
 @command()
 def query_target(monitor: Monitor) -> Any:
-    """Tell the machine's architecture."""
+    """Return the machine's architecture."""
     return {"arch": "x86_64"}
 
 
 @command()
 def query_current_machine(monitor: Monitor) -> Any:
-    """Tell whether the machine can be woken."""
+    """Return whether the machine can be woken."""
     return {"wakeup-suspend-support": True}
 
 
@@ -218,7 +218,7 @@ def query_hotpluggable_cpus(monitor: Monitor) -> Any:
 
 @command()
 def query_memory_size_summary(monitor: Monitor) -> Any:
-    """Tell how much memory there is."""
+    """Return how much memory there is."""
     devices = monitor.hypervisor.devices
     plugged = sum(dimm.size for dimm in devices.dimms)
     return {"base-memory": devices.base_memory, "plugged-memory": plugged}
@@ -271,7 +271,7 @@ def query_memdev(monitor: Monitor) -> Any:
 
 @command()
 def query_acpi_ospm_status(monitor: Monitor) -> Any:
-    """Tell what the guest said of its slots: nothing that shows here."""
+    """Return what the guest said of its slots: nothing that shows here."""
     devices = monitor.hypervisor.devices
     dimms = {dimm.slot: dimm.id for dimm in devices.dimms}
     slots: list[dict[str, Any]] = [
@@ -298,7 +298,7 @@ def query_acpi_ospm_status(monitor: Monitor) -> Any:
 
 @command()
 def query_rx_filter(monitor: Monitor, name: str | None = None) -> Any:
-    """Tell what network devices receive; the next change of it is told by an event."""
+    """Return what network devices receive; the next change of it is told by an event."""
     hypervisor = monitor.hypervisor
     devices = hypervisor.devices.network()
     if name is not None:
@@ -397,13 +397,13 @@ for _name in (
 
 @command()
 def query_vnc(monitor: Monitor) -> Any:
-    """Tell whether there is a VNC server: there is none."""
+    """Return whether there is a VNC server: there is none."""
     return {"enabled": False}
 
 
 @command()
 def query_gic_capabilities(monitor: Monitor) -> Any:
-    """Tell what interrupt controllers of ARM there can be: none."""
+    """Return what interrupt controllers of ARM there can be: none."""
     raise CommandError("GIC hardware is not available on this target")
 
 
@@ -421,7 +421,7 @@ def query_command_line_options(monitor: Monitor, option: str | None = None) -> A
 def query_dirty_rate(
     monitor: Monitor, calc_time_unit: Literal["second", "millisecond"] = "second"
 ) -> Any:
-    """Tell how fast the guest changes its memory: that was never measured."""
+    """Return how fast the guest changes its memory: that was never measured."""
     answer = dict(monitor.release.answers["query-dirty-rate"])
     if "calc-time-unit" in answer:
         answer["calc-time-unit"] = calc_time_unit

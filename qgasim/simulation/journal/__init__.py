@@ -144,12 +144,12 @@ class Journal(NoteTaker):
             self.on_entry(self.count, entry)
 
     def amended(self, note: Note, before: str) -> None:  # noqa: ARG002
-        """Tell that the latest entry has changed."""
+        """Report that the latest entry has changed."""
         if self.on_entry is not None:
             self.on_entry(self.count, note)
 
     def resumed(self) -> None:
-        """Tell that the latest exchange has changed: its reply goes now."""
+        """Report that the latest exchange has changed: its reply goes now."""
         last = self._last
         before = None if last is None else last.replied
         super().resumed()

@@ -12,7 +12,7 @@ from qgasim.userland.programs.inputs import (
     cannot_read,
     open_input,
 )
-from qgasim.userland.programs.messages import complain, explain, is_busybox
+from qgasim.userland.programs.messages import complain, explain, fail, is_busybox
 from qgasim.userland.programs.registry import program
 
 __all__ = ["show_control"]
@@ -41,7 +41,9 @@ def show_control(line: bytes, *, tabs: bool) -> bytes:
 class _Numberer:
     """What ``cat`` does to lines."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, ends_lines: bool) -> None:
+        #: BusyBox numbers whole lines only.
+        self.ends_lines = ends_lines and ("n" in options or "b" in options)
         self.numbers_all = "n" in options and "b" not in options
         self.numbers_some = "b" in options
         self.squeezes = "s" in options
@@ -61,6 +63,8 @@ class _Numberer:
         if self.starts and (self.numbers_all or (self.numbers_some and not is_empty)):
             self.number += 1
             head = b"%6d\t" % self.number
+        if self.ends_lines and not line.endswith(b"\n"):
+            line += b"\n"
         self.starts = line.endswith(b"\n")
         if self.controls:
             line = show_control(line, tabs=self.tabs)
@@ -76,8 +80,11 @@ def cat(p: Process) -> Steps:
     """Print files."""
     options = yield from parse(p, "AbeEnstTuv", _CAT_LONG)
     status = 0
+    if 1 not in p.files and not is_busybox(p):
+        # It looks at its output before it opens anything.
+        yield from fail(p, "standard output: Bad file descriptor")
     if any(name != "u" for name, _ in options):
-        numberer = _Numberer(options)
+        numberer = _Numberer(options, ends_lines=is_busybox(p))
         source = Source(p, options.operands)
         while lines := (yield from source.lines()):
             yield from p.write(1, b"".join(map(numberer.format, lines)))
@@ -152,9 +159,17 @@ def wc(p: Process) -> Steps:
     status = 0
     sizes: list[int | None] = []
     for path in options.operands or ["-"]:
-        file = yield from open_input(p, path)
+        is_closed = path == "-" and 0 not in p.files
+        if is_closed and is_busybox(p):
+            yield from complain(p, "standard input: Bad file descriptor")
+        file = yield from open_input(p, path, quiet=is_closed and is_busybox(p))
         if file is None:
             status = 1
+            if path == "-":
+                name = "-" if options.operands else "'standard input'"
+                if not is_busybox(p):
+                    yield from complain(p, f"{name}: Bad file descriptor")
+                rows.append(([0] * len(which), path))
             continue
         sizes.append(file.size if file.is_regular else None)
         counts = dict.fromkeys("lwmcL", 0)

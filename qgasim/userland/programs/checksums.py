@@ -4,10 +4,11 @@ import base64
 import binascii
 import hashlib
 import re
+from typing import Final
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.files.open_files import OpenFile
-from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
+from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.programs.getopt import Options, parse, to_number
 from qgasim.userland.programs.inputs import CHUNK, cannot_read, open_input, read_input
 from qgasim.userland.programs.messages import (
@@ -32,21 +33,56 @@ def base64_(p: Process) -> Steps:
     if data is None:
         return 1
     if "d" not in options and "D" not in options:
-        text = base64.b64encode(data)
         wrap = options.get("w") or "76"
         width = yield from to_number(p, wrap, "invalid wrap size", is_clamped=True)
-        p.take_memory(LINE_SIZE * len(text) // (width or len(text) or 1))
-        lines = [text[at : at + width] for at in range(0, len(text), width)] if width else [text]
-        end = b"\n" if width else b""
-        yield from p.write(1, b"".join(line + end for line in lines))
+        yield from _encode(p, data, width)
         return 0
-    data = re.sub(rb"[^A-Za-z0-9+/=]" if "i" in options else rb"\n", b"", data)
-    good = re.match(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", data)
-    assert good is not None
-    yield from p.write(1, binascii.a2b_base64(good[0]))
-    if good.end() < len(data):
-        yield from fail(p, pick(p, "truncated input", "invalid input"))
+    yield from _decode(p, data, _NO_DIGITS if "i" in options else b"\n")
     return 0
+
+
+#: So many bytes are encoded or decoded in one go: a multiple of three and of four.
+_PIECE: Final = 3 << 16
+_NO_DIGITS: Final = bytes(
+    byte for byte in range(256) if not re.match(rb"[A-Za-z0-9+/=]", bytes([byte]))
+)
+_GROUPS: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)*+")
+_PADDED: Final = re.compile(rb"[^=]++=*+")
+_PART: Final = re.compile(rb"[A-Za-z0-9+/]{2,3}")
+
+
+def _encode(p: Process, data: bytes, width: int) -> Waiting[None]:
+    """Write *data* as base64 in lines of *width* characters; 0: without newlines."""
+    rest = b""
+    for at in range(0, len(data), _PIECE):
+        text = rest + base64.b64encode(data[at : at + _PIECE])
+        whole = len(text) // width * width if width else len(text)
+        rest = text[whole:]
+        if width:
+            lines = [text[at : at + width] + b"\n" for at in range(0, whole, width)]
+            text = b"".join(lines)
+        yield from p.write(1, text)
+    if rest:
+        yield from p.write(1, rest + b"\n")
+
+
+def _decode(p: Process, data: bytes, ignored: bytes) -> Waiting[None]:
+    """Write what base64 without the bytes *ignored* encodes; end the program where that is nothing."""
+    rest = b""
+    for at in range(0, len(data), _PIECE):
+        text = rest + data[at : at + _PIECE].translate(None, ignored)
+        size = len(text) if at + _PIECE >= len(data) else len(text) // 4 * 4
+        text, rest = text[:size], text[size:]
+        good = _GROUPS.match(text)
+        assert good is not None
+        # What is encoded may be several texts, each with its padding.
+        yield from p.write(1, b"".join(map(binascii.a2b_base64, _PADDED.findall(good[0]))))
+        if good.end() < size:
+            # A group without its end, or with something else in it, is decoded as far as it goes.
+            part = _PART.match(text, good.end())
+            if part:
+                yield from p.write(1, binascii.a2b_base64(part[0] + b"=" * (4 - len(part[0]))))
+            yield from fail(p, pick(p, "truncated input", "invalid input"))
 
 
 def _digest(p: Process, kind: str, file: OpenFile) -> Waiting[str]:

@@ -20,7 +20,6 @@ __all__ = ["Copier", "CopyMode", "check_operands", "copy_data", "find_inode"]
 
 #: What copying 64 KiB from a device takes, so that an endless copy lets time go on.
 DEVICE_TIME: Final = 50_000
-UMASK: Final = 0o022
 _LONG: Final = {
     "archive": "a", "recursive": "r", "force": "f", "preserve": "preserve", "no-clobber": "n",
     "dereference": "L", "no-dereference": "P", "update": "u", "verbose": "v",
@@ -202,13 +201,13 @@ class Copier:
         if mode.preserves:
             yield from self._preserve(target, inode)
         elif old is None:
-            yield from p.call(files.chmod, target, inode.mode & 0o777 & ~UMASK, p.cwd)
+            yield from p.call(files.chmod, target, inode.mode & 0o777 & ~p.umask, p.cwd)
         return is_done
 
     def _open_target(self, target: str, inode: Inode) -> Waiting[OpenFile]:
         p, files = self.p, self.p.guest.files
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        rights = inode.mode & 0o777 & ~UMASK
+        rights = inode.mode & 0o777
         if self.mode.removes_first and files.find(target, p.cwd, follow=False) is not None:
             yield from p.call(files.unlink, target, p.cwd)
         try:
@@ -256,7 +255,7 @@ class Copier:
             elif isinstance(node, Device):
                 yield from p.call(files.mknod, target, _copy_device(node), p.cwd)
             elif isinstance(node, Fifo):
-                yield from p.call(files.mkfifo, target, inode.mode & 0o777 & ~UMASK, p.cwd)
+                yield from p.call(files.mkfifo, target, inode.mode & 0o777 & ~p.umask, p.cwd)
         except OSError as error:
             kind = "symbolic link" if inode.is_link else "special file"
             gnu = f"cannot create {kind} {quote(target)}"

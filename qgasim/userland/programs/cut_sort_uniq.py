@@ -36,7 +36,9 @@ def cut(p: Process) -> Steps:
         yield from (fail(p, wrong) if pick(p, 1, 0) else usage_error(p, wrong))
     ranges = yield from _ranges(p, unit, options.get(unit) or "")
     delimiter = encode_name(options.get("d") or "\t")
-    if len(delimiter.decode("utf-8", "replace")) != 1:
+    if is_busybox(p):
+        delimiter = delimiter[:1]
+    elif len(delimiter.decode("utf-8", "replace")) != 1:
         yield from usage_error(p, "the delimiter must be a single character")
     joiner = encode_name(options.get("O") or "")
     outside = "C" in options

@@ -132,7 +132,7 @@ class _Copy:
             file = self.p.descriptor(0 if flags == os.O_RDONLY else 1)
             file.retain()
             return file
-        return (yield from self.p.open(path, flags, 0o666 & ~0o022))
+        return (yield from self.p.open(path, flags))
 
     def _cannot_open(self, path: str, error: OSError) -> Waiting[int]:
         text = pick(self.p, f"can't open '{path}'", f"failed to open {quote(path)}")

@@ -1,8 +1,13 @@
 """Programs that run other programs, or say which would run: env, which, timeout, nohup, xargs."""
 
+import errno
+import re
 import signal
+from collections.abc import Iterator
+from typing import Final
 
-from qgasim.guest.files.nodes import decode_name
+from qgasim.guest.files.nodes import decode_name, encode_name, os_error
+from qgasim.guest.processes.loading import MAX_ARG_STRLEN
 from qgasim.guest.processes.process import LINE_SIZE, Blocked, Killed, Process, Steps, Waiting
 from qgasim.guest.processes.signals import find_signal
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, to_number, usage_error
@@ -130,8 +135,22 @@ def nohup(p: Process) -> Steps:
     return (yield from _become(p, words))
 
 
+#: So many bytes, or words, are looked at in one go.
+_PIECE: Final = 1 << 20
+_BATCH: Final = 4096
+#: How many items a command takes if no option says so: as many as there is room for.
+_MAX_COUNT: Final = (1 << 31) - 1
 _XARGS_LONG = {"null": "0", "max-args": "n", "no-run-if-empty": "r", "max-procs": "P",
                "verbose": "t", "replace": "I", "delimiter": "d", "max-lines": "L"}  # fmt: skip
+
+
+class _TooLong(Exception):
+    """An item or a command is longer than the program takes."""
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        """*text*: what the program says; *code*: its status then."""
+        super().__init__(text)
+        self.code = code
 
 
 @program("xargs")
@@ -139,27 +158,34 @@ def xargs(p: Process) -> Steps:
     """Run a program with arguments from the standard input."""
     letters = "0n:rtI:L:d:P:s:x"
     options = yield from parse(p, letters, _XARGS_LONG, in_order=True)
-    data = decode_name((yield from p.read_all(0)))
-    p.take_memory(LINE_SIZE * sum(map(data.count, " \t\n\0")))
-    replaced = options.get("I")
+    limit = yield from _find_limit(p, options)
+    data = yield from p.read_all(0)
+    for at in range(0, len(data), _PIECE):
+        # There is an item behind each of these at most.
+        ends = sum(data.count(end, at, at + _PIECE) for end in (b" ", b"\t", b"\n", b"\0"))
+        p.take_memory(LINE_SIZE * ends)
+    text = decode_name(data)
     separator = yield from _find_separator(p, options)
-    if separator is not None:
-        items = data.removesuffix(separator).split(separator) if data else []
-    elif replaced is not None or "L" in options:
-        items = [line.strip() for line in data.splitlines() if line.strip()]
-    else:
-        items = yield from _split(p, data)
-    command = options.operands or ["echo"]
-    size = yield from _find_size(p, options)
-    if replaced is not None:
-        runs = [[word.replace(replaced, item) for word in command] for item in items]
-    else:
-        runs = [[*command, *items[at : at + size]] for at in range(0, len(items), size)]
-        if not items and "r" not in options:
-            runs = [command]
+    is_by_line = "I" in options or "L" in options
+    try:
+        if separator is not None:
+            items = text.removesuffix(separator).split(separator) if text else []
+        elif is_by_line:
+            items = [line.strip() for line in text.splitlines() if line.strip()]
+        else:
+            items = yield from _split(p, text, limit)
+        runs = yield from _make_runs(p, options, items, limit)
+        return (yield from _run_all(p, runs, is_told="t" in options))
+    except _TooLong as error:
+        yield from fail(p, str(error), error.code)
+        raise
+
+
+def _run_all(p: Process, runs: Iterator[list[str]], *, is_told: bool) -> Waiting[int]:
+    """Run commands one after another; return the status for all."""
     status = 0
     for words in runs:
-        if "t" in options:
+        if is_told:
             yield from p.write(2, " ".join(words) + "\n")
         try:
             child = p.spawn(words)
@@ -170,11 +196,78 @@ def xargs(p: Process) -> Steps:
             yield from complain(p, f"{words[0]}: terminated by signal {how.signal}")
             return 125
         if how.code == 255:
-            text = pick(p, "exited with status 255; aborting", "exited with status 255; aborting")
-            yield from complain(p, f"{words[0]}: {text}")
+            yield from complain(p, f"{words[0]}: exited with status 255; aborting")
             return 124
         status = 123 if how.code else status
     return status
+
+
+def _find_limit(p: Process, options: Options) -> Waiting[int]:
+    """Return how many bytes a command may have, with a NUL behind each word."""
+    given = options.get("s")
+    if given is None:
+        # findutils 4.9.0: 128 KiB (bc_use_sensible_arg_max()); BusyBox: 32 KiB less 2 KiB (xargs.c).
+        return pick(p, 30 << 10, 128 << 10)
+    limit = yield from to_number(p, given, is_clamped=True)
+    if not is_busybox(p):
+        # What execve(2) takes, less the environment and 2 KiB (bc_init_controlinfo()).
+        most = (2 << 20) - 2048 - sum(len(encode_name(item)) + 1 for item in p.env)
+        if limit > most:
+            yield from complain(p, f"value {given} for -s option should be <= {most}")
+    return min(limit, 2 << 20)
+
+
+def _make_runs(
+    p: Process, options: Options, items: list[str], limit: int
+) -> Waiting[Iterator[list[str]]]:
+    """Return the commands that are run, one by one; `_TooLong` at the first that cannot be."""
+    command = options.operands or ["echo"]
+    replaced = options.get("I")
+    if replaced:
+        # BusyBox leaves it to execve(2) to refuse what comes of it.
+        return (_replace(command, replaced, item, limit, is_busybox(p)) for item in items)
+    count = yield from _find_size(p, options)
+    if not items:
+        return iter([] if "r" in options else [command])
+    return _group(command, items, count, limit)
+
+
+def _replace(
+    command: list[str], replaced: str, item: str, limit: int, is_lenient: bool
+) -> list[str]:
+    """Put *item* in the place of *replaced*; what comes of it is measured before it is built."""
+    if len(encode_name(item)) >= limit:
+        raise _TooLong("argument line too long")
+    most = MAX_ARG_STRLEN if is_lenient else limit
+    left = limit
+    words: list[str] = []
+    for word in command:
+        size = len(word) + word.count(replaced) * (len(item) - len(replaced))
+        if size >= most:
+            if not is_lenient:
+                raise _TooLong("command too long")
+            raise _TooLong(f"{command[0]}: {explain(os_error(errno.E2BIG))}", 126)
+        words.append(word.replace(replaced, item))
+        left -= size + 1
+        if left < 0 and not is_lenient:
+            raise _TooLong("argument list too long")
+    return words
+
+
+def _group(command: list[str], items: list[str], count: int, limit: int) -> Iterator[list[str]]:
+    """Put as many items into each command as it takes: *count*, and *limit* bytes."""
+    least = sum(len(encode_name(word)) + 1 for word in command)
+    words, size = list(command), least
+    for item in items:
+        length = len(encode_name(item)) + 1
+        if length > limit or least + length > limit:
+            raise _TooLong("argument line too long")
+        if size + length > limit or len(words) - len(command) >= count:
+            yield words
+            words, size = list(command), least
+        words.append(item)
+        size += length
+    yield words
 
 
 def _find_separator(p: Process, options: Options) -> Waiting[str | None]:
@@ -194,7 +287,7 @@ def _find_size(p: Process, options: Options) -> Waiting[int]:
     letter = "n" if options.get("n") else "L"
     count = options.get(letter)
     if not count:
-        return 5000
+        return _MAX_COUNT
     if not is_busybox(p) and not count.isdecimal():
         yield from usage_error(p, f'invalid number "{count}" for -{letter} option')
     size = yield from to_number(p, count, is_clamped=True)
@@ -204,38 +297,45 @@ def _find_size(p: Process, options: Options) -> Waiting[int]:
     return size
 
 
-def _split(p: Process, text: str) -> Waiting[list[str]]:
-    """Take words apart as xargs does, which knows quotes and backslashes."""
+#: A word of xargs, which knows quotes and backslashes; blanks; or what is no word, the beginning of a quote.
+_WORD: Final = re.compile(
+    r"""((?:[^ \t\n'"\\]++|\\.|\\\Z|"[^"\n]*+"|'[^'\n]*+')++)|[ \t\n]++|(['"\\])""", re.DOTALL
+)
+_QUOTED: Final = re.compile(r"""\\(.)|"([^"]*+)"|'([^']*+)'""", re.DOTALL)
+
+
+def _split(p: Process, text: str, limit: int) -> Waiting[list[str]]:
+    """Take words apart; `_TooLong` if one has more than *limit* characters."""
     words: list[str] = []
-    word: str | None = None
-    quoted = ""
     at = 0
     while at < len(text):
-        char = text[at]
-        at += 1
-        if quoted:
-            if char == "\n":
-                break
-            quoted = "" if char == quoted else quoted
-            word = (word or "") + (char if quoted else "")
-        elif char in "'\"":
-            quoted, word = char, word or ""
-        elif char == "\\" and at < len(text):
-            word = (word or "") + text[at]
-            at += 1
-        elif char in " \t\n":
-            if word is not None:
-                words.append(word)
-            word = None
-        else:
-            word = (word or "") + char
-    if quoted:
-        kind = "double" if quoted == '"' else "single"
-        gnu = (
-            f"unmatched {kind} quote; by default quotes are special to xargs unless you use the -0"
-        )
-        yield from fail(p, pick(p, f"unmatched {kind} quote", f"{gnu} option"))
-    return words if word is None else [*words, word]
+        # No more is looked at in one go than a word may have.
+        found = _WORD.match(text, at, at + limit + 1)
+        assert found is not None
+        word, quote_mark = found[1], found[2]
+        if quote_mark is not None:
+            rest = text[at + 1 : at + 1 + limit]
+            if quote_mark == "\\" or (len(rest) == limit and "\n" not in rest):
+                raise _TooLong("argument line too long")
+            kind = "double" if quote_mark == '"' else "single"
+            gnu = f"unmatched {kind} quote; by default quotes are special to xargs unless you use the -0"
+            yield from fail(p, pick(p, f"unmatched {kind} quote", f"{gnu} option"))
+        at = found.end()
+        if word is None:
+            continue
+        if len(word) > limit:
+            raise _TooLong("argument line too long")
+        words.append(_QUOTED.sub(_unquote, word) if _SPECIAL.search(word) else word)
+        if len(words) % _BATCH == 0:
+            yield from p.charge_steps(_BATCH)
+    return words
+
+
+_SPECIAL: Final = re.compile(r"""['"\\]""")
+
+
+def _unquote(found: re.Match[str]) -> str:
+    return found[1] or found[2] or found[3] or ""
 
 
 @program("busybox")

@@ -67,6 +67,8 @@ def usage_error(p: Process, text: str = "", code: int = 1) -> Waiting[NoReturn]:
     usage = BUSYBOX_BANNER.format(name=p.name)
     if not is_busybox(p):
         usage = f"Try '{label(p)} --help' for more information.\n"
+        if p.name == "grep":
+            usage = f"Usage: {label(p)} [OPTION]... PATTERNS [FILE]...\n{usage}"
     with suppress(OSError):
         yield from p.write(2, usage)
     raise ProgramExit(code)

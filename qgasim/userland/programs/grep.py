@@ -36,8 +36,6 @@ def grep(p: Process) -> Steps:
         patterns += decode_name((yield from p.read_file(path))).removesuffix("\n").split("\n")
     if "e" not in options and "f" not in options:
         if not operands:
-            if not is_busybox(p):
-                yield from p.write(2, "Usage: grep [OPTION]... PATTERNS [FILE]...\n")
             yield from usage_error(p, code=pick_code(p))
         patterns = operands.pop(0).split("\n")
     matchers = yield from _compile(p, options, patterns)
@@ -57,7 +55,7 @@ def grep(p: Process) -> Steps:
         if search.has_matched and "q" in options:
             return 0
     if search.has_failed:
-        return 2 if not is_busybox(p) or not search.has_matched else 0
+        return 2
     return 0 if search.has_matched else 1
 
 

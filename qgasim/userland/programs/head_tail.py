@@ -35,7 +35,10 @@ def _count(p: Process, options: Options) -> Waiting[tuple[str, str, int]]:
     text = options.get(unit) or "10"
     sign = text[0] if text[0] in "+-" else ""
     what = "invalid number of " + ("lines" if unit == "n" else "bytes")
-    number = yield from to_number(p, text[1:] if sign else text, what)
+    # A plus is shown with what is no number.
+    is_shown = sign == "+" and not text[1:2].isdigit() and not is_busybox(p)
+    digits = text[1:] if sign and not is_shown else text
+    number = yield from to_number(p, digits, what)
     return unit, sign, number
 
 
@@ -69,6 +72,8 @@ def head(p: Process) -> Steps:
         file = yield from open_input(p, path)
         if file is None:
             status = 1
+            # BusyBox puts an empty line before the second name, whatever came of the first.
+            headers.is_first = headers.is_first and not is_busybox(p)
             continue
         yield from headers.print(path)
         try:
@@ -129,6 +134,8 @@ def tail(p: Process) -> Steps:
             status = 1
         else:
             opened.append((path, file))
+    if is_busybox(p) and not options.last("qv"):
+        headers.is_on = len(opened) > 1
     if not opened and is_busybox(p):
         yield from complain(p, "no files")
         return 1

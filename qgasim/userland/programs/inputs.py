@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process, Waiting
-from qgasim.userland.programs.messages import complain, explain, is_busybox, quote
+from qgasim.userland.programs.messages import complain, explain, is_busybox, quote, quote_if_odd
 
 __all__ = ["CHUNK", "Source", "cannot_open", "cannot_read", "open_input", "read_input"]
 
@@ -14,30 +14,26 @@ CHUNK = 65536
 GNU_OPEN = {
     "head": "cannot open {quoted} for reading: {why}",
     "tail": "cannot open {quoted} for reading: {why}",
-    "tac": "failed to open {quoted} for reading: {why}",
-    "sort": "cannot read: {name}: {why}",
-    "rev": "cannot open {name}: {why}",
+    "sort": "cannot read: {odd}: {why}",
+    "awk": "{name}: {why}",
+    "grep": "{name}: {why}",
     "sed": "can't read {name}: {why}",
 }
 GNU_READ = {
     "head": "error reading {quoted}: {why}",
     "tail": "error reading {quoted}: {why}",
-    "tac": "{name}: read error: {why}",
     "sort": "read failed: {name}: {why}",
     "uniq": "error reading {quoted}: {why}",
     "sed": "couldn't read {name}: {why}",
-    "rev": "{name}: {why}",
 }
 #: Programs of BusyBox that say "can't open": those that need the file.
-BUSYBOX_OPEN = frozenset({"cat", "tail", "uniq", "md5sum", "sha1sum", "sha256sum", "sha512sum"})
+BUSYBOX_OPEN = frozenset({"cat", "tail", "uniq", "md5sum", "sha256sum"})
 BUSYBOX_READ = {
     "cat": "read error: {why}",
     "tail": "read error: {why}",
     "head": "{name}: Input/output error",
     "md5sum": "can't read {quoted}: {why}",
-    "sha1sum": "can't read {quoted}: {why}",
     "sha256sum": "can't read {quoted}: {why}",
-    "sha512sum": "can't read {quoted}: {why}",
     "sed": "read error: {why}",
 }
 
@@ -47,15 +43,20 @@ def cannot_open(p: Process, path: str, error: OSError) -> Waiting[None]:
     if is_busybox(p):
         form = "can't open {quoted}: {why}" if p.name in BUSYBOX_OPEN else "{name}: {why}"
     else:
-        form = GNU_OPEN.get(p.name, "{name}: {why}")
-    return complain(p, form.format(name=path, quoted=quote(path), why=explain(error)))
+        form = GNU_OPEN.get(p.name, "{odd}: {why}")
+    return complain(p, form.format_map(_names(path, error)))
+
+
+def _names(path: str, error: OSError) -> dict[str, str]:
+    shown = {"name": path, "quoted": quote(path), "odd": quote_if_odd(path)}
+    return shown | {"why": explain(error)}
 
 
 def cannot_read(p: Process, path: str, error: OSError) -> Waiting[None]:
     """Report that *path* is open but can't be read: it is a directory, mostly."""
     forms = BUSYBOX_READ if is_busybox(p) else GNU_READ
     form = forms.get(p.name, "{name}: {why}")
-    return complain(p, form.format(name=path, quoted=quote(path), why=explain(error)))
+    return complain(p, form.format_map(_names(path, error)))
 
 
 def open_input(p: Process, path: str, *, quiet: bool = False) -> Waiting[OpenFile | None]:

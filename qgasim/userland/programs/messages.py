@@ -1,12 +1,17 @@
 """What programs say when something is wrong, in the words of two userlands."""
 
+import re
 from typing import NoReturn, TypeVar
 
+from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import Process, ProgramExit, Waiting
 
 __all__ = ["complain", "explain", "fail", "is_busybox", "label", "pick", "quote", "quote_if_odd"]
 
 T = TypeVar("T")
+#: What need not be quoted; a colon is, for it ends a name in a message.
+PLAIN = re.compile(r"[A-Za-z0-9%+,\-./\]_@{}#~]+")
+UNPRINTABLE = re.compile(r"[^ -~]+")
 
 
 def is_busybox(p: Process) -> bool:
@@ -25,16 +30,23 @@ def label(p: Process) -> str:
 
 
 def quote(name: str) -> str:
-    """Put *name* in quotes as GNU programs do in the C locale."""
-    if "'" in name and '"' not in name:
+    """Put *name* in quotes as GNU programs do in the C locale (gnulib's quotearg, shell-escape-always)."""
+    if "'" in name and '"' not in name and name.isascii():
         return f'"{name}"'
-    return "'" + name.replace("'", "'\\''") + "'"
+    # Runs of what cannot be printed have quotes of their own.
+    shown = "'" + UNPRINTABLE.sub(lambda run: f"'$'{_octal(run[0])}''", name.replace("'", "'\\''"))
+    return shown.removesuffix("'") + "'" if UNPRINTABLE.fullmatch(name[-1:]) else shown + "'"
+
+
+def _octal(text: str) -> str:
+    names = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r"}
+    return "".join(f"\\{names.get(byte, f'{byte:03o}')}" for byte in encode_name(text))
 
 
 def quote_if_odd(name: str) -> str:
-    """Put *name* in quotes only if a shell would not take it for one plain word."""
-    plain = name and all(c.isalnum() or c in "-_./,+%@:=^]}" or c > "\x7f" for c in name)
-    return name if plain else quote(name)
+    """Put *name* in quotes only if a shell, or a reader of a message, would not take it for one plain word."""
+    is_plain = PLAIN.fullmatch(name) and name not in ("{", "}") and name[0] not in "#~"
+    return name if is_plain else quote(name)
 
 
 def explain(error: OSError) -> str:

@@ -18,7 +18,6 @@ from qgasim.userland.programs.user_names import find_user, groups
 
 __all__: list[str] = []
 
-UMASK = 0o022
 Change = Callable[[str, bool], Waiting[None]]
 
 
@@ -35,7 +34,7 @@ def mkdir(p: Process) -> Steps:
     text = options.get("m")
     mode = None
     if text is not None:
-        mode = parse_mode(text, 0o777, is_directory=True)
+        mode = parse_mode(text, 0o777, is_directory=True, umask=p.umask)
         if mode is None:
             yield from fail(p, f"invalid mode {quote(text)}")
     status = 0
@@ -64,7 +63,7 @@ def _make(
         if "p" in options and files.is_dir(step, p.cwd):
             continue
         try:
-            yield from p.call(files.mkdir, step, 0o777 & ~UMASK, p.cwd)
+            yield from p.call(files.mkdir, step, 0o777 & ~p.umask, p.cwd)
             if is_last and mode is not None:
                 yield from p.call(files.chmod, step, mode, p.cwd)
         except FileExistsError as error:
@@ -139,7 +138,7 @@ def _touch(
     if files.locate(path, p.cwd, follow=follow).node is None:
         if "c" in options or not follow:
             return
-        file = yield from p.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666 & ~UMASK)
+        file = yield from p.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK)
         file.close()
     setter = partial(files.set_times, follow=follow)
     yield from p.call(setter, path, accessed, modified, p.cwd)
@@ -195,7 +194,7 @@ def chmod(p: Process) -> Steps:
         inode = look(p, path)
         if not follow and look(p, path, follow=False).is_link:
             return
-        new = parse_mode(text, inode.mode & 0o7777, is_directory=inode.is_dir) or 0
+        new = parse_mode(text, inode.mode & 0o7777, is_directory=inode.is_dir, umask=p.umask) or 0
         yield from p.call(p.guest.files.chmod, path, new, p.cwd)
         old = inode.mode & 0o7777
         if "v" in options or ("c" in options and new != old):

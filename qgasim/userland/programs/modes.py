@@ -25,7 +25,9 @@ def kind_name(mode: int, size: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), default)
 
 
-def parse_mode(text: str, old: int = 0, *, is_directory: bool = False) -> int | None:
+def parse_mode(
+    text: str, old: int = 0, *, is_directory: bool = False, umask: int = 0o022
+) -> int | None:
     """Return the permission bits that *text* makes of *old*; None if it is no mode."""
     if re.fullmatch(r"[0-7]{1,5}", text):
         mode = int(text, 8)
@@ -38,8 +40,8 @@ def parse_mode(text: str, old: int = 0, *, is_directory: bool = False) -> int | 
         who = 0
         for letter in found[1] or "a":
             who |= _WHO[letter]
-        # Without a letter the umask counts, which is 022 and of interest for w only.
-        masked = 0o022 if not found[1] else 0
+        # Without a letter the umask counts.
+        masked = umask if not found[1] else 0
         for sign, permissions in re.findall(r"([-+=])([rwxXstugo]*)", found[2]):
             bits = _bits(permissions, mode, is_directory=is_directory) & who & ~masked
             if sign == "+":

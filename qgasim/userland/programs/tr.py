@@ -7,7 +7,7 @@ from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.getopt import missing_operand, parse, usage_error
-from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
@@ -97,6 +97,14 @@ def _expand(p: Process, argument: str, *, length: int | None = None) -> Waiting[
     return bytes(out)
 
 
+def _read(p: Process) -> Waiting[bytes]:
+    try:
+        data = yield from p.read(0)
+    except OSError as error:
+        yield from fail(p, f"read error: {explain(error)}")
+    return data
+
+
 @program("tr")
 def tr(p: Process) -> Steps:
     """Replace, delete and squeeze bytes."""
@@ -136,7 +144,7 @@ def tr(p: Process) -> Steps:
         table = bytes(mapping.get(byte, byte) for byte in EVERY)
     squeezed = second if len(sets) == 2 else first
     last = b""
-    while data := (yield from p.read(0)):
+    while data := (yield from _read(p)):
         out = data.translate(table, first if deletes else b"")
         if squeezes and out:
             pattern = b"([" + re.escape(squeezed) + b"])\\1+" if squeezed else b"(?!)()"

@@ -9,11 +9,11 @@ from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell.conditions import TestError
 from qgasim.userland.shell.interpreter import Shell
-from qgasim.userland.shell.parser import KEYWORDS
+from qgasim.userland.shell.parser import KEYWORDS, SPECIAL
 from qgasim.userland.shell.printf import echo as format_echo
 from qgasim.userland.shell.printf import format_printf
 from qgasim.userland.shell.registry import BUILTINS, builtin, immediate_builtin
-from qgasim.userland.shell.simple import SPECIAL, quote_always
+from qgasim.userland.shell.simple import quote_always
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     BreakOut,
@@ -21,6 +21,7 @@ from qgasim.userland.shell.state import (
     Replaced,
     ReturnBack,
     ShellError,
+    hash_bucket,
 )
 
 __all__ = ["parse_options", "to_number"]
@@ -74,6 +75,12 @@ def true(shell: Shell, argv: list[str]) -> int:
     return 0
 
 
+@immediate_builtin("history")
+def history(shell: Shell, argv: list[str]) -> int:
+    """Show the commands that were typed: none in a script."""
+    return 0
+
+
 @immediate_builtin("false")
 def false(shell: Shell, argv: list[str]) -> int:
     """Fail."""
@@ -108,6 +115,8 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     if not arguments:
         yield from _complain_plainly(shell, flavour.words.printf_usage)
         return 2
+    if flavour.has_applet_messages and 1 not in shell.p.files:
+        return 1
     output, errors, status = format_printf(arguments, flavour.printf)
     for error in errors:
         yield from _complain_plainly(shell, error)
@@ -118,6 +127,8 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
 @builtin("test", "[", "[[")
 def test(shell: Shell, argv: list[str]) -> Steps:
     """Work out a condition."""
+    if argv[0] == "[[" and "=~" in argv:
+        raise shell.refuse("=~")
     try:
         found = shell.state.flavour.decide(shell.p, argv[1:], argv[0])
     except TestError as error:
@@ -173,6 +184,10 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         return (yield from shell.run_text(decode_name(raw), 1))
     except ReturnBack as back:
         return back.status
+    except ShellError as error:
+        # Said with the line of the file.
+        yield from shell.complain(error)
+        raise LeaveShell(error.status) from None
     finally:
         state.line = line
         if takes_arguments:
@@ -280,7 +295,10 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
         kind = "special shell builtin" if name in SPECIAL else "shell builtin"
         text = f"{name} is a {kind}" if is_verbose else name
     elif (path := shell.find_in_path(name)) is not None:
-        text = f"{name} is {path}" if is_verbose else path
+        was_known = name in state.hashed
+        shell.remember(name)
+        where = state.words.hashed if was_known else "{} is {}"
+        text = where.format(name, path) if is_verbose else path
     else:
         if is_verbose:
             yield from shell.write(f"{name}: not found\n")
@@ -291,11 +309,17 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
 
 @builtin("hash")
 def remember(shell: Shell, argv: list[str]) -> Steps:
-    """Look programs up; nothing is remembered."""
-    _, rest = parse_options(shell, argv, "r")
+    """Look programs up, and remember where they are; without any, show those that are."""
+    options, rest = parse_options(shell, argv, "r")
+    hashed = shell.state.hashed
+    if "r" in options:
+        hashed.clear()
+    elif not rest:
+        yield from show(shell, [hashed[name] for name in sorted(hashed, key=hash_bucket)])
     status = 0
     for name in rest:
-        if name not in BUILTINS and shell.find_in_path(name) is None:
+        shell.remember(name)
+        if name not in BUILTINS and name not in hashed:
             yield from shell.complain(f"{name}: not found")
             status = 1
     return status

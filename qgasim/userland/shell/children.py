@@ -9,6 +9,7 @@ from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Exit, Process, Steps, Waiting, make_pipe
 from qgasim.userland.shell.expansion import Expander
+from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.parser import BadSyntax
 from qgasim.userland.shell.redirection import Redirector
 from qgasim.userland.shell.state import Job, ShellError, State
@@ -59,6 +60,8 @@ class ShellProcess(ABC):
         #: The status of the last command substitution of the command; it is that of an assignment.
         self.substituted = 0
         self._debt = 0
+        #: Whether functions called each other until the host's stack was used up.
+        self.has_recursed = False
 
     @property
     def applet(self) -> str:
@@ -87,8 +90,11 @@ class ShellProcess(ABC):
     def complain(self, error: Exception | str) -> Waiting[None]:
         """Write a message to the standard error, as the shell words it."""
         state = self.state
-        line = error.line if isinstance(error, BadSyntax) else state.line
         flavour, command = state.flavour, state.command
+        if flavour.is_bash:
+            yield from self._complain_as_bash(error)
+            return
+        line = error.line if isinstance(error, BadSyntax) else state.line
         is_shown = command and (flavour.repeats_name or command != state.name)
         form = flavour.message if command else flavour.early_message
         if isinstance(error, WriteFailed) and flavour.has_applet_messages:
@@ -96,6 +102,20 @@ class ShellProcess(ABC):
         shown = f"{command}: " if is_shown else ""
         text = form.format(name=state.name, line=line, command=shown, error=error)
         yield from self.write_error(f"{text}\n")
+
+    def _complain_as_bash(self, error: Exception | str) -> Waiting[None]:
+        state = self.state
+        command = f"{state.command}: " if state.command and state.command != state.name else ""
+        if isinstance(error, BadSyntax) and not isinstance(error, Refused):
+            where = command or ("-c: " if "c" in state.options else "")
+            head = f"{state.name}: {where}line {error.line}: "
+        else:
+            line = error.line if isinstance(error, BadSyntax) else state.line
+            # Functions of a script that was given as an argument are from "environment".
+            is_inner = state.scopes and "c" in state.options
+            head = f"{'environment' if is_inner else state.name}: line {line}: {command}"
+        for text in str(error).split("\n"):
+            yield from self.write_error(f"{head}{text}\n")
 
     def write_error(self, text: str) -> Waiting[None]:
         """Write to the standard error, whether or not that works."""
@@ -110,6 +130,8 @@ class ShellProcess(ABC):
             yield from self.p.write(1, data)
         except OSError as error:
             state = self.state
+            if state.command in state.flavour.forgetful:
+                return
             text = state.words.write_error.format(command=state.command, reason=error.strerror)
             raise WriteFailed(text, 1) from None
 
@@ -163,9 +185,7 @@ class ShellProcess(ABC):
         length = 0
         try:
             try:
-                child = self.fork(
-                    lambda shell: shell.execute(body, is_last=True), {**self.p.files, 1: writer}
-                )
+                child = self.fork(_substituter(body), {**self.p.files, 1: writer})
             finally:
                 writer.close()
             while part := (yield from self.p.call(reader.read, 65536)):
@@ -224,6 +244,15 @@ class ShellProcess(ABC):
         state.jobs.append(job)
         state.background_pid = processes[-1].pid
         return job
+
+
+def _substituter(body: Sequence) -> Callable[[ShellProcess], Steps]:
+    def run(shell: ShellProcess) -> Steps:
+        # dash counts the lines that it parses from 1 there.
+        shell.state.parsed_line = 1
+        return (yield from shell.execute(body, is_last=True))
+
+    return run
 
 
 def _runner(command: Command) -> Callable[[ShellProcess], Steps]:

@@ -11,6 +11,7 @@ from pyfakefs.fake_file import FakeDirectory, FakeFile
 from qgasim.errors import GuestError
 from qgasim.guest.files.nodes import Regular, WouldBlock, encode_name
 from qgasim.guest.processes.process import Process
+from qgasim.userland.shell import patterns
 
 __all__ = ["TestError", "decide", "evaluate_test", "examine"]
 
@@ -78,7 +79,7 @@ def decide(p: Process, arguments: list[str], name: str = "test") -> bool:
         arguments = arguments[:-1]
     if len(arguments) <= 1:
         return bool(arguments and arguments[0])
-    test = _Test(p, arguments)
+    test = _Test(p, arguments, has_patterns=name == "[[")
     if len(arguments) == 2 and arguments[0] == "!":
         return not arguments[1]
     if len(arguments) == 3 and arguments[1] in BINARY:
@@ -95,8 +96,9 @@ def decide(p: Process, arguments: list[str], name: str = "test") -> bool:
 class _Test:
     """The parser of test.c, which leaves *at* on the last argument that it used."""
 
-    def __init__(self, p: Process, arguments: list[str]) -> None:
+    def __init__(self, p: Process, arguments: list[str], *, has_patterns: bool) -> None:
         self.p = p
+        self.has_patterns = has_patterns
         self.arguments = arguments
         self.at = 0
 
@@ -161,6 +163,8 @@ class _Test:
                 return one is other
             seconds = int(one.st_mtime_ns) // 10**9 - int(other.st_mtime_ns) // 10**9
             return seconds > 0 if operator == "-nt" else seconds < 0
+        if self.has_patterns and operator in ("=", "==", "!="):
+            return patterns.matches(right, left) == (operator != "!=")
         decides = COMPARE[operator]
         if operator.startswith("-"):
             return decides(_to_number(left) - _to_number(right))

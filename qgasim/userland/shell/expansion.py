@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import MEMORY_LIMIT, Process, Waiting
-from qgasim.userland.shell import dash_arithmetic, patterns
-from qgasim.userland.shell.arithmetic import BadArithmetic, evaluate
-from qgasim.userland.shell.state import ShellError, State
+from qgasim.userland.shell import patterns
+from qgasim.userland.shell.arithmetic import BadArithmetic
+from qgasim.userland.shell.state import CommandDropped, ShellError, State
 from qgasim.userland.shell.syntax import (
     Arithmetic,
     Parameter,
@@ -137,10 +137,10 @@ class Expander:
         """Work out an arithmetic expression."""
         state = self.shell.state
         try:
-            if state.flavour.has_full_arithmetic:
-                return evaluate(text, self._get_number, state.set)
-            return dash_arithmetic.evaluate(text, self._get_number, state.set)
+            return state.flavour.evaluate(text, self._get_number, state.set)
         except BadArithmetic as error:
+            if state.flavour.is_bash:
+                raise CommandDropped(str(error), 1) from None
             raise ShellError(str(error)) from None
 
     def _get_number(self, name: str) -> str | None:
@@ -230,6 +230,8 @@ class Expander:
             raise ShellError(state.words.not_set.format(part.name), state.flavour.not_set_status)
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
+        if operator == ":" and value is None:
+            return [Piece("", kind)]
         if operator and operator[-1] not in "-=?":
             value = yield from self._modify(part, value or "")
             return [Piece(value, kind)]
@@ -270,10 +272,12 @@ class Expander:
             if not part.word:
                 is_strict = part.operator[0] == ":"
                 message = "parameter not set or null" if is_strict else "parameter not set"
-            raise ShellError(f"{part.name}: {message}")
+            raise ShellError(f"{part.name}: {message}", state.flavour.not_set_status)
         value = yield from self.expand_string(part.word)
         if not (part.name[0].isalpha() or part.name[0] == "_"):
-            raise ShellError(f"{part.name}: bad variable name")
+            if state.flavour.is_bash:
+                raise CommandDropped(f"${part.name}: cannot assign in this way", 1)
+            raise ShellError(state.words.bad_name.format(part.name))
         state.set(part.name, value)
         return [Piece(value, _kind(is_quoted=part.is_quoted))]
 

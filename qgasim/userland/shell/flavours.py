@@ -10,12 +10,23 @@ from typing import Final
 from msgspec import Struct
 
 from qgasim.guest.processes.process import Process
-from qgasim.userland.shell import conditions, dash_conditions, printf
+from qgasim.userland.shell import (
+    arithmetic,
+    bash_arithmetic,
+    bash_conditions,
+    conditions,
+    dash_arithmetic,
+    dash_conditions,
+    printf,
+)
 from qgasim.userland.shell.printf import Rules
 
 __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 
 
+FORGETFUL: Final = (
+    "alias command export getopts hash jobs kill readonly set times trap type ulimit umask"
+)
 DASH_MESSAGE: Final = "{name}: {line}: {command}{error}"
 BASH_MESSAGE: Final = "{name}: line {line}: {command}{error}"
 #: What bash has besides, and this one does not.
@@ -55,7 +66,10 @@ class Words(Struct, frozen=True, kw_only=True):
     bad_loop_variable: str = "bad for loop variable"
     function: str = "{} is a function"
     too_many: str = ""
+    too_deep: str = "Maximum function recursion depth (1000) reached"
     is_read_only: str = "{}: is read only"
+    bad_name: str = "{}: bad variable name"
+    hashed: str = "{} is a tracked alias for {}"
     not_set: str = "{}: parameter not set"
     write_error: str = "write error: {reason}"
     whom_to_kill: str = "you need to specify whom to kill"
@@ -75,8 +89,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     first_line: int = 0
     #: Whether it knows bash's words: ``[[``, ``<<<``, ``${x//}``, ``$''``, ``&>``, ``function``, ``let``, ``source``.
     has_bashisms: bool = True
-    #: Whether arithmetic is C's with all its operators, or POSIX's only.
-    has_full_arithmetic: bool = True
+    #: How arithmetic is worked out.
+    evaluate: Callable[[str, Callable[[str], str | None], Callable[[str, str], None]], int]
     #: The status of a redirection that fails.
     redirection_status: int = 1
     #: The status of a script that is not there.
@@ -101,8 +115,14 @@ class Flavour(Struct, frozen=True, kw_only=True):
     #: Messages: with the *command* that complains and a colon, and before any command has run.
     message: str = "{name}: {command}line {line}: {error}"
     early_message: str = "{name}: {error}"
+    #: Whether a directory of a command's name on the way through PATH makes it forbidden.
+    stumbles_over_directories: bool = True
+    #: How deep functions may call each other; 0: as deep as the stack allows.
+    max_depth: int = 0
     #: Whether messages name the script again as the command.
     repeats_name: bool = False
+    #: Builtins that do not look whether their output could be written.
+    forgetful: frozenset[str] = frozenset()
     #: Whether builtins that are programs, too, complain as these do.
     has_applet_messages: bool = False
     #: The order of the letters in ``$-``.
@@ -114,12 +134,12 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_shell_level: bool = True
     #: Whether ``trap`` ends at the first name that is no signal's.
     ends_trap_at_error: bool = False
-    #: Whether arithmetic without its ``))`` is complained about only at the end of the text.
-    reads_all_arithmetic: bool = False
     #: Whether the quotes around ``${`` are missed before its brace.
     wants_quotes_first: bool = False
-    #: Whether a keyword in the place of a command in parentheses is said to be there instead of ``)``.
-    names_parenthesis: bool = True
+    #: Whether ``set -e`` overlooks that a compound command's redirection fails.
+    survives_redirection: bool = False
+    #: Whether ``[[`` is a command like others, whose words are split and may be names of files.
+    splits_conditions: bool = False
     #: Whether ``>&word`` is an error of syntax.
     parses_descriptors: bool = False
     #: The status of ``.`` without a name, and of ``set -o`` with an unknown one.
@@ -131,7 +151,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_exec_options: bool = True
     #: Whether ``local x`` takes the value of an outer ``x`` away.
     clears_locals: bool = True
-    #: Whether ``getopts`` takes ``OPTARG`` away where there is no argument.
+    #: Whether ``getopts`` takes ``OPTARG`` away at the end of the options.
     unsets_optarg: bool = True
     read_needs_names: bool = False
     #: Whether ``set -x`` quotes what it shows.
@@ -148,10 +168,15 @@ class Flavour(Struct, frozen=True, kw_only=True):
 
 ASH: Final = Flavour(
     name="ash",
-    words=Words(),
+    words=Words(hashed="{} is {}"),
     printf=printf.ASH,
+    evaluate=arithmetic.evaluate,
     decide=conditions.decide,
     has_applet_messages=True,
+    forgetful=frozenset(FORGETFUL.split()),
+    survives_redirection=True,
+    splits_conditions=True,
+    refused=frozenset(("help",)),
     missing=frozenset(("mapfile", "shopt", "declare")),
 )
 DASH: Final = Flavour(
@@ -189,7 +214,8 @@ DASH: Final = Flavour(
     ),
     first_line=1,
     has_bashisms=False,
-    has_full_arithmetic=False,
+    splits_conditions=True,
+    evaluate=dash_arithmetic.evaluate,
     counts_inner_lines=True,
     has_pipefail=False,
     has_caret=False,
@@ -199,6 +225,7 @@ DASH: Final = Flavour(
     message=DASH_MESSAGE,
     early_message=DASH_MESSAGE,
     repeats_name=True,
+    max_depth=1000,
     option_letters="efIimnsxvVECabu",
     prompt="# ",
     has_random=False,
@@ -206,9 +233,7 @@ DASH: Final = Flavour(
     has_line_numbers=False,
     has_shell_level=False,
     ends_trap_at_error=True,
-    reads_all_arithmetic=True,
     wants_quotes_first=True,
-    names_parenthesis=False,
     parses_descriptors=True,
     no_source_status=0,
     bad_option_status=2,
@@ -220,7 +245,7 @@ DASH: Final = Flavour(
     read_needs_names=True,
     quotes_trace=False,
     options=MappingProxyType({"export": "p", "read": "p:r", "wait": "", "hash": "rv"}),
-    missing=frozenset(("[[", "let", "source", "mapfile", "shopt", "declare")),
+    missing=frozenset(("[[", "let", "source", "mapfile", "shopt", "declare", "history")),
 )
 BASH: Final = Flavour(
     name="bash",
@@ -243,13 +268,16 @@ BASH: Final = Flavour(
         bad_substitution="bad substitution",
         unterminated_quote="unexpected EOF while looking for matching quote",
         is_read_only="{}: readonly variable",
+        bad_name="`{}': not a valid identifier",
+        hashed="{} is hashed ({})",
         not_set="{}: unbound variable",
         no_such_job="{}: no such job",
         getopts_usage="usage: getopts optstring name [arg ...]",
         printf_usage="usage: printf [-v var] format [arguments]",
     ),
     printf=printf.BASH,
-    decide=conditions.decide,
+    evaluate=bash_arithmetic.evaluate,
+    decide=bash_conditions.decide,
     message=BASH_MESSAGE,
     early_message=BASH_MESSAGE,
     first_line=1,
@@ -257,6 +285,7 @@ BASH: Final = Flavour(
     has_set_arguments=False,
     has_here_strings=True,
     is_bash=True,
+    stumbles_over_directories=False,
     not_set_status=127,
     refused=frozenset(BASH_BUILTINS.split()),
     no_script_status=127,

@@ -15,11 +15,15 @@ from qgasim.userland.shell.redirection import RedirectionFailed
 from qgasim.userland.shell.simple import SimpleCommands
 from qgasim.userland.shell.state import (
     BreakOut,
+    CommandDropped,
+    DropCommand,
     LeaveShell,
     Replaced,
     ReturnBack,
     ShellError,
     State,
+    is_name,
+    leave,
 )
 from qgasim.userland.shell.syntax import (
     AndOr,
@@ -36,6 +40,7 @@ from qgasim.userland.shell.syntax import (
     Sequence,
     Simple,
     Subshell,
+    Text,
 )
 
 __all__ = ["Builtin", "Shell"]
@@ -76,6 +81,9 @@ class Shell(SimpleCommands):
         except Replaced as replaced:
             steps = replaced.steps
         except RecursionError:
+            if self.has_recursed and self.state.flavour.max_depth:
+                yield from self.complain(self.state.words.too_deep)
+                return 2
             # The real shell uses up its stack.
             raise Killed(int(signal.SIGSEGV)) from None
         else:
@@ -117,7 +125,12 @@ class Shell(SimpleCommands):
             if command.items:
                 self.state.parsed_line = parser.line
                 ends = is_last and parser.is_finished
-                status = yield from self.execute(command, is_last=ends)
+                try:
+                    status = yield from self.execute(command, is_last=ends)
+                except (DropCommand, CommandDropped) as error:
+                    if isinstance(error, CommandDropped):
+                        yield from self.complain(error)
+                    self.state.status = status = error.status
         return status
 
     def run_input(self) -> Steps:
@@ -183,7 +196,8 @@ class Shell(SimpleCommands):
         state.status = status
         if self.pending:
             yield from self.run_traps()
-        can_fail = isinstance(node, Simple | Subshell | Redirected) or (
+        inner = node.command if isinstance(node, Redirected) else node
+        can_fail = isinstance(inner, Simple | Subshell) or (
             isinstance(node, Pipeline) and not node.is_negated
         )
         if status and "e" in state.options and not state.conditions and can_fail:
@@ -286,9 +300,19 @@ class Shell(SimpleCommands):
                     return (yield from self.execute(item.body, is_last=is_last))
         return 0
 
+    def _prehash(self, name: str) -> None:
+        if name not in self.state.functions and self.find_builtin(name) is None:
+            self.remember(name)
+
     def _run_pipeline(self, node: Pipeline) -> Steps:
         if node.is_negated and len(node.commands) == 1:
             return int(not (yield from self._test(node.commands[0])))
+        for command in node.commands:
+            if isinstance(command, Simple) and command.words:
+                # prehash() of eval.c: where a program is is looked for before the fork.
+                first = command.words[0][0]
+                if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):
+                    self._prehash(first.text)
         children = self.start_pipeline(node.commands, is_background=False)
         statuses: list[int] = []
         for child in children:
@@ -321,13 +345,20 @@ class Shell(SimpleCommands):
             saved = yield from self.redirector.apply(node.redirections)
         except RedirectionFailed as error:
             yield from self.complain(error)
+            state = self.state
+            if (
+                "e" in state.options
+                and not state.conditions
+                and not state.flavour.survives_redirection
+            ):
+                raise LeaveShell(error.status) from None
             return error.status
         try:
             return (yield from self.execute(node.command))
         except ShellError as error:
             # Said where the redirection leads.
             yield from self.complain(error)
-            raise LeaveShell(error.status) from None
+            raise leave(error) from None
         except Replaced:
             self.redirector.keep(saved)
             saved = {}

@@ -12,6 +12,7 @@ from qgasim.guest.files.nodes import decode_name
 from qgasim.userland.shell.flavours import Flavour
 from qgasim.userland.shell.printf import expand_escapes
 from qgasim.userland.shell.syntax import (
+    NOT_SIMULATED,
     Arithmetic,
     Parameter,
     Part,
@@ -21,7 +22,7 @@ from qgasim.userland.shell.syntax import (
     Word,
 )
 
-__all__ = ["NOT_SIMULATED", "BadSyntax", "Scanner"]
+__all__ = ["BadSyntax", "Refused", "Scanner"]
 
 BLANK: Final = re.compile(r"(?:[ \t]|\\\n)*(?:#[^\n]*)?")
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -34,7 +35,6 @@ PLAIN_BRACED: Final = re.compile(r"""[^\\'"$`}/:]+""")
 PLAIN_ARITHMETIC: Final = re.compile(r"""[^\\"$`()]+""")
 OPERATOR: Final = re.compile(r":?[-=?+]|##?|%%?|//?|:")
 SPECIAL: Final = "@*#?-$!"
-NOT_SIMULATED: Final = "qgasim does not simulate this; give the command its result under programs:"
 
 
 class BadSyntax(GuestError):
@@ -43,6 +43,10 @@ class BadSyntax(GuestError):
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
         self.line = line
+
+
+class Refused(BadSyntax):
+    """The real shell has this, and this one does not simulate it: the script ends."""
 
 
 def join_texts(parts: list[Part]) -> Word:
@@ -85,16 +89,21 @@ class Scanner(ABC):
         self._line_at = self.at
         return self._line
 
+    def fail_open(self, message: str, closing: str, start: int) -> BadSyntax:
+        """Make the error for something that begins at *start* and lacks its *closing*."""
+        if not self.flavour.is_bash:
+            return self.fail(message)
+        self.at = len(self.text)
+        line = self.line - self.text.count("\n", start)
+        return BadSyntax(f"unexpected EOF while looking for matching `{closing}'", line)
+
     def fail(self, message: str) -> BadSyntax:
         """Make the error for the place where we are."""
         return BadSyntax(self.words.syntax_error.format(message), self.line)
 
     def refuse(self, construct: str) -> BadSyntax:
         """Make the error for a construct that the real shell has and this one does not simulate."""
-        return BadSyntax(
-            f"{construct}: {NOT_SIMULATED}",
-            self.line,
-        )
+        return Refused(f"{construct}: {NOT_SIMULATED}", self.line)
 
     def peek(self, count: int = 1) -> str:
         """Return the next characters, fewer at the end."""
@@ -165,14 +174,15 @@ class Scanner(ABC):
     def _read_single_quoted(self) -> Text:
         end = self.text.find("'", self.at + 1)
         if end < 0:
-            self.at = len(self.text)
+            start, self.at = self.at, len(self.text)
             self.has_seen_end = True
-            raise self.fail(self.words.unterminated_quote)
+            raise self.fail_open(self.words.unterminated_quote, "'", start)
         text = self.text[self.at + 1 : end]
         self.at = end + 1
         return Text(text, is_quoted=True)
 
     def _read_double_quoted(self, parts: list[Part]) -> None:
+        start = self.at
         self.at += 1
         before = len(parts)
         while True:
@@ -184,7 +194,7 @@ class Scanner(ABC):
                     parts.append(Text("", is_quoted=True))
                 return
             if not char:
-                raise self.fail(self.words.unterminated_quote)
+                raise self.fail_open(self.words.unterminated_quote, '"', start)
             if char == "\\":
                 self._read_quoted_escape(parts, '$`"\\')
             else:
@@ -244,12 +254,13 @@ class Scanner(ABC):
         return Text(decode_name(expand_escapes(raw)[0].split(b"\0")[0]), is_quoted=True)
 
     def _read_backquoted(self, *, is_quoted: bool) -> Sequence:
+        start = self.at
         self.at += 1
         special = '$`\\"' if is_quoted else "$`\\"
         out: list[str] = []
         while (char := self.peek()) != "`":
             if not char:
-                raise self.fail("EOF in backquote substitution")
+                raise self.fail_open("EOF in backquote substitution", "`", start)
             self.at += 1
             if char == "\\":
                 following = self.peek()
@@ -270,12 +281,14 @@ class Scanner(ABC):
             if not char:
                 raise self.fail(self.words.missing_parentheses)
             if char == ")" and depth == 0:
-                if not self.accept("))"):
-                    if self.flavour.reads_all_arithmetic:
-                        # It reads on to the end before it complains.
-                        self.at = len(self.text)
+                if self.accept("))"):
+                    return tuple(parts)
+                if self.flavour.is_bash:
                     raise self.fail(self.words.missing_parentheses)
-                return tuple(parts)
+                # "Unbalanced parens" are no error to dash's readtoken1().
+                parts.append(Text(char, is_quoted=True))
+                self.at += 1
+                continue
             if char in "()":
                 depth += 1 if char == "(" else -1
                 if depth > MAX_DEPTH:
@@ -284,6 +297,8 @@ class Scanner(ABC):
                 self.at += 1
             elif char == '"':
                 self.at += 1
+                if not self.flavour.is_bash:
+                    parts.append(Text(char, is_quoted=True))
             elif char == "\\":
                 self._read_quoted_escape(parts, '$`"\\')
             else:
@@ -334,6 +349,8 @@ class Scanner(ABC):
         return Parameter(name, is_quoted, operator, word, other)
 
     def _fail_in_brace(self, *, is_quoted: bool, is_open: bool = False) -> BadSyntax:
+        if self.flavour.is_bash:
+            return self.fail_open("", "}", self.text.rfind("${", 0, self.at))
         is_string = is_quoted and not self.is_document and self.flavour.wants_quotes_first
         words = self.words
         return self.fail(words.unterminated_quote if is_open or is_string else words.missing_brace)

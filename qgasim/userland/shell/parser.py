@@ -27,7 +27,11 @@ from qgasim.userland.shell.syntax import (
 )
 from qgasim.userland.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, Token, Tokens
 
-__all__ = ["KEYWORDS", "BadSyntax", "Parser"]
+__all__ = ["KEYWORDS", "SPECIAL", "BadSyntax", "Parser"]
+
+SPECIAL_NAMES: Final = ". : break continue eval exec exit export local readonly return set shift source times trap unset"
+#: Builtins whose failure ends a script, before which assignments last, and which no function replaces.
+SPECIAL: Final = frozenset(SPECIAL_NAMES.split())
 
 BLANK: Final = re.compile(r"\s*+\Z")
 #: What only bash makes of words.
@@ -65,6 +69,8 @@ class Parser(Tokens):
                 break
             if items[-1].is_background and token.text not in (";", "&"):
                 continue
+            if items[-1].is_background:
+                raise self.unexpected()
             if token.text != ";":
                 raise self.unexpected()
             self.step()
@@ -98,6 +104,10 @@ class Parser(Tokens):
         # dash counts the lines in backquotes from 1.
         line = 1 if self.flavour.counts_inner_lines else self.line
         parser = Parser(text, self.flavour, line, self.aliases)
+        if not self.flavour.is_bash:
+            # parsebackq() of dash's parser.c reads one list, and forgets what follows it.
+            is_empty = parser._ends_list(parser.skip_newlines())
+            return Sequence([]) if is_empty else parser._parse_list("")
         items: list[Item] = []
         while (command := parser.parse_command()) is not None:
             items += command.items
@@ -109,6 +119,8 @@ class Parser(Tokens):
         items = [self._parse_item(end)]
         while True:
             token = self.look()
+            if token.text == ";" and items[-1].is_background:
+                raise self.unexpected()
             if token.text in ("\n", ";"):
                 self.step()
                 token = self.skip_newlines()
@@ -184,16 +196,28 @@ class Parser(Tokens):
                 self.expect(")")
                 command = Subshell(body)
         redirections: list[Redirection] = []
+        self.look()
+        line = self.line if self.flavour.is_bash else line
         while self.look().redirection:
             redirections.append(self._parse_redirection())
-        return Redirected(command, redirections, line) if redirections else command
+        if not redirections:
+            return command
+        if self.look().literal in self.keywords and not self.flavour.is_bash:
+            # Behind a redirection it is no keyword, and so nothing that could follow.
+            raise self.unexpected(keywords=False)
+        if isinstance(command, Group) and not self.flavour.is_bash:
+            # The braces leave no trace in dash's tree: a subshell alone within them gets the redirection.
+            items = command.body.items
+            if len(items) == 1 and isinstance(items[0].command, Subshell):
+                command = items[0].command
+        return Redirected(command, redirections, line)
 
     def _read_arithmetic_command(self, token: Token) -> Word | None:
         """Read bash's ``((...))``, another word for let; None if these are two subshells.
 
         dash has it not, and would run what is inside as a command.
         """
-        if not (self.flavour.has_bashisms and self.text.startswith("((", token.start)):
+        if not (self.flavour.is_bash and self.text.startswith("((", token.start)):
             return None
         self.forget_token()
         self.at = token.start + 2
@@ -240,6 +264,8 @@ class Parser(Tokens):
             self.step()
             words = []
             while self.look().word:
+                if self.flavour.is_bash:
+                    self._check_word(self.look(), is_first=False)
                 words.append(self.step().word)
             if self.look().text not in (";", "\n"):
                 raise self.unexpected()
@@ -273,8 +299,9 @@ class Parser(Tokens):
                 raise self.unexpected(")", keywords=False)
             self.step()
             token = self.skip_newlines()
-            is_empty = token.text == ";;" or token.literal == "esac"
-            items.append(CaseItem(patterns, None if is_empty else self._parse_list(";;")))
+            items.append(
+                CaseItem(patterns, None if self._ends_list(token) else self._parse_list(";;"))
+            )
             if self.skip_newlines().literal == "esac":
                 break
             if self.look().text != ";;":
@@ -337,9 +364,7 @@ class Parser(Tokens):
                     and token.literal in self.keywords
                     and (token.literal != "in" or not self.flavour.is_bash)
                 ):
-                    raise self.unexpected(
-                        end if end == ")" and self.flavour.names_parenthesis else ""
-                    )
+                    raise self.unexpected()
                 if self.flavour.is_bash:
                     self._check_word(token, is_first=not words)
                 assignment = None if words else _to_assignment(token.word)
@@ -382,7 +407,8 @@ class Parser(Tokens):
         self.step()
         if self.look().text != ")":
             raise self.unexpected(")", keywords=False)
-        if not NAME.fullmatch(name):
+        is_special = name in SPECIAL and not self.flavour.is_bash
+        if not NAME.fullmatch(name) or is_special:
             raise self.fail(self.words.bad_function_name)
         self.step()
         self.skip_newlines()

@@ -417,6 +417,8 @@ class _Printf:
         if text is None and not rules.wants_all:
             return None, 0
         text = text or ""
+        if rules.is_strict and pattern is INTEGER:
+            text = text.lstrip(" \t\n\v\f\r")
         if text[:1] in ("'", '"') and text:
             raw = encode_name(text[1:])
             if not raw and rules.excess_characters:

@@ -27,9 +27,10 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         raise ShellError(state.words.getopts_usage)
     known, name = argv[1], argv[2]
     arguments = argv[3:] or state.arguments
-    text = state.get("OPTIND") or "1"
-    index = int(text) if re.fullmatch("[0-9]{1,9}", text) else 1
-    index, offset = max(index, 1), state.option_offset
+    index, offset = state.option
+    if index > len(arguments) + 1:
+        # getoptscmd() of dash's options.c.
+        index, offset = 1, 0
     # Within a word of several letters, OPTIND is already that of the next word.
     word = arguments[index - 2] if offset and index - 2 < len(arguments) else ""
     if offset >= len(word):
@@ -60,11 +61,10 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     if message and not known.startswith(":"):
         yield from shell.write_error(message + "\n")
         value = None
-    _set_argument(
-        shell, "" if value is None and not state.flavour.unsets_optarg and not message else value
-    )
+    is_empty = value is None and not message and not state.flavour.is_bash
+    _set_argument(shell, "" if is_empty else value)
     state.set("OPTIND", str(index))
-    state.option_offset = offset
+    state.option = (index, offset)
     state.set(name, result)
     return 0
 
@@ -98,6 +98,8 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     names = given or ["REPLY"]
     for name in names:
         if not is_name(name):
+            if state.flavour.is_bash:
+                raise ShellError(state.words.bad_name.format(name), 1)
             yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
             return 1
     number = to_number(shell, options["u"]) if "u" in options else 0
@@ -171,8 +173,9 @@ def _read_byte(shell: Shell, number: int, deadline: int | None) -> Waiting[bytes
                 return None
             yield Blocked(until=deadline, is_ready=block.is_ready)
         except OSError:
-            return None
-    return None
+            break
+    # What cannot be read is at its end.
+    return b""
 
 
 def _split(line: Line, names: list[str], separators: str) -> list[str]:

@@ -132,7 +132,7 @@ class Redirector:
                     raise self._fail(
                         state.words.cannot_create.format(path, state.words.file_exists)
                     )
-            return (yield from p.open(path, flags, 0o666 & ~state.umask))
+            return (yield from p.open(path, flags))
         except FileNotFoundError:
             words = state.words
             reason = words.no_directory if creates else words.no_such_file

@@ -2,31 +2,31 @@
 
 import errno
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess, WriteFailed
-from qgasim.userland.shell.lexer import NOT_SIMULATED
-from qgasim.userland.shell.parser import BadSyntax
+from qgasim.userland.shell.lexer import Refused
+from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
+    CommandDropped,
+    DropCommand,
     LeaveShell,
     Replaced,
     ReturnBack,
     ShellError,
     Variable,
+    leave,
 )
-from qgasim.userland.shell.syntax import Function, Simple, Text, Word
+from qgasim.userland.shell.syntax import NOT_SIMULATED, Function, Simple, Text, Word
 
-__all__ = ["SPECIAL", "SimpleCommands"]
+__all__ = ["SimpleCommands"]
 
-SPECIAL_NAMES: Final = ". : break continue eval exec exit export local readonly return set shift source times trap unset"
-#: Builtins whose failure ends a script, and before which assignments last.
-SPECIAL: Final = frozenset(SPECIAL_NAMES.split())
 #: Builtins whose arguments may be assignments: what they assign is not split.
 ASSIGNING: Final = frozenset(("export", "readonly", "local"))
 
@@ -61,13 +61,14 @@ class SimpleCommands(ShellProcess):
             return (yield from self._dispatch(argv, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
-            if name in SPECIAL and name not in state.flavour.missing:
+            ends = name in SPECIAL and name not in state.flavour.missing
+            if ends and not state.flavour.is_bash:
                 raise LeaveShell(error.status) from None
             return error.status
         except ShellError as error:
             # Said where the redirections lead.
             yield from self.complain(error)
-            raise LeaveShell(error.status) from None
+            raise leave(error) from None
         except Replaced:
             keeps = True
             raise
@@ -113,11 +114,15 @@ class SimpleCommands(ShellProcess):
             return 1
         except ShellError as error:
             yield from self.complain(error)
-            if is_special:
+            if isinstance(error, CommandDropped):
+                raise DropCommand(error.status) from None
+            if is_special and (argv[0] in ("exec", "exit") or not state.flavour.is_bash):
                 raise LeaveShell(error.status) from None
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
+            if state.flavour.is_bash and not isinstance(error, Refused):
+                return 2
             raise LeaveShell(2) from None
         finally:
             state.command = before
@@ -126,15 +131,22 @@ class SimpleCommands(ShellProcess):
         state = self.state
         arguments, state.arguments = state.arguments, argv[1:]
         loops, state.loops = state.loops, 0
+        option, state.option = state.option, (1, 0)
         state.scopes.append({})
+        if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
+            raise ShellError(state.words.too_deep)
         try:
             return (yield from self.execute(function.body))
         except ReturnBack as back:
             return back.status
+        except RecursionError:
+            self.has_recursed = True
+            raise
         finally:
             state.leave_scope()
             state.arguments = arguments
             state.loops = loops
+            state.option = option
 
     def run_program(self, argv: list[str], *, is_last: bool = False) -> Steps:
         """Run a program; with *is_last* in the place of the shell."""
@@ -144,6 +156,7 @@ class SimpleCommands(ShellProcess):
         try:
             if is_last and not any(state.traps.values()):
                 raise Replaced(p.replace(argv, env=state.environment(), search=search))
+            self.remember(argv[0])
             child = p.processes.spawn(
                 argv,
                 env=state.environment(),
@@ -155,19 +168,31 @@ class SimpleCommands(ShellProcess):
         except OSError as error:
             is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
             yield from self.complain(self.describe_missing(argv[0], error))
-            return 127 if is_missing else 126
+            # What is found on PATH but is no program counts as missing.
+            is_directory = "/" not in argv[0] and any(
+                p.guest.files.is_dir(path, p.cwd) for path in self._candidates(argv[0])
+            )
+            return 127 if is_missing or is_directory else 126
         self.inherit(child)
         return (yield from self.wait_for(child))
 
-    def refuse(self, construct: str) -> BadSyntax:
+    def refuse(self, construct: str) -> Refused:
         """Make the error for what the real shell does and this one does not simulate."""
-        return BadSyntax(f"{construct}: {NOT_SIMULATED}", self.state.line)
+        return Refused(f"{construct}: {NOT_SIMULATED}", self.state.line)
 
     def describe_missing(self, name: str, error: OSError) -> str:
         """Return what is said of a program that cannot be run."""
         words = self.state.words
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            is_directory = "/" in name and self.p.guest.files.is_dir(name, self.p.cwd)
+            if is_directory and self.state.flavour.is_bash:
+                return f"{name}: Is a directory"
             return f"{name}: {error.strerror}"
+        if "/" not in name and self.state.flavour.stumbles_over_directories:
+            # What is found there, but is no program, is forbidden (find_command() of exec.c).
+            files = self.p.guest.files
+            if any(files.exists(path, self.p.cwd) for path in self._candidates(name)):
+                return f"{name}: Permission denied"
         return (words.path_not_found if "/" in name else words.not_found).format(name)
 
     def find_in_path(self, name: str) -> str | None:
@@ -175,19 +200,25 @@ class SimpleCommands(ShellProcess):
         files, cwd = self.p.guest.files, self.p.cwd
         if "/" in name:
             return name if files.can_execute(name, cwd) else None
+        paths = self._candidates(name) if name else ()
+        return next((path for path in paths if files.can_execute(path, cwd)), None)
+
+    def remember(self, name: str) -> None:
+        """Remember where the program *name* is, as a shell does that has looked for it."""
+        if "/" not in name and (path := self.find_in_path(name)) is not None:
+            self.state.hashed[name] = path
+
+    def _candidates(self, name: str) -> Iterator[str]:
         search = self.state.get("PATH")
         for directory in (DEFAULT_PATH if search is None else search).split(":"):
-            path = f"{directory}/{name}" if directory else name
-            if name and files.can_execute(path, cwd):
-                return path
-        return None
+            yield f"{directory}/{name}" if directory else name
 
     def _expand_arguments(self, words: list[Word]) -> Waiting[list[str]]:
         if not words:
             return []
         first = words[0][0]
         name = first.text if isinstance(first, Text) and len(words[0]) == 1 else ""
-        if name == "[[" and self.state.flavour.has_bashisms:
+        if name == "[[" and not self.state.flavour.splits_conditions:
             return (yield from self._expand_test(words))
         if name not in ASSIGNING:
             return (yield from self.expander.expand_words(words))
@@ -220,7 +251,7 @@ class SimpleCommands(ShellProcess):
 
     def _trace(self, node: Simple, argv: list[str], saved: Saved) -> Waiting[None]:
         state = self.state
-        show = quote if state.flavour.quotes_trace else str
+        show = _quote_word if state.flavour.quotes_trace else str
         parts = [f"{a.name}={show(state.get(a.name) or '')}" for a in node.assignments]
         parts += [show(argument) for argument in argv]
         # Shown where the shell's messages go, not the command's.
@@ -237,6 +268,10 @@ class SimpleCommands(ShellProcess):
                 files.pop(2, None)
             else:
                 files[2] = before
+
+
+def _quote_word(text: str) -> str:
+    return quote_always(text) if text in KEYWORDS else quote(text)
 
 
 def quote(text: str) -> str:

@@ -16,6 +16,8 @@ __all__ = [
     "DEFAULT_PATH",
     "OPTIONS",
     "BreakOut",
+    "CommandDropped",
+    "DropCommand",
     "Job",
     "LeaveShell",
     "Replaced",
@@ -23,7 +25,9 @@ __all__ = [
     "ShellError",
     "State",
     "Variable",
+    "hash_bucket",
     "is_name",
+    "leave",
 ]
 
 T = TypeVar("T")
@@ -87,12 +91,26 @@ class ShellError(GuestError):
         self.status = status
 
 
+class CommandDropped(ShellError):
+    """bash does no more of a command, and goes on with what stands behind it."""
+
+
 class LeaveShell(Exception):
     """Raised to end the shell."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
+
+
+class DropCommand(LeaveShell):
+    """Raised to go on with what stands behind a command; a subshell ends."""
+
+
+def leave(error: ShellError) -> LeaveShell:
+    """Return what ends the command, or the shell, in which *error* came up."""
+    is_dropped = isinstance(error, CommandDropped)
+    return (DropCommand if is_dropped else LeaveShell)(error.status)
 
 
 class BreakOut(Exception):
@@ -134,6 +152,8 @@ class State:
         self.scopes: list[dict[str, Variable | None]] = []
         self.functions: dict[str, Function] = {}
         self.aliases: dict[str, str] = {}
+        #: Programs that were found in PATH before, in that order: their files.
+        self.hashed: dict[str, str] = {}
         #: Commands by signal; 0 is the end of the shell. An empty one ignores the signal.
         self.traps: dict[int, str] = {}
         self.jobs: list[Job] = []
@@ -143,7 +163,6 @@ class State:
         self.status = 0
         #: The working directory as the user came there, links included.
         self.directory = "/"
-        self.umask = 0o022
         self.limits: dict[str, str] = {}
         #: ``$$``: a subshell's is that of the shell it comes from.
         self.main_pid = 0
@@ -156,8 +175,8 @@ class State:
         self.parsed_line = 0
         #: What messages call the command: a builtin's name, or a script's.
         self.command: str | None = None
-        #: Where ``getopts`` is within an argument.
-        self.option_offset = 0
+        #: What ``getopts`` looks at next: an argument, and where within the one before (0: at none).
+        self.option = (1, 0)
 
     def copy_to(self, other: "State") -> None:
         """Return *other* all that a subshell inherits."""
@@ -166,13 +185,13 @@ class State:
         other.scopes = [dict(scope) for scope in self.scopes]
         other.functions = dict(self.functions)
         other.aliases = dict(self.aliases)
+        other.hashed = dict(self.hashed)
         other.traps = {number: action for number, action in self.traps.items() if not action}
         other.arguments = list(self.arguments)
         other.name = self.name
         other.options = set(self.options)
         other.status = self.status
         other.directory = self.directory
-        other.umask = self.umask
         other.limits = dict(self.limits)
         other.main_pid = self.main_pid
         other.background_pid = self.background_pid
@@ -181,7 +200,7 @@ class State:
         other.line = self.line
         other.parsed_line = self.parsed_line
         other.command = self.command
-        other.option_offset = self.option_offset
+        other.option = self.option
 
     def take(self, size: int) -> None:
         """Count *size* bytes more, or fewer, as the process's; it is killed if it has too many."""
@@ -209,8 +228,10 @@ class State:
             value=value,
             is_exported=variable.is_exported or exported or "a" in self.options,
         )
+        if name == "PATH" and value != variable.value:
+            self.hashed.clear()
         if name == "OPTIND":
-            self.option_offset = 0
+            self.option = (int(value) if value and re.fullmatch("[1-9][0-9]{0,8}", value) else 1, 0)
 
     def mark(self, name: str, *, exported: bool | None = None, readonly: bool = False) -> None:
         """Mark a variable as exported (or not any more) or read-only."""
@@ -268,7 +289,9 @@ class State:
         """Return the exported variables, in the order of ash's hash table."""
         return [
             f"{name}={variable.value}"
-            for name, variable in sorted(self.variables.items(), key=lambda item: _hash(item[0]))
+            for name, variable in sorted(
+                self.variables.items(), key=lambda item: hash_bucket(item[0], 39)
+            )
             if variable.is_exported and variable.value is not None
         ]
 
@@ -284,6 +307,7 @@ def _size_of(name: str, variable: Variable | None) -> int:
     return VARIABLE_SIZE + len(name) + len(variable.value)
 
 
-def _hash(name: str) -> int:
+def hash_bucket(name: str, size: int = 31) -> int:
+    """Return where *name* is in a hash table of ash's of so many places: 31 for commands."""
     raw = name.encode("utf-8", "surrogateescape")
-    return ((raw[0] << 4) + sum(raw)) % 39
+    return ((raw[0] << 4) + sum(raw)) % size

@@ -1,10 +1,11 @@
 """What a shell script is made of: commands and words, as `Parser` finds them."""
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 __all__ = [
+    "NOT_SIMULATED",
     "AndOr",
     "Arithmetic",
     "Assignment",
@@ -29,6 +30,9 @@ __all__ = [
     "Text",
     "Word",
 ]
+
+#: What is said of a construct that the real shell has and this one does not.
+NOT_SIMULATED: Final = "qgasim does not simulate this; give the command its result under programs:"
 
 
 class Text(Struct, frozen=True):

@@ -97,7 +97,7 @@ class Tokens(Scanner):
         if match := self._redirection.match(self.text, start):
             self.at = match.end()
             following = self.peek(2)[:1]
-            if self.flavour.is_bash:
+            if self.flavour.has_bashisms:
                 self._check_redirection(match[1], following)
             operator = match[4] or match[1]
             number = match[3] or ("0" if operator[0] == "<" else "1")
@@ -115,7 +115,7 @@ class Tokens(Scanner):
     def _check_redirection(self, operator: str, following: str) -> None:
         if operator in ("<", ">") and following == "(":
             raise self.refuse(f"{operator}(...)")
-        if operator == "&>" and following == ">":
+        if operator == "&>" and following == ">" and self.flavour.is_bash:
             raise self.refuse("&>>")
 
     def skip_newlines(self) -> Token:
@@ -131,7 +131,27 @@ class Tokens(Scanner):
             return f'"{token.literal}"' if is_keyword else "word"
         return {"": END, "\n": "newline"}.get(token.text, f'"{token.text}"')
 
+    def _fail_near(self) -> BadSyntax:
+        """Make bash's message about the token, which shows the line, too."""
+        token = self.look()
+        start = token.start
+        if self.is_end(token):
+            line = self.line + (not self.text.endswith("\n"))
+            return BadSyntax("syntax error: unexpected end of file", line)
+        name = "newline" if token.text == "\n" else self.text[start : self.at]
+        if token.redirection:
+            name = token.redirection[1]
+        end = self.text.find("\n", start)
+        shown = self.text[self.text.rfind("\n", 0, start) + 1 : None if end < 0 else end]
+        line = self._line_of(start)
+        return BadSyntax(f"syntax error near unexpected token `{name}'\n`{shown}'", line)
+
+    def _line_of(self, at: int) -> int:
+        return self.line - self.text.count("\n", at, self.at)
+
     def unexpected(self, expected: str = "", *, keywords: bool = True) -> BadSyntax:
+        if self.flavour.is_bash:
+            return self._fail_near()
         message = self.words.unexpected.format(self._name(self.look(), keywords=keywords))
         if expected:
             message += (
@@ -166,6 +186,7 @@ class Tokens(Scanner):
         pending, self.pending = self.pending, []
         for redirection, delimiter, is_quoted, strips_tabs in pending:
             lines: list[str] = []
+            first_line = self.line
             while True:
                 if not self.peek():
                     break
@@ -177,11 +198,13 @@ class Tokens(Scanner):
                 if strips_tabs:
                     line = line.lstrip("\t")
                 if line == delimiter:
+                    # The end of the text ends this line, too.
+                    self._line += end < 0 and not self.flavour.is_bash
                     break
                 lines.append(line + ("\n" if end >= 0 else ""))
             body = "".join(lines)
             redirection.target = (
-                (Text(body, is_quoted=True),) if is_quoted else self._scan_body(body)
+                (Text(body, is_quoted=True),) if is_quoted else self._scan_body(body, first_line)
             )
 
     def read_body(self) -> Word:
@@ -198,5 +221,5 @@ class Tokens(Scanner):
             else:
                 self._read_expansion(parts, is_quoted=True)
 
-    def _scan_body(self, body: str) -> Word:
-        return type(self)(body, self.flavour, self.line, self.aliases).read_body()
+    def _scan_body(self, body: str, line: int) -> Word:
+        return type(self)(body, self.flavour, line, self.aliases).read_body()

@@ -107,7 +107,7 @@ def export(shell: Shell, argv: list[str]) -> Steps:
     for argument in rest:
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            raise ShellError(f"{name}: bad variable name")
+            raise ShellError(state.words.bad_name.format(name), state.flavour.error_status)
         if sign:
             state.set(name, value)
         state.mark(name, exported="n" not in options if is_export else None, readonly=not is_export)
@@ -123,7 +123,9 @@ def unset(shell: Shell, argv: list[str]) -> int:
             shell.state.functions.pop(name, None)
             continue
         if not is_name(name):
-            raise ShellError(f"{name}: bad variable name")
+            raise ShellError(
+                shell.state.words.bad_name.format(name), shell.state.flavour.error_status
+            )
         shell.state.unset(name)
     return 0
 
@@ -139,7 +141,7 @@ def local(shell: Shell, argv: list[str]) -> int:
             raise shell.refuse(argument)
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            raise ShellError(f"{name}: bad variable name")
+            raise ShellError(state.words.bad_name.format(name), state.flavour.error_status)
         is_new = name not in state.scopes[-1]
         state.make_local(name)
         if sign:
@@ -152,12 +154,12 @@ def local(shell: Shell, argv: list[str]) -> int:
 @builtin("umask")
 def umask(shell: Shell, argv: list[str]) -> Steps:
     """Show or set the permissions that new files do not get."""
-    state = shell.state
+    p, state = shell.p, shell.state
     options, rest = parse_options(shell, argv, "S")
     if not rest:
-        text = f"{state.umask:04o}"
+        text = f"{p.umask:04o}"
         if "S" in options:
-            allowed = 0o777 & ~state.umask
+            allowed = 0o777 & ~p.umask
             text = ",".join(
                 f"{who}=" + "".join(c for i, c in enumerate("rwx") if allowed >> shift & 4 >> i)
                 for who, shift in (("u", 6), ("g", 3), ("o", 0))
@@ -166,16 +168,16 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         return 0
     mode = rest[0]
     if re.fullmatch("[0-7]{1,4}", mode):
-        state.umask = int(mode, 8) & 0o777
+        p.umask = int(mode, 8) & 0o777
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
         raise ShellError(state.words.bad_octal.format(mode))
-    allowed = 0o777 & ~state.umask
+    allowed = 0o777 & ~p.umask
     for clause in mode.split(","):
         if not CLAUSE.fullmatch(clause):
             raise ShellError(state.words.bad_mode.format(mode))
         allowed = _apply_clause(clause, allowed)
-    state.umask = 0o777 & ~allowed
+    p.umask = 0o777 & ~allowed
     return 0
 
 

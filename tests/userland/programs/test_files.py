@@ -15,6 +15,7 @@ from qgasim.guest.processes.process import Exit
 from qgasim.guest.settings import FileSettings, MountSettings, OsSettings
 from qgasim.guest.system.accounts import Account
 from qgasim.userland import USERLANDS
+from tests.serving import Course
 
 Run: TypeAlias = Callable[..., tuple[bytes, bytes, Exit]]
 Userland: TypeAlias = Literal["busybox", "gnu"]
@@ -444,3 +445,19 @@ def test_a_running_program_is_replaced_by_force(make_guest: Make, run: Run) -> N
     argv = ["cp", "-f", "/w/a", "/usr/bin/cp"]
     assert run(guest, argv)[2].code == 0
     assert guest.files.read("/usr/bin/cp") == b"one\ntwo\n"
+
+
+def test_a_program_makes_files_by_the_umask_of_the_shell_that_starts_it(run: Run) -> None:
+    # dash and coreutils 9.1 of Debian 12.
+    script = """
+        cd /tmp; umask 077; touch f1; mkdir d1; mkdir -p d2/a; echo x | tee f2
+        cp f1 f3; cp /bin/true f4; dd if=/dev/null of=f5; sort -o f6 f2; truncate -s 1 f7; echo > f8
+        mkdir -m 755 d3; cp -p /bin/true f9; touch f10; chmod +x f10; chmod =r f2; (umask 27; touch f11)
+        sh -c 'touch f12'; stat -c '%n %a' f* d* d2/a; umask 0; mkdir d4; touch f13; stat -c '%n %a' d4 f13
+    """
+    modes = """
+        f1 600 f10 700 f11 640 f12 600 f2 400 f3 600 f4 700 f5 600 f6 600 f7 600 f8 600 f9 755
+        d1 700 d2 700 d3 755 d2/a 700 d4 777 f13 666
+    """
+    out = run(Course("debian-12").guest, ["sh", "-c", script])[0].decode()
+    assert " ".join(out.split()) == " ".join(("x", *modes.split()))

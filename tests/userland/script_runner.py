@@ -1,0 +1,87 @@
+"""Runs scripts with a real shell: a process of its own, small and without rights, that `RealShell` starts.
+
+It imports nothing of the project, so that starting a shell from it is cheap. A request is a line of JSON
+on its standard input, and so is the answer on its standard output.
+"""
+
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+NOBODY = 65534
+#: Seconds that a script may take, and bytes that it may write.
+LIMIT = 4
+FILE_SIZE = 1 << 20
+
+
+def drop_rights() -> None:
+    """Keep this process, and all that it starts, from doing harm."""
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NPROC, (300, 300))
+    os.umask(0o022)
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+def lay_out(directory: Path, files: dict[str, str]) -> None:
+    """Make *directory* anew, with nothing but *files* in it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+def run(root: Path, argv: list[str], executable: str, path: str) -> tuple[bytes, bytes, int] | None:
+    """Return what a script writes, and its status; None if it takes too long or writes too much."""
+    with (root / "out").open("wb+") as out, (root / "err").open("wb+") as errors:
+        process = subprocess.Popen(
+            [word.encode("utf-8", "surrogateescape") for word in argv],
+            executable=executable,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            cwd=root / "w",
+            env={"PATH": path, "LC_ALL": "C", "HOME": "/nonexistent"},
+            start_new_session=True,
+        )
+        handle = os.pidfd_open(process.pid)
+        is_done = bool(select.select([handle], [], [], LIMIT)[0])
+        os.close(handle)
+        if not is_done:
+            os.killpg(process.pid, signal.SIGKILL)
+        status = process.wait()
+        out.seek(0)
+        errors.seek(0)
+        stdout, stderr = out.read(), errors.read()
+    if not is_done or max(len(stdout), len(stderr)) >= FILE_SIZE:
+        return None
+    return None if status in (-signal.SIGKILL, -signal.SIGXFSZ) else (stdout, stderr, status)
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    drop_rights()
+    for line in sys.stdin:
+        request = json.loads(line)
+        root = Path(request["root"])
+        lay_out(root / "w", request["files"])
+        found = run(root, request["argv"], request["executable"], request["path"])
+        answer = found and (found[0].decode("latin-1"), found[1].decode("latin-1"), found[2])
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
