@@ -322,6 +322,7 @@ def test_id(qga):
     )
 
 
+@pytest.mark.slow
 def test_a_drill_runs_a_test_for_each_guest(run: Run) -> None:
     result = run(
         CLIENT

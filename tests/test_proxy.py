@@ -77,6 +77,7 @@ def connect(path: str) -> socket.socket:
     return sock
 
 
+@pytest.mark.slow
 @needs_qemu_ga
 def test_a_proxied_comparison_finds_no_difference(tmp_path: Path) -> None:
     with real_agent(tmp_path / "real") as upstream:

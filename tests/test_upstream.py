@@ -137,6 +137,7 @@ def test_a_fault_before_another_agent_is_seen_as_before_a_simulated_one(size: in
                 assert disturbed(ModelLink(size), kind) == simulated(kind)
 
 
+@pytest.mark.slow
 @needs_qemu_ga
 def test_every_fault_that_can_be_is_seen_before_a_real_agent(tmp_path: Path) -> None:
     with RealAgent(tmp_path) as agent, Offenders() as offenders:
