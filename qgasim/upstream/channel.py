@@ -35,7 +35,7 @@ class Link(Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether the agent does not read: what is passed on has to wait."""
+        """Return whether the agent does not read: what is passed on has to wait."""
         ...
 
     def connect(self) -> None:

@@ -52,7 +52,7 @@ class SocketLink:
 
     @property
     def is_full(self) -> bool:
-        """Whether the agent does not read: what is passed on has to wait."""
+        """Return whether the agent does not read: what is passed on has to wait."""
         return len(self._out) >= QUEUE_LIMIT
 
     # -- what the channel asks for ---------------------------------------------------------------
