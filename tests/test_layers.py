@@ -35,7 +35,7 @@ ROOMS: dict[str, str] = {
     "strategies": "commands dialect faults guest qapi scenario simulation suggestions",
     "conversation": "agent dialect errors qapi wire",
     "findings": "errors faults guest qapi simulation wire",
-    "serving": ("effects errors guest qmp simulation"),
+    "serving": "effects errors guest qmp simulation",
     "client": "errors serving",
     "http": "errors serving suggestions",
     "testing": (

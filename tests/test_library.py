@@ -103,6 +103,7 @@ def test_every_command_is_asked() -> None:
     assert commands >= set(load_schema((7, 2))["commands"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", all_guests())
 def test_a_scenario_answers_every_command_as_its_releases_schema_says(name: str) -> None:
     course = Course(name)

@@ -141,6 +141,7 @@ def test_that_is_known_to_fail(qga):
     assert "-- known" not in text
 
 
+@pytest.mark.slow
 def test_a_verification_that_fails_is_shown_where_the_test_asked_for_it(run: Run) -> None:
     result = run(
         CLIENT
@@ -346,6 +347,7 @@ def test_a_wrong_marker_is_an_error_when_tests_are_collected(run: Run) -> None:
     assert "qgasim/testing" not in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_all_wrong_markers_of_a_file_are_told_at_once(run: Run) -> None:
     result = run(
         """

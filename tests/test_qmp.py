@@ -282,6 +282,7 @@ def test_without_reboot_a_reset_is_a_shutdown(on_shutdown: Any) -> None:
     assert machine.hypervisor.has_ended == (on_shutdown == "poweroff")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", ["5.2", "7.2", "10.0", "11.1"])
 def test_whole_is_split(release: str) -> None:
     """However bytes are cut, the replies are the same; garbage kills nothing."""

@@ -1,5 +1,6 @@
 """What a client leaves behind in a guest is counted, and what the agent reads is bounded."""
 
+import base64
 import errno
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from qgasim.guest.files.nodes import Regular
 from qgasim.guest.files.tree import PATH_MAX
 from qgasim.guest.processes.process import MEMORY_LIMIT
 from qgasim.guest.system.power import EVENTS_KEPT
+from qgasim.userland.programs.ip import ADDRESS_LIMIT
 from tests.serving import Course, error
 
 HUGE = 10**13
@@ -180,6 +182,21 @@ def test_only_the_latest_change_of_power_is_planned() -> None:
     course.guest.power.sleep("ram")
     course.advance(1)
     assert course.guest.power.events[-1] == "SUSPEND"
+
+
+def test_addresses_do_not_pile_up() -> None:
+    course = Course("debian-12")
+    nic = course.guest.nics[1]
+    nic.addresses = [f"10.{n >> 8}.{n & 255}.1/8" for n in range(ADDRESS_LIMIT)]
+    arguments = ["addr", "add", "10.250.0.1/8", "dev", nic.name]
+    pid = course.say("guest-exec", path="/sbin/ip", arg=arguments, capture_output=True)["return"][
+        "pid"
+    ]
+    course.advance(60)
+    status = course.say("guest-exec-status", pid=pid)["return"]
+    assert status["exitcode"] == 2
+    assert base64.b64decode(status["err-data"]) == b"RTNETLINK answers: No buffer space available\n"
+    assert len(nic.addresses) == ADDRESS_LIMIT
 
 
 def test_a_limit_is_said_where_it_is_promised() -> None:

@@ -352,6 +352,7 @@ def test_a_bind_mount_and_a_root_without_a_device_are_told() -> None:
     assert mounts["/var/lib"].bind == "/data"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [None, 7, "text", [], [7], {}, [{}], [[]], {"x": 1}, [{"name": 7, "disk": 7}]],
@@ -365,6 +366,7 @@ def test_any_value_can_be_told(value: Any) -> None:
     assert recorded.unlike == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["\x85", "\x7f", "\u2028", "\U0001f600", "a\x1bb", "null", ""], ids=ascii
 )

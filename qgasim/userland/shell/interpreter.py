@@ -3,10 +3,18 @@
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from qgasim.guest.files.nodes import decode_name, encode_name
-from qgasim.guest.processes.process import Killed, Process, Steps, Waiting
+from qgasim.guest.files.nodes import WouldBlock, decode_name, encode_name
+from qgasim.guest.processes.process import (
+    STEP_BYTES,
+    Blocked,
+    Killed,
+    Process,
+    Steps,
+    Waiting,
+)
+from qgasim.guest.units import SECOND
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess
 from qgasim.userland.shell.expansion import to_bytes
@@ -47,6 +55,10 @@ __all__ = ["Builtin", "Shell"]
 
 #: What the shell does itself: a function of the shell and the command's words.
 Builtin: TypeAlias = Callable[["Shell", list[str]], Steps]
+
+#: How much of a command is read at once, and how long (ns) there may be a pause before it is looked at again.
+_READ_SIZE: Final = 65536
+_PAUSE: Final = SECOND // 100
 
 
 class Shell(SimpleCommands):
@@ -115,15 +127,20 @@ class Shell(SimpleCommands):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
-            return 2
+            return error.status
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
         parser = Parser(text, self.state.flavour, line, self.state.aliases)
         status = 0
         while (command := parser.parse_command()) is not None:
+            while parser.warnings:
+                text, self.state.line = parser.warnings.pop(0)
+                yield from self.complain(text)
             if command.items:
-                self.state.parsed_line = parser.line
+                self.state.parsed_line = parser.last_line
+                if self.state.flavour.is_bash:
+                    self.state.line = parser.last_line
                 ends = is_last and parser.is_finished
                 try:
                     status = yield from self.execute(command, is_last=ends)
@@ -131,6 +148,7 @@ class Shell(SimpleCommands):
                     if isinstance(error, CommandDropped):
                         yield from self.complain(error)
                     self.state.status = status = error.status
+                    parser.go_back(self.state.line)
         return status
 
     def run_input(self) -> Steps:
@@ -146,19 +164,44 @@ class Shell(SimpleCommands):
                 if is_end or not parser.has_seen_end:
                     raise
             if parser.has_seen_end and not is_end:
-                try:
-                    more = yield from self.p.read(0)
-                except OSError:
-                    more = b""
+                more = yield from self._read_on(len(raw))
                 raw += more
                 is_end = not more
                 continue
             if command is None:
                 return status
-            raw = encode_name(parser.text[parser.at :])
-            line = parser.line
+            rest = encode_name(parser.text[parser.at :])
+            self.p.take_memory(len(rest) - len(raw))
+            raw, line = rest, parser.line
             if command.items:
                 status = yield from self.execute(command)
+
+    def _read_on(self, size: int) -> Waiting[bytes]:
+        """Read more of a command of which *size* bytes are there; nothing at the end of the input.
+
+        As much again, if it comes without a pause: else a long command would be parsed for each piece of it.
+        """
+        p = self.p
+        parts: list[bytes] = []
+        left = max(size, 1)
+        while left > 0:
+            try:
+                part = p.descriptor(0).read(_READ_SIZE)
+            except WouldBlock as block:
+                pause = p.guest.clock.uptime() + _PAUSE if parts else None
+                yield Blocked(until=pause, is_ready=block.is_ready)
+                if parts and not block.is_ready():
+                    break
+                continue
+            except OSError:
+                break
+            if not part:
+                break
+            p.take_memory(len(part))
+            parts.append(part)
+            left -= len(part)
+            yield from p.charge_steps(1 + len(part) // STEP_BYTES)
+        return b"".join(parts)
 
     def execute(self, node: Command, *, is_last: bool = False) -> Steps:
         """Run a command; with *is_last* the process may become the program that it runs."""
@@ -270,6 +313,8 @@ class Shell(SimpleCommands):
         state.loops += 1
         try:
             for word in words:
+                if "x" in state.options and state.flavour.is_bash:
+                    yield from self.trace(node.source, {})
                 state.set(node.name, word)
                 try:
                     status = yield from self.execute(node.body)
@@ -290,6 +335,8 @@ class Shell(SimpleCommands):
 
     def _run_case(self, node: Case, *, is_last: bool) -> Steps:
         self.state.line = node.line
+        if "x" in self.state.options and self.state.flavour.is_bash:
+            yield from self.trace(node.source, {})
         text = yield from self.expander.expand_string(node.word)
         for item in node.items:
             for word in item.patterns:
@@ -308,7 +355,7 @@ class Shell(SimpleCommands):
         if node.is_negated and len(node.commands) == 1:
             return int(not (yield from self._test(node.commands[0])))
         for command in node.commands:
-            if isinstance(command, Simple) and command.words:
+            if isinstance(command, Simple) and command.words and not self.state.flavour.is_bash:
                 # prehash() of eval.c: where a program is is looked for before the fork.
                 first = command.words[0][0]
                 if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):
@@ -336,7 +383,8 @@ class Shell(SimpleCommands):
         return (yield from self.wait_for(child))
 
     def _run_redirected(self, node: Redirected) -> Steps:
-        self.state.line = node.line
+        if not self.state.flavour.is_bash:
+            self.state.line = node.line
         if isinstance(node.command, Subshell):
             # The redirection is the subshell's own business, and so is its failure.
             child = self.fork(_inner(node), self.p.files)
