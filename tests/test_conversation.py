@@ -287,7 +287,7 @@ def test_in_a_redacted_recording_texts_do_not_matter() -> None:
 
 @pytest.mark.slow
 def test_the_golden_recordings_can_be_replayed() -> None:
-    conversation = read_conversation(str(GOLDEN / "7.2" / "file.jsonl"))
+    conversation = read_conversation(str(GOLDEN / "7.2" / "args.jsonl"))
     simulation = make_replay(loads("extends: debian-12"), conversation, Manner()).build()
     agent = simulation.agent
     exchanges = recorded_exchanges(conversation, agent.dialect, agent.commands.table)

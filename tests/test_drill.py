@@ -72,6 +72,7 @@ def test_scenarios_are_chosen_by_name_tag_and_file(tmp_path: Path) -> None:
     assert second.make().agent.release == "7.2"
 
 
+@pytest.mark.slow
 def test_all_are_all_guests_of_all_scenarios() -> None:
     guests = sum(len(load(path).guests()) for path in library().values())
     assert len(names(is_all=True)) == guests
@@ -332,6 +333,7 @@ def test_shown_output_is_readable() -> None:
 # -- the command line ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_drill_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

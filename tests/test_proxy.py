@@ -17,7 +17,7 @@ from qgasim.compare import RealAgent as Asked
 from qgasim.compare import compare
 from qgasim.conversation import read_conversation
 from qgasim.scenario import loads
-from qgasim.serving.listen import UnixAddress
+from qgasim.serving.listen import TcpAddress, UnixAddress
 from qgasim.serving.threads import ServerThread
 from qgasim.upstream import Front, SocketLink
 from tests.command_line import end, ready_lines, run, started
@@ -109,6 +109,35 @@ def test_clients_take_turns_and_are_connected_anew(tmp_path: Path) -> None:
                 third.sendall(PING * 3)
                 third.shutdown(socket.SHUT_WR)
                 assert third.makefile("rb").read() == PONG * 3
+
+
+def test_an_agent_is_left_alone_between_two_clients(tmp_path: Path) -> None:
+    upstream, proxy = str(tmp_path / "agent"), str(tmp_path / "proxy")
+    with (
+        ServerThread(loads("extends: debian-12").build(), upstream),
+        ServerThread(front(upstream).build(), proxy),
+    ):
+        for _ in range(30):
+            with connect(proxy) as sock:
+                sock.sendall(PING)
+                assert read_line(sock) == PONG
+        with connect(upstream) as sock:
+            sock.sendall(PING)
+            assert read_line(sock) == PONG
+
+
+def test_an_agent_is_reached_over_tcp(tmp_path: Path) -> None:
+    proxy = str(tmp_path / "proxy")
+    with ServerThread(loads("extends: debian-12").build(), TcpAddress("127.0.0.1", 0)) as agent:
+        address = agent.address
+        assert isinstance(address, TcpAddress)
+        loaded = loads("extends: debian-12")
+        simulation = Front(loaded, lambda: SocketLink(address, PATIENCE)).build()
+        with ServerThread(simulation, proxy):
+            for _ in range(3):
+                with connect(proxy) as sock:
+                    sock.sendall(PING)
+                    assert read_line(sock) == PONG
 
 
 def test_an_agent_that_ends_amid_a_reply_is_told(tmp_path: Path) -> None:

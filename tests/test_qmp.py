@@ -16,7 +16,7 @@ from qemu.qmp import QMPClient
 
 from qgasim.errors import CommandError, VerificationError
 from qgasim.guest.units import SECOND
-from qgasim.qmp import Hypervisor, MachineSettings, Monitor
+from qgasim.qmp import Board, BoardDevice, Hypervisor, MachineSettings, Monitor, Topology
 from qgasim.qmp.monitor import OUTPUT_LIMIT
 from qgasim.qmp.registry import COMMANDS, is_free, is_simulated, table_of
 from qgasim.qmp.release import RELEASES
@@ -36,11 +36,11 @@ GUEST = "qgasim: 1\nguest: {nics: [{name: eth0, mac: '52:54:00:12:34:56'}]}\n"
 class Machine:
     """A machine with a monitor whose client has negotiated, and a clock to be advanced by hand."""
 
-    def __init__(self, text: str = GUEST, **settings: Any) -> None:
+    def __init__(self, text: str = GUEST, board: Board | None = None, **settings: Any) -> None:
         self.clock = HandClock()
         self.simulation = loads(text).build(self.clock)
         self.hypervisor = Hypervisor(
-            self.simulation.agent, MachineSettings(**settings), wall_clock=lambda: 0
+            self.simulation.agent, MachineSettings(**settings), wall_clock=lambda: 0, board=board
         )
         self.monitor = Monitor(self.hypervisor)
         self.monitor.connect()
@@ -163,6 +163,32 @@ def test_a_module_a_processor_and_a_card_are_the_guests() -> None:
         "device_add", driver="qemu64-x86_64-cpu", socket_id=2, core_id=2, thread_id=0
     )
     assert error["desc"] == "Invalid CPU socket-id: 2 must be in range 0:0"
+
+
+def test_a_processor_of_a_machine_with_kvm_is_told_when_it_has_gone() -> None:
+    board = Board(machine="pc-i440fx-7.2", topology=Topology(1, 4, 1), has_kvm=True)
+    machine = Machine(board=board, max_vcpus=4)
+    place = {"socket_id": 0, "core_id": 2, "thread_id": 0}
+    machine.ask("device_add", driver="qemu64-x86_64-cpu", id="cpu2", **place)
+    machine.advance(1)
+    machine.events()
+    machine.send("device_del", id="cpu2")
+    machine.advance(1)
+    deleted = [m["data"] for m in machine.messages() if m.get("event") == "DEVICE_DELETED"]
+    path = "/machine/peripheral/cpu2"
+    assert deleted == [{"path": f"{path}/lapic"}, {"device": "cpu2", "path": path}]
+
+
+def test_a_guest_that_boots_gives_back_the_memory_that_it_is_asked_for() -> None:
+    board = Board(machine="pc", devices=[BoardDevice(id="b", driver="virtio-balloon-pci")])
+    machine = Machine(board=board, memory=512 << 20)
+    machine.ask("system_reset")
+    assert machine.ask("balloon", value=256 << 20) == {}
+    machine.advance(1)
+    assert machine.ask("query-balloon") == {"actual": 512 << 20}
+    machine.advance(5)
+    assert "BALLOON_CHANGE" in machine.events()
+    assert machine.ask("query-balloon") == {"actual": 256 << 20}
 
 
 def test_the_power_button_shuts_the_guest_down_and_ends_qemu() -> None:

@@ -1,12 +1,14 @@
 """What stands before an agent that is not simulated: bytes through it, faults in front of it."""
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from qgasim.compare import Difference
 from qgasim.effects import Close, Effect, Wait
 from qgasim.errors import ScenarioError
 from qgasim.faults import AnyFault, Fault
@@ -14,6 +16,7 @@ from qgasim.guest.units import FOR_EVER
 from qgasim.scenario import loads
 from qgasim.simulation.journal import Journal
 from qgasim.upstream import UpstreamChannel
+from qgasim.upstream.twin import Twin
 from tests.fronting import ModelLink, RealLink, SilentLink, TestLink, front
 from tests.generated import load_generator
 from tests.offenders import Offenders
@@ -104,6 +107,7 @@ def _everywhere(fault: Any) -> Any:
     return structs.replace(fault, on="*")
 
 
+@cache
 def simulated(kind: str) -> list[list[Any]]:
     course = Course("debian-12")
     scenario = loads(f"extends: debian-12\nfaults: [{GENERATOR.FAULTS[kind]}]")
@@ -340,3 +344,47 @@ def test_replies_are_the_same_however_they_are_cut() -> None:
     whole = list(chain.from_iterable(talk(front(ModelLink()))))
     for size in (1, 2, 5):
         assert list(chain.from_iterable(talk(front(ModelLink(size))))) == whole
+
+
+# -- a simulated twin ------------------------------------------------------------------------------
+
+
+def differences(course: Course, link: SilentLink, *talk: tuple[bytes, bytes]) -> list[str]:
+    """Return where a simulated agent answers otherwise than the one behind."""
+    found: list[Difference] = []
+    course.simulation.observe(Twin(course.simulation, found.append))
+    for sent, reply in talk:
+        course.send(sent)
+        link.channel.answered(reply)
+        list(course.channel.wake())
+    return [difference.what for difference in found]
+
+
+def test_a_twin_is_asked_what_changes_nothing() -> None:
+    link = SilentLink()
+    found = differences(
+        front(link),
+        link,
+        (PING, PONG),
+        (PING, b'{"return": 1}\n'),
+        (b'{"execute":"guest-get-timezone"}', b'{"return": {"zone": "CET", "offset": 3600}}\n'),
+        (b'{"execute":"guest-get-timezone"}', b'{"return": {"offset": 0}}\n'),
+        (b'{"execute":"guest-get-host-name"}', b'{"return": {"name": "x"}}\n'),
+        (b'{"execute":"guest-nope"}', b'{"error": {"class": "CommandNotFound", "desc": "no"}}\n'),
+        (b'{"execute":"guest-shutdown"}', b'{"error": {"class": "GenericError", "desc": "x"}}\n'),
+        (b'{"execute":"guest-exec","arguments":{"path":"/x"}}', b'{"return": {"pid": 1}}\n'),
+    )
+    # The second ping, and the second look at the zone, are not compared again.
+    assert found == [
+        (
+            "name: a member that the simulated agent does not have; host-name: a member that "
+            "the simulated agent always has is absent"
+        ),
+        "the answers",
+    ]
+
+
+def test_a_twin_leaves_out_what_faults_have_changed() -> None:
+    link = SilentLink()
+    course = front(link, "extends: debian-12\nfaults: [{kind: crlf, on: guest-ping}]")
+    assert differences(course, link, (PING, PONG)) == []

@@ -182,8 +182,8 @@ def _add_judgement(parser: argparse.ArgumentParser) -> None:
         "--shrink-time",
         metavar="T",
         default="60s",
-        help="how long to look for the few faults that matter, for each run of a nemesis that fails; 0: not at "
-        "all (default: 60s)",
+        help="how long to look for the few faults that matter in runs of a nemesis or variation that fail; 0: not "
+        "at all (default: 60s)",
     )
 
 
@@ -297,9 +297,13 @@ class _Session:
     async def _shrink(self, drill: "Drill") -> None:
         from qgasim.drill import minimise
 
+        left = self._shrink_time
         for result in [result for result in self._results if result.is_wrong]:
+            if left <= 0:
+                break
             self._say(f"shrinking {result.run.name}")
-            minimal = await minimise(drill, result, self._shrink_time)
+            minimal, took = await minimise(drill, result, left)
+            left -= took
             if minimal is not None:
                 self._minimal[result.run.name] = minimal
 
@@ -318,7 +322,8 @@ class _Session:
         print(f"\n{summarise(self._results)}")
         if not self._is_done:
             left = len(self._runs) - len(self._results)
-            complain(f"interrupted: {left} of {len(self._runs)} runs left out")
+            what = f"{left} of {len(self._runs)} runs left out" if left else "not all was shrunk"
+            complain(f"interrupted: {what}")
 
     def _write(self) -> None:
         from qgasim.drill.repeat import file_name, write_file

@@ -436,6 +436,11 @@ FIGURES = {
         "create 1,000 guests, s": "at most 3",
         "CPU of a start with control, s": "at most 0.3",
     },
+    "conversations.py": {
+        "proxied ping, to direct": "at least 0.45",
+        "  MiB for a read of 48 MiB": "at most 32",
+        "replay, to the model": "at least 0.5",
+    },
     "machine.py": {
         "requests to a monitor, /s": "",
         "  to QEMU's own": "at least 1.5",

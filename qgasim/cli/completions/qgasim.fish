@@ -233,7 +233,7 @@ complete -c qgasim -n '_shtab_qgasim_using drill' -l guest -xka "(qgasim scenari
 complete -c qgasim -n '_shtab_qgasim_using drill' -l time -x -d 'how long each run may take (default: 60s)'
 complete -c qgasim -n '_shtab_qgasim_using drill' -l expect -x -d 'runs in which a failure is right, and success is not (* and ? are wildcards); @FILE has one a line'
 complete -c qgasim -n '_shtab_qgasim_using drill' -l findings -xka "error report off" -d 'what a client should not do fails the run, is shown, or is not looked for (default: error)'
-complete -c qgasim -n '_shtab_qgasim_using drill' -l shrink-time -x -d 'how long to look for the few faults that matter, for each run of a nemesis that fails; 0: not at all (default: 60s)'
+complete -c qgasim -n '_shtab_qgasim_using drill' -l shrink-time -x -d 'how long to look for the few faults that matter in runs of a nemesis or variation that fail; 0: not at all (default: 60s)'
 complete -c qgasim -n '_shtab_qgasim_using drill' -s j -l jobs -x -d 'how many runs there are at a time (default: one for each processor)'
 complete -c qgasim -n '_shtab_qgasim_using drill' -l junit -xka "(__fish_complete_path (commandline -ct))" -d 'write the results as JUnit'"'"'s XML'
 complete -c qgasim -n '_shtab_qgasim_using drill' -l html -xka "(__fish_complete_path (commandline -ct))" -d 'write a page with a diagram of each failure'

@@ -358,7 +358,7 @@ _shtab_qgasim_drill_options=(
   "--time[how long each run may take (default\: 60s)]:T:"
   "*--expect[runs in which a failure is right, and success is not (\* and \? are wildcards)\; \@FILE has one a line]:A,B|@FILE:"
   "--findings[what a client should not do fails the run, is shown, or is not looked for (default\: error)]:findings:(error report off)"
-  "--shrink-time[how long to look for the few faults that matter, for each run of a nemesis that fails\; 0\: not at all (default\: 60s)]:T:"
+  "--shrink-time[how long to look for the few faults that matter in runs of a nemesis or variation that fail\; 0\: not at all (default\: 60s)]:T:"
   {-j,--jobs}"[how many runs there are at a time (default\: one for each processor)]:N:"
   "--junit[write the results as JUnit\'s XML]:FILE:_files"
   "--html[write a page with a diagram of each failure]:FILE:_files"

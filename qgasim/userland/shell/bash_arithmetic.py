@@ -50,8 +50,8 @@ def evaluate(
     return _Evaluation(text, get, assign, depth).run()
 
 
-class _Evaluation:
-    """One expression; *idle* is how many operands that do not count surround the position."""
+class _Tokens:
+    """The tokens of an expression; *idle* is how many operands that do not count surround the position."""
 
     def __init__(
         self,
@@ -70,18 +70,6 @@ class _Evaluation:
         self.token = self.before = Token()
         self.idle = 0
         self.nesting = 0
-
-    def run(self) -> int:
-        """Return the value of the expression."""
-        if not self.text.strip(BLANK):
-            return 0
-        if self.depth > MAX_DEPTH:
-            raise self._fail("expression recursion level exceeded")
-        self._read()
-        value = self._comma()
-        if self.token.kind:
-            raise self._fail("syntax error in expression")
-        return value
 
     def _fail(self, message: str, end: int | None = None) -> BadArithmetic:
         shown = self.text[:end].lstrip(BLANK)
@@ -174,6 +162,22 @@ class _Evaluation:
             if digit >= base:
                 raise self._fail("value too great for base", self.at)
             value = to_signed(value * base + digit)
+        return value
+
+
+class _Evaluation(_Tokens):
+    """One expression, from the operator that binds least to the one that binds most."""
+
+    def run(self) -> int:
+        """Return the value of the expression."""
+        if not self.text.strip(BLANK):
+            return 0
+        if self.depth > MAX_DEPTH:
+            raise self._fail("expression recursion level exceeded")
+        self._read()
+        value = self._comma()
+        if self.token.kind:
+            raise self._fail("syntax error in expression")
         return value
 
     def _comma(self) -> int:

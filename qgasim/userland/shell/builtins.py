@@ -9,30 +9,38 @@ from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell.conditions import TestError
 from qgasim.userland.shell.interpreter import Shell
-from qgasim.userland.shell.parser import KEYWORDS, SPECIAL
+from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
 from qgasim.userland.shell.printf import echo as format_echo
 from qgasim.userland.shell.printf import format_printf
 from qgasim.userland.shell.registry import BUILTINS, builtin, immediate_builtin
-from qgasim.userland.shell.simple import quote_always
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     BreakOut,
+    CommandDropped,
     LeaveShell,
     Replaced,
     ReturnBack,
     ShellError,
     hash_bucket,
 )
+from qgasim.userland.shell.tracing import quote_always
 
-__all__ = ["parse_options", "to_number"]
+__all__ = ["bad_option", "parse_options", "to_number"]
 
 MAX_NUMBER: Final = 0x7FFFFFFF
 
 
 def to_number(shell: Shell, text: str) -> int:
     """Make a number of a builtin's argument."""
+    if shell.state.flavour.is_bash and re.fullmatch("-[0-9]{1,9}", text):
+        return int(text) & 0xFF
     if not re.fullmatch("[0-9]{1,12}", text) or int(text) > MAX_NUMBER:
-        raise ShellError(shell.state.words.bad_number.format(text))
+        state = shell.state
+        message = state.words.bad_number.format(text)
+        if state.flavour.is_bash and state.command in ("break", "continue"):
+            raise CommandDropped(message, 128)
+        status = 1 if state.flavour.is_bash and state.command == "shift" else 2
+        raise ShellError(message, status)
     return int(text)
 
 
@@ -53,11 +61,18 @@ def parse_options(shell: Shell, argv: list[str], known: str) -> tuple[dict[str, 
         for letter in letters:
             at = known.find(letter)
             if at < 0 or letter == ":":
-                raise ShellError(words.bad_option.format(letter))
+                raise bad_option(shell, argv[0], letter)
             options[letter] = ""
             if known[at + 1 : at + 2] == ":":
                 options[letter] = _take_argument(letters, rest, words.no_argument.format(letter))
     return options, rest
+
+
+def bad_option(shell: Shell, name: str, letter: str) -> ShellError:
+    """Make the error about an option that the builtin *name* does not have."""
+    message = shell.state.words.bad_option.format(letter)
+    usage = shell.state.flavour.usages.get(name)
+    return ShellError(message if usage is None else f"{message}\n{name}: usage: {name}{usage}")
 
 
 def _take_argument(letters: Iterator[str], rest: list[str], missing: str) -> str:
@@ -144,28 +159,46 @@ def let(shell: Shell, argv: list[str]) -> int:
         raise ShellError("expression expected")
     value = 0
     for argument in argv[1:]:
-        value = shell.expander.evaluate(argument)
+        try:
+            value = shell.expander.evaluate(argument)
+        except CommandDropped as error:
+            raise ShellError(str(error), 1) from None
     return int(not value)
 
 
 @builtin("eval")
 def evaluate(shell: Shell, argv: list[str]) -> Steps:
     """Run arguments as commands."""
-    return (yield from shell.run_text(" ".join(argv[1:]), shell.inner_line))
+    state, text = shell.state, " ".join(argv[1:])
+    if not state.flavour.is_bash:
+        return (yield from shell.run_text(text, shell.inner_line))
+    # Its name is in errors of syntax only.
+    state.command = None
+    state.substitutions += 1
+    try:
+        return (yield from shell.run_text(text, shell.inner_line))
+    except BadSyntax:
+        state.command = "eval"
+        raise
+    finally:
+        state.substitutions -= 1
 
 
 @builtin(".", "source")
 def source(shell: Shell, argv: list[str]) -> Steps:
     """Run the commands of a file in this shell."""
     state = shell.state
+    if len(argv) < 2 and state.flavour.is_bash:
+        raise ShellError("filename argument required\n.: usage: . filename [arguments]")
     if len(argv) < 2:
         return state.flavour.no_source_status
     path = argv[1]
     if "/" not in path:
         found = _find_source(shell, path)
-        if found is None:
+        if found is None and not state.flavour.is_bash:
             raise ShellError(f"{path}: not found")
-        path = found
+        # bash looks into the working directory, too.
+        path = found or path
     try:
         raw = yield from shell.p.read_file(path)
     except OSError as error:
@@ -174,12 +207,17 @@ def source(shell: Shell, argv: list[str]) -> Steps:
             error.errno == errno.ENOTDIR and shell.state.flavour.has_no_enotdir
         )
         reason = words.no_such_script if is_missing else error.strerror
-        raise ShellError(shell.state.words.cannot_open_script.format(path, reason)) from None
+        if state.flavour.is_bash:
+            state.command = None
+        message = shell.state.words.cannot_open_script.format(path, reason)
+        raise ShellError(message, state.flavour.error_status) from None
     arguments = state.arguments
     takes_arguments = len(argv) > 2 and state.flavour.sources_with_arguments
     if takes_arguments:
         state.arguments = argv[2:]
     line, state.command = state.line, path
+    state.sources += 1
+    state.substitutions += 1
     try:
         return (yield from shell.run_text(decode_name(raw), 1))
     except ReturnBack as back:
@@ -189,6 +227,8 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         yield from shell.complain(error)
         raise LeaveShell(error.status) from None
     finally:
+        state.sources -= 1
+        state.substitutions -= 1
         state.line = line
         if takes_arguments:
             state.arguments = arguments
@@ -203,8 +243,8 @@ def _find_source(shell: Shell, name: str) -> str | None:
     return None
 
 
-@immediate_builtin("exec")
-def execute(shell: Shell, argv: list[str]) -> int:
+@builtin("exec")
+def execute(shell: Shell, argv: list[str]) -> Steps:
     """Become another program; without one, only the redirections stay."""
     has_options = shell.state.flavour.has_exec_options
     rest = parse_options(shell, argv, "")[1] if has_options else argv[1:]
@@ -221,6 +261,14 @@ def execute(shell: Shell, argv: list[str]) -> int:
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         message = shell.describe_missing(rest[0], error)
+        if state.flavour.is_bash and is_missing:
+            message = message.replace("command not found", "not found")
+        elif state.flavour.is_bash:
+            path = rest[0] if rest[0].startswith("/") else f"{p.cwd}/{rest[0].removeprefix('./')}"
+            state.command = None
+            yield from shell.complain(f"{path}: {error.strerror}")
+            state.command = "exec"
+            message = f"{path}: cannot execute: {error.strerror}"
         raise ShellError(message, 127 if is_missing else 126) from None
     raise Replaced(steps)
 
@@ -228,19 +276,29 @@ def execute(shell: Shell, argv: list[str]) -> int:
 @immediate_builtin("exit")
 def leave(shell: Shell, argv: list[str]) -> NoReturn:
     """End the shell."""
-    raise LeaveShell(to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status)
+    status = to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status
+    if len(argv) > 2 and shell.state.flavour.is_bash:
+        raise ShellError("too many arguments", 1)
+    raise LeaveShell(status)
 
 
 @immediate_builtin("return")
 def go_back(shell: Shell, argv: list[str]) -> NoReturn:
     """End a function or a sourced file."""
+    if shell.state.flavour.is_bash and not shell.state.can_return:
+        raise ShellError("can only `return' from a function or sourced script", 2)
     raise ReturnBack(to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status)
 
 
 @immediate_builtin("break", "continue")
 def break_out(shell: Shell, argv: list[str]) -> int:
     """Leave loops, or go on with the next round."""
+    if shell.state.flavour.is_bash and not shell.state.loops:
+        raise ShellError("only meaningful in a `for', `while', or `until' loop", 0)
     count = to_number(shell, argv[1]) if len(argv) > 1 else 1
+    if not count and shell.state.flavour.is_bash:
+        # It leaves all loops.
+        raise CommandDropped(f"{argv[1]}: loop count out of range", 1)
     if not count:
         raise ShellError(shell.state.words.bad_number.format(argv[1]))
     count = min(count, shell.state.loops)
@@ -292,7 +350,8 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
     elif name in state.functions and name not in SPECIAL:
         text = state.words.function.format(name) if is_verbose else name
     elif name in BUILTINS and name not in state.flavour.missing:
-        kind = "special shell builtin" if name in SPECIAL else "shell builtin"
+        is_special = name in SPECIAL and not state.flavour.is_bash
+        kind = "special shell builtin" if is_special else "shell builtin"
         text = f"{name} is a {kind}" if is_verbose else name
     elif (path := shell.find_in_path(name)) is not None:
         was_known = name in state.hashed
@@ -300,6 +359,10 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
         where = state.words.hashed if was_known else "{} is {}"
         text = where.format(name, path) if is_verbose else path
     else:
+        if state.flavour.is_bash:
+            if is_verbose:
+                yield from shell.complain(f"{name}: not found")
+            return 1
         if is_verbose:
             yield from shell.write(f"{name}: not found\n")
         return 127
@@ -341,9 +404,16 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
         elif name in aliases:
             yield from shell.write(f"{name}={quote_always(aliases[name])}\n")
         else:
-            yield from shell.write_error(f"alias: {argument} not found\n")
+            yield from _complain_of_alias(shell, argument)
             status = 1
     return status
+
+
+def _complain_of_alias(shell: Shell, name: str) -> Waiting[None]:
+    if shell.state.flavour.is_bash:
+        yield from shell.complain(f"{name}: not found")
+    else:
+        yield from shell.write_error(f"{shell.state.command}: {name} not found\n")
 
 
 @builtin("unalias")
@@ -356,7 +426,7 @@ def unalias(shell: Shell, argv: list[str]) -> Steps:
     status = 0
     for name in rest:
         if shell.state.aliases.pop(name, None) is None:
-            yield from shell.write_error(f"unalias: {name} not found\n")
+            yield from _complain_of_alias(shell, name)
             status = 1
     return status
 

@@ -1,5 +1,6 @@
 """The process of a shell and those that it starts: messages, subshells, pipes, waiting."""
 
+import re
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -112,10 +113,17 @@ class ShellProcess(ABC):
         else:
             line = error.line if isinstance(error, BadSyntax) else state.line
             # Functions of a script that was given as an argument are from "environment".
-            is_inner = state.scopes and "c" in state.options
+            is_inner = state.scopes and "c" in state.options and not isinstance(error, Refused)
             head = f"{'environment' if is_inner else state.name}: line {line}: {command}"
-        for text in str(error).split("\n"):
-            yield from self.write_error(f"{head}{text}\n")
+        message, newline, usage = str(error).rpartition("\n")
+        if newline and re.match(r"[a-z.]+: usage: ", usage):
+            yield from self.write_error(f"{head}{message}\n{usage}\n")
+        elif newline and isinstance(error, BadSyntax):
+            yield from self.write_error(f"{head}{message}\n{head}{usage}\n")
+        elif re.match("usage: ", usage):
+            yield from self.write_error(f"{state.command}: {usage}\n")
+        else:
+            yield from self.write_error(f"{head}{error}\n")
 
     def write_error(self, text: str) -> Waiting[None]:
         """Write to the standard error, whether or not that works."""
@@ -250,6 +258,7 @@ def _substituter(body: Sequence) -> Callable[[ShellProcess], Steps]:
     def run(shell: ShellProcess) -> Steps:
         # dash counts the lines that it parses from 1 there.
         shell.state.parsed_line = 1
+        shell.state.substitutions += 1
         return (yield from shell.execute(body, is_last=True))
 
     return run

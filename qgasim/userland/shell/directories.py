@@ -35,10 +35,14 @@ def cd(shell: Shell, argv: list[str]) -> Steps:
     """Change the working directory."""
     state, p = shell.state, shell.p
     options, rest = parse_options(shell, argv, "LP")
+    if len(rest) > 1 and state.flavour.is_bash:
+        raise ShellError("too many arguments", 1)
     target = rest[0] if rest else state.get("HOME")
     says_where = False
     if target == "-":
         target, says_where = state.get("OLDPWD") or "", True
+        if not target and state.flavour.is_bash:
+            raise ShellError("OLDPWD not set", 1)
         target = target or state.directory
     if not target:
         return 0

@@ -54,6 +54,8 @@ class Host(Protocol):
 
     p: Process
     state: State
+    #: The status of the last command substitution.
+    substituted: int
 
     def substitute(self, body: Sequence) -> Waiting[str]:
         """Return what *body* writes, without the newlines at its end."""
@@ -121,6 +123,8 @@ class Expander:
                     pieces.append(Piece(text, Kind.QUOTED if part.is_quoted else Kind.LITERAL))
             elif isinstance(part, Substitution):
                 text = yield from self.shell.substitute(part.body)
+                if self.shell.state.flavour.is_bash:
+                    self.shell.state.status = self.shell.substituted
                 pieces.append(Piece(text, _kind(is_quoted=part.is_quoted)))
             elif isinstance(part, Arithmetic):
                 text = str((yield from self._calculate(part.word)))
@@ -217,6 +221,9 @@ class Expander:
             value = self.get_parameter(part.name)
         operator = part.operator
         if operator == "bad":
+            if state.flavour.is_bash:
+                raw = yield from self.expand_string(part.word)
+                raise CommandDropped(f"{raw}: {state.words.bad_substitution}", 1)
             raise ShellError(state.words.bad_substitution)
         if operator and operator[-1] in "-=?+":
             is_missing = value is None or (operator[0] == ":" and not value)
@@ -227,7 +234,9 @@ class Expander:
             if is_missing:
                 return (yield from self._expand_missing(part))
         elif value is None and values is None and "u" in state.options:
-            raise ShellError(state.words.not_set.format(part.name), state.flavour.not_set_status)
+            is_number = part.name.isdigit() and state.flavour.is_bash
+            name = f"${part.name}" if is_number else part.name
+            raise ShellError(state.words.not_set.format(name), self._not_set_status())
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
         if operator == ":" and value is None:
@@ -250,6 +259,12 @@ class Expander:
             pieces.append(Piece(text, kind))
         return pieces
 
+    def _not_set_status(self) -> int:
+        """Return with which status a shell ends for want of a variable; bash's subshells and ``-e`` have 1."""
+        state = self.shell.state
+        is_inner = self.shell.p.pid != state.main_pid or "e" in state.options
+        return 1 if state.flavour.is_bash and is_inner else state.flavour.not_set_status
+
     def _separator(self) -> str:
         separators = self.shell.state.get("IFS")
         return " " if separators is None else separators[:1]
@@ -271,8 +286,9 @@ class Expander:
             message = yield from self.expand_string(part.word)
             if not part.word:
                 is_strict = part.operator[0] == ":"
-                message = "parameter not set or null" if is_strict else "parameter not set"
-            raise ShellError(f"{part.name}: {message}", state.flavour.not_set_status)
+                unset = state.words.null_or_unset if is_strict else "parameter not set"
+                message = unset
+            raise ShellError(f"{part.name}: {message}", self._not_set_status())
         value = yield from self.expand_string(part.word)
         if not (part.name[0].isalpha() or part.name[0] == "_"):
             if state.flavour.is_bash:

@@ -27,6 +27,26 @@ __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 FORGETFUL: Final = (
     "alias command export getopts hash jobs kill readonly set times trap type ulimit umask"
 )
+BASH_USAGES: Final = {
+    "alias": " [-p] [name[=value] ... ]",
+    "cd": " [-L|[-P [-e]] [-@]] [dir]",
+    "command": " [-pVv] command [arg ...]",
+    "exec": " [-cl] [-a name] [command [argument ...]] [redirection ...]",
+    "export": " [-fn] [name[=value] ...] or export -p",
+    "hash": " [-lr] [-p pathname] [-dt] [name ...]",
+    "jobs": " [-lnprs] [jobspec ...] or jobs -x command [args]",
+    "printf": " [-v var] format [arguments]",
+    "pwd": " [-LP]",
+    "read": " [-ers] [-a array] [-d delim] [-i text] [-n nchars] [-N nchars] [-p prompt] [-t timeout] [-u fd] [name ...]",
+    "readonly": " [-aAf] [name[=value] ...] or readonly -p",
+    "set": " [-abefhkmnptuvxBCEHPT] [-o option-name] [--] [-] [arg ...]",
+    "trap": " [-lp] [[arg] signal_spec ...]",
+    "ulimit": " [-SHabcdefiklmnpqrstuvxPRT] [limit]",
+    "umask": " [-p] [-S] [mode]",
+    "unalias": " [-a] name [name ...]",
+    "unset": " [-f] [-v] [-n] [name ...]",
+    "wait": " [-fn] [-p var] [id ...]",
+}
 DASH_MESSAGE: Final = "{name}: {line}: {command}{error}"
 BASH_MESSAGE: Final = "{name}: line {line}: {command}{error}"
 #: What bash has besides, and this one does not.
@@ -68,6 +88,8 @@ class Words(Struct, frozen=True, kw_only=True):
     too_many: str = ""
     too_deep: str = "Maximum function recursion depth (1000) reached"
     is_read_only: str = "{}: is read only"
+    null_or_unset: str = "parameter not set or null"
+    not_in_function: str = "not in a function"
     bad_name: str = "{}: bad variable name"
     hashed: str = "{} is a tracked alias for {}"
     not_set: str = "{}: parameter not set"
@@ -75,6 +97,9 @@ class Words(Struct, frozen=True, kw_only=True):
     whom_to_kill: str = "you need to specify whom to kill"
     no_such_job: str = "{}: no such job"
     getopts_usage: str = "usage: getopts optstring var [arg]"
+    #: ``{name}`` is the shell's.
+    getopts_option: str = "Illegal option -{}"
+    getopts_argument: str = "No arg for -{} option"
     printf_usage: str = "usage: printf FORMAT [ARGUMENT...]"
     #: Of a mode that begins with a digit; `bad_mode` if empty.
     bad_octal: str = ""
@@ -158,6 +183,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     quotes_trace: bool = True
     #: Options of builtins, where they are not ash's: see `parse_options`.
     options: Mapping[str, str] = MappingProxyType({})
+    #: What is shown behind the message about a wrong option.
+    usages: Mapping[str, str] = MappingProxyType({})
     #: Builtins that the real shell has and this one does not simulate: a script that runs one ends.
     refused: frozenset[str] = frozenset()
     #: Whether the constructs that only bash has are refused where they are not simulated.
@@ -268,11 +295,16 @@ BASH: Final = Flavour(
         bad_substitution="bad substitution",
         unterminated_quote="unexpected EOF while looking for matching quote",
         is_read_only="{}: readonly variable",
+        null_or_unset="parameter null or not set",
+        not_in_function="can only be used in a function",
+        bad_octal="{}: octal number out of range",
         bad_name="`{}': not a valid identifier",
         hashed="{} is hashed ({})",
         not_set="{}: unbound variable",
         no_such_job="{}: no such job",
         getopts_usage="usage: getopts optstring name [arg ...]",
+        getopts_option="{name}: illegal option -- {}",
+        getopts_argument="{name}: option requires an argument -- {}",
         printf_usage="usage: printf [-v var] format [arguments]",
     ),
     printf=printf.BASH,
@@ -285,6 +317,8 @@ BASH: Final = Flavour(
     has_set_arguments=False,
     has_here_strings=True,
     is_bash=True,
+    bad_option_status=2,
+    usages=MappingProxyType(BASH_USAGES),
     stumbles_over_directories=False,
     not_set_status=127,
     refused=frozenset(BASH_BUILTINS.split()),

@@ -127,15 +127,20 @@ class Shell(SimpleCommands):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
-            return 2
+            return error.status
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
         parser = Parser(text, self.state.flavour, line, self.state.aliases)
         status = 0
         while (command := parser.parse_command()) is not None:
+            while parser.warnings:
+                text, self.state.line = parser.warnings.pop(0)
+                yield from self.complain(text)
             if command.items:
-                self.state.parsed_line = parser.line
+                self.state.parsed_line = parser.last_line
+                if self.state.flavour.is_bash:
+                    self.state.line = parser.last_line
                 ends = is_last and parser.is_finished
                 try:
                     status = yield from self.execute(command, is_last=ends)
@@ -143,6 +148,7 @@ class Shell(SimpleCommands):
                     if isinstance(error, CommandDropped):
                         yield from self.complain(error)
                     self.state.status = status = error.status
+                    parser.go_back(self.state.line)
         return status
 
     def run_input(self) -> Steps:
@@ -307,6 +313,8 @@ class Shell(SimpleCommands):
         state.loops += 1
         try:
             for word in words:
+                if "x" in state.options and state.flavour.is_bash:
+                    yield from self.trace(node.source, {})
                 state.set(node.name, word)
                 try:
                     status = yield from self.execute(node.body)
@@ -327,6 +335,8 @@ class Shell(SimpleCommands):
 
     def _run_case(self, node: Case, *, is_last: bool) -> Steps:
         self.state.line = node.line
+        if "x" in self.state.options and self.state.flavour.is_bash:
+            yield from self.trace(node.source, {})
         text = yield from self.expander.expand_string(node.word)
         for item in node.items:
             for word in item.patterns:
@@ -345,7 +355,7 @@ class Shell(SimpleCommands):
         if node.is_negated and len(node.commands) == 1:
             return int(not (yield from self._test(node.commands[0])))
         for command in node.commands:
-            if isinstance(command, Simple) and command.words:
+            if isinstance(command, Simple) and command.words and not self.state.flavour.is_bash:
                 # prehash() of eval.c: where a program is is looked for before the fork.
                 first = command.words[0][0]
                 if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):
@@ -373,7 +383,8 @@ class Shell(SimpleCommands):
         return (yield from self.wait_for(child))
 
     def _run_redirected(self, node: Redirected) -> Steps:
-        self.state.line = node.line
+        if not self.state.flavour.is_bash:
+            self.state.line = node.line
         if isinstance(node.command, Subshell):
             # The redirection is the subshell's own business, and so is its failure.
             child = self.fork(_inner(node), self.p.files)

@@ -9,12 +9,12 @@ from qgasim.guest.processes.process import Blocked, Process, Steps
 from qgasim.guest.processes.signals import SIGNALS, find_signal
 from qgasim.guest.processes.table import NoSuchProcess
 from qgasim.userland.limits import to_int
-from qgasim.userland.shell.builtins import parse_options, show, to_number
+from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.simple import quote_always
 from qgasim.userland.shell.state import Job, ShellError
+from qgasim.userland.shell.tracing import quote_always
 
 __all__: list[str] = []
 
@@ -94,7 +94,9 @@ def _get_job(shell: Shell, text: str) -> Job:
     for job in jobs:
         if name.isdecimal() and job.number == int(name[:9]):
             return job
-    raise ShellError(shell.state.words.no_such_job.format(text))
+    state = shell.state
+    status = 127 if state.flavour.is_bash and state.command == "wait" else 2
+    raise ShellError(state.words.no_such_job.format(text), status)
 
 
 @builtin("wait")
@@ -119,6 +121,8 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
             pid = to_number(shell, target)
             processes = [q for job in jobs for q in job.processes if q.pid == pid][-1:]
         if not processes:
+            if shell.state.flavour.is_bash:
+                yield from shell.complain(f"pid {target} is not a child of this shell")
             status = 127
             continue
         status = yield from _wait_for(shell, processes, wants_all=True)
@@ -182,6 +186,8 @@ def show_jobs(shell: Shell, argv: list[str]) -> Steps:
 @immediate_builtin("fg", "bg")
 def foreground(shell: Shell, argv: list[str]) -> NoReturn:
     """Fail: there is no terminal to control jobs from."""
+    if shell.state.flavour.is_bash:
+        raise ShellError("no job control", 1)
     if len(argv) > 1:
         raise ShellError(shell.state.words.no_such_job.format(argv[1]))
     raise ShellError("No current job")
@@ -193,8 +199,9 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
     state = shell.state
     _, rest = parse_options(shell, argv, "")
     if not rest:
+        prefix = "SIG" if state.flavour.is_bash else ""
         lines = [
-            f"trap -- {quote_always(action)} {SIGNALS.get(number, number or 'EXIT')}"
+            f"trap -- {quote_always(action)} {f'{prefix}{SIGNALS[number]}' if number in SIGNALS else number or 'EXIT'}"
             for number, action in sorted(state.traps.items())
         ]
         yield from show(shell, lines)
@@ -242,7 +249,7 @@ def ulimit(shell: Shell, argv: list[str]) -> Steps:
     letter = rest.pop(0)[-1] if rest and rest[0].startswith("-") else "f"
     if letter not in "acdefilmnpqrstuvwx":
         if not shell.state.flavour.has_applet_messages:
-            raise ShellError(shell.state.words.bad_option.format(letter))
+            raise bad_option(shell, "ulimit", letter)
         yield from shell.write_error(f"ulimit: invalid option -- '{letter}'\n")
         return 1
     defaults = {"c": "0", "e": "0", "n": "1024", "r": "0", "s": "8192", "l": "64"}

@@ -43,6 +43,8 @@ class BadSyntax(GuestError):
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
         self.line = line
+        #: With which a shell ends that was given the script as an argument.
+        self.status = 2
 
 
 class Refused(BadSyntax):
@@ -88,6 +90,15 @@ class Scanner(ABC):
         self._line += self.text.count("\n", self._line_at, self.at)
         self._line_at = self.at
         return self._line
+
+    @property
+    def last_line(self) -> int:
+        """The number of the last line of what was parsed; dash is a line ahead."""
+        return self.line - (self.flavour.is_bash and self.text[self.at - 1 : self.at] == "\n")
+
+    def go_back(self, line: int) -> None:
+        """Count on from *line*, as bash does when it drops a command there."""
+        self._line -= self.last_line - line
 
     def fail_open(self, message: str, closing: str, start: int) -> BadSyntax:
         """Make the error for something that begins at *start* and lacks its *closing*."""
@@ -213,8 +224,15 @@ class Scanner(ABC):
             parts.append(Substitution(self._read_backquoted(is_quoted=is_quoted), is_quoted))
             return
         self.at += 1
+        start = self.at
         if self.accept("(("):
-            parts.append(Arithmetic(self._read_arithmetic(), is_quoted))
+            arithmetic = self._read_arithmetic()
+            if arithmetic is None:
+                # Two parentheses that do not end together: a subshell in a substitution.
+                self.at = start + 1
+                parts.append(Substitution(self.parse_substitution(), is_quoted))
+            else:
+                parts.append(Arithmetic(arithmetic, is_quoted))
         elif self.accept("("):
             parts.append(Substitution(self.parse_substitution(), is_quoted))
         elif self.accept("{"):
@@ -272,19 +290,21 @@ class Scanner(ABC):
         self.at += 1
         return self.parse_text("".join(out))
 
-    def _read_arithmetic(self) -> Word:
+    def _read_arithmetic(self) -> Word | None:
+        """Read up to ``))``; None if bash meets a single one there."""
         parts: list[Part] = []
         depth = 0
+        start = self.at
         while True:
             self._take(PLAIN_ARITHMETIC, parts, is_quoted=True)
             char = self.peek()
             if not char:
-                raise self.fail(self.words.missing_parentheses)
+                raise self.fail_open(self.words.missing_parentheses, ")", start)
             if char == ")" and depth == 0:
                 if self.accept("))"):
                     return tuple(parts)
                 if self.flavour.is_bash:
-                    raise self.fail(self.words.missing_parentheses)
+                    return None
                 # "Unbalanced parens" are no error to dash's readtoken1().
                 parts.append(Text(char, is_quoted=True))
                 self.at += 1
@@ -357,9 +377,11 @@ class Scanner(ABC):
 
     def _read_bad_substitution(self, name: str, *, is_quoted: bool) -> Parameter:
         """Read on to the brace: there is a complaint only when this is expanded."""
+        start = self.text.rfind("${", 0, self.at + 1)
         self._read_braced_word("", "-", is_quoted=is_quoted)
         self.at += 1
-        return Parameter(name, is_quoted, "bad")
+        raw = Text(self.text[start : self.at], is_quoted=True)
+        return Parameter(name, is_quoted, "bad", (raw,))
 
     def _read_braced_word(self, stop: str, operator: str, *, is_quoted: bool) -> Word:
         """Read up to *stop* or ``}``, not over it."""

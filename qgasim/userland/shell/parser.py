@@ -91,13 +91,26 @@ class Parser(Tokens):
         if not self.flavour.is_bash and self._ends_list(self.look()):
             # list() of dash's parser.c has none then, and parsebackq() wants the parenthesis.
             raise self.unexpected(")")
-        body = self._parse_list(")")
+        try:
+            body = self._parse_list(")")
+        except BadSyntax as error:
+            if self.flavour.is_bash and self.at >= len(self.text):
+                raise self._fail_open_list() from None
+            error.status = 127 if self.flavour.is_bash else error.status
+            raise
         token = self.look()
         if token.text != ")":
+            if self.flavour.is_bash and self.is_end(token):
+                raise self._fail_open_list()
             raise self.unexpected(")")
         self.at = token.start + 1
         self.forget_token()
         return body
+
+    def _fail_open_list(self) -> BadSyntax:
+        self.at = len(self.text)
+        line = self.line + (not self.text.endswith("\n"))
+        return BadSyntax("unexpected EOF while looking for matching `)'", line)
 
     def parse_text(self, text: str) -> Sequence:
         """Parse all of another text."""
@@ -190,14 +203,13 @@ class Parser(Tokens):
                 if token.text != "(":
                     return self._parse_simple(end)
                 if (arithmetic := self._read_arithmetic_command(token)) is not None:
-                    return Simple([], [(Text("let"),), arithmetic], [], line)
-                self.step()
-                body = self._parse_list(")")
-                self.expect(")")
-                command = Subshell(body)
+                    command = Simple([], [(Text("let"),), arithmetic], [], line)
+                else:
+                    self.step()
+                    body = self._parse_list(")")
+                    self.expect(")")
+                    command = Subshell(body)
         redirections: list[Redirection] = []
-        self.look()
-        line = self.line if self.flavour.is_bash else line
         while self.look().redirection:
             redirections.append(self._parse_redirection())
         if not redirections:
@@ -222,10 +234,13 @@ class Parser(Tokens):
         self.forget_token()
         self.at = token.start + 2
         try:
-            return self._read_arithmetic()
+            word = self._read_arithmetic()
         except BadSyntax:
+            word = None
+        if word is None:
             self.at = token.start
-            return None
+            raise self.refuse("(( that is no arithmetic")
+        return word
 
     def _parse_do(self) -> Sequence:
         self.expect("do")
@@ -260,26 +275,31 @@ class Parser(Tokens):
             raise self.fail(self.words.bad_loop_variable)
         self.step()
         words: list[Word] | None = None
+        source = f"for {name}"
         if self.skip_newlines().literal == "in":
             self.step()
+            source += " in"
             words = []
             while self.look().word:
                 if self.flavour.is_bash:
                     self._check_word(self.look(), is_first=False)
-                words.append(self.step().word)
+                token = self.step()
+                words.append(token.word)
+                source += f" {self.text[token.start : self.at]}"
             if self.look().text not in (";", "\n"):
                 raise self.unexpected()
             self.step()
         elif self.look().text == ";":
             self.step()
-        return For(name, words, self._parse_do(), line)
+        return For(name, words, self._parse_do(), line, source)
 
     def _parse_case(self) -> Case:
-        self.step()
+        start = self.step().start
         line = self.line
         if not self.look().word:
             raise self.unexpected("word")
         word = self.step().word
+        source = f"{self.text[start : self.at]} in"
         self.expect("in")
         items: list[CaseItem] = []
         while self.skip_newlines().literal != "esac":
@@ -288,6 +308,8 @@ class Parser(Tokens):
             patterns: list[Word] = []
             while True:
                 if not self.look().word:
+                    if self.flavour.is_bash:
+                        raise self.unexpected()
                     # ash takes any token for a pattern, and stumbles over the next.
                     self.step()
                     raise self.unexpected(")", keywords=False)
@@ -308,7 +330,7 @@ class Parser(Tokens):
                 raise self.unexpected(";;")
             self.step()
         self.step()
-        return Case(word, items, line)
+        return Case(word, items, line, source)
 
     def _parse_function_keyword(self) -> Function:
         self.step()
@@ -319,7 +341,8 @@ class Parser(Tokens):
             self.step()
             self.expect(")")
         self.skip_newlines()
-        return Function(name, self._parse_one(""))
+        line = self.line
+        return Function(name, self._parse_one(""), line)
 
     def _parse_redirection(self) -> Redirection:
         token = self.step()
@@ -412,7 +435,8 @@ class Parser(Tokens):
             raise self.fail(self.words.bad_function_name)
         self.step()
         self.skip_newlines()
-        return Function(name, self._parse_one(""))
+        line = self.line
+        return Function(name, self._parse_one(""), line)
 
 
 def _to_assignment(word: Word) -> Assignment | None:

@@ -48,22 +48,23 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     at = known.find(letter) if letter != ":" else -1
     result, value, message = letter, None, ""
     if at < 0:
-        result, value, message = "?", letter, f"Illegal option -{letter}"
+        result, value, message = "?", letter, state.words.getopts_option
     elif known[at + 1 : at + 2] == ":":
         if offset:
             value, offset = word[offset:], 0
         elif index <= len(arguments):
             value, index = arguments[index - 1], index + 1
         else:
-            result, value, message = "?", letter, f"No arg for -{letter} option"
+            result, value, message = "?", letter, state.words.getopts_argument
             if known.startswith(":"):
                 result = ":"
     if message and not known.startswith(":"):
-        yield from shell.write_error(message + "\n")
+        yield from shell.write_error(message.format(letter, name=state.name) + "\n")
         value = None
     is_empty = value is None and not message and not state.flavour.is_bash
     _set_argument(shell, "" if is_empty else value)
-    state.set("OPTIND", str(index))
+    is_within = offset > 0 and state.flavour.is_bash
+    state.set("OPTIND", str(index - is_within))
     state.option = (index, offset)
     state.set(name, result)
     return 0

@@ -10,7 +10,7 @@ from qgasim.guest.processes.process import Waiting, make_pipe
 from qgasim.userland.shell.expansion import Expander, Host
 from qgasim.userland.shell.lexer import BadSyntax
 from qgasim.userland.shell.state import ShellError
-from qgasim.userland.shell.syntax import Redirection
+from qgasim.userland.shell.syntax import Parameter, Redirection, Text
 
 __all__ = ["RedirectionFailed", "Redirector", "Saved"]
 
@@ -89,10 +89,11 @@ class Redirector:
 
     def _apply_one(self, redirection: Redirection, saved: Saved) -> Waiting[None]:
         number, operator = redirection.number, redirection.operator
+        yield from self._check_target(redirection)
         try:
             text = yield from self.expander.expand_string(redirection.target)
         except ShellError as error:
-            if operator in ("<<", "<<-"):
+            if operator in ("<<", "<<-") and not self.shell.state.flavour.is_bash:
                 raise self._fail(str(error)) from None
             raise
         if operator in ("<<", "<<-", "<<<"):
@@ -113,6 +114,28 @@ class Redirector:
             if operator in ("&>", ">&"):
                 file.retain()
                 self._set(2, file, saved)
+
+    def _check_target(self, redirection: Redirection) -> Waiting[None]:
+        """Refuse what bash expands to no word, or to several."""
+        target = redirection.target
+        is_document = redirection.operator in ("<<", "<<-", "<<<")
+        if (
+            not self.shell.state.flavour.is_bash
+            or is_document
+            or all(part.is_quoted for part in target)
+        ):
+            return
+        before = self.shell.state.variables.copy()
+        words = yield from self.expander.expand_words([target])
+        self.shell.state.variables = before
+        if len(words) == 1:
+            return
+        source = "".join(
+            part.text if isinstance(part, Text) else f"${part.name}"
+            for part in target
+            if isinstance(part, Text | Parameter)
+        )
+        raise self._fail(f"{source}: ambiguous redirect")
 
     def _duplicate(self, text: str) -> OpenFile:
         file = self.shell.p.files.get(int(text[:9]))

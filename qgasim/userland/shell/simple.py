@@ -5,18 +5,18 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
-from qgasim.userland.shell.children import ShellProcess, WriteFailed
+from qgasim.userland.shell.children import WriteFailed
 from qgasim.userland.shell.lexer import Refused
-from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
+from qgasim.userland.shell.parser import SPECIAL, BadSyntax
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     CommandDropped,
     DropCommand,
     LeaveShell,
+    ReadOnly,
     Replaced,
     ReturnBack,
     ShellError,
@@ -24,6 +24,7 @@ from qgasim.userland.shell.state import (
     leave,
 )
 from qgasim.userland.shell.syntax import NOT_SIMULATED, Function, Simple, Text, Word
+from qgasim.userland.shell.tracing import Tracing
 
 __all__ = ["SimpleCommands"]
 
@@ -31,7 +32,7 @@ __all__ = ["SimpleCommands"]
 ASSIGNING: Final = frozenset(("export", "readonly", "local"))
 
 
-class SimpleCommands(ShellProcess):
+class SimpleCommands(Tracing):
     """What a shell does with simple commands."""
 
     @abstractmethod
@@ -45,19 +46,25 @@ class SimpleCommands(ShellProcess):
         self.substituted = 0
         argv = yield from self._expand_arguments(node.words)
         name = argv[0] if argv else ""
-        is_temporary = bool(argv) and name not in SPECIAL
+        is_temporary = bool(argv) and (name not in SPECIAL or state.flavour.is_bash)
         before: dict[str, Variable | None] = {}
         saved: Saved | None = None
         keeps = name == "exec"
         try:
-            saved = yield from self.redirector.apply(node.redirections)
+            if not state.flavour.is_bash:
+                saved = yield from self.redirector.apply(node.redirections)
             for item in node.assignments:
                 value = yield from self.expander.expand_string(item.value, is_assignment=True)
                 if is_temporary:
                     before.setdefault(item.name, state.variables.get(item.name))
                 state.set(item.name, value, exported=is_temporary)
             if "x" in state.options:
-                yield from self._trace(node, argv, saved)
+                yield from self.trace_simple(node, argv, saved or {})
+            if state.flavour.is_bash:
+                # What it shows, and its errors in expansions, go where they went before.
+                saved = yield from self.redirector.apply(node.redirections)
+                if node.redirections and not argv:
+                    self.substituted = 0
             return (yield from self._dispatch(argv, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
@@ -113,10 +120,13 @@ class SimpleCommands(ShellProcess):
             yield from self.complain(error)
             return 1
         except ShellError as error:
+            if isinstance(error, ReadOnly) and state.flavour.is_bash:
+                state.command = None
             yield from self.complain(error)
             if isinstance(error, CommandDropped):
                 raise DropCommand(error.status) from None
-            if is_special and (argv[0] in ("exec", "exit") or not state.flavour.is_bash):
+            is_end = argv[0] == "exit" or (argv[0] == "exec" and error.status > 2)
+            if is_special and (is_end or not state.flavour.is_bash):
                 raise LeaveShell(error.status) from None
             return error.status
         except BadSyntax as error:
@@ -132,6 +142,8 @@ class SimpleCommands(ShellProcess):
         arguments, state.arguments = state.arguments, argv[1:]
         loops, state.loops = state.loops, 0
         option, state.option = state.option, (1, 0)
+        if state.flavour.is_bash:
+            state.line = function.line
         state.scopes.append({})
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
             raise ShellError(state.words.too_deep)
@@ -139,6 +151,10 @@ class SimpleCommands(ShellProcess):
             return (yield from self.execute(function.body))
         except ReturnBack as back:
             return back.status
+        except ShellError as error:
+            # Said while it is known that this is a function.
+            yield from self.complain(error)
+            raise leave(error) from None
         except RecursionError:
             self.has_recursed = True
             raise
@@ -248,56 +264,3 @@ class SimpleCommands(ShellProcess):
             else:
                 argv.append(text)
         return argv
-
-    def _trace(self, node: Simple, argv: list[str], saved: Saved) -> Waiting[None]:
-        state = self.state
-        show = _quote_word if state.flavour.quotes_trace else str
-        parts = [f"{a.name}={show(state.get(a.name) or '')}" for a in node.assignments]
-        parts += [show(argument) for argument in argv]
-        # Shown where the shell's messages go, not the command's.
-        files = self.p.files
-        before = files.get(2)
-        shown = saved.get(2, before)
-        if shown is None:
-            return
-        files[2] = shown
-        try:
-            yield from self.write_error(f"{state.get('PS4') or ''}{' '.join(parts)}\n")
-        finally:
-            if before is None:
-                files.pop(2, None)
-            else:
-                files[2] = before
-
-
-def _quote_word(text: str) -> str:
-    return quote_always(text) if text in KEYWORDS else quote(text)
-
-
-def quote(text: str) -> str:
-    """Put *text* in quotes as ``set -x`` does, if it needs any."""
-    for byte in encode_name(text):
-        char = chr(byte)
-        if char < "+" or ";" <= char <= "?" or char in "`[\\" or char > "z":
-            return quote_always(text)
-    return text
-
-
-def quote_always(text: str) -> str:
-    """Put *text* in quotes."""
-    if not text:
-        return "''"
-    out: list[str] = []
-    for index, part in enumerate(text.split("'")):
-        if index:
-            out.append("'")
-        out.append(part)
-    done = ""
-    run = ""
-    for part in out:
-        if part == "'":
-            run += part
-        elif part:
-            done += (f'"{run}"' if run else "") + f"'{part}'"
-            run = ""
-    return done + (f'"{run}"' if run else "")

@@ -20,6 +20,7 @@ __all__ = [
     "DropCommand",
     "Job",
     "LeaveShell",
+    "ReadOnly",
     "Replaced",
     "ReturnBack",
     "ShellError",
@@ -95,6 +96,10 @@ class CommandDropped(ShellError):
     """bash does no more of a command, and goes on with what stands behind it."""
 
 
+class ReadOnly(ShellError):
+    """A variable cannot be changed."""
+
+
 class LeaveShell(Exception):
     """Raised to end the shell."""
 
@@ -168,6 +173,9 @@ class State:
         self.main_pid = 0
         self.background_pid: int | None = None
         self.loops = 0
+        #: How many files are being run by ``.``, and command substitutions.
+        self.sources = 0
+        self.substitutions = 0
         #: How many conditions are being worked out: what fails in one does not end the shell.
         self.conditions = 0
         self.line = 0
@@ -196,6 +204,8 @@ class State:
         other.main_pid = self.main_pid
         other.background_pid = self.background_pid
         other.loops = self.loops
+        other.sources = self.sources
+        other.substitutions = self.substitutions
         other.conditions = self.conditions
         other.line = self.line
         other.parsed_line = self.parsed_line
@@ -219,7 +229,7 @@ class State:
         """Return a variable a value; `ShellError` if it is read-only."""
         variable = self.variables.get(name, Variable())
         if variable.is_readonly:
-            raise ShellError(self.words.is_read_only.format(name))
+            raise ReadOnly(self.words.is_read_only.format(name), self.flavour.error_status)
         if value is not None and len(value) > MAX_VALUE:
             raise ShellError("out of memory", 1)
         self.take(_size_of(name, Variable(value)) - _size_of(name, variable))
@@ -246,7 +256,7 @@ class State:
         """Forget a variable."""
         variable = self.variables.get(name)
         if variable is not None and variable.is_readonly:
-            raise ShellError(self.words.is_read_only.format(name))
+            raise ReadOnly(self.words.is_read_only.format(name), self.flavour.error_status)
         if self.variables.pop(name, None) is not None:
             assert variable is not None
             self.take(-_size_of(name, variable))
@@ -294,6 +304,11 @@ class State:
             )
             if variable.is_exported and variable.value is not None
         ]
+
+    @property
+    def can_return(self) -> bool:
+        """Return whether there is something to ``return`` from."""
+        return bool(self.scopes or self.sources)
 
     def flags(self) -> str:
         """Return ``$-``."""

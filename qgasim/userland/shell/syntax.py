@@ -161,6 +161,8 @@ class For(Struct, frozen=True):
     words: list[Word] | None
     body: Sequence
     line: int
+    #: How it is shown by ``set -x`` of bash.
+    source: str
 
 
 class CaseItem(Struct, frozen=True):
@@ -176,6 +178,7 @@ class Case(Struct, frozen=True):
     word: Word
     items: list[CaseItem]
     line: int
+    source: str
 
 
 class Function(Struct, frozen=True):
@@ -183,6 +186,7 @@ class Function(Struct, frozen=True):
 
     name: str
     body: "Command"
+    line: int
 
 
 class Redirected(Struct, frozen=True):

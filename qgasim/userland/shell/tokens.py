@@ -64,6 +64,8 @@ class Tokens(Scanner):
         self.aliases = {} if aliases is None else aliases
         #: Here-documents whose text begins after the next newline: how to read each.
         self.pending: list[tuple[Redirection, str, bool, bool]] = []
+        #: What there is to say of the text, and the lines.
+        self.warnings: list[tuple[str, int]] = []
         self._token: Token | None = None
         #: How many tokens the command may still have.
         self.tokens_left = MAX_TOKENS
@@ -189,6 +191,8 @@ class Tokens(Scanner):
             first_line = self.line
             while True:
                 if not self.peek():
+                    if self.flavour.is_bash:
+                        self._warn_of_document(lines, delimiter, first_line)
                     break
                 end = self.text.find("\n", self.at)
                 line = self.text[self.at : end if end >= 0 else len(self.text)]
@@ -206,6 +210,13 @@ class Tokens(Scanner):
             redirection.target = (
                 (Text(body, is_quoted=True),) if is_quoted else self._scan_body(body, first_line)
             )
+
+    def _warn_of_document(self, lines: list[str], delimiter: str, line: int) -> None:
+        if lines and not lines[-1].endswith("\n"):
+            lines[-1] += "\n"
+        line -= self.text[self.at - 1 : self.at] == "\n" or bool(lines)
+        text = f"here-document at line {line} delimited by end-of-file (wanted `{delimiter}')"
+        self.warnings.append((f"warning: {text}", self.last_line))
 
     def read_body(self) -> Word:
         """Read all of the text as double-quoted, but for the quotes."""

@@ -4,11 +4,11 @@ import re
 from typing import Final
 
 from qgasim.guest.processes.process import Steps
-from qgasim.userland.shell.builtins import parse_options, show, to_number
+from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.simple import quote_always
 from qgasim.userland.shell.state import OPTIONS, ShellError, is_name
+from qgasim.userland.shell.tracing import quote_always
 
 __all__ = ["change_options"]
 
@@ -43,7 +43,7 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
             elif letter == "o":
                 return []
             elif letter not in OPTIONS and letter not in extra:
-                raise ShellError(shell.state.words.bad_option.format(letter))
+                raise bad_option(shell, "set", letter)
             (options.add if is_on else options.discard)(letter)
     return rest or None
 
@@ -81,6 +81,9 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
 @immediate_builtin("shift")
 def shift(shell: Shell, argv: list[str]) -> int:
     """Drop positional parameters."""
+    is_bash = shell.state.flavour.is_bash
+    if is_bash and len(argv) > 1 and re.fullmatch("-[0-9]+", argv[1]):
+        raise ShellError(f"{argv[1]}: shift count out of range", 1)
     count = to_number(shell, argv[1]) if len(argv) > 1 else 1
     if count > len(shell.state.arguments):
         if shell.state.words.too_many:
@@ -122,6 +125,10 @@ def unset(shell: Shell, argv: list[str]) -> int:
         if "f" in options:
             shell.state.functions.pop(name, None)
             continue
+        if not is_name(name) and shell.state.flavour.is_bash and "v" not in options:
+            # It may be the name of a function.
+            shell.state.functions.pop(name, None)
+            continue
         if not is_name(name):
             raise ShellError(
                 shell.state.words.bad_name.format(name), shell.state.flavour.error_status
@@ -135,7 +142,7 @@ def local(shell: Shell, argv: list[str]) -> int:
     """Make variables local to the function that runs."""
     state = shell.state
     if not state.scopes:
-        raise ShellError("not in a function")
+        raise ShellError(state.words.not_in_function, state.flavour.error_status)
     for argument in argv[1:]:
         if state.flavour.is_bash and argument.startswith("-"):
             raise shell.refuse(argument)
@@ -171,11 +178,11 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         p.umask = int(mode, 8) & 0o777
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
-        raise ShellError(state.words.bad_octal.format(mode))
+        raise ShellError(state.words.bad_octal.format(mode), state.flavour.error_status)
     allowed = 0o777 & ~p.umask
     for clause in mode.split(","):
         if not CLAUSE.fullmatch(clause):
-            raise ShellError(state.words.bad_mode.format(mode))
+            raise ShellError(state.words.bad_mode.format(mode), state.flavour.error_status)
         allowed = _apply_clause(clause, allowed)
     p.umask = 0o777 & ~allowed
     return 0
