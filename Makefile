@@ -20,16 +20,21 @@ WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick coverage check format lint docs wheel-test lowest-test release-check bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
+.PHONY: run test test-integration test-quick coverage check format lint docs wheel-test lowest-test release-check language-server bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
 	fuzz-schema fuzz-userland update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
 
+# What needs nothing but Python.
 test: .venv/ready
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not integration" $(ARGS)
 
-# With branches, and what is run in other processes; tests/coverage_gate.py says how much there is to be.
+# What asks programs of others, where they are installed; tests/conftest.py lists them.
+test-integration: .venv/ready
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m integration $(ARGS)
+
+# All tests, with branches and what is run in other processes; tests/coverage_gate.py says how much there is to be.
 coverage: .venv/ready
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
@@ -40,7 +45,7 @@ coverage: .venv/ready
 
 # Without what is marked as slow.
 test-quick: .venv/ready
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal -m "not slow and not integration" $(ARGS)
 
 check: .venv/ready lint
 	$(BIN)/ruff format --check
@@ -58,6 +63,12 @@ lint: .venv-lint/ready
 	$(LINT)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci packaging/gitlab/qgasim.yml
 	$(LINT)/zizmor --quiet --offline --config .github/zizmor.yml .github action.yml
 	$(LINT)/hadolint Containerfile
+
+# The language server of editors, for tests/test_language_server.py; needs npm.
+language-server: .venv/npm/ready
+.venv/npm/ready: | .venv/ready
+	npm install --silent --no-fund --no-audit --prefix .venv/npm yaml-language-server@2.0.0
+	touch $@
 
 # What is still in the way of a release.
 release-check: | python

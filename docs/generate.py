@@ -377,7 +377,8 @@ def _show_releases() -> list[str]:
     for version, dialect in RELEASES.items():
         names = set(compile_table(ALL_COMMANDS, dialect, "linux"))
         new = sorted(names - before) if before is not None else []
-        shown = ", ".join(f"`{name}`" for name in new) or ("" if before else f"({len(names)})")
+        shown = ", ".join(f"`{name}`" for name in new)
+        shown = shown or ("none" if before else f"{len(names)} commands")
         rows.append(f"| {show_release(version)} | {', '.join(guests[version])} | {shown} |")
         before = names
     return rows

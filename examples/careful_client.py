@@ -12,11 +12,11 @@ from time import monotonic, sleep
 
 
 class AgentError(Exception):
-    """The agent refused, or answered what cannot be understood."""
+    """The agent refused: nothing was done."""
 
 
 class Silence(Exception):
-    """No answer came in time, or the connection was lost: what was asked for may have been done."""
+    """No answer came in time, or none that can be read: what was asked for may have been done."""
 
 
 class CarefulClient:
@@ -82,11 +82,14 @@ class CarefulClient:
         try:
             reply = json.loads(line)
         except ValueError:
-            self.close()
-            raise AgentError(f"{command}: not JSON: {line[:80]!r}") from None
-        if not isinstance(reply, dict) or "return" not in reply:
-            raise AgentError(f"{command}: {line[:200].decode(errors='replace').strip()}")
-        return reply["return"]
+            reply = None
+        if isinstance(reply, dict) and "return" in reply:
+            return reply["return"]
+        shown = f"{command}: {line[:200].decode(errors='replace').strip()}"
+        if isinstance(reply, dict) and "error" in reply:
+            raise AgentError(shown)
+        self.close()
+        raise Silence(shown)
 
     def query(self, command: str) -> object:
         """Return what a command returns that changes nothing: it can be asked for again."""

@@ -3,6 +3,34 @@
 import coverage
 import pytest
 
+#: Tests that ask programs of others (libvirt, a browser, shells, compilers, schemathesis), by the beginnings of
+#: their names: `make test` leaves them out, `make test-integration` runs them, and CI runs all.
+INTEGRATION = (
+    "tests/control/test_page.py",
+    "tests/control/test_schema.py",
+    "tests/emulator/test_libvirt.py",
+    "tests/test_drill_examples.py",
+    "tests/test_examples.py",
+    "tests/test_howto.py::test_a_client_in_another_language_runs",
+    "tests/test_language_server.py",
+    "tests/test_plugin.py::test_a_users_project_is_typed",
+    "tests/userland/test_real_",
+    *(
+        f"tests/test_howto.py::{test}[docs/howto/{page}]"
+        for test in (
+            "test_the_python_of_a_page_runs",
+            "test_what_a_page_has_typed_works_and_prints_what_it_shows",
+        )
+        for page in ("drill", "libvirt")
+    ),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(INTEGRATION):
+            item.add_marker(pytest.mark.integration)
+
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Let a worker of xdist save what it has measured while it is still asked to: it is killed soon after."""

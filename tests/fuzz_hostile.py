@@ -7,6 +7,7 @@ breaks one of these is written with its seed, and the status is 1 then.
 
 import argparse
 import base64
+import contextlib
 import json
 import random
 import resource
@@ -26,6 +27,8 @@ __all__ = ["main"]
 
 ANSWER_LIMIT: Final = 2.0
 TERM_LIMIT: Final = 1.0
+#: When a server that does not end is killed.
+END_PATIENCE: Final = 20.0
 MEMORY_LIMIT: Final = 1536 << 20
 #: What the server can have at all, so that a bug cannot take the machine.
 ADDRESS_LIMIT: Final = 4 << 30
@@ -249,6 +252,10 @@ class Served:
     def __init__(self, folder: str, scenario: str) -> None:
         self.path = f"{folder}/socket"
         self.errors = Path(folder) / "errors"
+        #: How long it has waited for a processor, in seconds.
+        self.waited = 0.0
+        #: How long the slowest answer took since that was last looked at, in seconds.
+        self.slowest = 0.0
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [*COMMAND, "--scenario", scenario, "--listen", f"unix:{self.path}"],
@@ -275,13 +282,26 @@ class Served:
         request = (
             {"execute": command, "arguments": arguments} if arguments else {"execute": command}
         )
+        asked = self.clock()
         self.client.sendall(json.dumps(request).encode() + b"\n")
-        return json.loads(self.reader.readline())
+        reply = self.reader.readline()
+        self.slowest = max(self.slowest, self.clock() - asked)
+        return json.loads(reply)
 
     def run(self, script: str) -> int:
         """Start a script; return its process id, 0 if it could not be started."""
         said = self.ask("guest-exec", path="/bin/sh", arg=["-s"], **_input(script))
         return int(said.get("return", {}).get("pid", 0))
+
+    def clock(self) -> float:
+        """Return a time in seconds that stands still while the server waits for a processor.
+
+        So what else the machine does is not held against it.
+        """
+        with contextlib.suppress(OSError, IndexError):
+            task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/schedstat")
+            self.waited = int(task.read_text().split()[1]) / 1e9
+        return time.monotonic() - self.waited
 
     def memory(self) -> int:
         """Return the most memory that it has had, in bytes."""
@@ -290,14 +310,14 @@ class Served:
 
     def end(self) -> float:
         """Send SIGTERM; return how long it takes to end, in seconds."""
-        began = time.monotonic()
+        began = self.clock()
         self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        return time.monotonic() - began
+        while self.process.poll() is None and self.clock() - began < END_PATIENCE:
+            time.sleep(0.005)
+        took = self.clock() - began
+        self.process.kill()
+        self.process.wait()
+        return took
 
 
 def _input(script: str) -> dict[str, Any]:
@@ -351,25 +371,20 @@ def _serve(seed: str, report: Report, scripts: int) -> None:
 
 def _try(served: Served, seed: str, script: str, report: Report, memory: int) -> int:
     """Run one script; return the most memory that the server has had."""
-    began = time.monotonic()
+    served.slowest = 0
     pid = served.run(script)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        asked = time.monotonic()
         served.ask("guest-ping")
-        took = time.monotonic() - asked
-        report.slowest = max(report.slowest, took)
-        if took > ANSWER_LIMIT:
-            report.complain(seed, f"a ping was answered after {took:.1f} s", script)
-            break
         said = served.ask("guest-exec-status", pid=pid) if pid else {"return": {"exited": True}}
         if said.get("return", {}).get("exited"):
             break
         time.sleep(0.02)
     else:
         served.ask("guest-exec", path="/bin/kill", arg=["-9", str(pid)])
-    if time.monotonic() - began > 2 * ANSWER_LIMIT + PATIENCE:
-        report.complain(seed, "all requests together were slow", script)
+    report.slowest = max(report.slowest, served.slowest)
+    if served.slowest > ANSWER_LIMIT:
+        report.complain(seed, f"a request was answered after {served.slowest:.1f} s", script)
     now = served.memory()
     report.memory = max(report.memory, now)
     if now > MEMORY_LIMIT >= memory:

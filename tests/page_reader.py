@@ -11,7 +11,7 @@ import sys
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -65,7 +65,8 @@ _ASKS = {"call", "compare", "ctl", "exec", "record", "shell", *ENDS}
 
 
 def is_server(words: list[str]) -> bool:
-    return words[0] == "qgasim" and not {*words[1:2]} & _ASKS
+    is_asked = {*words[1:2]} & _ASKS and "--conversation" not in words
+    return words[0] == "qgasim" and not is_asked
 
 
 class Reader:
@@ -77,6 +78,8 @@ class Reader:
         self.status = 0
         self.environment = install(directory)
         self.server: subprocess.Popen[str] | None = None
+        #: The agent that the server stands before, if it does.
+        self.behind = ExitStack()
         #: What it is to print, and the directory that it made if the page names none.
         self.shown = self.chosen = ""
         self.made = str(directory / "made")
@@ -174,8 +177,13 @@ class Reader:
     ) -> None:
         """Serve a guest until the next one is served, or the page ends."""
         self.stop()
+        upstream = _upstream(options)
+        if upstream is not None:
+            upstream.parent.mkdir(exist_ok=True)
+            self.behind.enter_context(ServerThread(load("debian-12").build(), upstream))
+        is_recorder = options[0] == "record"
         self.server = subprocess.Popen(
-            [program, *options, "--quiet", "--ready-fd=1"],
+            [program, *options, "--quiet", *([] if is_recorder else ["--ready-fd=1"])],
             cwd=self.directory,
             env=environment or self.environment,
             stdout=subprocess.PIPE,
@@ -183,6 +191,9 @@ class Reader:
         )
         self.shown = shown
         assert self.server.stdout
+        if is_recorder:
+            wait_for(Path(options[options.index("--listen") + 1].removeprefix("unix:")))
+            return
         ready = json.loads(self.server.stdout.readline())
         if "--listen" not in options:
             self.chosen = str(Path(ready["path"]).parent)
@@ -195,6 +206,7 @@ class Reader:
                 server.terminate()
                 printed = server.stdout.read()
             self.server = None
+            self.behind.close()
             if os.path.islink(self.made):
                 os.unlink(self.made)
                 printed = printed.replace(self.chosen, self.made)
@@ -221,6 +233,13 @@ class Reader:
                     assert client.call("guest-ping") == {}
         self.status = 0
         return ""
+
+
+def _upstream(options: list[str]) -> Path | None:
+    """Return where a server expects a real agent; None: it needs none."""
+    if "--upstream" in options:
+        return Path(options[options.index("--upstream") + 1])
+    return Path(options[1]) if options[0] == "record" else None
 
 
 def install(directory: Path) -> dict[str, str]:

@@ -393,6 +393,7 @@ def test_scenarios_are_listed_by_name_alone(capfd: pytest.CaptureFixture[str]) -
     assert names == sorted(path.stem for path in (ROOT / "scenarios").glob("*.yaml"))
 
 
+@pytest.mark.slow
 def test_the_list_of_scenarios_is_wrapped_to_the_terminal() -> None:
     host, terminal = os.openpty()
     # The size that an xterm has (struct winsize of ioctl_tty(2)).

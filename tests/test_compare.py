@@ -372,6 +372,7 @@ def test_who_stops_answering_differs_and_is_not_asked_again(
 # -- what is asked ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", RELEASES, ids=NAMES)
 @pytest.mark.parametrize("make", [MessageReader, LocatingReader])
 def test_nothing_is_asked_that_changes_anything(

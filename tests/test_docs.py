@@ -29,6 +29,7 @@ def test_what_is_made_of_the_code_is_fresh(path: Path) -> None:
     assert path.read_text() == MADE[path](), "run `make docs`"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "number", "text"), SCENARIOS)
 def test_a_scenario_in_the_documentation_can_be_built(
     name: str, number: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,6 +99,7 @@ def test_the_index_names_every_page() -> None:
     assert set(links(index)) >= pages - {"index.md"}
 
 
+@pytest.mark.slow
 def test_the_readme_says_how_many_cases_were_recorded() -> None:
     count = sum(
         len(read_family(release, family)) for release in RECORDED for family in families(release)

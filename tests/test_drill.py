@@ -1,6 +1,7 @@
 """Drills: which guests a client is run against, how it is judged, and what is left of it."""
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -19,7 +20,9 @@ from qgasim.drill.report import summarise, tell_progress, write_junit, write_tab
 from qgasim.drill.verdict import judge, shown_output
 from qgasim.errors import ScenarioError
 from qgasim.scenario import library, load
-from tests.command_line import run
+from tests.command_line import run, started
+from tests.page_reader import wait_for
+from tests.serving import PATIENCE
 
 #: A client that only connects; `exec` saves a process.
 CONNECT = "exec socat -u /dev/null UNIX-CONNECT:$QGASIM_SOCKET"
@@ -69,6 +72,7 @@ def test_scenarios_are_chosen_by_name_tag_and_file(tmp_path: Path) -> None:
     assert second.make().agent.release == "7.2"
 
 
+@pytest.mark.slow
 def test_all_are_all_guests_of_all_scenarios() -> None:
     guests = sum(len(load(path).guests()) for path in library().values())
     assert len(names(is_all=True)) == guests
@@ -329,6 +333,7 @@ def test_shown_output_is_readable() -> None:
 # -- the command line ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_drill_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -363,6 +368,39 @@ def test_a_drill_from_the_command_line(
     assert "FAIL-agent-never-up  hung" in capfd.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_drill_that_is_interrupted_tells_what_it_has_and_leaves_nothing(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    # The first run ends at once; the second stays.
+    script = f"test -e {tmp_path}/first || {{ touch {tmp_path}/first; {CONNECT}; }}; sleep 64 & echo $! > {pid}; wait"
+    arguments = ["drill", "--scenarios", "nic-with*", "-j", "1", "--failures", str(tmp_path)]
+    with started(*arguments, "--", "sh", "-c", script) as program:
+        wait_for(pid)
+        program.send_signal(signal.SIGINT)
+        printed, told = program.communicate(timeout=PATIENCE)
+    assert program.returncode == 130
+    assert printed.splitlines()[1].startswith("nic-with-five-ips  ok ")
+    assert printed.endswith("\n1 run: 1 ok\n")
+    assert told == "interrupted: 1 of 2 runs left out\n"
+    assert_gone(tmp_path)
+
+
+def test_a_terminal_is_shown_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host, terminal = os.openpty()
+    with open(terminal, "w", encoding="utf-8") as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        arguments = ["drill", "--scenarios", "nic-without-ip", "--failures", str(tmp_path)]
+        assert run([*arguments, "--", "true"]) == 1
+        shown = ""
+        while not shown.endswith("\r\x1b[K"):
+            shown += os.read(host, 1000).decode()
+    os.close(host)
+    assert "\r\x1b[K1 of 1 runs, 1 wrong, about 0 s left" in shown
+    assert "it never connected to its guest" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -373,6 +411,7 @@ def test_a_drill_from_the_command_line(
         (["--time", "soon", "--", "true"], "qgasim: --time: "),
         (["--time", "0", "--", "true"], "qgasim: --time: expected above 0 and at most a day, f"),
         (["-j", "0", "--", "true"], "qgasim drill: argument -j/--jobs: expected a number from 1 "),
+        (["--all", "--junit", "no/a.xml", "--", "true"], "qgasim: no/a.xml: No such file or dire"),
         (["--expect", "@nix", "--", "true"], "qgasim drill: argument --expect: nix: No such file"),
     ],
 )

@@ -138,7 +138,7 @@ def reduce_planted(bug: str, seed: int, directory: str) -> Minimal:
     async def find() -> Minimal | None:
         result = await drill.attempt(run)
         assert result.verdict == "failed", result
-        return await minimise(drill, result, 60)
+        return (await minimise(drill, result, 60))[0]
 
     with adopting_orphans():
         minimal = trio.run(find)
@@ -185,7 +185,7 @@ def test_a_variation_is_reduced_to_the_edit_that_matters() -> None:
     async def find(drill: Drill) -> tuple[Result, Minimal] | None:
         for run in plan(Selection(variations=20)):
             result = await drill.attempt(run)
-            minimal = await minimise(drill, result, 60) if result.is_wrong else None
+            minimal = (await minimise(drill, result, 60))[0] if result.is_wrong else None
             if minimal is not None:
                 return result, minimal
         return None

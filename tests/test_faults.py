@@ -467,6 +467,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", CHANGES, ids=["open", "freeze", "vcpus"])
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_fault_lets_the_command_run_or_leaves_the_guest_as_it_was(kind: str, data: bytes) -> None:

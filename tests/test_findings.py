@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qgasim.client.blocking import SyncClient
+from qgasim.faults.connection import HalfClose
 from qgasim.faults.stream import Duplicate, Reorder, Truncate
 from qgasim.faults.timing import Delay, Drop, Hang, Ignore
 from qgasim.findings import KINDS, Finding, find
@@ -437,6 +438,15 @@ def test_what_a_fault_sent_besides_need_not_be_read() -> None:
     course = Noted()
     course.inject(Duplicate())
     course.send(PING)
+    course.leave(unread=b"")
+    assert names(course) == []
+
+
+@pytest.mark.parametrize("first", [b"", SENTINEL])
+def test_what_comes_after_a_fault_hung_up_cannot_be_read(first: bytes) -> None:
+    course = Noted()
+    course.inject(HalfClose(times=1))
+    course.send(first + PING)
     course.leave(unread=b"")
     assert names(course) == []
 

@@ -44,7 +44,7 @@ MARK = b'\xff{"return": %d}\n' % RESYNC_ID
 SECOND = 1_000_000_000
 #: Cases with megabytes: a test of their own, which `make test-quick` leaves out, as most of the releases.
 LARGE = re.compile(r".*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)")
-QUICK = ("7.2", "11.1")
+QUICK = ("7.2",)
 #: Cases that are compared up to a step. README.md says that all captures after the first vary from run to run;
 #: 10.2 and 11.1, recorded once each, agree in every step, and 10.0 agrees with them up to this one.
 VARYING = {"10.0/exec/capture-stdout-spoils-later-captures": 10}
@@ -478,6 +478,7 @@ def virtio_step(replay: Replay, sock: socket.socket, step: Step) -> socket.socke
 # -- the recordings themselves ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_variant_named_in_a_recording_is_described() -> None:
     for path in GOLDEN.glob("*/*.jsonl"):
         meta = read_conversation(str(path)).meta

@@ -35,7 +35,7 @@ ROOMS: dict[str, str] = {
     "strategies": "commands dialect faults guest qapi scenario simulation suggestions",
     "conversation": "agent dialect errors qapi wire",
     "findings": "errors faults guest qapi simulation wire",
-    "serving": "effects errors qmp simulation",
+    "serving": "effects errors guest qmp simulation",
     "client": "errors serving",
     "http": "errors serving suggestions",
     "testing": (
@@ -43,23 +43,23 @@ ROOMS: dict[str, str] = {
         " states suggestions wire"
     ),
     "control": (
-        "__init__ agent client dialect errors faults findings guest http matching scenario serving"
-        " simulation states suggestions testing"
+        "__init__ agent client conversation dialect errors faults findings guest http matching scenario serving"
+        " simulation states suggestions testing wire"
     ),
     "drill": (
         "__init__ control dialect errors faults findings http qmp scenario serving simulation"
         " suggestions testing"
     ),
-    "pytest_plugin": (
-        "__init__ agent dialect drill errors faults findings guest scenario serving simulation"
-        " suggestions testing wire"
-    ),
     "compare": "__init__ client dialect errors qapi scenario simulation wire",
     "record": (
-        "__init__ agent client commands compare dialect errors faults guest matching qapi scenario wire"
+        "__init__ agent client commands compare conversation dialect errors faults guest matching qapi scenario wire"
     ),
     "upstream": (
         "agent client compare conversation dialect effects errors faults guest qapi scenario serving simulation states wire"
+    ),
+    "pytest_plugin": (
+        "__init__ agent control conversation dialect drill errors faults findings guest http scenario"
+        " serving simulation suggestions testing upstream wire"
     ),
     "standin": "__init__ agent commands dialect errors qapi scenario serving simulation wire",
     "emulator": ("__init__ control errors guest qmp scenario serving simulation standin testing"),
@@ -73,11 +73,11 @@ ROOMS: dict[str, str] = {
 RESTRICTED: dict[str, str] = {
     "trio": (
         "serving http control drill.command drill.runner drill.minimise client.trio testing.trio_guest"
-        " testing.waiting pytest_plugin.guests standin.endpoints standin.ports standin.process emulator.process"
-        " upstream.link"
+        " testing.waiting pytest_plugin.control pytest_plugin.guests standin.endpoints standin.ports standin.process"
+        " emulator.process upstream.link upstream.relay"
     ),
     "h11": "http",
-    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints upstream.link",
+    "socket": "cli.ctl.api serving http client standin.activation standin.endpoints upstream.link upstream.relay",
     "select": "cli.log client serving",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
     "subprocess": "testing.libvirt drill.command record.virsh",

@@ -195,6 +195,7 @@ def test_colours_are_around_the_same_text() -> None:
     assert "\x1b[33m  [delay]\x1b[0m" in shown
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.sampled_from(["time", "reply", "arguments", "event"]), st.text())),
     st.integers(1, 60),

@@ -322,6 +322,7 @@ def test_id(qga):
     )
 
 
+@pytest.mark.slow
 def test_a_drill_runs_a_test_for_each_guest(run: Run) -> None:
     result = run(
         CLIENT
@@ -352,7 +353,7 @@ def test_release(qga):
 """,
         "-rA",
     )
-    result.assert_outcomes(passed=10, xfailed=2, failed=1, errors=1)
+    result.assert_outcomes(passed=9, xfailed=2, failed=1, errors=1)
     text = result.stdout.str()
     assert "XFAIL test_a_drill_runs_a_test_for_each_guest.py::test_ping[fleet-one-hung#vm2]" in text
     assert "ERROR test_a_drill_runs_a_test_for_each_guest.py::test_findings[nic-without-ip]" in text
@@ -596,3 +597,43 @@ def test_a_users_project_is_typed(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout == "Success: no issues found in 1 source file\n", done.stdout + done.stderr
+
+
+# -- recordings ------------------------------------------------------------------------------------
+
+TALK = """\
+{"meta": {"agent": "7.2.22"}}
+{"send": "{\\"execute\\":\\"guest-ping\\"}\\n", "recv": "{\\"return\\": {}}\\n"}
+"""
+
+
+def test_a_recording_is_replayed_and_a_strict_one_is_to_be_followed(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "talk.jsonl").write_text(TALK)
+    result = run(
+        """
+import pytest
+
+from qgasim import SyncClient
+from qgasim.errors import ClientError, ConversationError
+
+def test_followed(qga_replay):
+    with SyncClient(qga_replay("talk.jsonl", then="model").socket_path) as client:
+        assert client.call("guest-ping") == {}
+        assert client.call("guest-get-host-name") == {"host-name": "debian"}
+
+def test_not_followed(qga_replay):
+    guest = qga_replay("talk.jsonl", strict=True)
+    with pytest.raises(ClientError), SyncClient(guest.socket_path) as client:
+        client.call("guest-info")
+
+def test_not_there(qga_replay):
+    with pytest.raises(ConversationError, match="nothing.jsonl: No such file or directory"):
+        qga_replay("nothing.jsonl")
+    with pytest.raises(ConversationError, match="then: expected model or error, found 'x'"):
+        qga_replay("talk.jsonl", then="x")
+"""
+    )
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*talk.jsonl:2: expected guest-ping, found *"])

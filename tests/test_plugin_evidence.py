@@ -78,6 +78,7 @@ def without_times(text: str) -> list[str]:
 # -- the same again ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_file_of_a_failed_test_does_the_same_again(run: Run) -> None:
     result = run(FAILS, "--qgasim-reproduce=again/here")
     result.assert_outcomes(failed=1)
@@ -112,6 +113,7 @@ def test_without_a_directory_the_report_has_the_steps(run: Run) -> None:
     assert steps[-1].startswith("qga.reboot(")
 
 
+@pytest.mark.slow
 def test_a_directory_of_the_ini_file_will_do(run: Run) -> None:
     ini = "qgasim_reproduce = kept"
     run(

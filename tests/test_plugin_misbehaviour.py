@@ -237,3 +237,27 @@ def test_two(qga):
 """
     )
     result.assert_outcomes(passed=2)
+
+
+@pytest.mark.slow
+def test_an_interrupt_reaches_a_test_whose_guest_loops(run: Run) -> None:
+    # Not a bound on time: the time-out of a run ends what hangs.
+    result = run(
+        CLIENT
+        + """
+import os, signal, threading
+
+SCRIPT = "while :; do echo $(seq 1 9999) | grep -E '(1|11|111)+$'; case $(seq 1 9999) in *1*1*1*1x) ;; esac; done"
+
+def test_it(qga):
+    with SyncClient(qga.socket_path) as client:
+        client.call("guest-exec", path="/bin/sh", arg=["-c", SCRIPT])
+        for number in range(10**9):
+            client.call("guest-ping")
+            if number == 0:
+                threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+""",
+        process=True,
+    )
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*KeyboardInterrupt*"])

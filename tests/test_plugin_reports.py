@@ -141,6 +141,7 @@ def test_that_is_known_to_fail(qga):
     assert "-- known" not in text
 
 
+@pytest.mark.slow
 def test_a_verification_that_fails_is_shown_where_the_test_asked_for_it(run: Run) -> None:
     result = run(
         CLIENT
@@ -269,6 +270,43 @@ def test_findings_come_from_workers_of_xdist(run: Run) -> None:
     assert sorted(SHOWN.findall(result.stdout.str())) == ["test_lax", "test_session"]
 
 
+FAILING = """
+from qgasim import SyncClient
+
+def test_key(qga):
+    qga.guest.nics["nope"]
+
+def test_record(qga):
+    qga.guest.nics[0].addresses.append("zzz")
+
+def test_event(qga):
+    qga.nic_disappears("zz")
+
+def test_fault(qga):
+    qga.inject(kind="dealy")
+
+def test_client(qga):
+    with SyncClient(qga.socket_path) as client:
+        client.call("guest-pong")
+
+def test_own(qga):
+    qga.call(lambda: 1 / 0)
+
+def test_factory(qga_factory):
+    qga_factory(scenario="x")
+"""
+
+
+def test_a_traceback_shows_the_code_of_the_test_only(run: Run) -> None:
+    result = run(FAILING)
+    result.assert_outcomes(failed=7)
+    places = [line for line in result.stdout.lines if re.search(r"\.py:\d+: ", line)]
+    # That of a function of the test which qgasim has called has two entries.
+    assert len(places) == 8
+    assert [line for line in places if not line.startswith("test_a_traceback")] == []
+    assert "proxy.py" in run(FAILING, "--full-trace", "-k", "test_key").stdout.str()
+
+
 # -- what is wrong ---------------------------------------------------------------------------------
 
 
@@ -309,6 +347,7 @@ def test_a_wrong_marker_is_an_error_when_tests_are_collected(run: Run) -> None:
     assert "qgasim/testing" not in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_all_wrong_markers_of_a_file_are_told_at_once(run: Run) -> None:
     result = run(
         """

@@ -18,7 +18,10 @@ import pytest
 from tests.serving import PATIENCE, read_line
 from tests.standing_in import call, connect_when_ready, end, ending, spawned, start
 
-RELEASES = ["5.2", "7.2", "9.1", "10.0", "11.1"]
+RELEASES = [
+    pytest.param(release, marks=() if release in {"5.2", "11.1"} else pytest.mark.slow)
+    for release in ("5.2", "7.2", "9.1", "10.0", "11.1")
+]
 HELLO = b"Hello World!\n\0"
 ENCODED = base64.b64encode(HELLO).decode()
 LOOP = "for i in $(seq 4); do if (( $i % 2 )); then echo stdout; else echo stderr 1>&2; fi; done;"
@@ -256,7 +259,11 @@ def test_guest_get_users(agent: Asker) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("release", "option"), [("5.2", "--blacklist"), *((r, "-b") for r in RELEASES)]
+    ("release", "option"),
+    [
+        ("5.2", "--blacklist"),
+        *(pytest.param(*each.values, "-b", marks=each.marks) for each in RELEASES),
+    ],
 )
 def test_blockedrpcs(tmp_path: Path, release: str, option: str) -> None:
     options = [option, "guest-ping,guest-get-time"]

@@ -4,8 +4,11 @@ import asyncio
 import json
 import random
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from qemu.qmp import QMPClient
 
 from qgasim.errors import CommandError, VerificationError
 from qgasim.guest.units import SECOND
-from qgasim.qmp import Hypervisor, MachineSettings, Monitor
+from qgasim.qmp import Board, BoardDevice, Hypervisor, MachineSettings, Monitor, Topology
 from qgasim.qmp.monitor import OUTPUT_LIMIT
 from qgasim.qmp.registry import COMMANDS, is_free, is_simulated, table_of
 from qgasim.qmp.release import RELEASES
@@ -33,11 +36,11 @@ GUEST = "qgasim: 1\nguest: {nics: [{name: eth0, mac: '52:54:00:12:34:56'}]}\n"
 class Machine:
     """A machine with a monitor whose client has negotiated, and a clock to be advanced by hand."""
 
-    def __init__(self, text: str = GUEST, **settings: Any) -> None:
+    def __init__(self, text: str = GUEST, board: Board | None = None, **settings: Any) -> None:
         self.clock = HandClock()
         self.simulation = loads(text).build(self.clock)
         self.hypervisor = Hypervisor(
-            self.simulation.agent, MachineSettings(**settings), wall_clock=lambda: 0
+            self.simulation.agent, MachineSettings(**settings), wall_clock=lambda: 0, board=board
         )
         self.monitor = Monitor(self.hypervisor)
         self.monitor.connect()
@@ -162,6 +165,32 @@ def test_a_module_a_processor_and_a_card_are_the_guests() -> None:
     assert error["desc"] == "Invalid CPU socket-id: 2 must be in range 0:0"
 
 
+def test_a_processor_of_a_machine_with_kvm_is_told_when_it_has_gone() -> None:
+    board = Board(machine="pc-i440fx-7.2", topology=Topology(1, 4, 1), has_kvm=True)
+    machine = Machine(board=board, max_vcpus=4)
+    place = {"socket_id": 0, "core_id": 2, "thread_id": 0}
+    machine.ask("device_add", driver="qemu64-x86_64-cpu", id="cpu2", **place)
+    machine.advance(1)
+    machine.events()
+    machine.send("device_del", id="cpu2")
+    machine.advance(1)
+    deleted = [m["data"] for m in machine.messages() if m.get("event") == "DEVICE_DELETED"]
+    path = "/machine/peripheral/cpu2"
+    assert deleted == [{"path": f"{path}/lapic"}, {"device": "cpu2", "path": path}]
+
+
+def test_a_guest_that_boots_gives_back_the_memory_that_it_is_asked_for() -> None:
+    board = Board(machine="pc", devices=[BoardDevice(id="b", driver="virtio-balloon-pci")])
+    machine = Machine(board=board, memory=512 << 20)
+    machine.ask("system_reset")
+    assert machine.ask("balloon", value=256 << 20) == {}
+    machine.advance(1)
+    assert machine.ask("query-balloon") == {"actual": 512 << 20}
+    machine.advance(5)
+    assert "BALLOON_CHANGE" in machine.events()
+    assert machine.ask("query-balloon") == {"actual": 256 << 20}
+
+
 def test_the_power_button_shuts_the_guest_down_and_ends_qemu() -> None:
     machine = Machine()
     machine.send("system_powerdown")
@@ -253,6 +282,7 @@ def test_without_reboot_a_reset_is_a_shutdown(on_shutdown: Any) -> None:
     assert machine.hypervisor.has_ended == (on_shutdown == "poweroff")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", ["5.2", "7.2", "10.0", "11.1"])
 def test_whole_is_split(release: str) -> None:
     """However bytes are cut, the replies are the same; garbage kills nothing."""
@@ -328,6 +358,33 @@ def test_a_client_of_qemu_qmp_holds_a_conversation(served: tuple[Simulation, str
         return events
 
     assert asyncio.run(talk()) == ["STOP", "RESUME"]
+
+
+@pytest.mark.slow
+def test_qmp_shell_holds_a_session(served: tuple[Simulation, str, str]) -> None:
+    """QEMU's own shell for people, with commands of the protocol and for people."""
+    shell = str(Path(sys.executable).with_name("qmp-shell"))
+
+    def typed(*options: str, text: str) -> list[str]:
+        done = subprocess.run(
+            [shell, *options, served[2]],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        return [line.removeprefix("(QEMU) ") for line in done.stdout.splitlines()]
+
+    lines = typed(text="query-name\nstop\nset-action shutdown=pause panic=none\nnope\n")
+    assert lines[:2] == ["Welcome to the QMP low-level shell!", "Connected to QEMU 7.2.22"]
+    replies = [json.loads(line) for line in lines if line.startswith("{")]
+    assert {"return": {"name": "lab"}} in replies
+    assert replies[-1]["error"]["class"] == "CommandNotFound"
+    lines = typed("-H", text="info status\ncont\ninfo status\n")
+    assert "VM status: paused" in lines
+    assert served[0].hypervisor is not None
+    assert served[0].hypervisor.guest.power.keeps_machine
 
 
 def test_one_client_at_a_time_and_the_next_is_greeted(served: tuple[Simulation, str, str]) -> None:

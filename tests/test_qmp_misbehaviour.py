@@ -42,8 +42,14 @@ class Bench:
             found.append(message.get("event") or error or next(iter(message)))
         return found
 
-    def agent(self, command: str) -> None:
-        list(self.simulation.channel.receive(b'{"execute":"%s"}' % command.encode()))
+    def agent(self, command: str, **arguments: str) -> None:
+        request = {"execute": command, "arguments": arguments}
+        list(self.simulation.channel.receive(json.dumps(request).encode()))
+
+    def answers(self, command: str) -> bool:
+        """Ask the agent; return whether something comes at once."""
+        request = b'{"execute":"%s"}\n' % command.encode()
+        return any(isinstance(effect, bytes) for effect in self.simulation.channel.receive(request))
 
     def advance(self, seconds: float) -> list[str]:
         for _ in range(20):
@@ -137,6 +143,40 @@ def test_a_fault_is_switched_by_the_timeline() -> None:
     assert made.ask("stop") == ["STOP", "return"]
 
 
+def test_an_event_of_the_timeline_follows_a_command_or_an_event_of_the_monitor() -> None:
+    closed = '{command: "qmp:VSERPORT_CHANGE", arguments: {open: false}}'
+    made = bench(
+        "timeline:\n"
+        '- {do: panic, after: "qmp:query-name", count: 2}\n'
+        f"- {{do: agent_stops, after: {closed}, delay: 5s}}\n"
+        '- {do: reboot, after: "*"}\n'
+    )
+    made.ask("query-name")
+    made.advance(1)
+    states = [made.simulation.guest.state]
+    made.ask("query-name")
+    made.advance(1)
+    assert [*states, made.simulation.guest.state] == ["up", "crashed"]
+    made = bench('timeline: [{do: reboot, after: "qmp:STOP"}]')
+    made.ask("stop")
+    made.ask("cont")
+    assert "RESET" in made.advance(1)
+    with pytest.raises(
+        ScenarioError, match=r"no command or event 'qmp:STOPP' \(did you mean 'qmp:STOP'"
+    ):
+        loads('qgasim: 1\ntimeline: [{do: reboot, after: "qmp:STOPP"}]').build()
+
+
+def test_a_nemesis_draws_faults_of_events_where_it_is_asked_to() -> None:
+    text = "qgasim: 1\nmachine: {}\nnemesis: {requests: 20, seed: 3, kinds: [drop_event, delay_event, early_event, duplicate_event]}"
+    drawn = loads(text).build(HandClock()).armed_faults
+    assert {type(armed.fault).__name__ for armed in drawn} >= {"DropEvent", "DelayEvent"}
+    assert all(armed.fault.on == "qmp:*" for armed in drawn)
+    plain = loads("qgasim: 1\nmachine: {}\nnemesis: {requests: 200}").build(HandClock())
+    assert plain.hypervisor is not None
+    assert plain.hypervisor.injector.armed == ()
+
+
 # -- findings --------------------------------------------------------------------------------------
 
 
@@ -172,6 +212,25 @@ def test_a_shutdown_taken_for_the_end_is_found() -> None:
     right.advance(3)
     right.ask("system_reset")
     right.ask("cont")
+    assert right.found() == []
+
+
+def test_a_halt_that_was_waited_for_as_a_shutdown_is_found() -> None:
+    naive, right = bench(""), bench("")
+    for made in (naive, right):
+        made.agent("guest-shutdown", mode="halt")
+        # The port is closed, and nothing else is told (recorded: tests/golden/qmp).
+        assert made.advance(60) == ["VSERPORT_CHANGE"]
+        made.ask("query-status")
+    assert right.found() == []
+    for _ in range(2):
+        naive.ask("query-status")
+    assert naive.found() == ["halt-awaited-as-shutdown"]
+    # A client that looks, resets the machine and looks again has understood.
+    for _ in range(5):
+        right.ask("system_reset")
+        right.advance(30)
+        right.ask("query-status")
     assert right.found() == []
 
 

@@ -158,7 +158,7 @@ def test_a_brace_too_many_leaves_a_message_open_before_5_0() -> None:
 def test_an_agent_that_reads_lines_reads_them_as_its_release(
     release: str, sent: bytes, expected: Any
 ) -> None:
-    # The rules of found.md, L4 to L6, and 11.1's places, whatever `needs_newline` says.
+    # What commits bbc0586ced and 00382fa851 (4.0) and 1394dc0690 (5.0) changed, and 11.1's places, whatever `needs_newline` says.
     course = agent(release, needs_newline=True)
     assert course.send(b"\n" + sent) == b""
     reply = json.loads(course.send(b"\n"))
@@ -280,7 +280,7 @@ def test_windows_says_lld_of_an_unknown_pid() -> None:
 
 @pytest.mark.parametrize("mode", ["stdout", "stderr"])
 def test_an_agent_on_windows_dies_of_capturing_one_stream(mode: str) -> None:
-    # 8.2.0 and 10.2.2 under Wine for "stdout"; "stderr" was read (found.md, W2). In no recording here.
+    # 8.2.0 and 10.2.2 under Wine for "stdout"; "stderr" was read. In no recording here.
     for release in ("8.1", "8.2", "10.2"):
         course = windows(release)
         said, survives = state_after(course, "guest-exec", path="cmd.exe", capture_output=mode)
@@ -292,7 +292,7 @@ def test_an_agent_on_windows_dies_of_capturing_one_stream(mode: str) -> None:
 
 
 def test_windows_takes_no_nul_in_a_path() -> None:
-    # 3.1.0, 6.2.0 and 10.2.2 recorded on Windows (random rounds, one each); 8.2.0 by found.md, W3.
+    # 3.1.0, 6.2.0 and 10.2.2 recorded on Windows (random rounds, one each); 8.2.0 seen under Wine.
     why = "Invalid byte sequence in conversion input"
     for release, text in (
         ("3.1", f"Guest agent command failed, error was '{why}'"),
@@ -318,7 +318,7 @@ def test_windows_takes_no_nul_in_a_path() -> None:
 def test_windows_takes_no_nul_in_what_a_program_is_given(
     arguments: dict[str, Any], place: str
 ) -> None:
-    # Seen under Wine (found.md, W3), and in no recording here.
+    # Seen under Wine, and in no recording here.
     text = f"Invalid string in {place}: Invalid byte sequence in conversion input"
     for release, wrapped in (
         ("8.2", f"Guest agent command failed, error was '{text}'"),
@@ -328,7 +328,7 @@ def test_windows_takes_no_nul_in_what_a_program_is_given(
 
 
 def test_writing_nothing_makes_no_file_of_windows_longer() -> None:
-    # Seen under Wine (found.md, W4), and in no recording here.
+    # Seen under Wine, and in no recording here.
     course = windows("10.2")
     handle = course.say("guest-file-open", path="C:\\a.txt", mode="w")["return"]
     course.say("guest-file-seek", handle=handle, offset=100, whence=0)

@@ -22,6 +22,7 @@ from qgasim.simulation.timeline import Reboot
 NAMES: dict[str, Any] = {cls.__name__: cls for cls in structs_of(Scenario)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", library())
 def test_a_scenario_can_be_written_in_python_and_is_the_same(name: str) -> None:
     scenario = load(name)

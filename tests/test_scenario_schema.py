@@ -126,16 +126,18 @@ def test_it_refuses_what_the_loader_refuses(text: str) -> None:
 
 
 def test_every_key_has_a_description() -> None:
+    # Others are texts, with what editors offer.
+    structs = {name: part for name, part in schema()["definitions"].items() if "properties" in part}
     missing = [
         (name, key)
-        for name, part in {"Scenario": schema(), **schema()["definitions"]}.items()
+        for name, part in {"Scenario": schema(), **structs}.items()
         for key, value in part["properties"].items()
         if not value.get("description")
     ]
     assert missing == []
     assert {cls.__name__ for cls in structs_of(type(load("debian-12")))} == {
         "Scenario",
-        *schema()["definitions"],
+        *structs,
     }
 
 

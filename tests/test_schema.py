@@ -353,6 +353,7 @@ def ask(spec: Spec, course: Course, name: str, result: Any) -> bytes:
     return course.send(request(name, **arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guest", GUESTS)
 @pytest.mark.parametrize("spec", SPECS, ids=repr)
 def test_a_reply_has_the_members_and_types_of_the_schema(spec: Spec, guest: str) -> None:

@@ -70,6 +70,7 @@ def test_a_scenario_says_its_release_but_the_environment_overrules_it(tmp_path: 
     assert ": QGASIM_AGENT: agent.release: no such release: '2.0' " in wrong.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("release", "scenario", "request_", "number"),
     [

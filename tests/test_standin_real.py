@@ -181,6 +181,7 @@ def test_config_files_that_are_none(same: Ask, path: str) -> None:
     same("-D", QGA_CONF=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path"),
     [

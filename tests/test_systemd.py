@@ -25,6 +25,7 @@ os.execv(sys.executable, [sys.executable, "-m", "qgasim", "--quiet", *sys.argv[2
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [[], ["--control", "unix:{}/control"]], ids=["alone", "control"]
 )

@@ -347,7 +347,7 @@ def test_what_is_not_there_cannot_change() -> None:
 def test_an_upgrade_to_an_agent_that_does_not_start_is_refused(
     release: str, *, starts: bool
 ) -> None:
-    # qga/main.c of 8.1 to 9.0: a list of what is blocked and one of what is allowed (found.md, L12).
+    # qga/main.c of 8.1 to 9.0: a list of what is blocked and one of what is allowed.
     guest = Course("agent: {release: '7.2', block_rpcs: [guest-info], allow_rpcs: [guest-ping]}")
     upgrade = AgentUpgrades(at=0, release=release)
     if starts:

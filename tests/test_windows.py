@@ -524,7 +524,7 @@ def test_a_path_may_be_written_in_many_ways(path: str) -> None:
         ("C:\\Nowhere\\b.txt", NO_PATH),
         ("Q:\\b.txt", NO_PATH),
         ("C:\\Data", DENIED),
-        # Seen under Wine (found.md, W5), and in no recording here.
+        # Seen under Wine, and in no recording here.
         ("", NO_PATH),
         # What the simulation itself keeps beside the drives.
         ("/dev/null", NO_PATH),

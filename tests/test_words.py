@@ -4,6 +4,8 @@ import ast
 import re
 from collections.abc import Iterator
 
+import pytest
+
 from tests.page_reader import ROOT
 
 PYTHON = [
@@ -32,12 +34,14 @@ def docstrings() -> Iterator[tuple[str, str]]:
                 )
 
 
+@pytest.mark.slow
 def test_no_docstring_begins_with_a_verb_of_telling() -> None:
     assert [
         name for name, text in docstrings() if text.split()[:1] and text.split()[0] in VERBS
     ] == []
 
 
+@pytest.mark.slow
 def test_no_line_is_a_riddle() -> None:
     assert [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"

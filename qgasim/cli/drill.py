@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from qgasim import DEFAULT_SCENARIO
 from qgasim.cli.parser import Parser
 from qgasim.cli.text import complain, readable
@@ -23,6 +25,8 @@ _INTERRUPTED: Final = 130
 #: How many runs one option may ask for.
 _MOST: Final = 100_000
 _JOBS: Final = 256
+#: Of how many that went wrong the report has all.
+_TOLD: Final = 1000
 
 _EPILOG: Final = """\
 COMMAND is run once for each guest. It finds the guest's sockets in {socket}, {control} and {qmp}, and in the
@@ -178,8 +182,8 @@ def _add_judgement(parser: argparse.ArgumentParser) -> None:
         "--shrink-time",
         metavar="T",
         default="60s",
-        help="how long to look for the few faults that matter, for each run of a nemesis that fails; 0: not at "
-        "all (default: 60s)",
+        help="how long to look for the few faults that matter in runs of a nemesis or variation that fail; 0: not "
+        "at all (default: 60s)",
     )
 
 
@@ -236,6 +240,7 @@ class _Session:
         self._shrink_time = shrink_time
         self._results: list[Result] = []
         self._minimal: dict[str, Minimal] = {}
+        self._wrong = 0
         self._is_done = False
         self._has_terminal = sys.stderr is not None and sys.stderr.isatty()
 
@@ -246,6 +251,10 @@ class _Session:
         from qgasim.serving.listen import make_directory
 
         os.makedirs(self._options.failures, exist_ok=True)
+        for path in (self._options.junit, self._options.html):
+            if path is not None:
+                # What cannot be written is told now, and not after all runs.
+                _write(path, b"")
         directory = make_directory("qgasim-")
         try:
             with adopting_orphans():
@@ -270,7 +279,7 @@ class _Session:
         drill = Drill(self._command, directory, self._rules, jobs=options.jobs, has_pages=has_pages)
 
         def note(result: "Result", elapsed: float) -> None:
-            self._results.append(result)
+            self._results.append(self._shorten(result))
             self._say(tell_progress(self._results, len(self._runs), elapsed))
 
         await drill.attempt_all(self._runs, note)
@@ -278,12 +287,23 @@ class _Session:
             await self._shrink(drill)
         self._is_done = True
 
+    def _shorten(self, result: "Result") -> "Result":
+        """Let go of what is not told of a result: a drill may have very many."""
+        self._wrong += result.is_wrong
+        if result.is_wrong and self._wrong <= _TOLD:
+            return result
+        return structs.replace(result, output="", transcript="", page="", pinned=())
+
     async def _shrink(self, drill: "Drill") -> None:
         from qgasim.drill import minimise
 
+        left = self._shrink_time
         for result in [result for result in self._results if result.is_wrong]:
+            if left <= 0:
+                break
             self._say(f"shrinking {result.run.name}")
-            minimal = await minimise(drill, result, self._shrink_time)
+            minimal, took = await minimise(drill, result, left)
+            left -= took
             if minimal is not None:
                 self._minimal[result.run.name] = minimal
 
@@ -301,7 +321,9 @@ class _Session:
                 print(f"\n{show_minimal(result, minimal, self._command, self._rules)}")
         print(f"\n{summarise(self._results)}")
         if not self._is_done:
-            complain(f"interrupted: {len(self._runs) - len(self._results)} runs were left out")
+            left = len(self._runs) - len(self._results)
+            what = f"{left} of {len(self._runs)} runs left out" if left else "not all was shrunk"
+            complain(f"interrupted: {what}")
 
     def _write(self) -> None:
         from qgasim.drill.repeat import file_name, write_file

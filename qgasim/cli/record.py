@@ -28,6 +28,14 @@ def record(arguments: list[str]) -> int:
     """Record an agent; 0: all of it, 1: it stopped answering, or answers as no scenario can, 2: it could not be done."""
     parser = _make_parser()
     options = parser.parse_args(arguments)
+    if options.conversation is not None:
+        if options.address is None or options.listen is None:
+            parser.error("--conversation: expected ADDRESS, and --listen ADDRESS for the clients")
+        from qgasim.cli.recording import record_conversation
+
+        return record_conversation(parser, options)
+    if options.listen is not None or options.qmp:
+        parser.error("--listen, --qmp: have no effect without --conversation FILE")
     if (options.address is None) + (options.domain is None) + (options.file is None) != 2:
         parser.error("expected one of ADDRESS, --virsh DOMAIN and --from FILE")
 
@@ -77,6 +85,7 @@ def _make_parser() -> Parser:
         default="-",
         help="what to write, which must not be there yet (default: the standard output)",
     )
+    _add_conversation_options(parser)
     _add_redaction_options(parser)
     parser.add_argument(
         "--agent",
@@ -85,6 +94,29 @@ def _make_parser() -> Parser:
     )
     add_timeout(parser, 10.0)
     return parser
+
+
+def _add_conversation_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--conversation",
+        metavar="FILE",
+        help="stand between clients and the agent, and write down what they say until Ctrl-C",
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        help="with --conversation: where clients connect: unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT",
+    )
+    parser.add_argument(
+        "--qmp",
+        metavar="MONITOR=ADDRESS",
+        action="append",
+        default=[],
+        help="with --conversation: a monitor of QEMU, and where its clients connect (can be repeated)",
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="with --conversation: do not show what is said"
+    )
 
 
 def _add_redaction_options(parser: argparse.ArgumentParser) -> None:

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import signal
 from typing import Annotated, Final, Literal
 
 from msgspec import Struct
 
 from qgasim.agent import Agent
 from qgasim.agent.handles import FileHandle
-from qgasim.errors import CommandError
+from qgasim.errors import AgentAbort, CommandError
 from qgasim.guest.files.nodes import WouldBlock, os_error
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.files.stdio import Stream
@@ -23,6 +24,7 @@ __all__ = [
     "Whence",
     "add_handle",
     "check_count",
+    "check_memory",
     "check_room",
     "count_kept",
     "decode_data",
@@ -47,6 +49,8 @@ _MODES: Final = {
 #: How many files the agent can have open: RLIMIT_NOFILE is 1024 for a service of systemd, and it has
 #: streams, its channel and glib's own. UNVERIFIED: how many these are.
 HANDLE_LIMIT: Final = 1024 - 8
+#: How much of a file one reply may hold before the agent has no more memory.
+FETCH_LIMIT: Final = 192 << 20
 #: How much of what was read is written into a reply that goes to nobody: no journal keeps more of it.
 UNHEARD_LIMIT: Final = 1 << 16
 
@@ -95,7 +99,17 @@ def count_kept(agent: Agent, count: int) -> int:
     Fetching and encoding them is nearly all of a long read's work, and a client that has gone may have left
     a thousand of them behind: it is spared where nobody gets the reply.
     """
-    return count if agent.is_heard else min(count, UNHEARD_LIMIT)
+    return min(count, FETCH_LIMIT if agent.is_heard else UNHEARD_LIMIT)
+
+
+def check_memory(done: int) -> None:
+    """End the agent if it has read more than there is memory for, with base64 and JSON beside it.
+
+    From 5.0 on no more than 48 MiB can be asked for, "to avoid crashes" (commit 1329651fb4).
+    UNVERIFIED: how much it takes depends on the machine, and whether the kernel or glib ends the agent.
+    """
+    if done > FETCH_LIMIT:
+        raise AgentAbort(signal.SIGKILL)
 
 
 def decode_data(buf_b64: str, count: int | None) -> bytes:
@@ -195,6 +209,7 @@ def guest_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
     except OSError as error:
         raise _failed("failed to read file", error) from None
     else:
+        check_memory(done)
         file.last = "read"
         return FileRead(done, data, stream.at_end)
     finally:

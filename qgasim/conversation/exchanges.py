@@ -16,10 +16,12 @@ from qgasim.qapi.envelope import read_request, show_id
 from qgasim.qapi.registry import Table
 from qgasim.wire import Message, encode
 
-__all__ = ["Recorded", "key_of", "recorded_exchanges"]
+__all__ = ["Recorded", "form_of", "key_of", "recorded_exchanges"]
 
 #: The commands whose argument ``id`` is a number that the client makes up.
 SYNCHRONISING: Final = ("guest-sync", "guest-sync-delimited")
+#: A text as QEMU writes one, and what follows it if it is a member's name.
+_VALUE: Final = re.compile(r'"(?:[^"\\]|\\.)*+"(: )?')
 #: What of a request matters: its command and its arguments as text; or what it is instead.
 Key = tuple[str, str]
 
@@ -58,6 +60,12 @@ def key_of(request: Message, numbers: dict[str, int]) -> Key:
     if command in SYNCHRONISING and type(arguments.get("id")) is int:
         arguments = {**arguments, "id": None}
     return (command, encode(dict(sorted({**arguments, **numbers}.items()))))
+
+
+def form_of(key: Key) -> Key:
+    """Return a key in which all texts of the arguments are the same: their names and numbers matter."""
+    command, text = key
+    return (command, _VALUE.sub(lambda m: m[0] if m[1] else "*", text)) if command else key
 
 
 def recorded_exchanges(

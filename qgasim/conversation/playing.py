@@ -5,13 +5,13 @@ synchronisation, file handles and process ids.
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
 
-from qgasim.conversation.exchanges import SYNCHRONISING, Key, Recorded, key_of
+from qgasim.conversation.exchanges import SYNCHRONISING, Key, Recorded, form_of, key_of
 from qgasim.dialect import Dialect
 from qgasim.qapi.envelope import read_request, show_id
 from qgasim.wire import Message, encode
@@ -28,6 +28,8 @@ _NUMBER: Final = {
 _RETURNED: Final = re.compile(rb'(?<="return": )-?\d+')
 #: How many handles and pids are known at a time.
 BOUND_LIMIT: Final = 100_000
+#: How many mismatches are kept.
+MISMATCHES: Final = 100
 #: So much of a request is shown.
 _SHOWN: Final = 200
 
@@ -48,8 +50,11 @@ class _Bound(Struct, frozen=True):
 
     #: What it was in the recording.
     recorded: int
-    #: The place of the exchange that gave it out.
+    #: The place of the exchange that gave it out, and of the one that gave it out again.
     index: int
+    end: int
+    #: How many were given out before it.
+    count: int
 
 
 class Player:
@@ -62,24 +67,35 @@ class Player:
         exchanges: of the recording, in order.
         dialect: of the recorded agent.
         is_strict: whether the order matters.
+        is_redacted: whether any text may stand where a text was recorded, if no request is the same.
     """
 
     def __init__(
-        self, exchanges: Sequence[Recorded], dialect: Dialect, *, is_strict: bool = False
+        self,
+        exchanges: Sequence[Recorded],
+        dialect: Dialect,
+        *,
+        is_strict: bool = False,
+        is_redacted: bool = False,
     ) -> None:
         self._exchanges = exchanges
         self._dialect = dialect
         self._is_strict = is_strict
-        #: Why the latest request had no recorded reply.
+        self._is_redacted = is_redacted
+        #: Why requests had no recorded reply, the first hundred of them.
+        self.mismatches: list[str] = []
+        #: The same of the latest.
         self.mismatch = ""
-        #: How many requests had none.
-        self.missed = 0
         self._by_key: dict[Key, list[int]] = {}
         for index, recorded in enumerate(exchanges):
             self._by_key.setdefault(recorded.key, []).append(index)
+            if is_redacted and (form := form_of(recorded.key)) != recorded.key:
+                self._by_key.setdefault(form, []).append(index)
         #: The place of the next exchange, strictly; for each request and the number in it, loosely.
         self._next = 0
         self._next_of: dict[tuple[Key, int], int] = {}
+        self._ends = _find_ends(exchanges)
+        self._count = 0
         self._bound: dict[str, dict[int, _Bound]] = {"handle": {}, "pid": {}}
 
     @property
@@ -91,17 +107,21 @@ class Player:
         """Return what *request* is answered with; None: the recording does not say (see `mismatch`)."""
         command, arguments = read_request(request)
         numbers: dict[str, int] = {}
-        opened = -1
+        opened: _Bound | None = None
         for name, bound in self._bound.items():
             number = arguments.get(name)
             if type(number) is int and (found := bound.get(number)) is not None:
                 numbers[name] = found.recorded
-                opened = found.index
+                opened = found
         key = key_of(request, numbers)
-        index = self._find_strictly(key) if self._is_strict else self._find(key, opened)
+        find = self._find_strictly if self._is_strict else self._find
+        index = find(key, opened)
+        if index is None and self._is_redacted:
+            index = find(form_of(key), opened)
         if index is None:
-            self.missed += 1
-            self._explain(request)
+            self.mismatch = self._explain(request)
+            if len(self.mismatches) < MISMATCHES:
+                self.mismatches.append(self.mismatch)
             return None
         recorded = self._exchanges[index]
         self._next = index + 1
@@ -112,23 +132,28 @@ class Player:
             reply = _with_id(reply, shown.encode("ascii"))
         return Played(reply, recorded.delay, recorded.end)
 
-    def _find_strictly(self, key: Key) -> int | None:
-        if self.is_over or self._exchanges[self._next].key != key:
+    def _find_strictly(self, key: Key, _opened: _Bound | None) -> int | None:
+        if self.is_over:
             return None
-        return self._next
+        expected = self._exchanges[self._next].key
+        return self._next if key in (expected, form_of(expected)) else None
 
-    def _find(self, key: Key, opened: int) -> int | None:
-        """Return the place of the next exchange with *key* after *opened*; the last again if there is no next."""
-        places = self._by_key.get(key)
-        if places is None or places[-1] < opened:
+    def _find(self, key: Key, opened: _Bound | None) -> int | None:
+        """Return the place of the next exchange with *key*, the last again if there is no next.
+
+        *opened*: the number in it, which means something only as long as the recording did not give it out again.
+        """
+        places = self._by_key.get(key, [])
+        first, end = 0, len(places)
+        if opened is not None:
+            first, end = bisect_left(places, opened.index), bisect_left(places, opened.end)
+        if first == end:
             return None
-        start = self._next_of.get((key, opened))
-        if start is None:
-            start = bisect_right(places, opened)
-        position = min(start, len(places) - 1)
+        count = -1 if opened is None else opened.count
+        position = min(self._next_of.get((key, count), first), end - 1)
         if len(self._next_of) >= BOUND_LIMIT:
             self._next_of.clear()
-        self._next_of[key, opened] = position + 1
+        self._next_of[key, count] = position + 1
         return places[position]
 
     def _bind(self, command: str | None, index: int, reply: bytes) -> bytes:
@@ -141,18 +166,36 @@ class Player:
         number = recorded if recorded not in bound else max(bound) + 1
         if len(bound) >= BOUND_LIMIT:
             del bound[next(iter(bound))]
-        bound[number] = _Bound(recorded, index)
+        self._count += 1
+        bound[number] = _Bound(recorded, index, self._ends[index], self._count)
         return reply[: found.start()] + b"%d" % number + reply[found.end() :]
 
-    def _explain(self, request: Message) -> None:
+    def _explain(self, request: Message) -> str:
+        """Return why there is no reply to *request*."""
         found = _show(request)
         if not self._is_strict:
-            self.mismatch = f"the recording has no reply to {found}"
-        elif self.is_over:
-            self.mismatch = f"the recording is over, found {found}"
-        else:
-            expected = self._exchanges[self._next]
-            self.mismatch = f"{expected.place}: expected {_show(expected.request)}, found {found}"
+            return f"the recording has no reply to {found}"
+        if self.is_over:
+            return f"the recording is over, found {found}"
+        expected = self._exchanges[self._next]
+        return f"{expected.place}: expected {_show(expected.request)}, found {found}"
+
+
+def _find_ends(exchanges: Sequence[Recorded]) -> dict[int, int]:
+    """Return, for each exchange that gives out a number, the place of the next that gives out the same."""
+    ends: dict[int, int] = {}
+    latest: dict[tuple[str, bytes], int] = {}
+    for index, recorded in enumerate(exchanges):
+        name = _OPENING.get(read_request(recorded.request)[0] or "")
+        found = _NUMBER[name].search(recorded.reply) if name is not None else None
+        if name is None or found is None:
+            continue
+        ends[index] = len(exchanges)
+        before = latest.get((name, found[0]))
+        if before is not None:
+            ends[before] = index
+        latest[name, found[0]] = index
+    return ends
 
 
 def _show(request: Message) -> str:

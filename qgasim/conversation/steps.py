@@ -6,7 +6,7 @@ are written as Latin-1: the character U+00xx is the byte xx.
 
 from typing import Final, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 __all__ = ["SIZE_LIMIT", "Packed", "Repeat", "Step", "pack", "unpack"]
 
@@ -58,11 +58,11 @@ class Step(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True)
     #: How long the client waited before it sent (ms).
     pause_before_ms: int = 0
     #: The events of QEMU's monitor meanwhile.
-    qmp_events: list[str] = field(default_factory=list[str])
+    qmp_events: list[str] = []
     #: Names for numbers in the reply (handles, pids).
-    bind: dict[str, int] = field(default_factory=dict[str, int])
+    bind: dict[str, int] = {}
     #: The numbers in the request that earlier replies have named.
-    uses: dict[str, int] = field(default_factory=dict[str, int])
+    uses: dict[str, int] = {}
     #: How many newlines the agent had been sent since its start.
     lines_before: int | None = None
     #: Whether this is the resynchronisation after a case.

@@ -10,7 +10,7 @@ from typing import Final
 import trio
 from msgspec import Struct
 
-from qgasim.drill.leftovers import end_leftovers
+from qgasim.drill.leftovers import end_leftovers, has_leftovers
 from qgasim.errors import QgaSimError
 
 __all__ = ["OUTPUT_LIMIT", "Ended", "run_command"]
@@ -20,6 +20,8 @@ OUTPUT_LIMIT: Final = 64 << 10
 #: How long is waited for the end of its output when it has ended, in seconds: a process that has hidden
 #: from us may hold the other end.
 _PATIENCE: Final = 0.5
+#: How long its other processes may take to end after it, in seconds.
+_GRACE: Final = 0.25
 
 
 class Ended(Struct, frozen=True):
@@ -86,7 +88,11 @@ async def run_command(
                     if process.returncode is None:
                         os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
-            left = end_leftovers(process.pid, f"{mark}={environment[mark]}")
+                mark = f"{mark}={environment[mark]}"
+                with trio.move_on_after(0 if is_late else _GRACE):
+                    while has_leftovers(process.pid, mark):  # noqa: ASYNC110 - the kernel tells only parents
+                        await trio.sleep(0.01)
+            left = end_leftovers(process.pid, mark)
         nursery.cancel_scope.deadline = trio.current_time() + _PATIENCE
     return Ended(
         status=None if is_late else process.returncode,

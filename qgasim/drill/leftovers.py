@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["adopting_orphans", "end_leftovers"]
+__all__ = ["adopting_orphans", "end_leftovers", "has_leftovers"]
 
 #: prctl(2), of linux/prctl.h.
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -48,6 +48,15 @@ def adopting_orphans() -> Generator[None]:
         prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
+def has_leftovers(session: int, mark: str) -> bool:
+    """Return whether something of a command is still running; see `end_leftovers`."""
+    left = _find_leftovers(session, mark)
+    for process in left:
+        if process.is_zombie:
+            _end(process)
+    return any(not process.is_zombie for process in left)
+
+
 def end_leftovers(session: int, mark: str) -> list[str]:
     """End all that a command has left running; return the names of the programs.
 
@@ -57,7 +66,7 @@ def end_leftovers(session: int, mark: str) -> list[str]:
     """
     names: dict[int, str] = {}
     for _ in range(_ROUNDS):
-        left = [p for p in _descendants() if p.session == session or _is_marked(p.pid, mark)]
+        left = _find_leftovers(session, mark)
         if not left:
             break
         for process in left:
@@ -65,6 +74,10 @@ def end_leftovers(session: int, mark: str) -> list[str]:
                 names[process.pid] = process.name
             _end(process)
     return [names[pid] for pid in sorted(names)]
+
+
+def _find_leftovers(session: int, mark: str) -> list[_Process]:
+    return [p for p in _descendants() if p.session == session or _is_marked(p.pid, mark)]
 
 
 def _is_marked(pid: int, mark: str) -> bool:

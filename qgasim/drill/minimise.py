@@ -33,8 +33,10 @@ class Minimal(Struct, frozen=True, kw_only=True):
     failed: int
 
 
-async def minimise(drill: Drill, result: Result, seconds: float) -> Minimal | None:
-    """Return the least of what is drawn for a run that fails the same way; None: nothing is.
+async def minimise(drill: Drill, result: Result, seconds: float) -> tuple[Minimal | None, float]:
+    """Return the least of what is drawn for a run that fails the same way, and the seconds that it took.
+
+    The least is None if nothing is drawn for it.
 
     Args:
         drill: the client.
@@ -43,9 +45,9 @@ async def minimise(drill: Drill, result: Result, seconds: float) -> Minimal | No
     """
     drawn = [*result.run.drawn(), *result.pinned]
     if not drawn:
-        return None
-    attempts = 0
-    until = trio.current_time() + seconds
+        return None, 0.0
+    attempts, began = 0, trio.current_time()
+    until = began + seconds
 
     async def fails(some: list[AnyFault]) -> bool:
         nonlocal attempts
@@ -61,6 +63,6 @@ async def minimise(drill: Drill, result: Result, seconds: float) -> Minimal | No
     failed = 0
     for _ in range(TIMES):
         failed += (await drill.attempt(run)).verdict == result.verdict
-    return Minimal(
-        run=run, faults=least, before=len(drawn), attempts=attempts + TIMES, failed=failed
-    )
+    attempts += TIMES
+    minimal = Minimal(run=run, faults=least, before=len(drawn), attempts=attempts, failed=failed)
+    return minimal, trio.current_time() - began

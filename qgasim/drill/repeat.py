@@ -4,12 +4,17 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from qgasim.drill.plan import Run
 from qgasim.drill.verdict import Result, Rules
 
 __all__ = ["file_name", "write_file", "write_test"]
+
+
+#: How many lines of a command's output a file tells, and how much of each.
+_PRINTED: Final = 20
+_WIDTH: Final = 200
 
 
 def file_name(run: Run) -> str:
@@ -29,6 +34,11 @@ def write_file(result: Result, run: Run, command: Sequence[str], path: str) -> s
     """
     words = ["qgasim", "drill", "--scenarios", path if "/" in path else f"./{path}"]
     lines = [f"{result.run.name}: {result.verdict}: {result.reason}", *result.findings]
+    lines += [result.expect] if result.expect else []
+    if printed := result.output.rstrip("\n").splitlines():
+        cut = printed[-_PRINTED:]
+        lines += ["it printed last:" if len(cut) < len(printed) else "it printed:"]
+        lines += [f"  {line[:_WIDTH]}" for line in cut]
     lines.append(f"reproduce: {shlex.join(words)} -- {join_command(command)}")
     return "".join(f"# {line}\n" for line in lines) + run.to_yaml()
 

@@ -149,6 +149,7 @@ class Drill:
             seconds=ended.seconds,
             findings=names,
             report=_report(run, scenario),
+            expect=scenario.expect,
             output=shown_output(ended),
         )
         if not result.is_wrong:

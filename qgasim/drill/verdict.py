@@ -53,6 +53,8 @@ class Result(Struct, frozen=True, kw_only=True):
     findings: tuple[str, ...] = ()
     #: Where the behaviour was seen, or what it is.
     report: str = ""
+    #: What a careful client does.
+    expect: str = ""
     #: What the command printed: the last of it.
     output: str = ""
     #: What the guest was asked, and all findings in full.

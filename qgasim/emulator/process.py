@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -11,7 +12,12 @@ from qgasim import DEFAULT_SCENARIO
 from qgasim.emulator.command_line import CommandLine
 from qgasim.emulator.hardware import lay_over
 from qgasim.emulator.machine import find_port, make_board, make_settings
-from qgasim.emulator.sockets import agent_address, find_monitors, open_chardevs
+from qgasim.emulator.sockets import (
+    agent_address,
+    find_monitors,
+    migration_address,
+    open_chardevs,
+)
 from qgasim.qmp import Hypervisor
 from qgasim.scenario import Blueprint, load, remember_place
 from qgasim.serving.accepting import Listener
@@ -19,6 +25,7 @@ from qgasim.serving.foreground import keep_freed_memory
 from qgasim.serving.listen import name_address
 from qgasim.serving.monitoring import MonitorServer
 from qgasim.serving.server import Server
+from qgasim.serving.sockets import RECEIVE_SIZE
 
 if TYPE_CHECKING:
     from qgasim.emulator.announced import Announced
@@ -61,6 +68,7 @@ class Emulator:
         self._hypervisor = Hypervisor(simulation.agent, settings, board=board)
         # What comes from another host starts by itself, but for `-S` (migration.c, autostart).
         self._hypervisor.migration.starts_paused = line.has("S")
+        self._hypervisor.migration.listen = self._await_machine
         simulation.hypervisor = self._hypervisor
         self._monitors = [MonitorServer(simulation, *monitor) for monitor in monitors]
         self._agent = None if agent is None else Server(simulation, Listener(agent))
@@ -98,7 +106,8 @@ class Emulator:
         with trio.open_signal_receiver(*_SIGNALS) as signals:
             # Those that came before wait until here.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as self._nursery:
+                nursery = self._nursery
                 if self._agent is not None:
                     nursery.start_soon(self._agent.serve)
                 for monitor in self._monitors:
@@ -113,6 +122,32 @@ class Emulator:
                     for monitor in self._monitors:
                         await monitor.wait_for_end()
                 nursery.cancel_scope.cancel()
+
+    def _await_machine(self, uri: str) -> bool:
+        """Listen where a machine is to come from; False: that is no socket (a file, a descriptor)."""
+        address = migration_address(uri)
+        if address is None:
+            return False
+        listener = Listener(address)
+        listener.open()
+        self._nursery.start_soon(self._take_machine, listener)
+        return True
+
+    async def _take_machine(self, listener: Listener) -> None:
+        """Let a machine come when it is sent; what is sent is not looked at."""
+        await listener.until_client_waits()
+        (sock, *others) = listener.accept_waiting()
+        listener.close()
+        for other in others:
+            other.close()
+        self._hypervisor.migration.come()
+        self._poke()
+        with sock, suppress(OSError):
+            sock.setblocking(False)
+            while True:
+                await trio.lowlevel.wait_readable(sock)
+                if not sock.recv(RECEIVE_SIZE):
+                    return
 
     async def _heed(self, signals: AsyncIterator[int]) -> None:
         async for _ in signals:

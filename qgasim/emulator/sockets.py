@@ -5,9 +5,15 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from qgasim.emulator.command_line import CommandLine, CommandLineError, parse_properties
-from qgasim.serving.listen import AgentSocket, InheritedSocket, SocketAddress, TcpAddress
+from qgasim.serving.listen import (
+    AgentSocket,
+    InheritedSocket,
+    SocketAddress,
+    TcpAddress,
+    UnixAddress,
+)
 
-__all__ = ["agent_address", "find_monitors", "open_chardevs"]
+__all__ = ["agent_address", "find_monitors", "migration_address", "open_chardevs"]
 
 _TRUE: Final = ("on", "yes", "true", True)
 
@@ -61,6 +67,18 @@ def _address(chardev: dict[str, Any], name: str) -> SocketAddress:
     if not port.isdigit() or int(port) > 0xFFFF:
         raise CommandLineError(f"{name}: one of path, fd or port is missing")
     return TcpAddress(str(chardev.get("host") or "127.0.0.1").strip("[]"), int(port))
+
+
+def migration_address(uri: str) -> SocketAddress | None:
+    """Return the socket from which a machine comes, of ``unix:PATH`` or ``tcp:HOST:PORT``; None: it is none."""
+    kind, _, rest = uri.partition(":")
+    if kind == "unix" and rest:
+        # Its file is removed when the machine has come.
+        return UnixAddress(os.path.abspath(rest))
+    host, _, port = rest.partition(",")[0].rpartition(":")
+    if kind != "tcp" or not port.isdigit() or int(port) > 0xFFFF:
+        return None
+    return TcpAddress(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - as QEMU has it
 
 
 def agent_address(line: CommandLine, label: str) -> SocketAddress:

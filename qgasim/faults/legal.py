@@ -14,19 +14,19 @@ __all__ = ["LegalVariation", "find_edit"]
 
 
 class LegalVariation(Fault, frozen=True, kw_only=True, tag="legal_variation"):
-    """The reply is another one that the release's schema allows, or that a later release may give.
+    """The reply is one that the release's schema allows and clients seldom see, or that a later release may give.
 
-    Each time it is a different one, made of what the guest has answered: optional members are absent or
-    present, lists empty or long, in another order or with duplicates, numbers at the boundaries of their
-    types, names hard to quote, members and values of later releases there and those of later than an older
-    one gone. It stays true: what a client gives back in a request, and what answers the request itself, is
-    as it was, and a thing that has another name, or is not there, has so in all later replies.
-    The journal shows each as the `edit` that repeats it.
+    Each request gets another variation of what the guest answers: optional members are absent or present,
+    lists are empty or long, in another order or with duplicates, numbers are at the limits of their types,
+    names are hard to quote, members and values of later releases are there. The reply stays true: what
+    answers the request itself (contents, exit codes, handles) and what clients give back in requests is as
+    it was, and a thing that has another name, or is left out, is so in all later replies.
+    The journal shows each variation as the `edit` that repeats it.
     """
 
     #: At how many places a reply differs.
     changes: int = 1
-    #: Which kinds of variations there may be; absent: all. `new_member` and `new_value` are of no release yet.
+    #: Which kinds of variations; absent: all. `new_member` and `new_value` are of no release yet.
     kinds: tuple[VariationKind, ...] = ()
     #: The reply breaks the schema instead: a wrong type, a member that is missing or null, a number out of range.
     illegal: bool = False

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from qgasim.faults.connection import HalfClose
 from qgasim.faults.stream import Duplicate, Garbage
 from qgasim.faults.timing import Late
 from qgasim.findings.kinds import finding
@@ -62,25 +63,28 @@ def reply_not_read(story: Story) -> Iterator[str]:
 
     It does not know what came of its request. An agent that listens on its own socket ends when its
     client leaves something unread; on a channel of QEMU's, the reply can go to the next client. What
-    a fault sent besides the reply need not be read, and who has waited for 100 ms has run into a
-    time-out, which is no finding.
+    a fault sent besides the reply need not be read, nor what came after a fault had hung up on the
+    client, and who has waited for 100 ms has run into a time-out, which is no finding.
     """
-    asked: dict[int, list[Exchange]] = {}
+    # Of all exchanges: a fault may have fired at a byte 0xFF, which is no request.
+    excused = {
+        exchange.connection
+        for exchange in story.exchanges
+        if any(isinstance(f, Duplicate | Garbage | HalfClose | Late) for f in exchange.struck)
+    }
+    asked: dict[int, Exchange] = {}
     for step in story.steps:
         if isinstance(step, Request):
             if step.exchange is not None:
-                asked.setdefault(step.connection, []).append(step.exchange)
+                asked[step.connection] = step.exchange
             continue
         if step.kind != "disconnect" or step.connection not in asked:
             continue
-        exchanges = asked.pop(step.connection)
-        last = exchanges[-1]
-        struck = [fault for exchange in exchanges for fault in exchange.struck]
+        last = asked.pop(step.connection)
+        if step.connection in excused:
+            continue
         is_left = last.replied is None and bool(last.reply) and not last.struck
-        if "unread bytes" in step.marks:
-            if not any(isinstance(fault, Duplicate | Garbage | Late) for fault in struck):
-                yield f"{show(last)}\n{step}"
-        elif is_left and 0 < step.at - last.sent < IMPATIENCE:
+        if "unread bytes" in step.marks or (is_left and 0 < step.at - last.sent < IMPATIENCE):
             yield f"{show(last)}\n{step}"
 
 

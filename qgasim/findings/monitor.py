@@ -1,12 +1,16 @@
 """Findings about the monitor of the machine (QMP)."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from qgasim.findings.kinds import finding
 from qgasim.findings.story import Story
 from qgasim.simulation.journal import Exchange, MonitorExchange, Note
 
 __all__: list[str] = []
+
+#: How often a client may look whether a halted guest is off.
+LOOKS: Final = 3
 
 
 def _refused(story: Story, text: str) -> Iterator[MonitorExchange]:
@@ -61,6 +65,38 @@ def shutdown_taken_for_the_end(story: Story) -> Iterator[str]:
     """
     for exchange in _refused(story, "Resetting the Virtual Machine is required"):
         yield str(exchange)
+
+
+@finding(
+    remedy="After guest-shutdown with mode halt wait for VSERPORT_CHANGE to tell that the port is closed, "
+    "then send quit or system_reset: nothing else will come."
+)
+def halt_awaited_as_shutdown(story: Story) -> Iterator[str]:
+    """A client went on asking whether a guest was off that it had only halted.
+
+    A halt stops the guest's processors, and leaves the machine on: QEMU sends no SHUTDOWN, and
+    query-status says *running* for ever. Looked for are three or more looks at the state after the
+    port was closed.
+    """
+    halted: Exchange | None = None
+    is_closed, looks = False, list[MonitorExchange]()
+    for entry in (*story.journal.entries, None):
+        if isinstance(entry, MonitorExchange):
+            if entry.command == "qmp:query-status" and is_closed:
+                looks.append(entry)
+        elif isinstance(entry, Exchange):
+            if entry.command == "guest-shutdown" and entry.arguments.get("mode") == "halt":
+                halted, is_closed = entry, False
+        elif entry is None or (
+            entry.kind == "qmp" and entry.text.startswith(("RESET", "SHUTDOWN"))
+        ):
+            if halted is not None and len(looks) >= LOOKS:
+                yield f"{looks[0]}\n  {len(looks)} times after {halted}"
+            halted, is_closed, looks = None, False, []
+        elif (
+            halted is not None and entry.kind == "qmp" and entry.text.startswith("VSERPORT_CHANGE")
+        ):
+            is_closed = True
 
 
 @finding(

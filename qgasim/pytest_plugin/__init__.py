@@ -5,6 +5,7 @@ Every run of pytest imports this module, so it imports nothing of qgasim before 
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from qgasim import DEFAULT_SCENARIO
 
 if TYPE_CHECKING:
+    from qgasim.http.access import Access
     from qgasim.pytest_plugin.guests import Guests
     from qgasim.pytest_plugin.markers import GuestRequest
     from qgasim.testing.libvirt import Libvirt, LibvirtDomain
@@ -23,7 +25,7 @@ __all__: list[str] = []
 MARKERS: Final = ("qgasim", "qgasim_matrix", "qgasim_drill")
 #: Those that run a test several times.
 MULTIPLYING: Final = ("qgasim_matrix", "qgasim_drill")
-FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_session", "qga_trio"})
+FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_replay", "qga_session", "qga_trio"})
 #: The guests of the session, if a test has asked for one.
 GUESTS: "pytest.StashKey[Guests]" = pytest.StashKey()
 
@@ -46,6 +48,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     text = "write a test for each guest of a failed test, which does the same again, into DIR"
     group.addoption("--qgasim-reproduce", metavar="DIR", default=None, help=text)
     parser.addini("qgasim_reproduce", text, default="")
+    text = (
+        "serve the control API for the guests of the run at ADDRESS: unix:PATH or tcp:[HOST:]PORT"
+    )
+    group.addoption("--qgasim-control", metavar="ADDRESS", default=None, help=text)
     text = "what findings do: 'report' (they are shown), 'error' (they fail the test), 'off'"
     parser.addini("qgasim_findings", text, default="report")
 
@@ -144,9 +150,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 text = f"@pytest.mark.{name}: pytest does not multiply tests of unittest"
                 raise pytest.UsageError(f"{item.nodeid}: {text}")
     if is_asked_for:
+        from qgasim.errors import QgaSimError
         from qgasim.pytest_plugin.markers import check_options
 
         check_options(session.config)
+        try:
+            _control_access(session.config)
+        except QgaSimError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def _control_access(config: pytest.Config) -> "Access | None":
+    """Return where the guests of the run can be controlled; None: nowhere; QgaSimError: it is no such place."""
+    text = config.getoption("--qgasim-control")
+    if text is None:
+        return None
+    from qgasim.pytest_plugin.control import read_access
+
+    return read_access(text, getattr(config, "workerinput", {}).get("workerid"))
 
 
 # -- the guests ------------------------------------------------------------------------------------
@@ -159,7 +180,7 @@ def qgasim_guests(request: pytest.FixtureRequest) -> "Iterator[Guests]":
     from qgasim.pytest_plugin import reports  # noqa: F401 # pyright: ignore[reportUnusedImport]
     from qgasim.pytest_plugin.guests import Guests
 
-    guests = request.config.stash[GUESTS] = Guests()
+    guests = request.config.stash[GUESTS] = Guests(_control_access(request.config))
     yield guests
     del request.config.stash[GUESTS]
     guests.close()
@@ -202,7 +223,24 @@ def qga_factory(
 ) -> "Iterator[Callable[..., LiveGuest]]":
     """Make guests: ``qga_factory(scenario="alpine-3.20", seed=3)``; they end with the test."""
     with qgasim_guests.lend(request, qgasim_wish) as make:
-        yield make
+
+        def qga_factory(**wanted: Any) -> "LiveGuest":
+            return make(**wanted)
+
+        # It is what a call with what it does not take is told about.
+        qga_factory.__qualname__ = "qga_factory"
+        yield qga_factory
+
+
+@pytest.fixture
+def qga_replay(
+    request: pytest.FixtureRequest, qgasim_guests: "Guests", qgasim_wish: "GuestRequest"
+) -> "Iterator[Callable[..., LiveGuest]]":
+    """Replay recordings: ``qga_replay("talk.jsonl", strict=True)``; they end with the test."""
+    from qgasim.pytest_plugin.replaying import lend_replays
+
+    with qgasim_guests.lend(request, qgasim_wish) as make, lend_replays(request, make) as replay:
+        yield replay
 
 
 @pytest.fixture(scope="session")
@@ -281,8 +319,12 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: "pytest.CallInfo[None]"
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the guests of a failed test were asked, and how to have them again."""
+    has_guest = not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+    shows_all = item.config.getoption("fulltrace")
+    if has_guest and call.when == "call" and call.excinfo is not None and not shows_all:
+        call.excinfo = _leave_out_own_code(call.excinfo)
     report = yield
-    if report.failed and not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+    if report.failed and has_guest:
         from qgasim.pytest_plugin.reports import describe_guests, show_guests
 
         report.sections += describe_guests(item)
@@ -301,6 +343,26 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
         forget_guests(item)
     return result
+
+
+def _leave_out_own_code(
+    found: "pytest.ExceptionInfo[BaseException]",
+) -> "pytest.ExceptionInfo[BaseException]":
+    """Return what a test has raised with the traceback of its own code only."""
+    entries: list[TracebackType] = []
+    entry: TracebackType | None = found.tb
+    while entry is not None:
+        if not str(entry.tb_frame.f_globals.get("__name__")).startswith("qgasim."):
+            entries.append(entry)
+        entry = entry.tb_next
+    # pytest's own filter begins with these again, so it is they that must be left out.
+    shown: TracebackType | None = None
+    for kept in reversed(entries):
+        shown = TracebackType(shown, kept.tb_frame, kept.tb_lasti, kept.tb_lineno)
+    if shown is None:
+        return found
+    raised = found.type, found.value, shown
+    return pytest.ExceptionInfo.from_exc_info(raised)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 class Told:

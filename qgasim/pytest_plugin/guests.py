@@ -8,7 +8,7 @@ import shutil
 import warnings
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import trio
@@ -25,6 +25,10 @@ from qgasim.serving.threads import PATIENCE, ServerThreadPool
 from qgasim.simulation.simulation import Simulation
 from qgasim.testing.live import LiveGuest
 from qgasim.testing.trio_guest import TrioGuest
+
+if TYPE_CHECKING:
+    from qgasim.http.access import Access
+    from qgasim.pytest_plugin.control import RunControl
 
 __all__ = ["FOUND", "LENT", "GuestLease", "Guests", "lend_in_nursery"]
 
@@ -63,9 +67,14 @@ def _blueprint(text: str) -> Blueprint:
 
 
 class Guests:
-    """The guests of a test session: one thread, one directory of sockets."""
+    """The guests of a test session: one thread, one directory of sockets.
 
-    def __init__(self) -> None:
+    *access*: where they can be controlled from outside; None: nowhere.
+    """
+
+    def __init__(self, access: "Access | None" = None) -> None:
+        self._access = access
+        self._control: RunControl | None = None
         self._pools: list[ServerThreadPool] = []
         self._directory = make_directory("qga-")
         self._owner = os.getpid()
@@ -98,21 +107,21 @@ class Guests:
         beside = None if is_session else request.path
         made: list[GuestLease] = []
 
-        def make(**wanted: Any) -> LiveGuest:
-            __tracebackhide__ = True
+        def make(
+            make_blueprint: Callable[[str], Blueprint] = _blueprint, /, **wanted: Any
+        ) -> LiveGuest:
             own = wish
             if wanted:
                 check_marker("qgasim", (), wanted, beside)
                 own = make_wish(wanted, beside=beside, base=wish)
-            lent = GuestLease(self._make(own), own)
+            name = "session" if is_session else node.name
+            lent = GuestLease(self._make(own, name, make_blueprint), own)
             made.append(lent)
             node.stash.setdefault(LENT, []).append(lent)
             if is_session:
                 self.of_session = lent
             return lent.live
 
-        # It is what a call with what it does not take is told about.
-        make.__qualname__ = "qga_factory"
         try:
             yield make
         finally:
@@ -122,9 +131,21 @@ class Guests:
                     failed = [error for lent in made if (error := lent.live.failure) is not None]
                     judge(node, made, left, failed)
 
-    def _make(self, wish: GuestRequest) -> LiveGuest:
+    def _adopt(self, name: str, live: LiveGuest, pool: ServerThreadPool, server: Server) -> None:
+        """Let a guest be controlled from outside, if that is wanted."""
+        if self._access is None:
+            return
+        if self._control is None:
+            from qgasim.pytest_plugin.control import RunControl  # noqa: PLC0415 - most runs have none
+
+            self._control = RunControl(self._access, pool, self._directory)
+        self._control.adopt(name, live, pool, server)
+
+    def _make(
+        self, wish: GuestRequest, name: str, make_blueprint: Callable[[str], Blueprint]
+    ) -> LiveGuest:
         __tracebackhide__ = True
-        blueprint = _blueprint(wish.to_text())
+        blueprint = make_blueprint(wish.to_text())
         self._count += 1
         path = f"{self._directory}/{self._count}"
         servers: list[tuple[ServerThreadPool, Server]] = []
@@ -145,16 +166,18 @@ class Guests:
             return path
 
         def call(function: Callable[[], Any], patience: float | None = None) -> Any:
-            __tracebackhide__ = True
             pool, server = servers[0]
             return pool.call(server, function, patience)
 
         live = LiveGuest(blueprint, SteeredClock, call, serve)
         self._servers[live] = servers
+        self._adopt(name, live, *servers[0])
         return live
 
     def _end(self, live: LiveGuest) -> list[str]:
         """Stop serving a guest; tell what was left."""
+        if self._control is not None:
+            self._control.release(live)
         ((pool, server),) = self._servers.pop(live)
         left: list[str] = []
         try:
@@ -180,6 +203,7 @@ class Guests:
         if lent.live in self._servers:
             ((pool, server),) = self._servers[lent.live]
             lent.live.reset()
+            self._adopt("session", lent.live, *self._servers[lent.live][0])
             failure = pool.failure(server)
         else:
             self.of_session = None

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
-from qgasim.errors import CommandError
+from qgasim.errors import CommandError, ListenError
 from qgasim.guest import Guest
 from qgasim.guest.units import SECOND
 from qgasim.qmp.devices import Devices
@@ -98,6 +98,9 @@ class Migration:
         self.status: str | None = None
         #: Whether a machine that comes in is to stand still.
         self.starts_paused = False
+        #: Listens where a machine is to come from, and calls `come` when it does; returns False for what it
+        #: cannot listen on, where the machine then comes by itself. ListenError: the address is taken.
+        self.listen: Callable[[str], bool] = lambda _uri: False
         self._began = 0
 
     def _enter(self, status: str, *, always: bool = False) -> None:
@@ -151,8 +154,10 @@ class Migration:
 
     # -- in --------------------------------------------------------------------------------------
 
-    def receive(self) -> None:
+    def receive(self, uri: str | None = None) -> None:
         """Let the machine come from another host.
+
+        *uri*: from where; what is sent there is not looked at.
 
         Raises:
             CommandError: QEMU was not started for that, or the machine has come.
@@ -162,9 +167,21 @@ class Migration:
             raise CommandError("'-incoming' was not specified on the command line")
         if hypervisor.status != "inmigrate" or self.status is not None:
             raise CommandError("The incoming migration has already been started")
+        try:
+            is_awaited = self.listen(uri or "")
+        except ListenError as error:
+            raise CommandError(str(error)) from None
         self._enter("setup", always=hypervisor.release.tells_setup_always)
+        if is_awaited:
+            return
         hypervisor.after_reply.append(lambda: self._enter("active"))
         hypervisor.call_later(ARRIVES_AFTER, self._arrive)
+
+    def come(self) -> None:
+        """Take the machine that another host begins to send."""
+        if self.status == "setup":
+            self._enter("active")
+            self._hypervisor.call_later(ARRIVES_AFTER, self._arrive)
 
     def _arrive(self) -> None:
         self._enter("completed")

@@ -24,8 +24,11 @@ def make_nics(guest: GuestSettings, survey: Survey) -> None:
 
 def has_no_prefixes(survey: Survey) -> bool:
     """Return whether no address has a prefix length, as in builds for Windows XP."""
-    listed = survey.objects("guest-network-get-interfaces") or []
-    prefixes = [a.get("prefix") for entry in listed for a in objects_in(entry.get("ip-addresses"))]
+    try:
+        listed = survey.objects("guest-network-get-interfaces") or []
+        prefixes = [a.get("prefix") for nic in listed for a in objects_in(nic.get("ip-addresses"))]
+    except TypeError:
+        return False
     return bool(prefixes) and all(prefix == -1 for prefix in prefixes)
 
 

@@ -170,12 +170,12 @@ def _reply_of(value: dict[str, Any]) -> Any:
 def _answer(
     command: str, arguments: dict[str, Any], reply: Any, found: _Value, name: str
 ) -> Answer:
-    if is_object(reply) and ("return" in reply or "error" in reply):
-        try:
-            return read_answer(command, arguments, reply)
-        except ClientError as error:
-            raise ClientError(f"{name}:{found.line}: {error}") from None
-    return Answer(command, arguments, reply)
+    if not (is_object(reply) and ("return" in reply or "error" in reply)):
+        reply = {"return": reply}
+    try:
+        return read_answer(command, arguments, reply)
+    except ClientError as error:
+        raise ClientError(f"{name}:{found.line}: {error}") from None
 
 
 def _guess(value: Any) -> str | None:

@@ -18,6 +18,7 @@ __all__ = ["Mended", "answers_of", "mend"]
 
 #: So much of a value is shown.
 _SHOWN: Final = 60
+_LEFT_OUT: Final = "The agent that was recorded leaves these members out."
 
 
 class Mended(Struct):
@@ -48,22 +49,25 @@ def mend(scenario: Scenario, survey: Survey) -> Mended:
         ClientError: the simulated agent does not answer.
         ScenarioError: the scenario cannot be built.
     """
-    commands = scenario.build().agent.commands
-    replies, faults = list(scenario.replies), list(scenario.faults)
     reasons: dict[str, str] = {}
-    for real, simulated in answers_of(scenario, survey):
-        if real.is_like(simulated):
-            continue
-        if surplus := _find_surplus(simulated, real):
-            reasons[f"faults[{len(faults)}]"] = (
-                "The agent that was recorded leaves these members out."
-            )
-            faults.append(Edit(on=real.command, remove=tuple(surplus)))
-        else:
-            reasons[f"replies[{len(replies)}]"] = _explain(real, simulated)
-            is_there = real.command in commands.table.keys() - commands.refused.keys()
-            replies.append(_stub(real, adds=not is_there))
-    return Mended(structs.replace(scenario, replies=replies, faults=faults), reasons)
+    done: list[Answer] = []
+    # Twice: a command that a stub adds is in the list of commands then.
+    for _ in range(2):
+        commands = scenario.build().agent.commands
+        replies, faults = list(scenario.replies), list(scenario.faults)
+        for real, simulated in answers_of(scenario, survey):
+            if real.is_like(simulated) or real in done:
+                continue
+            done.append(real)
+            if surplus := _find_surplus(simulated, real):
+                reasons[f"faults[{len(faults)}]"] = _LEFT_OUT
+                faults.append(Edit(on=real.command, remove=tuple(surplus)))
+            else:
+                reasons[f"replies[{len(replies)}]"] = _explain(real, simulated)
+                is_there = real.command in commands.table.keys() - commands.refused.keys()
+                replies.append(_stub(real, adds=not is_there))
+        scenario = structs.replace(scenario, replies=replies, faults=faults)
+    return Mended(scenario, reasons)
 
 
 def _stub(answer: Answer, *, adds: bool) -> Stub:
@@ -111,7 +115,7 @@ def _surplus(whole: Any, part: Any, path: str) -> list[str] | None:
 def _explain(real: Answer, simulated: Answer) -> str:
     """Return why a stub is needed."""
     if real.desc is not None or simulated.desc is not None:
-        ours = "succeeds" if simulated.desc is None else f"fails ({simulated.desc:.{_SHOWN}})"
+        ours = "succeeds" if simulated.desc is None else f"fails ({_show(simulated.desc)})"
         return f"The model {ours} here."
     path, theirs, ours = _first_difference(real.value, simulated.value, "")
     where = f"at {path} " if path else ""
@@ -142,5 +146,5 @@ def _differ(a: Any, b: Any) -> bool:
 def _show(value: Any) -> str:
     if value is UNSET:
         return "nothing"
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) and value.isprintable() else json.dumps(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -154,6 +154,7 @@ def read_answer(command: str, arguments: dict[str, Any], reply: dict[str, Any]) 
     Raises:
         ClientError: it is no reply.
     """
+    reply = _without_surrogates(reply)
     if "return" in reply:
         return Answer(command, arguments, reply["return"])
     error = reply.get("error")
@@ -166,6 +167,17 @@ def read_answer(command: str, arguments: dict[str, Any], reply: dict[str, Any]) 
             error_class=kind if isinstance(kind, str) else None,
         )
     raise ClientError(f"not a reply to {command}: {json.dumps(reply)[:80]}")
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Return a value with half characters as QEMU writes what is none: no YAML can say them."""
+    if is_object(value):
+        return {_without_surrogates(key): _without_surrogates(each) for key, each in value.items()}
+    if is_array(value):
+        return [_without_surrogates(each) for each in value]
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
 
 
 def ask_by_wire(agent: Asked) -> Ask:

@@ -132,6 +132,9 @@ class _Dumper(yaml.SafeDumper):
             style = "'"
         elif "\n" in text:
             style = "|" if "\n" in text[:-1] else '"'
+        elif "\x85" in text:
+            # YAML 1.1 takes it for the end of a line.
+            style = '"'
         return self.represent_scalar(  # pyright: ignore[reportUnknownMemberType]
             "tag:yaml.org,2002:str", text, style
         )

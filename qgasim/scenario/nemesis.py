@@ -21,6 +21,7 @@ from qgasim.faults.connection import (
     Reset,
 )
 from qgasim.faults.content import Empty, InjectedError, Stale
+from qgasim.faults.events import DelayEvent, DropEvent, DuplicateEvent, EarlyEvent
 from qgasim.faults.stream import (
     Bandwidth,
     Bom,
@@ -41,7 +42,15 @@ from qgasim.faults.timing import Delay, Drop, Ignore, Late, Leak
 from qgasim.guest.units import SECOND, Duration
 from qgasim.scenario.dump import to_line
 
-__all__ = ["LIMIT", "DrawnKind", "Nemesis", "describe_random_events", "draw", "make_fault"]
+__all__ = [
+    "LIMIT",
+    "DrawnEventKind",
+    "DrawnKind",
+    "Nemesis",
+    "describe_random_events",
+    "draw",
+    "make_fault",
+]
 
 #: As many as a scenario can well hold.
 LIMIT: Final = 10_000
@@ -53,6 +62,10 @@ DrawnKind: TypeAlias = Literal[
     "invalid_utf8", "kill_on", "late", "leak", "missing_sentinel", "no_newline", "refuse", "reorder",
     "reset", "split", "stale", "truncate", "wrong_id",
 ]  # fmt: skip
+
+
+#: Faults of the machine's monitor: drawn only where they are asked for.
+DrawnEventKind: TypeAlias = Literal["delay_event", "drop_event", "duplicate_event", "early_event"]
 
 
 class Nemesis(Struct, kw_only=True, frozen=True):
@@ -72,8 +85,10 @@ class Nemesis(Struct, kw_only=True, frozen=True):
     #: every third on average, and fire at one to three in a row: then the run does not depend on how
     #: fast the client is, and *rate*, *start*, *lasts* and *longest* must not be given.
     requests: int | None = None
-    #: Which there may be.
-    kinds: list[DrawnKind] = field(default_factory=lambda: list(get_args(DrawnKind)))
+    #: Which there may be; absent: all but those of the monitor's events.
+    kinds: list[DrawnKind | DrawnEventKind] = field(
+        default_factory=lambda: list(get_args(DrawnKind))
+    )
 
 
 def draw(nemesis: Nemesis, seed: int) -> list[AnyFault]:
@@ -107,7 +122,7 @@ def _draw_by_requests(nemesis: Nemesis, requests: int, chance: random.Random) ->
 
 
 def make_fault(kind: str, chance: random.Random, **common: Any) -> AnyFault:
-    """Make a fault of a `DrawnKind`, its other settings drawn by *chance*; *common*: those of all faults."""
+    """Make a fault of a `DrawnKind` or `DrawnEventKind`, its other settings drawn by *chance*; *common*: those of all faults."""
     match kind:
         case "bandwidth":
             return Bandwidth(bytes_per_second=1 << chance.randint(7, 16), **common)
@@ -118,6 +133,8 @@ def make_fault(kind: str, chance: random.Random, **common: Any) -> AnyFault:
         case "crash" | "kill_on":
             cls = Crash if kind == "crash" else KillOn
             return cls(respawn=chance.randint(1, 20) * SECOND // 10, **common)
+        case "delay_event":
+            return DelayEvent(by=chance.randint(1, 5000) * 1_000_000, **common)
         case "delay":
             return Delay(by=chance.randint(1, 5000) * 1_000_000, **common)
         case "error":
@@ -145,7 +162,10 @@ _PLAIN: Final[dict[str, Callable[..., AnyFault]]] = {
     "bom": Bom,
     "crlf": Crlf,
     "drop": Drop,
+    "drop_event": DropEvent,
     "duplicate": Duplicate,
+    "duplicate_event": DuplicateEvent,
+    "early_event": EarlyEvent,
     "empty": Empty,
     "extra_sentinel": ExtraSentinel,
     "ignore": Ignore,

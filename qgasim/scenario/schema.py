@@ -8,14 +8,17 @@ import inspect
 import json
 import re
 import types
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
 
 from msgspec import NODEFAULT, UNSET, Struct
 from msgspec.structs import FieldInfo
 
+from qgasim.commands import ALL_COMMANDS
+from qgasim.dialect import RELEASES
 from qgasim.guest.settings import ProgramSettings
-from qgasim.scenario import Scenario
+from qgasim.scenario import Scenario, library
 from qgasim.scenario.checks import fields_of
 from qgasim.scenario.decode import (
     can_be_null,
@@ -120,7 +123,83 @@ def make_schema(root: type[Struct] = Scenario) -> dict[str, Any]:
     # What names itself is the whole.
     itself = json.dumps(f"#/definitions/{root.__name__}")
     whole: dict[str, Any] = json.loads(json.dumps(schema).replace(itself, '"#"'))
+    whole["definitions"] |= {
+        name: {**_TEXT, "defaultSnippets": [{"label": each, "body": each} for each in offered]}
+        for name, offered in _offers().items()
+    }
+    for node in list(_nodes(whole)):
+        _help_editors(node, whole)
     return whole
+
+
+def _offers() -> dict[str, list[str]]:
+    """Return the names that editors offer for a text, by what they are."""
+    releases = ["latest", *("{}.{}".format(*version) for version in reversed(RELEASES))]
+    commands = {command.name: None for command in ALL_COMMANDS}
+    return {"ScenarioName": sorted(library()), "Release": releases, "CommandName": list(commands)}
+
+
+def _nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the mappings in a schema, itself included."""
+    todo: list[Any] = [schema]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            yield cast("dict[str, Any]", node)
+            todo += cast("dict[str, Any]", node).values()
+        elif isinstance(node, list):
+            todo += node
+
+
+def _help_editors(node: dict[str, Any], whole: dict[str, Any]) -> None:
+    """Add what changes nothing of what is valid, and lets editors offer names and show Markdown.
+
+    The language server of YAML offers *defaultSnippets*, and of alternatives only what those have that
+    are valid so far; it escapes what is no *markdownDescription*.
+    """
+    text = node.get("description")
+    if isinstance(text, str) and "`" in text:
+        node["markdownDescription"] = text.replace("``", "`")
+    # The values of `properties` are schemas, and what is called `extends` there is a key.
+    keys = node.get("properties")
+    properties = cast("dict[str, dict[str, Any]]", keys) if isinstance(keys, dict) else {}
+    for name, each in properties.items():
+        if offered := _offered_for(name, each):
+            _offer(each.get("items", each), offered)
+    branches = [_resolve(branch, whole) for branch in node.get("anyOf", ())]
+    for field in ("kind", "do"):
+        tags = [branch.get("properties", {}).get(field, {}).get("const") for branch in branches]
+        if tags and all(tags):
+            snippets = [{"label": tag, "body": tag} for tag in tags]
+            node["properties"] = {field: {"defaultSnippets": snippets}}
+
+
+def _offered_for(name: str, node: dict[str, Any]) -> str | None:
+    """Return which of the names that editors offer a key takes, if any."""
+    if name in ("extends", "release"):
+        return {"extends": "ScenarioName", "release": "Release"}[name]
+    takes_match = '"#/definitions/Match"' in json.dumps(node)
+    takes_command = takes_match or name in ("command", "block_rpcs", "allow_rpcs")
+    return "CommandName" if takes_command else None
+
+
+def _offer(node: dict[str, Any], name: str) -> None:
+    """Put a definition with names in the place of any text."""
+    reference = {"allOf": [{"$ref": f"#/definitions/{name}"}]}
+    if node.get("type") == _TEXT["type"]:
+        del node["type"]
+        node |= reference
+    elif "anyOf" in node:
+        node["anyOf"] = [reference if each == _TEXT else each for each in node["anyOf"]]
+
+
+def _resolve(node: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    """Return the definition that a schema refers to, or itself."""
+    for part in node.get("allOf", ()):
+        if (name := part.get("$ref", "#").rpartition("/")[2]) in whole["definitions"]:
+            found: dict[str, Any] = whole["definitions"][name]
+            return found
+    return node
 
 
 def make_definitions(*hints: Any, prefix: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:

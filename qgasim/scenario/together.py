@@ -200,7 +200,7 @@ def _check_commands(scenario: Scenario) -> Wrong:
     of_machine = machine.names() if any(is_of_monitor(on) for _, on in requests) else []
     for path, on in requests:
         name = on.command if isinstance(on, Match) else on
-        if is_of_monitor(on) and path.startswith("faults"):
+        if is_of_monitor(on) and not path.startswith("replies"):
             if not fnmatch.filter(of_machine, name):
                 text = f"QEMU {machine.name} has no command or event '{name}'"
                 yield path, text + did_you_mean(name, of_machine)

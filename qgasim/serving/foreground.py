@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Final
 
 import trio
 
+from qgasim.guest.processes.watchdog import watchdog
 from qgasim.serving.server import Server
 
 __all__ = ["PARENT_INTERVAL", "keep_freed_memory", "run", "run_until_signal"]
@@ -31,6 +33,21 @@ def _signals() -> list[signal.Signals]:
     return [signal.SIGINT, signal.SIGTERM, *([] if is_ignored else [signal.SIGHUP])]
 
 
+def _hurry_at(numbers: list[signal.Signals]) -> None:
+    """Let a signal also end what a program of the guest is just doing."""
+
+    def hurry(number: int, frame: FrameType | None) -> None:
+        handler = handlers[number]
+        assert callable(handler)
+        handler(number, frame)
+        # Last: if this thread runs the program, the end of the step is raised from here on.
+        watchdog.hurry()
+
+    handlers = {int(number): signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, hurry)
+
+
 def run_until_signal(
     main: Callable[[trio.Nursery], Awaitable[None]], *, ends_with_parent: bool = False
 ) -> None:
@@ -46,6 +63,7 @@ def run_until_signal(
 
     async def run_main() -> None:
         with trio.open_signal_receiver(*_signals()) as signals:
+            _hurry_at(_signals())
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             async with trio.open_nursery() as nursery:
 

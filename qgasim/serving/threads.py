@@ -99,6 +99,16 @@ class ServerThreadPool:
             raise
         return server
 
+    def start(self, function: Callable[[trio.Nursery], T]) -> T:
+        """Call *function* in this thread, with the nursery of its servers, and return its result.
+
+        What it starts there ends with the pool; its failure is that of all servers.
+
+        Raises:
+            ServerError: the thread has ended.
+        """
+        return self._do(lambda: function(self._nursery))
+
     def call(self, server: Server, function: Callable[[], T], patience: float | None = None) -> T:
         """Call *function* in this thread, between two requests to *server*'s guest; return its result.
 

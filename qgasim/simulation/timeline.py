@@ -14,6 +14,7 @@ from msgspec import Struct
 from qgasim.agent.observer import Observer
 from qgasim.dialect import find_dialect
 from qgasim.errors import ScenarioError
+from qgasim.faults import OF_MONITOR, is_of_monitor
 from qgasim.guest import Guest
 from qgasim.guest.clone import clone
 from qgasim.guest.files.nodes import WouldBlock, os_error
@@ -28,7 +29,7 @@ from qgasim.qapi.envelope import read_request
 from qgasim.simulation.simulation import Simulation
 from qgasim.states import State
 from qgasim.suggestions import not_there
-from qgasim.wire import Message
+from qgasim.wire import JsonValue, Message
 
 __all__ = ["AnyEvent", "Event", "Timeline"]
 
@@ -40,7 +41,8 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="do"):
     at: Duration | None = None
     #: How long after a boot it happens: the first boot, and each later one.
     since_boot: Duration | None = None
-    #: It happens when such a request has been read, and executed if no fault prevents it.
+    #: It happens when such a request has been read, and executed if no fault prevents it. ``qmp:NAME``: a
+    #: command of the machine's monitor, or an event that it sends.
     after: str | Match | None = None
     #: How many such requests it takes.
     count: int = 1
@@ -483,13 +485,27 @@ class Timeline(Observer):
 
     def exchanged(self, request: Message, reply: bytes) -> None:  # noqa: ARG002
         """Count the requests that events wait for."""
-        if not self._by_command:
-            return
+        if self._by_command:
+            self._count_request("", request)
+
+    def monitored(self, monitor: int, connection: int, request: Message, reply: bytes) -> None:  # noqa: ARG002
+        """Count the commands of the monitor that events wait for."""
+        if self._by_command:
+            self._count_request(OF_MONITOR, request)
+
+    def told(self, event: str, data: dict[str, JsonValue] | None) -> None:
+        """Count the events of the monitor that events wait for."""
+        self._count(OF_MONITOR + event, data or {})
+
+    def _count_request(self, start: str, request: Message) -> None:
         command, arguments = read_request(request)
         if command is not None:
-            for count in self._by_command:
-                if count.is_reached(command, arguments):
-                    self._plan(count.event, self._simulation.guest.clock.uptime())
+            self._count(start + command, arguments)
+
+    def _count(self, name: str, arguments: dict[str, Any]) -> None:
+        for count in self._by_command:
+            if count.is_reached(name, arguments):
+                self._plan(count.event, self._simulation.guest.clock.uptime())
 
     def changed(self) -> None:
         """Let the events of the guest's new state, and of a new boot, happen."""
@@ -510,12 +526,15 @@ class _Count:
     def __init__(self, event: Event) -> None:
         assert event.after is not None
         self.event = event
+        self._after = event.after
         self.left: int = event.count
         self._matches_command, self._matches_arguments = compile_match(event.after)
 
     def is_reached(self, command: str, arguments: dict[str, Any]) -> bool:
         """Count a request; tell whether it is the one."""
-        if not (self._matches_command(command) and self._matches_arguments(arguments)):
+        # As with faults, a bare wildcard is for the agent's commands only.
+        is_meant = command.startswith(OF_MONITOR) == is_of_monitor(self._after)
+        if not (is_meant and self._matches_command(command) and self._matches_arguments(arguments)):
             return False
         self.left -= 1
         return self.left == 0

@@ -25,7 +25,6 @@ def assign(target: object, name: str, value: Any) -> None:
         TypeError: it cannot be of this type.
         ValueError: it can never be that, as in a scenario.
     """
-    __tracebackhide__ = True
     kind = type(target).__name__
     if not hasattr(target, name):
         raise AttributeError(f"a {kind} has no '{name}'{did_you_mean(name, dir(target))}")

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
@@ -103,9 +104,15 @@ class Libvirt:
             file.write(f'#!/bin/sh\nPYTHONPATH={paths} exec {command} "$@"\n')
         os.chmod(self.emulator, 0o755)
         os.mkdir(f"{self._directory}/config/libvirt")
-        with open(f"{self._directory}/config/libvirt/qemu.conf", "w", encoding="utf-8") as file:
+        settings = {
             # Else each daemon starts another for logs, which outlives it by two minutes.
-            file.write('stdio_handler = "file"\n')
+            "qemu.conf": 'stdio_handler = "file"\n',
+            # Each is a host of its own, so that domains migrate from one to another.
+            "libvirtd.conf": f'host_uuid = "{uuid.uuid4()}"\n',
+        }
+        for name, text in settings.items():
+            with open(f"{self._directory}/config/libvirt/{name}", "w", encoding="utf-8") as file:
+                file.write(text)
         self._start()
         return self
 

@@ -162,7 +162,6 @@ class LiveGuest(Waits, Events):
         Raises:
             ServerError: the guest is not served any more.
         """
-        __tracebackhide__ = True
         try:
             # What the guest cannot have does not stay in it, however it got there.
             guarded = self.simulation.guest.guarded
@@ -213,7 +212,6 @@ class LiveGuest(Waits, Events):
         Raises:
             ScenarioError: there is no such fault, or no such command.
         """
-        __tracebackhide__ = True
         if kind is not None:
             settings = {"kind": kind, **settings}
 
@@ -248,7 +246,6 @@ class LiveGuest(Waits, Events):
         Raises:
             ScenarioError: it is none, or there is no such command.
         """
-        __tracebackhide__ = True
 
         def do() -> None:
             if isinstance(on, Stub):
@@ -293,12 +290,9 @@ class LiveGuest(Waits, Events):
         Raises:
             LookupError: what it names is not there.
         """
-        __tracebackhide__ = True
-
         self._happen(event, show_call("qga.happen", [event], {}))
 
     def _happen(self, event: Event, step: str) -> None:
-        __tracebackhide__ = True
 
         def do() -> None:
             self.simulation.check_possible(event)
@@ -314,7 +308,6 @@ class LiveGuest(Waits, Events):
         self.call(do)
 
     def _let(self, name: str, /, **settings: Any) -> None:
-        __tracebackhide__ = True
         # Each event says when it happens; here, that is now. None says nothing, but of a file.
         given: dict[str, Any] = {"do": name, "at": "0s"}
         given |= {k: value for k, value in settings.items() if value is not None or k == "file"}
@@ -331,21 +324,17 @@ class LiveGuest(Waits, Events):
 
     def verify(self, command: str, /, **expected: Unpack[Counted]) -> None:
         """Verify that a command was asked for; `qgasim.testing.verification.verify` says what else."""
-        __tracebackhide__ = True
         self._judge(lambda: verify(self.journal, command, **expected))
 
     def never(self, command: str, /, **expected: Unpack[Placed]) -> None:
         """Verify that a command was never asked for."""
-        __tracebackhide__ = True
         self._judge(lambda: never(self.journal, command, **expected))
 
     def in_order(self, *commands: Requests) -> None:
         """Verify that commands were asked for in this order."""
-        __tracebackhide__ = True
         self._judge(lambda: in_order(self.journal, *commands))
 
     def _judge(self, function: Callable[[], None]) -> None:
-        __tracebackhide__ = True
         try:
             self.call(function)
         except ValueError as error:

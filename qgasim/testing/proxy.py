@@ -96,11 +96,9 @@ class _Proxy:
         return str(object.__getattribute__(stand_in, "_path"))
 
     def __getattr__(self, name: str) -> Any:
-        __tracebackhide__ = True
         return _do(self, lambda target: _get(target, name), f"{_Proxy.path_of(self)}.{name}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        __tracebackhide__ = True
         access: Access = object.__getattribute__(self, "_access")
         path = f"{_Proxy.path_of(self)}.{name}"
         shown = show_value(value)
@@ -112,7 +110,6 @@ class _Proxy:
         _do(self, lambda target: delattr(target, name), step=f"del {_Proxy.path_of(self)}.{name}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        __tracebackhide__ = True
         given = [_unwrap(value) for value in args]
         named = {name: _unwrap(value) for name, value in kwargs.items()}
         path = show_call(_Proxy.path_of(self), args, kwargs)
@@ -135,14 +132,12 @@ class _Proxy:
         _do(self, lambda target: target.__delitem__(_unwrap(key)), step=step)
 
     def __iadd__(self, items: Any) -> Any:
-        __tracebackhide__ = True
         given = _unwrap(items)
         step = f"{_Proxy.path_of(self)} += {show_value(items)}"
         _do(self, lambda target: target.__iadd__(given), step=step)
         return self
 
     def __ior__(self, items: Any) -> Any:
-        __tracebackhide__ = True
         given = _unwrap(items)
         step = f"{_Proxy.path_of(self)} |= {show_value(items)}"
         _do(self, lambda target: target.__ior__(given), step=step)
@@ -175,7 +170,6 @@ class _Proxy:
 
 def _do(stand_in: _Proxy, function: Callable[[Any], Any], path: str = "", step: str = "") -> Any:
     """Call *function* where the object is; record *step*, if it is one; the result is called *path*."""
-    __tracebackhide__ = True
     target = object.__getattribute__(stand_in, "_target")
     access: Access = object.__getattribute__(stand_in, "_access")
 
@@ -194,7 +188,6 @@ def _do(stand_in: _Proxy, function: Callable[[Any], Any], path: str = "", step: 
 
 
 def _get(target: object, name: str) -> Any:
-    __tracebackhide__ = True
     try:
         return getattr(target, name)
     except AttributeError as error:

@@ -73,7 +73,6 @@ class TrioGuest(LiveGuest):
         return self._latest
 
     def _call_at_once(self, function: Callable[[], Any], _patience: float | None) -> Any:
-        __tracebackhide__ = True
         try:
             return function()
         finally:

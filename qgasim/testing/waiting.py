@@ -124,14 +124,12 @@ class Waits:
             VerificationError: it did not get there.
             ValueError: there is no such state.
         """
-        __tracebackhide__ = True
         with self._ended(self._await_state(state)) as wait:
             wait_blocking(wait.met, self._patience(within))
         self._conclude(wait, self._say_state(state, within))
 
     async def async_wait_for(self, *, state: State, within: Duration = WITHIN) -> None:
         """Do as `wait_for`, in a task of trio or asyncio."""
-        __tracebackhide__ = True
         with self._ended(self._await_state(state)) as wait:
             await wait_async(wait.met, to_ns(within) / SECOND)
         self._conclude(wait, self._say_state(state, within))
@@ -160,7 +158,6 @@ class Waits:
             VerificationError: it was not asked for so often.
             ValueError: what is asked for cannot be.
         """
-        __tracebackhide__ = True
         with self._ended(self._await_request(command, arguments, times)) as wait:
             wait_blocking(wait.met, self._patience(within))
         return self._conclude(wait, self._say_request(command, arguments, times, within))
@@ -175,7 +172,6 @@ class Waits:
         within: Duration = WITHIN,
     ) -> Exchange:
         """Do as `wait_request`, in a task of trio or asyncio."""
-        __tracebackhide__ = True
         with self._ended(self._await_request(command, arguments, times)) as wait:
             await wait_async(wait.met, to_ns(within) / SECOND)
         return self._conclude(wait, self._say_request(command, arguments, times, within))
@@ -219,14 +215,12 @@ class Waits:
     @contextlib.contextmanager
     def _ended(self, wait: Wait[T]) -> Generator[Wait[T]]:
         """Yield a wait, and end it, also if the test is cancelled."""
-        __tracebackhide__ = True
         try:
             yield wait
         finally:
             self.call(wait.end)
 
     def _conclude(self, wait: Wait[T], explain: Callable[[], str]) -> T:
-        __tracebackhide__ = True
         if wait.met.done():
             return wait.met.result()
 

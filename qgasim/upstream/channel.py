@@ -177,7 +177,7 @@ class UpstreamChannel(Channel):
                 yield request.effects.popleft()
             if not request.is_done:
                 break
-        if not requests and not self.agent.injector.is_idle:
+        if not (requests or self._waiting or self.agent.injector.is_idle):
             yield from self.agent.injector.finish()
         self.link.go_on()
 
@@ -188,32 +188,23 @@ class UpstreamChannel(Channel):
         if disturbance is not None:
             disturbance.exchange.now = agent.guest.clock.uptime()
             request.effects = deque(agent.injector.end(disturbance, list(request.effects)))
-        if request.is_unasked or not agent.observers:
+        if request.is_unasked:
+            return
+        effects = request.effects
+        first = effects[0] if len(effects) == 1 else None
+        reply = request.start or (first if type(first) is bytes else join_bytes(list(effects)))
+        follow(agent, request.message, reply)
+        if not agent.observers:
             return
         self.sender = request.sender
         if disturbance is not None and disturbance.firing:
             for observer in self._observers:
                 observer.fault_fired(disturbance.fired)
-        reply = request.start or join_bytes(list(request.effects))
-        self._follow(request.message, reply)
         agent.tell(request.message, reply)
         if request.length > len(reply):
             for observer in self._observers:
                 observer.reply_was(request.length)
         self.sender = None
-
-    def _follow(self, message: Message, reply: bytes) -> None:
-        """Note what a reply says of the guest's state, on which faults and findings depend."""
-        name = message.get("execute") if type(message) is dict else None
-        if type(name) is not str or not name.startswith("guest-fsfreeze-"):
-            return
-        is_error, agent = b'"error"' in reply, self.agent
-        is_status = name == "guest-fsfreeze-status"
-        if b'"frozen"' in reply or (name.startswith("guest-fsfreeze-freeze") and not is_error):
-            if not agent.is_frozen:
-                agent.freeze()
-        elif agent.is_frozen and not is_error and (is_status or name == "guest-fsfreeze-thaw"):
-            agent.thaw()
 
     # -- what clients send -----------------------------------------------------------------------
 
@@ -222,7 +213,11 @@ class UpstreamChannel(Channel):
         agent = self.agent
         reader = agent.state.reader
         if agent.injector.is_idle and not agent.commands.stubs and not self._raw:
-            self._pass_on(data, [Request(message, sender) for message in reader.feed(data)])
+            requests = [Request(message, sender) for message in reader.feed(data)]
+            self._requests += requests
+            for request in requests:
+                self._replies.ask(request)
+            self.link.ask(data, requests)
             return
         position = 0
         while position < len(data):
@@ -291,6 +286,20 @@ class UpstreamChannel(Channel):
             end = why or ("EOF" if how.how == "end" else "ConnectionResetError")
             self.recorder.received(self.connections, b"", end=end)
         self._end = how
+
+
+def follow(agent: Agent, message: Message, reply: bytes) -> None:
+    """Note what a reply says of the guest's state, on which faults and findings depend."""
+    name = message.get("execute") if type(message) is dict else None
+    if type(name) is not str or not name.startswith("guest-fsfreeze-"):
+        return
+    is_error = b'"error"' in reply
+    is_status = name == "guest-fsfreeze-status"
+    if b'"frozen"' in reply or (name.startswith("guest-fsfreeze-freeze") and not is_error):
+        if not agent.is_frozen:
+            agent.freeze()
+    elif agent.is_frozen and not is_error and (is_status or name == "guest-fsfreeze-thaw"):
+        agent.thaw()
 
 
 def find_stubbed(agent: Agent, message: Message) -> bytes | None:

@@ -19,7 +19,7 @@ __all__ = ["SocketLink"]
 
 RECEIVE_SIZE: Final = 1 << 16
 #: How often an answer is looked for at once, before the task sleeps: most come within some microseconds.
-EAGER_PASSES: Final = 40
+EAGER_PASSES: Final = 60
 
 
 class SocketLink:
@@ -38,7 +38,10 @@ class SocketLink:
         self._sock: socket.socket | None = None
         #: What could not be sent yet.
         self._out = bytearray()
+        #: Set for each client; what carries its bytes then begins.
         self._is_wanted = trio.Event()
+        #: Whether a client waits for a connection that takes time.
+        self._connects_later = False
         self._has_output = trio.Event()
         self._has_room = trio.Event()
 
@@ -58,6 +61,8 @@ class SocketLink:
             except ClientError as error:
                 self._end(Close(), str(error))
                 return
+        else:
+            self._connects_later = True
         self._is_wanted.set()
 
     def ask(self, data: bytes, requests: Sequence[Request]) -> None:
@@ -78,13 +83,15 @@ class SocketLink:
             self._out += data[sent:]
             self._has_output.set()
         elif requests:
+            # The agent may be on the same processor; where it is not, another yield could cost a time slice.
+            os.sched_yield()
             for _ in range(EAGER_PASSES):
-                os.sched_yield()
                 if self._receive():
                     return
 
     def disconnect(self) -> None:
         """Hang up."""
+        self._connects_later = False
         if self._sock is not None:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
@@ -105,7 +112,10 @@ class SocketLink:
             while True:
                 await self._is_wanted.wait()
                 self._is_wanted = trio.Event()
-                if self._sock is None and not await self._connect_later():
+                if self._connects_later:
+                    await self._connect_later()
+                if self._sock is None:
+                    # The client has left already, or there is no agent.
                     continue
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
@@ -114,18 +124,22 @@ class SocketLink:
         finally:
             self.disconnect()
 
-    async def _connect_later(self) -> bool:
+    async def _connect_later(self) -> None:
         """Connect to an agent that may be on another host."""
         try:
             sock = await trio.to_thread.run_sync(
                 partial(connect, self.address, self._timeout), abandon_on_cancel=True
             )
         except ClientError as error:
-            self._end(Close(), str(error))
-            return False
+            if self._connects_later:
+                self._end(Close(), str(error))
+            return
+        if not self._connects_later:
+            sock.close()
+            return
+        self._connects_later = False
         self._take(sock)
         self._has_output.set()
-        return True
 
     def _take(self, sock: socket.socket) -> None:
         sock.setblocking(False)

@@ -51,7 +51,10 @@ class RecordingLink:
         self._channel = channel
         agent = channel.agent
         exchanges = recorded_exchanges(self._conversation, agent.dialect, agent.commands.table)
-        self.player = Player(exchanges, agent.dialect, is_strict=self._manner.is_strict)
+        is_redacted = self._conversation.meta.get("redacted") is True
+        self.player = Player(
+            exchanges, agent.dialect, is_strict=self._manner.is_strict, is_redacted=is_redacted
+        )
 
     def connect(self) -> None:
         """Do nothing: a recording is always there."""

@@ -108,7 +108,10 @@ class Replies:
             start = end
         if start < len(data):
             self._take_part(data[start:] if start else data)
-        return len(self._line) <= LINE_LIMIT
+        if len(self._line) > LINE_LIMIT:
+            self._line.clear()
+            return False
+        return True
 
     def _take_line(self, line: bytes) -> None:
         """Take the end of a line."""

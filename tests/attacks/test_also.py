@@ -46,6 +46,7 @@ def test_an_agent_that_starts_again_leaves_a_users_file_alone(tmp_path: Path) ->
     assert path.read_bytes() == b"a user's"
 
 
+@pytest.mark.slow
 def test_a_greeting_that_nobody_can_read_is_not_part_of_the_protocol() -> None:
     command = f"exec {sys.executable} -m qgasim --listen stdio 2>&-"
     done = subprocess.run(
@@ -54,6 +55,7 @@ def test_a_greeting_that_nobody_can_read_is_not_part_of_the_protocol() -> None:
     assert done.stdout == b'{"return": {}}\n'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["debian-12", "two-guests"])
 def test_a_hang_up_of_the_terminal_leaves_nothing_behind(scenario: str, tmp_path: Path) -> None:
     if scenario == "two-guests":
@@ -123,6 +125,31 @@ def test_a_signal_that_comes_before_a_server_serves_ends_it_cleanly(
     assert os.listdir(tmp_path / "t") == []
 
 
+#: Run in place of `python -m qgasim`: a signal comes when the command line is imported.
+IMPORTING = """
+import builtins, os, runpy, sys
+import_it = builtins.__import__
+def import_late(name, *arguments, **named):
+    if name == "qgasim.cli":
+        os.kill(os.getpid(), int(sys.argv[1]))
+        raise AssertionError("the signal has ended this")
+    return import_it(name, *arguments, **named)
+builtins.__import__ = import_late
+runpy.run_module("qgasim", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_before_main_ends_it_without_a_traceback(
+    number: signal.Signals,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, str(int(number))],
+        cwd=ROOT, capture_output=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-number, b"", b"")
+
+
 def test_a_signal_ends_another_command_with_its_status() -> None:
     done = subprocess.run(
         [sys.executable, "-c", EARLY, "qgasim.scenario", "Reader", "15", "check", "debian-12"],
@@ -157,6 +184,7 @@ def test_an_error_about_a_whole_file_has_a_place(
         load(path)
 
 
+@pytest.mark.slow
 def test_what_is_nested_too_deeply_for_python_has_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     # Where PyYAML has no libyaml, it recurses.
     monkeypatch.setattr("qgasim.scenario.document._Loader", yaml.SafeLoader)
@@ -164,6 +192,7 @@ def test_what_is_nested_too_deeply_for_python_has_a_place(monkeypatch: pytest.Mo
         loads("qgasim: 1\nagent: " + "[" * 2000, "f")
 
 
+@pytest.mark.slow
 def test_guests_that_are_late_catch_up_one_at_a_time() -> None:
     # Twenty that loop kept an idle guest waiting for 4.7 s.
     passes: list[int] = []
@@ -203,6 +232,7 @@ def test_guests_that_are_late_catch_up_one_at_a_time() -> None:
     assert len(passes) == 15
 
 
+@pytest.mark.slow
 def test_a_request_to_a_guest_that_is_late_is_one_look_at_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,18 +1,21 @@
 """What a client leaves behind in a guest is counted, and what the agent reads is bounded."""
 
+import base64
 import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from qgasim.commands.files import HANDLE_LIMIT
+from qgasim.commands import files
+from qgasim.commands.files import FETCH_LIMIT, HANDLE_LIMIT
 from qgasim.errors import KernelError
 from qgasim.guest.files.files import NODE_SIZE, SETTINGS_LIMIT
 from qgasim.guest.files.nodes import Regular
 from qgasim.guest.files.tree import PATH_MAX
 from qgasim.guest.processes.process import MEMORY_LIMIT
 from qgasim.guest.system.power import EVENTS_KEPT
+from qgasim.userland.programs.ip import ADDRESS_LIMIT
 from tests.serving import Course, error
 
 HUGE = 10**13
@@ -107,6 +110,24 @@ def test_what_the_agent_would_wait_for_is_refused() -> None:
 
 
 @pytest.mark.parametrize("scenario", ["debian-12", "windows-11"])
+def test_an_old_agent_ends_when_it_reads_more_than_there_is_memory_for(
+    scenario: str, read_bytes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "FETCH_LIMIT", 4 << 20)
+    course = Course(scenario, release="4.2")
+    path = "C:\\x" if course.guest.is_windows else "/x"
+    handle = course.say("guest-file-open", path=path, mode="w+")["return"]
+    course.say("guest-file-seek", handle=handle, offset=1 << 40, whence=0)
+    course.say("guest-file-write", handle=handle, buf_b64="eA==")
+    course.say("guest-file-seek", handle=handle, offset=0, whence=0)
+    assert course.say("guest-file-read", handle=handle, count=1 << 20)["return"]["count"] == 1 << 20
+    assert course.say("guest-file-read", handle=handle, count=(1 << 32) - 2) is None
+    # It has ended; another is started.
+    assert not course.agent.state.handles
+    assert sum(read_bytes) <= 6 << 20
+
+
+@pytest.mark.parametrize("scenario", ["debian-12", "windows-11"])
 def test_open_files_are_limited(scenario: str) -> None:
     course = Course(scenario)
     path = "C:\\x" if course.guest.is_windows else "/etc/passwd"
@@ -163,7 +184,24 @@ def test_only_the_latest_change_of_power_is_planned() -> None:
     assert course.guest.power.events[-1] == "SUSPEND"
 
 
+def test_addresses_do_not_pile_up() -> None:
+    course = Course("debian-12")
+    nic = course.guest.nics[1]
+    nic.addresses = [f"10.{n >> 8}.{n & 255}.1/8" for n in range(ADDRESS_LIMIT)]
+    arguments = ["addr", "add", "10.250.0.1/8", "dev", nic.name]
+    pid = course.say("guest-exec", path="/sbin/ip", arg=arguments, capture_output=True)["return"][
+        "pid"
+    ]
+    course.advance(60)
+    status = course.say("guest-exec-status", pid=pid)["return"]
+    assert status["exitcode"] == 2
+    assert base64.b64decode(status["err-data"]) == b"RTNETLINK answers: No buffer space available\n"
+    assert len(nic.addresses) == ADDRESS_LIMIT
+
+
 def test_a_limit_is_said_where_it_is_promised() -> None:
     page = (Path(__file__).parent.parent.parent / "docs" / "design.md").read_text()
     assert f"{SETTINGS_LIMIT >> 20} MiB" in page
     assert f"{HANDLE_LIMIT:,}" in page
+    security = (Path(__file__).parent.parent.parent / "SECURITY.md").read_text()
+    assert f"more than {FETCH_LIMIT >> 20} MiB" in security

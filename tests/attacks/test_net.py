@@ -230,6 +230,7 @@ def test_it(qga):
     assert "its server failed: ZeroDivisionError" in text
 
 
+@pytest.mark.slow
 def test_a_user_sees_a_line_and_no_traceback(tmp_path: Path) -> None:
     script = """
 import sys
@@ -297,6 +298,7 @@ def test_a_program_is_not_started_without_dev_null() -> None:
     ) == {"return": {}}
 
 
+@pytest.mark.slow
 def test_a_server_without_descriptors_waits_for_some(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with program(path) as started:

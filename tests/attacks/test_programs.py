@@ -5,15 +5,18 @@ program refuses it, the words are those of Debian 12's (GNU grep 3.8, coreutils 
 """
 
 import base64
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from qgasim.effects import Wait
 from qgasim.guest.processes.process import MEMORY_LIMIT, Killed, Process, Steps
 from qgasim.guest.processes.scheduler import HELPER_STEPS
-from qgasim.guest.processes.watchdog import Watchdog, watchdog
+from qgasim.guest.processes.watchdog import TooLong, Watchdog, watchdog
 from qgasim.guest.units import SECOND
+from qgasim.serving.foreground import _hurry_at
 from qgasim.serving.server import LOOK_TIME, Server
 from qgasim.simulation.journal import Journal
 from tests.serving import Course, request
@@ -212,6 +215,36 @@ def test_a_step_ends_quietly_though_python_drops_the_first_end(
     assert status["signal"] == 9
     assert str(status["err-data"]).startswith("true: ended by qgasim: a step of this program took")
     assert capfd.readouterr().err == ""
+
+
+def wait_for(event: Callable[[], None]) -> None:
+    """Let something happen that ends this."""
+    event()
+    while True:
+        pass
+
+
+def test_a_step_ends_at_once_when_the_server_is_to_end() -> None:
+    dog = Watchdog(limit=10**12)
+    dog._is_awake = True
+    dog.begin()
+    with pytest.raises(TooLong):
+        wait_for(dog.hurry)
+    dog.end()
+
+
+def test_a_signal_is_noted_and_ends_the_step_that_it_interrupts() -> None:
+    noted: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: noted.append(number))
+    try:
+        _hurry_at([signal.SIGUSR1])
+        assert watchdog.begin()
+        with pytest.raises(TooLong):
+            wait_for(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    finally:
+        watchdog.end()
+        signal.signal(signal.SIGUSR1, before)
+    assert noted == [signal.SIGUSR1]
 
 
 def test_a_step_that_ended_in_time_is_left_alone() -> None:

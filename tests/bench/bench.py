@@ -395,7 +395,8 @@ def _bench(top: str, scale: int, rounds: int) -> None:
         }
         for (name, most), value in zip(names.items(), json.loads(done.stdout), strict=True):
             print(f"{name:30} {value:10.1f}{'':31}  at most {most}")
-        control()
+        for program in FIGURES:
+            figures(program)
         drill(top)
         for name, at_first, again in (("debian-12", 60, 10), ("k8s-node", 60, 50)):
             for which, took, most in zip(
@@ -426,23 +427,44 @@ def recording(real: Peer) -> float:
     return statistics.median(took)
 
 
-def control() -> None:
-    """Print what control costs."""
-    done = subprocess.run(
-        [sys.executable, str(HERE / "control.py")],
-        capture_output=True,
-        check=True,
-        cwd=HERE.parent.parent,
-    )
-    names = {
+#: What other programs beside this one print, in this order, and what is wanted.
+FIGURES = {
+    "control.py": {
         "control requests /s": "at least 2000",
         "ping with a stream, to without": "at least 0.7",
         "list 1,000 guests, ms": "at most 50",
         "create 1,000 guests, s": "at most 3",
         "CPU of a start with control, s": "at most 0.3",
-    }
-    for (name, aim), value in zip(names.items(), json.loads(done.stdout), strict=True):
-        print(f"{name:30} {value:10.2f}{'':31}  {aim}")
+    },
+    "conversations.py": {
+        "proxied ping, to direct": "at least 0.45",
+        "  MiB for a read of 48 MiB": "at most 32",
+        "replay, to the model": "at least 0.5",
+    },
+    "machine.py": {
+        "requests to a monitor, /s": "",
+        "  to QEMU's own": "at least 1.5",
+        "virsh start to an answer, s": "at most 1",
+        "100 domains of libvirt, s": "at most 60",
+        "  memory of each, MiB": "at most 50",
+    },
+}
+
+
+def figures(program: str) -> None:
+    """Print what one of these programs has measured; nothing for what cannot be measured here."""
+    root = HERE.parent.parent
+    done = subprocess.run(
+        [sys.executable, str(HERE / program)],
+        capture_output=True,
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    rows = zip(FIGURES[program].items(), json.loads(done.stdout), strict=True)
+    for (name, aim), value in rows:
+        if value is not None:
+            print(f"{name:30} {value:10.2f}{'':31}  {aim}".rstrip())
 
 
 def drill(top: str) -> None:

@@ -205,6 +205,7 @@ def test_what_cannot_be_is_refused_in_a_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_without_control_nothing_of_it_is_imported() -> None:
     code = """
 import sys

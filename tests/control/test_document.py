@@ -86,10 +86,13 @@ def test_answers_are_what_the_document_says(tmp_path: Path) -> None:
     names = [name for name in operations() if name not in (*LAST, *WITHOUT)]
     removing = [name for name in names if name.startswith(("remove", "delete"))]
     order = [*(n for n in names if n not in removing), "revert", *removing, *LAST[1:]]
-    with controlled(tmp_path) as api:
+    (tmp_path / "other").mkdir()
+    with controlled(tmp_path) as api, controlled(tmp_path / "other") as other:
+        bodies = BODIES | {"attach": {"name": "db1", "control": f"unix:{other.path}"}}
+        other.post("/guests", {"name": "db1"})
         for name in order:
             method, path, operation = operations()[name]
-            body = BODIES.get(name)
+            body = bodies.get(name)
             if body is not None:
                 check(body, operation["requestBody"]["content"]["application/json"]["schema"])
             if name == "write_file":

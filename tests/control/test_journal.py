@@ -8,6 +8,9 @@ import pytest
 
 from qgasim.client.blocking import SyncClient
 from qgasim.control.feed import Feed, Record
+from qgasim.conversation import parse_conversation
+from qgasim.conversation.exchanges import recorded_exchanges
+from qgasim.scenario import loads
 from tests.controlling import Api, controlled, read_event
 
 GUEST = "/guests/guest"
@@ -72,6 +75,21 @@ def test_the_transcript_is_text(api: Api) -> None:
     last = api.ask(f"GET /v1{GUEST}/transcript?last=1").body.decode().splitlines()
     # A handshake is two entries in one line.
     assert last == [f"({len(lines)} earlier entries)", lines[-1]]
+
+
+def test_the_journal_is_saved_as_a_conversation(api: Api) -> None:
+    ask(api, "guest-ping")
+    ask(api, "guest-get-host-name")
+    answer = api.ask(f"GET /v1{GUEST}/conversation")
+    assert answer.headers["Content-Type"] == "application/jsonl; charset=utf-8"
+    conversation = parse_conversation(answer.body.splitlines(keepends=True), "saved")
+    agent = loads("extends: debian-12").build().agent
+    exchanges = recorded_exchanges(conversation, agent.dialect, agent.commands.table)
+    assert [(e.request, e.reply) for e in exchanges if e.key[0].startswith("guest-get")] == [
+        ({"execute": "guest-get-host-name"}, b'{"return": {"host-name": "debian"}}\n')
+    ]
+    actions = [step.action for step in conversation.steps]
+    assert actions.count("connect") == actions.count("close") == 2
 
 
 # -- streams -----------------------------------------------------------------------------------------

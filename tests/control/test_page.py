@@ -84,6 +84,19 @@ def test_what_clients_ask_is_shown_as_it_comes(browser: Any, tmp_path: Path) -> 
         assert shown == ["nonsense"]
 
 
+def test_the_conversation_and_the_scenario_are_saved(browser: Any, tmp_path: Path) -> None:
+    with watching(browser, tmp_path) as (page, api):
+        ask(api, PING)
+        for what, ending, start in (
+            ("conversation", "jsonl", '{"meta":'),
+            ("scenario", "yaml", ""),
+        ):
+            with page.expect_download() as saved:
+                page.locator(f"[data-save={what}]").click()
+            assert saved.value.suggested_filename == f"guest.{ending}"
+            assert Path(saved.value.path()).read_text().startswith(start)
+
+
 def test_a_fault_is_injected_by_a_form(browser: Any, tmp_path: Path) -> None:
     with watching(browser, tmp_path) as (page, api):
         page.locator("#palette select[name=kind]").select_option("drop")

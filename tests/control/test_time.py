@@ -70,7 +70,7 @@ def test_an_event_since_boot_counts_from_the_present_boot_too(api: Api) -> None:
         ({"do": "rebot"}, 422, "did you mean 'reboot'?"),
         ({}, 422, "'do' is missing"),
         ({"do": "nic_disappears", "nic": "eth7"}, 422, "there is no interface 'eth7'"),
-        ({"do": "reboot", "at": "1s", "on": "up"}, 422, "there is 'at' already"),
+        ({"do": "reboot", "at": "1s", "on": "up"}, 422, "'at' and 'on' are mutually exclusive"),
         ({"do": "revert", "to": "x"}, 422, "there is no snapshot 'x'"),
         ({"do": "nic_appears", "nic": {"name": "lo"}}, 409, "File exists"),
     ],

@@ -257,18 +257,71 @@ def check(virsh: Virsh, rows: list[Row], names: dict[str, str]) -> list[str]:
     return wrong
 
 
+#: What `virsh event` says meanwhile, among other things.
+EVENTS: list[str] = [
+    "'lifecycle' for domain 'D': Started Booted",
+    "'lifecycle' for domain 'D': Suspended Paused",
+    "'lifecycle' for domain 'D': Resumed Unpaused",
+    "'agent-lifecycle' for domain 'D': state: 'connected' reason: 'channel event'",
+    "'pm-suspend' for domain 'D'",
+    "'lifecycle' for domain 'D': PMSuspended Memory",
+    "'pm-wakeup' for domain 'D'",
+    "'reboot' for domain 'D'",
+    "'rtc-change' for domain 'D': ",
+    "'balloon-change' for domain 'D': 262144KiB",
+    "'device-added' for domain 'D': net1",
+    "'device-removed' for domain 'D': net1",
+    "'lifecycle' for domain 'D': Stopped Saved",
+    "'lifecycle' for domain 'D': Shutdown Finished after guest request",
+    "'lifecycle' for domain 'D': Stopped Shutdown",
+]
+
+
 @pytest.mark.parametrize(("release", "rows"), [("7.2", ALL), ("10.0", SHORT)], ids=["7.2", "10.0"])
 def test_virsh(qgasim_libvirtd: Libvirt, directory: str, release: str, rows: list[Row]) -> None:
     assert len(rows) >= 60
     name = f"vm{release.replace('.', '')}"
     names = {"D": name, "DIR": directory, "MAJOR": release.split(".", maxsplit=1)[0]}
-    domain = make(qgasim_libvirtd, directory, name, release)
-    try:
-        with Virsh(qgasim_libvirtd) as virsh:
-            wrong = check(virsh, rows, names)
-    finally:
-        domain.close()
+    with qgasim_libvirtd.open_virsh("event", "--all", "--loop") as listening:
+        # It listens when it has told of something.
+        domain = make(qgasim_libvirtd, directory, name, release)
+        try:
+            with Virsh(qgasim_libvirtd) as virsh:
+                wrong = check(virsh, rows, names)
+        finally:
+            domain.close()
+            listening.terminate()
+        assert listening.stdout is not None
+        told = listening.stdout.read()
+    missing = [event for event in EVENTS if re.sub(r"\bD\b", name, event) not in told]
     assert not wrong, "\n".join(wrong)
+    assert not missing, told
+
+
+def test_a_domain_migrates_to_another_libvirtd(qgasim_libvirtd: Libvirt, directory: str) -> None:
+    here, there_directory = qgasim_libvirtd, make_directory("qgasim-")
+    try:
+        with Libvirt(there_directory) as there:
+            text = describe_domain("moving", {"QGASIM_SCENARIO": f"{directory}/guest.yaml"})
+            domain = LibvirtDomain(here, "moving", text)
+            # Each has its own emulator.
+            own = domain.virsh("dumpxml", "--migratable")
+            Path(directory, "there.xml").write_text(own.replace(here.emulator, there.emulator))
+            places = ["--desturi", there.uri, "--migrateuri", f"unix://{directory}/moving.sock"]
+            domain.virsh("migrate", "--live", "--xml", f"{directory}/there.xml", *places)
+            assert domain.virsh("domstate", "--reason") == "shut off (migrated)"
+            with Virsh(there) as virsh:
+                names = {"D": "moving"}
+                wrong = check(
+                    virsh,
+                    [("domstate D --reason", 0, r"running \(migrated\)"), *AGENT_FIRST],
+                    names,
+                )
+            assert not wrong, "\n".join(wrong)
+            assert not Path(directory, "moving.sock").exists()
+            domain.close()
+    finally:
+        shutil.rmtree(there_directory, ignore_errors=True)
 
 
 def test_what_cannot_be_is_told_by_libvirt(qgasim_libvirtd: Libvirt) -> None:

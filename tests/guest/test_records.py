@@ -329,6 +329,7 @@ def test_every_command_answers_when_all_records_are_gone(served: Served) -> None
     assert all(reply for reply in served.call(clear))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(library()))
 def test_the_records_of_every_scenario_are_such_as_can_be(name: str) -> None:
     scenario = load(name)

@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import gc
 import os
 import socket
 import stat
@@ -353,6 +354,7 @@ def count_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.slow
 def test_directories_do_not_use_up_the_hosts_descriptors(folder: Path) -> None:
     for number in range(1100):
         (folder / f"d{number:04}").mkdir()
@@ -364,6 +366,27 @@ def test_directories_do_not_use_up_the_hosts_descriptors(folder: Path) -> None:
     assert all(files.exists(f"/mnt/shared/{name}/x") for name in names)
     assert len(held) == 1100
     assert count_descriptors() <= before + DIRECTORY_LIMIT
+
+
+@pytest.mark.slow
+def test_listing_many_directories_in_a_loop_leaves_descriptors_for_the_next_client(
+    folder: Path,
+) -> None:
+    # Without garbage collection, which once was all that closed them.
+    for number in range(1100):
+        (folder / f"d{number:04}").mkdir()
+    course = Sharing(folder)
+    before = count_descriptors()
+    gc.disable()
+    try:
+        script = "for i in 1 2 3; do ls -l /mnt/shared | wc -l; ls /mnt/shared/*/. | wc -l; done"
+        said = course.sh(script)
+        while not said:
+            said = course.sh("true")
+        assert said.split() == ["1101", "2199"] * 3
+        assert count_descriptors() <= before + DIRECTORY_LIMIT
+    finally:
+        gc.enable()
 
 
 def test_a_way_that_is_longer_than_what_is_kept_open_is_walked(folder: Path) -> None:

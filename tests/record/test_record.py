@@ -1,6 +1,7 @@
 """A recorded agent and the scenario made of it: both answer alike, or it is said why not."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ from qgasim.compare import RealAgent, compare
 from qgasim.compare.connection import SimulatedAgent
 from qgasim.errors import RedactionError
 from qgasim.record.redaction import KINDS, Redactor
-from qgasim.record.survey import Answer, Survey, ask_by_wire, harmless_requests, redacted, take
+from qgasim.record.survey import (
+    Answer,
+    Survey,
+    ask_by_wire,
+    harmless_requests,
+    read_answer,
+    redacted,
+    take,
+)
 from qgasim.record.writing import Recorded, record
 from qgasim.scenario import load, loads
 from qgasim.scenario.model import Scenario
@@ -46,6 +55,11 @@ DIFFERENCES = {
 }
 
 
+def quickly(names: Iterable[str], *quick: str) -> list[Any]:
+    """Return parameters of which all but a few are slow together."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 def ask(scenario: Scenario) -> Survey:
     return take(ask_by_wire(SimulatedAgent(scenario.build(lambda: 0))))
 
@@ -69,7 +83,7 @@ def same(one: Survey, other: Survey) -> list[str]:
 # -- the round trip --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", quickly(BASES, "debian-12", "freebsd-14", "windows-11"))
 def test_the_recording_of_a_base_answers_as_the_base_does_without_a_stub(name: str) -> None:
     survey, recorded = record_scenario(load(name), *KINDS)
     assert (recorded.stubs, recorded.unlike) == (0, [])
@@ -143,7 +157,7 @@ def test_devices_that_depend_on_each_other_are_a_stub() -> None:
     assert "depends on itself" in "".join(recorded.notes)
 
 
-@pytest.mark.parametrize("name", DIFFERENCES)
+@pytest.mark.parametrize("name", quickly(DIFFERENCES, "disk-as-object"))
 def test_what_no_model_has_is_stubbed(name: str) -> None:
     expected, why = DIFFERENCES[name]
     survey, recorded = record_scenario(load(name), *KINDS)
@@ -214,7 +228,7 @@ def test_only_what_guest_info_lists_is_asked() -> None:
 # -- releases and platforms ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("release", ["2.5", "2.12", "3.1", "11.1"])
+@pytest.mark.parametrize("release", quickly(["2.5", "2.12", "3.1", "11.1"], "2.5"))
 def test_other_releases_are_told(release: str) -> None:
     scenario = load("debian-12")
     scenario.agent.release = release
@@ -272,7 +286,7 @@ UNKNOWN = {
 }
 
 
-@pytest.mark.parametrize("version", UNKNOWN)
+@pytest.mark.parametrize("version", quickly(UNKNOWN, "107.0.1"))
 def test_an_unknown_release_is_told_by_its_number_or_its_commands(version: str) -> None:
     base, real, expected = UNKNOWN[version]
     scenario = load(base)
@@ -338,6 +352,7 @@ def test_a_bind_mount_and_a_root_without_a_device_are_told() -> None:
     assert mounts["/var/lib"].bind == "/data"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [None, 7, "text", [], [7], {}, [{}], [[]], {"x": 1}, [{"name": 7, "disk": 7}]],
@@ -349,6 +364,21 @@ def test_any_value_can_be_told(value: Any) -> None:
     # guest-fsfreeze-status and guest-ping among them.
     assert recorded.replies == len(commands)
     assert recorded.unlike == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", ["\x85", "\x7f", "\u2028", "\U0001f600", "a\x1bb", "null", ""], ids=ascii
+)
+def test_any_text_can_be_told(text: str) -> None:
+    recorded = record(answers(("guest-get-timezone", {"zone": text, "offset": 1})), Redactor(KEY))
+    assert (recorded.stubs, recorded.unlike) == (1, [])
+
+
+def test_half_a_character_is_told_as_qemu_writes_what_is_none() -> None:
+    assert read_answer("guest-x", {}, {"return": {"\ud800": ["\udc00a"]}}).value == {
+        "\ufffd": ["\ufffda"]
+    }
 
 
 # -- redaction -------------------------------------------------------------------------------------
@@ -385,6 +415,7 @@ def test_the_originals_of_a_served_guest_are_nowhere() -> None:
     assert is_object(again.users)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(replies)
 def test_no_original_value_is_in_the_text_that_is_written(told: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// errSilence: no answer came in time, or the connection was lost; what was asked for may have been done.
+// errSilence: no answer came in time, or none that can be read; what was asked for may have been done.
 var errSilence = errors.New("no answer")
 
 // agent synchronises first, and after every answer that it did not get.
@@ -115,14 +115,14 @@ func (a *agent) call(command string, timeout time.Duration) (json.RawMessage, er
 		return nil, fmt.Errorf("%s: %w", command, err)
 	}
 	var got reply
-	if err := json.Unmarshal(line, &got); err != nil {
-		a.close()
-		return nil, fmt.Errorf("%s: %v", command, err)
+	if json.Unmarshal(line, &got) == nil && got.Return != nil {
+		return got.Return, nil
 	}
-	if got.Error != nil || got.Return == nil {
+	if got.Error != nil {
 		return nil, fmt.Errorf("%s: %s", command, bytes.TrimSpace(line))
 	}
-	return got.Return, nil
+	a.close()
+	return nil, fmt.Errorf("%s: %w: %s", command, errSilence, bytes.TrimSpace(line))
 }
 
 // query returns what a command returns that changes nothing: it can be asked for again.

@@ -52,7 +52,7 @@ function _shtab_qgasim_using
 end
 
 set -g _shtab_qgasim_commands call check compare completion ctl 'ctl guests' 'ctl new' 'ctl rm' 'ctl patch' 'ctl reset' 'ctl stop' 'ctl inject' 'ctl faults' 'ctl clear' 'ctl event' 'ctl advance' 'ctl snapshot' 'ctl revert' 'ctl journal' 'ctl verify' 'ctl wait' 'ctl findings' drill exec init record replay scenarios schema serve shell show
-set -g _shtab_qgasim_opts_with_value --after --agent --agents --allow-rpcs --block-rpcs --channel --control --control-token --expect --failures --fault --findings --format --from --fsfreeze-hook --guest --html --jobs --junit --keep --listen --log --log-format --nemesis --only --output --pace --qemu --qmp --ready-fd --scenario --scenarios --search --seed --set --share --shrink-time --tag --then --time --timeout --token-file --upstream --variations --virsh -g -j -o
+set -g _shtab_qgasim_opts_with_value --after --agent --agents --allow-rpcs --block-rpcs --channel --control --control-token --conversation --expect --failures --fault --findings --format --from --fsfreeze-hook --guest --html --jobs --junit --keep --listen --log --log-format --nemesis --only --output --pace --qemu --qmp --ready-fd --scenario --scenarios --search --seed --set --share --shrink-time --tag --then --time --timeout --token-file --upstream --variations --virsh -g -j -o
 
 complete -c qgasim -e
 complete -c qgasim -f
@@ -233,7 +233,7 @@ complete -c qgasim -n '_shtab_qgasim_using drill' -l guest -xka "(qgasim scenari
 complete -c qgasim -n '_shtab_qgasim_using drill' -l time -x -d 'how long each run may take (default: 60s)'
 complete -c qgasim -n '_shtab_qgasim_using drill' -l expect -x -d 'runs in which a failure is right, and success is not (* and ? are wildcards); @FILE has one a line'
 complete -c qgasim -n '_shtab_qgasim_using drill' -l findings -xka "error report off" -d 'what a client should not do fails the run, is shown, or is not looked for (default: error)'
-complete -c qgasim -n '_shtab_qgasim_using drill' -l shrink-time -x -d 'how long to look for the few faults that matter, for each run of a nemesis that fails; 0: not at all (default: 60s)'
+complete -c qgasim -n '_shtab_qgasim_using drill' -l shrink-time -x -d 'how long to look for the few faults that matter in runs of a nemesis or variation that fail; 0: not at all (default: 60s)'
 complete -c qgasim -n '_shtab_qgasim_using drill' -s j -l jobs -x -d 'how many runs there are at a time (default: one for each processor)'
 complete -c qgasim -n '_shtab_qgasim_using drill' -l junit -xka "(__fish_complete_path (commandline -ct))" -d 'write the results as JUnit'"'"'s XML'
 complete -c qgasim -n '_shtab_qgasim_using drill' -l html -xka "(__fish_complete_path (commandline -ct))" -d 'write a page with a diagram of each failure'
@@ -250,6 +250,10 @@ complete -c qgasim -n '_shtab_qgasim_using record' -s h -l help -d 'show this he
 complete -c qgasim -n '_shtab_qgasim_using record' -l virsh -x -d 'ask the agent of a libvirt domain by virsh, as libvirt holds its socket'
 complete -c qgasim -n '_shtab_qgasim_using record' -l from -xka "(__fish_complete_path (commandline -ct))" -d 'read replies from a file, as they are pasted into a bug report; - is the standard input'
 complete -c qgasim -n '_shtab_qgasim_using record' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'what to write, which must not be there yet (default: the standard output)'
+complete -c qgasim -n '_shtab_qgasim_using record' -l conversation -xka "(__fish_complete_path (commandline -ct))" -d 'stand between clients and the agent, and write down what they say until Ctrl-C'
+complete -c qgasim -n '_shtab_qgasim_using record' -l listen -xka "(__fish_complete_path (commandline -ct))" -d 'with --conversation: where clients connect: unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT'
+complete -c qgasim -n '_shtab_qgasim_using record' -l qmp -x -d 'with --conversation: a monitor of QEMU, and where its clients connect (can be repeated)'
+complete -c qgasim -n '_shtab_qgasim_using record' -s q -l quiet -d 'with --conversation: do not show what is said'
 complete -c qgasim -n '_shtab_qgasim_using record' -l keep -x -d 'leave these kinds of private values as they are, as in serials,macs; all: every kind'
 complete -c qgasim -n '_shtab_qgasim_using record' -l show-redactions -d 'print what was replaced, and by what, on standard error'
 complete -c qgasim -n '_shtab_qgasim_using record' -l agent -x -d 'the simulated release (default: what the real agent says it is)'

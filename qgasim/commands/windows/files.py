@@ -11,6 +11,7 @@ from qgasim.commands.files import (
     Whence,
     add_handle,
     check_count,
+    check_memory,
     check_room,
     count_kept,
     decode_data,
@@ -114,6 +115,7 @@ def windows_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
         data, done = file.read_part(count, count_kept(agent, count))
     except OSError as error:
         raise failed("failed to read file", error) from None
+    check_memory(done)
     return FileRead(done, data, not data)
 
 

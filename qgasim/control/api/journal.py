@@ -8,6 +8,7 @@ from msgspec import Struct
 from qgasim.control.control import Control
 from qgasim.control.feed import describe_entry
 from qgasim.control.registry import refusing, route
+from qgasim.control.saving import save_conversation
 from qgasim.control.streaming import StreamQuery, open_stream
 from qgasim.http.problems import HttpError
 from qgasim.http.routes import Answer, EventStream, Request
@@ -15,13 +16,15 @@ from qgasim.matching import compile_match
 from qgasim.simulation.journal import Exchange
 
 __all__ = [
-    "JournalPage", "JournalQuery", "TranscriptQuery", "read_journal", "read_transcript",
+    "JournalPage", "JournalQuery", "TranscriptQuery", "read_conversation", "read_journal", "read_transcript",
     "stream_journal",
 ]  # fmt: skip
 
 CHAPTER = "Journal"
 #: How many entries are returned at once.
 LIMIT = 1000
+#: What a recorded conversation is.
+JSON_LINES = "application/jsonl; charset=utf-8"
 
 
 class JournalQuery(Struct, kw_only=True):
@@ -90,6 +93,20 @@ def read_transcript(control: Control, name: str, query: TranscriptQuery) -> Answ
         raise HttpError(422, f"last: expected 0 or more, found {query.last}")
     text = control.guest(name).live.transcript(query.last)
     return Answer(body=f"{text}\n".encode("utf-8", "backslashreplace") if text else b"")
+
+
+@route(
+    "GET /v1/guests/{name}/conversation",
+    chapter=CHAPTER,
+    produces="application/jsonl; charset=utf-8",
+)
+def read_conversation(control: Control, name: str) -> Answer:
+    """Return the journal as a recorded conversation, which `qgasim replay` answers from.
+
+    Requests and replies that the journal keeps only in part (those of more than 64 KiB) are left out.
+    """
+    body = save_conversation(control.guest(name).live.journal)
+    return Answer(body=body, media_type=JSON_LINES)
 
 
 @route("GET /v1/guests/{name}/journal/stream", chapter=CHAPTER, produces="text/event-stream")

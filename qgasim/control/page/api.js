@@ -45,6 +45,17 @@ export async function ask(method, path, body) {
   return value;
 }
 
+/** Let the browser save what a path answers with as a file. Throws Refused. */
+export async function save(path, file) {
+  const response = await send(path, { method: "GET" });
+  if (!response.ok) throw new Refused(await response.json());
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = file;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
 export const guestPath = (name, rest = "") => `/v1/guests/${encodeURIComponent(name)}${rest}`;
 
 /** Read the events of all guests for ever: onEvent(kind, data), onLink("live" | "lost"). */

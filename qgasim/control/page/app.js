@@ -1,6 +1,6 @@
 // The page: guests on the left, the conversation in the middle, the guest on the right.
 
-import { ask, follow, guestPath, onTokenNeeded } from "/page/api.js";
+import { ask, follow, guestPath, onTokenNeeded, save } from "/page/api.js";
 import { $, make, toast } from "/page/dom.js";
 import { showClock, showFacts, showPower } from "/page/guest.js";
 import { Conversation } from "/page/journal.js";
@@ -140,6 +140,11 @@ document.querySelector("[data-rate]").addEventListener("click", (event) => attem
   await ask("PATCH", guestPath(current, "/clock"), { rate: Number(event.target.dataset.rate || 0) });
   await refresh();
 }));
+for (const button of document.querySelectorAll("[data-save]")) {
+  const what = button.dataset.save;
+  const ending = what === "scenario" ? "yaml" : "jsonl";
+  button.addEventListener("click", () => attempt(() => save(guestPath(current, `/${what}`), `${current}.${ending}`)));
+}
 $("clear-faults").addEventListener("click", () => attempt(async () => {
   await ask("DELETE", guestPath(current, "/faults"));
   await refresh();

@@ -189,6 +189,7 @@ export class Conversation {
       show(title, text);
       for (const [key, each] of decoded) show(`${key}, decoded`, each);
     }
+    if (entry.pins) show("Faults that repeat it", entry.pins.join("\n"));
     const raw = make("details", {}, make("summary", {}, `Bytes of the reply (${entry.reply_length ?? 0})`), make("pre", {}, visible(entry.reply ?? "")));
     const times = `arrived ${(entry.at / 1e9).toFixed(6)} s, answered ${entry.replied === null ? "never" : `${(entry.replied / 1e9).toFixed(6)} s`}`;
     box.append(raw, make("p", { class: "quiet" }, times));

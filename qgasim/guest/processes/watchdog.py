@@ -108,6 +108,15 @@ class Watchdog:
                     _raise_in(thread, TooLong)
         return bool(self._steps)
 
+    def hurry(self) -> None:
+        """End all steps that are being run, however long they have taken: this process is to end.
+
+        May be called by a signal handler.
+        """
+        for thread, step in list(self._steps.items()):
+            step.is_over = True
+            _raise_in(thread, TooLong)
+
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
     """Have *error* raised in a thread as soon as it runs Python code; None: nothing after all."""

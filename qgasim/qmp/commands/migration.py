@@ -91,8 +91,11 @@ def migrate_incoming(
     channels: Any = None,
     exit_on_error: bool | None = None,
 ) -> None:
-    """Let the machine come from another host: it is the guest of the scenario. Nothing is read from *uri*."""
-    monitor.hypervisor.migration.receive()
+    """Let the machine come from another host: it is the guest of the scenario.
+
+    `qgasim-qemu` waits for a connection at *uri*, if that is a socket; nothing is read from it.
+    """
+    monitor.hypervisor.migration.receive(uri)
 
 
 @free_command("migrate-set-parameters")

@@ -10,7 +10,7 @@ from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.programs.getopt import Options, parse, to_number
-from qgasim.userland.programs.inputs import CHUNK, cannot_read, open_input, read_input
+from qgasim.userland.programs.inputs import CHUNK, cannot_read, open_input, read_input, split_lines
 from qgasim.userland.programs.messages import (
     complain,
     explain,
@@ -115,7 +115,9 @@ def checksum(p: Process) -> Steps:
         if data is None:
             status = 1
             continue
-        yield from check.lines(decode_name(data).splitlines())
+        yield from check.lines(
+            [decode_name(line) for line in split_lines(p, data.removesuffix(b"\n"))]
+        )
         if not is_busybox(p):
             status = (yield from check.tell(path)) or status
             check = _Check(p, options, kind)

@@ -8,6 +8,7 @@ from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import DAY
 from qgasim.userland.programs.getopt import parse
+from qgasim.userland.programs.inputs import split_lines
 from qgasim.userland.programs.messages import complain, explain, fail
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.user_names import find_user
@@ -35,7 +36,7 @@ def chpasswd(p: Process) -> Steps:
     data = yield from p.read_all(0)
     hashes: dict[str, str] = {}
     failures = 0
-    for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n") if data else [], 1):
+    for number, raw in enumerate(split_lines(p, data.removesuffix(b"\n")) if data else [], 1):
         line = decode_name(raw)
         user, colon, password = line.partition(":")
         if not colon:

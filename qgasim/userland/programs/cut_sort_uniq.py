@@ -12,7 +12,7 @@ from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
 from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
-from qgasim.userland.programs.inputs import Source, read_input
+from qgasim.userland.programs.inputs import Source, read_input, split_lines
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.ordering import PIECE, sort_in_pieces
 from qgasim.userland.programs.registry import program
@@ -119,8 +119,7 @@ def sort(p: Process) -> Steps:
         data = yield from read_input(p, path)
         if data is None:
             return 2
-        p.take_memory(LINE_SIZE * data.count(end))
-        lines += data.removesuffix(end).split(end) if data else []
+        lines += split_lines(p, data.removesuffix(end), end) if data else []
     order = yield from _make_order(p, options)
     yield from order.take(p, lines)
     if "c" in options:

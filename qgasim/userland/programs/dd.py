@@ -7,7 +7,7 @@ from qgasim.guest.files.nodes import Regular
 from qgasim.guest.files.open_files import OpenFile, PipeEnd
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import SECOND
-from qgasim.userland.limits import MAX_INT
+from qgasim.userland.limits import MAX_INT, check_size
 from qgasim.userland.programs.getopt import not_simulated, usage_error
 from qgasim.userland.programs.ls import human_busybox
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
@@ -246,6 +246,7 @@ class _Copy:
 
     def _convert(self, data: bytes) -> bytes:
         if "sync" in self.conversions:
+            check_size(self.input_size)
             data = data.ljust(self.input_size, b"\0")
         if "ucase" in self.conversions:
             data = data.upper()

@@ -7,7 +7,7 @@ from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
 from qgasim.matching import Pattern
 from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
-from qgasim.userland.programs.inputs import Source
+from qgasim.userland.programs.inputs import Source, split_lines
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
@@ -33,7 +33,8 @@ def grep(p: Process) -> Steps:
     operands = options.operands
     patterns = "\n".join(options.all("e")).split("\n") if "e" in options else []
     for path in options.all("f"):
-        patterns += decode_name((yield from p.read_file(path))).removesuffix("\n").split("\n")
+        data = yield from p.read_file(path)
+        patterns += map(decode_name, split_lines(p, data.removesuffix(b"\n")))
     if "e" not in options and "f" not in options:
         if not operands:
             yield from usage_error(p, code=pick_code(p))

@@ -5,7 +5,7 @@ from collections import deque
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.programs.getopt import Options, parse, to_number
-from qgasim.userland.programs.inputs import CHUNK, cannot_read, open_input
+from qgasim.userland.programs.inputs import CHUNK, cannot_read, open_input, split_lines
 from qgasim.userland.programs.messages import complain, is_busybox
 from qgasim.userland.programs.registry import program
 
@@ -112,7 +112,7 @@ def _all_but_last(p: Process, file: OpenFile, unit: str, count: int) -> Waiting[
     if unit == "c":
         yield from p.write(1, data[: max(0, len(data) - count)])
         return
-    lines = data.split(b"\n")
+    lines = split_lines(p, data)
     last = lines.pop()
     keep = max(0, len(lines) + bool(last) - count)
     kept = [line + b"\n" for line in lines]
@@ -184,7 +184,7 @@ def _last(p: Process, file: OpenFile, unit: str, count: int) -> Waiting[None]:
     if unit == "c":
         yield from p.write(1, data[-count:] if count else b"")
         return
-    lines = data.split(b"\n")
+    lines = split_lines(p, data)
     end = lines.pop()
     whole = [line + b"\n" for line in lines] + ([end] if end else [])
     yield from p.write(1, b"".join(whole[-count:] if count else []))

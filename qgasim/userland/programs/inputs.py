@@ -3,10 +3,18 @@
 from collections.abc import Callable, Sequence
 
 from qgasim.guest.files.open_files import OpenFile
-from qgasim.guest.processes.process import Process, Waiting
+from qgasim.guest.processes.process import LINE_SIZE, Process, Waiting
 from qgasim.userland.programs.messages import complain, explain, is_busybox, quote, quote_if_odd
 
-__all__ = ["CHUNK", "Source", "cannot_open", "cannot_read", "open_input", "read_input"]
+__all__ = [
+    "CHUNK",
+    "Source",
+    "cannot_open",
+    "cannot_read",
+    "open_input",
+    "read_input",
+    "split_lines",
+]
 
 CHUNK = 65536
 
@@ -71,6 +79,12 @@ def open_input(p: Process, path: str, *, quiet: bool = False) -> Waiting[OpenFil
         if not quiet:
             yield from cannot_open(p, path, error)
         return None
+
+
+def split_lines(p: Process, data: bytes, end: bytes = b"\n") -> list[bytes]:
+    """Take *data* apart at each *end*, which is not kept, once there is memory for the lines."""
+    p.take_memory(LINE_SIZE * data.count(end))
+    return data.split(end)
 
 
 def read_input(p: Process, path: str) -> Waiting[bytes | None]:

@@ -26,6 +26,9 @@ from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
+#: How many addresses an interface can be given; a real one has no limit but the memory.
+ADDRESS_LIMIT: Final = 4096
+
 OBJECTS: Final = ("address", "link", "route", "neighbour", "neighbor")
 #: What iproute2's knows besides (ip help, iproute2 6.1).
 _KNOWN_OBJECTS: Final = (
@@ -194,6 +197,9 @@ def _add(
             if not may_be_there:
                 yield from _refuse(p, errno.EEXIST)
             return
+    if len(nic.addresses) >= ADDRESS_LIMIT:
+        # What the kernel says when it has no memory for one (net/ipv4/devinet.c, inet_rtm_newaddr()).
+        yield from _refuse(p, errno.ENOBUFS)
     # Recorded: net/extra-address.
     count = sum(other.version == 4 for other in interfaces(nic))
     at = count if address.version == 4 else len(nic.addresses)

@@ -3,10 +3,18 @@
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from qgasim.guest.files.nodes import decode_name, encode_name
-from qgasim.guest.processes.process import Killed, Process, Steps, Waiting
+from qgasim.guest.files.nodes import WouldBlock, decode_name, encode_name
+from qgasim.guest.processes.process import (
+    STEP_BYTES,
+    Blocked,
+    Killed,
+    Process,
+    Steps,
+    Waiting,
+)
+from qgasim.guest.units import SECOND
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess
 from qgasim.userland.shell.expansion import to_bytes
@@ -47,6 +55,10 @@ __all__ = ["Builtin", "Shell"]
 
 #: What the shell does itself: a function of the shell and the command's words.
 Builtin: TypeAlias = Callable[["Shell", list[str]], Steps]
+
+#: How much of a command is read at once, and how long (ns) there may be a pause before it is looked at again.
+_READ_SIZE: Final = 65536
+_PAUSE: Final = SECOND // 100
 
 
 class Shell(SimpleCommands):
@@ -152,19 +164,44 @@ class Shell(SimpleCommands):
                 if is_end or not parser.has_seen_end:
                     raise
             if parser.has_seen_end and not is_end:
-                try:
-                    more = yield from self.p.read(0)
-                except OSError:
-                    more = b""
+                more = yield from self._read_on(len(raw))
                 raw += more
                 is_end = not more
                 continue
             if command is None:
                 return status
-            raw = encode_name(parser.text[parser.at :])
-            line = parser.line
+            rest = encode_name(parser.text[parser.at :])
+            self.p.take_memory(len(rest) - len(raw))
+            raw, line = rest, parser.line
             if command.items:
                 status = yield from self.execute(command)
+
+    def _read_on(self, size: int) -> Waiting[bytes]:
+        """Read more of a command of which *size* bytes are there; nothing at the end of the input.
+
+        As much again, if it comes without a pause: else a long command would be parsed for each piece of it.
+        """
+        p = self.p
+        parts: list[bytes] = []
+        left = max(size, 1)
+        while left > 0:
+            try:
+                part = p.descriptor(0).read(_READ_SIZE)
+            except WouldBlock as block:
+                pause = p.guest.clock.uptime() + _PAUSE if parts else None
+                yield Blocked(until=pause, is_ready=block.is_ready)
+                if parts and not block.is_ready():
+                    break
+                continue
+            except OSError:
+                break
+            if not part:
+                break
+            p.take_memory(len(part))
+            parts.append(part)
+            left -= len(part)
+            yield from p.charge_steps(1 + len(part) // STEP_BYTES)
+        return b"".join(parts)
 
     def execute(self, node: Command, *, is_last: bool = False) -> Steps:
         """Run a command; with *is_last* the process may become the program that it runs."""

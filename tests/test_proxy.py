@@ -1,0 +1,370 @@
+"""Programs before a real agent: `qgasim --upstream`, `qgasim record --conversation` and `qgasim replay`."""
+
+import base64
+import json
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qgasim.client.blocking import SyncClient
+from qgasim.compare import RealAgent as Asked
+from qgasim.compare import compare
+from qgasim.conversation import read_conversation
+from qgasim.scenario import loads
+from qgasim.serving.listen import TcpAddress, UnixAddress
+from qgasim.serving.threads import ServerThread
+from qgasim.upstream import Front, SocketLink
+from tests.command_line import end, ready_lines, run, started
+from tests.real_agent import RealAgent, needs_qemu_ga
+from tests.serving import PATIENCE, read_line
+
+PING = b'{"execute":"guest-ping"}\n'
+PONG = b'{"return": {}}\n'
+
+
+@contextmanager
+def real_agent(directory: Path) -> Iterator[str]:
+    """Run a real agent without a client; yield the path of its socket."""
+    directory.mkdir(exist_ok=True)
+    with RealAgent(directory) as agent:
+        agent.socket.close()
+        yield str(agent.path)
+
+
+@contextmanager
+def fake_agent(path: Path, serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Let *serve* have each client of a socket, one after the other."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(4)
+
+        def accept() -> None:
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                with sock:
+                    serve(sock)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield str(path)
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+    thread.join(PATIENCE)
+
+
+def front(upstream: str, scenario: str = "extends: debian-12") -> Front:
+    """Return what stands before the agent at *upstream*, a server on a unix socket itself."""
+    loaded = loads(scenario)
+    loaded.agent.release = "7.2.22"
+    loaded.agent.channel = "unix-listen"
+    return Front(loaded, lambda: SocketLink(UnixAddress(upstream), PATIENCE))
+
+
+def connect(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(PATIENCE)
+    sock.connect(path)
+    return sock
+
+
+@pytest.mark.slow
+@needs_qemu_ga
+def test_a_proxied_comparison_finds_no_difference(tmp_path: Path) -> None:
+    with real_agent(tmp_path / "real") as upstream:
+        proxy = tmp_path / "proxy"
+        with (
+            ServerThread(front(upstream).build(), proxy),
+            Asked(UnixAddress(str(proxy)), PATIENCE) as agent,
+        ):
+            result = compare(agent)
+    assert result.differences == []
+    assert result.asked > 700
+
+
+@needs_qemu_ga
+def test_clients_take_turns_and_are_connected_anew(tmp_path: Path) -> None:
+    with real_agent(tmp_path / "real") as upstream:
+        proxy = str(tmp_path / "proxy")
+        with ServerThread(front(upstream).build(), proxy):
+            first, second = connect(proxy), connect(proxy)
+            second.sendall(PING)
+            with first:
+                first.sendall(PING[:5])
+                first.sendall(PING[5:])
+                assert read_line(first) == PONG
+            with second:
+                assert read_line(second) == PONG
+            # One that only stops sending is answered, as by this agent.
+            with connect(proxy) as third:
+                third.sendall(PING * 3)
+                third.shutdown(socket.SHUT_WR)
+                assert third.makefile("rb").read() == PONG * 3
+
+
+def test_an_agent_is_left_alone_between_two_clients(tmp_path: Path) -> None:
+    upstream, proxy = str(tmp_path / "agent"), str(tmp_path / "proxy")
+    with (
+        ServerThread(loads("extends: debian-12").build(), upstream),
+        ServerThread(front(upstream).build(), proxy),
+    ):
+        for _ in range(30):
+            with connect(proxy) as sock:
+                sock.sendall(PING)
+                assert read_line(sock) == PONG
+        with connect(upstream) as sock:
+            sock.sendall(PING)
+            assert read_line(sock) == PONG
+
+
+def test_an_agent_is_reached_over_tcp(tmp_path: Path) -> None:
+    proxy = str(tmp_path / "proxy")
+    with ServerThread(loads("extends: debian-12").build(), TcpAddress("127.0.0.1", 0)) as agent:
+        address = agent.address
+        assert isinstance(address, TcpAddress)
+        loaded = loads("extends: debian-12")
+        simulation = Front(loaded, lambda: SocketLink(address, PATIENCE)).build()
+        with ServerThread(simulation, proxy):
+            for _ in range(3):
+                with connect(proxy) as sock:
+                    sock.sendall(PING)
+                    assert read_line(sock) == PONG
+
+
+def test_an_agent_that_ends_amid_a_reply_is_told(tmp_path: Path) -> None:
+    def serve(sock: socket.socket) -> None:
+        sock.recv(4096)
+        sock.sendall(b'{"retu')
+
+    with fake_agent(tmp_path / "fake", serve) as upstream:
+        proxy = str(tmp_path / "proxy")
+        simulation = front(upstream).build()
+        from qgasim.simulation.journal import Journal
+
+        journal = Journal(simulation)
+        with ServerThread(simulation, proxy):
+            for _ in range(2):
+                with connect(proxy) as sock:
+                    sock.sendall(PING)
+                    assert sock.makefile("rb").read() == b'{"retu'
+        assert f"{upstream}: the agent hung up" in journal.transcript()
+
+
+def test_an_agent_that_is_gone_is_told_to_each_client(tmp_path: Path) -> None:
+    proxy = str(tmp_path / "proxy")
+    simulation = front(str(tmp_path / "nothing")).build()
+    from qgasim.simulation.journal import Journal
+
+    journal = Journal(simulation)
+    with ServerThread(simulation, proxy), connect(proxy) as sock:
+        assert sock.recv(1) == b""
+    assert f"{tmp_path}/nothing: No such file or directory" in journal.transcript()
+
+
+# -- the command line ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("serve", "why"),
+    [
+        (lambda _: None, "the agent hung up; is this an agent's socket"),
+        (
+            lambda sock: sock.sendall(b"SSH-2.0-OpenSSH_9.2\r\n") or sock.recv(4096),
+            "the agent hung up",
+        ),
+        (
+            lambda sock: sock.sendall(sock.recv(4096) and b'\xff{"return": 1}\n{"retu'),
+            "the agent hung up",
+        ),
+    ],
+    ids=["closes", "ssh", "amid"],
+)
+def test_what_is_no_agent_is_told_in_a_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    serve: Callable[[socket.socket], None],
+    why: str,
+) -> None:
+    with fake_agent(tmp_path / "fake", serve) as upstream:
+        assert run(["--upstream", upstream]) == 2
+        found = capsys.readouterr().err
+        assert found.startswith("qgasim: ")
+        assert why in found
+        assert found.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--upstream", "/nonexistent/s"], "qgasim: /nonexistent/s: No such file or directory"),
+        (["--upstream", "tcp:x"], "qgasim: --upstream: expected tcp:[HOST:]PORT, found 'tcp:x'"),
+        (["--diff"], "--diff: has no effect without --upstream"),
+        (["--upstream", "x", "--qmp", "unix:/x"], "--qmp: has no effect on a real agent"),
+        (
+            ["--upstream", "x", "--scenario", "fleet-one-hung"],
+            "it is one agent, and the scenario is a fleet",
+        ),
+        (["replay", "/nonexistent/x"], "qgasim: /nonexistent/x: No such file or directory"),
+        (["replay", "x", "--strict", "--loose"], "not allowed with argument --strict"),
+        (["replay", "/etc/passwd"], "qgasim: /etc/passwd:1: JSON is malformed"),
+        (["record", "x", "--listen", "unix:/x"], "have no effect without --conversation FILE"),
+        (["record", "--conversation", "x"], "--conversation: expected ADDRESS, and --listen"),
+        (
+            ["record", "x", "--conversation", "y", "--listen", "stdio"],
+            "--listen: expected unix:PATH",
+        ),
+        (
+            ["record", "x", "--conversation", "y", "--listen", "unix:/z", "--qmp", "q"],
+            "--qmp: expected MONITOR=ADDRESS",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
+) -> None:
+    try:
+        status = run(arguments)
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    found = capsys.readouterr().err
+    assert why in found
+    assert found.count("\n") == 1
+
+
+@needs_qemu_ga
+@pytest.mark.slow
+def test_a_real_agent_is_recorded_and_replayed(tmp_path: Path) -> None:
+    talk, proxy = tmp_path / "talk.jsonl", tmp_path / "proxy"
+    with real_agent(tmp_path / "real") as upstream:
+        record = ["record", upstream, "--listen", f"unix:{proxy}", "--conversation", str(talk)]
+        with started(*record) as program:
+            until_there(proxy)
+            with SyncClient(str(proxy), timeout=PATIENCE) as client:
+                network = client.call("guest-network-get-interfaces")
+            assert echo(proxy, "secret") == "secret\n"
+            status, _ = end(program, signal.SIGINT)
+            assert status == 0
+    conversation = read_conversation(str(talk))
+    assert conversation.meta == {"conversation": 1, "agent": "7.2.22", "redacted": True}
+    text = talk.read_text()
+    macs = {nic["hardware-address"] for nic in network if "hardware-address" in nic}
+    assert not [mac for mac in macs - {"00:00:00:00:00:00"} if mac in text]
+    assert "secret" not in text
+    with started("replay", str(talk), "--listen", f"unix:{proxy}") as program:
+        ready_lines(program)
+        with SyncClient(str(proxy), timeout=PATIENCE) as client:
+            assert [nic["name"] for nic in client.call("guest-network-get-interfaces")]
+        assert echo(proxy, "anything") == "xxxxxxx"
+        end(program, signal.SIGTERM)
+
+
+def echo(path: Path, text: str) -> str:
+    """Let the agent run a program; return what it wrote."""
+    with SyncClient(str(path), timeout=PATIENCE) as client:
+        pid = client.call("guest-exec", path="echo", arg=[text], capture_output=True)["pid"]
+        while not (status := client.call("guest-exec-status", pid=pid))["exited"]:
+            pass
+    return base64.b64decode(status["out-data"]).decode()
+
+
+def until_there(path: Path) -> None:
+    """Wait until a socket's file is there."""
+    import time
+
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@needs_qemu_ga
+@pytest.mark.slow
+def test_the_bytes_are_kept_if_all_is_kept_and_monitors_stand_beside(tmp_path: Path) -> None:
+    talk, proxy, monitor = tmp_path / "talk.jsonl", tmp_path / "proxy", tmp_path / "qmp"
+
+    def serve(sock: socket.socket) -> None:
+        sock.sendall(b'{"QMP": {}}\r\n')
+        sock.sendall(sock.recv(4096).upper())
+
+    with (
+        real_agent(tmp_path / "real") as upstream,
+        fake_agent(tmp_path / "fake", serve) as qmp,
+        started(
+            *("record", upstream, "--listen", f"unix:{proxy}", "--conversation", str(talk)),
+            *("--keep", "all", "--qmp", f"{qmp}=unix:{monitor}", "-q"),
+        ) as program,
+    ):
+        until_there(monitor)
+        with connect(str(proxy)) as sock, connect(str(monitor)) as beside:
+            sock.sendall(PING[:9])
+            assert read_line(beside) == b'{"QMP": {}}\r\n'
+            beside.sendall(b"hallo")
+            assert beside.recv(100) == b"HALLO"
+            sock.sendall(PING[9:])
+            assert read_line(sock) == PONG
+        end(program, signal.SIGINT)
+    steps = read_conversation(str(talk)).steps
+    agent = [step for step in steps if step.to == "agent"]
+    assert b"".join(step.sent for step in agent) == PING
+    assert b"".join(step.received for step in agent) == PONG
+    assert [(s.action, s.sent, s.received) for s in steps if s.to == "qmp"] == [
+        ("connect", b"", b""),
+        ("read", b"", b'{"QMP": {}}\r\n'),
+        ("send", b"hallo", b""),
+        ("read", b"", b"HALLO"),
+        ("read", b"", b""),
+    ]
+    times = [step.at for step in steps if step.at is not None]
+    assert times == sorted(times)
+
+
+@needs_qemu_ga
+@pytest.mark.slow
+def test_control_stands_before_a_real_agent(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("extends: debian-12\nfaults: [{kind: delay, on: guest-info, by: 1ms}]\n")
+    proxy, control = tmp_path / "proxy", tmp_path / "control"
+    with (
+        real_agent(tmp_path / "real") as upstream,
+        started(
+            *("--upstream", upstream, "--scenario", str(faults), "--listen", f"unix:{proxy}"),
+            *("--control", f"unix:{control}", "--diff"),
+        ) as program,
+    ):
+        ready_lines(program)
+        with SyncClient(str(proxy), timeout=PATIENCE) as client:
+            assert client.call("guest-info")["version"] == "7.2.22"
+        assert ctl(control, "GET", "/faults")[1][0]["fired"] == 1
+        status, refused = ctl(control, "POST", "/faults", {"kind": "crash"})
+        assert (status, "needs a simulated guest" in json.dumps(refused)) == (422, True)
+        status, refused = ctl(control, "POST", "/events", {"do": "reboot"})
+        assert (status, "needs a simulated guest" in json.dumps(refused)) == (422, True)
+        commands = [e.get("command") for e in ctl(control, "GET", "/journal")[1]["entries"]]
+        assert "guest-info" in commands
+        end(program, signal.SIGTERM)
+
+
+def ctl(path: Path, method: str, rest: str, body: object = None) -> tuple[int, Any]:
+    """Ask the control API of the only guest."""
+    from http.client import HTTPConnection
+
+    connection = HTTPConnection("localhost")
+    connection.sock = connect(str(path))
+    headers = {"Content-Type": "application/json"}
+    connection.request(
+        method, f"/v1/guests/guest{rest}", json.dumps(body) if body else None, headers
+    )
+    answer = connection.getresponse()
+    found = json.loads(answer.read())
+    connection.close()
+    return answer.status, found
