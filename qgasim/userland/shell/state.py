@@ -186,7 +186,7 @@ class State:
         #: What messages call the command: a builtin's name, or a script's.
         self.command: str | None = None
         #: What ``getopts`` looks at next: an argument, and where within the one before (0: at none).
-        self.option = (1, 0)
+        self.option: tuple[int, int] = (1, 0)
 
     def copy_to(self, other: "State") -> None:
         """Return *other* all that a subshell inherits."""
