@@ -234,6 +234,9 @@ def _check_order(p: Process, options: Options, order: _Order, lines: list[bytes]
 
 def _write_to(p: Process, target: str | None, result: bytes) -> Steps:
     """Write to a file, or without one to the standard output."""
+    if target is None and 1 not in p.files and not is_busybox(p):
+        yield from complain(p, "fflush failed: 'standard output': Bad file descriptor")
+        yield from fail(p, "write error", 2)
     if target is None:
         yield from p.write(1, result)
         return 0
