@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from qgasim.userland.shell import (
     arithmetic,
+    ash_arithmetic,
     bash_arithmetic,
     conditions,
-    dash_arithmetic,
     printf,
 )
 from qgasim.userland.shell.printf import Rules
@@ -112,7 +112,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
     #: Whether it knows bash's words: ``[[``, ``<<<``, ``${x//}``, ``$''``, ``&>``, ``function``, ``let``, ``source``.
     has_bashisms: bool = True
     #: How arithmetic is worked out.
-    evaluate: Callable[[str, Callable[[str], str | None], Callable[[str, str], None]], int]
+    evaluate: Callable[[str, arithmetic.Get, arithmetic.Set], int]
     #: The status of a redirection that fails.
     redirection_status: int = 1
     #: The status of a script that is not there.
@@ -194,7 +194,7 @@ ASH: Final = Flavour(
     name="ash",
     words=Words(hashed="{} is {}"),
     printf=printf.ASH,
-    evaluate=arithmetic.evaluate,
+    evaluate=ash_arithmetic.evaluate,
     test=conditions.ASH,
     has_applet_messages=True,
     forgetful=frozenset(FORGETFUL.split()),
@@ -239,7 +239,7 @@ DASH: Final = Flavour(
     first_line=1,
     has_bashisms=False,
     splits_conditions=True,
-    evaluate=dash_arithmetic.evaluate,
+    evaluate=arithmetic.evaluate,
     counts_inner_lines=True,
     has_pipefail=False,
     has_caret=False,
