@@ -18,12 +18,20 @@ from qgasim.userland import USERLANDS
 NOBODY: Final = 65534
 TARGET: Final = Path(__file__).parents[2] / "qgasim/userland/programs/known_options.py"
 ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C", "HOME": "/nonexistent"}
-#: They have no options, a syntax of their own, or are not to be run here.
+#: They have no options, or are not to be run here.
 LEFT_OUT: Final = frozenset({
-    "[", "ash", "awk", "bash", "busybox", "chpasswd", "dash", "dd", "echo", "false", "find", "fsfreeze",
-    "halt", "hwclock", "ip", "poweroff", "printf", "reboot", "sh", "shutdown", "systemctl",
-    "test", "true",
+    "[", "ash", "bash", "busybox", "dash", "echo", "false", "fsfreeze", "halt", "hwclock", "poweroff",
+    "printf", "reboot", "sh", "shutdown", "systemctl", "test", "true",
 })  # fmt: skip
+#: How Debian's programs are asked for all options, where it is not by ``--help``.
+QUESTIONS: Final = {"awk": ["-W", "help"], "ip": ["-help"], "ps": ["--help", "all"]}
+#: Words of a program's own syntax, in its help: find's predicates, ip's ``-s[tatistics]``, dd's operands.
+SYNTAX: Final = {
+    "dd": r"(?:^|[\s\[/]|or )([a-z]{2,})=\w",
+    "find": r"(?<![\w-])-(?!and\b|or\b|not\b)([a-z][\w-]+)|\[-([HLPDO])",
+    "ip": r"(?<![\w-])-(\w+)",
+    "ps": r"--([A-Za-z][\w-]*)",
+}
 HEAD: Final = '''"""The options that the real programs know, in their own help: a name and its options, short ones first.
 
 Recorded on Debian 12 by ``python -m tests.userland.record_options``; do not edit. What of these is not
@@ -60,8 +68,8 @@ def ask(argv: list[str], directory: str) -> str:
     return text.decode("utf-8", "replace")
 
 
-def options_of(text: str) -> str:
-    """Find the options at the beginning of the lines of a help."""
+def options_of(name: str, text: str) -> str:
+    """Find the options in a program's help: at the beginning of its lines, and by its `SYNTAX`."""
     short: set[str] = set()
     long: set[str] = set()
     for line in text.splitlines():
@@ -73,6 +81,16 @@ def options_of(text: str) -> str:
         long |= set(re.findall(r"--([a-z0-9][\w-]*)", words))
     usage = re.search(r"Usage: \w+ \[-([\w]+)\]", text)
     short |= set(usage[1]) if usage and "BusyBox" in text else set()
+    if name == "ip":
+        # All but the syntax of the options is that of the objects.
+        text = text.partition("OPTIONS :=")[2].partition("\n\n")[0]
+        long |= set(re.findall(r"-\w+\[\w+\]", text))
+        long = {re.sub(r"\W", "", option) for option in long}
+    if name in SYNTAX:
+        found = re.findall(SYNTAX[name], text, re.MULTILINE)
+        words = {"".join(groups) if isinstance(groups, tuple) else groups for groups in found}
+        short |= {word for word in words if len(word) == 1}
+        long |= {word for word in words if len(word) > 1}
     return " ".join([*([f"-{''.join(sorted(short))}"] if short else []), *sorted(long)])
 
 
@@ -84,7 +102,8 @@ def main() -> int:
             for name in sorted(USERLANDS[userland].programs):
                 if name in LEFT_OUT:
                     continue
-                options = options_of(ask([*before, name, "--help"], directory))
+                question = ["--help"] if before else QUESTIONS.get(name, ["--help"])
+                options = options_of(name, ask([*before, name, *question], directory))
                 if options:
                     lines.append(f'        "{name}": "{options}",\n')
             lines.append("    },\n")

@@ -229,7 +229,7 @@ def _splitter(separator: str) -> Callable[[str], list[str]]:
 @program("awk")
 def awk(p: Process) -> Steps:
     """Print columns of lines."""
-    options = yield from parse(p, "F:v:f:", {"field-separator": "F", "assign": "v"}, in_order=True)
+    options = yield from parse(p, "F:v:f:", in_order=True)
     words = options.operands
     script = options.get("f")
     if script is not None:

@@ -8,7 +8,7 @@ from qgasim.guest.files.open_files import OpenFile, PipeEnd
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import SECOND
 from qgasim.userland.limits import MAX_INT, check_size
-from qgasim.userland.programs.getopt import not_simulated, usage_error
+from qgasim.userland.programs.getopt import is_known, not_simulated, usage_error
 from qgasim.userland.programs.ls import human_busybox
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -42,6 +42,8 @@ def dd(p: Process) -> Steps:
         key, equals, value = argument.partition("=")
         if argument == "--":
             continue
+        if is_known(p, argument):
+            yield from not_simulated(p, f"option '{argument}'")
         if not equals or key not in _KEYS:
             yield from usage_error(
                 p, "" if is_busybox(p) else f"unrecognized operand {quote(argument)}"

@@ -1,5 +1,6 @@
 """The program find. Directories are read in the order in which their entries were made."""
 
+import re
 import stat
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Final
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.find_tests import MAKERS, File, find_reason
-from qgasim.userland.programs.getopt import not_simulated
+from qgasim.userland.programs.getopt import is_known, not_simulated
 from qgasim.userland.programs.lstat import Inode, join, look
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -19,15 +20,6 @@ __all__: list[str] = []
 #: Judges a file, or does something with it.
 _Test = Callable[[File], Waiting[bool]]
 _ACTIONS: Final = frozenset({"-print", "-print0", "-exec", "-delete", "-quit"})
-#: What GNU's knows besides (find --help, findutils 4.9.0).
-_KNOWN: Final = frozenset({
-    "-D", "-H", "-O", "-P", "-anewer", "-cnewer", "-context", "-daystart", "-execdir", "-false",
-    "-files0-from", "-fls", "-follow", "-fprint", "-fprint0", "-fprintf", "-fstype", "--help",
-    "-ignore_readdir_race", "-ilname", "-iregex", "-iwholename", "-lname", "-ls",
-    "-noignore_readdir_race", "-nogroup", "-nouser", "-nowarn", "-ok", "-okdir", "-printf",
-    "-readable", "-executable", "-regex", "-regextype", "-used", "--version", "-warn", "-writable",
-    "-xtype",
-})  # fmt: skip
 
 
 class _Quit(Exception):
@@ -195,7 +187,8 @@ class _Finder:
             return _always
         if word not in MAKERS and word not in ("-maxdepth", "-mindepth"):
             text = f"unknown predicate `{word}'"
-            if word in _KNOWN and not is_busybox(self.p):
+            # The level of -O is part of its word.
+            if is_known(self.p, word[:2] if re.fullmatch("-O[0-9]*", word) else word):
                 yield from not_simulated(self.p, f"'{word}'")
             if not word.startswith("-"):
                 text = f"paths must precede expression: `{word}'"

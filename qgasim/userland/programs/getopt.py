@@ -18,6 +18,7 @@ __all__ = [
     "Declared",
     "Options",
     "Question",
+    "is_known",
     "known_options",
     "missing_operand",
     "not_simulated",
@@ -91,6 +92,13 @@ def known_options(userland: str, name: str) -> tuple[str, list[str]]:
     words = KNOWN[userland].get(name, "").split()
     letters = words[0][1:] if words and words[0].startswith("-") else ""
     return letters, words[bool(letters) :]
+
+
+def is_known(p: Process, option: str) -> bool:
+    """Return whether the real program knows *option*, which has its hyphens."""
+    letters, long = known_options(p.guest.settings.os.userland, p.name)
+    name = option.lstrip("-")
+    return option != name and (name in long or (len(name) == 1 and name in letters))
 
 
 def split_letters(letters: str) -> dict[str, str]:

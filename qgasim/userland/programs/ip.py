@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 from qgasim.guest.hardware.network import Nic, find_masters
 from qgasim.guest.processes.process import Process, ProgramExit, Steps, Waiting
 from qgasim.userland.limits import to_int
-from qgasim.userland.programs.getopt import not_simulated
+from qgasim.userland.programs.getopt import is_known, not_simulated
 from qgasim.userland.programs.interfaces import (
     HARDWARE_ADDRESS,
     find_nic,
@@ -36,11 +36,6 @@ _KNOWN_OBJECTS: Final = (
     "mroute", "mrule", "netconf", "netns", "nexthop", "ntable", "ntbl", "rule", "sr", "tap",
     "tcpmetrics", "token", "tunnel", "tuntap", "vrf", "xfrm",
 )  # fmt: skip
-_KNOWN_OPTIONS: Final = frozenset({
-    "0", "B", "M", "a", "all", "b", "batch", "d", "details", "force", "iec", "j", "json", "l", "loops",
-    "n", "netns", "p", "pretty", "r", "rc", "rcvbuf", "resolve", "s", "statistics", "stats", "t",
-    "timestamp", "ts", "tshort",
-})  # fmt: skip
 VERBS: Final = {
     "address": ("add", "del", "delete", "show", "list", "lst", "flush", "replace", "change"),
     "link": ("set", "show", "list", "lst", "add", "del", "delete"),
@@ -78,7 +73,8 @@ def ip(p: Process) -> Steps:
     style.masters = find_masters(p.guest.nics)
     words = p.argv[1:]
     while words and words[0].startswith("-"):
-        option = words.pop(0).lstrip("-")
+        word = words.pop(0)
+        option = word.lstrip("-")
         if option in ("4", "6"):
             style.versions = [int(option)]
         elif option in ("f", "family"):
@@ -91,9 +87,11 @@ def ip(p: Process) -> Steps:
         elif option in ("V", "Version"):
             yield from p.write(1, pick(p, "ip: BusyBox v1.35.0\n", "ip utility, iproute2-6.1.0\n"))
             return 0
-        elif option in _KNOWN_OPTIONS:
+        elif option in ("c", "color", "h", "human", "human-readable", "N", "Numeric"):
+            continue
+        elif is_known(p, word):
             yield from not_simulated(p, f"option '-{option}'", pick(p, 1, 255))
-        elif option not in ("c", "color", "h", "human", "human-readable", "N", "Numeric"):
+        else:
             gnu = f'Option "-{option}" is unknown, try "ip -help".'
             yield from _fail(p, f"invalid argument '-{option}' to 'ip'", gnu, pick(p, 1, 255))
     if not words:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.guest.processes.signals import SIGNALS
 from qgasim.userland.limits import to_int
-from qgasim.userland.programs.getopt import Options, parse, usage_error
+from qgasim.userland.programs.getopt import Options, is_known, not_simulated, parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
@@ -44,10 +45,19 @@ def pidof(p: Process) -> Steps:
 def kill(p: Process) -> Steps:
     """Send a signal to processes."""
     arguments = p.argv[1:]
-    if arguments[:1] in (["-l"], ["-L"], ["--list"]):
+    if arguments[:1] in (["-l"], ["--list"]):
         return (yield from list_signals(p, arguments[1:]))
+    if arguments[:1] in (["-L"], ["--table"]) and not is_busybox(p):
+        cells = [f"{n:2} {name if n % 7 == 0 else name.ljust(8)}" for n, name in SIGNALS.items()]
+        lines = ["".join(cells[at : at + 7]) for at in range(0, len(cells), 7)]
+        yield from p.write(1, "".join(line + "\n" for line in lines))
+        return 0
     first = arguments[0] if arguments else ""
     number, targets = yield from take_signal(p, arguments)
+    for word in targets[: targets.index("--")] if "--" in targets else targets:
+        option = word.partition("=")[0]
+        if is_known(p, option) and option not in ("-s", "--signal"):
+            yield from not_simulated(p, f"option '{option}'")
     if targets == arguments and re.fullmatch(r"-[A-Za-z]\w*", first):
         name = first[1:]
         yield from fail(p, pick(p, f"bad signal name '{name}'", f"unknown signal name {name}"))

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.units import SECOND
 from qgasim.userland.limits import to_int
-from qgasim.userland.programs.getopt import not_simulated
+from qgasim.userland.programs.getopt import is_known, not_simulated
 from qgasim.userland.programs.messages import fail, is_busybox, pick
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import format_time, local_zone
@@ -90,12 +91,7 @@ BSD: Final = "pid tty=TTY stat time6=TIME args=COMMAND"
 AUX: Final = "user pid pcpu pmem vsz rss tty=TTY stat stime=START time6=TIME args"
 
 
-#: What procps's knows besides (ps L and ps --help all, procps 4.0.2).
-_KNOWN_LONG: Final = frozenset({
-    "Group", "User", "cols", "columns", "context", "cumulative", "deselect", "forest", "group", "headers",
-    "heading", "help", "info", "lines", "quick-pid", "rows", "sid", "sort", "tty", "user", "version",
-    "width",
-})  # fmt: skip
+#: Columns that procps's knows besides (ps L, procps 4.0.2).
 _KNOWN_COLUMNS: Final = frozenset(
     {
         *[
@@ -253,7 +249,9 @@ _KNOWN_COLUMNS: Final = frozenset(
 class _Request:
     """What the arguments ask for."""
 
-    def __init__(self, *, is_busybox: bool) -> None:
+    def __init__(self, knows: Callable[[str], bool], *, is_busybox: bool) -> None:
+        #: Whether the real program has an option.
+        self.knows = knows
         self.is_busybox = is_busybox
         self.format = ""
         self.is_full = False
@@ -285,7 +283,7 @@ class _Request:
             self.has_header = False
         elif takes and (equals or rest):
             self._take(takes, value if equals else rest.pop(0))
-        elif name in _KNOWN_LONG:
+        elif self.knows(f"--{name}"):
             self.missing = f"--{name}"
         else:
             self.bad = name
@@ -293,13 +291,11 @@ class _Request:
     def _read_letters(self, letters: str, rest: list[str], *, has_dash: bool) -> None:
         for at, letter in enumerate(letters):
             takes_value = letter in ("opCtuUq" if has_dash else "opU")
-            if letter == "P" and has_dash:
-                self.bad = letter
-            elif takes_value:
+            if takes_value:
                 value = letters[at + 1 :] or (rest.pop(0) if rest else "")
                 self._take(letter, value)
                 return
-            elif letter == "f" and has_dash:
+            if letter == "f" and has_dash:
                 self.is_full = True
             elif letter == "u":
                 self.is_bsd, self.is_full = True, True
@@ -307,9 +303,11 @@ class _Request:
                 self.is_bsd = True
             elif letter == "h" and not has_dash:
                 self.has_header = False
-            elif letter in "FlLNHTjrmMZSsvX":
+            elif letter in ("aAewx" if has_dash else "aefwxgc"):
+                pass
+            elif self.knows(f"-{letter}") if has_dash else letter in "lLTjrmMZSsvX":
                 self.missing = f"-{letter}" if has_dash else letter
-            elif letter not in "aAedfwxgcy":
+            else:
                 self.bad = letter
 
     def _take(self, letter: str, value: str) -> None:
@@ -344,12 +342,12 @@ class _Request:
 @program("ps")
 def ps(p: Process) -> Steps:
     """List processes."""
-    request = _Request(is_busybox=is_busybox(p))
+    request = _Request(partial(is_known, p), is_busybox=is_busybox(p))
     request.read(p.argv[1:])
     if request.bad and not is_busybox(p):
         yield from p.write(2, "error: unsupported option (BSD syntax)\n\nUsage:\n ps [options]\n")
         return 1
-    if request.missing and not is_busybox(p):
+    if request.missing and (not is_busybox(p) or is_known(p, request.missing)):
         yield from not_simulated(p, f"option '{request.missing}'")
     default = "pid user time args" if is_busybox(p) else request.default()
     columns: list[Column] = []

@@ -1,5 +1,7 @@
 """Options: simulated, known to the real program only, or known to none."""
 
+import re
+
 import pytest
 from msgspec import convert
 
@@ -36,6 +38,65 @@ def test_every_option_that_only_the_real_program_has_stops_it_with_one_line(
                     assert how.code
                     count += 1
     assert count > 20
+
+
+#: How a program with a syntax of its own is given an option of the recorded ones: ``{}`` is its name with
+#: hyphens, or an operand's name.
+SYNTAX = {
+    "dd": "dd {}=1",
+    "find": "find /tmp {} 1",
+    "ip": "ip {} addr",
+    "kill": "kill {} TERM 99999",
+    "ps": "ps {} pid",
+}
+#: What a program says of an option that it does not know at all.
+REFUSAL = r"unknown|unrecognized|invalid option|invalid argument '-|BSD syntax"
+
+
+def spell(name: str, letters: str, long: list[str]) -> list[str]:
+    """Write options as a program has them."""
+    hyphens = {"dd": "", "find": "-", "ip": "-"}.get(name, "--")
+    words = [f"--{n}" if n in ("help", "version") else f"{hyphens}{n}" for n in long]
+    return [*(f"-{letter}" for letter in letters), *words]
+
+
+@pytest.mark.parametrize("userland", ["busybox", "gnu"])
+def test_a_syntax_of_its_own_refuses_every_recorded_option_that_is_not_simulated(
+    run: Run, userland: str
+) -> None:
+    guest = make_guest(userland)
+    with Offenders() as offenders:
+        for name, line in SYNTAX.items():
+            for option in spell(name, *known_options(userland, name)):
+                with offenders.case(f"{name} {option}"):
+                    _, errors, how = run(
+                        guest,
+                        line.format(option).removesuffix("=1" * option.startswith("--")).split(),
+                    )
+                    text = errors.decode()
+                    if MISSING in text:
+                        assert (
+                            text.removeprefix(f"{name}: ").removeprefix("option ")
+                            == f"'{option}'{MISSING}"
+                        )
+                        assert how.code
+                    elif re.search(REFUSAL, text):
+                        assert option.lstrip("-") not in text
+                        assert "BSD syntax" not in text
+
+
+#: Programs whose options are not recorded: they have none, or are not run even for their help, or have no
+#: ``--help`` (pidof, which).
+UNRECORDED = (
+    "[ ash bash busybox dash echo false fsfreeze halt hwclock pidof poweroff printf reboot sh shutdown"
+    " systemctl test true which"
+)
+
+
+def test_the_options_of_all_programs_are_recorded_but_for_a_few() -> None:
+    programs = USERLANDS["gnu"].programs
+    unrecorded = {name for name in programs if known_options("gnu", name) == ("", [])}
+    assert unrecorded == set(UNRECORDED.split())
 
 
 #: The status is that of the program's usage error (recorded in gnu.jsonl: sort and grep 2, env and timeout 125).
