@@ -1,12 +1,13 @@
 """Record which options the real programs of Debian 12 know: ``python -m tests.userland.record_options``.
 
 Asks each program that a guest has, and BusyBox's applet of that name, for its ``--help``, without rights and
-in an empty directory, and writes qgasim/userland/programs/known_options.py. What switches a machine off or
+in an empty directory (an applet is tried with all letters, too), and writes qgasim/userland/programs/known_options.py. What switches a machine off or
 changes it is not run, not even for its help.
 """
 
 import os
 import re
+import string
 import subprocess
 import sys
 import tempfile
@@ -14,15 +15,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from qgasim.userland import USERLANDS
+from qgasim.userland.programs.getopt import known_options
 
 NOBODY: Final = 65534
 TARGET: Final = Path(__file__).parents[2] / "qgasim/userland/programs/known_options.py"
 ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C", "HOME": "/nonexistent"}
-#: They have no options, or are not to be run here.
+#: They have no options, or are not to be run here (as an applet, mount and umount neither).
 LEFT_OUT: Final = frozenset({
     "[", "ash", "bash", "busybox", "dash", "echo", "false", "fsfreeze", "halt", "hwclock", "poweroff",
     "printf", "reboot", "sh", "shutdown", "systemctl", "test", "true",
 })  # fmt: skip
+#: They take options that are no letters, or look at none before they begin.
+UNTRIED: Final = frozenset(("chmod", "kill", "sync", "ps", "seq"))
 #: How Debian's programs are asked for all options, where it is not by ``--help``.
 QUESTIONS: Final = {"awk": ["-W", "help"], "ip": ["-help"], "ps": ["--help", "all"]}
 #: Words of a program's own syntax, in its help: find's predicates, ip's ``-s[tatistics]``, dd's operands.
@@ -94,16 +98,44 @@ def options_of(name: str, text: str) -> str:
     return " ".join([*([f"-{''.join(sorted(short))}"] if short else []), *sorted(long)])
 
 
+def probe(name: str, directory: str) -> str:
+    """Return the options that an applet takes, which are more than its help has.
+
+    Each is tried before an option that there is not, so that the applet never begins its work.
+    """
+    applet = ["/usr/bin/busybox", name]
+    long = {option for option in known_options("gnu", name)[1] if option != "help"}
+    long |= {option for option in known_options("busybox", name)[1] if option != "help"}
+    # A digit is a number for some, and an option for those whose help says so.
+    digits = "".join(c for c in known_options("busybox", name)[0] if c.isdigit())
+    found_short = "".join(
+        letter
+        for letter in string.ascii_letters + digits
+        if f"invalid option -- '{letter}'"
+        not in ask([*applet, f"-{letter}", "1", "--no-such-option"], directory)
+    )
+    found_long: list[str] = []
+    for option in sorted(long):
+        answer = ask([*applet, f"--{option}", "--no-such-option"], directory)
+        # An applet without long options takes them for the letter -.
+        if not re.search(rf"unrecognized option '--{option}'|invalid option -- '-'", answer):
+            found_long.append(option)
+    letters = "".join(sorted(found_short))
+    return " ".join([*([f"-{letters}"] if letters else []), *found_long])
+
+
 def main() -> int:
     lines = [HEAD]
     with tempfile.TemporaryDirectory(prefix="record-options-") as directory:
         for userland, before in (("busybox", ["/usr/bin/busybox"]), ("gnu", [])):
             lines.append(f'    "{userland}": {{\n')
             for name in sorted(USERLANDS[userland].programs):
-                if name in LEFT_OUT:
+                if name in LEFT_OUT or (before and name in ("mount", "umount")):
                     continue
                 question = ["--help"] if before else QUESTIONS.get(name, ["--help"])
                 options = options_of(name, ask([*before, name, *question], directory))
+                if options and before and name not in SYNTAX and name not in UNTRIED:
+                    options = probe(name, directory)
                 if options:
                     lines.append(f'        "{name}": "{options}",\n')
             lines.append("    },\n")

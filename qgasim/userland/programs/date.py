@@ -48,6 +48,9 @@ def date(p: Process) -> Steps:
     for operand in options.operands:
         if operand.startswith("+"):
             form = operand[1:]
+            if is_busybox(p):
+                # strftime(3) leaves what it does not know; recorded with glibc's. UNVERIFIED: musl's.
+                form = re.sub("%%|%(?=N|q|:z)", "%%", form)
         elif operand is options.operands[0] and "d" not in options and "s" not in options:
             when = yield from _read_digits(p, operand, zone)
             is_set = True

@@ -30,6 +30,8 @@ _CONVERSIONS: Final = frozenset({
     "notrunc", "sync", "fsync", "fdatasync", "noerror", "ucase", "lcase", "swab", "excl",
     "nocreat", "sparse",
 })  # fmt: skip
+#: Of BusyBox 1.35 (dd --help).
+_APPLETS_CONVERSIONS: Final = frozenset({"notrunc", "noerror", "sync", "fsync", "swab"})
 #: What GNU's knows besides (dd --help, coreutils 9.1).
 _KNOWN_CONVERSIONS: Final = frozenset({"ascii", "ebcdic", "ibm", "block", "unblock"})
 
@@ -44,7 +46,7 @@ def dd(p: Process) -> Steps:
             continue
         if is_known(p, argument):
             yield from not_simulated(p, f"option '{argument}'")
-        if not equals or key not in _KEYS:
+        if not equals or key not in _KEYS or (is_busybox(p) and not is_known(p, f"--{key}")):
             yield from usage_error(
                 p, "" if is_busybox(p) else f"unrecognized operand {quote(argument)}"
             )
@@ -62,9 +64,9 @@ def dd(p: Process) -> Steps:
             else:
                 numbers[key] = number
     conversions = set(filter(None, values.get("conv", "").split(",")))
-    for name in sorted(conversions & _KNOWN_CONVERSIONS):
+    for name in sorted(() if is_busybox(p) else conversions & _KNOWN_CONVERSIONS):
         yield from not_simulated(p, f"'conv={name}'")
-    for name in sorted(conversions - _CONVERSIONS):
+    for name in sorted(conversions - (_APPLETS_CONVERSIONS if is_busybox(p) else _CONVERSIONS)):
         text = f"invalid conversion: {quote(name)}"
         yield from (
             fail(p, f"invalid argument '{name}' to 'conv'")

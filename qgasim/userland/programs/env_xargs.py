@@ -47,7 +47,9 @@ _ENV_LONG = {"ignore-environment": "i", "unset": "u", "chdir": "C", "null": "0"}
 def env(p: Process) -> Steps:
     """Run a program with another environment, or print it."""
     arguments = ["-i" if a == "-" and i == 0 else a for i, a in enumerate(p.argv[1:])]
-    options = yield from parse(p, "iu:0C:", _ENV_LONG, in_order=True, arguments=arguments, code=125)
+    options = yield from parse(
+        p, "iu:0C:", _ENV_LONG, in_order=True, arguments=arguments, code=pick(p, 1, 125)
+    )
     items = [] if "i" in options else list(p.env)
     for name in options.all("u"):
         items = [item for item in items if not item.startswith(name + "=")]

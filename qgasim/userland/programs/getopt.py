@@ -138,6 +138,11 @@ class _Parser:
         self.code = code
         self.found = Options()
         self.takes = split_letters(letters)
+        known_letters, known_long = self._known()
+        if is_busybox(p) and (known_letters or known_long):
+            # The programs are written for GNU's options, of which an applet has only some.
+            self.takes = {x: takes for x, takes in self.takes.items() if x in known_letters}
+            self.long = {x: key for x, key in long.items() if x in known_long}
 
     def _bad(self, text: str) -> Waiting[NoReturn]:
         return usage_error(self.p, text, self.code)
@@ -161,7 +166,7 @@ class _Parser:
                 yield from not_simulated(self.p, f"option '--{what}'", self.code)
         keys = {self.long[match] for match in matches}
         if len(keys) != 1:
-            yield from self._bad(f"unrecognized option '--{name}'")
+            yield from self._bad(f"unrecognized option '{argument}'")
         key = keys.pop()
         takes = key[len(key.rstrip(":")) :] or self.takes.get(key, "")
         key = key.rstrip(":") or key

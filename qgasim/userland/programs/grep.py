@@ -29,7 +29,7 @@ _LONG = {
 def grep(p: Process) -> Steps:
     """Print lines that match."""
     letters = "ivclLnqoEFGwxrRe:f:shHm:A:B:C:a" + pick(p, "", "y")
-    options = yield from parse(p, letters, _LONG, code=pick_code(p))
+    options = yield from parse(p, letters, _LONG, code=2)
     operands = options.operands
     patterns = "\n".join(options.all("e")).split("\n") if "e" in options else []
     for path in options.all("f"):
@@ -37,7 +37,7 @@ def grep(p: Process) -> Steps:
         patterns += map(decode_name, split_lines(p, data.removesuffix(b"\n")))
     if "e" not in options and "f" not in options:
         if not operands:
-            yield from usage_error(p, code=pick_code(p))
+            yield from usage_error(p, code=2)
         patterns = operands.pop(0).split("\n")
     matchers = yield from _compile(p, options, patterns)
     is_recursive = "r" in options or "R" in options
@@ -60,11 +60,6 @@ def grep(p: Process) -> Steps:
     return 0 if search.has_matched else 1
 
 
-def pick_code(p: Process) -> int:
-    """Return the status for a wrong option."""
-    return 1 if is_busybox(p) else 2
-
-
 def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[Pattern]]:
     fixed = "F" in options
     extended = "E" in options
@@ -80,7 +75,7 @@ def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[
         ]
     except RegexError as error:
         if is_busybox(p):
-            yield from fail(p, f"bad regex '{patterns[0]}': {error}", 2)
+            yield from fail(p, f"bad regex '{patterns[0]}'", 2)
         yield from fail(p, str(error), 2)
         raise
 
@@ -171,16 +166,15 @@ class _Search:
         source.is_quiet = "s" in self.options
         file = _File(self, "(standard input)" if path == "-" else path)
         while not file.is_done and (lines := (yield from source.lines())):
-            if "a" not in self.options and any(b"\0" in line for line in lines):
+            # An applet knows no binary files.
+            if not (is_busybox(self.p) or "a" in self.options) and any(
+                b"\0" in line for line in lines
+            ):
                 file.is_binary = True
             out = [file.look(decode_name(raw.removesuffix(b"\n"))) for raw in lines]
             yield from self.p.write(1, "".join(out))
         if file.is_binary and file.wants_lines and file.count:
-            text = f"{file.name}: binary file matches"
-            if is_busybox(self.p):
-                yield from self.p.write(1, f"grep: {text}\n")
-            else:
-                yield from complain(self.p, text)
+            yield from complain(self.p, f"{file.name}: binary file matches")
         source.skip()
         self.has_failed = self.has_failed or source.has_failed
         if not source.has_failed:
