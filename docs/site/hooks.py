@@ -1,7 +1,8 @@
 """What the site has besides the pages in docs/: MkDocs calls these functions (mkdocs.yml).
 
-The navigation is that of docs/index.md. A link that leads out of docs/, as to a scenario, leads to a page
-that shows the file. Diagrams are drawn by a copy of Mermaid, where `make docs` could fetch one.
+The navigation and the titles of pages are those of docs/index.md. A link that leads out of docs/, as to a
+scenario, leads to a page that shows the file. Diagrams are drawn by a copy of Mermaid, where `make docs`
+could fetch one.
 """
 
 import os
@@ -21,6 +22,8 @@ DOCS = ROOT / "docs"
 OUTSIDE = "repository"
 MERMAID = ROOT / ".venv-docs" / "mermaid.min.js"
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+#: A link whose text is the name of its page's file, which helps readers of the files only.
+NAMED = re.compile(r"\[[\w-]+\.md\](?=\(([^)\s#]+))")
 FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
 #: What a file's suffix is called by a highlighter.
 LANGUAGES = {
@@ -64,6 +67,12 @@ def read_navigation(index: str) -> list[Any]:
         if title == "To look up":
             section.append({"The Python API": "api.md"})
     return navigation
+
+
+def read_titles(index: str) -> dict[Path, str]:
+    """Return what the index calls each page."""
+    items = re.finditer(r"^- \[(.+?)\]\((.+?)\)", index, re.MULTILINE)
+    return {Path(os.path.normpath(DOCS / item[2])): item[1] for item in items}
 
 
 def place_of(path: Path) -> str:
@@ -127,11 +136,17 @@ def fence(path: Path) -> str:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links that lead out of docs/ lead to the pages that show what is there."""
+    """Point links out of docs/ to the pages that show those files, and call a page by its title."""
     place = page.file.src_uri
     inner = place.removeprefix(f"{OUTSIDE}/")
     source = ROOT / inner if inner != place else DOCS / place
     start = os.path.dirname(place)
+
+    titles = read_titles((DOCS / "index.md").read_text())
+
+    def name(match: re.Match[str]) -> str:
+        found = Path(os.path.normpath(source.parent / match[1]))
+        return f"[{titles[found]}]" if found in titles else match[0]
 
     def lead(match: re.Match[str]) -> str:
         found = Path(os.path.normpath(source.parent / match[2]))
@@ -141,7 +156,10 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
     parts = FENCE.split(markdown)
     # What is between fences stands at the even places.
-    return "".join(LINK.sub(lead, part) if at % 2 == 0 else part for at, part in enumerate(parts))
+    return "".join(
+        LINK.sub(lead, NAMED.sub(name, part)) if at % 2 == 0 else part
+        for at, part in enumerate(parts)
+    )
 
 
 def make_api() -> str:
