@@ -11,11 +11,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import trio
+from msgspec import structs
 
 from qgasim.drill import Drill, Result, Rules, Run, Selection, plan
 from qgasim.drill.command import OUTPUT_LIMIT, Ended
 from qgasim.drill.leftovers import adopting_orphans
-from qgasim.drill.repeat import file_name, join_command, write_test
+from qgasim.drill.repeat import file_name, join_command, write_file, write_test
 from qgasim.drill.report import summarise, tell_progress, write_junit, write_table
 from qgasim.drill.verdict import judge, shown_output
 from qgasim.errors import ScenarioError
@@ -319,6 +320,17 @@ def test_a_test_that_fails_again_has_the_same_client() -> None:
     assert "    scenario='fleet-one-hung#vm2',\n    agent='5.2',\n    findings='error',\n" in text
     assert "def test_fleet_one_hung_vm2_5_2(qga):" in text
     assert "['./client', qga.socket_path, f'--at={qga.socket_path}']" in text
+
+
+def test_the_first_line_of_a_failure_says_why() -> None:
+    failed, misbehaved = RESULTS[1:3]
+    both = structs.replace(misbehaved, reason="left running: z")
+    for result, line in (
+        (failed, "# b: failed: status 1: \x07\n"),
+        (misbehaved, "# c: misbehaved: x, y\n"),
+        (both, "# c: misbehaved: left running: z, x, y\n"),
+    ):
+        assert write_file(result, result.run, ["true"], "x.yaml").startswith(line)
 
 
 def test_a_command_is_written_in_a_line() -> None:

@@ -33,7 +33,8 @@ def write_file(result: Result, run: Run, command: Sequence[str], path: str) -> s
         path: where it is written.
     """
     words = ["qgasim", "drill", "--scenarios", path if "/" in path else f"./{path}"]
-    lines = [f"{result.run.name}: {result.verdict}: {result.reason}", *result.findings]
+    why = ", ".join([*([result.reason] if result.reason else []), *result.findings])
+    lines = [f"{result.run.name}: {result.verdict}: {why}"]
     lines += [result.expect] if result.expect else []
     if printed := result.output.rstrip("\n").splitlines():
         cut = printed[-_PRINTED:]
