@@ -330,7 +330,14 @@ def test_the_first_line_of_a_failure_says_why() -> None:
         (misbehaved, "# c: misbehaved: x, y\n"),
         (both, "# c: misbehaved: left running: z, x, y\n"),
     ):
-        assert write_file(result, result.run, ["true"], "x.yaml").startswith(line)
+        assert write_file(result, result.run, ["true"], "x.yaml", Rules()).startswith(line)
+
+
+def test_a_failure_is_repeated_by_the_same_rules() -> None:
+    rules = Rules(limit=0.5, findings="off", expect=("c*",))
+    text = write_file(RESULTS[2], RESULTS[2].run, ["true"], "out/FAIL-c@5.2.yaml", rules)
+    options = "--scenarios out/FAIL-c@5.2.yaml --time 0.5s --findings off --expect FAIL-c@5.2"
+    assert f"# reproduce: qgasim drill {options} -- true\n" in text
 
 
 def test_a_command_is_written_in_a_line() -> None:
@@ -373,7 +380,9 @@ def test_a_drill_from_the_command_line(
     assert "<svg" in page
     again = Path("FAIL-agent-never-up.yaml").read_text()
     assert again.endswith("qgasim: 1\nextends: agent-never-up\n")
-    assert "# reproduce: qgasim drill --scenarios ./FAIL-agent-never-up.yaml -- " in again
+    assert (
+        "# reproduce: qgasim drill --scenarios ./FAIL-agent-never-up.yaml --time 0.5s -- " in again
+    )
     again_arguments = ["drill", "--scenarios", "./FAIL-agent-never-up.yaml", "--time", "0.5"]
     (tmp_path / "expect").write_text("# a comment\nFAIL-agent*\n")
     assert run([*again_arguments, "--expect", "@expect", "--", *client]) == 1

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any, Final
 
 from qgasim.drill.plan import Run
@@ -23,7 +24,7 @@ def file_name(run: Run) -> str:
     return f"FAIL-{name}.yaml"
 
 
-def write_file(result: Result, run: Run, command: Sequence[str], path: str) -> str:
+def write_file(result: Result, run: Run, command: Sequence[str], path: str, rules: Rules) -> str:
     """Return a scenario that fails again, under a comment with the command.
 
     Args:
@@ -31,8 +32,17 @@ def write_file(result: Result, run: Run, command: Sequence[str], path: str) -> s
         run: the same, or the least of it that fails.
         command: the client.
         path: where it is written.
+        rules: how the run was judged, as it will be again.
     """
     words = ["qgasim", "drill", "--scenarios", path if "/" in path else f"./{path}"]
+    usual = Rules()
+    if rules.limit != usual.limit:
+        words += ["--time", f"{rules.limit:g}s"]
+    if rules.findings != usual.findings:
+        words += ["--findings", rules.findings]
+    if rules.expects_failure(result.run):
+        # The run of a file is called as the file.
+        words += ["--expect", PurePath(path).stem]
     why = ", ".join([*([result.reason] if result.reason else []), *result.findings])
     lines = [f"{result.run.name}: {result.verdict}: {why}"]
     lines += [result.expect] if result.expect else []
