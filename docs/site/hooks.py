@@ -27,6 +27,8 @@ NAMED = re.compile(r"\[[\w-]+\.md\](?=\(([^)\s#]+))")
 FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
 #: What a file's suffix is called by a highlighter.
 LANGUAGES = {
+    ".sh": "bash",
+    ".json": "json",
     ".py": "python",
     ".yaml": "yaml",
     ".go": "go",
@@ -50,7 +52,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def read_navigation(index: str) -> list[Any]:
     """Return the navigation that the index lays out.
 
-    A heading is a section, a line of text a section in it, an item of a list a page.
+    A heading is a section, one below it a section in it, an item of a list a page.
     """
     navigation: list[Any] = [{"Start": "index.md"}]
     for part in re.split(r"^## ", index, flags=re.MULTILINE)[1:]:
@@ -61,9 +63,9 @@ def read_navigation(index: str) -> list[Any]:
         for line in text.splitlines():
             if item := re.match(r"- \[(.+?)\]\((.+?)\)", line):
                 target.append({item[1]: place_of(DOCS / item[2])})
-            elif re.match(r"[A-Z]", line):
+            elif line.startswith("### "):
                 target = []
-                section.append({line: target})
+                section.append({line[4:]: target})
         if title == "To look up":
             section.append({"The Python API": "api.md"})
     return navigation
@@ -118,7 +120,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 def show(path: Path) -> str:
     """Return a page that shows a file, or the files of a directory."""
-    title = f"{NOT_SEARCHED}# {path.relative_to(ROOT)}\n\n"
+    name = read_titles((DOCS / "index.md").read_text()).get(path, path.relative_to(ROOT))
+    title = f"{NOT_SEARCHED}# {name}\n\n"
     if path.is_dir():
         inside = [one for one in sorted(path.rglob("*")) if one.is_file() and is_text(one)]
         return title + "\n".join(f"## {one.relative_to(path)}\n\n{fence(one)}" for one in inside)

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any, Final
 
 from qgasim.drill.plan import Run
@@ -42,7 +41,7 @@ def write_file(result: Result, run: Run, command: Sequence[str], path: str, rule
         words += ["--findings", rules.findings]
     if rules.expects_failure(result.run):
         # The run of a file is called as the file.
-        words += ["--expect", PurePath(path).stem]
+        words += ["--expect", os.path.basename(path).removesuffix(".yaml")]
     why = ", ".join([*([result.reason] if result.reason else []), *result.findings])
     lines = [f"{result.run.name}: {result.verdict}: {why}"]
     lines += [result.expect] if result.expect else []
