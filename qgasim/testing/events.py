@@ -186,9 +186,9 @@ class Events:
     # -- faults -----------------------------------------------------------------------------------
 
     def fault_on(self, fault: str) -> None:
-        """Switch the faults of this name on."""
+        """Faults are switched on: those of this name."""
         self._let("fault_on", fault=fault)
 
     def fault_off(self, fault: str) -> None:
-        """Switch the faults of this name off."""
+        """Faults are switched off: those of this name."""
         self._let("fault_off", fault=fault)
