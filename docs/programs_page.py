@@ -33,6 +33,11 @@ mawk, procps, util-linux, iproute2) or `busybox` (1.35, as in Alpine). Windows h
 *Recorded* says how many runs of the real program of Debian 12 are replayed (`tests/userland/programs/`); a program without
 any is written from its documentation and source, and from the recordings of agents (`tests/golden/`).
 """
+SHELLS = """\
+`sh` is dash 0.5.12 in a guest with `gnu`, and BusyBox's ash with `busybox`; `bash` is bash 5.2. Random scripts run in these and in
+the real ones in the tests, and their output, messages and status must be the same (`make fuzz-userland` for more of them).
+What bash has besides, such as arrays, and is not simulated, ends the script with one line that names it. The shells do these
+themselves, each what it has: {inside}."""
 OWN = "a syntax of its own"
 
 
@@ -90,7 +95,7 @@ def make_programs_page() -> str:
         INTRODUCTION,
         "## The list",
         "",
-        f"The shell (`sh`, and the same as `dash`, `ash` and `bash`) does these itself: {inside}.",
+        SHELLS.format(inside=inside),
         "",
         "| program | what it does | options | known to GNU's only | recorded |",
         "| --- | --- | --- | --- | --- |",

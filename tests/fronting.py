@@ -14,6 +14,7 @@ class TestLink:
     """Counts what a channel asks for; a subclass answers."""
 
     __test__ = False
+    is_full = False
 
     def __init__(self) -> None:
         self.channel: UpstreamChannel

@@ -265,6 +265,20 @@ def test_a_guest_can_be_woken_by_its_scenario() -> None:
     assert course.advance(5) == PONG
 
 
+@pytest.mark.parametrize("how", ["sleep", "pause"])
+def test_an_agent_that_died_while_its_guest_did_not_run_is_started_when_it_does(how: str) -> None:
+    course = Course("qgasim: 1\nagent: {respawn: 1s}")
+    power = course.guest.power
+    power.sleep("ram") if how == "sleep" else power.pause(None)
+    course.advance(1)
+    course.agent.crash()
+    course.advance(60)
+    assert course.agent.process is None
+    power.wake() if how == "sleep" else power.resume()
+    course.advance(2)
+    assert course.send(PING) == PONG
+
+
 # -- off -------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,37 @@ def test_an_agent_is_left_alone_between_two_clients(tmp_path: Path) -> None:
         with connect(upstream) as sock:
             sock.sendall(PING)
             assert read_line(sock) == PONG
+
+
+def test_an_agent_that_does_not_read_is_waited_for(tmp_path: Path) -> None:
+    let_read = threading.Event()
+    count = 200_000
+
+    def serve(sock: socket.socket) -> None:
+        let_read.wait(PATIENCE)
+        stream = sock.makefile("rwb")
+        for line in stream:
+            stream.write(PONG if b"ping" in line else b"{}\n")
+            stream.flush()
+
+    with fake_agent(tmp_path / "fake", serve) as upstream:
+        proxy = str(tmp_path / "proxy")
+        simulation = front(upstream).build()
+        with ServerThread(simulation, proxy) as thread, connect(proxy) as sock:
+            sock.setblocking(False)
+            sent = 0
+            with suppress(BlockingIOError):
+                while sent < count * len(PING):
+                    sent += sock.send(PING * 1000)
+                    for _ in range(50):
+                        thread.call(lambda: None)
+            assert sent < count * len(PING)
+            sock.settimeout(PATIENCE)
+            let_read.set()
+            sock.sendall(PING[sent % len(PING) :])
+            replies = sock.makefile("rb")
+            for _ in range(sent // len(PING) + 1):
+                assert replies.readline() == PONG
 
 
 def test_an_agent_is_reached_over_tcp(tmp_path: Path) -> None:

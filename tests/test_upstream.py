@@ -274,6 +274,19 @@ def test_a_long_reply_is_delivered_as_it_comes() -> None:
     assert len(exchange.reply) <= 65536
 
 
+def test_no_more_is_read_than_can_wait() -> None:
+    link = SilentLink()
+    course = front(link)
+    is_full: list[bool] = []
+    for sent, reply in ((PING * 9_999, b""), (PING, b""), (b"", PONG)):
+        course.send(sent)
+        link.channel.answered(reply)
+        list(course.channel.wake())
+        is_full.append(course.channel.is_full)
+    link.is_full = True
+    assert [*is_full, course.channel.is_full] == [False, True, False, True]
+
+
 def test_bytes_without_end_are_no_agents() -> None:
     link = SilentLink()
     course = front(link, "extends: debian-12\nfaults: [{kind: crlf}]")

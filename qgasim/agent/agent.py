@@ -68,7 +68,7 @@ class Agent(Answering):
         guest.on_failure = partial(self.fail, "what was planned")
         guest.processes.on_overrun = self.note_limit
         guest.on_boot = self._boot
-        guest.power.on_change = self.changed
+        guest.power.on_change = self.machine_changed
         self.start()
 
     def _install(self) -> CommandSet:

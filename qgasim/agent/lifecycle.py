@@ -12,6 +12,8 @@ __all__ = ["Lifecycle"]
 PATH: Final = "/usr/sbin/qemu-ga"
 #: Stands in for a delay: the agent is not started again.
 NEVER: Final = -1
+#: The states of a machine in which its processes are there, whether they run or not.
+_BOOTED: Final = ("running", "suspended", "waking")
 
 
 class Lifecycle:
@@ -126,11 +128,22 @@ class Lifecycle:
         respawn, self._next_respawn = self._next_respawn, None
         if respawn is None:
             respawn = self._respawn
-        if respawn is not None and respawn != NEVER and self.guest.power.is_running:
+        if respawn is not None and respawn != NEVER and self.guest.power.state in _BOOTED:
             self.respawn_at = self.guest.clock.uptime() + respawn
             self.guest.call_at(self.respawn_at, self._start_again)
         self.changed()
 
+    def machine_changed(self) -> None:
+        """Called when the machine is in another state."""
+        self._start_again()
+        self.changed()
+
     def _start_again(self) -> None:
-        if self.process is None and self.guest.power.is_running:
+        """Start if it is time; in a guest that sleeps or stands still it is time when that goes on."""
+        at, power = self.respawn_at, self.guest.power
+        if at is None or self.process is not None:
+            return
+        if power.state not in _BOOTED:
+            self.respawn_at = None
+        elif power.is_running and self.guest.clock.uptime() >= at:
             self.start()

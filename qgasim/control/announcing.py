@@ -1,6 +1,7 @@
 """Announce a guest that this process serves to the control API of another, which steers and watches it."""
 
 import os
+import shutil
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +19,7 @@ from qgasim.serving.listen import (
     SocketAddress,
     TcpAddress,
     UnixAddress,
+    make_directory,
     name_address,
     parse_address,
 )
@@ -35,13 +37,12 @@ class Announcement:
     Args:
         control: where that is served: ``unix:PATH`` or ``tcp:[HOST:]PORT``.
         token: what it asks for, if it does.
-        directory: of the socket at which this process is asked.
 
     Raises:
         QgaSimError: the address is none.
     """
 
-    def __init__(self, control: str, token: str | None, directory: str) -> None:
+    def __init__(self, control: str, token: str | None) -> None:
         try:
             address = parse_address(control)
         except ValueError as error:
@@ -52,10 +53,12 @@ class Announcement:
             )
         self._control = address
         self._token = token
-        is_tcp = isinstance(address, TcpAddress)
-        own = TcpAddress("127.0.0.1", 0) if is_tcp else UnixAddress(f"{directory}/control.sock")
-        self._access = Access(own, token if is_tcp else None)
-        self._directory = directory
+
+    def _access(self, directory: str) -> Access:
+        """Return where this process is asked: in *directory*, or over TCP if the other is."""
+        if isinstance(self._control, TcpAddress):
+            return Access(TcpAddress("127.0.0.1", 0), self._token)
+        return Access(UnixAddress(f"{directory}/control.sock"))
 
     async def serve(
         self,
@@ -69,11 +72,25 @@ class Announcement:
         Raises:
             QgaSimError: the other process does not take it.
         """
+        directory = make_directory("qgasim-")
+        try:
+            await self._serve(name, live, addresses, is_connected, directory)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    async def _serve(
+        self,
+        name: str,
+        live: LiveGuest,
+        addresses: tuple[str, tuple[SocketAddress, ...]],
+        is_connected: Callable[[], bool],
+        directory: str,
+    ) -> None:
         async with trio.open_nursery() as nursery:
             guests = Guests(
-                nursery, Feed(os.urandom(4).hex()), self._directory, lambda _name, _server: None
+                nursery, Feed(os.urandom(4).hex()), directory, lambda _name, _server: None
             )
-            server = make_server(guests, self._access, tell_failure)
+            server = make_server(guests, self._access(directory), tell_failure)
             server.listen()
             nursery.start_soon(server.serve)
             where = name_address(server.address)

@@ -1,15 +1,12 @@
 """The emulator's guest under control of another process, at which it is announced."""
 
-import shutil
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from qgasim.control.announcing import Announcement
-from qgasim.errors import QgaSimError
 from qgasim.guest.system.clock import SteeredClock
 from qgasim.scenario import Blueprint
-from qgasim.serving.listen import make_directory
 from qgasim.serving.monitoring import MonitorServer
 from qgasim.serving.server import Server
 from qgasim.simulation.simulation import Simulation
@@ -33,12 +30,7 @@ class Announced:
 
     def __init__(self, blueprint: Blueprint, name: str, control: str, token: str | None) -> None:
         self._name = name
-        self._directory = make_directory("qgasim-")
-        try:
-            self._announcement = Announcement(control, token, self._directory)
-        except QgaSimError:
-            self.close()
-            raise
+        self._announcement = Announcement(control, token)
         self._live = LiveGuest(blueprint, SteeredClock, self._call, lambda _: "")
 
     @property
@@ -68,9 +60,3 @@ class Announced:
             )
         except* Exception as group:  # noqa: BLE001
             sys.stderr.write(f"qgasim: not announced: {group.exceptions[0]}\n")
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Remove its socket."""
-        shutil.rmtree(self._directory, ignore_errors=True)

@@ -53,6 +53,7 @@ from qgasim.effects import Close, Effect, Wait
 from qgasim.guest.units import SECOND
 
 __all__ = [
+    "QUEUE_LIMIT",
     "WRITE_SIZE",
     "Channel",
     "ChannelKind",

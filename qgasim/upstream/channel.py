@@ -24,12 +24,19 @@ from qgasim.wire import Message
 
 __all__ = ["Link", "Recorder", "UpstreamChannel"]
 
+#: How many requests may wait for their replies before no more are read.
+REQUESTS_LIMIT: Final = 10_000
 #: Where a request can end, with the white space behind it.
 _PIECE: Final = re.compile(rb"[^}\n]*+(?:[}\n][ \t\r\n]*+)?")
 
 
 class Link(Protocol):
     """The way to the agent behind."""
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether the agent does not read: what is passed on has to wait."""
+        ...
 
     def connect(self) -> None:
         """Connect for the client that has come."""
@@ -83,7 +90,9 @@ class UpstreamChannel(Channel):
     @property
     def is_full(self) -> bool:
         """Return whether nothing more should be read from the client now."""
-        return sum(len(data) for _, data in self._waiting) >= QUEUE_LIMIT
+        if self.link.is_full or len(self._requests) >= REQUESTS_LIMIT:
+            return True
+        return bool(self._waiting) and sum(len(data) for _, data in self._waiting) >= QUEUE_LIMIT
 
     @property
     def is_flooded(self) -> bool:

@@ -12,6 +12,7 @@ from qgasim.client.connecting import AgentAddress, connect
 from qgasim.effects import Close
 from qgasim.errors import ClientError
 from qgasim.serving.listen import UnixAddress
+from qgasim.simulation.channel import QUEUE_LIMIT
 from qgasim.upstream.channel import UpstreamChannel
 from qgasim.upstream.replies import Request
 
@@ -48,6 +49,11 @@ class SocketLink:
     def attach(self, channel: UpstreamChannel) -> None:
         """Bring what the agent answers to *channel*."""
         self._channel = channel
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether the agent does not read: what is passed on has to wait."""
+        return len(self._out) >= QUEUE_LIMIT
 
     # -- what the channel asks for ---------------------------------------------------------------
 
@@ -171,6 +177,8 @@ class SocketLink:
                         del self._out[: sock.send(self._out)]
                     except BlockingIOError:
                         await trio.lowlevel.wait_writable(sock)
+                # More may be read from the client now.
+                self._poke()
             except trio.ClosedResourceError:
                 return
             except OSError as error:

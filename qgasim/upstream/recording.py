@@ -39,6 +39,9 @@ class Manner(Struct, frozen=True, kw_only=True):
 class RecordingLink:
     """The way to a recording."""
 
+    #: It takes all at once.
+    is_full = False
+
     def __init__(self, conversation: Conversation, manner: Manner) -> None:
         self._conversation = conversation
         self._manner = manner

@@ -19,5 +19,5 @@ def test_the_document_is_openapi_3_1() -> None:
 def test_answers_are_in_the_document(tmp_path: Path) -> None:
     made = fuzz(tmp_path, examples=8, seed=0)
     assert made.failures == []
-    # Else little would have been looked at.
-    assert made.succeeded == set(operations())
+    # Else little would have been looked at. (attach: there is no other process.)
+    assert made.succeeded == set(operations()) - {"attach"}

@@ -1,5 +1,6 @@
 """The guest's shells against real ones, with scripts made by a seed: see `tests.fuzz_userland`."""
 
+import os
 import tempfile
 from pathlib import Path
 from random import Random
@@ -9,21 +10,27 @@ import pytest
 from tests.fuzz_userland import SHELLS, compare
 from tests.userland.scripts import Generator
 
-#: Scripts that are compared for each seed: 2,000 in all.
-SCRIPTS = 500
+#: Scripts that are compared for each seed: 2,000 with dash, and some with each of the others.
+SCRIPTS = 400
 #: Differences that are known to be left. Two processes of a pipeline write into one stream, and now and then the
-#: real shell's traces come out mixed whenever the script is tried.
-KNOWN = 2
+#: real shell's traces come out mixed whenever the script is tried; bash has 25 constructs that are refused
+#: by name, and errors of syntax within substitutions that it words otherwise.
+KNOWN = {"dash": 2, "ash": 2, "bash": 8}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_scripts_do_what_they_do_in_dash(seed: int) -> None:
-    if not Path(SHELLS["dash"].path).exists():
-        pytest.skip(f"{SHELLS['dash'].path} is not installed")
+@pytest.mark.parametrize(
+    ("shell", "seed"), [*(("dash", seed) for seed in range(5)), ("ash", 0), ("bash", 0)]
+)
+def test_scripts_do_what_they_do_in_the_real_shell(shell: str, seed: int) -> None:
+    if not Path(SHELLS[shell].path).exists():
+        pytest.skip(f"{SHELLS[shell].path} is not installed")
     random = Random(seed)
-    scripts = (Generator(random, "dash").script() for _ in range(SCRIPTS))
-    with tempfile.TemporaryDirectory(prefix="fuzz-userland-") as name:
+    count = SCRIPTS if shell == "dash" else SCRIPTS // 2
+    scripts = (Generator(random, shell).script() for _ in range(count))
+    # A file system in memory is ten times as fast.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="fuzz-userland-", dir=memory) as name:
         Path(name).chmod(0o755)
-        different = [script for script, _, _ in compare("dash", scripts, Path(name))]
-    assert len(different) <= KNOWN, "\n---\n".join(different)
+        different = [script for script, _, _ in compare(shell, scripts, Path(name))]
+    assert len(different) <= KNOWN[shell], "\n---\n".join(different)

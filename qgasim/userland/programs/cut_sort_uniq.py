@@ -35,13 +35,13 @@ def cut(p: Process) -> Steps:
         wrong = pick(p, "expected" + needed, "you must specify" + needed)
         yield from (fail(p, wrong) if pick(p, 1, 0) else usage_error(p, wrong))
     ranges = yield from _ranges(p, unit, options.get(unit) or "")
+    ranges = _merge(ranges, outside="C" in options)
     delimiter = encode_name(options.get("d") or "\t")
     if is_busybox(p):
         delimiter = delimiter[:1]
     elif len(delimiter.decode("utf-8", "replace")) != 1:
         yield from usage_error(p, "the delimiter must be a single character")
     joiner = encode_name(options.get("O") or "")
-    outside = "C" in options
     if unit == "f":
         joiner = joiner or delimiter
     source = Source(p, options.operands)
@@ -49,25 +49,42 @@ def cut(p: Process) -> Steps:
         out: list[bytes] = []
         for raw in lines:
             line = raw.removesuffix(b"\n")
-            if unit == "f":
-                parts = line.split(delimiter)
-                if len(parts) == 1:
-                    if "s" not in options:
-                        out.append(line)
-                    continue
-            elif unit == "c" and not line.isascii():
-                text = line.decode("utf-8", "surrogateescape")
-                parts = [char.encode("utf-8", "surrogateescape") for char in text]
-            else:
-                parts = [line[i : i + 1] for i in range(len(line))]
-            chosen = [x for i, x in enumerate(parts, 1) if _contains(ranges, i) != outside]
-            out.append(joiner.join(chosen))
+            if unit != "f":
+                # Characters are bytes for GNU's and for BusyBox (Debian 12).
+                pieces = (line[first - 1 : last] for first, last in ranges)
+                out.append(joiner.join(piece for piece in pieces if piece))
+                continue
+            size = LINE_SIZE * line.count(delimiter)
+            p.take_memory(size)
+            parts = line.split(delimiter)
+            if len(parts) > 1:
+                chosen = [x for i, x in enumerate(parts, 1) if _contains(ranges, i)]
+                out.append(joiner.join(chosen))
+            elif "s" not in options:
+                out.append(line)
+            p.take_memory(-size)
         yield from p.write(1, b"".join(line + b"\n" for line in out))
     return int(source.has_failed)
 
 
 def _contains(ranges: list[tuple[int, int]], number: int) -> bool:
     return any(first <= number <= last for first, last in ranges)
+
+
+def _merge(ranges: list[tuple[int, int]], *, outside: bool) -> list[tuple[int, int]]:
+    """Return *ranges* from left to right, those that overlap as one; *outside*: what is between them."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(last, merged[-1][1])
+        else:
+            merged.append((first, last))
+    if not outside:
+        return merged
+    ends = [0, *(last for _, last in merged)]
+    begins = [*(first for first, _ in merged), 1 << 63]
+    gaps = zip(ends, begins, strict=True)
+    return [(end + 1, begin - 1) for end, begin in gaps if end + 1 < begin]
 
 
 def _ranges(p: Process, unit: str, text: str) -> Waiting[list[tuple[int, int]]]:
@@ -217,6 +234,9 @@ def _check_order(p: Process, options: Options, order: _Order, lines: list[bytes]
 
 def _write_to(p: Process, target: str | None, result: bytes) -> Steps:
     """Write to a file, or without one to the standard output."""
+    if target is None and 1 not in p.files and not is_busybox(p):
+        yield from complain(p, "fflush failed: 'standard output': Bad file descriptor")
+        yield from fail(p, "write error", 2)
     if target is None:
         yield from p.write(1, result)
         return 0

@@ -143,6 +143,11 @@ class _Parser:
         if name not in self.long:
             real = [n for n in self._known()[1] if n.startswith(name)]
             others = [n for n in real if n not in self.long]
+            candidates = sorted({*matches, *real})
+            if name not in real and len({self.long.get(n, n) for n in candidates}) > 1:
+                # UNVERIFIED: the order, which is that of the program's own table.
+                names = " ".join(f"'--{candidate}'" for candidate in candidates)
+                yield from self._bad(f"option '--{name}' is ambiguous; possibilities: {names}")
             if name in real or (others and not matches):
                 what = name if name in real else others[0]
                 yield from not_simulated(self.p, f"option '--{what}'", self.code)

@@ -98,6 +98,7 @@ def _expand(p: Process, argument: str, *, length: int | None = None) -> Waiting[
 
 
 def _read(p: Process) -> Waiting[bytes]:
+    data = b""
     try:
         data = yield from p.read(0)
     except OSError as error:

@@ -67,7 +67,8 @@ class _Tokens:
         self.at = 0
         #: Where the token begins that an error shows.
         self.shown = 0
-        self.token = self.before = Token()
+        self.token: Token = Token()
+        self.before: Token = Token()
         self.idle = 0
         self.nesting = 0
 
@@ -223,17 +224,20 @@ class _Evaluation(_Tokens):
         self.idle -= is_idle
         return value
 
+    def _is(self, *kinds: str) -> bool:
+        return self.token.kind in kinds
+
     def _conditional(self) -> int:
         condition = self._or()
-        if self.token.kind != "?":
+        if not self._is("?"):
             return condition
         self.idle += not condition
         self._read()
-        if self.token.kind in ("", ":"):
+        if self._is("", ":"):
             raise self._fail("expression expected")
         yes = self._comma()
         self.idle -= not condition
-        if self.token.kind != ":":
+        if not self._is(":"):
             raise self._fail("`:' expected for conditional expression")
         self.idle += bool(condition)
         self._read()

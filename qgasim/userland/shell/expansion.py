@@ -262,7 +262,7 @@ class Expander:
     def _not_set_status(self) -> int:
         """Return with which status a shell ends for want of a variable; bash's subshells and ``-e`` have 1."""
         state = self.shell.state
-        is_inner = self.shell.p.pid != state.main_pid or "e" in state.options
+        is_inner = state.is_inner or "e" in state.options
         return 1 if state.flavour.is_bash and is_inner else state.flavour.not_set_status
 
     def _separator(self) -> str:

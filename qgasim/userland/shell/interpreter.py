@@ -378,6 +378,7 @@ class Shell(SimpleCommands):
 
     def _run_subshell(self, node: Subshell, *, is_last: bool) -> Steps:
         if is_last and not any(self.state.traps.values()):
+            self.state.is_inner = True
             raise LeaveShell((yield from self.execute(node.body, is_last=True)))
         child = self.fork(lambda shell: shell.execute(node.body, is_last=True), self.p.files)
         return (yield from self.wait_for(child))

@@ -23,7 +23,7 @@ from qgasim.userland.shell.state import (
     Variable,
     leave,
 )
-from qgasim.userland.shell.syntax import NOT_SIMULATED, Function, Simple, Text, Word
+from qgasim.userland.shell.syntax import NOT_SIMULATED, Assignment, Function, Simple, Text, Word
 from qgasim.userland.shell.tracing import Tracing
 
 __all__ = ["SimpleCommands"]
@@ -42,7 +42,7 @@ class SimpleCommands(Tracing):
     def run_simple(self, node: Simple, *, is_last: bool) -> Steps:
         """Run a simple command: expansions, redirections, assignments, then what it names."""
         state = self.state
-        state.line = node.line
+        line, state.line = state.line, node.line
         self.substituted = 0
         argv = yield from self._expand_arguments(node.words)
         name = argv[0] if argv else ""
@@ -53,11 +53,7 @@ class SimpleCommands(Tracing):
         try:
             if not state.flavour.is_bash:
                 saved = yield from self.redirector.apply(node.redirections)
-            for item in node.assignments:
-                value = yield from self.expander.expand_string(item.value, is_assignment=True)
-                if is_temporary:
-                    before.setdefault(item.name, state.variables.get(item.name))
-                state.set(item.name, value, exported=is_temporary)
+            yield from self._assign(node.assignments, before if is_temporary else None)
             if "x" in state.options:
                 yield from self.trace_simple(node, argv, saved or {})
             if state.flavour.is_bash:
@@ -65,9 +61,11 @@ class SimpleCommands(Tracing):
                 saved = yield from self.redirector.apply(node.redirections)
                 if node.redirections and not argv:
                     self.substituted = 0
-            return (yield from self._dispatch(argv, is_last=is_last))
+            status = yield from self._dispatch(argv, is_last=is_last)
         except RedirectionFailed as error:
             yield from self.complain(error)
+            if state.flavour.is_bash:
+                state.line = line
             ends = name in SPECIAL and name not in state.flavour.missing
             if ends and not state.flavour.is_bash:
                 raise LeaveShell(error.status) from None
@@ -79,11 +77,26 @@ class SimpleCommands(Tracing):
         except Replaced:
             keeps = True
             raise
+        else:
+            if state.flavour.is_bash:
+                state.line = line
+            return status
         finally:
             if saved is not None:
                 (self.redirector.keep if keeps else self.redirector.undo)(saved)
             for variable, value_before in before.items():
                 state.put_back(variable, value_before)
+
+    def _assign(
+        self, assignments: list[Assignment], before: dict[str, Variable | None] | None
+    ) -> Waiting[None]:
+        """Set variables; with *before*, for one command, and what they were is put there."""
+        state = self.state
+        for item in assignments:
+            value = yield from self.expander.expand_string(item.value, is_assignment=True)
+            if before is not None:
+                before.setdefault(item.name, state.variables.get(item.name))
+            state.set(item.name, value, exported=before is not None)
 
     def _dispatch(self, argv: list[str], *, is_last: bool) -> Steps:
         if not argv:

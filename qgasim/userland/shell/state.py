@@ -172,6 +172,8 @@ class State:
         #: ``$$``: a subshell's is that of the shell it comes from.
         self.main_pid = 0
         self.background_pid: int | None = None
+        #: Whether this is a subshell.
+        self.is_inner = False
         self.loops = 0
         #: How many files are being run by ``.``, and command substitutions.
         self.sources = 0
@@ -184,7 +186,7 @@ class State:
         #: What messages call the command: a builtin's name, or a script's.
         self.command: str | None = None
         #: What ``getopts`` looks at next: an argument, and where within the one before (0: at none).
-        self.option = (1, 0)
+        self.option: tuple[int, int] = (1, 0)
 
     def copy_to(self, other: "State") -> None:
         """Return *other* all that a subshell inherits."""
@@ -202,6 +204,7 @@ class State:
         other.directory = self.directory
         other.limits = dict(self.limits)
         other.main_pid = self.main_pid
+        other.is_inner = True
         other.background_pid = self.background_pid
         other.loops = self.loops
         other.sources = self.sources

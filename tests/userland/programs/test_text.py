@@ -112,3 +112,18 @@ def test_base64_works_in_pieces(run: Run) -> None:
     assert run(guest, ["base64", "-d"], b"YQ==YmM=\nZGVm")[0] == b"abcdef"
     out, errors, how = run(guest, ["base64", "-d"], b"YWJjZGU")
     assert (out, errors, how.code) == (b"abcde", b"base64: invalid input\n", 1)
+
+
+def test_cut_joins_ranges_not_bytes(run: Run) -> None:
+    # coreutils 9.1; characters are bytes.
+    guest = Course("debian-12").guest
+    joined = "--output-delimiter=:"
+    for options, out in (
+        (["-b", "1-2,4-5", joined], b"ab:de\n"),
+        (["-b", "1-2,3-4", joined], b"ab:cd\n"),
+        (["-b", "1-3,2-4", joined], b"abcd\n"),
+        (["-b", "4,1", joined], b"a:d\n"),
+        (["-b", "2-3", "--complement", joined], b"a:defgh\n"),
+    ):
+        assert run(guest, ["cut", *options], b"abcdefgh\n")[0] == out
+    assert run(guest, ["cut", "-c", "1-2"], "äöü\n".encode())[0] == "ä\n".encode()

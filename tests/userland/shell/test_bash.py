@@ -18,6 +18,8 @@ REFUSED = [
     ("[[ a < b ]]", "( < and > in [["),
     ("cat <(echo a)", "<(...)"),
     ("echo {a,b}", "brace expansion"),
+    ("for x in {a,b}; do :; done", "brace expansion"),
+    ("((echo a); (echo b))", "(( that is no arithmetic"),
     ("echo {1..3}", "brace expansion"),
     ("for ((i=0;i<2;i++)); do :; done", "for ((...))"),
     ("select x in a; do :; done", "select"),
@@ -49,8 +51,16 @@ SAME = [
     ("function f { echo $1; }; f a", "a\n", "", 0),
     ("cd /nonexistent", "", "bash: line 1: cd: /nonexistent: No such file or directory\n", 1),
     ("set -u; echo $x", "", "bash: line 1: x: unbound variable\n", 127),
+    ("echo $((08)); echo x", "", 'bash: line 1: 08: value too great for base (error token is "08")\n', 1),
+    ("echo $((1 + ))\necho $?", "1\n",
+     'bash: line 1: 1 + : syntax error: operand expected (error token is "+ ")\n', 0),
+    ("[ a b ]; echo $?", "2\n", "bash: line 1: [: a: unary operator expected\n", 0),
+    ("fi", "", "bash: -c: line 1: syntax error near unexpected token `fi'\nbash: -c: line 1: `fi'\n", 2),
+    ("export 1x; echo $?", "1\n", "bash: line 1: export: `1x': not a valid identifier\n", 0),
+    ("if true", "", "bash: -c: line 2: syntax error: unexpected end of file\n", 2),
+    ("set -x; x=1 echo 'a b'", "a b\n", "+ x=1\n+ echo 'a b'\n", 0),
     ("cat < /nonexistent", "", "bash: line 1: /nonexistent: No such file or directory\n", 1),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("script", "construct"), REFUSED)
