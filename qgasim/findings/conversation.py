@@ -93,8 +93,8 @@ def _is_left(request: Request, end: Note) -> bool:
     exchange = request.exchange
     assert exchange is not None
     if exchange.replied is not None:
-        return "unread bytes" in end.marks and exchange.replied - request.since < IMPATIENCE
-    is_at_once = end.at > exchange.sent and end.at - request.since < IMPATIENCE
+        return "unread bytes" in end.marks and exchange.replied - request.waiting_since < IMPATIENCE
+    is_at_once = end.at > exchange.sent and end.at - request.waiting_since < IMPATIENCE
     return bool(exchange.reply) and not exchange.struck and is_at_once
 
 

@@ -33,7 +33,7 @@ class Request(Struct, kw_only=True):
     command: str | None
     arguments: dict[str, Any] = field(default_factory=dict[str, Any])
     #: Since when the client may have waited: *sent*, or earlier where it could not be read at once.
-    since: int = 0
+    waiting_since: int = 0
     #: When its whole reply had gone to the client; None if it has not.
     answered: int | None = None
     #: Whether nothing is ever answered to it.
@@ -132,7 +132,7 @@ class Story:
             is_late = free is None or at - free < IMPATIENCE
             since = taken if is_late else at
             if isinstance(step, Request):
-                step.since = since
+                step.waiting_since = since
                 if step.exchange is not None and step.has_waited:
                     taken, free = since, step.exchange.replied
                 else:

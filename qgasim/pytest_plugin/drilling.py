@@ -3,7 +3,6 @@
 import fnmatch
 import re
 import signal
-import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -47,15 +46,19 @@ def limit_time(settings: Mapping[str, Any]) -> Generator[None]:
     """
     drill: _Drill = read_value(settings, _Drill, _MARKER)
     seconds = drill.time / SECOND
-    is_main = threading.current_thread() is threading.main_thread()
-    if not (is_main and hasattr(signal, "setitimer")) or any(signal.getitimer(signal.ITIMER_REAL)):
+    if not hasattr(signal, "setitimer") or any(signal.getitimer(signal.ITIMER_REAL)):
         yield
         return
 
     def fail(number: int, frame: FrameType | None) -> None:
         raise Hung(f"no end within {seconds:g} s ({_MARKER}: time=...)")
 
-    before = signal.signal(signal.SIGALRM, fail)
+    try:
+        before = signal.signal(signal.SIGALRM, fail)
+    except ValueError:
+        # This is not the main thread.
+        yield
+        return
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
