@@ -315,6 +315,8 @@ def test_junit() -> None:
 def test_a_test_that_fails_again_has_the_same_client() -> None:
     run = Run(name="fleet-one-hung#vm2@5.2", scenario="fleet-one-hung#vm2", agent="5.2")
     assert file_name(run) == "FAIL-fleet-one-hung-vm2@5.2.yaml"
+    again = Run(name="FAIL-fleet-one-hung-vm2@5.2", scenario="./FAIL-fleet-one-hung-vm2@5.2.yaml")
+    assert file_name(again) == file_name(run)
     text = write_test(run, ["./client", "{socket}", "--at={socket}"], Rules(limit=5))
     compile(text, "test_again.py", "exec")
     assert "    scenario='fleet-one-hung#vm2',\n    agent='5.2',\n    findings='error',\n" in text

@@ -18,8 +18,8 @@ _WIDTH: Final = 200
 
 
 def file_name(run: Run) -> str:
-    """Return the name of the file of a run: ``FAIL-freeze-hangs@5.2.yaml``."""
-    name = re.sub(r"[^\w.@-]", "-", run.name)
+    """Return the name of the file of a run: ``FAIL-freeze-hangs@5.2.yaml``; that of one that repeats it is the same."""
+    name = re.sub(r"[^\w.@-]", "-", run.name).removeprefix("FAIL-")
     return f"FAIL-{name}.yaml"
 
 
