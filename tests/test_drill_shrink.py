@@ -8,7 +8,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from qgasim.drill import Drill, Minimal, Result, Rules, Run, Selection, minimise, plan
 from qgasim.drill.leftovers import adopting_orphans
@@ -16,6 +16,7 @@ from qgasim.drill.pins import pin_variations
 from qgasim.drill.report import show_minimal
 from qgasim.drill.shrink import halved, shrink
 from qgasim.faults import (
+    AnyFault,
     CloseConnection,
     Delay,
     Duplicate,
@@ -200,6 +201,68 @@ def test_a_variation_is_reduced_to_the_edit_that_matters() -> None:
     assert isinstance(edit, Edit)
     assert (edit.on, edit.remove, edit.times) == ("guest-get-osinfo", ("/pretty-name",), 1)
     assert (minimal.before > 1, minimal.failed) == (True, 3)
+
+
+FAILED = Result(run=Run(name="a", scenario="a"), verdict="failed", status=1)
+MISBEHAVED = structs.replace(
+    FAILED, verdict="misbehaved", status=0, findings=("handle-left-open", "unknown-command")
+)
+LEFT = structs.replace(MISBEHAVED, reason="left running: sleep")
+
+
+@pytest.mark.parametrize(
+    ("result", "other", "is_same"),
+    [
+        (FAILED, FAILED, True),
+        (FAILED, structs.replace(FAILED, status=2), False),
+        (FAILED, structs.replace(FAILED, status=-11), False),
+        (FAILED, structs.replace(FAILED, verdict="hung", status=None), False),
+        (MISBEHAVED, structs.replace(MISBEHAVED, findings=("unknown-command",)), True),
+        (MISBEHAVED, structs.replace(MISBEHAVED, findings=("reply-not-read",)), False),
+        (MISBEHAVED, LEFT, False),
+        (LEFT, structs.replace(LEFT, findings=()), True),
+    ],
+)
+def test_to_fail_alike_is_to_fail_for_the_same_reason(
+    result: Result, other: Result, is_same: bool
+) -> None:
+    assert other.fails_like(result) is is_same
+    assert result.fails_like(other) is is_same
+
+
+#: A connection that ends makes it end with status 3, and with status 4 if there was an error before.
+TWO_WAYS = """\
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(os.environ["QGASIM_SOCKET"])
+    file, errors = client.makefile(), 0
+    for _ in range(3):
+        client.sendall(b'{"execute":"guest-ping"}\\n')
+        line = file.readline()
+        if not line:
+            sys.exit(4 if errors else 3)
+        errors += "error" in json.loads(line)
+"""
+
+
+@pytest.mark.slow
+def test_shrinking_does_not_end_on_another_failure() -> None:
+    faults: list[AnyFault] = [InjectedError(desc="no", times=1), CloseConnection(after=1, times=1)]
+    run = Run(name="two", scenario="debian-12")
+
+    async def find(drill: Drill) -> Minimal | None:
+        result = await drill.attempt(run.with_faults(faults))
+        assert result.status == 4
+        # As if they were drawn.
+        drawn = structs.replace(result, run=run, pinned=tuple(faults))
+        return (await minimise(drill, drawn, 60))[0]
+
+    command = [sys.executable, "-I", "-S", "-c", TWO_WAYS]
+    with tempfile.TemporaryDirectory(prefix="qga-") as directory, adopting_orphans():
+        minimal = trio.run(find, Drill(command, directory, Rules(findings="off")))
+    assert minimal is not None
+    # By its verdict alone, the connection that ends would be enough.
+    assert (minimal.faults, minimal.failed) == (faults, 3)
 
 
 def test_a_variation_is_pinned_place_by_place_for_the_reply_that_had_it() -> None:

@@ -451,6 +451,70 @@ def test_what_comes_after_a_fault_hung_up_cannot_be_read(first: bytes) -> None:
     assert names(course) == []
 
 
+def test_an_error_in_the_place_of_a_reply_may_send_a_client_away() -> None:
+    # The replies to 0xFF and to the synchronisation change places, so that the error comes as the
+    # answer to what is asked next.
+    course = Noted()
+    course.inject(Reorder(times=1))
+    course.send(SENTINEL + request("guest-sync-delimited", id=1) + b"\n")
+    course.send(PING)
+    course.leave(unread=b"")
+    assert names(course) == []
+
+
+def test_a_reply_that_comes_with_the_time_out_need_not_be_read() -> None:
+    course = Noted()
+    course.inject(Delay(by=SECOND, times=1))
+    course.send(PING)
+    course.advance(1)
+    course.leave(unread=b"")
+    assert names(course) == []
+
+
+def leave_at_once(course: Noted) -> None:
+    """Leave before the reply could be sent: all is read at once, and a moment passes."""
+    effects = course.channel.receive(SENTINEL + request("guest-sync-delimited", id=1) + b"\n")
+    for _ in course.channel.return_unsent(b"", effects):
+        pass
+    wait(course, 0.001)
+    course.leave()
+
+
+def test_a_client_that_waited_to_be_served_has_not_left_at_once() -> None:
+    # A delayed reply keeps the driver from seeing that its client has left. The next clients' requests
+    # are read when they have long given up (qgasim drill --nemesis 1 --seed 131).
+    course = Noted()
+    course.inject(Delay(by=3 * SECOND // 2, times=1))
+    course.send(PING)
+    course.advance(1.5)
+    course.leave()
+    for _ in range(3):
+        course.connect()
+        leave_at_once(course)
+    assert names(course) == []
+
+
+def test_a_client_that_was_served_at_once_has_left_at_once() -> None:
+    course = Noted()
+    course.send(PING)
+    wait(course, 5)
+    course.leave()
+    wait(course, 0.2)
+    course.connect()
+    leave_at_once(course)
+    assert names(course) == ["reply-not-read"]
+
+
+def test_a_request_that_was_sent_after_a_time_out_may_wait_to_be_read() -> None:
+    # Its client's own reply is late: what it sends then is read when that has gone.
+    course = Noted()
+    course.inject(Delay(by=3 * SECOND // 2, times=1))
+    course.send(PING)
+    course.advance(1.5)
+    leave_at_once(course)
+    assert names(course) == []
+
+
 # -- polling-too-fast ------------------------------------------------------------------------------
 
 

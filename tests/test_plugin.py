@@ -361,6 +361,24 @@ def test_release(qga):
     assert "PASSED test_a_drill_runs_a_test_for_each_guest.py::test_release[exec-slow@5.2]" in text
 
 
+def test_a_run_of_a_drill_may_take_only_so_long(run: Run) -> None:
+    result = run(
+        """
+import threading, pytest
+
+@pytest.mark.qgasim_drill(scenarios=["nic-without-ip"], time="1ms", expect=["*"])
+def test_a_client_that_goes_on_for_ever(qga):
+    while True:
+        try:
+            threading.Event().wait()
+        except Exception:
+            pass
+"""
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*no end within 0.001 s (@pytest.mark.qgasim_drill: time=...)*"])
+
+
 # -- taking hold of it -----------------------------------------------------------------------------
 
 

@@ -326,6 +326,7 @@ MARKERS = {
     "qgasim_drill(tag='freeze')": "unknown key 'tag' (did you mean 'tags'?)",
     "qgasim_drill(tags=['freez'])": "there is no tag 'freez' (did you mean 'freeze'?)",
     "qgasim_drill(nemesis='3')": "nemesis: expected an integer, found '3'",
+    "qgasim_drill(all=True, time=0)": "time: expected above 0 and at most a day",
     "qgasim_drill()": "nothing to run (choose by",
     "qgasim_drill('all')": "takes keywords only",
 }

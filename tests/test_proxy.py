@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import threading
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from qgasim.cli.upstream import make_front, show_differences
 from qgasim.client.blocking import SyncClient
 from qgasim.compare import RealAgent as Asked
 from qgasim.compare import compare
@@ -188,6 +190,36 @@ def test_an_agent_that_ends_amid_a_reply_is_told(tmp_path: Path) -> None:
                     sock.sendall(PING)
                     assert sock.makefile("rb").read() == b'{"retu'
         assert f"{upstream}: the agent hung up" in journal.transcript()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "agent", "note"),
+    [
+        (None, None, ""),
+        ("debian-12", None, "qgasim: note: the agent says that it is 10.0.13; named is 7.2\n"),
+        (None, "8.2", "qgasim: note: the agent says that it is 10.0.13; named is 8.2\n"),
+        ("debian-12", "10.0", ""),
+    ],
+)
+def test_another_release_than_the_one_that_is_named_is_told(
+    scenario: str | None,
+    agent: str | None,
+    note: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loaded = loads("extends: debian-12")
+    loaded.agent.release = agent or loaded.agent.release
+    behind = loads("extends: alpine-3.20\nagent: {release: '10.0.13'}")
+    with ServerThread(behind.build(), str(tmp_path / "agent")) as thread:
+        options = Namespace(upstream=thread.path, scenario=scenario, agent=agent)
+        blueprint = make_front(loaded, options)
+    assert capsys.readouterr().err == note
+    simulation = blueprint.build()
+    assert simulation.agent.dialect.version == ((8, 2) if agent == "8.2" else (10, 0))
+    show_differences(blueprint, simulation)
+    assert blueprint.survey is not None
+    assert blueprint.survey.system_id == "alpine"
 
 
 def test_an_agent_that_is_gone_is_told_to_each_client(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from qgasim.compare import Difference
+from qgasim.compare.survey import Listed, Survey
 from qgasim.effects import Close, Effect, Wait
 from qgasim.errors import ScenarioError
 from qgasim.faults import AnyFault, Fault
@@ -362,10 +363,16 @@ def test_replies_are_the_same_however_they_are_cut() -> None:
 # -- a simulated twin ------------------------------------------------------------------------------
 
 
-def differences(course: Course, link: SilentLink, *talk: tuple[bytes, bytes]) -> list[str]:
+#: An agent that tells nothing of itself.
+UNKNOWN = Survey(None, None, None, None)
+
+
+def differences(
+    course: Course, link: SilentLink, *talk: tuple[bytes, bytes], survey: Survey = UNKNOWN
+) -> list[str]:
     """Return where a simulated agent answers otherwise than the one behind."""
     found: list[Difference] = []
-    course.simulation.observe(Twin(course.simulation, found.append))
+    course.simulation.observe(Twin(course.simulation, found.append, survey))
     for sent, reply in talk:
         course.send(sent)
         link.channel.answered(reply)
@@ -395,6 +402,30 @@ def test_a_twin_is_asked_what_changes_nothing() -> None:
         ),
         "the answers",
     ]
+
+
+@pytest.mark.parametrize(
+    ("system", "guest"),
+    [
+        ("mswindows", "windows-server-2022"),
+        ("rhel", "rhel-9"),
+        ("debian", "debian-12"),
+        (None, "debian-12"),
+    ],
+)
+def test_a_twin_is_the_guest_nearest_to_the_one_behind(system: str | None, guest: str) -> None:
+    found: list[Difference] = []
+    survey = Survey("7.2.22", None, None, system)
+    twin = Twin(front(SilentLink()).simulation, found.append, survey)
+    assert (twin.result.scenario, twin.result.release) == (guest, "7.2.22")
+
+
+def test_a_twin_has_the_same_commands_disabled() -> None:
+    survey = Survey("7.2.22", {"guest-get-timezone": Listed(False, True)}, None, "rhel")
+    link = SilentLink()
+    asked = b'{"execute":"guest-get-timezone"}'
+    refused = b'{"error": {"class": "CommandNotFound", "desc": "Command guest-get-timezone has been disabled"}}\n'
+    assert differences(front(link), link, (asked, refused), survey=survey) == []
 
 
 def test_a_twin_leaves_out_what_faults_have_changed() -> None:

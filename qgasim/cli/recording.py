@@ -45,7 +45,7 @@ def record_conversation(parser: argparse.ArgumentParser, options: argparse.Names
         complain(note, f"{_NAME}: note: ")
     scenario = load("debian-12")
     scenario.agent.release = found.release
-    scenario.agent.is_frozen = found.is_frozen
+    scenario.agent.is_frozen = found.survey.is_frozen
     link = partial(SocketLink, options.address, options.timeout)
     simulation = Front(scenario, link).build()
     redactor = Redactor(keep=options.keep)
@@ -53,7 +53,7 @@ def record_conversation(parser: argparse.ArgumentParser, options: argparse.Names
     if monitors and not keeps_all:
         # A monitor's replies have other members, of which it is not known what is private.
         parser.error("--qmp: what a monitor says is not redacted: add --keep all")
-    meta = {"agent": found.version or found.release, "redacted": not keeps_all}
+    meta = {"agent": found.survey.version or found.release, "redacted": not keeps_all}
     log = LiveLog(None, in_full=False, is_quiet=options.quiet)
     log.observe(simulation)
     with _open(options.conversation) as file, log:

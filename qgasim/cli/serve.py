@@ -184,13 +184,16 @@ def _serve_at(
     from qgasim.serving.server import Server
 
     shares = [parse_share(text) for text in options.share]
-    simulation = make_blueprint(scenario, options).build(shares=shares)
+    blueprint = make_blueprint(scenario, options)
+    simulation = blueprint.build(shares=shares)
     log = open_log(options)
     log.observe(simulation)
     if options.diff:
         from qgasim.cli.upstream import show_differences
+        from qgasim.upstream import Front
 
-        show_differences(simulation)
+        assert isinstance(blueprint, Front)
+        show_differences(blueprint, simulation)
     server = Server(simulation, address, qmp=qmp)
     server.tells_waiting = bool(log.outputs)
 

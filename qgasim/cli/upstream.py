@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -10,8 +11,9 @@ from qgasim.errors import QgaSimError
 
 if TYPE_CHECKING:
     from qgasim.compare import Difference
-    from qgasim.scenario import Blueprint, Scenario
+    from qgasim.scenario import Scenario
     from qgasim.simulation.simulation import Simulation
+    from qgasim.upstream import Front
 
 __all__ = ["make_front", "show_differences"]
 
@@ -21,7 +23,7 @@ _TIMEOUT: Final = 10.0
 _WIDTH: Final = 300
 
 
-def make_front(scenario: "Scenario", options: argparse.Namespace) -> "Blueprint":
+def make_front(scenario: "Scenario", options: argparse.Namespace) -> "Front":
     """Return what stands before the agent at ``--upstream``.
 
     Raises:
@@ -39,16 +41,28 @@ def make_front(scenario: "Scenario", options: argparse.Namespace) -> "Blueprint"
     if options.agent is not None and find_dialect(options.agent) is None:
         raise QgaSimError(f"--agent: no such release: '{options.agent}'")
     found = inspect(address, _TIMEOUT, options.agent)
-    for note in found.notes:
+    named = options.agent or (scenario.agent.release if options.scenario is not None else None)
+    for note in [*found.notes, *_tell_other_release(found.survey.version, named)]:
         complain(note, "qgasim: note: ")
     scenario.agent.release = found.release
-    scenario.agent.is_frozen = found.is_frozen
-    return Front(scenario, partial(SocketLink, address, _TIMEOUT))
+    scenario.agent.is_frozen = found.survey.is_frozen
+    return Front(scenario, partial(SocketLink, address, _TIMEOUT), found.survey)
 
 
-def show_differences(simulation: "Simulation") -> None:
+def _tell_other_release(version: str | None, named: str | None) -> Iterator[str]:
+    """Yield a line if the agent's *version* is not of the release that is named, by --agent or the scenario."""
+    from qgasim.dialect import find_dialect
+
+    said, wanted = find_dialect(version or ""), find_dialect(named or "")
+    if said is not None and wanted is not None and said.version != wanted.version:
+        yield f"the agent says that it is {version}; named is {named}"
+
+
+def show_differences(front: "Front", simulation: "Simulation") -> None:
     """Ask a simulated agent what clients ask the real one, and show where it answers differently."""
     from qgasim.upstream.twin import Twin
+
+    assert front.survey is not None
 
     def show(difference: "Difference") -> None:
         if sys.stderr is None:
@@ -61,7 +75,7 @@ def show_differences(simulation: "Simulation") -> None:
         ]
         print("\n".join(lines), file=sys.stderr, flush=True)
 
-    simulation.observe(Twin(simulation, show))
+    simulation.observe(Twin(simulation, show, front.survey))
 
 
 def _show(data: bytes) -> str:

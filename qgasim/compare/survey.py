@@ -20,6 +20,7 @@ __all__ = [
     "build_like",
     "choose_release",
     "disable_the_same",
+    "look",
     "nearest_release",
     "read_commands",
     "read_return",
@@ -51,6 +52,8 @@ class Survey(Struct, frozen=True):
     commands: dict[str, Listed] | None
     system: str | None
     system_id: str | None
+    #: Whether its guest is frozen: then it does not say which system that is.
+    is_frozen: bool = False
 
     @property
     def disabled(self) -> list[str]:
@@ -91,15 +94,28 @@ def survey(agent: Asked) -> Survey:
     Raises:
         ClientError: it does not answer, or is frozen.
     """
-    info = _read_object(agent.ask((b'{"execute":"guest-info"}',)))
-    if read_return(agent.ask((b'{"execute":"guest-fsfreeze-status"}',))) == "frozen":
+    found = look(agent)
+    if found.is_frozen:
         raise ClientError("the guest is frozen, and so refuses most commands: thaw it first")
-    system = _read_object(agent.ask((b'{"execute":"guest-get-osinfo"}',)))
+    return found
+
+
+def look(agent: Asked) -> Survey:
+    """Ask an agent who it is, as far as it says.
+
+    Raises:
+        ClientError: it does not answer.
+    """
+    info = _read_object(agent.ask((b'{"execute":"guest-info"}',)))
+    is_frozen = read_return(agent.ask((b'{"execute":"guest-fsfreeze-status"}',))) == "frozen"
+    asked = b"" if is_frozen else agent.ask((b'{"execute":"guest-get-osinfo"}',))
+    system = _read_object(asked)
     return Survey(
         _text(info.get("version")),
         read_commands(info),
         _text(system.get("pretty-name")) or _text(system.get("name")),
         _text(system.get("id")),
+        is_frozen,
     )
 
 

@@ -52,7 +52,7 @@ async def minimise(drill: Drill, result: Result, seconds: float) -> tuple[Minima
     async def fails(some: list[AnyFault]) -> bool:
         nonlocal attempts
         attempts += 1
-        return (await drill.attempt(result.run.with_faults(some))).verdict == result.verdict
+        return (await drill.attempt(result.run.with_faults(some))).fails_like(result)
 
     # Those that did not fire can hardly matter: without them there are few.
     fired = set(_FIRED.findall(result.transcript))
@@ -62,7 +62,7 @@ async def minimise(drill: Drill, result: Result, seconds: float) -> tuple[Minima
     run = result.run.with_faults(least)
     failed = 0
     for _ in range(TIMES):
-        failed += (await drill.attempt(run)).verdict == result.verdict
+        failed += (await drill.attempt(run)).fails_like(result)
     attempts += TIMES
     minimal = Minimal(run=run, faults=least, before=len(drawn), attempts=attempts, failed=failed)
     return minimal, trio.current_time() - began

@@ -146,6 +146,7 @@ class Drill:
             run=run,
             verdict=verdict,
             reason=reason,
+            status=ended.status,
             seconds=ended.seconds,
             findings=names,
             report=_report(run, scenario),

@@ -48,6 +48,8 @@ class Result(Struct, frozen=True, kw_only=True):
     verdict: Verdict
     #: Why, in a line; empty: there is nothing to say.
     reason: str = ""
+    #: The command's exit status, as `Ended.status`; None, too, if it was not run.
+    status: int | None = None
     seconds: float = 0.0
     #: The names of what the client did and should not have done.
     findings: tuple[str, ...] = ()
@@ -68,6 +70,24 @@ class Result(Struct, frozen=True, kw_only=True):
     def is_wrong(self) -> bool:
         """Return whether the client is to be mended."""
         return self.verdict in WRONG
+
+    def fails_like(self, other: "Result") -> bool:
+        """Return whether the client failed as in *other*: with the same verdict, for the same reason.
+
+        The reason of a failed command is its exit status, of one that misbehaved what it did: something of
+        that is enough.
+        """
+        if self.verdict != other.verdict:
+            return False
+        if self.verdict == "failed":
+            return self.status == other.status
+        if self.verdict == "misbehaved":
+            # Without findings, it left something running.
+            is_same = bool(self.reason) == bool(other.reason)
+            return is_same and (
+                bool(self.reason) or not {*self.findings}.isdisjoint(other.findings)
+            )
+        return True
 
 
 def judge(  # noqa: PLR0911 - one for each verdict

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from qgasim.faults.connection import HalfClose
-from qgasim.faults.stream import Duplicate, Garbage
+from qgasim.faults.stream import Duplicate, Garbage, Reorder
 from qgasim.faults.timing import Late
 from qgasim.findings.kinds import finding
 from qgasim.findings.story import IMPATIENCE, Request, Story, show
 from qgasim.guest.units import SECOND
-from qgasim.simulation.journal import Exchange
+from qgasim.simulation.journal import Note
 from qgasim.wire import encode
 
 __all__: list[str] = []
@@ -63,29 +63,39 @@ def reply_not_read(story: Story) -> Iterator[str]:
 
     It does not know what came of its request. An agent that listens on its own socket ends when its
     client leaves something unread; on a channel of QEMU's, the reply can go to the next client. What
-    a fault sent besides the reply need not be read, nor what came after a fault had hung up on the
-    client, and who has waited for 100 ms has run into a time-out, which is no finding.
+    a fault sent besides the replies or in another order need not be read, nor what came after a fault
+    had hung up on the client. A client that may have waited for 100 ms has run into a time-out, which is
+    no finding: also where it waited to be served.
     """
     # Of all exchanges: a fault may have fired at a byte 0xFF, which is no request.
     excused = {
         exchange.connection
         for exchange in story.exchanges
-        if any(isinstance(f, Duplicate | Garbage | HalfClose | Late) for f in exchange.struck)
+        if any(
+            isinstance(f, Duplicate | Garbage | HalfClose | Late | Reorder) for f in exchange.struck
+        )
     }
-    asked: dict[int, Exchange] = {}
+    asked: dict[int, Request] = {}
     for step in story.steps:
         if isinstance(step, Request):
             if step.exchange is not None:
-                asked[step.connection] = step.exchange
+                asked[step.connection] = step
             continue
         if step.kind != "disconnect" or step.connection not in asked:
             continue
-        last = asked.pop(step.connection)
-        if step.connection in excused:
-            continue
-        is_left = last.replied is None and bool(last.reply) and not last.struck
-        if "unread bytes" in step.marks or (is_left and 0 < step.at - last.sent < IMPATIENCE):
-            yield f"{show(last)}\n{step}"
+        request = asked.pop(step.connection)
+        if step.connection not in excused and _is_left(request, step):
+            yield f"{request}\n{step}"
+
+
+def _is_left(request: Request, end: Note) -> bool:
+    """Return whether a client has certainly left the reply to its last request without waiting for it."""
+    exchange = request.exchange
+    assert exchange is not None
+    if exchange.replied is not None:
+        return "unread bytes" in end.marks and exchange.replied - request.waiting_since < IMPATIENCE
+    is_at_once = end.at > exchange.sent and end.at - request.waiting_since < IMPATIENCE
+    return bool(exchange.reply) and not exchange.struck and is_at_once
 
 
 @finding(

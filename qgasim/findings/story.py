@@ -32,6 +32,8 @@ class Request(Struct, kw_only=True):
     sent: int
     command: str | None
     arguments: dict[str, Any] = field(default_factory=dict[str, Any])
+    #: Since when the client may have waited: *sent*, or earlier where it could not be read at once.
+    waiting_since: int = 0
     #: When its whole reply had gone to the client; None if it has not.
     answered: int | None = None
     #: Whether nothing is ever answered to it.
@@ -50,6 +52,14 @@ class Request(Struct, kw_only=True):
     def is_sync(self) -> bool:
         """Return whether it synchronises."""
         return self.command in SYNC
+
+    @property
+    def has_waited(self) -> bool:
+        """Return whether its reply had to wait, or was not received."""
+        exchange = self.exchange
+        if exchange is None or not exchange.reply:
+            return False
+        return exchange.replied is None or exchange.replied > exchange.at
 
     def is_owed_at(self, time: int) -> bool:
         """Return whether its reply was still to come then."""
@@ -81,6 +91,7 @@ class Story:
             self.steps += _read(waiting.connection, waiting.sent, waiting.data, reader)
         self.steps.sort(key=_order)
         self._skip_sentinels()
+        self._work_out_waiting()
         self._work_out_debts()
 
     @property
@@ -106,6 +117,31 @@ class Story:
                 marked = -1
             steps.append(step)
         self.steps = steps
+
+    def _work_out_waiting(self) -> None:
+        """Find since when clients may have waited for their requests to be read.
+
+        A request is noted when it is read. That may be long after it was sent: a client is not read from
+        while another one is connected, or while its own latest reply has to wait.
+        """
+        # When it was last not free to read, and since when; None: until the next step.
+        taken, came = 0, 0
+        free: int | None = -IMPATIENCE
+        for step in self.steps:
+            at = step.sent if isinstance(step, Request) else step.at
+            is_late = free is None or at - free < IMPATIENCE
+            since = taken if is_late else at
+            if isinstance(step, Request):
+                step.waiting_since = since
+                if step.exchange is not None and step.has_waited:
+                    taken, free = since, step.exchange.replied
+                else:
+                    free = at if free is None else free
+            elif step.kind == "disconnect":
+                taken, free = came, at
+            else:
+                came = since if step.kind == "connect" else came
+                free = at if free is None else free
 
     def _work_out_debts(self) -> None:
         """Find the requests before which a client should have synchronised.

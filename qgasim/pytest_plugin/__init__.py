@@ -69,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "qgasim_drill(scenarios=[...], tags=[...], all=, agents=[...], faults=, nemesis=, variations=, seed=, "
-        "guest=, expect=[...]): run the test once for each guest of a drill.",
+        "guest=, expect=[...], time=): run the test once for each guest of a drill.",
     )
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Told(config), "qgasim-told")
@@ -300,6 +300,18 @@ def qga_libvirt(
 
 
 # -- what is told ----------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Let no run of a drill take longer than it may."""
+    drill = item.get_closest_marker("qgasim_drill")
+    if drill is None:
+        return (yield)
+    from qgasim.pytest_plugin.drilling import limit_time
+
+    with limit_time(drill.kwargs):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,18 +2,26 @@
 
 import fnmatch
 import re
-from collections.abc import Mapping
+import signal
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final
 
 import pytest
 
 from qgasim.drill.plan import Run, Selection, plan
 from qgasim.errors import ScenarioError
+from qgasim.guest.units import SECOND, Duration
 from qgasim.scenario import Blueprint, read_value
 
-__all__ = ["read_drill"]
+__all__ = ["limit_time", "read_drill"]
 
 _MARKER: Final = "@pytest.mark.qgasim_drill"
+_LONGEST: Final = 86400 * SECOND
+_EXPECTED: Final = pytest.mark.xfail(
+    strict=True, reason="the marker expects it", raises=(Exception, pytest.fail.Exception)
+)
 
 
 class _Drill(Selection, frozen=True, kw_only=True):
@@ -21,6 +29,42 @@ class _Drill(Selection, frozen=True, kw_only=True):
 
     #: Names of runs, with wildcards, in which the test is right to fail.
     expect: tuple[str, ...] = ()
+    #: How long each run may take.
+    time: Duration = 60 * SECOND
+
+
+class Hung(BaseException):
+    """A run took longer than it may. No client catches it, and it is wrong where a failure is expected, too."""
+
+
+@contextmanager
+def limit_time(settings: Mapping[str, Any]) -> Generator[None]:
+    """Fail what takes longer than the marker allows: a client that hangs would never end.
+
+    Only the main thread can be interrupted, and only where there are alarms. A limit that is set already, as by
+    pytest-timeout, is left to itself.
+    """
+    drill: _Drill = read_value(settings, _Drill, _MARKER)
+    seconds = drill.time / SECOND
+    if not hasattr(signal, "setitimer") or any(signal.getitimer(signal.ITIMER_REAL)):
+        yield
+        return
+
+    def fail(number: int, frame: FrameType | None) -> None:
+        raise Hung(f"no end within {seconds:g} s ({_MARKER}: time=...)")
+
+    try:
+        before = signal.signal(signal.SIGALRM, fail)
+    except ValueError:
+        # This is not the main thread.
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def read_drill(settings: Mapping[str, Any], *, is_strict: bool) -> list[Any]:
@@ -34,6 +78,8 @@ def read_drill(settings: Mapping[str, Any], *, is_strict: bool) -> list[Any]:
         ScenarioError: they are wrong.
     """
     drill: _Drill = read_value(settings, _Drill, _MARKER)
+    if not 0 < drill.time <= _LONGEST:
+        raise ScenarioError(f"{_MARKER}: time: expected above 0 and at most a day")
     try:
         runs = plan(drill)
     except ScenarioError as error:
@@ -54,7 +100,7 @@ def _marks_of(run: Run, drill: _Drill) -> list[pytest.MarkDecorator]:
     marks: list[pytest.MarkDecorator] = []
     names = (run.name, run.name.partition("@")[0])
     if any(fnmatch.fnmatch(name, each) for name in names for each in drill.expect):
-        marks.append(pytest.mark.xfail(strict=True, reason="the marker expects it"))
+        marks.append(_EXPECTED)
     if run.agent is not None:
         try:
             Blueprint(run.make())

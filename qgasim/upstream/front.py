@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from qgasim.compare.survey import Survey
 from qgasim.errors import ScenarioError
 from qgasim.guest.system.clock import host_clock
 from qgasim.scenario import Blueprint, Scenario
@@ -27,13 +28,20 @@ class Front(Blueprint):
     Args:
         scenario: its faults and stubs, and the release of the agent behind.
         make_link: makes the way to the agent behind.
+        survey: what that says of itself, if it was asked.
 
     Raises:
         ScenarioError: the scenario cannot be built, or says what only a simulated guest can do.
     """
 
-    def __init__(self, scenario: Scenario, make_link: Callable[[], FrontLink]) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        make_link: Callable[[], FrontLink],
+        survey: Survey | None = None,
+    ) -> None:
         super().__init__(scenario)
+        self.survey = survey
         self._make_link = make_link
         wrong = [
             f"{part}[{number}]: {what.__struct_config__.tag}: needs a simulated guest: {limit}"

@@ -4,8 +4,7 @@ from msgspec import Struct
 
 from qgasim.client.connecting import AgentAddress
 from qgasim.compare.connection import RealAgent
-from qgasim.compare.survey import Survey, choose_release, read_return
-from qgasim.wire import is_object
+from qgasim.compare.survey import Survey, choose_release, look
 
 __all__ = ["Found", "inspect"]
 
@@ -13,18 +12,16 @@ __all__ = ["Found", "inspect"]
 class Found(Struct, frozen=True):
     """A real agent, as far as it matters to what stands before it."""
 
-    #: Its version as it says; None: it does not say.
-    version: str | None
+    #: What it says of itself.
+    survey: Survey
     #: The release that it is read as.
     release: str
-    #: Whether its guest is frozen.
-    is_frozen: bool
     #: What had to be assumed.
     notes: list[str]
 
 
 def inspect(address: AgentAddress, timeout: float, release: str | None = None) -> Found:
-    """Ask an agent for its release; nothing in its guest changes.
+    """Ask an agent for its release and its system; nothing in its guest changes.
 
     Args:
         address: where it is.
@@ -36,9 +33,5 @@ def inspect(address: AgentAddress, timeout: float, release: str | None = None) -
     """
     notes: list[str] = []
     with RealAgent(address, timeout) as agent:
-        info = read_return(agent.ask((b'{"execute":"guest-info"}',)))
-        status = read_return(agent.ask((b'{"execute":"guest-fsfreeze-status"}',)))
-    version = info.get("version") if is_object(info) else None
-    version = version if isinstance(version, str) else None
-    chosen = release or choose_release(Survey(version, None, None, None), notes)
-    return Found(version, chosen, status == "frozen", notes)
+        survey = look(agent)
+    return Found(survey, release or choose_release(survey, notes), notes)

@@ -8,8 +8,8 @@ from qgasim.compare.connection import SimulatedAgent
 from qgasim.compare.pair import Pair
 from qgasim.compare.probes import LOOKING, SAME_EVERYWHERE, Probe
 from qgasim.compare.result import Comparison, Difference
+from qgasim.compare.survey import Survey, build_like
 from qgasim.errors import ClientError
-from qgasim.scenario import Scenario, load
 from qgasim.simulation.simulation import Simulation
 from qgasim.wire import Message, encode, is_object
 
@@ -38,23 +38,24 @@ class Twin(Observer):
     Args:
         simulation: what stands before the real agent.
         show: called with each difference, once for each request.
-        scenario: the simulated guest; by default that of *simulation*'s system.
+        found: what the real agent says of itself: its twin is the nearest guest that comes with qgasim, with the
+            same commands disabled, as `qgasim compare` chooses it.
     """
 
     def __init__(
         self,
         simulation: Simulation,
         show: Callable[[Difference], None],
-        scenario: Scenario | None = None,
+        found: Survey,
     ) -> None:
         dialect = simulation.agent.dialect
-        scenario = scenario or load("debian-12")
-        scenario.agent.release = dialect.full_version
-        twin = scenario.build()
+        release = dialect.full_version
+        notes: list[str] = []
+        name, twin = build_like(found, scenario=None, release=release, notes=notes)
         simulated = SimulatedAgent(twin)
         self._show = show
         self._table = twin.agent.commands.table
-        self.result = Comparison(dialect.full_version, None, dialect.full_version, "")
+        self.result = Comparison(found.version, found.system, release, name, notes=notes)
         self._heard = _Overheard(simulated.ask(()))
         self._pair = Pair(self._heard, simulated, self._table, dialect, self.result)
         self._asked: set[bytes] = set()
