@@ -31,7 +31,7 @@ What stands behind them is made up: no command touches the host.
 - Freezing holds back the guest's writes; suspending, shutting down and rebooting end its programs and agent, or stop them.
 - Not simulated: VSS beyond its ten seconds, PCI and SCSI buses beyond their addresses, DBus, SELinux, quotas.
 
-On a frozen guest only commands marked with ❄ are served. Success of those marked with 🔇 is not answered.
+On a frozen guest only commands marked with ❄ are served. Success of those marked with ∅ is not answered.
 """
 SYSTEMS = {"linux": "Linux", "freebsd": "FreeBSD", "windows": "Windows"}
 PLAIN = {
@@ -48,7 +48,7 @@ def make_commands_page() -> str:
     by_name = {name: [c for c in ALL_COMMANDS if c.name == name] for name in names}
     for name, commands in by_name.items():
         marks = "❄" if any(c.while_frozen for c in commands) else ""
-        marks += "" if all(c.replies for c in commands) else "🔇"
+        marks += "" if all(c.replies for c in commands) else "∅"
         since = show(min(c.since for c in commands))
         parts.append(f"| [`{name}`](#{name}) | {since} | {say_systems(commands)} | {marks} |")
     for name, commands in by_name.items():

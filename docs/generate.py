@@ -76,9 +76,9 @@ INTRODUCTION = """\
 
 <!-- Made by docs/generate.py (`make docs`); do not edit. -->
 
-What goes wrong, on demand and the same way every time. Faults stand in a scenario under `faults`, and strike in the
-order in which they are written; each changes what the one before has left. Which of them is which trouble, and what else
-can happen to a guest, has [a page of its own](howto/failures.md).
+What goes wrong, on demand and the same way every time. A scenario lists its faults under `faults`. They fire in this
+order, and each changes what the one before has left. [Let a guest fail on demand](howto/failures.md) begins with the
+symptoms, and has what else can happen to a guest.
 
 ```yaml
 qgasim: 1
@@ -89,10 +89,10 @@ faults:
   - {kind: truncate, on: "guest-file-*", keep: 100, probability: 0.01}
 ```
 
-Of several faults that would answer in the command's place, the first does. In the examples `wait` says how long
-nothing comes.
+If several faults would answer in place of the command, the first one does. In the examples, `>` is sent by the client and
+`<` by the agent; `(wait 250ms)` is how long nothing arrives.
 
-## Settings that all have
+## Settings that all faults have
 """
 
 

@@ -115,11 +115,16 @@ class Reader:
             # As make does: qgasim is not on the user's path.
             path = {**self.environment, "PATH": "/usr/bin:/bin"}
             self.serve(["--scenario", "debian-12"], shown, ".venv/bin/qgasim", path)
-        elif "socat" in words and shutil.which("socat") is None:
+        elif self.needs_socat(words) and shutil.which("socat") is None:
             return
         else:
             printed = self.do(command, words)
             assert is_shown(shown, printed) if shown else self.status == 0, f"{command}\n{printed}"
+
+    def needs_socat(self, words: list[str]) -> bool:
+        """Return whether a command is, or runs a script of the page with, a program that not every machine has."""
+        scripts = files(self.page)
+        return any("socat" in (word, *scripts.get(word, "").split()) for word in words)
 
     def do(self, command: str, words: list[str]) -> str:
         """Do what comes to an end; give what is printed."""
@@ -127,7 +132,7 @@ class Reader:
             name, _, value = words[1].partition("=")
             self.environment[name] = value
             return ""
-        if words[0] in ("make", "pip", "git", "cd", "docker"):
+        if words[0] in ("make", "pip", "git", "cd", "docker", ".") or words[1:3] == ["-m", "venv"]:
             return self.set_up(words)
         if words[0] == "pytest":
             return self.run(sys.executable, "-m", "pytest", *PLUGIN, *words[1:])
@@ -146,6 +151,8 @@ class Reader:
         elif words[0] == "pip":
             assert words[1] == "install"
             assert set(words[2:]) <= {"pytest", "pytest-trio", "./qgasim"}
+        elif words[0] == ".":
+            assert words[1:] == [".venv/bin/activate"]
         elif words[0] == "docker":
             assert words[1] == "compose"
             assert "compose.yaml" in files(self.page)

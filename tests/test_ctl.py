@@ -222,8 +222,25 @@ def test_findings_are_printed_with_their_places(api: Api, typed: Typed) -> None:
     lines = typed("findings").splitlines()
     assert lines[0].startswith("frozen-never-thawed: ")
     assert "guest-fsfreeze-freeze" in lines[1]
-    assert lines[2].startswith("  fix: ")
+    assert lines[2].startswith("  Fix: ")
+    assert lines[3] == "  See docs/findings.md#frozen-never-thawed"
     assert typed.json("findings")[0]["name"] == "frozen-never-thawed"
+
+
+def test_a_finding_of_many_lines_is_printed_as_lines(api: Api, typed: Typed) -> None:
+    typed("inject", "drop", "on=guest-ping", "times=1")
+    path = api.get("/guests")[0]["address"].removeprefix("unix:")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE)
+        sock.connect(path)
+        sock.sendall(b'{"execute": "guest-ping"}\n')
+        typed("wait", "guest-ping", "within=10s")
+        typed("advance", "1m")
+        sock.sendall(b'{"execute": "guest-ping"}\n')
+        assert sock.recv(100) == b'{"return": {}}\n'
+    printed = typed("findings")
+    assert printed.startswith("no-sync-after-timeout: A client went on after a reply")
+    assert "\\n" not in printed
 
 
 # -- what is refused ----------------------------------------------------------------------------------

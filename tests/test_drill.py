@@ -11,11 +11,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import trio
+from msgspec import structs
 
 from qgasim.drill import Drill, Result, Rules, Run, Selection, plan
 from qgasim.drill.command import OUTPUT_LIMIT, Ended
 from qgasim.drill.leftovers import adopting_orphans
-from qgasim.drill.repeat import file_name, join_command, write_test
+from qgasim.drill.repeat import file_name, join_command, write_file, write_test
 from qgasim.drill.report import summarise, tell_progress, write_junit, write_table
 from qgasim.drill.verdict import judge, shown_output
 from qgasim.errors import ScenarioError
@@ -314,11 +315,31 @@ def test_junit() -> None:
 def test_a_test_that_fails_again_has_the_same_client() -> None:
     run = Run(name="fleet-one-hung#vm2@5.2", scenario="fleet-one-hung#vm2", agent="5.2")
     assert file_name(run) == "FAIL-fleet-one-hung-vm2@5.2.yaml"
+    again = Run(name="FAIL-fleet-one-hung-vm2@5.2", scenario="./FAIL-fleet-one-hung-vm2@5.2.yaml")
+    assert file_name(again) == file_name(run)
     text = write_test(run, ["./client", "{socket}", "--at={socket}"], Rules(limit=5))
     compile(text, "test_again.py", "exec")
     assert "    scenario='fleet-one-hung#vm2',\n    agent='5.2',\n    findings='error',\n" in text
     assert "def test_fleet_one_hung_vm2_5_2(qga):" in text
     assert "['./client', qga.socket_path, f'--at={qga.socket_path}']" in text
+
+
+def test_the_first_line_of_a_failure_says_why() -> None:
+    failed, misbehaved = RESULTS[1:3]
+    both = structs.replace(misbehaved, reason="left running: z")
+    for result, line in (
+        (failed, "# b: failed: status 1: \x07\n"),
+        (misbehaved, "# c: misbehaved: x, y\n"),
+        (both, "# c: misbehaved: left running: z, x, y\n"),
+    ):
+        assert write_file(result, result.run, ["true"], "x.yaml", Rules()).startswith(line)
+
+
+def test_a_failure_is_repeated_by_the_same_rules() -> None:
+    rules = Rules(limit=0.5, findings="off", expect=("c*",))
+    text = write_file(RESULTS[2], RESULTS[2].run, ["true"], "out/FAIL-c@5.2.yaml", rules)
+    options = "--scenarios out/FAIL-c@5.2.yaml --time 0.5s --findings off --expect FAIL-c@5.2"
+    assert f"# reproduce: qgasim drill {options} -- true\n" in text
 
 
 def test_a_command_is_written_in_a_line() -> None:
@@ -361,7 +382,9 @@ def test_a_drill_from_the_command_line(
     assert "<svg" in page
     again = Path("FAIL-agent-never-up.yaml").read_text()
     assert again.endswith("qgasim: 1\nextends: agent-never-up\n")
-    assert "# reproduce: qgasim drill --scenarios ./FAIL-agent-never-up.yaml -- " in again
+    assert (
+        "# reproduce: qgasim drill --scenarios ./FAIL-agent-never-up.yaml --time 0.5s -- " in again
+    )
     again_arguments = ["drill", "--scenarios", "./FAIL-agent-never-up.yaml", "--time", "0.5"]
     (tmp_path / "expect").write_text("# a comment\nFAIL-agent*\n")
     assert run([*again_arguments, "--expect", "@expect", "--", *client]) == 1

@@ -90,7 +90,7 @@ def test_an_example_shows_what_a_client_sees(kind: str) -> None:
     assert seen == expected
 
 
-# -- when they strike ------------------------------------------------------------------------------
+# -- when they fire --------------------------------------------------------------------------------
 
 DOWN = InjectedError(desc="x")
 
@@ -119,7 +119,7 @@ def injected(**settings: Any) -> InjectedError:
         ({"when": "up"}, "xxxxxxxxxxxx"),
     ],
 )
-def test_a_fault_strikes_when_it_is_told_to(settings: dict[str, Any], pattern: str) -> None:
+def test_a_fault_fires_when_it_is_told_to(settings: dict[str, Any], pattern: str) -> None:
     assert struck(injected(**settings)) == pattern
 
 

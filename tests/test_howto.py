@@ -11,6 +11,7 @@ import yaml
 
 from qgasim import SyncClient
 from qgasim.dialect import find_dialect
+from tests.command_line import run as run_command
 from tests.page_reader import ROOT, Reader, blocks, files, install, save
 from tests.plugin_run import run_here
 
@@ -72,6 +73,33 @@ def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
     for name in files(page):
         stem, _, kind = name.partition(".")
         assert kind != "py" or told.count(stem) > 1, f"nobody uses {name}"
+
+
+#: What is in a sentence and no command: the beginning of a message, and one of its reasons.
+NOT_COMMANDS = {"qgasim exec:", "qgasim does not simulate"}
+
+
+def test_commands_in_sentences_exist_with_their_options(capfd: pytest.CaptureFixture[str]) -> None:
+    wrong: list[str] = []
+    for command in sentences() - NOT_COMMANDS:
+        _, *words = command.split()
+        name = words.pop(0) if words[0][0] != "-" else "serve"
+        assert run_command([name, "--help"]) == 0, command
+        known = set(re.findall(r"(?<![\w-])--[\w-]+", capfd.readouterr().out)) | {"--version"}
+        wrong += [command for word in words if word.startswith("--") and word not in known]
+    assert wrong == []
+
+
+def sentences() -> set[str]:
+    """Return what the pages have as a command of qgasim outside their blocks."""
+    pages = {*ROOT.glob("*.md"), *DOCS.rglob("*.md")} - {DOCS / "changelog.md"}
+    texts = [
+        re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for page in pages
+    ]
+    return {
+        " ".join(found.split()) for text in texts for found in re.findall(r"`(qgasim [^`]+)`", text)
+    }
 
 
 @pytest.mark.slow

@@ -148,7 +148,7 @@ def test_a_fault_of_a_connection_is_noted() -> None:
     assert course.journal.exchanges == []
     assert course.journal.transcript().splitlines() == [
         "    12.000 s #1 connects",
-        "    12.000 s -- accept_then_silence strikes #1",
+        "    12.000 s -- accept_then_silence fires on #1",
         '    12.000 s #1 {"execute":"guest-ping"} (swallowed)',
     ]
 

@@ -81,7 +81,7 @@ guest:
             )
         ],
     ),
-    "a fault that never strikes": (
+    "a fault that never fires": (
         "faults: [{kind: drop, after: -1, times: 0, every: 0, probability: 0}]",
         [
             "f:1:30: faults[0].after: expected 0 or more, found -1",
@@ -90,7 +90,7 @@ guest:
             "f:1:67: faults[0].probability: expected above 0 and at most 1, found 0.0",
         ],
     ),
-    "a fault in a state in which it cannot strike": (
+    "a fault in a state in which it cannot fire": (
         "faults: [{kind: refuse, when: booting}, {kind: drop, when: booting}]",
         [
             (

@@ -1,7 +1,8 @@
 """What the site has besides the pages in docs/: MkDocs calls these functions (mkdocs.yml).
 
-The navigation is that of docs/index.md. A link that leads out of docs/, as to a scenario, leads to a page
-that shows the file. Diagrams are drawn by a copy of Mermaid, where `make docs` could fetch one.
+The navigation and the titles of pages are those of docs/index.md. A link that leads out of docs/, as to a
+scenario, leads to a page that shows the file. Diagrams are drawn by a copy of Mermaid, where `make docs`
+could fetch one.
 """
 
 import os
@@ -21,9 +22,13 @@ DOCS = ROOT / "docs"
 OUTSIDE = "repository"
 MERMAID = ROOT / ".venv-docs" / "mermaid.min.js"
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+#: A link whose text is the name of its page's file, which helps readers of the files only.
+NAMED = re.compile(r"\[[\w-]+\.md\](?=\(([^)\s#]+))")
 FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
 #: What a file's suffix is called by a highlighter.
 LANGUAGES = {
+    ".sh": "bash",
+    ".json": "json",
     ".py": "python",
     ".yaml": "yaml",
     ".go": "go",
@@ -47,7 +52,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def read_navigation(index: str) -> list[Any]:
     """Return the navigation that the index lays out.
 
-    A heading is a section, a line of text a section in it, an item of a list a page.
+    A heading is a section, one below it a section in it, an item of a list a page.
     """
     navigation: list[Any] = [{"Start": "index.md"}]
     for part in re.split(r"^## ", index, flags=re.MULTILINE)[1:]:
@@ -58,12 +63,18 @@ def read_navigation(index: str) -> list[Any]:
         for line in text.splitlines():
             if item := re.match(r"- \[(.+?)\]\((.+?)\)", line):
                 target.append({item[1]: place_of(DOCS / item[2])})
-            elif re.match(r"[A-Z]", line):
+            elif line.startswith("### "):
                 target = []
-                section.append({line: target})
+                section.append({line[4:]: target})
         if title == "To look up":
             section.append({"The Python API": "api.md"})
     return navigation
+
+
+def read_titles(index: str) -> dict[Path, str]:
+    """Return what the index calls each page."""
+    items = re.finditer(r"^- \[(.+?)\]\((.+?)\)", index, re.MULTILINE)
+    return {Path(os.path.normpath(DOCS / item[2])): item[1] for item in items}
 
 
 def place_of(path: Path) -> str:
@@ -109,7 +120,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 def show(path: Path) -> str:
     """Return a page that shows a file, or the files of a directory."""
-    title = f"{NOT_SEARCHED}# {path.relative_to(ROOT)}\n\n"
+    name = read_titles((DOCS / "index.md").read_text()).get(path, path.relative_to(ROOT))
+    title = f"{NOT_SEARCHED}# {name}\n\n"
     if path.is_dir():
         inside = [one for one in sorted(path.rglob("*")) if one.is_file() and is_text(one)]
         return title + "\n".join(f"## {one.relative_to(path)}\n\n{fence(one)}" for one in inside)
@@ -127,11 +139,17 @@ def fence(path: Path) -> str:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links that lead out of docs/ lead to the pages that show what is there."""
+    """Point links out of docs/ to the pages that show those files, and call a page by its title."""
     place = page.file.src_uri
     inner = place.removeprefix(f"{OUTSIDE}/")
     source = ROOT / inner if inner != place else DOCS / place
     start = os.path.dirname(place)
+
+    titles = read_titles((DOCS / "index.md").read_text())
+
+    def name(match: re.Match[str]) -> str:
+        found = Path(os.path.normpath(source.parent / match[1]))
+        return f"[{titles[found]}]" if found in titles else match[0]
 
     def lead(match: re.Match[str]) -> str:
         found = Path(os.path.normpath(source.parent / match[2]))
@@ -141,7 +159,10 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
     parts = FENCE.split(markdown)
     # What is between fences stands at the even places.
-    return "".join(LINK.sub(lead, part) if at % 2 == 0 else part for at, part in enumerate(parts))
+    return "".join(
+        LINK.sub(lead, NAMED.sub(name, part)) if at % 2 == 0 else part
+        for at, part in enumerate(parts)
+    )
 
 
 def make_api() -> str:

@@ -338,7 +338,7 @@ class _Session:
                 path = name if options.failures == "." else os.path.join(options.failures, name)
                 minimal = self._minimal.get(result.run.name)
                 run = result.run if minimal is None else minimal.run
-                _write(path, write_file(result, run, self._command, path).encode())
+                _write(path, write_file(result, run, self._command, path, self._rules).encode())
                 written.append(path)
         if written:
             more = f" and {len(written) - 1} more" if len(written) > 1 else ""

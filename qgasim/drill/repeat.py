@@ -18,12 +18,12 @@ _WIDTH: Final = 200
 
 
 def file_name(run: Run) -> str:
-    """Return the name of the file of a run: ``FAIL-freeze-hangs@5.2.yaml``."""
-    name = re.sub(r"[^\w.@-]", "-", run.name)
+    """Return the name of the file of a run: ``FAIL-freeze-hangs@5.2.yaml``; that of one that repeats it is the same."""
+    name = re.sub(r"[^\w.@-]", "-", run.name).removeprefix("FAIL-")
     return f"FAIL-{name}.yaml"
 
 
-def write_file(result: Result, run: Run, command: Sequence[str], path: str) -> str:
+def write_file(result: Result, run: Run, command: Sequence[str], path: str, rules: Rules) -> str:
     """Return a scenario that fails again, under a comment with the command.
 
     Args:
@@ -31,9 +31,19 @@ def write_file(result: Result, run: Run, command: Sequence[str], path: str) -> s
         run: the same, or the least of it that fails.
         command: the client.
         path: where it is written.
+        rules: how the run was judged, as it will be again.
     """
     words = ["qgasim", "drill", "--scenarios", path if "/" in path else f"./{path}"]
-    lines = [f"{result.run.name}: {result.verdict}: {result.reason}", *result.findings]
+    usual = Rules()
+    if rules.limit != usual.limit:
+        words += ["--time", f"{rules.limit:g}s"]
+    if rules.findings != usual.findings:
+        words += ["--findings", rules.findings]
+    if rules.expects_failure(result.run):
+        # The run of a file is called as the file.
+        words += ["--expect", os.path.basename(path).removesuffix(".yaml")]
+    why = ", ".join([*([result.reason] if result.reason else []), *result.findings])
+    lines = [f"{result.run.name}: {result.verdict}: {why}"]
     lines += [result.expect] if result.expect else []
     if printed := result.output.rstrip("\n").splitlines():
         cut = printed[-_PRINTED:]

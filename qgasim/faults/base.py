@@ -83,15 +83,15 @@ class Fault(Struct, frozen=True, kw_only=True, tag_field="kind"):
 
     #: A command (``*`` and ``?`` are wildcards), or a command with patterns of its arguments.
     on: str | Match = "*"
-    #: How many of these requests go well before.
+    #: How many matching requests go well first.
     after: int = 0
-    #: How often it strikes; absent: for ever.
+    #: How often it fires; absent: without limit.
     times: int | None = None
-    #: It strikes at each so many'th of these requests.
+    #: It fires on every Nth matching request.
     every: int = 1
-    #: The chance that it strikes when it could.
+    #: The chance that it fires when it could.
     probability: float = 1.0
-    #: The state of the guest in which it strikes, or the uptime from which on it does.
+    #: The state of the guest in which it fires, or the uptime from which it does.
     when: State | FromUptime | None = None
     #: What it is called, to be switched on and off.
     name: str = ""

@@ -1,4 +1,4 @@
-"""Faults at work: which strike when, and what becomes of the requests that they strike."""
+"""Faults at work: which fire when, and what becomes of the requests that they fire on."""
 
 import random
 from collections import Counter, deque
@@ -109,8 +109,8 @@ class ArmedFault:
         self._process: object = None
         self._before = 0
 
-    def strikes(self, arguments: dict[str, Any], agent: Faultable, chance: random.Random) -> bool:
-        """Return whether it strikes now, and count."""
+    def fires(self, arguments: dict[str, Any], agent: Faultable, chance: random.Random) -> bool:
+        """Return whether it fires now, and count."""
         fault = self.fault
         if not (self.is_on and self.matches_arguments(arguments) and _holds(fault, agent)):
             return False
@@ -320,7 +320,7 @@ class FaultInjector:
         striking = [
             live.fault
             for live in self._faults
-            if isinstance(live.fault, _OF_CONNECTIONS) and live.strikes({}, self.agent, self.random)
+            if isinstance(live.fault, _OF_CONNECTIONS) and live.fires({}, self.agent, self.random)
         ]
         self.agent.tell_fired(tuple(striking))
         self.is_deaf = any(isinstance(fault, AcceptThenSilence) for fault in striking)
@@ -379,7 +379,7 @@ class FaultInjector:
         command = self.start + (name or "")
         concerned = self.find(command)
         agent = self.agent
-        firing = [live for live in concerned if live.strikes(arguments, agent, self.random)]
+        firing = [live for live in concerned if live.fires(arguments, agent, self.random)]
         if execute is not None:
             agent.tell_fired(tuple(live.fault for live in firing))
         is_remembered = any(isinstance(live.fault, Stale) for live in concerned)

@@ -99,9 +99,7 @@ class Telling(Observer):
         injector, sending = self.injector, Sending()
         for live in injector.find(OF_MONITOR + event.name):
             fault, data = live.fault, event.data or {}
-            if isinstance(fault, EventFault) and live.strikes(
-                data, injector.agent, injector.random
-            ):
+            if isinstance(fault, EventFault) and live.fires(data, injector.agent, injector.random):
                 sending = fault.change(sending)
         deliver = partial(self._deliver, event, is_early=sending.is_early)
         for delay in sending.delays:

@@ -113,7 +113,7 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
     machine: MachineSettings | None = None
     #: What is answered without asking the guest; the first stub that matches a request answers it.
     replies: list[Stub] = field(default_factory=list[Stub])
-    #: What goes wrong; faults that strike together do so in this order.
+    #: What goes wrong; faults that fire on the same request do so in this order.
     faults: list[AnyFault] = field(default_factory=list[AnyFault])
     #: Faults drawn by chance, besides.
     nemesis: Nemesis | None = None

@@ -375,7 +375,7 @@ class Revert(Event, frozen=True, kw_only=True, tag="revert"):
 
 
 class FaultOn(Event, frozen=True, kw_only=True, tag="fault_on"):
-    """Faults begin to strike."""
+    """Faults are switched on."""
 
     #: Their name.
     fault: str
@@ -386,7 +386,7 @@ class FaultOn(Event, frozen=True, kw_only=True, tag="fault_on"):
 
 
 class FaultOff(Event, frozen=True, kw_only=True, tag="fault_off"):
-    """Faults strike no more."""
+    """Faults are switched off."""
 
     #: Their name.
     fault: str

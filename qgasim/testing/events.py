@@ -186,9 +186,9 @@ class Events:
     # -- faults -----------------------------------------------------------------------------------
 
     def fault_on(self, fault: str) -> None:
-        """Faults begin to strike: those of this name."""
+        """Faults are switched on: those of this name."""
         self._let("fault_on", fault=fault)
 
     def fault_off(self, fault: str) -> None:
-        """Faults strike no more: those of this name."""
+        """Faults are switched off: those of this name."""
         self._let("fault_off", fault=fault)

@@ -112,6 +112,10 @@ class LiveGuest(Waits, Events):
         self._shares = tuple(shares)
         self.reset()
 
+    def __repr__(self) -> str:
+        # Asks nothing of the guest: a report may come when it is not served any more.
+        return f"<{type(self).__name__} at {getattr(self, 'socket_path', None)}>"
+
     def reset(self) -> None:
         """Be as at first, at the same path: a new guest, with an empty journal and nobody connected."""
         #: The clock that it follows.

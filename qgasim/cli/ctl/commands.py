@@ -287,10 +287,13 @@ def _findings(call: Call) -> int:
         return 0
     for finding in found:
         print(f"{paint(finding['name'], 'bold')}: ", end="")
-        show_line(finding["explanation"])
-        for place in finding["found"]:
-            show_line(f"  {place}")
-        show_line(f"  fix: {finding['remedy']}")
+        summary = finding["explanation"].partition("\n\n")[0]
+        show_line(summary.replace("\n", " "))
+        # A place has several lines if a note belongs to its request.
+        for line in "\n".join(finding["found"]).split("\n"):
+            show_line(f"  {line}")
+        show_line(f"  Fix: {finding['remedy']}")
+        show_line(f"  See {finding['page']}")
     return 0
 
 

@@ -163,7 +163,7 @@ class Process:
         self.parent = parent
         self.argv = argv
         #: ``NAME=value`` strings, in order; other strings stay as they are.
-        self.env = env
+        self.env: list[str] = env
         self.cwd = cwd
         self.files = files
         #: The program's file, links resolved; a script's interpreter.

@@ -68,7 +68,7 @@ class NoteTaker(Observer):
         marks = tuple(self._channel.leftovers())
         self._put(Note(at=now, connection=number, kind="connect", marks=marks))
         for fault in fired:
-            text = f"{name_of(fault)} strikes #{number}"
+            text = f"{name_of(fault)} fires on #{number}"
             self._put(Note(at=now, kind="event", text=text))
 
     def client_waits(self) -> None:

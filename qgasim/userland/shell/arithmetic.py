@@ -1,13 +1,13 @@
-"""``$((...))`` as BusyBox 1.35's shell/math.c works it out: C's operators on 64-bit integers.
+"""``$((...))``: C's operators on 64-bit integers, by the grammar of dash 0.5.12's arith_yacc.c.
 
-It is an operator-precedence parser with two stacks, and so is this one, because what it takes for an
-expression, and which of several errors it reports, comes of that: both sides of ``&&``, ``||`` and ``?:``
-are worked out, and ``:`` is an operator of its own.
+`qgasim.userland.shell.bash_arithmetic` adds to this grammar what bash has. BusyBox's is no grammar but two
+stacks: `qgasim.userland.shell.ash_arithmetic`. The sides of ``&&``, ``||`` and ``?:`` that do not count are
+parsed, and have no effect.
 """
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -16,42 +16,63 @@ from qgasim.errors import GuestError
 __all__ = [
     "ASSIGNMENTS",
     "DIGITS",
+    "MAX_LENGTH",
     "OPERATORS",
     "BadArithmetic",
+    "Evaluation",
+    "Get",
+    "Set",
+    "Token",
+    "Words",
     "evaluate",
-    "from_base",
     "to_signed",
 ]
 
-SYNTAX_ERROR: Final = "arithmetic syntax error"
-BAD_CONDITIONAL: Final = "malformed ?: operator"
-NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-NUMBER: Final = re.compile(
-    r"(?P<based>[1-9][0-9]*#[0-9A-Za-z_@]*)|(?P<number>0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)"
+#: What returns the value of a variable, None if it is not set; and what sets one.
+Get: TypeAlias = Callable[[str], str | None]
+Set: TypeAlias = Callable[[str, str], None]
+TOKEN: Final = re.compile(
+    r"[ \t\n]*(?:(?P<number>0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<operator><<=?|>>=?|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|[-+*/%&|^<>=!~?:()])|(?P<end>\Z)|(?P<bad>.))",
+    re.DOTALL | re.ASCII,
 )
-OPERATOR: Final = re.compile(
-    r"<<=|<<|>>=|>>|\|\||&&|!=|<=|>=|==|\|=|&=|\*=|/=|%=|\+=|-=|\^=|\+\+|--|\*\*|[!<>=|&*/%+\-^~,()?:]"
-)
-ASSIGNMENTS: Final = frozenset(("=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="))
 LEVELS: Final = (
-    ("(",), (",",), tuple(ASSIGNMENTS), (), ("?", ":"), ("||",), ("&&",), ("|",), ("^",), ("&",),
-    ("==", "!="), ("<", "<=", ">", ">="), ("<<", ">>"), ("+", "-"), ("*", "/", "%"), ("**",),
-    ("~", "!"), ("u-", "u+"), ("++u", "--u"), ("++", "--"), (")",),
+    ("|",), ("^",), ("&",), ("==", "!="), ("<=", ">=", "<", ">"), ("<<", ">>"), ("+", "-"), ("*", "/", "%"),
 )  # fmt: skip
-PRECEDENCE: Final = {name: level for level, names in enumerate(LEVELS) for name in names}
-UNARY: Final = PRECEDENCE["~"]
-RIGHT_ASSOCIATIVE: Final = frozenset((PRECEDENCE["="], PRECEDENCE["**"], PRECEDENCE["?"]))
-PREFIXES: Final = {"+": "u+", "-": "u-", "++": "++u", "--": "--u"}
-STEPS: Final = {"++": 1, "++u": 1, "--": -1, "--u": -1}
+ASSIGNMENTS: Final = frozenset(("=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="))
+VALUE: Final = re.compile(
+    r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)[ \t\n\v\f\r]*"
+)
 DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@_"
-#: How deep variables may refer to expressions.
-MAX_DEPTH: Final = 40
+MAX_INT: Final = (1 << 63) - 1
 #: A longer expression would mean a script that runs wild.
 MAX_LENGTH: Final = 1 << 16
 
 
 class BadArithmetic(GuestError):
     """The expression is none, or divides by zero."""
+
+
+class Words(Struct, frozen=True, kw_only=True):
+    """What a shell says of an expression; how deep it may be nested, in all and by unary operators."""
+
+    no_operand: str = "expecting primary"
+    no_branch: str = "expecting primary"
+    no_colon: str = "expecting ':'"
+    no_parenthesis: str = "expecting ')'"
+    no_end: str = "expecting EOF"
+    zero: str = "division by zero"
+    too_deep: str = "expecting primary"
+    max_depth: int = 60
+    max_unary_depth: int = 60
+
+
+class Token(Struct, frozen=True):
+    """A token: its *kind* is an operator, ``name``, ``number``, ``bad``, or nothing at the end."""
+
+    kind: str = ""
+    name: str = ""
+    value: int = 0
 
 
 def to_signed(value: int) -> int:
@@ -97,182 +118,184 @@ OPERATORS: Final[dict[str, Callable[[int, int], int]]] = {
 }
 
 
-class Number(Struct):
-    """An operand: a value, or the name of a variable; behind ``:``, a second value."""
-
-    value: int = 0
-    name: str | None = None
-    second: int | None = None
-
-
-def evaluate(
-    text: str,
-    get: Callable[[str], str | None],
-    assign: Callable[[str, str], None],
-    names: tuple[str, ...] = (),
-) -> int:
-    """Work out *text*; *get* and *assign* are for variables, *names* those of which this is the value."""
+def evaluate(text: str, get: Get, assign: Set) -> int:
+    """Work out *text* as dash does; *get* and *assign* are for variables."""
     if len(text) > MAX_LENGTH:
         raise BadArithmetic("out of memory")
-    return _Evaluation(text.strip(" \t\n\v\f\r"), get, assign, names).run()
+    return Evaluation(text, get, assign).run()
 
 
-class _Evaluation:
-    """One expression, with the stacks of math.c."""
+class Evaluation:
+    """One expression; *idle* is how many operands that do not count surround the position."""
 
-    def __init__(
-        self,
-        text: str,
-        get: Callable[[str], str | None],
-        assign: Callable[[str, str], None],
-        names: tuple[str, ...],
-    ) -> None:
+    words = Words()
+
+    def __init__(self, text: str, get: Get, assign: Set) -> None:
         self.text = text
         self.get = get
         self.assign = assign
-        self.names = names
-        self.numbers: list[Number] = []
-        self.operators = ["("]
-        #: Whether the last token was an operand, or can be taken for one.
-        self.follows_number = False
+        self.at = 0
+        self.token: Token = Token()
+        #: The last token of the operand that has been parsed, for what depends on it.
+        self.before: Token = Token()
+        self.idle = 0
+        self.nesting = 0
 
     def run(self) -> int:
         """Return the value of the expression."""
-        if not self.text:
-            return 0
-        at = 0
-        while at < len(self.text):
-            if self.text[at] in " \t\n\v\f\r":
-                at += 1
-            elif match := NAME.match(self.text, at):
-                at = match.end()
-                self._push(Number(name=match[0]))
-            elif match := NUMBER.match(self.text, at):
-                at = match.end()
-                if at < len(self.text) and (self.text[at].isalnum() or self.text[at] == "_"):
-                    raise BadArithmetic(SYNTAX_ERROR)
-                self._push(Number(_to_number(match)))
-            elif match := OPERATOR.match(self.text, at):
-                operator = self._cut_doubled(match[0], match.end())
-                at += len(operator)
-                self._take(operator)
-            else:
-                raise BadArithmetic(SYNTAX_ERROR)
-        self._take(")")
-        if len(self.numbers) != 1 or self.operators:
-            raise BadArithmetic(SYNTAX_ERROR)
-        return self._resolve(self.numbers[0])
+        self._read()
+        value = self._whole()
+        if self.token.kind:
+            raise self._fail(self.words.no_end)
+        return value
 
-    def _push(self, number: Number) -> None:
-        self.numbers.append(number)
-        self.follows_number = True
+    # -- tokens ------------------------------------------------------------------------------
 
-    def _cut_doubled(self, operator: str, end: int) -> str:
-        """Return a sign alone for two that neither follow a variable nor stand before one."""
-        if operator not in ("++", "--") or (self.numbers and self.numbers[-1].name is not None):
-            return operator
-        following = self.text[end:].lstrip(" \t\n\v\f\r")[:1]
-        is_name = (following.isascii() and following.isalpha()) or following == "_"
-        return operator if is_name else operator[0]
+    def _fail(self, message: str, start: int | None = None) -> BadArithmetic:  # noqa: ARG002
+        """Return the error; *start* is where the text begins that is wrong, if not at the token."""
+        return BadArithmetic(f'arithmetic expression: {message}: "{self.text}"')
 
-    def _take(self, operator: str) -> None:
-        """Put an operator on its stack, after those that bind tighter have been applied."""
-        if not self.follows_number:
-            operator = PREFIXES.get(operator, operator)
-        precedence = PRECEDENCE[operator]
-        if 0 < precedence < UNARY or operator == ")":
-            if not self.follows_number:
-                raise BadArithmetic(SYNTAX_ERROR)
-            while self.operators:
-                before = self.operators.pop()
-                if operator == ")":
-                    if before == "(":
-                        self.follows_number = True
-                        return
-                elif PRECEDENCE[before] < precedence or (
-                    PRECEDENCE[before] == precedence and precedence in RIGHT_ASSOCIATIVE
-                ):
-                    self.operators.append(before)
-                    break
-                self._apply(before)
-            if operator == ")":
-                raise BadArithmetic(SYNTAX_ERROR)
-        self.operators.append(operator)
-        self.follows_number = operator in ("++", "--")
-
-    def _apply(self, operator: str) -> None:
-        if not self.numbers:
-            raise BadArithmetic(SYNTAX_ERROR)
-        top = self.numbers[-1]
-        value = self._resolve(top)
-        if operator in ("u-", "u+", "!", "~"):
-            value = {"u-": -value, "u+": value, "!": int(not value), "~": ~value}[operator]
-        elif operator in STEPS:
-            value += STEPS[operator]
+    def _read(self) -> None:
+        """Step to the next token."""
+        match = TOKEN.match(self.text, self.at)
+        assert match is not None
+        kind, text = match.lastgroup or "", match[match.lastgroup or 0]
+        self.at = match.end()
+        if kind == "number":
+            self.token = Token(kind, value=_to_number(text))
+        elif kind == "name":
+            self.token = Token(kind, text)
         else:
-            top, value = self._apply_binary(operator, value)
-        value = to_signed(value)
-        if operator in ASSIGNMENTS or operator in STEPS:
-            if top.name is None:
-                raise BadArithmetic(SYNTAX_ERROR)
-            self.assign(top.name, str(value))
-            # Behind the variable, they leave the value before.
-            value -= STEPS.get(operator, 0) if operator in ("++", "--") else 0
-        top.value, top.name = to_signed(value), None
+            self.token = Token({"operator": text, "end": ""}.get(kind, kind))
 
-    def _apply_binary(self, operator: str, right: int) -> tuple[Number, int]:
-        if len(self.numbers) < 2:
-            raise BadArithmetic(SYNTAX_ERROR)
-        second = self.numbers.pop().second
-        if (second is None) is (operator == "?"):
-            raise BadArithmetic(BAD_CONDITIONAL)
-        top = self.numbers[-1]
-        left = 0 if operator == "=" else self._resolve(top)
-        if operator == "?":
-            assert second is not None
-            return top, right if left else second
-        if operator == ":":
-            if len(self.numbers) < 2:
-                raise BadArithmetic(BAD_CONDITIONAL)
-            top.second = right
-            return top, left
-        name = operator if operator == "=" or operator not in ASSIGNMENTS else operator[:-1]
-        return top, OPERATORS[name](left, right)
+    def _value_of(self, name: str) -> int:
+        text = None if self.idle else self.get(name)
+        if not text:
+            return 0
+        match = VALUE.fullmatch(text)
+        if match is None:
+            raise BadArithmetic(f"Illegal number: {text}")
+        value = _to_number(match[2])
+        return -value if match[1] else value
 
-    def _resolve(self, number: Number) -> int:
-        name = number.name
-        if name is None:
-            return number.value
-        if name in self.names or len(self.names) > MAX_DEPTH:
-            raise BadArithmetic("expression recursion loop detected")
-        text = self.get(name)
-        number.value = 0
-        if text is not None:
-            number.value = evaluate(text, self.get, self.assign, (*self.names, name))
-        return number.value
+    # -- the grammar, from the operator that binds least to the one that binds most ------------
+
+    def _whole(self) -> int:
+        self._descend(self.words.max_depth)
+        value = self._assignment()
+        self.nesting -= 1
+        return value
+
+    def _descend(self, limit: int) -> None:
+        self.nesting += 1
+        if self.nesting > limit:
+            raise self._fail(self.words.too_deep)
+
+    def _assignment(self) -> int:
+        name, at = self.token.name, self.at
+        if name:
+            self._read()
+            operator = self.token.kind
+            if operator in ASSIGNMENTS:
+                self._read()
+                return self._set(name, operator, self._whole())
+            self.token, self.at = Token("name", name), at
+        return self._conditional()
+
+    def _set(self, name: str, operator: str, value: int, old: int | None = None) -> int:
+        if operator != "=":
+            left = self._value_of(name) if old is None else old
+            value = self._operate(operator[:-1], left, value)
+        if not self.idle:
+            self.assign(name, str(value))
+        return value
+
+    def _operate(self, operator: str, left: int, right: int, start: int | None = None) -> int:
+        if operator in ("/", "%") and not right:
+            if not self.idle:
+                raise self._fail(self.words.zero, start)
+            right = 1
+        return to_signed(OPERATORS[operator](left, right))
+
+    def _guarded(
+        self, parse: Callable[[], int], *, is_idle: bool, ends: tuple[str, ...] = ()
+    ) -> int:
+        """Parse an operand, which has no effects if it *is_idle*; the operator before it is next."""
+        self.idle += is_idle
+        self._read()
+        if self.token.kind in ends:
+            raise self._fail(self.words.no_branch)
+        value = parse()
+        self.idle -= is_idle
+        return value
+
+    def _is(self, *kinds: str) -> bool:
+        return self.token.kind in kinds
+
+    def _conditional(self) -> int:
+        condition = self._or()
+        if not self._is("?"):
+            return condition
+        yes = self._guarded(self._whole, is_idle=not condition, ends=("", ":"))
+        if not self._is(":"):
+            raise self._fail(self.words.no_colon)
+        no = self._guarded(self._conditional, is_idle=bool(condition), ends=("",))
+        self.before = Token(":")
+        return yes if condition else no
+
+    def _or(self) -> int:
+        value = self._and()
+        while self._is("||"):
+            other = self._guarded(self._and, is_idle=bool(value))
+            value = int(bool(value or other))
+            self.before = Token("||")
+        return value
+
+    def _and(self) -> int:
+        value = self._binary(0)
+        while self._is("&&"):
+            other = self._guarded(lambda: self._binary(0), is_idle=not value)
+            value = int(bool(value and other))
+            self.before = Token("&&")
+        return value
+
+    def _binary(self, level: int) -> int:
+        if level == len(LEVELS):
+            return self._unary()
+        value = self._binary(level + 1)
+        while self._is(*LEVELS[level]):
+            operator, start = self.token.kind, self.at
+            self._read()
+            value = self._operate(operator, value, self._binary(level + 1), start)
+            self.before = Token("number")
+        return value
+
+    def _unary(self) -> int:
+        operator = self.token.kind
+        if operator not in ("!", "~", "-", "+"):
+            return self._primary()
+        self._descend(self.words.max_unary_depth)
+        self._read()
+        value = self._unary()
+        self.nesting -= 1
+        self.before = Token("number")
+        return {"!": int(not value), "~": ~value, "-": to_signed(-value), "+": value}[operator]
+
+    def _primary(self) -> int:
+        kind, value = self.token.kind, self.token.value
+        if kind == "(":
+            self._read()
+            value = self._whole()
+            if not self._is(")"):
+                raise self._fail(self.words.no_parenthesis)
+        elif kind == "name":
+            value = self._value_of(self.token.name)
+        elif kind != "number":
+            raise self._fail(self.words.no_operand)
+        self._read()
+        return value
 
 
-def _to_number(match: re.Match[str]) -> int:
-    if match["based"]:
-        base, _, digits = match["based"].partition("#")
-        try:
-            return to_signed(from_base(digits, int(base[:9])))
-        except ValueError:
-            raise BadArithmetic(SYNTAX_ERROR) from None
-    text = match["number"][:1000]
-    value = int(text, 8 if text[0] == "0" and text[1:2] not in ("x", "X") else 0)
-    # strtoull(3) fails of a larger one, which counts as 0 then.
-    return to_signed(value) if value < 1 << 64 else 0
-
-
-def from_base(digits: str, base: int) -> int:
-    """Return the number that *digits* are, `ValueError` if they are none."""
-    if not 2 <= base <= 64 or not digits:
-        raise ValueError(base)
-    value = 0
-    for char in digits:
-        digit = DIGITS.index(char.lower() if base <= 36 else char)
-        if digit >= base:
-            raise ValueError(digits)
-        value = value * base + digit
-    return value
+def _to_number(text: str) -> int:
+    is_octal = text[0] == "0" and text[1:2] not in ("x", "X")
+    return min(int(text[:1000], 8 if is_octal else 0), MAX_INT)

@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
-from qgasim.userland.shell.conditions import TestError
+from qgasim.userland.shell.conditions import TestError, decide
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
 from qgasim.userland.shell.printf import echo as format_echo
@@ -145,7 +145,7 @@ def test(shell: Shell, argv: list[str]) -> Steps:
     if argv[0] == "[[" and "=~" in argv:
         raise shell.refuse("=~")
     try:
-        found = shell.state.flavour.decide(shell.p, argv[1:], argv[0])
+        found = decide(shell.p, argv[1:], argv[0], shell.state.flavour.test)
     except TestError as error:
         yield from _complain_plainly(shell, str(error))
         return 2

@@ -9,14 +9,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from qgasim.guest.processes.process import Process
 from qgasim.userland.shell import (
     arithmetic,
+    ash_arithmetic,
     bash_arithmetic,
-    bash_conditions,
     conditions,
-    dash_arithmetic,
-    dash_conditions,
     printf,
 )
 from qgasim.userland.shell.printf import Rules
@@ -115,7 +112,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
     #: Whether it knows bash's words: ``[[``, ``<<<``, ``${x//}``, ``$''``, ``&>``, ``function``, ``let``, ``source``.
     has_bashisms: bool = True
     #: How arithmetic is worked out.
-    evaluate: Callable[[str, Callable[[str], str | None], Callable[[str, str], None]], int]
+    evaluate: Callable[[str, arithmetic.Get, arithmetic.Set], int]
     #: The status of a redirection that fails.
     redirection_status: int = 1
     #: The status of a script that is not there.
@@ -136,7 +133,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_caret: bool = True
     #: What ``echo`` and ``printf`` do, and ``test``.
     printf: Rules
-    decide: Callable[[Process, list[str], str], bool]
+    test: conditions.Rules
     #: Messages: with the *command* that complains and a colon, and before any command has run.
     message: str = "{name}: {command}line {line}: {error}"
     early_message: str = "{name}: {error}"
@@ -197,8 +194,8 @@ ASH: Final = Flavour(
     name="ash",
     words=Words(hashed="{} is {}"),
     printf=printf.ASH,
-    evaluate=arithmetic.evaluate,
-    decide=conditions.decide,
+    evaluate=ash_arithmetic.evaluate,
+    test=conditions.ASH,
     has_applet_messages=True,
     forgetful=frozenset(FORGETFUL.split()),
     survives_redirection=True,
@@ -242,13 +239,13 @@ DASH: Final = Flavour(
     first_line=1,
     has_bashisms=False,
     splits_conditions=True,
-    evaluate=dash_arithmetic.evaluate,
+    evaluate=arithmetic.evaluate,
     counts_inner_lines=True,
     has_pipefail=False,
     has_caret=False,
     redirection_status=2,
     printf=printf.DASH,
-    decide=dash_conditions.decide,
+    test=conditions.DASH,
     message=DASH_MESSAGE,
     early_message=DASH_MESSAGE,
     repeats_name=True,
@@ -309,7 +306,7 @@ BASH: Final = Flavour(
     ),
     printf=printf.BASH,
     evaluate=bash_arithmetic.evaluate,
-    decide=bash_conditions.decide,
+    test=conditions.BASH,
     message=BASH_MESSAGE,
     early_message=BASH_MESSAGE,
     first_line=1,
