@@ -41,11 +41,14 @@ needs_thread_time = pytest.mark.skipif(
 def find_longest(work: Callable[[], object]) -> int:
     """Return for how long *work* has kept the lock, in ns of this thread's processor time."""
     this, longest, is_done = threading.get_ident(), 0, False
+    last = thread_clock(this)
 
     def look() -> None:
-        nonlocal longest
-        last = thread_clock(this)
-        while not is_done:
+        nonlocal last, longest
+        is_last = False
+        while not is_last:
+            # Once more at the end.
+            is_last = is_done
             now = thread_clock(this)
             longest = max(longest, now - last)
             last = now
