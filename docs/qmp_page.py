@@ -39,6 +39,16 @@ these. `query-qmp-schema` and `query-commands` are theirs, and so is the order o
   more events. QEMU keeps all.
 - Requests and events are in the journal, in one order with the agent's: `qga.verify("qmp:cont", after="qmp:stop")`.
 
+[Findings](findings.md) tell what a client has done wrong as far as its requests show it. These mistakes do not show there;
+run the client against the scenarios, and see whether it fails (`qgasim drill --tag qmp -- ...`):
+
+- *An event taken for the reply*: the replies to all that follows are then one late for the client, which sees it only by what
+  they hold. Its requests come in the same order, each after what it took for an answer. A careful client may send the next
+  request before the reply to the last, too, also when an event comes: replies come in order, or are known by their `id`.
+  `qmp-event-before-greeting` shows it.
+- *RESET counted as one reboot* by a client that only counts: it is found where it asks for the next reboot.
+  `qmp-resets-by-firmware` shows it.
+
 What the guest does with what is plugged in takes guest time: a paused guest lets nothing go.
 Nothing is transferred by a migration: the guest that comes is the one of the scenario. What backs disks is as it was recorded.
 """

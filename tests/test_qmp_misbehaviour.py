@@ -234,6 +234,63 @@ def test_a_halt_that_was_waited_for_as_a_shutdown_is_found() -> None:
     assert right.found() == []
 
 
+def count_reboots(made: Bench, times: int) -> None:
+    """Ask for as many reboots as a client does that takes each RESET for one."""
+    made.agent("guest-shutdown", mode="reboot")
+    asked = seen = 1
+    for _ in range(400):
+        seen += made.advance(0.05).count("RESET")
+        while asked < min(seen, times):
+            made.agent("guest-shutdown", mode="reboot")
+            asked += 1
+
+
+def wait_until_up(made: Bench) -> None:
+    """Wait as a careful client does: for RESET, and then for the port."""
+    events: list[str] = []
+    while "RESET" not in events or made.simulation.guest.state != "up":
+        events += made.advance(0.05)
+
+
+@pytest.mark.parametrize("firmware", [0, 3])
+def test_a_reset_that_was_counted_as_a_reboot_is_found(firmware: int) -> None:
+    made = Bench(loads(f"qgasim: 1\nmachine: {{firmware_resets: {firmware}}}"))
+    made.negotiate()
+    count_reboots(made, 2)
+    assert made.found() == ["reset-counted-as-reboot"]
+
+
+@pytest.mark.parametrize("firmware", [0, 3])
+def test_reboots_that_were_waited_for_are_not(firmware: int) -> None:
+    made = Bench(loads(f"qgasim: 1\nmachine: {{firmware_resets: {firmware}}}"))
+    made.negotiate()
+    for _ in range(3):
+        made.agent("guest-shutdown", mode="reboot")
+        wait_until_up(made)
+    assert made.found() == []
+
+
+def test_an_agent_that_is_asked_whether_it_is_back_is_no_finding() -> None:
+    made = Bench(load("qmp-resets-by-firmware"))
+    made.negotiate()
+    made.agent("guest-shutdown", mode="reboot")
+    while "RESET" not in made.advance(0.05):
+        pass
+    request = {"execute": "guest-sync-delimited", "arguments": {"id": 7}}
+    made.simulation.channel.receive(b"\xff" + json.dumps(request).encode())
+    made.advance(60)
+    assert made.found() == []
+
+
+def test_resets_that_no_monitor_told_of_were_not_counted() -> None:
+    made = Bench(loads("qgasim: 1\nmachine: {firmware_resets: 3}"))
+    made.agent("guest-shutdown", mode="reboot")
+    while made.simulation.guest.state == "up":
+        made.advance(0.05)
+    made.agent("guest-shutdown", mode="reboot")
+    assert made.found() == []
+
+
 def test_an_unplug_that_was_believed_is_found() -> None:
     made = bench("guest: {nics: [{name: eth0, mac: '52:54:00:00:00:01'}]}")
     made.ask("device_del", id="net0")

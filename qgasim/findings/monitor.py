@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from qgasim.findings.kinds import finding
-from qgasim.findings.story import Story
+from qgasim.findings.story import IMPATIENCE, Story
 from qgasim.simulation.journal import Exchange, MonitorExchange, Note
 
 __all__: list[str] = []
@@ -97,6 +97,38 @@ def halt_awaited_as_shutdown(story: Story) -> Iterator[str]:
             halted is not None and entry.kind == "qmp" and entry.text.startswith("VSERPORT_CHANGE")
         ):
             is_closed = True
+
+
+@finding(
+    remedy="After a reboot wait until the agent answers guest-sync-delimited, or for VSERPORT_CHANGE to tell "
+    "that its port is open; then ask for the next."
+)
+def reset_counted_as_reboot(story: Story) -> Iterator[str]:
+    """A client asked for the next reboot when it saw RESET, while the guest was still down.
+
+    RESET says that the machine was reset, not that the guest has booted; and firmware may reset it several
+    times more in one reboot, each with a RESET. The request waits until the guest is back, so a client that
+    goes by RESET counts reboots that have not happened. Looked for is a `guest-shutdown` with mode *reboot*
+    within 100 ms of a RESET and before the guest is up, if a client of a monitor has negotiated.
+    """
+    resets: list[int] = []
+    down: list[tuple[list[int], int]] = []
+    has_client = False
+    for entry in story.journal.entries:
+        if isinstance(entry, MonitorExchange):
+            has_client |= entry.command == "qmp:qmp_capabilities" and entry.error is None
+        elif isinstance(entry, Note) and entry.kind == "qmp" and has_client:
+            if entry.text.startswith("RESET"):
+                resets.append(entry.at)
+        elif isinstance(entry, Note) and entry.kind == "state" and entry.text.endswith("→ up"):
+            down.append((resets, entry.at))
+            resets = []
+    down.append((resets, story.journal.simulation.guest.clock.uptime() + 1))
+    for request in story.requests:
+        if request.command == "guest-shutdown" and request.arguments.get("mode") == "reboot":
+            for times, up in down:
+                if request.sent < up and any(0 <= request.sent - t < IMPATIENCE for t in times):
+                    yield str(request)
 
 
 @finding(
