@@ -225,7 +225,10 @@ def _check_order(p: Process, options: Options, order: _Order, lines: list[bytes]
         if order.is_wrong(number - 1, number, is_unique=is_unique):
             where = (options.operands or ["-"])[0]
             text = lines[number].decode("utf-8", "surrogateescape")
-            yield from complain(p, f"{where}:{number + 1}: disorder: {text}")
+            if is_busybox(p):
+                yield from p.write(2, f"Check line {number}\n")
+            else:
+                yield from complain(p, f"{where}:{number + 1}: disorder: {text}")
             return 1
         if number % PIECE == 0:
             yield from p.charge_steps(PIECE)
@@ -261,7 +264,8 @@ def _key(p: Process, text: str) -> Waiting[_Key]:
         yield from fail(p, wrong, 2)
         return _Key()
     if found[1] == "0":
-        yield from fail(p, f"field number is zero: invalid field specification {quote(text)}", 2)
+        gnu = f"field number is zero: invalid field specification {quote(text)}"
+        yield from fail(p, pick(p, "bad field specification", gnu), 2)
     end = (to_int(found[4]), to_int(found[5] or "0")) if found[4] else None
     start = (to_int(found[1]), to_int(found[2] or "1"))
     return _Key(start=start, end=end, flags=found[3] + (found[6] or ""))

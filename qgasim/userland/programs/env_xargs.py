@@ -195,7 +195,8 @@ def _run_all(p: Process, runs: Iterator[list[str]], *, is_told: bool) -> Waiting
             return (yield from _cannot_run(p, words[0], error))
         how = yield from p.wait(child)
         if how.signal is not None:
-            yield from complain(p, f"{words[0]}: terminated by signal {how.signal}")
+            name = pick(p, f"'{words[0]}'", f"{words[0]}:")
+            yield from complain(p, f"{name} terminated by signal {how.signal}")
             return 125
         if how.code == 255:
             yield from complain(p, f"{words[0]}: exited with status 255; aborting")
