@@ -7,6 +7,7 @@ program refuses it, the words are those of Debian 12's (GNU grep 3.8, coreutils 
 import base64
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -245,6 +246,27 @@ def test_a_signal_is_noted_and_ends_the_step_that_it_interrupts() -> None:
         watchdog.end()
         signal.signal(signal.SIGUSR1, before)
     assert noted == [signal.SIGUSR1]
+
+
+def test_no_step_can_be_ended_while_the_watchdogs_thread_is_being_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Else the new thread got the end, and the server hung at a SIGTERM right after its start (1 of 30).
+    seen: list[dict[int, object]] = []
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            seen.append(dict(dog._steps))
+
+        def is_alive(self) -> bool:
+            return bool(seen)
+
+    monkeypatch.setattr("qgasim.guest.processes.watchdog.threading.Thread", Thread)
+    dog = Watchdog()
+    assert dog.begin()
+    assert seen == [{}]
+    assert len(dog._steps) == 1
+    dog.end()
 
 
 def test_a_step_that_ended_in_time_is_left_alone() -> None:

@@ -56,6 +56,10 @@ class Watchdog:
         thread = threading.get_ident()
         if thread in self._steps:
             return False
+        if not self._is_awake:
+            # Before the step is there: while a thread is being started, CPython has its starter's number for
+            # both, and what `hurry` raises would end the new one (and leave this one waiting for it).
+            self._wake()
         self._steps[thread] = _Step()
         if not self._is_awake:
             self._wake()
