@@ -42,7 +42,7 @@ class Request:
     path = Path(__file__)
 
     def __init__(self) -> None:
-        self.node = SimpleNamespace(stash=pytest.Stash())
+        self.node = SimpleNamespace(name="bench", stash=pytest.Stash())
 
 
 def tests(guests: Guests, count: int) -> tuple[float, float]:
