@@ -102,9 +102,11 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
 
         try:
-            return version("qgasim")
+            found = version("qgasim")
         except PackageNotFoundError:
-            return "0+unknown"
+            found = "0+unknown"
+        # It is looked up once.
+        return globals().setdefault(name, found)
     if name.startswith("__") or (module := _module_of(name)) is None:
         raise AttributeError(f"module 'qgasim' has no attribute '{name}'")
     return getattr(import_module(module), name)

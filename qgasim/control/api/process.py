@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from qgasim import __version__
+import qgasim
 from qgasim.control.control import Control
 from qgasim.control.metrics import write_metrics
 from qgasim.control.registry import ROUTES, route
@@ -35,7 +35,7 @@ def health(control: Control) -> Health:
     There is an answer as soon as they are; before that, nothing listens.
     """
     count = len(control.guests.by_name) + len(control.remotes.by_name)
-    return Health(status="ready", guests=count, version=__version__)
+    return Health(status="ready", guests=count, version=qgasim.__version__)
 
 
 @route("GET /v1/openapi.json", chapter=CHAPTER, is_public=True)
