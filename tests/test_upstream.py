@@ -18,7 +18,7 @@ from qgasim.scenario import loads
 from qgasim.simulation.journal import Journal
 from qgasim.upstream import UpstreamChannel
 from qgasim.upstream.twin import Twin
-from tests.fronting import ModelLink, RealLink, SilentLink, TestLink, front
+from tests.fronting import ModelLink, RealLink, SilentLink, TellingLink, TestLink, front
 from tests.generated import load_generator
 from tests.offenders import Offenders
 from tests.real_agent import RealAgent, needs_qemu_ga
@@ -358,6 +358,47 @@ def test_replies_are_the_same_however_they_are_cut() -> None:
     whole = list(chain.from_iterable(talk(front(ModelLink()))))
     for size in (1, 2, 5):
         assert list(chain.from_iterable(talk(front(ModelLink(size))))) == whole
+
+
+def test_a_request_that_was_asked_before_is_followed_as_the_first_was() -> None:
+    # It goes a shorter way, unless something is under way: what can be seen is the same.
+    link = TellingLink()
+    course = front(link)
+    journal = Journal(course.simulation)
+    list(course.channel.connect())
+    for at_once, later, seen in (
+        (PONG, b"", PONG),
+        (PONG, b"", PONG),
+        (b"", PONG, PONG),
+        (b'{"ret', b'urn": {}}\n', PONG),
+        (PONG + b"{}\n", b"", PONG + b"{}\n"),
+        (PONG, b"", PONG),
+    ):
+        link.answer = at_once
+        received = course.send(PING)
+        if later:
+            link.channel.answered(later)
+            received += b"".join(e for e in course.channel.wake() if isinstance(e, bytes))
+        assert received == seen
+        assert not course.channel.is_pending
+    assert [(e.command, e.reply) for e in journal.exchanges] == [("guest-ping", PONG)] * 6
+    # Half a request is before it: it is none.
+    link.answer = b""
+    course.send(b'{"execute"')
+    link.answer = b'{"error": {}}\n'
+    assert course.send(PING) == link.answer
+    assert link.asked == PING * 6 + b'{"execute"' + PING
+
+
+def test_the_same_freeze_is_noticed_each_time() -> None:
+    link = TellingLink()
+    course = front(link)
+    freeze, thaw = (b'{"execute":"guest-fsfreeze-%s"}\n' % what for what in (b"freeze", b"thaw"))
+    for _ in range(2):
+        for sent in (freeze, thaw):
+            link.answer = b'{"return": 1}\n'
+            course.send(sent)
+            assert course.agent.is_frozen == (sent is freeze)
 
 
 # -- a simulated twin ------------------------------------------------------------------------------

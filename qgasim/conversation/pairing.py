@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from qgasim.qapi.registry import Table
 from qgasim.wire import Message
 
-__all__ = ["Pairing"]
+__all__ = ["Pairing", "is_answered"]
 
 T = TypeVar("T")
 
@@ -46,11 +46,6 @@ class Pairing(Generic[T]):
             passed.append(item)
         return passed, None
 
-    def drop(self, item: T) -> None:
-        """Let *item*, and all before it, wait no more."""
-        while self._waiting and self._waiting.popleft()[1] is not item:
-            pass
-
     def take_all(self) -> list[T]:
         """Return all that wait: none will be answered any more."""
         items = [item for _, item in self._waiting]
@@ -62,10 +57,11 @@ class Pairing(Generic[T]):
         if line.startswith(b"\xff"):
             # Only guest-sync-delimited begins so: it is what a client finds its place by.
             return name == "guest-sync-delimited"
-        return self.replies(message) or b'"error"' in line[:200]
+        return is_answered(message, self.table) or b'"error"' in line[:200]
 
-    def replies(self, message: Message) -> bool:
-        """Return whether *message* is answered if it succeeds."""
-        name = message.get("execute") if type(message) is dict else None
-        entry = self.table.get(name) if type(name) is str else None
-        return entry is None or entry.command.replies
+
+def is_answered(message: Message, table: Table) -> bool:
+    """Return whether *message* is answered if it succeeds, by an agent with the commands of *table*."""
+    name = message.get("execute") if type(message) is dict else None
+    entry = table.get(name) if type(name) is str else None
+    return entry is None or entry.command.replies
