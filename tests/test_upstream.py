@@ -27,6 +27,7 @@ from tests.serving import SECOND, Course
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
 SYNC = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":7}}\n'
+SYNCED = b'\xff{"return": 7}\n'
 GENERATOR = load_generator()
 #: The kinds that need a simulated guest, and why.
 IMPOSSIBLE = {
@@ -258,6 +259,35 @@ def test_a_command_that_is_silent_is_not_waited_for() -> None:
     assert not course.channel.is_pending
 
 
+def test_replies_to_an_earlier_client_are_told_apart_by_what_they_echo() -> None:
+    """At a virtio-serial port they come to the next one."""
+    link = SilentLink()
+    course = front(link)
+    journal = Journal(course.simulation)
+    sync, delimited = (
+        b'{"execute":"guest-sync%s","arguments":{"id":8}}\n' % kind for kind in (b"", b"-delimited")
+    )
+    named = b'{"execute":"guest-ping","id":"a"}\n'
+    refused = b'{"error": {"class": "GenericError", "desc": "x"}}\n'
+    pong = b'{"return": {}, "id": "a"}\n'
+    talk: list[tuple[bytes, list[bytes], bytes]] = [
+        (PING + delimited, [SYNCED, b'\xff{"return": 8}\n'], b""),
+        (delimited, [SYNCED, refused], refused),
+        (sync, [b'{"return": 7}\n', b'{"return": 8}\n'], b'{"return": 8}\n'),
+        (named, [pong], pong),
+        (named, [b'{"return": {}, "id": "b"}\n', PONG, refused, pong], pong),
+        (named, [b'{"id": "a", "error": {}}\n'], b'{"id": "a", "error": {}}\n'),
+    ]
+    for sent, lines, _ in talk:
+        course.send(sent)
+        link.channel.answered(b"".join(lines))
+        assert list(course.channel.wake()) == lines
+        assert not course.channel.is_pending
+    # What a synchronisation passes over was lost.
+    assert journal.exchanges[0].reply == b""
+    assert [each.reply for each in journal.exchanges[2:]] == [reply for *_, reply in talk[1:]]
+
+
 def test_a_long_reply_is_delivered_as_it_comes() -> None:
     link = SilentLink()
     course = front(link)
@@ -372,6 +402,8 @@ def test_a_request_that_was_asked_before_is_followed_as_the_first_was() -> None:
         (b"", PONG, PONG),
         (b'{"ret', b'urn": {}}\n', PONG),
         (PONG + b"{}\n", b"", PONG + b"{}\n"),
+        # Of an earlier client, as its first byte says: this one's reply is still to come.
+        (SYNCED, PONG, SYNCED + PONG),
         (PONG, b"", PONG),
     ):
         link.answer = at_once
@@ -381,13 +413,13 @@ def test_a_request_that_was_asked_before_is_followed_as_the_first_was() -> None:
             received += b"".join(e for e in course.channel.wake() if isinstance(e, bytes))
         assert received == seen
         assert not course.channel.is_pending
-    assert [(e.command, e.reply) for e in journal.exchanges] == [("guest-ping", PONG)] * 6
+    assert [(e.command, e.reply) for e in journal.exchanges] == [("guest-ping", PONG)] * 7
     # Half a request is before it: it is none.
     link.answer = b""
     course.send(b'{"execute"')
     link.answer = b'{"error": {}}\n'
     assert course.send(PING) == link.answer
-    assert link.asked == PING * 6 + b'{"execute"' + PING
+    assert link.asked == PING * 7 + b'{"execute"' + PING
 
 
 def test_the_same_freeze_is_noticed_each_time() -> None:

@@ -66,7 +66,7 @@ class UpstreamChannel(Channel):
         self.ends_when_sending_ends = ends_early
         #: Told of all bytes; None: nothing is.
         self.recorder: Recorder | None = None
-        self._replies = Replies(agent.commands.table)
+        self._replies = Replies(agent.commands.table, agent.dialect)
         #: All that is not yet delivered, in order.
         self._requests = self._replies.requests
         #: What was sent and is not yet read: faults make it wait.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from qgasim.conversation.pairing import is_answered
+from qgasim.conversation.pairing import SYNCHRONISING, is_answered
 from qgasim.qapi.registry import Table
 from qgasim.upstream.disturbing import OF_FREEZE
 from qgasim.upstream.replies import Request
@@ -27,16 +27,14 @@ class Repeats(dict[bytes, tuple[Request]]):
         self._table = table
 
     def note(self, data: bytes, requests: Sequence[Request]) -> None:
-        """Remember *data*, which stood between two messages, if only a reply can follow it."""
+        """Remember *data*, which stood between two messages, if any line that follows it is its reply."""
         if len(data) > SIZE or len(requests) != 1:
             return
         message = requests[0].message
-        name = message.get("execute") if type(message) is dict else None
-        if (
-            type(name) is str
-            and not name.startswith(OF_FREEZE)
-            and is_answered(message, self._table)
-        ):
+        name = message.get("execute") if type(message) is dict and "id" not in message else None
+        if type(name) is not str or name.startswith(OF_FREEZE) or name in SYNCHRONISING:
+            return
+        if is_answered(message, self._table):
             if len(self) >= COUNT:
                 self.clear()
             self[data] = (Request(message, requests[0].sender),)

@@ -6,6 +6,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from qgasim.conversation.pairing import Pairing, is_answered
+from qgasim.dialect import Dialect
 from qgasim.effects import Close, Effect, Wait
 from qgasim.faults.injector import Disturbance
 from qgasim.qapi.registry import Table
@@ -46,11 +47,12 @@ class Replies:
 
     Args:
         table: the agent's commands.
+        dialect: how it writes replies.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, dialect: Dialect) -> None:
         self.requests: deque[Request] = deque()
-        self._pairing: Pairing[Request] = Pairing(table)
+        self._pairing: Pairing[Request] = Pairing(table, dialect)
         #: The beginning of a line, and the request that it answers if it is passed on already.
         self._line = bytearray()
         self._passing: Request | None = None
