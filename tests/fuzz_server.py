@@ -150,8 +150,8 @@ class Running:
         if not self.process.stdout.readline():
             raise Failure(f"no server: {self.written()}")
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(PATIENCE)
         self._socket.connect(str(path))
+        self._socket.setblocking(False)
         self._number = 0
 
     def written(self) -> str:
@@ -195,15 +195,20 @@ class Running:
     def _send(self, data: bytes, received: bytearray) -> None:
         left = memoryview(data)
         while left:
-            # A server whose replies nobody reads takes no more requests.
-            try:
-                left = left[self._socket.send(left, socket.MSG_DONTWAIT) :]
-            except BlockingIOError:
-                select.select([self._socket], [self._socket], [], PATIENCE)
+            # A server whose replies are not read takes no more requests.
+            readable, writable, _ = select.select([self._socket], [self._socket], [], PATIENCE)
+            if readable:
+                self._receive(received)
+            if writable:
+                # It need not take as much as there is.
                 with suppress(BlockingIOError):
-                    received += self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
+                    left = left[self._socket.send(left) :]
+            if not readable and not writable:
+                raise TimeoutError("nothing is taken")
 
     def _receive(self, received: bytearray) -> None:
+        if not select.select([self._socket], [], [], PATIENCE)[0]:
+            raise TimeoutError("no answer")
         more = self._socket.recv(1 << 16)
         if not more:
             raise Failure(f"hung up after {bytes(received[-200:])!r}")
@@ -211,7 +216,8 @@ class Running:
 
     def terminate(self, pending: bytes = b"") -> float:
         """Send *pending* and then SIGTERM; return how long the server took to end, in seconds."""
-        self._socket.sendall(pending)
+        # It need not be all: half a message is what is wanted.
+        self._socket.send(pending)
         before = time.monotonic()
         self.process.terminate()
         try:
