@@ -26,7 +26,7 @@ class TestLink:
     def connect(self) -> None:
         self.connects += 1
 
-    def disconnect(self) -> None:
+    def disconnect(self, *, leaving_unread: bool = False) -> None:  # noqa: ARG002
         self.disconnects += 1
 
     def go_on(self) -> None:

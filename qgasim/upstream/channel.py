@@ -44,8 +44,8 @@ class Link(Protocol):
         """
         ...
 
-    def disconnect(self) -> None:
-        """Hang up: the client has left."""
+    def disconnect(self, *, leaving_unread: bool = False) -> None:
+        """Hang up: the client has left, with a reply *leaving_unread* where the agent notices that."""
 
     def go_on(self) -> None:
         """Bring more: what came was delivered."""
@@ -180,7 +180,8 @@ class UpstreamChannel(Channel):
             self._finish(self._requests.popleft())
         self._waiting.clear()
         self._held = None
-        self.link.disconnect()
+        # A socket of QEMU does not tell the agent.
+        self.link.disconnect(leaving_unread=unread is not None and not self.ends_when_sending_ends)
         if self.recorder is not None:
             self.recorder.closed(self.connections)
         super().lose_client(unread=unread)

@@ -1,5 +1,7 @@
 """The socket of a real agent, connected to for each client and carried by a task beside the server's."""
 
+import contextlib
+import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -22,6 +24,8 @@ RECEIVE_SIZE: Final = 1 << 16
 #: How long an answer is waited for at once, in µs, before the task does it: most come within some microseconds, and to
 #: be woken by trio takes as long. The kernel rounds it up: to 8 ms where it counts time in 4 ms.
 EAGER_WAIT: Final = 1000
+#: How long the agent may take to answer what is then left unread, in ms: nothing else is done meanwhile.
+UNREAD_WAIT: Final = 100
 
 
 class SocketLink:
@@ -98,10 +102,12 @@ class SocketLink:
             return answer
         return b""
 
-    def disconnect(self) -> None:
-        """Hang up."""
+    def disconnect(self, *, leaving_unread: bool = False) -> None:
+        """Hang up; *leaving_unread*: as a client does that has left a reply unread."""
         self._connects_later = False
         if self._sock is not None:
+            if leaving_unread and self._sock.family == socket.AF_UNIX:
+                have_unread(self._sock)
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._sock = None
@@ -222,3 +228,17 @@ class SocketLink:
         if self._channel is not None:
             self._channel.ended(how, why)
         self._poke()
+
+
+def have_unread(sock: socket.socket) -> None:
+    """Have something unread in the socket of an agent, so that closing it is a reset to the agent.
+
+    An agent that is its own server ends then (tests/golden/7.2/conn-unix.jsonl, reply-unread-then-close). What its client
+    has left unread was read here already; what is left in its place is the reply to a ping.
+    """
+    readable = select.poll()
+    readable.register(sock, select.POLLIN)
+    if not readable.poll(0):
+        with contextlib.suppress(OSError):
+            sock.send(b'{"execute":"guest-ping"}\n', socket.MSG_DONTWAIT)
+            readable.poll(UNREAD_WAIT)

@@ -62,7 +62,7 @@ class RecordingLink:
     def connect(self) -> None:
         """Do nothing: a recording is always there."""
 
-    def disconnect(self) -> None:
+    def disconnect(self, *, leaving_unread: bool = False) -> None:
         """Do nothing."""
 
     def go_on(self) -> None:
