@@ -149,6 +149,9 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_applet_messages: bool = False
     #: The order of the letters in ``$-``.
     option_letters: str = "ubaCvxicsnmIfe"
+    #: Options that are set at first, and those that are known and not simulated.
+    initial_options: str = ""
+    refused_options: str = ""
     prompt: str = r"\w \$ "
     #: Whether there are ``$RANDOM``, ``$LINENO`` and ``$SHLVL``.
     has_random: bool = True
@@ -201,7 +204,7 @@ ASH: Final = Flavour(
     survives_redirection=True,
     splits_conditions=True,
     refused=frozenset(("help",)),
-    missing=frozenset(("mapfile", "shopt", "declare")),
+    missing=frozenset(("mapfile", "shopt", "declare", "((")),
 )
 DASH: Final = Flavour(
     name="dash",
@@ -269,7 +272,7 @@ DASH: Final = Flavour(
     read_needs_names=True,
     quotes_trace=False,
     options=MappingProxyType({"export": "p", "read": "p:r", "wait": "", "hash": "rv"}),
-    missing=frozenset(("[[", "let", "source", "mapfile", "shopt", "declare", "history")),
+    missing=frozenset(("[[", "((", "let", "source", "mapfile", "shopt", "declare", "history")),
 )
 BASH: Final = Flavour(
     name="bash",
@@ -311,6 +314,10 @@ BASH: Final = Flavour(
     early_message=BASH_MESSAGE,
     first_line=1,
     error_status=1,
+    option_letters="abefhkmnptuvxBCEHPTcs",
+    initial_options="hB",
+    refused_options="kptHPT",
+    forgetful=frozenset(("command", "jobs", "kill", "ulimit")),
     has_set_arguments=False,
     has_here_strings=True,
     is_bash=True,

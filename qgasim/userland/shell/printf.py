@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.userland.limits import check_size, to_int
+from qgasim.userland.shell.quoting import quote_by_backslashes
 
 __all__ = [
     "ASH",
@@ -164,7 +165,8 @@ BASH: Final = Rules(
     ),
     echo_escapes=re.compile(escapes(rb"0[0-7]{0,3}", has_unicode=True, cuts=True)),
     flags=rb"[#'\-+ 0]*",
-    refused="aAqQn(",
+    refused="aAQn(",
+    kinds="diouxXeEfFgGcsbq",
     bad_directive="`{kind}': invalid format character",
     no_kind="`{}': missing format character",
     no_number="{}: invalid {base}number",
@@ -395,9 +397,11 @@ class _Printf:
         check_size(len(self.out) + width + (precision or 0))
         flags = flags.replace("'", "").replace("I", "")
         argument, goes_on = self._next(), True
-        if kind in "csb":
+        if kind in "csbq":
             raw = encode_name(argument or "")
-            if kind == "b":
+            if kind == "q":
+                raw = encode_name(quote_by_backslashes(argument or ""))
+            elif kind == "b":
                 raw, goes_on = self._expand_argument(raw)
             elif kind == "c":
                 raw, precision = raw[:1] or b"\0", None

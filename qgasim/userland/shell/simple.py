@@ -2,12 +2,13 @@
 
 import errno
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import WriteFailed
+from qgasim.userland.shell.finding import ProgramFinder
 from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.parser import SPECIAL, BadSyntax
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
@@ -16,6 +17,7 @@ from qgasim.userland.shell.state import (
     CommandDropped,
     DropCommand,
     LeaveShell,
+    NotSet,
     ReadOnly,
     Replaced,
     ReturnBack,
@@ -24,7 +26,6 @@ from qgasim.userland.shell.state import (
     leave,
 )
 from qgasim.userland.shell.syntax import NOT_SIMULATED, Assignment, Function, Simple, Text, Word
-from qgasim.userland.shell.tracing import Tracing
 
 __all__ = ["SimpleCommands"]
 
@@ -32,7 +33,7 @@ __all__ = ["SimpleCommands"]
 ASSIGNING: Final = frozenset(("export", "readonly", "local"))
 
 
-class SimpleCommands(Tracing):
+class SimpleCommands(ProgramFinder):
     """What a shell does with simple commands."""
 
     @abstractmethod
@@ -58,10 +59,12 @@ class SimpleCommands(Tracing):
                 yield from self.trace_simple(node, argv, saved or {})
             if state.flavour.is_bash:
                 # What it shows, and its errors in expansions, go where they went before.
-                saved = yield from self.redirector.apply(node.redirections)
-                if node.redirections and not argv:
-                    self.substituted = 0
-            status = yield from self._dispatch(argv, is_last=is_last)
+                saved = yield from self._redirect_as_bash(node, before)
+            temporary, state.temporary = state.temporary, before
+            try:
+                status = yield from self._dispatch(argv, is_last=is_last)
+            finally:
+                state.temporary = temporary
         except RedirectionFailed as error:
             yield from self.complain(error)
             if state.flavour.is_bash:
@@ -87,6 +90,17 @@ class SimpleCommands(Tracing):
             for variable, value_before in before.items():
                 state.put_back(variable, value_before)
 
+    def _redirect_as_bash(self, node: Simple, before: dict[str, Variable | None]) -> Waiting[Saved]:
+        """Do redirections, for which what is assigned for the command is not there yet."""
+        state = self.state
+        assigned = {name: state.variables.get(name) for name in before}
+        for name, variable in before.items():
+            state.put_back(name, variable)
+        saved = yield from self.redirector.apply(node.redirections)
+        for name, variable in assigned.items():
+            state.put_back(name, variable)
+        return saved
+
     def _assign(
         self, assignments: list[Assignment], before: dict[str, Variable | None] | None
     ) -> Waiting[None]:
@@ -96,7 +110,15 @@ class SimpleCommands(Tracing):
             value = yield from self.expander.expand_string(item.value, is_assignment=True)
             if before is not None:
                 before.setdefault(item.name, state.variables.get(item.name))
-            state.set(item.name, value, exported=before is not None)
+            if before is None:
+                state.assign(item.name, value)
+                continue
+            try:
+                state.set(item.name, value, exported=True)
+            except ReadOnly as error:
+                if not state.flavour.is_bash or "e" in state.options:
+                    raise
+                yield from self.complain(error)
 
     def _dispatch(self, argv: list[str], *, is_last: bool) -> Steps:
         if not argv:
@@ -133,9 +155,11 @@ class SimpleCommands(Tracing):
             yield from self.complain(error)
             return 1
         except ShellError as error:
-            if isinstance(error, ReadOnly) and state.flavour.is_bash:
+            if isinstance(error, ReadOnly | NotSet) and state.flavour.is_bash:
                 state.command = None
             yield from self.complain(error)
+            if isinstance(error, NotSet):
+                raise LeaveShell(error.status) from None
             if isinstance(error, CommandDropped):
                 raise DropCommand(error.status) from None
             is_end = argv[0] == "exit" or (argv[0] == "exec" and error.status > 2)
@@ -144,7 +168,14 @@ class SimpleCommands(Tracing):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
-            if state.flavour.is_bash and not isinstance(error, Refused):
+            if error.status == 127:
+                # jump_to_top_level() of parse_comsub().
+                raise LeaveShell(1 if state.is_inner else 127) from None
+            if (
+                state.flavour.is_bash
+                and not isinstance(error, Refused)
+                and "e" not in state.options
+            ):
                 return 2
             raise LeaveShell(2) from None
         finally:
@@ -155,8 +186,9 @@ class SimpleCommands(Tracing):
         arguments, state.arguments = state.arguments, argv[1:]
         loops, state.loops = state.loops, 0
         option, state.option = state.option, (1, 0)
+        line, origin = state.line, state.origin
         if state.flavour.is_bash:
-            state.line = function.line
+            state.line, state.origin = function.line, state.origins[function.name]
         state.scopes.append({})
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
             raise ShellError(state.words.too_deep)
@@ -173,6 +205,8 @@ class SimpleCommands(Tracing):
             raise
         finally:
             state.leave_scope()
+            if state.flavour.is_bash:
+                state.line, state.origin = line, origin
             state.arguments = arguments
             state.loops = loops
             state.option = option
@@ -199,7 +233,7 @@ class SimpleCommands(Tracing):
             yield from self.complain(self.describe_missing(argv[0], error))
             # What is found on PATH but is no program counts as missing.
             is_directory = "/" not in argv[0] and any(
-                p.guest.files.is_dir(path, p.cwd) for path in self._candidates(argv[0])
+                p.guest.files.is_dir(path, p.cwd) for path in self.candidates(argv[0])
             )
             return 127 if is_missing or is_directory else 126
         self.inherit(child)
@@ -209,44 +243,13 @@ class SimpleCommands(Tracing):
         """Make the error for what the real shell does and this one does not simulate."""
         return Refused(f"{construct}: {NOT_SIMULATED}", self.state.line)
 
-    def describe_missing(self, name: str, error: OSError) -> str:
-        """Return what is said of a program that cannot be run."""
-        words = self.state.words
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            is_directory = "/" in name and self.p.guest.files.is_dir(name, self.p.cwd)
-            if is_directory and self.state.flavour.is_bash:
-                return f"{name}: Is a directory"
-            return f"{name}: {error.strerror}"
-        if "/" not in name and self.state.flavour.stumbles_over_directories:
-            # What is found there, but is no program, is forbidden (find_command() of exec.c).
-            files = self.p.guest.files
-            if any(files.exists(path, self.p.cwd) for path in self._candidates(name)):
-                return f"{name}: Permission denied"
-        return (words.path_not_found if "/" in name else words.not_found).format(name)
-
-    def find_in_path(self, name: str) -> str | None:
-        """Return the file that is run for *name*; None if there is none."""
-        files, cwd = self.p.guest.files, self.p.cwd
-        if "/" in name:
-            return name if files.can_execute(name, cwd) else None
-        paths = self._candidates(name) if name else ()
-        return next((path for path in paths if files.can_execute(path, cwd)), None)
-
-    def remember(self, name: str) -> None:
-        """Remember where the program *name* is, as a shell does that has looked for it."""
-        if "/" not in name and (path := self.find_in_path(name)) is not None:
-            self.state.hashed[name] = path
-
-    def _candidates(self, name: str) -> Iterator[str]:
-        search = self.state.get("PATH")
-        for directory in (DEFAULT_PATH if search is None else search).split(":"):
-            yield f"{directory}/{name}" if directory else name
-
     def _expand_arguments(self, words: list[Word]) -> Waiting[list[str]]:
         if not words:
             return []
         first = words[0][0]
         name = first.text if isinstance(first, Text) and len(words[0]) == 1 else ""
+        if name == "[[" and "x" in self.state.options and self.state.flavour.is_bash:
+            raise self.refuse("[[ with set -x")
         if name == "[[" and not self.state.flavour.splits_conditions:
             return (yield from self._expand_test(words))
         if name not in ASSIGNING:
