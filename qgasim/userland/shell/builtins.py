@@ -2,6 +2,7 @@
 
 import errno
 import re
+import stat
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
@@ -136,9 +137,12 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     if flavour.has_applet_messages and 1 not in shell.p.files:
         return 1
     output, errors, status = format_printf(arguments, flavour.printf)
+    done = 0
     for error in errors:
-        yield from _complain_plainly(shell, error)
-    yield from shell.write(output)
+        yield from shell.write(output[done : error.at])
+        done = error.at
+        yield from _complain_plainly(shell, error.text)
+    yield from shell.write(output[done:])
     return status
 
 
@@ -206,6 +210,11 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         path = found or path
     try:
         raw = yield from shell.p.read_file(path)
+    except IsADirectoryError:
+        if is_bash:
+            raise ShellError(f"{path}: is a directory", 1) from None
+        # Nothing can be read from it.
+        return 0
     except OSError as error:
         words = shell.state.words
         is_missing = error.errno == errno.ENOENT or (
@@ -244,7 +253,8 @@ def _find_source(shell: Shell, name: str) -> str | None:
     search = shell.state.get("PATH")
     for directory in (DEFAULT_PATH if search is None else search).split(":"):
         path = f"{directory}/{name}" if directory else f"./{name}"
-        if shell.p.guest.files.exists(path, shell.p.cwd):
+        node = shell.p.guest.files.find(path, shell.p.cwd)
+        if node is not None and stat.S_ISREG(node.st_mode):
             return path
     return None
 
@@ -420,6 +430,10 @@ def remember(shell: Shell, argv: list[str]) -> Steps:
     hashed = shell.state.hashed
     if "r" in options:
         hashed.clear()
+    elif not rest and shell.state.flavour.is_bash:
+        if hashed:
+            raise shell.refuse("the hash table")
+        yield from shell.write("hash: hash table empty\n")
     elif not rest:
         yield from show(shell, [hashed[name] for name in sorted(hashed, key=hash_bucket)])
     status = 0

@@ -144,6 +144,8 @@ class ShellProcess(ABC):
             state = self.state
             if state.command in state.flavour.forgetful:
                 return
+            if state.command in state.flavour.mute:
+                raise WriteFailed("", 1) from None
             text = state.words.write_error.format(command=state.command, reason=error.strerror)
             raise WriteFailed(text, 1) from None
 
@@ -264,7 +266,7 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
         # dash counts the lines that it parses from 1 there.
         state.parsed_line = 1
         state.substitutions += 1
-        if state.flavour.is_bash:
+        if state.flavour.clears_errexit:
             state.options.discard("e")
         if isinstance(body, Sequence):
             return (yield from shell.execute(body, is_last=True))

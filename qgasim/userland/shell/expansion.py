@@ -30,6 +30,8 @@ WHITE: Final = " \t\n"
 #: More than any command line can hold.
 MAX_LENGTH: Final = 16 << 20
 MAX_WORDS: Final = 1 << 17
+#: What begins the operators that change a value.
+_MODIFIERS: Final = frozenset("#%/:")
 
 
 class Kind(Enum):
@@ -253,7 +255,8 @@ class Expander:
             raise NotSet(state.words.not_set.format(name), self._not_set_status())
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
-        if operator == ":" and value is None:
+        # What is not there is not compared with a pattern; bash does not even with an empty one.
+        if (value is None or (not value and state.flavour.is_bash)) and operator[:1] in _MODIFIERS:
             return [Piece("", kind)]
         if operator and operator[-1] not in "-=?":
             value = yield from self._modify(part, value or "")

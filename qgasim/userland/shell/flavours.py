@@ -21,9 +21,7 @@ from qgasim.userland.shell.printf import Rules
 __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 
 
-FORGETFUL: Final = (
-    "alias command export getopts hash jobs kill readonly set times trap type ulimit umask"
-)
+FORGETFUL: Final = "alias export getopts hash jobs kill readonly set times trap ulimit umask"
 BASH_USAGES: Final = {
     "alias": " [-p] [name[=value] ... ]",
     "cd": " [-L|[-P [-e]] [-@]] [dir]",
@@ -145,6 +143,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     repeats_name: bool = False
     #: Builtins that do not look whether their output could be written.
     forgetful: frozenset[str] = frozenset()
+    #: Builtins that fail then, and say nothing.
+    mute: frozenset[str] = frozenset()
     #: Whether builtins that are programs, too, complain as these do.
     has_applet_messages: bool = False
     #: The order of the letters in ``$-``.
@@ -159,8 +159,10 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_shell_level: bool = True
     #: Whether ``trap`` ends at the first name that is no signal's.
     ends_trap_at_error: bool = False
-    #: Whether the quotes around ``${`` are missed before its brace.
-    wants_quotes_first: bool = False
+    #: Whether ``-e`` does not count in command substitutions.
+    clears_errexit: bool = False
+    #: Whether ``!`` turns the status of a ``return`` around.
+    negates_jumps: bool = False
     #: Whether ``set -e`` overlooks that a compound command's redirection fails.
     survives_redirection: bool = False
     #: Whether ``[[`` is a command like others, whose words are split and may be names of files.
@@ -201,6 +203,9 @@ ASH: Final = Flavour(
     test=conditions.ASH,
     has_applet_messages=True,
     forgetful=frozenset(FORGETFUL.split()),
+    mute=frozenset(("cd", "command", "pwd", "type")),
+    clears_errexit=True,
+    negates_jumps=True,
     survives_redirection=True,
     splits_conditions=True,
     refused=frozenset(("help",)),
@@ -260,7 +265,6 @@ DASH: Final = Flavour(
     has_line_numbers=False,
     has_shell_level=False,
     ends_trap_at_error=True,
-    wants_quotes_first=True,
     parses_descriptors=True,
     no_source_status=0,
     bad_option_status=2,
@@ -291,7 +295,6 @@ BASH: Final = Flavour(
         bad_long_option="{}: invalid option name",
         no_argument="-{}: option requires an argument",
         bad_trap="{}: invalid signal specification",
-        bad_mode="`{}': invalid symbolic mode operator",
         bad_substitution="bad substitution",
         unterminated_quote="unexpected EOF while looking for matching quote",
         is_read_only="{}: readonly variable",
@@ -321,6 +324,7 @@ BASH: Final = Flavour(
     has_set_arguments=False,
     has_here_strings=True,
     is_bash=True,
+    clears_errexit=True,
     bad_option_status=2,
     usages=MappingProxyType(BASH_USAGES),
     stumbles_over_directories=False,

@@ -22,6 +22,7 @@ from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed
 from qgasim.userland.shell.simple import SimpleCommands
 from qgasim.userland.shell.state import (
+    Abandon,
     BreakOut,
     CommandDropped,
     DropCommand,
@@ -321,15 +322,15 @@ class Shell(SimpleCommands):
             yield from self.complain(state.words.bad_name.format(node.name))
             return 1
         line, state.line = state.line, node.line
-        words = list(state.arguments)
-        if node.words is not None:
-            words = yield from self.expander.expand_words(node.words)
         status = 0
         state.loops += 1
         try:
+            words = list(state.arguments)
+            if node.words is not None:
+                words = yield from self.expander.expand_words(node.words)
             for word in words:
                 if "x" in state.options and is_bash:
-                    yield from self.trace(node.source, {})
+                    yield from self.trace(self.show_source(node.source), {})
                 try:
                     state.set(node.name, word)
                 except ReadOnly as error:
@@ -360,7 +361,7 @@ class Shell(SimpleCommands):
     def _run_case(self, node: Case, *, is_last: bool) -> Steps:
         line, self.state.line = self.state.line, node.line
         if "x" in self.state.options and self.state.flavour.is_bash:
-            yield from self.trace(node.source, {})
+            yield from self.trace(self.show_source(node.source), {})
         text = yield from self.expander.expand_string(node.word)
         status = 0
         for item in node.items:
@@ -385,7 +386,7 @@ class Shell(SimpleCommands):
 
     def _run_pipeline(self, node: Pipeline) -> Steps:
         if node.is_negated and len(node.commands) == 1:
-            return int(not (yield from self._test(node.commands[0])))
+            return (yield from self._run_negated(node.commands[0]))
         for command in node.commands:
             if isinstance(command, Simple) and command.words and not self.state.flavour.is_bash:
                 # prehash() of eval.c: where a program is is looked for before the fork.
@@ -401,6 +402,19 @@ class Shell(SimpleCommands):
         if "2" in self.state.options:
             status = next((s for s in reversed(statuses) if s), 0)
         return int(not status) if node.is_negated else status
+
+    def _run_negated(self, command: Command) -> Steps:
+        flavour = self.state.flavour
+        try:
+            return int(not (yield from self._test(command)))
+        except ReturnBack as back:
+            if flavour.negates_jumps:
+                raise ReturnBack(int(not back.status)) from None
+            raise
+        except BreakOut as out:
+            if flavour.negates_jumps or flavour.is_bash:
+                out.status = int(not out.status)
+            raise
 
     def _start_background(self, item: Item) -> None:
         command = item.command
@@ -453,9 +467,20 @@ def _run_inner(node: Subshell) -> Callable[[ShellProcess], Steps]:
         if shell.state.flavour.is_bash:
             # The loops around it are not its own.
             shell.state.loops = 0
-        return (yield from shell.execute(node.body, is_last=True))
+        try:
+            return (yield from shell.execute(node.body, is_last=True))
+        except (Abandon, DropCommand) as error:
+            # execute_in_subshell() turns even such a status around.
+            if shell.state.flavour.is_bash and _is_negation(node.body):
+                raise LeaveShell(int(not error.status)) from None
+            raise
 
     return run
+
+
+def _is_negation(body: Sequence) -> bool:
+    command = body.items[0].command if len(body.items) == 1 else None
+    return isinstance(command, Pipeline) and command.is_negated
 
 
 def _run_redirected_inner(node: Redirected) -> Callable[[ShellProcess], Steps]:

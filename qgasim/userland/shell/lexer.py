@@ -175,6 +175,7 @@ class Scanner(ABC):
     def read_word(self) -> Word:
         """Read a word; empty if there is none here."""
         parts: list[Part] = []
+        start = self.at
         while True:
             self._take(PLAIN, parts)
             char = self.peek()
@@ -183,7 +184,18 @@ class Scanner(ABC):
             elif char and char in "'\"$`":
                 self._read_special(parts)
             else:
+                self._complete_bad(parts, 0, start)
                 return tuple(parts)
+
+    def _complete_bad(self, parts: list[Part], first: int, start: int) -> None:
+        """Make all from *start* on what bash shows of a bad substitution among the *parts*."""
+        if not self.flavour.is_bash:
+            return
+        for index, part in enumerate(parts[first:], first):
+            if isinstance(part, Parameter) and part.operator == "bad" and not part.other:
+                raw = (Text(self.text[start : self.at], is_quoted=True),)
+                # *other* marks what is complete.
+                parts[index] = Parameter("", part.is_quoted, "bad", raw, raw)
 
     def _take(self, plain: re.Pattern[str], parts: list[Part], *, is_quoted: bool = False) -> None:
         match = plain.match(self.text, self.at)
@@ -227,6 +239,7 @@ class Scanner(ABC):
             self._take(PLAIN_QUOTED, parts, is_quoted=True)
             char = self.peek()
             if char == '"':
+                self._complete_bad(parts, before, start + 1)
                 self.at += 1
                 if len(parts) == before:
                     parts.append(Text("", is_quoted=True))
@@ -415,6 +428,7 @@ class Scanner(ABC):
         match = OPERATOR.match(self.text, self.at)
         if match is None or not (
             self.flavour.has_bashisms
+            or self.peek(2) == ":}"
             or match[0][0] in "-=?+#%"
             or match[0][:1] + match[0][1:2] in (":-", ":=", ":?", ":+")
         ):
@@ -422,7 +436,9 @@ class Scanner(ABC):
         operator = match[0]
         self.at = match.end()
         if operator == ":" and self.peek() == "}":
-            raise self.fail(self.words.missing_brace)
+            if not is_bash:
+                raise self.refuse("${name:}")
+            return self._read_bad_substitution(name, start, is_quoted=is_quoted)
         stop = operator[0] if operator in ("/", "//", ":") else ""
         # What bash says of a missing parameter is not quoted by what is around it.
         is_inner = is_quoted and not (is_bash and operator[-1] == "?")
@@ -434,9 +450,8 @@ class Scanner(ABC):
         return Parameter(name, is_quoted, operator, word, other, is_braced=True)
 
     def _fail_in_brace(self, start: int, *, is_quoted: bool, is_open: bool = False) -> BadSyntax:
-        is_string = is_quoted and not self.is_document and self.flavour.wants_quotes_first
         words = self.words
-        is_quote_missed = is_open or is_string
+        is_quote_missed = (is_open or is_quoted) and not self.is_document
         message = words.unterminated_quote if is_quote_missed else words.missing_brace
         return self.fail_open(message, '"' if is_open else "}", start)
 

@@ -212,7 +212,7 @@ class Parser(Tokens):
             return command
         if self.look().literal in self.keywords and not self.flavour.is_bash:
             # Behind a redirection it is no keyword, and so nothing that could follow.
-            raise self.unexpected(keywords=False)
+            raise self.unexpected(end, keywords=False)
         if isinstance(command, Group) and not self.flavour.is_bash:
             # The braces leave no trace in dash's tree: a subshell alone within them gets the redirection.
             items = command.body.items
@@ -356,7 +356,9 @@ class Parser(Tokens):
     def _to_delimiter(self, token: Token) -> tuple[str, bool]:
         texts = [part for part in token.word if isinstance(part, Text)]
         if len(texts) < len(token.word):
-            # An expansion in a delimiter stands for itself.
+            if not self.flavour.is_bash:
+                raise self.refuse("an expansion in the delimiter of a here-document")
+            # It stands for itself.
             return self.text[token.start : self.at].strip(), False
         return "".join(part.text for part in texts), any(part.is_quoted for part in texts)
 

@@ -12,6 +12,7 @@ from qgasim.userland.shell.finding import ProgramFinder
 from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.parser import SPECIAL, BadSyntax
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
+from qgasim.userland.shell.showing import show_words
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     CommandDropped,
@@ -59,7 +60,9 @@ class SimpleCommands(ProgramFinder):
                 yield from self.trace_simple(node, argv, saved or {})
             if state.flavour.is_bash:
                 # What it shows, and its errors in expansions, go where they went before.
-                saved = yield from self._redirect_as_bash(node, before)
+                saved = yield from self._redirect_as_bash(node, before, argv)
+                if saved is None:
+                    return state.status
             temporary, state.temporary = state.temporary, before
             try:
                 status = yield from self._dispatch(argv, is_last=is_last)
@@ -90,16 +93,39 @@ class SimpleCommands(ProgramFinder):
             for variable, value_before in before.items():
                 state.put_back(variable, value_before)
 
-    def _redirect_as_bash(self, node: Simple, before: dict[str, Variable | None]) -> Waiting[Saved]:
-        """Do redirections, for which what is assigned for the command is not there yet."""
+    def _redirect_as_bash(
+        self, node: Simple, before: dict[str, Variable | None], argv: list[str]
+    ) -> Waiting[Saved | None]:
+        """Do redirections, for which what is assigned for the command is not there yet.
+
+        Those of a program are the business of the process that becomes it: None if it has ended by an error.
+        """
         state = self.state
+        if not node.redirections:
+            return {}
+        is_program = (
+            bool(argv) and argv[0] not in state.functions and not self.find_builtin(argv[0])
+        )
         assigned = {name: state.variables.get(name) for name in before}
         for name, variable in before.items():
             state.put_back(name, variable)
-        saved = yield from self.redirector.apply(node.redirections)
-        for name, variable in assigned.items():
-            state.put_back(name, variable)
-        return saved
+        variables = dict(state.variables)
+        try:
+            return (yield from self.redirector.apply(node.redirections))
+        except RedirectionFailed:
+            raise
+        except ShellError as error:
+            if not is_program:
+                raise
+            yield from self.complain(error)
+            state.status = error.status
+            return None
+        finally:
+            if is_program and state.variables != variables:
+                for name in {*variables, *state.variables}:
+                    state.put_back(name, variables.get(name))
+            for name, variable in assigned.items():
+                state.put_back(name, variable)
 
     def _assign(
         self, assignments: list[Assignment], before: dict[str, Variable | None] | None
@@ -152,7 +178,8 @@ class SimpleCommands(ProgramFinder):
         try:
             return (yield from builtin(argv))
         except WriteFailed as error:
-            yield from self.complain(error)
+            if str(error):
+                yield from self.complain(error)
             return 1
         except ShellError as error:
             if isinstance(error, ReadOnly | NotSet) and state.flavour.is_bash:
@@ -238,6 +265,12 @@ class SimpleCommands(ProgramFinder):
             return 127 if is_missing or is_directory else 126
         self.inherit(child)
         return (yield from self.wait_for(child))
+
+    def show_source(self, source: str) -> str:
+        """Return how ``set -x`` shows the head of a compound command."""
+        if shown := show_words(source):
+            return shown
+        raise self.refuse("set -x of a substitution of this kind")
 
     def refuse(self, construct: str) -> Refused:
         """Make the error for what the real shell does and this one does not simulate."""

@@ -15,6 +15,7 @@ from qgasim.userland.shell.syntax import Function
 __all__ = [
     "DEFAULT_PATH",
     "OPTIONS",
+    "Abandon",
     "BreakOut",
     "CommandDropped",
     "DropCommand",
@@ -117,10 +118,14 @@ class DropCommand(LeaveShell):
     """Raised to go on with what stands behind a command; a subshell ends."""
 
 
+class Abandon(LeaveShell):
+    """Raised to end the shell for an error."""
+
+
 def leave(error: ShellError) -> LeaveShell:
     """Return what ends the command, or the shell, in which *error* came up."""
     is_dropped = isinstance(error, CommandDropped)
-    return (DropCommand if is_dropped else LeaveShell)(error.status)
+    return (DropCommand if is_dropped else Abandon)(error.status)
 
 
 class BreakOut(Exception):
@@ -229,7 +234,8 @@ class State:
         other.substitutions = self.substitutions
         other.conditions = self.conditions
         other.line = self.line
-        other.parsed_line = self.parsed_line
+        # dash's fork closes the script: what it parses then has lines of its own.
+        other.parsed_line = 1
         other.command = self.command
         other.option = self.option
 

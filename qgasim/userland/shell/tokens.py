@@ -24,6 +24,8 @@ POSIX_REDIRECTION: Final = re.compile(r"(()([0-9]?)(<<-|<<|<&|<>|<|>>|>&|>\||>))
 END: Final = "end of file"
 #: A longer command would mean a script that runs wild.
 MAX_TOKENS: Final = 1 << 16
+#: What is read no further in a document that ends with it.
+OPEN_NAME: Final = re.compile(r"\$\{\w*\n?\Z")
 PLAIN_BODY: Final = re.compile(r'[^\\$`"]+')
 
 
@@ -195,7 +197,7 @@ class Tokens(Scanner):
         pending, self.pending = self.pending, []
         for redirection, delimiter, is_quoted, strips_tabs, command_line in pending:
             lines: list[str] = []
-            first_line = self.line
+            start, first_line = self.at, self.line
             while True:
                 if not self.peek():
                     if self.flavour.is_bash:
@@ -219,7 +221,7 @@ class Tokens(Scanner):
             elif self.flavour.is_bash:
                 redirection.target = self._scan_bash_document(body, command_line)
             else:
-                redirection.target = self.scan_text(body, first_line)
+                redirection.target = self._scan_document(body, first_line, start, delimiter)
 
     def _warn_of_document(self, lines: list[str], delimiter: str, line: int) -> None:
         if lines and not lines[-1].endswith("\n"):
@@ -258,6 +260,47 @@ class Tokens(Scanner):
         # bash's arithmetic is read twice: its end is looked for first.
         self.tokens_left = scanner.tokens_left
         return word
+
+    def _scan_document(self, body: str, line: int, start: int, delimiter: str) -> Word:
+        """Read dash's document, whose *body* was found from *start* and *line* on."""
+        scanner = type(self)(body, self.flavour, line, self.aliases)
+        try:
+            return scanner.read_body(drops_quotes=False)
+        except BadSyntax as error:
+            if self.words.missing_brace in str(error) and OPEN_NAME.search(body):
+                error.line -= self.text[self.at - 1 : self.at] != "\n"
+                raise
+            if str(error).endswith((self.words.missing_brace, self.words.missing_parentheses)):
+                # The line is the one behind the delimiter.
+                error.line += 1
+                raise
+            if scanner.at < len(body):
+                raise
+        self.at = start
+        self._line, self._line_at = line, start
+        return self._read_on_in_place(delimiter)
+
+    def _read_on_in_place(self, delimiter: str) -> Word:
+        """Read a document with a substitution that goes on behind what would be its end."""
+        parts: list[Part] = []
+        self.is_document = True
+        is_start = True
+        while char := self.peek():
+            end = self.text.find("\n", self.at)
+            line = self.text[self.at : None if end < 0 else end]
+            if is_start and line == delimiter:
+                self.at += len(line) + (end >= 0)
+                break
+            is_start = char == "\n"
+            if char == "\\":
+                self._read_quoted_escape(parts, "$`\\")
+            elif char in "$`":
+                self._read_expansion(parts, is_quoted=True)
+            else:
+                self.at += 1
+                parts.append(Text(char, is_quoted=True))
+        self.is_document = False
+        return tuple(parts)
 
     def _scan_bash_document(self, body: str, line: int) -> Word:
         try:

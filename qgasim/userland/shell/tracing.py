@@ -27,6 +27,8 @@ class Tracing(ShellProcess):
             elif argv:
                 yield from self.trace(" ".join(map(quote_as_bash, argv)), saved)
             return
+        while state.flavour.has_applet_messages and (rest := _strip_command(argv)):
+            argv = rest
         show: Callable[[str], str] = _quote_word if state.flavour.quotes_trace else str
         shown = [f"{name}={show(value)}" for name, value in words]
         shown += [show(argument) for argument in argv]
@@ -56,3 +58,17 @@ class Tracing(ShellProcess):
 
 def _quote_word(text: str) -> str:
     return quote_always(text) if text in KEYWORDS else quote(text)
+
+
+def _strip_command(argv: list[str]) -> list[str]:
+    """Return what ``command`` runs: parse_command_args() of ash takes it off before the command is shown."""
+    if argv[:1] != ["command"]:
+        return []
+    rest = argv[1:]
+    while rest and rest[0][:1] == "-" and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if set(word[1:]) != {"p"}:
+            return []
+    return rest

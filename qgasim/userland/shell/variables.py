@@ -12,6 +12,8 @@ from qgasim.userland.shell.state import OPTIONS, ShellError, State, is_name
 
 __all__ = ["change_options"]
 
+WHO: Final = re.compile("[ugoa]*")
+PERMISSIONS: Final = re.compile("[rwx]*")
 CLAUSE: Final = re.compile(r"([ugoa]*)([-+=][rwxst]*)+")
 
 
@@ -210,13 +212,49 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
         raise ShellError(state.words.bad_octal.format(mode), state.flavour.error_status)
-    allowed = 0o777 & ~p.umask
-    for clause in mode.split(","):
+    p.umask = 0o777 & ~_apply_mode(state, mode, 0o777 & ~p.umask)
+    return 0
+
+
+def _apply_mode(state: State, mode: str, allowed: int) -> int:
+    """Return what *mode* makes of the permissions; `ShellError` if it is none."""
+    clauses = mode.split(",")
+    if state.flavour.is_bash:
+        _check_bash_mode(mode)
+    elif len(clauses) > 1 or not mode:
+        # setmode() of dash ends at a comma as at the end, bb_parse_mode() of BusyBox goes on.
+        is_ash = state.flavour.has_applet_messages
+        clauses = [
+            clause
+            for at, clause in enumerate(clauses, 1)
+            if clause or (at < len(clauses) and not is_ash)
+        ]
+    if clauses and not state.flavour.has_bashisms and re.fullmatch("[ugoa]+", clauses[-1]):
+        del clauses[-1]
+    for clause in clauses:
         if not CLAUSE.fullmatch(clause):
             raise ShellError(state.words.bad_mode.format(mode), state.flavour.error_status)
         allowed = _apply_clause(clause, allowed)
-    p.umask = 0o777 & ~allowed
-    return 0
+    return allowed
+
+
+def _check_bash_mode(mode: str) -> None:
+    """Raise `ShellError` with the character that parse_symbolic_mode() stumbles over; a zero is the end."""
+    at = 0
+    while True:
+        match = WHO.match(mode, at)
+        assert match is not None
+        at = match.end()
+        if mode[at : at + 1] not in ("+", "-", "="):
+            raise ShellError(f"`{mode[at : at + 1] or chr(0)}': invalid symbolic mode operator", 1)
+        match = PERMISSIONS.match(mode, at + 1)
+        assert match is not None
+        at = match.end()
+        if at == len(mode):
+            return
+        if mode[at] != ",":
+            raise ShellError(f"`{mode[at]}': invalid symbolic mode character", 1)
+        at += 1
 
 
 def _apply_clause(clause: str, allowed: int) -> int:
