@@ -163,7 +163,7 @@ def test(shell: Shell, argv: list[str]) -> Steps:
 def let(shell: Shell, argv: list[str]) -> int:
     """Work out arithmetic expressions."""
     if len(argv) < 2:
-        raise ShellError("expression expected")
+        raise ShellError("expression expected", 1 if shell.state.flavour.is_bash else 2)
     value = 0
     for argument in argv[1:]:
         try:
@@ -180,6 +180,7 @@ def evaluate(shell: Shell, argv: list[str]) -> Steps:
     state, text = shell.state, " ".join(argv[1:])
     if not state.flavour.is_bash:
         return (yield from shell.run_text(text, shell.inner_line))
+    text = " ".join(parse_options(shell, argv, "")[1])
     # Its name is in errors of syntax only.
     state.command = None
     state.substitutions += 1
@@ -197,6 +198,8 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     """Run the commands of a file in this shell."""
     state = shell.state
     is_bash = state.flavour.is_bash
+    if is_bash:
+        argv = [argv[0], *parse_options(shell, argv, "")[1]]
     if len(argv) < 2 and is_bash:
         raise ShellError("filename argument required\n.: usage: . filename [arguments]")
     if len(argv) < 2:
@@ -208,23 +211,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
             raise ShellError(f"{path}: not found")
         # bash looks into the working directory, too.
         path = found or path
-    try:
-        raw = yield from shell.p.read_file(path)
-    except IsADirectoryError:
-        if is_bash:
-            raise ShellError(f"{path}: is a directory", 1) from None
-        # Nothing can be read from it.
-        return 0
-    except OSError as error:
-        words = shell.state.words
-        is_missing = error.errno == errno.ENOENT or (
-            error.errno == errno.ENOTDIR and shell.state.flavour.has_no_enotdir
-        )
-        reason = words.no_such_script if is_missing else error.strerror
-        if is_bash:
-            state.command = None
-        message = shell.state.words.cannot_open_script.format(path, reason)
-        raise ShellError(message, state.flavour.error_status) from None
+    raw = yield from _read_source(shell, path)
     arguments = state.arguments
     takes_arguments = len(argv) > 2 and state.flavour.sources_with_arguments
     if takes_arguments:
@@ -247,6 +234,26 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         state.line, state.origin = line, origin
         if takes_arguments:
             state.arguments = arguments
+
+
+def _read_source(shell: Shell, path: str) -> Waiting[bytes]:
+    state = shell.state
+    try:
+        return (yield from shell.p.read_file(path))
+    except IsADirectoryError:
+        if state.flavour.is_bash:
+            raise ShellError(f"{path}: is a directory", 1) from None
+        # Nothing can be read from it.
+        return b""
+    except OSError as error:
+        is_missing = error.errno == errno.ENOENT or (
+            error.errno == errno.ENOTDIR and state.flavour.has_no_enotdir
+        )
+        reason = state.words.no_such_script if is_missing else error.strerror
+        if state.flavour.is_bash:
+            state.command = None
+        message = state.words.cannot_open_script.format(path, reason)
+        raise ShellError(message, state.flavour.error_status) from None
 
 
 def _find_source(shell: Shell, name: str) -> str | None:
@@ -275,7 +282,9 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
             search=DEFAULT_PATH if search is None else search,
         )
     except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        is_missing = isinstance(error, FileNotFoundError) or (
+            isinstance(error, NotADirectoryError) and not state.flavour.is_bash
+        )
         message = shell.describe_missing(rest[0], error)
         if state.flavour.is_bash and is_missing:
             message = message.replace("command not found", "not found")
@@ -283,6 +292,8 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
             path = rest[0] if rest[0].startswith("/") else f"{p.cwd}/{rest[0].removeprefix('./')}"
             state.command = None
             yield from shell.complain(f"{path}: {error.strerror}")
+            if "e" in state.options:
+                raise LeaveShell(126) from None
             state.command = "exec"
             message = f"{path}: cannot execute: {error.strerror}"
         raise ShellError(message, 127 if is_missing else 126) from None
@@ -381,7 +392,12 @@ def command(shell: Shell, argv: list[str]) -> Steps:
 def show_type(shell: Shell, argv: list[str]) -> Steps:
     """Print what commands are."""
     status = 0
-    names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
+    if shell.state.flavour.is_bash:
+        options, names = parse_options(shell, argv, "afptP")
+        if options:
+            raise shell.refuse(f"-{next(iter(options))}")
+    else:
+        names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
     for name in names:
         status = (yield from _describe(shell, name, is_verbose=True)) or status
     return status
@@ -408,7 +424,8 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
         text = f"{name} is a {kind}" if is_verbose else name
     elif (path := shell.find_in_path(name)) is not None:
         was_known = name in state.hashed
-        shell.remember(name)
+        if not state.flavour.is_bash:
+            shell.remember(name)
         where = state.words.hashed if was_known else "{} is {}"
         text = where.format(name, path) if is_verbose else path
     else:

@@ -142,6 +142,11 @@ class Expander:
             elif isinstance(part, Arithmetic):
                 text = str((yield from self._calculate(part.word)))
                 pieces.append(Piece(text, _kind(is_quoted=part.is_quoted)))
+            elif part.operator == "bad":
+                raw = yield from self.expand_string(part.word)
+                state, message = self.shell.state, self.shell.state.words.bad_substitution
+                is_bash = state.flavour.is_bash
+                raise state.drop(f"{raw}: {message}") if is_bash else ShellError(message)
             else:
                 pieces += yield from self._expand_parameter(part)
         return pieces
@@ -236,10 +241,6 @@ class Expander:
         else:
             value = self.get_parameter(part.name)
         operator = part.operator
-        if operator == "bad":
-            raw = yield from self.expand_string(part.word)
-            message = state.words.bad_substitution
-            raise state.drop(f"{raw}: {message}") if state.flavour.is_bash else ShellError(message)
         if operator and operator[-1] in "-=?+":
             is_missing = value is None or (operator[0] == ":" and not value)
             if is_missing and operator[-1] == "+":

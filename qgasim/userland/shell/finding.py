@@ -15,6 +15,8 @@ class ProgramFinder(Tracing):
     def describe_missing(self, name: str, error: OSError) -> str:
         """Return what is said of a program that cannot be run."""
         words = self.state.words
+        if self.state.flavour.is_bash and error.errno == errno.ENOTDIR:
+            return f"{name}: {error.strerror}"
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             is_directory = "/" in name and self.p.guest.files.is_dir(name, self.p.cwd)
             if is_directory and self.state.flavour.is_bash:

@@ -130,7 +130,9 @@ class Shell(SimpleCommands):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
-            return (self.state.status or 2) if error.status is None else error.status
+            if error.status is None:
+                return self.state.status or 2
+            return self.state.status if error.status < 0 else error.status
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""

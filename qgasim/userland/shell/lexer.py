@@ -274,6 +274,8 @@ class Scanner(ABC):
             parts.append(self._read_braced(is_quoted=is_quoted))
         elif not is_quoted and self.flavour.has_bashisms and self.peek() == "'":
             parts.append(self._read_dollar_quoted())
+        elif self.flavour.is_bash and self.peek() == "[":
+            raise self.refuse("$[...]")
         elif not is_quoted and self.flavour.is_bash and self.peek() == '"':
             raise self.refuse('$"..."')
         elif name := self._read_name(is_braced=False):

@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from qgasim.userland.shell.bash_conditions import Conditions
 from qgasim.userland.shell.lexer import NAME, BadSyntax
 from qgasim.userland.shell.syntax import (
     AndOr,
@@ -25,7 +26,7 @@ from qgasim.userland.shell.syntax import (
     Text,
     Word,
 )
-from qgasim.userland.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, OpenEnd, Token, Tokens
+from qgasim.userland.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, OpenEnd, Token
 
 __all__ = ["KEYWORDS", "SPECIAL", "BadSyntax", "Parser"]
 
@@ -43,7 +44,7 @@ COMPOUND: Final = frozenset(("{", "[[", "case", "for", "if", "select", "until", 
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 
-class Parser(Tokens):
+class Parser(Conditions):
     """Finds commands in a text. With *aliases*, names that begin commands are replaced."""
 
     @property
@@ -191,6 +192,8 @@ class Parser(Tokens):
                 body = self._parse_list("}")
                 self.expect("}")
                 command = Group(body)
+            case "[[" if self.flavour.is_bash:
+                command = self.parse_condition()
             case "select" | "coproc" | "time" if self.flavour.is_bash:
                 raise self.refuse(token.literal)
             case "function" if self.flavour.has_bashisms:
@@ -370,7 +373,7 @@ class Parser(Tokens):
         is_test = False
         while True:
             token = self.look()
-            if is_test and (token.text == "(" or (token.redirection and self.flavour.is_bash)):
+            if is_test and token.text == "(":
                 raise self.refuse("( < and > in [[")
             if token.text == "(" and not words and assignments and self.flavour.is_bash:
                 raise self.refuse("arrays")

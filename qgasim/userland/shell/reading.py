@@ -112,6 +112,9 @@ def read(shell: Shell, argv: list[str]) -> Steps:
             yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
             return 1
     number = to_number(shell, options["u"]) if "u" in options else 0
+    if state.flavour.is_bash and number not in shell.p.files:
+        what = f"{number}: invalid file descriptor" if "u" in options else f"read error: {number}"
+        raise ShellError(f"{what}: Bad file descriptor", 1)
     line = yield from _read_line(shell, options, number)
     if line is None:
         return 1
@@ -186,7 +189,9 @@ def _read_byte(shell: Shell, number: int, deadline: int | None) -> Waiting[bytes
             if deadline is not None and shell.p.guest.clock.uptime() >= deadline:
                 return None
             yield Blocked(until=deadline, is_ready=block.is_ready)
-        except OSError:
+        except OSError as error:
+            if shell.state.flavour.is_bash:
+                raise ShellError(f"read error: {number}: {error.strerror}", 1) from None
             break
     # What cannot be read is at its end.
     return b""

@@ -1,18 +1,15 @@
 """Simple commands: assignments, functions, builtins and programs."""
 
 import errno
-from abc import abstractmethod
 from collections.abc import Callable
-from typing import Final
 
-from qgasim.guest.processes.process import Steps, Waiting
-from qgasim.userland.shell import patterns
+from qgasim.guest.processes.process import Steps
 from qgasim.userland.shell.children import WriteFailed
-from qgasim.userland.shell.finding import ProgramFinder
 from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.parser import SPECIAL, BadSyntax
+from qgasim.userland.shell.preparation import Preparation
+from qgasim.userland.shell.quoting import quote_unprintable
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
-from qgasim.userland.shell.showing import show_words
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     CommandDropped,
@@ -26,27 +23,20 @@ from qgasim.userland.shell.state import (
     Variable,
     leave,
 )
-from qgasim.userland.shell.syntax import NOT_SIMULATED, Assignment, Function, Simple, Text, Word
+from qgasim.userland.shell.syntax import Function, Simple
 
 __all__ = ["SimpleCommands"]
 
-#: Builtins whose arguments may be assignments: what they assign is not split.
-ASSIGNING: Final = frozenset(("export", "readonly", "local"))
 
-
-class SimpleCommands(ProgramFinder):
+class SimpleCommands(Preparation):
     """What a shell does with simple commands."""
-
-    @abstractmethod
-    def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
-        """Return what the shell does itself for the command *name*."""
 
     def run_simple(self, node: Simple, *, is_last: bool) -> Steps:
         """Run a simple command: expansions, redirections, assignments, then what it names."""
         state = self.state
         line, state.line = state.line, node.line
         self.substituted = 0
-        argv = yield from self._expand_arguments(node.words)
+        argv = yield from self.expand_arguments(node.words)
         name = argv[0] if argv else ""
         is_temporary = bool(argv) and (name not in SPECIAL or state.flavour.is_bash)
         before: dict[str, Variable | None] = {}
@@ -55,19 +45,15 @@ class SimpleCommands(ProgramFinder):
         try:
             if not state.flavour.is_bash:
                 saved = yield from self.redirector.apply(node.redirections)
-            yield from self._assign(node.assignments, before if is_temporary else None)
+            yield from self.assign(node.assignments, before if is_temporary else None)
             if "x" in state.options:
                 yield from self.trace_simple(node, argv, saved or {})
             if state.flavour.is_bash:
                 # What it shows, and its errors in expansions, go where they went before.
-                saved = yield from self._redirect_as_bash(node, before, argv)
+                saved = yield from self.redirect_as_bash(node, before, argv)
                 if saved is None:
                     return state.status
-            temporary, state.temporary = state.temporary, before
-            try:
-                status = yield from self._dispatch(argv, is_last=is_last)
-            finally:
-                state.temporary = temporary
+            status = yield from self._dispatch(argv, before, is_last=is_last)
         except RedirectionFailed as error:
             yield from self.complain(error)
             if state.flavour.is_bash:
@@ -93,63 +79,19 @@ class SimpleCommands(ProgramFinder):
             for variable, value_before in before.items():
                 state.put_back(variable, value_before)
 
-    def _redirect_as_bash(
-        self, node: Simple, before: dict[str, Variable | None], argv: list[str]
-    ) -> Waiting[Saved | None]:
-        """Do redirections, for which what is assigned for the command is not there yet.
-
-        Those of a program are the business of the process that becomes it: None if it has ended by an error.
-        """
-        state = self.state
-        if not node.redirections:
-            return {}
-        is_program = (
-            bool(argv) and argv[0] not in state.functions and not self.find_builtin(argv[0])
-        )
-        assigned = {name: state.variables.get(name) for name in before}
-        for name, variable in before.items():
-            state.put_back(name, variable)
-        variables = dict(state.variables)
-        try:
-            return (yield from self.redirector.apply(node.redirections))
-        except RedirectionFailed:
-            raise
-        except ShellError as error:
-            if not is_program:
-                raise
-            yield from self.complain(error)
-            state.status = error.status
-            return None
-        finally:
-            if is_program and state.variables != variables:
-                for name in {*variables, *state.variables}:
-                    state.put_back(name, variables.get(name))
-            for name, variable in assigned.items():
-                state.put_back(name, variable)
-
-    def _assign(
-        self, assignments: list[Assignment], before: dict[str, Variable | None] | None
-    ) -> Waiting[None]:
-        """Set variables; with *before*, for one command, and what they were is put there."""
-        state = self.state
-        for item in assignments:
-            value = yield from self.expander.expand_string(item.value, is_assignment=True)
-            if before is not None:
-                before.setdefault(item.name, state.variables.get(item.name))
-            if before is None:
-                state.assign(item.name, value)
-                continue
-            try:
-                state.set(item.name, value, exported=True)
-            except ReadOnly as error:
-                if not state.flavour.is_bash or "e" in state.options:
-                    raise
-                yield from self.complain(error)
-
-    def _dispatch(self, argv: list[str], *, is_last: bool) -> Steps:
+    def _dispatch(
+        self, argv: list[str], before: dict[str, Variable | None], *, is_last: bool
+    ) -> Steps:
         if not argv:
             yield from self.spend()
             return self.substituted
+        temporary, self.state.temporary = self.state.temporary, before
+        try:
+            return (yield from self._run_words(argv, is_last=is_last))
+        finally:
+            self.state.temporary = temporary
+
+    def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0]
         function = self.state.functions.get(name)
         if function is not None and name not in SPECIAL:
@@ -212,7 +154,8 @@ class SimpleCommands(ProgramFinder):
         state = self.state
         arguments, state.arguments = state.arguments, argv[1:]
         loops, state.loops = state.loops, 0
-        option, state.option = state.option, (1, 0)
+        option = state.option
+        state.option = option if state.flavour.is_bash else (1, 0)
         line, origin = state.line, state.origin
         if state.flavour.is_bash:
             state.line, state.origin = function.line, state.origins[function.name]
@@ -236,7 +179,8 @@ class SimpleCommands(ProgramFinder):
                 state.line, state.origin = line, origin
             state.arguments = arguments
             state.loops = loops
-            state.option = option
+            if not state.flavour.is_bash:
+                state.option = option
 
     def run_program(self, argv: list[str], *, is_last: bool = False) -> Steps:
         """Run a program; with *is_last* in the place of the shell."""
@@ -256,8 +200,13 @@ class SimpleCommands(ProgramFinder):
                 search=search,
             )
         except OSError as error:
-            is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-            yield from self.complain(self.describe_missing(argv[0], error))
+            is_missing = error.errno == errno.ENOENT or (
+                error.errno == errno.ENOTDIR and not state.flavour.is_bash
+            )
+            name = argv[0]
+            if state.flavour.is_bash and "/" not in name:
+                name = quote_unprintable(name)
+            yield from self.complain(self.describe_missing(name, error))
             # What is found on PATH but is no program counts as missing.
             is_directory = "/" not in argv[0] and any(
                 p.guest.files.is_dir(path, p.cwd) for path in self.candidates(argv[0])
@@ -265,51 +214,3 @@ class SimpleCommands(ProgramFinder):
             return 127 if is_missing or is_directory else 126
         self.inherit(child)
         return (yield from self.wait_for(child))
-
-    def show_source(self, source: str) -> str:
-        """Return how ``set -x`` shows the head of a compound command."""
-        if shown := show_words(source):
-            return shown
-        raise self.refuse("set -x of a substitution of this kind")
-
-    def refuse(self, construct: str) -> Refused:
-        """Make the error for what the real shell does and this one does not simulate."""
-        return Refused(f"{construct}: {NOT_SIMULATED}", self.state.line)
-
-    def _expand_arguments(self, words: list[Word]) -> Waiting[list[str]]:
-        if not words:
-            return []
-        first = words[0][0]
-        name = first.text if isinstance(first, Text) and len(words[0]) == 1 else ""
-        if name == "[[" and "x" in self.state.options and self.state.flavour.is_bash:
-            raise self.refuse("[[ with set -x")
-        if name == "[[" and not self.state.flavour.splits_conditions:
-            return (yield from self._expand_test(words))
-        if name not in ASSIGNING:
-            return (yield from self.expander.expand_words(words))
-        argv: list[str] = []
-        for word in words:
-            head = word[0]
-            if isinstance(head, Text) and "=" in head.text and not head.is_quoted:
-                argv.append((yield from self.expander.expand_string(word, is_assignment=True)))
-            else:
-                argv += yield from self.expander.expand_words([word])
-        return argv
-
-    def _expand_test(self, words: list[Word]) -> Waiting[list[str]]:
-        """Expand the arguments of ``[[``; a comparison with a pattern becomes its result."""
-        argv: list[str] = []
-        operator = ""
-        for word in words:
-            if operator:
-                pattern = yield from self.expander.expand_pattern(word)
-                is_match = patterns.matches(pattern, argv.pop())
-                argv.append("yes" if is_match == (operator != "!=") else "")
-                operator = ""
-                continue
-            text = yield from self.expander.expand_string(word)
-            if text in ("=", "==", "!=") and len(argv) > 1 and word is not words[-2]:
-                operator = text
-            else:
-                argv.append(text)
-        return argv
