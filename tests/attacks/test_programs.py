@@ -52,8 +52,6 @@ REFUSED = {
         f"head: invalid number of bytes: ‘{DIGITS}’: Value too large for defined data type\n",  # noqa: RUF001
     ),
     "a field": (f"cut -c {DIGITS} /etc/passwd", 1, "cut: byte/character offset "),
-    "a block size": (f"dd if=/dev/null bs={DIGITS}", 1, "dd: invalid number: "),
-    "a size": (f"truncate -s {DIGITS} /tmp/x", 1, "truncate: Invalid number: "),
     "the root directory": ("mv / x", 1, "mv: cannot move '/' to 'x': Device or resource busy\n"),
     "a variable": ("x=a; while :; do x=$x$x; done", 1, "/bin/sh: 1: out of memory\n"),
     "a status": (f"exit {DIGITS}", 2, "/bin/sh: "),

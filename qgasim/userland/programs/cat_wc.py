@@ -1,6 +1,4 @@
-"""Programs that pass text on: cat, tee, wc."""
-
-from os import O_APPEND, O_CREAT, O_TRUNC, O_WRONLY
+"""Programs that pass text on, or count it: cat, wc."""
 
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process, Steps, Waiting
@@ -8,11 +6,10 @@ from qgasim.userland.programs.getopt import Options, parse
 from qgasim.userland.programs.inputs import (
     CHUNK,
     Source,
-    cannot_open,
     cannot_read,
     open_input,
 )
-from qgasim.userland.programs.messages import complain, explain, fail, is_busybox
+from qgasim.userland.programs.messages import complain, fail, is_busybox
 from qgasim.userland.programs.registry import program
 
 __all__ = ["show_control"]
@@ -115,36 +112,6 @@ def _copy(p: Process, path: str, file: OpenFile) -> Waiting[bool]:
             yield from p.write(1, data)
     finally:
         file.close()
-
-
-@program("tee")
-def tee(p: Process) -> Steps:
-    """Copy the standard input to files and on."""
-    options = yield from parse(p, "aip", {"append": "a", "ignore-interrupts": "i"})
-    flags = O_WRONLY | O_CREAT | (O_APPEND if "a" in options else O_TRUNC)
-    files: list[tuple[str, OpenFile]] = []
-    status = 0
-    for path in options.operands:
-        try:
-            files.append((path, (yield from p.open(path, flags))))
-        except OSError as error:
-            yield from cannot_open(p, path, error)
-            status = 1
-    while data := (yield from p.read(0)):
-        yield from p.write(1, data)
-        for path, file in list(files):
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[(yield from p.call(file.write, view)) :]
-            except OSError as error:
-                yield from complain(p, f"{path}: {explain(error)}")
-                files.remove((path, file))
-                file.close()
-                status = 1
-    for _, file in files:
-        file.close()
-    return status
 
 
 _WC_LONG = {"bytes": "c", "chars": "m", "lines": "l", "words": "w", "max-line-length": "L"}

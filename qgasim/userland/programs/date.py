@@ -19,7 +19,7 @@ from qgasim.userland.programs.timestamps import (
     to_datetime,
 )
 
-__all__ = ["uptime_line"]
+__all__: list[str] = []
 
 #: The C locale's format, in both userlands.
 DATE_FORMAT: Final = "%a %b %e %H:%M:%S %Z %Y"
@@ -144,11 +144,17 @@ def hwclock(p: Process) -> Steps:
     return 0
 
 
-def uptime_line(p: Process) -> str:
-    """Return what ``uptime`` prints: the time, how long the guest has been up, how many users."""
-    seconds = p.guest.boot_uptime() // SECOND
-    days, minutes = seconds // 86400, seconds // 60 % 60
-    hours = seconds // 3600 % 24
+@program("uptime")
+def uptime(p: Process) -> Steps:
+    """Print how long the guest has been up."""
+    options = yield from parse(p, "s", {"since": "s"})
+    up = p.guest.boot_uptime()
+    if "s" in options:
+        since = p.guest.clock.now() - up
+        yield from p.write(1, format_time(since, local_zone(p), "%F %T\n"))
+        return 0
+    days, minutes = up // (86400 * SECOND), up // (60 * SECOND) % 60
+    hours = up // (3600 * SECOND) % 24
     text = format_time(p.guest.clock.now(), local_zone(p), " %H:%M:%S up ")
     if days:
         text += f"{days} day{'s' if days != 1 else ''}, "
@@ -157,22 +163,5 @@ def uptime_line(p: Process) -> str:
     ending = "" if users == 1 and not is_busybox(p) else "s"
     # procps reads /proc/loadavg, BusyBox asks sysinfo(2).
     load = ", ".join(show_load(p.guest.load(), rounds=not is_busybox(p)))
-    return f"{text}, {users:2} user{ending},  load average: {load}\n"
-
-
-@program("uptime")
-def uptime(p: Process) -> Steps:
-    """Print how long the guest has been up."""
-    options = yield from parse(p, "ps", {"pretty": "p", "since": "s"})
-    seconds = p.guest.boot_uptime() // SECOND
-    if "s" in options:
-        booted = p.guest.clock.now() - p.guest.boot_uptime()
-        yield from p.write(1, format_time(booted, local_zone(p), "%F %T\n"))
-    elif "p" in options:
-        parts = (("week", seconds // 604800), ("day", seconds // 86400 % 7),
-                 ("hour", seconds // 3600 % 24), ("minute", seconds // 60 % 60))  # fmt: skip
-        texts = [f"{n} {unit}{'s' if n > 1 else ''}" for unit, n in parts if n]
-        yield from p.write(1, f"up {', '.join(texts) or '0 minutes'}\n")
-    else:
-        yield from p.write(1, uptime_line(p))
+    yield from p.write(1, f"{text}, {users:2} user{ending},  load average: {load}\n")
     return 0

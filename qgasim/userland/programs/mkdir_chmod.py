@@ -1,4 +1,4 @@
-"""Programs that make directories and change what an inode says: mkdir, touch, chmod, chown, chgrp."""
+"""Programs that make directories and change what an inode says: mkdir, touch, chmod, chown."""
 
 import os
 import re
@@ -244,7 +244,7 @@ def _refuse(p: Process, path: str, error: OSError, options: Options) -> Waiting[
         return
     text = f"cannot access {quote(path)}"
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        what = {"chmod": "permissions", "chgrp": "group"}.get(p.name, "ownership")
+        what = "permissions" if p.name == "chmod" else "ownership"
         text = f"changing {what} of {quote(path)}"
     elif p.guest.files.find(path, p.cwd, follow=False) is not None:
         verb = "operate on dangling symlink" if p.name == "chmod" else "dereference"
@@ -277,7 +277,7 @@ _CHOWN_LONG = {
 }  # fmt: skip
 
 
-@program("chown", "chgrp")
+@program("chown")
 def chown(p: Process) -> Steps:
     """Change the owner, the group or both."""
     options = yield from parse(p, "RhvcfP", _CHOWN_LONG)
@@ -285,13 +285,12 @@ def chown(p: Process) -> Steps:
     reference = options.get("reference")
     if reference is not None:
         inode = look(p, reference)
-        uid, gid = (-1 if p.name == "chgrp" else inode.uid), inode.gid
+        uid, gid = inode.uid, inode.gid
     else:
         if not paths:
             yield from missing_operand(p)
         spec = paths.pop(0)
-        owner = yield from _read_owner(p, f":{spec}" if p.name == "chgrp" else spec, spec)
-        uid, gid = owner
+        uid, gid = yield from _read_owner(p, spec)
         if not paths:
             yield from missing_operand(p, spec)
 
@@ -302,7 +301,7 @@ def chown(p: Process) -> Steps:
     return (yield from _change_all(p, paths, options, change))
 
 
-def _read_owner(p: Process, spec: str, shown: str) -> Waiting[tuple[int, int]]:
+def _read_owner(p: Process, spec: str) -> Waiting[tuple[int, int]]:
     """Read ``user``, ``user:group``, ``user:`` (its own group) or ``:group``; -1 is none."""
     user, colon, group = spec.partition(":")
     uid = gid = -1
@@ -313,10 +312,10 @@ def _read_owner(p: Process, spec: str, shown: str) -> Waiting[tuple[int, int]]:
         elif user.isdecimal():
             uid = to_int(user)
         else:
-            yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote(shown)}"))
+            yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote(spec)}"))
     if group:
         found = next((g.gid for g in groups(p) if g.name == group), None)
         if found is None and not group.isdecimal():
-            yield from fail(p, pick(p, f"unknown group {group}", f"invalid group: {quote(shown)}"))
+            yield from fail(p, pick(p, f"unknown group {group}", f"invalid group: {quote(spec)}"))
         gid = to_int(group) if found is None else found
     return uid, gid

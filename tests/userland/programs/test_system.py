@@ -108,8 +108,6 @@ SAME = [
     ("uname -a", "Linux oracle.lab 6.1.0 #1 SMP x86_64 GNU/Linux\n"),
     ("uname -srm", "Linux 6.1.0 x86_64\n"),
     ("uname -p", "unknown\n"),
-    ("nproc", "4\n"),
-    ("nproc --ignore=9", "1\n"),
     ("id -u", "0\n"),
     ("id -un", "root\n"),
     ("id -g alice", "1000\n"),
@@ -143,7 +141,6 @@ SAME = [
     ("ip route add default via 10.0.2.2", ""),
     ("kill -l 9", "KILL\n"),
     ("kill -l KILL", "9\n"),
-    ("uptime", " 14:00:00 up 0 min,  1 user{s},  load average: 0.00, 0.00, 0.00\n"),
 ]  # fmt: skip
 
 
@@ -160,10 +157,9 @@ def test_both_userlands_print_the_same(
     run: Run, guest: Guest, line: str, expected: str | None
 ) -> None:
     out, errors, status = sh(run, guest, line)
-    plural = "s" if guest.settings.os.userland == "busybox" else ""
     assert (errors, status) == ("", 0)
     if expected is not None:
-        assert out == expected.replace("{s}", plural)
+        assert out == expected
 
 
 #: Command, what BusyBox and GNU print.
@@ -173,6 +169,9 @@ DIFFERENT = [
     ("who",
      "alice           pts/0           ?       Jun 15 14:01:30  desk\n",
      "alice    pts/0        Jun 15 14:01 (desk)\n"),
+    ("uptime",
+     " 14:00:00 up 0 min,  1 users,  load average: 0.00, 0.00, 0.00\n",
+     " 14:00:00 up 0 min,  1 user,  load average: 0.00, 0.00, 0.00\n"),
     ("hwclock -r",
      "Sat Jun 15 14:00:00 2024  0.000000 seconds\n",
      "2024-06-15 14:00:00.001000+02:00\n"),
@@ -215,7 +214,6 @@ FAILURES = [
      ("kill: can't kill pid 9999: No such process\n", 1), ("kill: (9999): No such process\n", 1)),
     ("kill -FOO 1", ("kill: bad signal name 'FOO'\n", 1), ("kill: unknown signal name FOO\n", 1)),
     ("pidof nosuch", ("", 1), ("", 1)),
-    ("pgrep nosuch", ("", 1), ("", 1)),
     ("mount /dev/nosuch /data",
      ("mount: mounting /dev/nosuch on /data failed: No such file or directory\n", 255),
      ("mount: /data: special device /dev/nosuch does not exist.\n", 32)),
@@ -286,19 +284,12 @@ def test_the_host_name_can_be_set(run: Run, guest: Guest) -> None:
     assert guest.hostname == "oracle.lab"
 
 
-def test_processors_that_are_offline_do_not_count(run: Run, guest: Guest) -> None:
-    guest.vcpus[3].online = False
-    assert sh(run, guest, "nproc")[0] == "3\n"
-    assert sh(run, guest, "nproc --all")[0] == "4\n"
-
-
 def test_uptime_counts_days(run: Run) -> None:
     clock = Clock()
     guest = make_guest("gnu", clock)
     clock.now = (2 * 86400 + 3 * 3600 + 60) * SECOND
     out = sh(run, guest, "uptime")[0]
     assert out == " 17:01:00 up 2 days,  3:01,  1 user,  load average: 0.00, 0.00, 0.00\n"
-    assert sh(run, guest, "uptime -p")[0] == "up 2 days, 3 hours, 1 minute\n"
     assert sh(run, guest, "uptime -s")[0] == "2024-06-15 14:00:00\n"
 
 
@@ -332,19 +323,13 @@ def test_pidof_gives_the_latest_first(run: Run, guest: Guest) -> None:
     first, second = start(guest, "sleep", "60"), start(guest, "/bin/sleep", "60")
     assert sh(run, guest, "pidof sleep")[0] == f"{second.pid} {first.pid}\n"
     assert sh(run, guest, "pidof -s sleep")[0] == f"{second.pid}\n"
-    assert sh(run, guest, f"pidof -o {second.pid} sleep")[0] == f"{first.pid}\n"
-    assert sh(run, guest, "pgrep sl")[0] == f"{first.pid}\n{second.pid}\n"
-    assert sh(run, guest, "pgrep -x sl")[2] == 1
-    assert sh(run, guest, "pgrep -f bin/sleep")[0] == f"{second.pid}\n"
-    assert sh(run, guest, "pgrep -a -n sleep")[0] == f"{second.pid} /bin/sleep 60\n"
 
 
 @pytest.mark.parametrize(
     ("line", "number"),
     [
         ("kill {pid}", 15), ("kill -9 {pid}", 9), ("kill -KILL {pid}", 9),
-        ("kill -SIGINT {pid}", 2), ("kill -s HUP {pid}", 1), ("pkill sle", 15),
-        ("pkill -KILL -f sleep~60", 9),
+        ("kill -SIGINT {pid}", 2), ("kill -s HUP {pid}", 1),
     ],
 )  # fmt: skip
 def test_signals_end_processes(run: Run, guest: Guest, line: str, number: int) -> None:
@@ -363,41 +348,6 @@ def test_signal_0_only_asks(run: Run, guest: Guest) -> None:
 def test_a_program_can_kill_itself(run: Run, guest: Guest) -> None:
     pid = start(guest, "sleep", "60").pid + 1
     assert run(guest, ["kill", "-9", str(pid)])[2] == Exit(signal=9)
-
-
-def test_ps_of_busybox(run: Run) -> None:
-    guest = make_guest("busybox")
-    process = start(guest, "sleep", "60")
-    lines = sh(run, guest, "ps")[0].splitlines()
-    assert lines[0] == "PID   USER     TIME  COMMAND"
-    assert f"{process.pid:5} root      0:00 sleep 60" in lines
-
-
-PS_FORMS = [
-    ("ps", "    PID TTY          TIME CMD", "    250 ?        00:00:00 sleep"),
-    ("ps -ef", "UID          PID    PPID  C STIME TTY          TIME CMD",
-     "root         250       1  0 14:00 ?        00:00:00 sleep 60"),
-    ("ps aux", "USER         PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND",
-     "root         250  0.0  0.0      0     0 ?        S    14:00   0:00 sleep 60"),
-    ("ps ax", "    PID TTY      STAT   TIME COMMAND", "    250 ?        S      0:00 sleep 60"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("line", "head", "row"), PS_FORMS, ids=[row[0] for row in PS_FORMS])
-def test_ps_of_procps(run: Run, line: str, head: str, row: str) -> None:
-    guest = make_guest("gnu")
-    assert start(guest, "sleep", "60").pid == 250
-    lines = sh(run, guest, line)[0].splitlines()
-    assert lines[0] == head
-    assert row in lines
-
-
-def test_ps_prints_chosen_columns_of_chosen_processes(run: Run, guest: Guest) -> None:
-    process = start(guest, "sleep", "60")
-    assert sh(run, guest, f"ps -o args= -p {process.pid}") == ("sleep 60\n", "", 0)
-    assert sh(run, guest, "ps -o comm= -C sleep")[0] == "sleep\n"
-    assert sh(run, guest, "ps -o nonsense")[2] == 1
-    assert sh(run, guest, "ps -p 9999")[2] == 1
 
 
 # -- mounts ---------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""Programs about the machine: hostname, uname, nproc."""
+"""Programs about the machine: hostname, uname."""
 
 from typing import Final
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
-from qgasim.userland.programs.getopt import parse, to_number, usage_error
+from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.inputs import read_input
 from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
@@ -73,15 +73,4 @@ def uname(p: Process) -> Steps:
     # With -a, what is unknown is left out.
     letters = [o for o in texts if o in options or ("a" in options and texts[o] != "unknown")]
     yield from p.write(1, " ".join(texts[o] for o in letters or ["s"]) + "\n")
-    return 0
-
-
-@program("nproc")
-def nproc(p: Process) -> Steps:
-    """Print the number of processors."""
-    options = yield from parse(p, "", {"all": "a", "ignore": "ignore:"})
-    count = sum(cpu.online or "a" in options for cpu in p.guest.vcpus)
-    if (ignored := options.get("ignore")) is not None:
-        count -= yield from to_number(p, ignored, "invalid number")
-    yield from p.write(1, f"{max(1, count)}\n")
     return 0
