@@ -60,7 +60,6 @@ REFUSED = {
 #: Scripts that are ended as programs that have no more memory.
 GREEDY = {
     "a width of printf": "printf '%1000000s' $(seq 1 1000)",
-    "a width of seq": "exec seq -f %2000000000f 1",
     "an exponent": "exec seq 1e999999999",
     "a width of date": "exec date +%2000000000d",
     "a width of stat": "exec stat -c %2000000000n /",
@@ -69,7 +68,6 @@ GREEDY = {
     "functions": 'x=$(printf %01000000d 1); while :; do eval "f$((i=i+1))() { echo $x; }"; done',
     "aliases": 'x=$(printf %01000000d 1); while :; do alias "a$((i=i+1))=$x"; done',
     "sed's replacement": f"sed 's/a/{'&' * 1000}/g' /tmp/a; kill -9 $$",
-    "lines before a match": "exec grep -B 99999999 x /dev/zero",
 }
 #: Scripts of which one step is long: they are ended, or do it in a moment.
 LONG = {
@@ -77,7 +75,6 @@ LONG = {
     + "x38=1; echo $((x1))",
     "case": "case $(printf %060000d 0) in *$(printf %030000d 0)1) echo yes;; esac",
     "alternatives": f"echo {'a' * 32} | grep -cE '{'a?' * 32 + 'a' * 32}'",
-    "fields": "echo a | uniq -f 999999999",
     "a lot of alternatives": "grep -cE '(a|a)*(a|a)*b' /tmp/a",
     "a reference": r"expr_=$(sed -E 's/(.*)(.*)(.*)\1x/y/' /tmp/a)",
     "a prefix": "x=$(cat /tmp/a); echo ${x##*a*a*a*b} > /dev/null",

@@ -2,7 +2,7 @@
 
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import parse
-from qgasim.userland.programs.messages import complain, explain, fail, pick, quote
+from qgasim.userland.programs.messages import complain, explain, pick, quote
 from qgasim.userland.programs.registry import PROGRAMS, program
 
 __all__: list[str] = []
@@ -19,7 +19,7 @@ def _become(p: Process, words: list[str]) -> Steps:
     return (yield from steps)
 
 
-_ENV_LONG = {"ignore-environment": "i", "unset": "u", "chdir": "C", "null": "0"}
+_ENV_LONG = {"ignore-environment": "i", "unset": "u"}
 
 
 @program("env")
@@ -27,7 +27,7 @@ def env(p: Process) -> Steps:
     """Run a program with another environment, or print it."""
     arguments = ["-i" if a == "-" and i == 0 else a for i, a in enumerate(p.argv[1:])]
     options = yield from parse(
-        p, "iu:0C:", _ENV_LONG, in_order=True, arguments=arguments, code=pick(p, 1, 125)
+        p, "iu:", _ENV_LONG, in_order=True, arguments=arguments, code=pick(p, 1, 125)
     )
     items = [] if "i" in options else list(p.env)
     for name in options.all("u"):
@@ -39,17 +39,8 @@ def env(p: Process) -> Steps:
         at = next((i for i, item in enumerate(items) if item.startswith(name)), len(items))
         items[at : at + 1] = [word]
     if not words:
-        end = "\0" if "0" in options else "\n"
-        yield from p.write(1, "".join(item + end for item in items))
+        yield from p.write(1, "".join(item + "\n" for item in items))
         return 0
-    if (directory := options.get("C")) is not None:
-        try:
-            # It has to be there, and a directory.
-            p.guest.files.listdir(directory, p.cwd)
-        except OSError as error:
-            text = f"cannot change directory to {quote(directory)}: {explain(error)}"
-            yield from fail(p, text, 125)
-        p.cwd = p.guest.files.locate(directory, p.cwd).path
     p.env = items
     return (yield from _become(p, words))
 

@@ -2,10 +2,8 @@
 
 from typing import Final
 
-from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import parse, usage_error
-from qgasim.userland.programs.inputs import read_input
 from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
 
@@ -13,7 +11,7 @@ __all__: list[str] = []
 
 _HOSTNAME_LONG: Final = {
     "short": "s", "fqdn": "f", "long": "f", "domain": "d", "ip-address": "i",
-    "all-ip-addresses": "I", "file": "F",
+    "all-ip-addresses": "I",
 }  # fmt: skip
 #: The kernel's __NEW_UTS_LEN.
 HOST_NAME_MAX: Final = 64
@@ -22,15 +20,8 @@ HOST_NAME_MAX: Final = 64
 @program("hostname")
 def hostname(p: Process) -> Steps:
     """Print the host name, or set it."""
-    options = yield from parse(p, "sfdiIF:", _HOSTNAME_LONG)
+    options = yield from parse(p, "sfdiI", _HOSTNAME_LONG)
     name = options.operands[0] if options.operands else None
-    path = options.get("F")
-    if path is not None:
-        data = yield from read_input(p, path)
-        if data is None:
-            return 1
-        lines = (line.strip() for line in decode_name(data).splitlines())
-        name = next((line for line in lines if line and not line.startswith("#")), "")
     if name is not None:
         if len(name.encode("utf-8", "surrogateescape")) > HOST_NAME_MAX:
             text = pick(p, "sethostname: Invalid argument", "name too long")

@@ -20,7 +20,7 @@ __all__: list[str] = []
 def pidof(p: Process) -> Steps:
     """Print the ids of the processes of a name, the latest first. Status 1: there are none."""
     # Recorded: `kill $(pidof sleep)` in exec/running-killed-outside.
-    options = yield from parse(p, "s", {"single-shot": "s"})
+    options = yield from parse(p, "s")
     names = [name.rsplit("/", 1)[-1] for name in options.operands]
     pids = [q.pid for name in names for q in p.processes.named(name) if q is not p]
     found = list(dict.fromkeys(map(str, pids)))[: 1 if "s" in options else None]

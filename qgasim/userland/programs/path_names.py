@@ -26,36 +26,28 @@ def pwd(p: Process) -> Steps:
 @program("basename")
 def basename(p: Process) -> Steps:
     """Print the last component of a path, without a suffix."""
-    long = {"multiple": "a", "suffix": "s", "zero": "z"}
-    options = yield from parse(p, "as:z", long, in_order=True)
-    words = options.operands
+    words = (yield from parse(p, "", in_order=True)).operands
     if not words:
         yield from missing_operand(p)
-    suffix = options.get("s")
-    if suffix is None and "a" not in options:
-        if len(words) > 2:
-            yield from usage_error(p, "" if is_busybox(p) else f"extra operand {quote(words[2])}")
-        suffix = words.pop() if len(words) == 2 else None
-    end = "\0" if "z" in options else "\n"
-    for word in words:
-        name = base_name(word)
-        if suffix and name != suffix:
-            name = name.removesuffix(suffix)
-        yield from p.write(1, name + end)
+    if len(words) > 2:
+        yield from usage_error(p, "" if is_busybox(p) else f"extra operand {quote(words[2])}")
+    name = base_name(words[0])
+    if len(words) == 2 and name != words[1]:
+        name = name.removesuffix(words[1])
+    yield from p.write(1, name + "\n")
     return 0
 
 
 @program("dirname")
 def dirname(p: Process) -> Steps:
     """Print a path without its last component."""
-    options = yield from parse(p, "z", {"zero": "z"})
-    if not options.operands:
+    words = (yield from parse(p, "")).operands
+    if not words:
         yield from missing_operand(p)
-    if is_busybox(p) and len(options.operands) > 1:
+    if is_busybox(p) and len(words) > 1:
         yield from usage_error(p)
-    end = "\0" if "z" in options else "\n"
-    for word in options.operands:
-        yield from p.write(1, _parent(word) + end)
+    for word in words:
+        yield from p.write(1, _parent(word) + "\n")
     return 0
 
 

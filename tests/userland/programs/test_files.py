@@ -127,7 +127,6 @@ CASES = [
     Case(BOTH, ["touch", "-d", "2021-02-03 04:05:06", "a", ";", "stat", "-c", "%y", "a"],
          stdout="2021-02-03 04:05:06.000000000 +0000\n"),
     Case(BOTH, "touch -r a n ; stat -c %Y n", stdout="1577836800\n"),
-    Case(G, "touch -t 202102030405.06 a ; stat -c %Y a", stdout="1612325106\n"),
     Case(G, "touch -m -d @5 a ; stat -c %X:%Y a", stdout="1577836800:5\n"),
     Case(B, "touch no/x", stderr="touch: no/x: " + NONE, status=1),
     Case(G, "touch no/x", stderr="touch: cannot touch 'no/x': " + NONE, status=1),
@@ -249,7 +248,6 @@ CASES = [
     Case(BOTH, ["sed", "2i x"], "1\n2\n", "1\nx\n2\n"),
     Case(BOTH, ["sed", "1c x"], "1\n2\n", "x\n2\n"),
     Case(BOTH, ["sed", ":a;N;$!ba;s/\\n/,/g"], "1\n2\n3\n", "1,2,3\n"),
-    Case(BOTH, ["sed", "y/abc/xyz/"], "aabbcc", "xxyyzz"),
     Case(BOTH, ["sed", "-n", "1{p;p}"], "1\n2\n", "1\n1\n"),
     Case(BOTH, "sed -i s/one/1/ a ; cat a ; stat -c %a:%U a", stdout="1\ntwo\n640:alice\n"),
     Case(G, "sed p no", stderr="sed: can't read no: " + NONE, status=2),
@@ -345,11 +343,6 @@ def test_stat_shows_everything(make_guest: Make, run: Run) -> None:
     assert out.startswith("  File: 'l' -> 'a'\n  Size: 1         \tBlocks: 0 ")
 
 
-def test_stat_shows_a_file_system(make_guest: Make, run: Run) -> None:
-    out = run(make_guest("gnu"), ["stat", "-f", "-c", "%T %s %a", "/mnt"])[0].decode()
-    assert out == f"tmpfs 4096 {(8 << 30) // 4096}\n"
-
-
 def test_a_copy_of_a_hole_is_a_hole(make_guest: Make, run: Run) -> None:
     guest = make_guest("gnu")
     guest.files.write("/w/n", b"")
@@ -390,12 +383,12 @@ def test_a_program_makes_files_by_the_umask_of_the_shell_that_starts_it(run: Run
     # dash and coreutils 9.1 of Debian 12.
     script = """
         cd /tmp; umask 077; touch f1; mkdir d1; mkdir -p d2/a; echo x > f2
-        cp f1 f3; cp /bin/true f4; sort -o f6 f2; echo > f8
+        cp f1 f3; cp /bin/true f4; echo > f8
         mkdir -m 755 d3; cp -p /bin/true f9; touch f10; chmod +x f10; chmod =r f2; (umask 27; touch f11)
         sh -c 'touch f12'; stat -c '%n %a' f* d* d2/a; umask 0; mkdir d4; touch f13; stat -c '%n %a' d4 f13
     """
     modes = """
-        f1 600 f10 700 f11 640 f12 600 f2 400 f3 600 f4 700 f6 600 f8 600 f9 755
+        f1 600 f10 700 f11 640 f12 600 f2 400 f3 600 f4 700 f8 600 f9 755
         d1 700 d2 700 d3 755 d2/a 700 d4 777 f13 666
     """
     out = run(Course("debian-12").guest, ["sh", "-c", script])[0].decode()

@@ -30,7 +30,6 @@ SETTINGS: dict[str, Any] = {
         "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000:A,,,:/home/alice:/bin/sh\n",
         "/etc/group": "root:x:0:\nsudo:x:27:alice\nusers:x:100:bob,alice\nalice:x:1000:\n",
         "/etc/hosts": "127.0.0.1 localhost loopback\n10.0.0.7\tdb db.example # the database\n",
-        "/w/name": "# what it is called\n\n  new.example  \n",
         "/w/nothing": "",
     },
     "logins": [
@@ -190,15 +189,12 @@ def test_pidof_finds_the_latest_first(ask: Ask) -> None:
 # Processes and the machine.
 
 
-def test_the_host_name_is_read_from_a_file(ask: Ask) -> None:
-    # hostname(1): "Comments (lines starting with a `#') are ignored."
+def test_the_host_name_has_parts(ask: Ask) -> None:
     guest = make_guest()
-    assert ask(guest, "hostname -F /w/name") == ("", "", 0)
+    assert ask(guest, "hostname new.example") == ("", "", 0)
     assert ask(guest, "hostname")[0] == "new.example\n"
     assert ask(guest, "hostname -s")[0] == "new\n"
     assert ask(guest, "hostname -d")[0] == "example\n"
-    assert ask(guest, "hostname -F /w/nowhere")[2] == 1
-    assert ask(guest, "hostname")[0] == "new.example\n"
     assert ask(guest, f"hostname {'x' * 65}") == ("", "hostname: name too long\n", 1)
 
 

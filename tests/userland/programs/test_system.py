@@ -121,7 +121,6 @@ SAME = [
     ("date -R", "Sat, 15 Jun 2024 14:00:00 +0200\n"),
     ("date -Iseconds", "2024-06-15T14:00:00+02:00\n"),
     ("date -I", "2024-06-15\n"),
-    ("date -r /etc/hostname +%s", "1718452800\n"),
     ("mount -t ext4",
      ("/dev/vda1 on / type ext4 (rw,relatime)\n"
      "/dev/vda3 on /data type ext4 (rw,nosuid,nodev,relatime)\n"
@@ -135,10 +134,8 @@ SAME = [
      "eth0             UP             10.0.2.15/24 fe80::5054:ff:fe12:3456/64 \n")),
     ("ip -br link show eth0",
      "eth0             UP             52:54:00:12:34:56 <BROADCAST,MULTICAST,UP,LOWER_UP> \n"),
-    ("ip neigh", ""),
     ("grep -r lab /etc/hostname", "oracle.lab\n"),
     ("grep -rc lab /etc/hostname", "1\n"),
-    ("ip route add default via 10.0.2.2", ""),
     ("kill -l 9", "KILL\n"),
     ("kill -l KILL", "9\n"),
 ]  # fmt: skip
@@ -280,8 +277,6 @@ def test_the_host_name_can_be_set(run: Run, guest: Guest) -> None:
     assert sh(run, guest, "hostname renamed") == ("", "", 0)
     assert guest.hostname == "renamed"
     assert sh(run, guest, "hostname " + "x" * 65)[2] == 1
-    assert sh(run, guest, "hostname -F /etc/hostname") == ("", "", 0)
-    assert guest.hostname == "oracle.lab"
 
 
 def test_uptime_counts_days(run: Run) -> None:
@@ -296,9 +291,7 @@ def test_uptime_counts_days(run: Run) -> None:
 # -- time -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "line", ["date -s 2025-01-02~03:04:05", "date -s @1735783445", "date 010203042025.05"]
-)
+@pytest.mark.parametrize("line", ["date -s 2025-01-02~03:04:05", "date -s @1735783445"])
 def test_date_sets_the_clock(run: Run, guest: Guest, line: str) -> None:
     out, _, status = sh(run, guest, line)
     assert (out, status) == ("Thu Jan  2 03:04:05 CET 2025\n", 0)
@@ -367,13 +360,6 @@ def test_a_file_system_is_unmounted_and_mounted_again(run: Run, guest: Guest) ->
     assert guest.files.mounts[-1].options == "rw,nosuid,nodev,relatime"
 
 
-def test_mount_a_follows_fstab(run: Run, guest: Guest) -> None:
-    assert sh(run, guest, "umount -a -t ext4")[2] == 0
-    assert [m.path for m in guest.files.mounts] == ["/", "/proc", "/sys"]
-    assert sh(run, guest, "mount -a") == ("", "", 0)
-    assert [m.path for m in guest.files.mounts[3:]] == ["/data", "/mnt/ide disk"]
-
-
 def test_remounting_keeps_other_options(run: Run, guest: Guest) -> None:
     # Recorded: file/open-readonly-fs.
     assert sh(run, guest, "mount -o remount,ro /data") == ("", "", 0)
@@ -382,14 +368,6 @@ def test_remounting_keeps_other_options(run: Run, guest: Guest) -> None:
     assert mount.options == "ro,nosuid,nodev,relatime"
     assert sh(run, guest, "mount -o remount,rw,noatime,dev,data=ordered /data")[2] == 0
     assert mount.options == "rw,nosuid,noatime,data=ordered"
-
-
-def test_bind_mounts_show_a_directory_again(run: Run, guest: Guest) -> None:
-    guest.files.write("/data/x", b"here")
-    assert sh(run, guest, "mount --bind /data /srv") == ("", "", 0)
-    assert guest.files.read("/srv/x") == b"here"
-    assert sh(run, guest, "umount /srv") == ("", "", 0)
-    assert sh(run, guest, "mount -o bind /data /srv")[2] == 0
 
 
 def test_a_tmpfs_has_the_size_that_was_asked_for(run: Run, guest: Guest) -> None:
@@ -562,8 +540,4 @@ def test_a_later_shutdown_can_be_cancelled(run: Run) -> None:
     clock.now += 60 * SECOND
     guest.settle()
     assert guest.power.state == "running"
-    sh(run, guest, "shutdown -r 15:00")
-    clock.now += 3600 * SECOND
-    guest.settle()
-    assert "RESET" in guest.power.events
     assert sh(run, make_guest("gnu"), "shutdown nonsense")[2] == 1

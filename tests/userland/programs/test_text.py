@@ -15,7 +15,6 @@ from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.settings import MountSettings, OsSettings
 from qgasim.userland import USERLANDS
 from tests.offenders import Offenders
-from tests.serving import Course
 from tests.userland.programs.conftest import Run
 
 #: `make test-quick` has every eighth of each program's cases.
@@ -93,18 +92,3 @@ def check_case(run: Run, case: dict[str, Any], userland: str) -> None:
     )
     for name, text in {**FILES, **case.get("wrote", {})}.items():
         assert guest.files.read(f"/w/{name}").decode("latin-1") == text
-
-
-def test_cut_joins_ranges_not_bytes(run: Run) -> None:
-    # coreutils 9.1; characters are bytes.
-    guest = Course("debian-12").guest
-    joined = "--output-delimiter=:"
-    for options, out in (
-        (["-b", "1-2,4-5", joined], b"ab:de\n"),
-        (["-b", "1-2,3-4", joined], b"ab:cd\n"),
-        (["-b", "1-3,2-4", joined], b"abcd\n"),
-        (["-b", "4,1", joined], b"a:d\n"),
-        (["-b", "2-3", "--complement", joined], b"a:defgh\n"),
-    ):
-        assert run(guest, ["cut", *options], b"abcdefgh\n")[0] == out
-    assert run(guest, ["cut", "-c", "1-2"], "äöü\n".encode())[0] == "ä\n".encode()
