@@ -433,6 +433,20 @@ def test_the_same_freeze_is_noticed_each_time() -> None:
             assert course.agent.is_frozen == (sent is freeze)
 
 
+def test_a_handshake_that_took_its_time_is_one_line_all_the_same() -> None:
+    link = SilentLink()
+    course = front(link)
+    journal = Journal(course.simulation)
+    course.send(SYNC)
+    course.clock.now += SECOND // 50
+    stray = "JSON parse error, stray '\\uFFFD'"
+    link.channel.answered(b'{"error": {"desc": "%b"}}\n' % stray.encode() + SYNCED)
+    list(course.channel.wake())
+    (line,) = [line for line in journal.transcript().splitlines() if "sync" in line]
+    assert line.endswith("#0 synchronises (guest-sync-delimited 7)  sent at 0.000 s")
+    assert stray not in journal.transcript()
+
+
 # -- a simulated twin ------------------------------------------------------------------------------
 
 

@@ -1,7 +1,6 @@
 """The socket of a real agent, connected to for each client and carried by a task beside the server's."""
 
 import contextlib
-import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -24,8 +23,8 @@ RECEIVE_SIZE: Final = 1 << 16
 #: How long an answer is waited for at once, in µs, before the task does it: most come within some microseconds, and to
 #: be woken by trio takes as long. The kernel rounds it up: to 8 ms where it counts time in 4 ms.
 EAGER_WAIT: Final = 1000
-#: How long the agent may take to answer what is then left unread, in ms: nothing else is done meanwhile.
-UNREAD_WAIT: Final = 100
+#: How long the agent may take to answer what is then left unread, in µs: nothing else is done meanwhile.
+UNREAD_WAIT: Final = 100_000
 
 
 class SocketLink:
@@ -158,8 +157,7 @@ class SocketLink:
 
     def _take(self, sock: socket.socket) -> None:
         # It blocks, for a moment at most, where it is not told otherwise.
-        sock.setblocking(True)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, EAGER_WAIT))
+        wait_at_most(sock, EAGER_WAIT)
         self._sock = sock
         self._is_late = False
 
@@ -236,9 +234,16 @@ def have_unread(sock: socket.socket) -> None:
     An agent that is its own server ends then (tests/golden/7.2/conn-unix.jsonl, reply-unread-then-close). What its client
     has left unread was read here already; what is left in its place is the reply to a ping.
     """
-    readable = select.poll()
-    readable.register(sock, select.POLLIN)
-    if not readable.poll(0):
-        with contextlib.suppress(OSError):
-            sock.send(b'{"execute":"guest-ping"}\n', socket.MSG_DONTWAIT)
-            readable.poll(UNREAD_WAIT)
+    with contextlib.suppress(OSError):
+        with contextlib.suppress(BlockingIOError):
+            sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return
+        wait_at_most(sock, UNREAD_WAIT)
+        sock.send(b'{"execute":"guest-ping"}\n', socket.MSG_DONTWAIT)
+        sock.recv(1, socket.MSG_PEEK)
+
+
+def wait_at_most(sock: socket.socket, microseconds: int) -> None:
+    """Let what is received from *sock* be waited for."""
+    sock.setblocking(True)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, microseconds))
