@@ -36,6 +36,8 @@ _START: Final = re.compile(r'\{\s*"|\[\s*\{')
 _BEFORE: Final = re.compile(r"[ \t>|`\u2502]*")
 #: What lines are quoted by, as in a mail.
 _QUOTED: Final = re.compile(r"^[ \t]*> ?", re.MULTILINE)
+#: What jq and terminals colour by.
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*+m")
 #: What an editor or a web page makes of quotation marks and spaces, and what they were: as many characters.
 _TYPESET: Final = str.maketrans("\u201c\u201d\u201e\u201f\u00a0", '""""\x20')
 #: Where to go on after a value that cannot be read: where a command is named, or a reply or a request begins.
@@ -70,7 +72,7 @@ def read_pasted(text: str, name: str) -> Survey:
         raise ClientError(f"{name}: expected at most {LIMIT >> 20} MiB")
     skipped: list[str] = []
     answers: dict[tuple[str, str], Answer] = {}
-    for found in _find_values(_QUOTED.sub("", text), name, skipped):
+    for found in _find_values(_QUOTED.sub("", _COLOURS.sub("", text)), name, skipped):
         try:
             for answer in _answers(found, name):
                 # What is told twice is told as it was last.

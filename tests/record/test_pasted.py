@@ -80,7 +80,7 @@ def test_what_cannot_be_read_is_passed_over_with_its_line() -> None:
 [
    { "user" : "a",
 # qm guest cmd 101 get-host-name
-{ "host-name" : "b" }
+\x1b[1;39m{ \x1b[0m\x1b[34;1m"host-name"\x1b[0m : "b" }
 {"return": [{"x": 1}]}
 virsh # qemu-agent-command vm '{"execute":"guest-get-timezone"}'
 { \u201creturn\u201d: {\u201coffset\u201d:\u00a00 } }
