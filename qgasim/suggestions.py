@@ -21,7 +21,7 @@ def find_close(name: str, known: Iterable[str]) -> list[str]:
     known = list(known)
     if whole := [one for one in known if name and one == f"guest-{name}"]:
         return whole
-    # Long names take long to compare, and are nobody's slip of the pen.
+    # Long names take long to compare, and are no slip of the pen.
     return difflib.get_close_matches(name, known, n=1) if len(name) < 100 else []
 
 

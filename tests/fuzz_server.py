@@ -195,7 +195,7 @@ class Running:
     def _send(self, data: bytes, received: bytearray) -> None:
         left = memoryview(data)
         while left:
-            # A server whose replies nobody reads takes no more requests.
+            # A server whose replies are not read takes no more requests.
             try:
                 left = left[self._socket.send(left, socket.MSG_DONTWAIT) :]
             except BlockingIOError:

@@ -1,4 +1,4 @@
-"""What a channel keeps, loses and gives to whom (behaviour.md, section 12)."""
+"""What a channel keeps and loses, and which client gets it (recorded: tests/golden/7.2/conn-*.jsonl)."""
 
 import socket
 from pathlib import Path
@@ -198,7 +198,7 @@ def test_a_client_that_leaves_replies_unread_ends_an_agent_that_has_read_whole_b
     assert connected(course) == b""
     effects = channel.receive((PING * 2).ljust(sent))
     assert next(effects) == PONG
-    # The reply finds nobody; then what else is in the socket is taken from it.
+    # The reply finds no client; then what else is in the socket is taken from it.
     assert list(channel.return_unsent(PONG, effects)) == [PONG]
     if more:
         assert list(channel.receive(b" " * more)) == []

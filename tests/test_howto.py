@@ -72,7 +72,7 @@ def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
     told = "".join(blocks(page, "console") + blocks(page, "python"))
     for name in files(page):
         stem, _, kind = name.partition(".")
-        assert kind != "py" or told.count(stem) > 1, f"nobody uses {name}"
+        assert kind != "py" or told.count(stem) > 1, f"no block uses {name}"
 
 
 #: What is in a sentence and no command: the beginning of a message, and one of its reasons.

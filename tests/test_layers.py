@@ -1,4 +1,4 @@
-"""The rooms of the house and who may import whom; a few rules that no linter knows."""
+"""The rooms of the house and which may import which; a few rules that no linter knows."""
 
 import ast
 import re

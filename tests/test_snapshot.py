@@ -1,4 +1,4 @@
-"""Snapshots: what comes back, what stays the host's, and who is not touched."""
+"""Snapshots: what comes back, what stays the host's, and what is not touched."""
 
 import base64
 import json

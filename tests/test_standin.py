@@ -573,7 +573,7 @@ def test_a_frozen_agent_is_frozen_when_it_is_started_again(tmp_path: Path) -> No
             refused = ask(sock, "guest-get-time")["error"]["desc"]
             assert refused.endswith("has been disabled: the agent is in frozen state")
             assert not log.exists()
-            # behaviour.md, 8: the number really thawed.
+            # How many were really thawed (tests/golden/7.2/fsfreeze.jsonl, outside-frozen-before).
             assert ask(sock, "guest-fsfreeze-thaw") == {"return": frozen}
             assert not marker.exists()
             assert "return" in ask(sock, "guest-get-time")

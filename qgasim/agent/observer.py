@@ -1,4 +1,4 @@
-"""Who looks on: one base class for all that follows what happens to an agent and its clients.
+"""Observers: one base class for all that follows what happens to an agent and its clients.
 
 The journal, a timeline, the live log and the stand-in's narration are observers. They are called in the
 order in which they came, while the request is being served: so they note, and do their work later.

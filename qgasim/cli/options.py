@@ -291,7 +291,7 @@ def make_blueprint(scenario: "Scenario", options: argparse.Namespace) -> "Bluepr
 
 
 def control_access(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Access | None":
-    """Return where the control API is served, and who may ask; None: it is not.
+    """Return where the control API is served, and its access rules; None: it is not served.
 
     Raises:
         QgaSimError: the token cannot be read, or is missing where it is needed.

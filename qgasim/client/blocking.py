@@ -73,7 +73,7 @@ def make_sync() -> tuple[int, bytes]:
 
 
 def is_sync(line: bytes, number: int) -> bool:
-    """Return whether a line is the answer to `make_sync`: all before it is somebody else's."""
+    """Return whether a line is the answer to `make_sync`: all before it answers earlier requests."""
     _, mark, reply = line.rpartition(SENTINEL)
     return bool(mark) and parse(reply).get("return") == number
 

@@ -1,4 +1,4 @@
-"""Who the real agent says it is, and which simulated one is to be compared with it."""
+"""What the real agent says that it is, and which simulated one is to be compared with it."""
 
 from typing import Any, Final
 
@@ -89,7 +89,7 @@ def read_commands(info: dict[str, Any]) -> dict[str, Listed] | None:
 
 
 def survey(agent: Asked) -> Survey:
-    """Ask an agent who it is.
+    """Ask an agent for its version, commands and guest.
 
     Raises:
         ClientError: it does not answer, or is frozen.
@@ -101,7 +101,7 @@ def survey(agent: Asked) -> Survey:
 
 
 def look(agent: Asked) -> Survey:
-    """Ask an agent who it is, as far as it says.
+    """Ask an agent for its version, commands and guest, as far as it answers.
 
     Raises:
         ClientError: it does not answer.

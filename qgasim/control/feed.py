@@ -78,7 +78,7 @@ class Feed:
         self._woken: trio.Event | None = None
 
     def add(self, record: Record) -> None:
-        """Put down what happened, and wake those who wait for it."""
+        """Put down what happened, and wake the requests that wait for it."""
         records = self._records
         records.append(record)
         self.latest += 1

@@ -248,7 +248,7 @@ class FaultInjector:
         self._reordered: list[bytes] = []
         #: Whether the client that is connected is not listened to.
         self.is_deaf = False
-        #: Whether nothing can ever go wrong, so that nobody need ask.
+        #: True if no fault was ever added (fast path).
         self.is_idle = True
         #: Whether there is a fault that resets connections.
         self.may_reset = False
@@ -306,7 +306,7 @@ class FaultInjector:
 
     @property
     def is_refusing(self) -> bool:
-        """Return whether nobody is to connect now."""
+        """Return whether a fault keeps clients from connecting now."""
         return not self.is_idle and any(
             isinstance(live.fault, Refuse)
             and not live.fault.accepts

@@ -1,6 +1,6 @@
 """Findings: what clients did with a guest and should not have done.
 
-They are made of the journal when somebody asks, so a test without a question pays nothing.
+They are made from the journal on demand, so a test that does not ask pays nothing.
 """
 
 from typing import Final

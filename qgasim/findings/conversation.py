@@ -1,4 +1,4 @@
-"""Findings about the conversation: whose reply is whose, and how often somebody asks."""
+"""Findings about the conversation: replies taken for others, and how often a client asks."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,6 +1,6 @@
 """What clients did, as the findings look at it: each request, and in what state it met the channel.
 
-It is made of a journal when somebody asks: executed requests, and those that no agent has read.
+It is made from a journal on demand: executed requests, and those that no agent has read.
 """
 
 from collections.abc import Iterator

@@ -125,7 +125,7 @@ class Decoder:
         self.faults: list[Fault] = []
         #: The nodes that were read, by path: for checks that come afterwards.
         self.nodes: dict[str, Node] = {}
-        #: Paths of what could not be read, or may have been meant by what nobody knows.
+        #: Paths of what could not be read, or may have been meant by an unknown key.
         self.broken: list[str] = []
         #: What the whole document is read as.
         self._root: type[Struct] | None = None
@@ -299,7 +299,7 @@ class Decoder:
                 continue
             count = len(self.broken)
             member = self.decode(value, hint, inner)
-            # What is half read still serves those who look at the other half.
+            # What is half read still serves the checks that look at the other half.
             if len(self.broken) == count or (member is not None and holds_several(hint)):
                 arguments[field.name] = member
         for name, field in fields.items():

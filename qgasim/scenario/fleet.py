@@ -29,7 +29,7 @@ def lay_out(document: Node, base_of: Callable[[ScalarNode], Node | None]) -> Nod
 
     Args:
         document: a scenario, after all that it extends.
-        base_of: gives the scenario that an ``extends`` names: who extends one has nothing in common
+        base_of: gives the scenario that an ``extends`` names: a guest that extends one has nothing in common
             with the others.
 
     Raises:

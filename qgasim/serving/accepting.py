@@ -1,7 +1,7 @@
 """A socket that listens, and the clients that it accepts, one at a time.
 
 One client is served at a time, as the real agent and QEMU's character devices do; others wait in the
-kernel's backlog. While the channel lets nobody connect, nothing listens.
+kernel's backlog. While the channel lets no client connect, nothing listens.
 """
 
 import contextlib

@@ -70,7 +70,8 @@ QUEUE_LIMIT: Final = 1 << 20
 #: How many bytes of a reply qemu-ga writes at once: as many as glib's buffer of a channel holds (strace of
 #: 5.2, 7.2, 10.0 and 11.1).
 WRITE_SIZE: Final = 2047
-#: How much an agent writes for nobody before it has to wait (the virtio queue's 128 buffers of 4 KiB).
+#: How many bytes the agent may write with no client connected before it blocks (the virtio queue's
+#: 128 buffers of 4 KiB).
 KEPT_LIMIT: Final = 128 * 4096
 #: How many pieces of what waits are told apart.
 PIECES_LIMIT: Final = 1000
@@ -239,7 +240,7 @@ class Channel:
             observer.queued(len(data))
 
     def _dequeue(self) -> Iterator[bytes]:
-        """Take all that waits; return the pieces in which it came, `sender` being who sent each."""
+        """Take all that waits; return the pieces in which it came, each with its `sender`."""
         waiting = list(_cut_up(bytes(self._queue), self._pieces))
         self._queue.clear()
         self._pieces.clear()
@@ -297,7 +298,7 @@ class Channel:
     def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:
         """Take back what could not be sent: *data*, and then *effects*.
 
-        Gives those that are nobody's: they must be taken to the end, or are not executed.
+        Return the effects that no client gets: take them to the end, or the requests are not executed.
         """
         for observer in self._observers:
             observer.unsent(is_cut=bool(data))
@@ -331,10 +332,11 @@ class Channel:
 
 
 class VirtioSerial(Channel):
-    """A virtio-serial port behind a socket of QEMU: bytes outlive connections (behaviour.md, 12).
+    """A virtio-serial port behind a socket of QEMU: bytes outlive connections.
 
     The agent sees no connections. What it writes while no client is connected goes to the next
-    client; what was written to a client is lost with it, read or not.
+    client; what was written to a client is lost with it, read or not (recorded:
+    tests/golden/7.2/conn-virtio.jsonl).
     """
 
     ends_when_sending_ends = True
@@ -362,7 +364,7 @@ class VirtioSerial(Channel):
         return put_back
 
     def connect(self) -> Iterator[Effect]:
-        """Take a client; give what was written for nobody."""
+        """Take a client; return what was written while none was connected."""
         yield from super().connect()
         kept = bytes(self._kept)
         self._kept.clear()
@@ -504,7 +506,7 @@ class UnixListen(Channel):
         return super().return_unsent(data, self._unheard(effects))
 
     def _unheard(self, effects: Iterator[Effect]) -> Iterator[Effect]:
-        """Yield *effects*; what is executed meanwhile is answered to nobody."""
+        """Yield *effects*; the answers to what is executed meanwhile are lost."""
         while True:
             self.agent.is_heard = False
             try:
@@ -527,8 +529,8 @@ class UnixListen(Channel):
     def lose_client(self, *, unread: bytes | None) -> None:
         """Have the agent do what the client still asked for, and end if it left a reply unread.
 
-        The agent is busy with it until then, and answers nobody (qemu-ga 7.2: what a client sent before
-        it left is executed to the end; then a read fails, if there was something unread).
+        The agent is busy with it until then, and its answers are lost (qemu-ga 7.2: what a client sent
+        before it left is executed to the end; then a read fails, if there was something unread).
         """
         super().lose_client(unread=unread)
         left = self._unread + len(self._queue) if self._left is None else self._left

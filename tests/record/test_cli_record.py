@@ -106,7 +106,7 @@ def test_a_frozen_guest_is_refused(tmp_path: Path, capsys: Capture) -> None:
     assert "the guest is frozen" in capsys.readouterr().err
 
 
-# -- who is no agent, or is one no more ------------------------------------------------------------
+# -- no agent, or no longer one --------------------------------------------------------------------
 
 NO_AGENTS = {
     "silent": (be_silent, "no answer within 0.2 s"),

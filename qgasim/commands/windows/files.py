@@ -57,7 +57,7 @@ def windows_file_open(agent: Agent, path: str, mode: str = "r") -> int:
     """
     flags = _MODES.get(mode)
     if flags is None:
-        # The text with the mode is written into an error that nobody reads.
+        # The text with the mode is written into an error that the agent drops.
         raise CommandError("invalid file open mode")
     if not is_unicode(path):
         raise CommandError(agent.dialect.no_utf16_text.format(NO_UTF16))

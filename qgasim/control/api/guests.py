@@ -287,7 +287,7 @@ def patch_guest(
 def delete(control: Control, name: str) -> None:
     """Delete a guest.
 
-    Its client is hung up on, its streams end, and those who wait for it are answered by 410.
+    Its client is hung up on, its streams end, and requests that wait for it are answered with 410.
     """
     control.guests.delete(name)
 

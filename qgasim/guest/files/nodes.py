@@ -401,7 +401,7 @@ class Regular(FakeFile):
 
 
 class Unmade(Struct):
-    """A regular file of a new guest: its inode is made when somebody looks at it.
+    """A regular file of a new guest: its inode is made at the first look.
 
     Its number is given and its space is taken from the start. Most guests are never asked about most
     of their programs, and an inode takes ten times as long and as much.

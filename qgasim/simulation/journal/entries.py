@@ -67,7 +67,7 @@ class Exchange(Struct, kw_only=True, gc=False):
     at: int
     #: When it came: earlier, if the agent was busy, hung or not there.
     sent: int
-    #: Who sent it: the clients are counted from 1; 0 is nobody who had connected.
+    #: Which client sent it, counted from 1; 0: it came from no client.
     connection: int
     #: What it asked for; None if that cannot be told.
     command: str | None
@@ -260,7 +260,7 @@ class Note(Struct, kw_only=True):
     #: Which client it is about; 0: none.
     connection: int = 0
     #: What it was: a client that came, had to wait or left, bytes that a fault swallowed, a state that the guest
-    #: entered, an event of the timeline, one that the machine has sent, or what somebody wrote.
+    #: entered, an event of the timeline, one that the machine has sent, or a note.
     kind: Literal["connect", "wait", "disconnect", "swallowed", "state", "event", "qmp", "note"]
     #: What it was, in more words.
     text: str = ""

@@ -70,7 +70,7 @@ def list_signals(p: Process, arguments: Sequence[str]) -> Waiting[int]:
 
 
 def send(p: Process, pid: int, number: int) -> Waiting[bool]:
-    """Send a signal; give whether anybody was there. Who ends itself does not come back."""
+    """Send a signal; return whether a process got it. A program that ends itself does not come back."""
     try:
         p.processes.kill(pid, number)
     except NoSuchProcess:
