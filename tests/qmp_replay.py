@@ -217,7 +217,7 @@ class Replay:
             if type(effect) is bytes:
                 self.take("qga", effect)
             elif isinstance(effect, Wait):
-                self.channel.hold(effect.until, effects)
+                self.channel.defer(effect.until, effects)
                 return
             elif isinstance(effect, Close):
                 self.closed.add("qga")

@@ -95,7 +95,7 @@ def test_an_example_shows_what_a_client_sees(kind: str) -> None:
 DOWN = InjectedError(desc="x")
 
 
-def struck(fault: Fault, count: int = 12, seed: int = 0) -> str:
+def fired_at(fault: Fault, count: int = 12, seed: int = 0) -> str:
     guest = course(fault, seed=seed)
     return "".join("-x"[guest.send(PING) != PONG] for _ in range(count))
 
@@ -120,13 +120,13 @@ def injected(**settings: Any) -> InjectedError:
     ],
 )
 def test_a_fault_fires_when_it_is_told_to(settings: dict[str, Any], pattern: str) -> None:
-    assert struck(injected(**settings)) == pattern
+    assert fired_at(injected(**settings)) == pattern
 
 
 def test_chance_is_the_same_for_the_same_seed() -> None:
     fault = injected(probability=0.5)
-    assert struck(fault, 64, seed=1) == struck(fault, 64, seed=1) != struck(fault, 64, seed=2)
-    assert 10 < struck(fault, 64).count("x") < 54
+    assert fired_at(fault, 64, seed=1) == fired_at(fault, 64, seed=1) != fired_at(fault, 64, seed=2)
+    assert 10 < fired_at(fault, 64).count("x") < 54
 
 
 def test_a_fault_may_wait_for_a_state_or_a_time() -> None:

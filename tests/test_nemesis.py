@@ -79,7 +79,7 @@ def run(scenario: Scenario, seconds: int = 60) -> list[bytes]:
         effects = channel.wake() if channel.is_pending else channel.receive(PING)
         for effect in effects:
             if isinstance(effect, Wait):
-                channel.hold(min(effect.until, FOR_EVER), effects)
+                channel.defer(min(effect.until, FOR_EVER), effects)
                 break
             if isinstance(effect, bytes):
                 seen.append(effect)

@@ -419,7 +419,7 @@ def test_a_reply_that_waited_comes_after_the_revert() -> None:
     guest = course(", faults: [{kind: delay, on: guest-ping, by: 10s}]")
     effects = guest.channel.receive(PING)
     wait = next(effects)
-    guest.channel.hold(wait.until, effects)  # type: ignore[union-attr]
+    guest.channel.defer(wait.until, effects)  # type: ignore[union-attr]
     guest.advance(4)
     take(guest)
     for _ in range(2):

@@ -57,11 +57,11 @@ class Observer:
     def failed(self, text: str) -> None:
         """The simulator has failed, or a limit of it has ended a program, as *text* says."""
 
-    def held(self) -> None:
+    def deferred(self) -> None:
         """The latest reply has to wait for a time in the guest."""
 
     def resumed(self) -> None:
-        """The reply that was held is sent now."""
+        """The reply that was deferred is sent now."""
 
     def handle_given(self, next_handle: int) -> None:
         """A client was given a handle; the number of the next one is *next_handle*."""

@@ -177,7 +177,7 @@ class Recorder:
             counts.requests += 1
             if entry.reply.startswith((b'{"error"', b'\xff{"error"')):
                 counts.errors += 1
-            for name in entry.faults if entry.struck else ():
+            for name in entry.faults if entry.fired else ():
                 is_known = name in counts.faults or len(counts.faults) < NAMES
                 counts.faults[name if is_known else "others"] += 1
         elif entry.kind == "connect":

@@ -26,7 +26,7 @@ from qgasim.guest.hardware.network import Nic
 from qgasim.guest.records import Kept
 from qgasim.guest.settings import GuestSettings, MountSettings, errors_of
 from qgasim.guest.system import windows
-from qgasim.guest.system.accounts import Entry, Login, find_entry
+from qgasim.guest.system.accounts import Login, PasswdEntry, find_entry
 from qgasim.guest.system.clock import Clock, host_clock
 from qgasim.guest.system.load import Load, count_load
 from qgasim.guest.system.power import Power
@@ -289,7 +289,7 @@ class Machine(ABC):
 
     # -- looking ------------------------------------------------------------------------------
 
-    def find_account(self, name: str) -> Entry | None:
+    def find_account(self, name: str) -> PasswdEntry | None:
         """Find an account in /etc/passwd."""
         try:
             return find_entry(self.files.read_settings("/etc/passwd"), name)

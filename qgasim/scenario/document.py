@@ -18,7 +18,7 @@ from qgasim.scenario.syntax import explain, place_in
 __all__ = [
     "LEVEL_LIMIT",
     "TEXT_LIMIT",
-    "Fault",
+    "DocumentError",
     "Node",
     "check_tag",
     "compose",
@@ -46,7 +46,7 @@ _KNOWN_TAGS: Final = frozenset(
 )
 
 
-class Fault(Exception):
+class DocumentError(Exception):
     """Something wrong at a node: where, and what."""
 
     def __init__(self, node: Node, path: str, text: str) -> None:
@@ -73,7 +73,7 @@ def check_tag(node: Node, path: str) -> None:
     if node.tag not in _KNOWN_TAGS:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
         hint = " (bytes are written as {base64: ...})" if tag == "!!binary" else ""
-        raise Fault(node, path, f"unsupported tag {tag}{hint}")
+        raise DocumentError(node, path, f"unsupported tag {tag}{hint}")
 
 
 def place_of(node: Node) -> str:

@@ -84,7 +84,7 @@ class Exchange(Struct, kw_only=True, gc=False):
     #: Whether the agent was frozen when the request came to it.
     was_frozen: bool
     #: The faults that touched it.
-    struck: tuple[Fault, ...] = ()
+    fired: tuple[Fault, ...] = ()
     #: Faults that would do the same as those that have touched it by chance.
     pins: tuple[Fault, ...] = ()
     #: What changed: words, or what the command returned and what else is needed to find the words.
@@ -106,7 +106,7 @@ class Exchange(Struct, kw_only=True, gc=False):
     @property
     def faults(self) -> tuple[str, ...]:
         """The names of the faults that touched it; the kind of one that has no name."""
-        return tuple(name_of(fault) for fault in self.struck)
+        return tuple(name_of(fault) for fault in self.fired)
 
     @property
     def effect(self) -> str:
@@ -174,7 +174,7 @@ class Exchange(Struct, kw_only=True, gc=False):
         return pieces + self._fault_pieces()
 
     def _fault_pieces(self) -> list[Piece]:
-        pieces: list[Piece] = [("fault", f"  [{', '.join(self.faults)}]")] if self.struck else []
+        pieces: list[Piece] = [("fault", f"  [{', '.join(self.faults)}]")] if self.fired else []
         return [*pieces, *(("fault", f"  [= {show_pin(pin)}]") for pin in self.pins)]
 
     def show_request(self, shown: int = SHOWN) -> tuple[str, str]:
