@@ -697,7 +697,7 @@ replies: [{on: guest-pong, reply: 1}]
     "a line that is not indented as the others": (
         "guest:\n  hostname: a\n vcpus: 2",
         [
-            "f:3:2: this indentation fits nothing above, back to line 1",
+            "f:3:2: this indentation matches no line above, back to line 1",
         ],
     ),
     "a list that goes on as a mapping": (
