@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["did_you_mean", "find_close", "not_there"]
 
-#: So many names are told one by one.
+#: How many names are listed one by one.
 _SHOWN: Final = 20
 
 

@@ -32,7 +32,7 @@ class Observer:
         """The client has left; *is_unread*: it left a reply unread."""
 
     def queued(self, length: int) -> None:
-        """So many bytes of the client have to wait until the agent reads them."""
+        """This many bytes of the client have to wait until the agent reads them."""
 
     def swallowed(self, data: bytes) -> None:
         """The client sent *data*, which a fault keeps from the agent for good."""

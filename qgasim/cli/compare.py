@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-#: So much of a request or an answer is shown.
+#: How many characters of a request or an answer are shown.
 _WIDTH: Final = 300
 
 

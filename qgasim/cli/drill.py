@@ -25,7 +25,7 @@ _INTERRUPTED: Final = 130
 #: How many runs one option may ask for.
 _MOST: Final = 100_000
 _JOBS: Final = 256
-#: Of how many that went wrong the report has all.
+#: How many runs that went wrong the report shows in full.
 _TOLD: Final = 1000
 
 _EPILOG: Final = """\

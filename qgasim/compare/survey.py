@@ -172,7 +172,7 @@ def nearest_release(number: int) -> tuple[int, int]:
 
 
 def disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> None:
-    """Have the same commands blocked: that is how an agent was set up, and says nothing of it."""
+    """Block the same commands: that is how an agent was set up, and no difference between agents."""
     _, before = _commands(scenario)
     scenario.agent.allow_rpcs = []
     scenario.agent.block_rpcs = []

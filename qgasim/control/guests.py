@@ -77,7 +77,7 @@ class ControlledGuest:
         raise NotImplementedError
 
     def reset(self) -> None:
-        """Be as at first: a new guest at the same address, with an empty journal.
+        """Start again: a new guest at the same address, with an empty journal.
 
         Raises:
             HttpError: that cannot be here.
@@ -207,7 +207,7 @@ class ServedGuest(ControlledGuest):
         return self._server is not None and self._server.is_connected
 
     def reset(self) -> None:
-        """Be as at first: a new guest at the same address, with an empty journal.
+        """Start again: a new guest at the same address, with an empty journal.
 
         Raises:
             HttpError: it is served on the standard input, which cannot be opened again.

@@ -67,7 +67,7 @@ class Faultable(Protocol):
         ...
 
     def look_at(self, uptime: int) -> None:
-        """Have the driver look at the channel when the guest's uptime is *uptime*."""
+        """Make the driver look at the channel when the guest's uptime is *uptime*."""
 
     def keep(self, uptime: int) -> None:
         """Keep the state that there is at *uptime*, for `as_of`."""
@@ -275,7 +275,7 @@ class FaultInjector:
         return live
 
     def _plan_looks(self, fault: Fault) -> None:
-        """Have the driver look when the guest begins or ceases to refuse clients."""
+        """Make the driver look when the guest begins or ceases to refuse clients."""
         when = fault.when
         if isinstance(fault, Refuse) and isinstance(when, FromUptime):
             start = self.agent.booted_at if when.since_boot else 0

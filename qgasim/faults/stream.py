@@ -108,7 +108,7 @@ class Garbage(Fault, frozen=True, kw_only=True, tag="garbage"):
     text: str = ""
     #: These, in hexadecimal.
     hex: str = ""
-    #: So many random ones.
+    #: How many random bytes.
     random: Size = 0
 
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:

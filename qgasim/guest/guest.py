@@ -183,7 +183,7 @@ class Guest(Machine):
         self.processes.clear()
 
     def boot(self) -> None:
-        """Come up again: processes gone, file systems thawed and mounted as at first."""
+        """Boot again: processes gone, file systems thawed and mounted as at first."""
         for volume in self.volumes.values():
             volume.is_frozen = False
         self._mount_again()

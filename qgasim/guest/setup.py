@@ -309,7 +309,7 @@ def _make_home(files: Files, entry: PasswdEntry, account: Account) -> None:
 
 
 def change_programs(machine: Machine, programs: list[ProgramSettings]) -> None:
-    """Have these programs, whose results are given, in place of those of before.
+    """Replace the programs whose results are given.
 
     Raises:
         OSError: a file of one cannot be made, or removed.
@@ -325,7 +325,7 @@ def change_programs(machine: Machine, programs: list[ProgramSettings]) -> None:
 
 
 def change_users(machine: Machine, users: dict[str, Account]) -> None:
-    """Have these accounts in place of those of before; the files of one that goes stay.
+    """Replace the accounts; the files of one that goes stay.
 
     Accounts that are as before keep what the guest has made of them, as a password that was set.
 

@@ -16,13 +16,13 @@ from qgasim.wire import is_array, is_object
 
 __all__ = ["Reconciled", "answers_of", "reconcile"]
 
-#: So much of a value is shown.
+#: How many characters of a value are shown.
 _SHOWN: Final = 60
 _LEFT_OUT: Final = "The agent that was recorded leaves these members out."
 
 
 class Reconciled(Struct):
-    """A scenario that answers as the survey tells, and why it has stubs and edits for that."""
+    """A scenario that answers as recorded in a survey, and why it has stubs and edits for that."""
 
     scenario: Scenario
     #: Why, by the path of the stub or fault: ``replies[0]``.
@@ -43,7 +43,7 @@ def answers_of(scenario: Scenario, survey: Survey) -> Iterator[tuple[Answer, Ans
 
 
 def reconcile(scenario: Scenario, survey: Survey) -> Reconciled:
-    """Let a scenario answer as a survey tells: an edit where members are too many, else a stub.
+    """Make a scenario answer as recorded in a survey: by an edit where there are too many members, else by a stub.
 
     Raises:
         ClientError: the simulated agent does not answer.

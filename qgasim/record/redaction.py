@@ -163,7 +163,7 @@ class _Addresses:
         self._used_sites: set[int] = set()
 
     def learn(self, address: IPv4Address | IPv6Address) -> None:
-        """Have no other address moved to the network of this one."""
+        """Move no other address to the network of this one."""
         if isinstance(address, IPv4Address):
             self._used_networks.add(int(address) >> 8)
         else:

@@ -527,7 +527,7 @@ class UnixListen(Channel):
         return iter([Close()])
 
     def lose_client(self, *, unread: bytes | None) -> None:
-        """Have the agent do what the client still asked for, and end if it left a reply unread.
+        """Let the agent do what the client still asked for, and end it if the client left a reply unread.
 
         The agent is busy with it until then, and its answers are lost (qemu-ga 7.2: what a client sent
         before it left is executed to the end; then a read fails, if there was something unread).

@@ -152,7 +152,7 @@ class LiveGuest(Waits, Events):
         return proxy(self.simulation.hypervisor, self.call, assign, self.record, "qga.machine")
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Be served no more, because of *failure* if it was not meant to be; it can still be looked at."""
+        """Stop serving, because of *failure* if that was not intended; the guest can still be looked at."""
         self.failure = failure or self.simulation.agent.failure
         self._call = _call_here
 

@@ -62,7 +62,7 @@ class TrioGuest(LiveGuest):
         return 0.0
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Be served no more."""
+        """Stop serving."""
         self._hang_up()
         super().end(failure)
 

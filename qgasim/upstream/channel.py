@@ -340,4 +340,4 @@ class Recorder(Protocol):
         """*data* came for it, or (*end*) the end of the connection."""
 
     def closed(self, conn: int) -> None:
-        """It has left."""
+        """The client has left."""

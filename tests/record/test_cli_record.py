@@ -176,7 +176,7 @@ def test_no_option_of_virsh_is_a_domain(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def make_virsh(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> None:
-    """Have a program that writes what virsh writes."""
+    """Make a program that writes what virsh writes."""
     (directory / "virsh").write_text(f"#!/bin/sh\n{script}\n")
     (directory / "virsh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{directory}:/bin:/usr/bin")

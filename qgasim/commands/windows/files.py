@@ -149,6 +149,6 @@ def windows_file_seek(agent: Agent, handle: int, offset: int, whence: Whence) ->
 
 @command(name="guest-file-flush", since=(0, 15), platforms=WINDOWS)
 def windows_file_flush(agent: Agent, handle: int) -> None:
-    """Have the system write what it holds; a file that is open for reading cannot be flushed."""
+    """Make the system write its buffers; a file that is open for reading cannot be flushed."""
     if not _file(agent, handle).can_write:
         raise CommandError(f"failed to flush file: {ACCESS_DENIED}")

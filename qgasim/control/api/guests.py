@@ -212,7 +212,7 @@ class RemoteGuest(Struct, kw_only=True):
     },
 )
 async def attach(control: Control, body: NewRemote) -> RemoteGuest:
-    """Know a guest that another process serves, as `qgasim-qemu` announces its own.
+    """Register a guest that another process serves, as `qgasim-qemu` announces its own.
 
     It is listed here, what happens to it is in the stream of all guests, and all that is asked about it
     is passed on to that process, with the token of this one. When that process ends, so does the guest.

@@ -54,7 +54,7 @@ def os_error(number: int, path: str | None = None) -> KernelError:
     return _KINDS.get(number, KernelError)(number, os.strerror(number), path)
 
 
-#: So much of a text is converted in one go: Python keeps the interpreter's lock meanwhile, and what is not
+#: How much of a text is converted in one go: Python keeps the interpreter's lock meanwhile, and what is not
 #: UTF-8 takes it 50 ns a byte.
 _PIECE: Final = 1 << 18
 

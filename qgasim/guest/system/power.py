@@ -39,7 +39,7 @@ class Powered(Protocol):
         ...
 
     def boot(self) -> None:
-        """Come up again."""
+        """Boot again."""
         ...
 
     def postpone(self, duration: int) -> None:
