@@ -1,6 +1,7 @@
 """Faults: each kind by its documented example, and the laws that all obey."""
 
 import json
+import sys
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -509,13 +510,15 @@ def test_a_scenario_with_faults_can_be_written_again() -> None:
 
 
 def test_a_reply_that_is_nested_too_deeply_to_be_read_stays_as_it_is() -> None:
-    # The deepest id that qemu-ga takes: tests/golden/7.2/wire.jsonl, nest-id-array-1024.
+    # The deepest id that qemu-ga takes: tests/golden/7.2/wire.jsonl, nest-id-array-1024. Python reads as
+    # much since 3.12.
     deep = b"[" * 1023 + b"]" * 1023
     fault = '{"extends": "debian-12", "faults": [{"kind": "edit", "set": {"": 1}}]}'
     edited = Course(fault)
     assert edited.send(PING) == b'{"return": 1}\n'
-    assert (
-        edited.send(PING[:-2] + b',"id":' + deep + b"}") == b'{"return": {}, "id": ' + deep + b"}\n"
+    value = b"1" if sys.version_info >= (3, 12) else b"{}"
+    assert edited.send(PING[:-2] + b',"id":' + deep + b"}") == (
+        b'{"return": ' + value + b', "id": ' + deep + b"}\n"
     )
 
 
