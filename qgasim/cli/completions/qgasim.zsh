@@ -55,7 +55,7 @@ _shtab_qgasim_ctl_commands() {
 
 _shtab_qgasim_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--scenario[the guest to serve, or a fleet of guests\; NAME\#GUEST serves one guest of a fleet (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--scenario[the guest to serve, or a fleet of guests\; NAME\#GUEST serves one guest of a fleet (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "*--set[change the scenario, as in guest.hostname\=db1\; the value is YAML (can be repeated)]:KEY=VALUE:"
   "*--fault[add a fault, as in \'\{kind\: hang, on\: guest-fsfreeze-thaw\}\' (can be repeated)]:FAULT:"
   "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd passed, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
@@ -107,7 +107,7 @@ _shtab_qgasim_check_defaults_added=0
 
 _shtab_qgasim_compare_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--scenario[the simulated guest (default\: the most similar bundled one)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--scenario[the simulated guest (default\: the most similar bundled one)]:FILE-or-NAME:_qgasim_scenarios"
   "--agent[the simulated release (default\: the real agent\'s)]:RELEASE:"
   "--timeout[seconds to wait for each answer (default\: 10)]:S:"
   "--json[print JSON, without shortening anything]"
@@ -237,7 +237,7 @@ _shtab_qgasim_ctl_new_options=(
   "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  "--scenario[the guest\'s scenario\; a file can extend only bundled scenarios (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--scenario[the guest\'s scenario\; a file can extend only bundled scenarios (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "--agent[release of qemu-ga (default\: the scenario\'s)]:RELEASE:"
   "--listen[where clients connect\: unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT (default\: a unix socket of its own)]:ADDRESS:_files"
   "*--qmp[where clients of the machine\'s monitor (QMP) connect, as --listen (can be repeated)]:ADDRESS:_files"
@@ -354,7 +354,7 @@ _shtab_qgasim_drill_options=(
   "--nemesis[N runs with random faults]:N:"
   "--variations[N runs with unusual replies that the schema allows]:N:"
   "--seed[the seed of the first of these runs\; each further run has the next number (default\: 0)]:N:"
-  "--guest[the scenario to which --faults, --nemesis and --variations are added (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--guest[the scenario to which --faults, --nemesis and --variations are added (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "--time[how long each run may take (default\: 60s)]:T:"
   "*--expect[runs that are expected to fail (\* and \? are wildcards)\; \@FILE has one per line]:A,B|@FILE:"
   "--findings[misbehaviour of a client fails the run, is only reported, or is not looked for (default\: error)]:findings:(error report off)"
@@ -407,7 +407,7 @@ _shtab_qgasim_record_defaults_added=0
 
 _shtab_qgasim_replay_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--scenario[the guest to serve, or a fleet of guests\; NAME\#GUEST serves one guest of a fleet (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--scenario[the guest to serve, or a fleet of guests\; NAME\#GUEST serves one guest of a fleet (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "*--set[change the scenario, as in guest.hostname\=db1\; the value is YAML (can be repeated)]:KEY=VALUE:"
   "*--fault[add a fault, as in \'\{kind\: hang, on\: guest-fsfreeze-thaw\}\' (can be repeated)]:FAULT:"
   "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd passed, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
@@ -460,7 +460,7 @@ _shtab_qgasim_schema_defaults_added=0
 
 _shtab_qgasim_serve_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--scenario[the guest to serve, or a fleet of guests\; NAME\#GUEST serves one guest of a fleet (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--scenario[the guest to serve, or a fleet of guests\; NAME\#GUEST serves one guest of a fleet (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "*--set[change the scenario, as in guest.hostname\=db1\; the value is YAML (can be repeated)]:KEY=VALUE:"
   "*--fault[add a fault, as in \'\{kind\: hang, on\: guest-fsfreeze-thaw\}\' (can be repeated)]:FAULT:"
   "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd passed, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
@@ -500,7 +500,7 @@ _shtab_qgasim_shell_defaults_added=0
 
 _shtab_qgasim_show_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":a file, the name of a bundled scenario, or - for standard input\; NAME\#GUEST is one guest of a fleet:($(qgasim scenarios --names))"
+  ":a file, the name of a bundled scenario, or - for standard input\; NAME\#GUEST is one guest of a fleet:_qgasim_scenarios"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -583,6 +583,9 @@ _shtab_qgasim_ctl() {
   esac
 }
 
+# Custom Preamble
+_qgasim_scenarios() { compadd -- $(qgasim scenarios --names); _files -g "*.y(a|)ml" }
+# End Custom Preamble
 
 
 typeset -A opt_args
