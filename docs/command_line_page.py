@@ -18,7 +18,9 @@ MADE_BY = "Made by docs/generate.py (`make docs`); do not edit."
 #: What is completed for a metavariable.
 SCENARIOS = {**shtab.cmd("qgasim scenarios --names"), "zsh": "_qgasim_scenarios"}
 #: shtab's own way for zsh asks for the names when the script is read, once for each option.
-PREAMBLE = {"zsh": '_qgasim_scenarios() { compadd -- $(qgasim scenarios --names); _files -g "*.y(a|)ml" }'}
+PREAMBLE = {
+    "zsh": '_qgasim_scenarios() { compadd -- $(qgasim scenarios --names); _files -g "*.y(a|)ml" }'
+}
 COMPLETE = {
     "FILE-or-NAME": SCENARIOS,
     **dict.fromkeys(("FILE", "PATH", "ADDRESS", "HOST_DIR=GUEST_DIR"), shtab.FILE),
