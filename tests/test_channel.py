@@ -60,7 +60,7 @@ def test_a_channel_that_keeps_what_was_unread_gives_it_to_the_next_client() -> N
     assert connected(course) == PONG
 
 
-def test_a_reply_that_is_ready_later_goes_to_whoever_is_connected_then() -> None:
+def test_a_reply_that_is_ready_later_goes_to_the_client_that_is_connected_then() -> None:
     course = Course(HWCLOCK)
     defer(course, SLOW + PING)
     course.channel.lose_client(unread=None)
@@ -69,7 +69,7 @@ def test_a_reply_that_is_ready_later_goes_to_whoever_is_connected_then() -> None
     assert course.advance(0.07) == PONG * 2
 
 
-def test_a_reply_that_is_ready_while_nobody_is_connected_is_kept() -> None:
+def test_a_reply_that_is_ready_while_no_client_is_connected_is_kept() -> None:
     course = Course(HWCLOCK)
     defer(course, SLOW + PING)
     course.channel.lose_client(unread=None)
@@ -88,7 +88,7 @@ def test_what_comes_while_a_reply_waits_is_answered_after_it() -> None:
     assert not course.channel.is_pending
 
 
-def test_an_agent_that_writes_for_nobody_stops_when_the_channel_is_full() -> None:
+def test_an_agent_that_writes_without_a_client_stops_when_the_channel_is_full() -> None:
     course = Course()
     many = SYNC % 1234567890 * (2 * KEPT_LIMIT // 23)
     course.channel.return_unsent(b"", course.channel.receive(many))

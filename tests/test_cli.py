@@ -659,7 +659,9 @@ def test_a_call_need_not_wait_for_a_reply(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_call_to_nobody_has_status_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_call_without_an_agent_has_status_1(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "s"
     assert run(["call", str(path), "guest-ping"]) == 1
     assert capfd.readouterr() == ("", f"qgasim call: {path}: No such file or directory\n")

@@ -201,7 +201,7 @@ def test_it_serves_without_any_standard_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_before_anybody_can_connect_leaves_no_directory_behind(
+def test_a_signal_before_a_client_can_connect_leaves_no_directory_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))

@@ -351,7 +351,7 @@ async def test_the_client_for_trio_clears_the_channel_and_calls(tmp_path: Path) 
 
 
 @pytest.mark.trio
-async def test_the_client_for_trio_says_who_is_not_there(tmp_path: Path) -> None:
+async def test_the_client_for_trio_names_the_socket_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(qgasim.ClientError, match="No such file"):
         async with qgasim.Client(str(tmp_path / "none")):
             pass

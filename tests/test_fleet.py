@@ -104,7 +104,7 @@ def test_a_fleet_is_written_as_it_is() -> None:
     assert to_yaml(loads(text).filled()) == text
 
 
-def test_files_of_the_host_are_relative_to_who_names_them(tmp_path: Path) -> None:
+def test_files_of_the_host_are_relative_to_the_scenario_that_names_them(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "app").write_text("app")
     (tmp_path / "dir" / "base.yaml").write_text("guest: {files: {/app: {source: app}}}\n")

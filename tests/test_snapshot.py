@@ -406,7 +406,7 @@ def test_what_waits_in_the_port_is_the_snapshots() -> None:
     assert guest.advance(0) == PONG
 
 
-def test_what_was_written_for_nobody_is_the_snapshots() -> None:
+def test_what_was_written_without_a_client_is_the_snapshots() -> None:
     guest = course(', agent: {stale_bytes: "old"}')
     take(guest)
     assert list(guest.channel.connect()) == [b"old"]
