@@ -121,7 +121,7 @@ class Folding:
 def _is_ordinary(exchange: Exchange) -> bool:
     """Return whether it was answered at once, as it was asked."""
     was_late = exchange.at - exchange.sent >= NOTICEABLE
-    return not exchange.struck and not was_late and exchange.at == exchange.replied
+    return not exchange.fired and not was_late and exchange.at == exchange.replied
 
 
 def _is_synchronisation(entry: Entry, kept: Exchange) -> TypeGuard[Exchange]:
