@@ -1,4 +1,4 @@
-"""Somebody who reads a page from top to bottom, and does what it says."""
+"""A reader of a page: goes from top to bottom, and does what it says."""
 
 import json
 import os

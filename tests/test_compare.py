@@ -66,7 +66,7 @@ def words(result: Comparison) -> list[str]:
     return [difference.what for difference in result.differences]
 
 
-# -- who answers alike -----------------------------------------------------------------------------
+# -- agents that answer alike ----------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_who_blocks_guest_info_is_compared_with_the_release_that_is_named(tmp_pa
     ]
 
 
-# -- who differs -----------------------------------------------------------------------------------
+# -- agents that differ ----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_a_frozen_guest_is_refused(tmp_path: Path) -> None:
         compare_with(simulation, tmp_path)
 
 
-# -- who is no agent -------------------------------------------------------------------------------
+# -- what is no agent ------------------------------------------------------------------------------
 
 Serve = Callable[[socket.socket], None]
 

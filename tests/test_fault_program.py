@@ -140,7 +140,7 @@ def connect_patiently(path: str) -> socket.socket:
 
 
 def ask_patiently(path: str) -> object:
-    """Have a careful client synchronise and ask, when it is its turn."""
+    """Let a careful client synchronise and ask, when it is its turn."""
     connect_patiently(path).close()
     deadline = time.monotonic() + PATIENCE
     while True:

@@ -132,7 +132,7 @@ class Direct:
             if type(effect) is bytes:
                 self.received += effect
             elif isinstance(effect, Wait):
-                self.simulation.channel.hold(effect.until, effects)
+                self.simulation.channel.defer(effect.until, effects)
                 break
 
     def advance(self, seconds: float) -> None:

@@ -243,7 +243,7 @@ def test_replies_that_come_late_come_in_the_order_of_the_requests() -> None:
     assert not course.channel.is_pending
 
 
-def test_what_nobody_asked_for_is_delivered() -> None:
+def test_what_no_client_asked_for_is_delivered() -> None:
     link = SilentLink()
     course = front(link)
     link.channel.answered(b"{}\n")

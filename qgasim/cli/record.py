@@ -20,9 +20,9 @@ __all__ = ["record"]
 
 _NAME: Final = "qgasim record"
 _EPILOG: Final = """\
-Private values are replaced, the same value always by the same: macs, addresses (by such for documentation),
-hosts, users, serials, wwns, uuids, labels, and paths below home directories and media. --keep leaves kinds in.
-Outputs of programs, contents of files, keys and passwords are never asked for.
+Private values are replaced, equal values by equal ones: macs, addresses (by ones for documentation), hosts,
+users, serials, wwns, uuids, labels, and paths below home directories and media. --keep keeps some kinds.
+Output of programs, contents of files, keys and passwords are never requested.
 """
 
 
@@ -65,7 +65,7 @@ def record(arguments: list[str]) -> int:
 def _make_parser() -> Parser:
     parser = Parser(
         prog=_NAME,
-        description="Ask a real agent what changes nothing, and write a scenario that answers alike.",
+        description="Send a real agent requests that change nothing, and write a scenario that answers the same.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,27 +74,27 @@ def _make_parser() -> Parser:
         "--virsh",
         metavar="DOMAIN",
         dest="domain",
-        help="ask the agent of a libvirt domain by virsh, as libvirt holds its socket",
+        help="ask the agent of a libvirt domain through virsh, as libvirt occupies its socket",
     )
     parser.add_argument(
         "--from",
         metavar="FILE",
         dest="file",
-        help="read replies from a file, as they are pasted into a bug report; - is the standard input",
+        help="read replies from a file, as pasted into a bug report (-: standard input)",
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
         default="-",
-        help="what to write, which must not be there yet (default: the standard output)",
+        help="the file to write; it must not exist yet (default: standard output)",
     )
     _add_conversation_options(parser)
     _add_redaction_options(parser)
     parser.add_argument(
         "--agent",
         metavar="RELEASE",
-        help="the simulated release (default: what the real agent says it is)",
+        help="the simulated release (default: the real agent's)",
     )
     add_timeout(parser, 10.0)
     return parser
@@ -104,7 +104,7 @@ def _add_conversation_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conversation",
         metavar="FILE",
-        help="stand between clients and the agent, and write down what they say until Ctrl-C",
+        help="forward requests of clients to the agent, and write the conversation to FILE, until Ctrl-C",
     )
     parser.add_argument(
         "--listen",
@@ -119,7 +119,7 @@ def _add_conversation_options(parser: argparse.ArgumentParser) -> None:
         help="with --conversation: a monitor of QEMU, and where its clients connect (can be repeated)",
     )
     parser.add_argument(
-        "-q", "--quiet", action="store_true", help="with --conversation: do not show what is said"
+        "-q", "--quiet", action="store_true", help="with --conversation: do not show it"
     )
 
 
@@ -129,12 +129,12 @@ def _add_redaction_options(parser: argparse.ArgumentParser) -> None:
         metavar="KIND,...",
         type=_kinds,
         default=[],
-        help="leave these kinds of private values as they are, as in serials,macs; all: every kind",
+        help="kinds of private values to leave as they are, as in serials,macs (all: every kind)",
     )
     parser.add_argument(
         "--show-redactions",
         action="store_true",
-        help="print what was replaced, and by what, on standard error",
+        help="print each replaced value and its replacement on standard error",
     )
 
 

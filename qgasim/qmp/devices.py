@@ -37,7 +37,7 @@ class Device(Struct, kw_only=True):
 
     @property
     def path(self) -> str:
-        """Its QOM path."""
+        """The device's QOM path."""
         return f"/machine/peripheral/{self.id}"
 
 
@@ -114,7 +114,7 @@ class Devices:
             self.plug_dimm(dimm.id, f"mem{dimm.id}", is_hotplugged=False)
 
     def _take(self, board: Board) -> None:
-        """Have the devices of a command line."""
+        """Add the devices of a command line."""
         self.backends |= board.backends
         self.objects |= board.objects
         self.netdevs += board.netdevs
@@ -125,7 +125,7 @@ class Devices:
             device.nic, device.disk = each.nic, each.disk
 
     def _make_up(self, settings: MachineSettings) -> None:
-        """Have the devices that follow from what the guest has."""
+        """Add the devices that follow from the guest's hardware."""
         #: What can be plugged in again: the properties of the port that the agent has opened.
         self._add("virtio-serial0", "virtio-serial-pci")
         self._add(

@@ -175,7 +175,7 @@ class Following(Plugged):
             self._finish(1 if action == "exit-failure" else 0)
 
     def _finish(self, status: int) -> None:
-        """Be gone, and the guest with it, though the port was never closed."""
+        """End, and the guest with it, though the port was never closed."""
         self._is_quitting = True
         self.has_ended = True
         self.guest.power.keeps_machine = False

@@ -23,7 +23,7 @@ from qgasim.wire import is_array, is_object
 
 __all__ = ["LIMIT", "read_pasted"]
 
-#: How many characters are taken: more than anybody pastes.
+#: How many characters are taken: more than a report holds.
 LIMIT: Final = 16 << 20
 #: What names a command: a request, ``virsh``, ``qm agent 100 get-fsinfo``, or the name alone.
 _NAMED: Final = re.compile(

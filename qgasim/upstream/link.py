@@ -118,7 +118,7 @@ class SocketLink:
         self._connects_later = False
         if self._sock is not None:
             if leaving_unread and self._sock.family == socket.AF_UNIX:
-                have_unread(self._sock)
+                leave_unread(self._sock)
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._sock = None
@@ -240,8 +240,8 @@ class SocketLink:
         self._poke()
 
 
-def have_unread(sock: socket.socket) -> None:
-    """Have something unread in the socket of an agent, so that closing it is a reset to the agent.
+def leave_unread(sock: socket.socket) -> None:
+    """Leave something unread in the socket of an agent, so that closing it is a reset to the agent.
 
     An agent that is its own server ends then (tests/golden/7.2/conn-unix.jsonl, reply-unread-then-close). What its client
     has left unread was read here already; what is left in its place is the reply to a ping.

@@ -47,7 +47,7 @@ def test_an_agent_that_starts_again_leaves_a_users_file_alone(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_greeting_that_nobody_can_read_is_not_part_of_the_protocol() -> None:
+def test_a_greeting_that_no_client_can_read_is_not_part_of_the_protocol() -> None:
     command = f"exec {sys.executable} -m qgasim --listen stdio 2>&-"
     done = subprocess.run(
         ["sh", "-c", command], input=PING, stdout=subprocess.PIPE, cwd=ROOT, check=False, timeout=PATIENCE

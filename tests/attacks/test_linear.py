@@ -239,7 +239,7 @@ def test_what_a_client_that_has_gone_had_asked_for_is_done_without_its_replies(
     base: str, path: str, inner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A thousand of these were written into a socket of an agent that is the server, which then served
-    # nobody for minutes.
+    # no client for minutes.
     course = Course(f"{{qgasim: 1, extends: {base}, agent: {{channel: unix-listen}}}}")
     files = course.guest.files
     if inner:

@@ -202,7 +202,7 @@ def test_so_many_processes_run_and_no_more(
     guest.processes.clear()
 
 
-def test_ended_programs_that_nobody_asks_about_are_no_processes_that_run(
+def test_ended_programs_that_no_client_asks_about_are_no_processes_that_run(
     channel: Channel, guest: Guest, clock: HandClock
 ) -> None:
     for _ in range(300):

@@ -119,7 +119,7 @@ def test_a_frozen_guest_is_refused(tmp_path: Path, capsys: Capture) -> None:
     assert "the guest is frozen" in capsys.readouterr().err
 
 
-# -- who is no agent, or is one no more ------------------------------------------------------------
+# -- no agent, or no longer one --------------------------------------------------------------------
 
 NO_AGENTS = {
     "silent": (be_silent, "no answer within 0.2 s"),
@@ -189,7 +189,7 @@ def test_no_option_of_virsh_is_a_domain(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def make_virsh(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> None:
-    """Have a program that writes what virsh writes."""
+    """Make a program that writes what virsh writes."""
     (directory / "virsh").write_text(f"#!/bin/sh\n{script}\n")
     (directory / "virsh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{directory}:/bin:/usr/bin")

@@ -54,7 +54,7 @@ def os_error(number: int, path: str | None = None) -> KernelError:
     return _KINDS.get(number, KernelError)(number, os.strerror(number), path)
 
 
-#: So much of a text is converted in one go: Python keeps the interpreter's lock meanwhile, and what is not
+#: How much of a text is converted in one go: Python keeps the interpreter's lock meanwhile, and what is not
 #: UTF-8 takes it 50 ns a byte.
 _PIECE: Final = 1 << 18
 
@@ -415,7 +415,7 @@ class Regular(FakeFile):
 
 
 class Unmade(Struct):
-    """A regular file of a new guest: its inode is made when somebody looks at it.
+    """A regular file of a new guest: its inode is made at the first look.
 
     Its number is given and its space is taken from the start. Most guests are never asked about most
     of their programs, and an inode takes ten times as long and as much.

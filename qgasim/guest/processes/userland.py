@@ -29,7 +29,7 @@ class Userland(Struct, frozen=True, kw_only=True):
     links: Mapping[str, str]
 
 
-#: That of a guest without programs.
+#: The userland of a guest without programs.
 NOTHING: Final = Userland(
     programs=MappingProxyType({}), files=MappingProxyType({}), links=MappingProxyType({})
 )

@@ -123,7 +123,7 @@ class Watchdog:
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Have *error* raised in a thread as soon as it runs Python code; None: nothing after all."""
+    """Make a thread raise *error* as soon as it runs Python code; None: take that back."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
     )
@@ -140,5 +140,5 @@ def _report_no_ends() -> None:
     sys.unraisablehook = report_others
 
 
-#: That of all guests.
+#: The watchdog of all guests.
 watchdog: Final = Watchdog()

@@ -121,7 +121,7 @@ class Folding:
 
 def _is_ordinary(exchange: Exchange) -> bool:
     """Return whether it was answered when it was read, as it was asked."""
-    return not exchange.struck and exchange.at == exchange.replied
+    return not exchange.fired and exchange.at == exchange.replied
 
 
 def _is_synchronisation(entry: Entry, kept: Exchange) -> TypeGuard[Exchange]:

@@ -34,7 +34,7 @@ _SHUTDOWN_LONG: Final = {
 
 @program("shutdown")
 def shutdown(p: Process) -> Steps:
-    """Power off, halt or reboot, now or later. Later words are a message to nobody."""
+    """Power off, halt or reboot, now or later. Words after the time are a message, which is not shown."""
     # `shutdown -h -H +0 hypervisor initiated shutdown` is what the agent runs (recorded:
     # shutdown/halt); without a time we go down at once, where systemd waits for a minute.
     options = yield from parse(p, "hPHrc", _SHUTDOWN_LONG)
