@@ -142,6 +142,7 @@ def test_a_module_a_processor_and_a_card_are_the_guests() -> None:
         )
         == {}
     )
+    assert machine.ask("netdev_add", type="user", id="n") == {}
     assert (
         machine.ask(
             "device_add", driver="virtio-net-pci", id="net1", netdev="n", mac="52:54:00:00:00:01"

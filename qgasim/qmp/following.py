@@ -36,6 +36,8 @@ class Following(Plugged):
         self.exit_status = 0
         #: Called when it ends; then its clients are to be hung up on.
         self.on_end: Callable[[], None] = self.hang_up
+        #: Called when the machine has been reset: devices that were to be unplugged go then.
+        self.on_reset: list[Callable[[], object]] = []
         #: What the state is to become by the next event of power, if not what the table says.
         self._stop_cause: Cause = "stop"
         power = self.guest.power
@@ -118,6 +120,8 @@ class Following(Plugged):
             return
         is_guest = reason.startswith("guest")
         self.emit("RESET", {"guest": is_guest, "reason": reason})
+        while self.on_reset:
+            self.on_reset.pop(0)()
         data = {"guest": True, "reason": "guest-reset"}
         for number in range(self.settings.firmware_resets):
             self.call_in_guest(SECOND // 20 * (number + 1), lambda: self.emit("RESET", data))
