@@ -27,12 +27,14 @@ from qgasim.wire import is_object
 __all__ = ["make_check"]
 
 #: How many bits integers have that are not ``int`` (64, with a sign), by the member: of MigrateSetParameters
-#: (qapi/migration.json of QEMU 7.2), BlockDirtyBitmapAdd (block-core.json) and NetdevHubPortOptions (net.json).
+#: (qapi/migration.json of QEMU 7.2), BlockDirtyBitmapAdd (block-core.json), x-query-virtio-queue-status (virtio.json) and NetdevHubPortOptions
+#: (net.json).
 _UNSIGNED: Final = {
     8: (
         "compress-level compress-threads decompress-threads throttle-trigger-threshold cpu-throttle-initial "
         "cpu-throttle-increment max-cpu-throttle multifd-channels multifd-zlib-level multifd-zstd-level"
     ),
+    16: "queue",
     32: "x-checkpoint-delay granularity",
     64: (
         "announce-initial announce-max announce-rounds announce-step max-bandwidth downtime-limit "

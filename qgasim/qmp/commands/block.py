@@ -179,7 +179,10 @@ def query_blockstats(monitor: Monitor, query_nodes: bool | None = None) -> Any:
 def query_named_block_nodes(monitor: Monitor, flat: bool | None = None) -> Any:
     """List the nodes that back disks; those of disks without a node are as they were recorded."""
     found = [_describe(monitor, name) for name in monitor.hypervisor.devices.nodes]
-    templates = monitor.release.answers["query-named-block-nodes"]
+    first, *rest = monitor.release.answers["query-named-block-nodes"]
+    # It was recorded flat; else the first node shows what it stands on, as in query-block.
+    inserted = monitor.release.answers["query-block"][0]["inserted"]
+    templates = [first if flat else inserted, *rest]
     for disk in _disks(monitor):
         if disk.properties.get("drive", "") not in monitor.hypervisor.devices.nodes and (
             "drive" in disk.properties
@@ -202,10 +205,10 @@ def blockdev_add(monitor: Monitor, arguments: Arguments) -> None:
     name = arguments.get("node-name")
     if name is None:
         raise CommandError("'node-name' must be specified for the root node")
-    _check_node_name(monitor, str(name))
     file = arguments.get("file")
     if isinstance(file, str) and file not in nodes and file not in _drives(monitor):
         raise CommandError(f"Cannot find device='{file}' nor node-name='{file}'")
+    _check_node_name(monitor, str(name))
     nodes[str(name)] = dict(arguments)
 
 

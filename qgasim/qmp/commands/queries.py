@@ -304,12 +304,16 @@ def query_rx_filter(monitor: Monitor, name: str | None = None) -> Any:
     devices = hypervisor.devices.network()
     if name is not None:
         devices = [device for device in devices if name in (device.id, device.name)]
+        if devices and not devices[0].driver.startswith("virtio-net"):
+            raise CommandError(f"net client({name}) doesn't support rx-filter querying")
         if not devices and name in hypervisor.devices.netdevs:
             raise CommandError(f"net client({name}) isn't a NIC")
         if not devices:
             raise CommandError(f"invalid net client name: {name}")
     found: list[dict[str, Any]] = []
     for device in devices:
+        if not device.driver.startswith("virtio-net"):
+            continue
         device.tells_filter = True
         is_driven = hypervisor.has_booted
         lists_all = not is_driven and monitor.release.lists_all_vlans
