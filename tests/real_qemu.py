@@ -72,7 +72,7 @@ class RealMonitor:
             env={"PATH": "/usr/bin:/bin", "TMPDIR": str(directory)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=(directory / "stderr").open("wb"),
+            stderr=subprocess.DEVNULL,
             **drop,
         )
         self.socket: socket.socket | None = None
@@ -99,6 +99,7 @@ class RealMonitor:
                 self.socket.connect(str(self.path))
                 break
             except OSError:
+                self.socket.close()
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise
                 time.sleep(0.005)
