@@ -101,6 +101,8 @@ class Devices:
         #: command line, and those that came later.
         self.first_chardevs: dict[str, dict[str, Any]] = {}
         self.chardevs: dict[str, dict[str, Any]] = {}
+        #: What the guest last said of places (_OST), by their kind and number: source and status.
+        self.told: dict[tuple[str, int], tuple[int, int]] = {}
         #: How many devices without an id there were.
         self.anonymous = 0
         #: Nodes behind disks, with what they were made with, and the sizes that were changed.

@@ -59,6 +59,8 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
 
     #: The commands that take their arguments as they are (``'gen': false`` in qapi/*.json).
     unchecked_commands: tuple[str, ...] = ("device_add",)
+    #: A migration to an address of no known kind is refused before it has begun. UNVERIFIED.
+    reads_uri_first: bool = True
     #: Whether it is the release whose types of devices were recorded (data/capabilities.json.gz).
     has_recorded_types: bool = False
     #: Parameters of migration that can be set, and stay as they were. UNVERIFIED for releases other than 7.2.
@@ -153,6 +155,7 @@ RELEASES: Final = (
         tells_cpu_slots="never",
         lists_all_vlans=False,
         tells_device_phase=False,
+        reads_uri_first=False,
         ignored_parameters=("multifd-zlib-level", "multifd-zstd-level"),
         unchecked_commands=("device_add", "netdev_add", "object-add"),
         bitmap_alternate="BlockDirtyBitmapMergeSource",
@@ -162,6 +165,7 @@ RELEASES: Final = (
         has_singlestep=True,
         stops_suspended=False,
         rtc_path="/machine/unattached/device[10]",
+        reads_uri_first=False,
         has_recorded_types=True,
         ignored_parameters=("multifd-zlib-level", "multifd-zstd-level"),
         tells_device_phase=False,

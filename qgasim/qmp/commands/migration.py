@@ -15,6 +15,7 @@ __all__: list[str] = []
 def migrate_set_capabilities(monitor: Monitor, capabilities: list[Any]) -> None:
     """Switch capabilities of migration on or off. Only ``events`` has an effect."""
     migration = monitor.hypervisor.migration
+    migration.check_idle()
     changed = {each["capability"]: each["state"] for each in capabilities}
     kept = migration.capabilities - changed.keys()
     on = kept | {name for name, state in changed.items() if state}
@@ -49,7 +50,7 @@ def migrate(
     resume: bool | None = None,
 ) -> None:
     """Move the machine to another host: it stops here. Nothing is sent to *uri*."""
-    monitor.hypervisor.migration.start()
+    monitor.hypervisor.migration.start(uri)
 
 
 @command()

@@ -68,6 +68,8 @@ def make_device(monitor: Monitor, arguments: Arguments, drivers: frozenset[str])
     _check_driver(driver, drivers)
     if devices.board is None:
         _check_bus(devices, driver, arguments.get("bus"))
+    if monitor.hypervisor.migration.is_under_way:
+        raise CommandError("device_add not allowed while migrating")
     device = Device(id=id if isinstance(id, str) else None, driver=driver, is_hotplugged=True)
     if device.id is not None and device.id in devices.by_id:
         # UNVERIFIED: the words of 10.0 and 11.1.

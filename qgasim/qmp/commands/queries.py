@@ -272,25 +272,25 @@ def query_memdev(monitor: Monitor) -> Any:
 
 @command()
 def query_acpi_ospm_status(monitor: Monitor) -> Any:
-    """Return what the guest said of its slots: nothing that shows here."""
+    """Return what the guest said last of its places for memory and processors."""
     devices = monitor.hypervisor.devices
-    dimms = {dimm.slot: dimm.id for dimm in devices.dimms}
-    slots: list[dict[str, Any]] = [
-        {
-            **({"device": dimms[slot]} if slot in dimms else {}),
-            "slot": str(slot),
-            "slot-type": "DIMM",
-            "source": 0,
-            "status": 0,
+
+    def describe(kind: str, number: int, id: str | None) -> dict[str, Any]:
+        source, status = devices.told.get((kind, number), (0, 0))
+        named = {} if id is None else {"device": id}
+        return {
+            **named,
+            "slot": str(number),
+            "slot-type": kind,
+            "source": source,
+            "status": status,
         }
-        for slot in range(devices.memory_slots)
-    ]
+
+    dimms = {dimm.slot: dimm.id for dimm in devices.dimms}
+    slots = [describe("DIMM", slot, dimms.get(slot)) for slot in range(devices.memory_slots)]
     when = monitor.release.tells_cpu_slots
     if when == "always" or (when == "booted" and monitor.hypervisor.has_booted):
-        slots += [
-            {"slot": str(cpu.index), "slot-type": "CPU", "source": 0, "status": 0}
-            for cpu in devices.cpus
-        ]
+        slots += [describe("CPU", cpu.index, cpu.id) for cpu in devices.cpus]
     return slots
 
 

@@ -61,4 +61,5 @@ class Slot(Struct):
         info: dict[str, Any] = {"device": self.device} if is_named else {}
         info |= {"slot": str(self.number), "slot-type": self.kind}
         info |= {"source": source, "status": status}
+        self.monitor.hypervisor.devices.told[self.kind, self.number] = source, status
         self.monitor.hypervisor.emit("ACPI_DEVICE_OST", {"info": info})

@@ -7,6 +7,7 @@ from typing import Final
 
 from qgasim.errors import CommandError, DeviceNotFound
 from qgasim.guest.units import SECOND
+from qgasim.qmp.commands.qdev import bus_of_port
 from qgasim.qmp.commands.qom import PERIPHERAL, find_object
 from qgasim.qmp.commands.slots import (
     EJECTED,
@@ -45,6 +46,8 @@ def device_del(monitor: Monitor, id: str) -> None:
         raise CommandError(f"{NOT_SIMULATED} device_del of what the machine has")
     if device is None:
         raise CommandError(f"{id} is not a hotpluggable device")
+    if hypervisor.migration.is_under_way:
+        raise CommandError("device_del not allowed while migrating")
     dimm = next((dimm for dimm in devices.dimms if dimm.id == device.id), None)
     cpu = next((cpu for cpu in devices.cpus if cpu.path == device.path), None)
     if dimm is not None:
@@ -109,11 +112,25 @@ def _unplug_cpu(monitor: Monitor, device: Device, cpu: Cpu) -> None:
 
 def _unplug_port(monitor: Monitor, device: Device) -> None:
     """Take out a port: the guest is not asked."""
+    _remove_port(monitor, device)
+    monitor.hypervisor.call_later(TOLD_AFTER, lambda: _tell_deleted(monitor, device))
+
+
+def _remove_port(monitor: Monitor, port: Device) -> None:
     hypervisor = monitor.hypervisor
-    if device is hypervisor.devices.port:
+    if port is hypervisor.devices.port:
         hypervisor.close_port()
-    hypervisor.devices.remove(device)
-    hypervisor.call_later(TOLD_AFTER, lambda: _tell_deleted(monitor, device))
+    hypervisor.devices.remove(port)
+
+
+def _remove_ports(monitor: Monitor, card: Device) -> None:
+    """Remove the ports of a virtio-serial device that goes."""
+    devices = monitor.hypervisor.devices
+    ports = [d for d in devices.by_id.values() if d.driver == "virtserialport"]
+    for port in ports:
+        if bus_of_port(devices, port) == f"{card.id}.0":
+            _remove_port(monitor, port)
+            _tell_deleted(monitor, port)
 
 
 def _unplug_card(monitor: Monitor, device: Device) -> None:
@@ -131,6 +148,7 @@ def _unplug_card(monitor: Monitor, device: Device) -> None:
     def let_go() -> None:
         if not devices.has(device):
             return
+        _remove_ports(monitor, device)
         guest.nics[:] = [nic for nic in guest.nics if nic.name != device.nic]
         guest.disks[:] = [disk for disk in guest.disks if disk.name != device.disk]
         if device.driver.startswith("virtio-"):
