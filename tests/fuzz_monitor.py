@@ -33,7 +33,8 @@ RELEASE: Final = "7.2"
 PER_MACHINE: Final = 60
 NEGOTIATE: Final = as_request("qmp_capabilities")
 SYNC: Final = b'{"execute":"query-name","id":"sync"}'
-SYNCED: Final = b'{"return": {"name": "lab"}, "id": "sync"}\r\n'
+#: Its reply; before the negotiation, an error.
+SYNCED: Final = b'"id": "sync"'
 #: Members that are the host's, or depend on the pace of the firmware.
 VARYING: Final = re.compile(
     r'("(?:seconds|microseconds|thread-id|tm_[a-z]+|pid|actual-size)"): -?[\d.]+'
@@ -151,14 +152,24 @@ def pair(*arguments: str) -> Iterator[tuple[RealMonitor, Ours]]:
         yield real, ours
 
 
+def is_synced(received: bytes | bytearray) -> bool:
+    """Return whether the mark has come, to its end."""
+    at = received.find(SYNCED)
+    return at >= 0 and b"\n" in received[at:]
+
+
+def without_mark(received: bytes) -> bytes:
+    return b"".join(line for line in received.splitlines(keepends=True) if SYNCED not in line)
+
+
 def exchange(real: RealMonitor | None, ours: Ours, data: bytes) -> tuple[bytes, bytes]:
     """Send *data*; return what each answers and tells, up to a mark. Half a request is given up."""
     from_ours = ours.send(data)
     if LATE.search(data):
         from_ours += ours.wait()
     marked = ours.send(SYNC)
-    from_ours += marked.removesuffix(SYNCED)
-    is_whole = marked.endswith(SYNCED)
+    is_whole = is_synced(marked)
+    from_ours += without_mark(marked)
     from_real = b"" if real is None else _ask(real, data, 20 if is_whole else 0.3)
     if not is_whole and not ours.machine.has_ended:
         from_ours += ours.connect() + ours.send(NEGOTIATE)
@@ -174,8 +185,8 @@ def _ask(real: RealMonitor, data: bytes, patience: float) -> bytes:
     received = real.read_until(lambda _: False, 0.03) if LATE.search(data) else b""
     real.send(SYNC)
     # An event may have come behind it.
-    received += real.read_until(lambda got: SYNCED in got, patience)
-    return received.replace(SYNCED, b"")
+    received += real.read_until(is_synced, patience)
+    return without_mark(received)
 
 
 def differences(seed: int, requests: int = PER_MACHINE) -> Iterator[Difference]:

@@ -289,6 +289,11 @@ WHOLE: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         {"keys": [{"type": "number", "data": 1}], "hold-time": 10},
     ),
 }
+#: Those that make something.
+MADE: Final = words(
+    "device_add device_add device_add object-add netdev_add chardev-add blockdev-add device_del object-del "
+    "migrate-set-parameters qom-set qom-get migrate human-monitor-command"
+)
 #: What the real QEMU would do something with: the arguments are wrong, or none is sent.
 NEVER_VALID: Final = ("migrate", "quit", "getfd", "migrate-incoming", "qmp_capabilities")
 #: Types of objects, backends and network devices that open something on the host are never asked for.
@@ -319,6 +324,19 @@ class Requests:
                     yield b'{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}'
             yield self.request()
         yield b'{"execute":"quit","id":[1]}'
+
+    def of_any_kind(self, count: int) -> Iterator[bytes]:
+        """Make requests that a real QEMU is not asked: values of any kind for members of any name."""
+        members = words(
+            "addr slot memdev nr size drive bus socket-id core-id thread-id props poll-max-ns netdev type id "
+            "hubid qom-type node-name file name chardev serial mac chassis_nr backend uri driver"
+        )
+        for _ in range(count):
+            request = self._valid(self.random.choice(MADE))
+            arguments = request.setdefault("arguments", {})
+            for _ in range(self.random.choice((0, 1, 1, 2))):
+                arguments[self.random.choice([*arguments, *members])] = self._texts._value(2)
+            yield self._write(request)
 
     def request(self) -> bytes:
         """Make what is written at once."""

@@ -33,7 +33,10 @@ def object_add(monitor: Monitor, arguments: Arguments) -> None:
         raise CommandError(f"attempt to add duplicate property '{id}' to object (type 'container')")
     if kind.startswith("memory-backend-"):
         _check_memory(kind, values.get("size"))
-    if kind == "iothread" and values.get(_POLL, 0) < 0:
+    polls = values.get(_POLL, 0)
+    if kind == "iothread" and not isinstance(polls, int):
+        raise CommandError(f"Invalid parameter type for '{_POLL}', expected: integer")
+    if kind == "iothread" and polls < 0:
         raise CommandError(f"{_POLL} value must be in range [0, {_POLL_LIMIT}]")
     if kind == "secret" and not {"data", "file"} & values.keys():
         raise CommandError("Either 'file' or 'data' must be provided")

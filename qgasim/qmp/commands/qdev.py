@@ -74,13 +74,14 @@ def make_device(monitor: Monitor, arguments: Arguments, drivers: frozenset[str])
     if device.id is not None and device.id in devices.by_id:
         # UNVERIFIED: the words of 10.0 and 11.1.
         raise CommandError(f"Duplicate device ID '{device.id}'")
-    known = properties_of(driver) if monitor.release.has_recorded_types else None
+    known = properties_of(driver)
     rest = [name for name in arguments if name not in ("driver", "id")]
     for name in hash_order(rest):
-        if known is not None and name not in (*known, "bus"):
+        kind = "any" if name == "bus" or known is None else known.get(name)
+        # Other releases may have others.
+        if kind is None and monitor.release.has_recorded_types:
             raise CommandError(f"Property '{driver}.{name}' not found")
-        kind = "" if known is None else known.get(name, "")
-        device.properties[name] = _read(device, name, kind, arguments[name])
+        device.properties[name] = _read(device, name, kind or "any", arguments[name])
     if devices.board is None and _bus_type(driver) == "PCI":
         _check_slot(devices, device)
     return device
