@@ -215,6 +215,11 @@ class Devices:
         return dimm
 
     @property
+    def boot_cpus(self) -> int:
+        """How many processors the machine was made with."""
+        return sum(cpu.path is not None and cpu.id is None for cpu in self.cpus)
+
+    @property
     def memory(self) -> int:
         """The memory that is there, in bytes: what is plugged in included, and what was given back."""
         return self.base_memory + sum(dimm.size for dimm in self.dimms)

@@ -84,7 +84,9 @@ class Following(Plugged):
     def _rtc_set(self) -> None:
         data: dict[str, Any] = {"offset": self.guest.clock.rtc_offset // SECOND}
         if self.release.rtc_path is not None:
-            data["qom-path"] = self.release.rtc_path
+            # Asked of 7.2 with 1, 2, 3, 4 and 8 processors.
+            before = self.release.rtc_after + self.devices.boot_cpus
+            data["qom-path"] = self.release.rtc_path.format(before)
         self.emit("RTC_CHANGE", data)
 
     def _power_event(self, event: str, reason: str) -> None:

@@ -52,6 +52,8 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     lists_all_vlans: bool = True
     #: The QOM path of the real-time clock, as RTC_CHANGE says it.
     rtc_path: str | None = None
+    #: How many devices without an id come before it on that path, besides the processors.
+    rtc_after: int = 2
     #: A migration's last phase has an event of its own.
     tells_device_phase: bool = True
     #: The beginning of an incoming migration is told even to clients that did not ask for such events.
@@ -104,6 +106,10 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     def arguments_of(self, command: str) -> list[str]:
         """Return the names of the arguments of a command, in the schema's order."""
         return [member["name"] for member in self.types[self.argument_type(command)]["members"]]
+
+    def results_of(self, command: str) -> list[str]:
+        """Return the names of the members of what a command returns."""
+        return [member["name"] for member in self.types[self.types[command]["ret-type"]]["members"]]
 
     def argument_type(self, command: str) -> str:
         """Return the name of the type of a command's arguments."""
@@ -164,17 +170,18 @@ RELEASES: Final = (
         (7, 2, 22),
         has_singlestep=True,
         stops_suspended=False,
-        rtc_path="/machine/unattached/device[10]",
+        rtc_path="/machine/unattached/device[{}]",
+        rtc_after=8,
         reads_uri_first=False,
         has_recorded_types=True,
         ignored_parameters=("multifd-zlib-level", "multifd-zstd-level"),
         tells_device_phase=False,
         tells_setup_always=True,
     ),
-    _make((10, 0, 13), rtc_path="/machine/unattached/device[4]/rtc"),
+    _make((10, 0, 13), rtc_path="/machine/unattached/device[{}]/rtc"),
     _make(
         (11, 1, 3),
-        rtc_path="/machine/unattached/device[4]/rtc",
+        rtc_path="/machine/unattached/device[{}]/rtc",
         tells_cpu_type=True,
         tells_cpu_slots="always",
         lists_memdevs_forwards=True,
