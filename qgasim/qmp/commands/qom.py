@@ -30,6 +30,8 @@ COMPUTED: Final = 0xFFFFFFFF
 PERIPHERAL: Final = "/machine/peripheral"
 #: Properties that every device has and that can never be set.
 _FIXED: Final = ("type", "hotplugged", "hotpluggable")
+#: What can be set when the device is there already.
+_LATE: Final = (_INTERVAL, "drive")
 #: How a value of a type comes.
 _EXPECTED: Final[dict[str, tuple[type, str]]] = {
     "bool": (bool, "boolean"),
@@ -244,7 +246,7 @@ def qom_set(monitor: Monitor, path: str, property: str, value: Any) -> None:  # 
     if property in _FIXED or (found.kind == "pc-dimm" and property == "size"):
         raise CommandError(f"Property '{found.kind}.{property}' is not writable")
     device = found.device
-    if device is not None and property in {*settings_of(device.driver)} - {_INTERVAL}:
+    if device is not None and property in {*settings_of(device.driver)} - {*_LATE}:
         raise CommandError(_too_late(device, property))
     if property == "size" and found.kind.startswith("memory-backend-"):
         raise CommandError(f"cannot change property size of {found.kind} ")
