@@ -60,6 +60,9 @@ class Conditions(Documents):
             raise self.refuse("( < and > in [[")
         if token.literal == "=~":
             raise self.refuse("=~")
+        if token.text == ")":
+            message = "syntax error in conditional expression: unexpected token `)'"
+            raise self._fail_in(message, -1)
         if token.literal not in BASH.binary:
             found = "" if token.word else f"unexpected token `{self._spell(token)}', "
             raise self._fail_in(f"{found}conditional binary operator expected")

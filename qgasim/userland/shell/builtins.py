@@ -25,6 +25,7 @@ from qgasim.userland.shell.state import (
     ReturnBack,
     ShellError,
     hash_bucket,
+    is_name,
 )
 
 __all__ = ["bad_option", "parse_options", "to_number"]
@@ -124,13 +125,17 @@ def echo(shell: Shell, argv: list[str]) -> Steps:
 @builtin("printf")
 def printf(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments by a format."""
-    if shell.state.flavour.is_bash and argv[1:2] == ["-v"]:
-        raise shell.refuse("-v")
     flavour = shell.state.flavour
+    variable = ""
     if flavour.has_applet_messages:
         arguments = argv[2:] if argv[1:2] == ["--"] else argv[1:]
     else:
-        _, arguments = parse_options(shell, argv, "")
+        options, arguments = parse_options(shell, argv, "v:" if flavour.is_bash else "")
+        variable = options.get("v", "")
+        if "[" in variable:
+            raise shell.refuse("arrays")
+        if "v" in options and not is_name(variable):
+            raise ShellError(flavour.words.bad_name.format(variable), 2)
     if not arguments:
         yield from _complain_plainly(shell, flavour.words.printf_usage)
         return 2
@@ -139,10 +144,14 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     output, errors, status = format_printf(arguments, flavour.printf)
     done = 0
     for error in errors:
-        yield from shell.write(output[done : error.at])
-        done = error.at
+        if not variable:
+            yield from shell.write(output[done : error.at])
+            done = error.at
         yield from _complain_plainly(shell, error.text)
-    yield from shell.write(output[done:])
+    if variable:
+        shell.state.set(variable, decode_name(output.replace(b"\0", b"")))
+    else:
+        yield from shell.write(output[done:])
     return status
 
 

@@ -14,7 +14,7 @@ from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.parser import BadSyntax
 from qgasim.userland.shell.redirection import Redirector
 from qgasim.userland.shell.state import Job, ShellError, State
-from qgasim.userland.shell.syntax import Command, Sequence
+from qgasim.userland.shell.syntax import Command, Sequence, Simple
 
 __all__ = ["SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
 
@@ -210,7 +210,11 @@ class ShellProcess(ABC):
         finally:
             reader.close()
         self.substituted = yield from self.wait_for(child, is_quiet=True)
-        return decode_name(b"".join(parts).replace(b"\0", b"")).rstrip("\n")
+        raw = b"".join(parts)
+        if b"\0" in raw and self.state.flavour.is_bash:
+            text = "warning: command substitution: ignored null byte in input"
+            yield from self.complain(text)
+        return decode_name(raw.replace(b"\0", b"")).rstrip("\n")
 
     def start_pipeline(self, commands: list[Command], *, is_background: bool) -> list[Process]:
         """Start each of *commands* in a subshell, each writing to the next."""
@@ -229,7 +233,7 @@ class ShellProcess(ABC):
                 following, target = make_pipe(self.p.guest.clock.now)
                 files[1] = target
             try:
-                children.append(self.fork(_runner(command), files))
+                children.append(self.fork(_runner(command, is_inner=self.state.is_inner), files))
             finally:
                 for file in (source, target):
                     if file is not None:
@@ -279,8 +283,14 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
     return run
 
 
-def _runner(command: Command) -> Callable[[ShellProcess], Steps]:
-    return lambda shell: shell.execute(command, is_last=True)
+def _runner(command: Command, *, is_inner: bool) -> Callable[[ShellProcess], Steps]:
+    def run(shell: ShellProcess) -> Steps:
+        if isinstance(command, Simple) and shell.state.flavour.is_bash:
+            # No subshell as to the status with which an unset variable ends it.
+            shell.state.is_inner = is_inner
+        return (yield from shell.execute(command, is_last=True))
+
+    return run
 
 
 def to_status(how: Exit) -> int:

@@ -155,14 +155,14 @@ class Expander:
         text = yield from self.expand_string(word)
         return self.evaluate(text)
 
-    def evaluate(self, text: str) -> int:
-        """Work out an arithmetic expression."""
+    def evaluate(self, text: str, about: str = "") -> int:
+        """Work out an arithmetic expression; bash's messages begin with *about*."""
         state = self.shell.state
         try:
             return state.flavour.evaluate(text, self._get_number, state.assign)
         except BadArithmetic as error:
             if state.flavour.is_bash:
-                raise CommandDropped(str(error), 1) from None
+                raise CommandDropped(f"{about}{error}", 1) from None
             raise ShellError(str(error)) from None
 
     def _get_number(self, name: str) -> str | None:
@@ -335,12 +335,17 @@ class Expander:
         return patterns.replace(pattern, replacement, value, is_global=operator == "//")
 
     def _cut(self, part: Parameter, value: str) -> Waiting[str]:
-        start = yield from self._calculate(part.word)
+        text = yield from self.expand_string(part.word)
+        is_bash = self.shell.state.flavour.is_bash
+        if is_bash and text.count("(") > text.count(")"):
+            raise CommandDropped(f"bad substitution: no closing `)' in {text}", 1)
+        about = f"{part.name}: " if is_bash else ""
+        start = self.evaluate(text, about)
         if start < 0:
             start = max(start + len(value), 0)
         if part.other is None:
             return value[start:]
-        length = yield from self._calculate(part.other)
+        length = self.evaluate((yield from self.expand_string(part.other)), about)
         if length < 0:
             end = len(value) + length
             return value[start:end] if end > start else value[start:]

@@ -110,6 +110,8 @@ class Shell(SimpleCommands):
         action = self.state.traps.pop(0, "")
         if action:
             self.state.status = status
+            if self.state.flavour.is_bash and self.state.is_inner:
+                self.state.substitutions = max(self.state.substitutions, 1)
             try:
                 yield from self.run_text(action, self.inner_line)
             except LeaveShell as leave:
@@ -131,7 +133,7 @@ class Shell(SimpleCommands):
         except BadSyntax as error:
             yield from self.complain(error)
             if error.status is None:
-                return self.state.status or 2
+                return 2 if "e" in self.state.options else self.state.status or 2
             return self.state.status if error.status < 0 else error.status
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
@@ -469,13 +471,16 @@ def _run_inner(node: Subshell) -> Callable[[ShellProcess], Steps]:
         if shell.state.flavour.is_bash:
             # The loops around it are not its own.
             shell.state.loops = 0
+            shell.state.line = node.line
         try:
             return (yield from shell.execute(node.body, is_last=True))
-        except (Abandon, DropCommand) as error:
+        except (Abandon, DropCommand, ShellError) as error:
+            if not (shell.state.flavour.is_bash and _is_negation(node.body)):
+                raise
             # execute_in_subshell() turns even such a status around.
-            if shell.state.flavour.is_bash and _is_negation(node.body):
-                raise LeaveShell(int(not error.status)) from None
-            raise
+            if isinstance(error, ShellError):
+                yield from shell.complain(error)
+            raise LeaveShell(int(not error.status)) from None
 
     return run
 

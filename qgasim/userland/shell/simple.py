@@ -93,6 +93,9 @@ class SimpleCommands(Preparation):
 
     def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0]
+        if name[:1] == "%" and self.state.flavour.is_bash:
+            # A job, which fg continues.
+            name, argv = "fg", ["fg", *argv]
         function = self.state.functions.get(name)
         if function is not None and name not in SPECIAL:
             yield from self.spend()

@@ -6,7 +6,7 @@ from typing import Final
 from qgasim.guest.processes.process import Steps
 from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.interpreter import Shell
-from qgasim.userland.shell.quoting import quote_always, quote_as_bash, quote_doubly
+from qgasim.userland.shell.quoting import quote_always, quote_doubly
 from qgasim.userland.shell.registry import builtin, immediate_builtin
 from qgasim.userland.shell.state import OPTIONS, ShellError, State, is_name
 
@@ -128,8 +128,7 @@ def export(shell: Shell, argv: list[str]) -> Steps:
             state.temporary.pop(name, None)
         if sign:
             state.set(name, value)
-            if state.flavour.is_bash and "x" in state.options:
-                yield from shell.trace(f"{name}={value and quote_as_bash(value)}", {})
+            yield from shell.trace_assignment(name, value)
         state.mark(name, exported="n" not in options if is_export else None, readonly=not is_export)
     return status
 
