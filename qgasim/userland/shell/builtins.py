@@ -188,13 +188,13 @@ def evaluate(shell: Shell, argv: list[str]) -> Steps:
     """Run arguments as commands."""
     state, text = shell.state, " ".join(argv[1:])
     if not state.flavour.is_bash:
-        return (yield from shell.run_text(text, shell.inner_line))
+        return (yield from shell.nest(shell.run_text(text, shell.inner_line)))
     text = " ".join(parse_options(shell, argv, "")[1])
     # Its name is in errors of syntax only.
     state.command = None
     state.substitutions += 1
     try:
-        return (yield from shell.run_text(text, shell.inner_line))
+        return (yield from shell.nest(shell.run_text(text, shell.inner_line)))
     except BadSyntax:
         state.command = "eval"
         raise
@@ -230,7 +230,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     state.sources += 1
     state.substitutions += 1
     try:
-        return (yield from shell.run_text(decode_name(raw), 1))
+        return (yield from shell.nest(shell.run_text(decode_name(raw), 1)))
     except ReturnBack as back:
         return back.status
     except ShellError as error:

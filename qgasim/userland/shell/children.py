@@ -8,9 +8,10 @@ from typing import Final
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.files.open_files import OpenFile
-from qgasim.guest.processes.process import Exit, Process, Steps, Waiting, make_pipe
+from qgasim.guest.processes.process import Exit, Killed, Process, Steps, Waiting, make_pipe
 from qgasim.userland.shell.expansion import Expander
 from qgasim.userland.shell.lexer import Refused
+from qgasim.userland.shell.nesting import LEVEL_SIZE, MAX_LEVELS, Nested
 from qgasim.userland.shell.parser import BadSyntax
 from qgasim.userland.shell.redirection import Redirector
 from qgasim.userland.shell.state import Job, ShellError, State
@@ -61,8 +62,8 @@ class ShellProcess(ABC):
         #: The status of the last command substitution of the command; it is that of an assignment.
         self.substituted = 0
         self._debt = 0
-        #: Whether functions called each other until the host's stack was used up.
-        self.has_recursed = False
+        #: How deep functions, ``eval`` and sourced files are nested.
+        self._levels = 0
 
     @property
     def applet(self) -> str:
@@ -148,6 +149,20 @@ class ShellProcess(ABC):
                 raise WriteFailed("", 1) from None
             text = state.words.write_error.format(command=state.command, reason=error.strerror)
             raise WriteFailed(text, 1) from None
+
+    def nest(self, steps: Steps) -> Steps:
+        """Run *steps* a level deeper; too deep, and the shell ends, as one whose stack is used up."""
+        if self._levels == MAX_LEVELS:
+            raise Killed(signal.SIGSEGV)
+        self._levels += 1
+        self.p.take_memory(LEVEL_SIZE)
+        try:
+            returned: list[int] = []
+            yield Nested(steps=steps, returned=returned)
+            return returned[0]
+        finally:
+            self._levels -= 1
+            self.p.take_memory(-LEVEL_SIZE)
 
     def spend(self) -> Waiting[None]:
         """Let the guest's time pass that a command takes which the shell does itself."""

@@ -18,6 +18,7 @@ from qgasim.guest.units import SECOND
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess
 from qgasim.userland.shell.expansion import to_bytes
+from qgasim.userland.shell.nesting import unwind
 from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed
 from qgasim.userland.shell.simple import SimpleCommands
@@ -92,13 +93,10 @@ class Shell(SimpleCommands):
     def run(self, body: Callable[[], Steps]) -> Steps:
         """Run *body* and what belongs to the end of the shell."""
         try:
-            status = yield from self._finish(body)
+            status = yield from unwind(self._finish(body))
         except Replaced as replaced:
             steps = replaced.steps
         except RecursionError:
-            if self.has_recursed and self.state.flavour.max_depth:
-                yield from self.complain(self.state.words.too_deep)
-                return 2
             # The real shell uses up its stack.
             raise Killed(int(signal.SIGSEGV)) from None
         else:

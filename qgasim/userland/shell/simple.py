@@ -166,16 +166,13 @@ class SimpleCommands(Preparation):
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
             raise ShellError(state.words.too_deep)
         try:
-            return (yield from self.execute(function.body))
+            return (yield from self.nest(self.execute(function.body)))
         except ReturnBack as back:
             return back.status
         except ShellError as error:
             # Said while it is known that this is a function.
             yield from self.complain(error)
             raise leave(error) from None
-        except RecursionError:
-            self.has_recursed = True
-            raise
         finally:
             state.leave_scope()
             if state.flavour.is_bash:

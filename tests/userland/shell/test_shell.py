@@ -202,6 +202,22 @@ def test_a_script_that_runs_wild_ends(machine: "Machine", script: str) -> None:
     assert p.exit != Exit(0)
 
 
+def test_functions_and_eval_nest_as_deep_as_in_the_real_shell(machine: "Machine") -> None:
+    deep = "i=0; f() { i=$((i+1)); [ $i -lt %d ] && f; }; f; echo $i"
+    machine.run("dash", "-c", deep % 999)
+    assert machine.output() == "999\n"
+    # dash 0.5.12 counts; BusyBox 1.35 and bash 5.2.15 use their stack up, at 7,000 to 9,000.
+    p = machine.run("dash", "-c", "f() { f; }; f")
+    assert (machine.output(2), p.exit) == (
+        "dash: 1: Maximum function recursion depth (1000) reached\n",
+        Exit(2),
+    )
+    machine.run("bash", "-c", deep % 3000)
+    assert machine.output() == "3000\n"
+    p = machine.run("sh", "-c", "x='eval \"$x\"'; eval \"$x\"")
+    assert p.exit == Exit(signal=11)
+
+
 def test_patterns_cost_no_more_than_they_must(sh: Run) -> None:
     assert sh("case $(printf 'a%.0s' $(seq 500)) in *a*a*a*a*a*a*a*a*b) ;; *) echo no;; esac")[0]
 
