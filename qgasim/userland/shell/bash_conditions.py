@@ -89,5 +89,11 @@ class Conditions(Documents):
         line = self.line - (self.text[self.at - 1 : self.at] == "\n")
         error = BadSyntax(message, line)
         is_end = not self.text[self.at :].strip()
+        try:
+            while not self.is_end(self.read_token()):
+                pass
+        except BadSyntax:
+            # It reads on, and finds more errors.
+            return self.refuse("[[ with an error of syntax")
         error.status = status or (None if is_end else -1)
         return error

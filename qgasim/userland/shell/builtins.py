@@ -237,6 +237,12 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         # Said with the line of the file.
         yield from shell.complain(error)
         raise LeaveShell(error.status) from None
+    except BadSyntax as error:
+        if not is_bash:
+            raise
+        # Said with the name of the file.
+        yield from shell.complain(error)
+        return shell.recover(error)
     finally:
         state.sources -= 1
         state.substitutions -= 1
@@ -509,6 +515,8 @@ def unalias(shell: Shell, argv: list[str]) -> Steps:
     if "a" in options:
         shell.state.aliases.clear()
         return 0
+    if not rest and shell.state.flavour.is_bash:
+        raise ShellError(f"usage: unalias{shell.state.flavour.usages['unalias']}")
     status = 0
     for name in rest:
         if shell.state.aliases.pop(name, None) is None:

@@ -116,13 +116,14 @@ class Expander:
         pattern = "".join(
             patterns.escape(piece.text) if piece.kind is Kind.QUOTED else piece.text
             for piece in pieces
+            if piece.kind is not Kind.BREAK or self.shell.state.flavour.is_bash
         )
         return pattern if self.shell.state.flavour.has_caret else pattern.replace("[^", "[\\^")
 
     def _join(self, pieces: list[Piece]) -> str:
         if sum(len(piece.text) for piece in pieces) > MAX_LENGTH:
             raise ShellError("out of memory", 1)
-        return "".join(" " if piece.kind is Kind.BREAK else piece.text for piece in pieces)
+        return "".join(piece.text for piece in pieces)
 
     def _expand(self, word: Word, *, tilde: str = "") -> Waiting[list[Piece]]:
         pieces: list[Piece] = []
@@ -271,9 +272,11 @@ class Expander:
         if not values and operator:
             return [Piece("", kind)]
         pieces: list[Piece] = []
+        is_joined = part.name == "*" and state.flavour.is_bash
+        border = self._separator() if is_joined else " "
         for text in values:
             if pieces:
-                pieces.append(Piece("", Kind.BREAK))
+                pieces.append(Piece(border, Kind.BREAK))
             pieces.append(Piece(text, kind))
         return pieces
 

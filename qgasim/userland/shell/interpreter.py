@@ -132,7 +132,9 @@ class Shell(SimpleCommands):
             yield from self.complain(error)
             if error.status is None:
                 return 2 if "e" in self.state.options else self.state.status or 2
-            return self.state.status if error.status < 0 else error.status
+            if error.status < 0 and "e" not in self.state.options:
+                return self.state.status
+            return abs(error.status)
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
@@ -314,6 +316,9 @@ class Shell(SimpleCommands):
                     status = out.status
                     if self._leaves(out):
                         return status
+        except (DropCommand, CommandDropped):
+            self._stay_in_loop()
+            raise
         finally:
             self.state.loops -= 1
 
@@ -347,11 +352,18 @@ class Shell(SimpleCommands):
                     status = out.status
                     if self._leaves(out):
                         break
+        except (DropCommand, CommandDropped):
+            self._stay_in_loop()
+            raise
         finally:
             state.loops -= 1
         if is_bash:
             state.line = line
         return status
+
+    def _stay_in_loop(self) -> None:
+        # bash forgets to count: a later `break` ends all that follows.
+        self.state.loops += 1
 
     @staticmethod
     def _leaves(out: BreakOut) -> bool:
@@ -432,7 +444,7 @@ class Shell(SimpleCommands):
         return (yield from self.wait_for(child))
 
     def _run_redirected(self, node: Redirected) -> Steps:
-        if not self.state.flavour.is_bash:
+        if not self.state.flavour.is_bash or isinstance(node.command, Simple):
             self.state.line = node.line
         if isinstance(node.command, Subshell):
             # The redirection is the subshell's own business, and so is its failure.

@@ -405,6 +405,10 @@ class Parser(Conditions):
                 elif token.literal == "]]":
                     is_test = False
                 self.step()
+                if first and self.flavour.is_bash:
+                    # Its line is known when it has looked at the next token.
+                    is_over = self.look().text == "\n"
+                    line = self.line - is_over
             elif is_test and token.text in ("&&", "||"):
                 self.step()
                 words.append((Text("-a" if token.text == "&&" else "-o"),))

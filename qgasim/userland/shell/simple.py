@@ -140,18 +140,20 @@ class SimpleCommands(Preparation):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
-            if error.status == 127:
-                # jump_to_top_level() of parse_comsub().
-                raise LeaveShell(1 if state.is_inner else 127) from None
-            if (
-                state.flavour.is_bash
-                and not isinstance(error, Refused)
-                and "e" not in state.options
-            ):
-                return 2
-            raise LeaveShell(2) from None
+            return self.recover(error)
         finally:
             state.command = before
+
+    def recover(self, error: BadSyntax) -> int:
+        """Return the status of a builtin that stumbled over an error of syntax; most shells end."""
+        state = self.state
+        if error.status == 127:
+            # jump_to_top_level() of parse_comsub().
+            raise LeaveShell(1 if state.is_inner else 127)
+        is_refused = isinstance(error, Refused)
+        if is_refused or "e" in state.options or not state.flavour.is_bash:
+            raise LeaveShell(2)
+        return 2
 
     def _call(self, function: Function, argv: list[str]) -> Steps:
         state = self.state

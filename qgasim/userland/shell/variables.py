@@ -24,6 +24,8 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
     """
     options = shell.state.options
     rest = list(arguments)
+    if shell.state.flavour.is_bash:
+        _check_letters(shell, arguments, extra)
     while rest and rest[0][:1] in ("-", "+"):
         word = rest.pop(0)
         if word == "--":
@@ -50,6 +52,20 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
                 raise bad_option(shell, "set", letter)
             (options.add if is_on else options.discard)(letter)
     return rest or None
+
+
+def _check_letters(shell: Shell, arguments: list[str], extra: str) -> None:
+    """Raise the error about a letter that is no option: bash looks at all before it sets any."""
+    flavour = shell.state.flavour
+    known = {*OPTIONS, *flavour.initial_options, *flavour.refused_options, *extra, "o"}
+    for word in arguments:
+        if word[:1] not in ("-", "+") or word in ("-", "--"):
+            return
+        for letter in word[1:]:
+            if letter not in known:
+                raise bad_option(shell, "set", letter)
+        if word.endswith("o"):
+            return
 
 
 @builtin("set")
