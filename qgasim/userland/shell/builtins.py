@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
+from qgasim.userland.shell.children import WriteFailed
 from qgasim.userland.shell.conditions import TestError, decide
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
@@ -449,7 +450,11 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
                 yield from shell.complain(f"{name}: not found")
             return 1
         if is_verbose:
-            yield from shell.write(f"{name}: not found\n")
+            try:
+                yield from shell.write(f"{name}: not found\n")
+            except WriteFailed as error:
+                if str(error):
+                    yield from shell.complain(error)
         return 127
     yield from shell.write(text + "\n")
     return 0

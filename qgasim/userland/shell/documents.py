@@ -99,7 +99,9 @@ class Documents(Tokens):
             if self.words.missing_brace in str(error) and OPEN_NAME.search(body):
                 error.line -= self.text[self.at - 1 : self.at] != "\n"
                 raise
-            if str(error).endswith((self.words.missing_brace, self.words.missing_parentheses)):
+            if scanner.at == len(body) and str(error).endswith(
+                (self.words.missing_brace, self.words.missing_parentheses)
+            ):
                 # The line is the one behind the delimiter.
                 error.line += 1
                 raise

@@ -14,7 +14,6 @@ from qgasim.userland.shell.syntax import Function
 
 __all__ = [
     "DEFAULT_PATH",
-    "OPTIONS",
     "Abandon",
     "BreakOut",
     "CommandDropped",
@@ -36,23 +35,6 @@ __all__ = [
 T = TypeVar("T")
 #: ash's own, for want of PATH (recorded: exec/env-no-path).
 DEFAULT_PATH: Final = "/sbin:/usr/sbin:/bin:/usr/bin"
-#: The options of ``set``, by letter, in ash's order; a digit stands for those that have none.
-OPTIONS: Final = {
-    "e": "errexit",
-    "f": "noglob",
-    "I": "ignoreeof",
-    "m": "monitor",
-    "n": "noexec",
-    "x": "xtrace",
-    "v": "verbose",
-    "C": "noclobber",
-    "a": "allexport",
-    "b": "notify",
-    "u": "nounset",
-    "E": "errtrace",
-    "1": "vi",
-    "2": "pipefail",
-}
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 #: What a variable takes besides its name and value, in bytes.
 VARIABLE_SIZE: Final = 200
