@@ -179,9 +179,7 @@ class ShellProcess(ABC):
         """Start a subshell that runs *body*."""
         if not self.p.processes.has_room(MAX_PROCESSES):
             raise ShellError("can't fork: Resource temporarily unavailable")
-        state = State(self.state.flavour)
-        self.state.copy_to(state)
-        child = self.p.fork(self.make_program(state, body), files=files)
+        child = self.p.fork(self.make_program(self.state.copy(), body), files=files)
         self.inherit(child)
         return child
 
