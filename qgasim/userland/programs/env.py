@@ -1,9 +1,10 @@
-"""Programs that become another program: env, and BusyBox's own."""
+"""Programs that run others: env, BusyBox's own, and the shell, under all names that scripts call it by."""
 
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import parse
 from qgasim.userland.programs.messages import complain, explain, pick, quote
 from qgasim.userland.programs.registry import PROGRAMS, program
+from qgasim.userland.shell import run_shell
 
 __all__: list[str] = []
 
@@ -58,3 +59,9 @@ def busybox(p: Process) -> Steps:
         yield from p.write(2, f"{p.name}: applet not found\n")
         return 127
     return (yield from applet(p))
+
+
+@program("sh", "bash")
+def sh(p: Process) -> Steps:
+    """Run commands: see `qgasim.userland.shell`."""
+    return (yield from run_shell(p))

@@ -11,7 +11,7 @@ from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
 from qgasim.userland.programs.lstat import Inode, join, look
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
-from qgasim.userland.programs.modes import format_mode, parse_mode
+from qgasim.userland.programs.modes import parse_mode
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import find_time, local_zone
 from qgasim.userland.programs.user_names import find_user, groups
@@ -27,8 +27,7 @@ Change = Callable[[str, bool], Waiting[None]]
 @program("mkdir")
 def mkdir(p: Process) -> Steps:
     """Make directories, with ``-p`` those above them, too."""
-    long = {"mode": "m", "parents": "p", "verbose": "v"}
-    options = yield from parse(p, "m:pv", long)
+    options = yield from parse(p, "m:p", {"mode": "m", "parents": "p"})
     if not options.operands:
         yield from missing_operand(p)
     text = options.get("m")
@@ -71,36 +70,23 @@ def _make(
             return step, NotADirectoryError(20, os.strerror(20)) if is_inner else error
         except OSError as error:
             return step, error
-        if "v" in options:
-            shown = pick(p, f"created directory: '{step}'", "")
-            yield from p.write(1, (shown or f"{p.argv[0]}: created directory {quote(step)}") + "\n")
     return None
 
 
 # -- touch -------------------------------------------------------------------------------------
 
-_TOUCH_LONG = {"no-create": "c", "date": "d", "reference": "r", "no-dereference": "h"}
+_TOUCH_LONG = {"no-create": "c", "date": "d", "no-dereference": "h"}
 
 
 @program("touch")
 def touch(p: Process) -> Steps:
     """Set the times of files, which are made if they are not there."""
-    options = yield from parse(p, "acmd:r:hf", _TOUCH_LONG)
+    options = yield from parse(p, "acmd:hf", _TOUCH_LONG)
     if not options.operands:
         yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")
     now = p.guest.clock.now()
     accessed = modified = now
-    reference = options.get("r")
     follow = "h" not in options
-    if reference is not None:
-        try:
-            inode = look(p, reference, follow=follow)
-        except OSError as error:
-            gnu = f"failed to get attributes of {quote(reference)}"
-            text = pick(p, f"can't stat '{reference}'", gnu)
-            yield from fail(p, f"{text}: {explain(error)}")
-        else:
-            accessed, modified = inode.atime, inode.mtime
     for text in options.all("d"):
         found = find_time(text, now, local_zone(p))
         if found is None:
@@ -129,14 +115,14 @@ def touch(p: Process) -> Steps:
 
 # -- chmod -------------------------------------------------------------------------------------
 
-_CHMOD_LONG = {"recursive": "R", "verbose": "v", "quiet": "f", "silent": "f"}
+_CHMOD_LONG = {"recursive": "R", "quiet": "f", "silent": "f"}
 
 
 @program("chmod")
 def chmod(p: Process) -> Steps:
     """Change permission bits."""
     arguments, mode = _take_minus(p.argv[1:])
-    options = yield from parse(p, "Rvf", _CHMOD_LONG, arguments=arguments)
+    options = yield from parse(p, "Rf", _CHMOD_LONG, arguments=arguments)
     paths = options.operands
     if mode is None:
         if not paths:
@@ -156,20 +142,8 @@ def chmod(p: Process) -> Steps:
             return
         new = parse_mode(text, inode.mode & 0o7777, is_directory=inode.is_dir, umask=p.umask) or 0
         yield from p.call(p.guest.files.chmod, path, new, p.cwd)
-        old = inode.mode & 0o7777
-        if "v" in options:
-            yield from p.write(1, _describe(p, path, old, new))
 
     return (yield from _change_all(p, paths, options, change))
-
-
-def _describe(p: Process, path: str, old: int, new: int) -> str:
-    if is_busybox(p):
-        return f"mode of '{path}' changed to {new:04o} ({format_mode(new)[1:]})\n"
-    before, after = (f"{mode:04o} ({format_mode(mode)[1:]})" for mode in (old, new))
-    if old == new:
-        return f"mode of {quote(path)} retained as {after}\n"
-    return f"mode of {quote(path)} changed from {before} to {after}\n"
 
 
 def _take_minus(arguments: list[str]) -> tuple[list[str], str | None]:
