@@ -75,6 +75,10 @@ def cp(p: Process) -> Steps:
     options = yield from parse(p, "arRfpdPLH", _LONG)
     sources, target, is_directory = yield from check_operands(p, options)
     is_recursive = any(o in options for o in "arR")
+    if is_busybox(p) and is_recursive and (old := find_inode(p, target)) and not old.is_dir:
+        # What a directory is to take the place of is looked for in it.
+        first = find_inode(p, sources[0], follow=False)
+        is_directory = is_directory or (first is not None and first.is_dir)
     links = options.last("LPHda") or ("P" if is_recursive else "L")
     mode = CopyMode(
         is_recursive=is_recursive,
@@ -118,7 +122,14 @@ class Copier:
             return (
                 yield from self.complain(f"can't stat '{source}'", f"cannot stat {shown}", error)
             )
-        old = find_inode(p, target, follow=follow or not inode.is_link)
+        old = None
+        try:
+            old = look(p, target, follow=not self.busybox and (follow or not inode.is_link))
+        except NotADirectoryError as error:
+            if self.busybox:
+                return (yield from self.complain(f"can't stat '{target}'", "", error))
+        except OSError:
+            pass
         if self._is_same(source, inode, old):
             text = f"{shown} and {aim} are the same file"
             return (yield from self.complain(text, text))
@@ -202,6 +213,10 @@ class Copier:
         except OSError as error:
             read.close()
             gnu = f"cannot create regular file {quote(target)}"
+            if self.busybox and self.mode.forces and isinstance(error, FileNotFoundError):
+                return (
+                    yield from self.complain(f"can't create '{target}': Path does not exist", "")
+                )
             return (yield from self.complain(f"can't create '{target}'", gnu, error))
         try:
             yield from copy_data(p, read, write, target)
@@ -217,13 +232,16 @@ class Copier:
 
     def _copy_link(self, target: str, inode: Inode, old: Inode | None) -> Waiting[bool]:
         p, files = self.p, self.p.guest.files
+        if old is not None and self.busybox and not self.mode.forces:
+            return (yield from self.complain(f"can't create '{target}': File exists", ""))
         try:
             if old is not None:
                 yield from p.call(files.unlink, target, p.cwd)
             yield from p.call(files.symlink, inode.target, target, p.cwd)
         except OSError as error:
             gnu = f"cannot create symbolic link {quote(target)}"
-            return (yield from self.complain(f"can't create symbolic link '{target}'", gnu, error))
+            text = f"can't create symlink '{target}' to '{inode.target}'"
+            return (yield from self.complain(text, gnu, error))
         if self.mode.preserves:
             yield from self._preserve(target, inode)
         return True

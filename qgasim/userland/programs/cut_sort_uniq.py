@@ -161,7 +161,11 @@ def sort(p: Process) -> Steps:
         if data is None:
             return 2
         lines += split_lines(p, data.removesuffix(b"\n")) if data else []
-    order = yield from _make_order(p, options)
+    keys: list[_Key] = []
+    for text in options.all("k"):
+        key = yield from _key(p, text)
+        keys.append(key)
+    order = _Order(options, keys)
     yield from order.take(p, lines)
     numbers = yield from order.sort(p)
     if "u" in options:
@@ -221,14 +225,6 @@ class _Order:
     def values(self, number: int) -> list[Any]:
         """Return the values of the keys of a line."""
         return [column[number] for column in self._columns]
-
-
-def _make_order(p: Process, options: Options) -> Waiting[_Order]:
-    keys: list[_Key] = []
-    for text in options.all("k"):
-        key = yield from _key(p, text)
-        keys.append(key)
-    return _Order(options, keys)
 
 
 def _key(p: Process, text: str) -> Waiting[_Key]:

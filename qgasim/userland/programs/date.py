@@ -52,7 +52,7 @@ def date(p: Process) -> Steps:
             yield from fail(p, f"invalid date '{operand}'")
     text = options.get("s") or options.get("d")
     if text is not None:
-        found = find_time(text, when, zone)
+        found = find_time(text, when, zone, is_busybox=is_busybox(p))
         if found is None:
             yield from fail(p, f"invalid date '{text}'")
             return 1
@@ -72,15 +72,10 @@ def date(p: Process) -> Steps:
     return status
 
 
-_HWCLOCK_LONG: Final = {
-    "show": "r", "hctosys": "s", "systohc": "w", "utc": "u",
-}  # fmt: skip
-
-
 @program("hwclock")
 def hwclock(p: Process) -> Steps:
     """Print the battery-backed clock, set it by the system's, or the other way round."""
-    options = yield from parse(p, "rswu", _HWCLOCK_LONG)
+    options = yield from parse(p, "rswu", {"show": "r", "hctosys": "s", "systohc": "w", "utc": "u"})
     clock = p.guest.clock
     if "w" in options:
         clock.set_rtc()

@@ -20,15 +20,13 @@ def _become(p: Process, words: list[str]) -> Steps:
     return (yield from steps)
 
 
-_ENV_LONG = {"ignore-environment": "i", "unset": "u"}
-
-
 @program("env")
 def env(p: Process) -> Steps:
     """Run a program with another environment, or print it."""
     arguments = ["-i" if a == "-" and i == 0 else a for i, a in enumerate(p.argv[1:])]
+    long = {"ignore-environment": "i", "unset": "u"}
     options = yield from parse(
-        p, "iu:", _ENV_LONG, in_order=True, arguments=arguments, code=pick(p, 1, 125)
+        p, "iu:", long, in_order=True, arguments=arguments, code=pick(p, 1, 125)
     )
     items = [] if "i" in options else list(p.env)
     for name in options.all("u"):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from msgspec import Struct
 
@@ -41,7 +41,8 @@ def _path(p: Process, word: str, pattern: str) -> Judge:
 
 
 def _type(p: Process, word: str, kinds: str) -> Judge | None:
-    known = all(len(kind) == 1 and kind in "fdlpcbs" for kind in kinds.split(","))
+    several = [kinds] if is_busybox(p) else kinds.split(",")
+    known = all(len(kind) == 1 and kind in "fdlpcbs" for kind in several)
     return (lambda file: node_kind(file.inode.mode) in kinds.split(",")) if known else None
 
 
@@ -158,7 +159,7 @@ class _Finder:
         """Read what follows the operator *after*."""
         if not self.words:
             text = f"expected an expression after '{after}'"
-            yield from fail(self.p, pick(self.p, "invalid expression", text))
+            yield from self._refuse(text)
         word = self.words.pop(0)
         if word in ("!", "-not"):
             test = yield from self._not(word)
@@ -168,11 +169,11 @@ class _Finder:
         if word in ("-a", "-and", "-o", "-or"):
             text = f"you have used a binary operator '{word}' with nothing before it."
             text = f"invalid expression; {text}"
-            yield from fail(self.p, pick(self.p, f"unrecognized: {word}", text))
+            yield from self._refuse(text)
         if word == "(":
             if self.words[:1] == [")"]:
                 text = "invalid expression; empty parentheses are not allowed."
-                yield from fail(self.p, pick(self.p, "unrecognized: )", text))
+                yield from self._refuse(text)
             test = yield from self._any()
             if not self.words or self.words.pop(0) != ")":
                 text = "I was expecting to find a ')' somewhere but did not see one."
@@ -180,6 +181,12 @@ class _Finder:
                 yield from fail(self.p, pick(self.p, "unmatched '('", text))
             return test
         return (yield from self._primary(word))
+
+    def _refuse(self, text: str) -> Waiting[NoReturn]:
+        """End because of an expression with a part missing, which BusyBox's takes for true, or for nothing."""
+        if is_busybox(self.p):
+            return not_simulated(self.p, "an empty expression")
+        return fail(self.p, text)
 
     def _argument(self, word: str) -> Waiting[str]:
         if not self.words:
@@ -197,7 +204,7 @@ class _Finder:
         if word in plain:
             self.depth_first = self.depth_first or word == "-delete"
             return plain[word]
-        if word in ("-depth", "-d"):
+        if word == "-depth" or (word == "-d" and not is_busybox(self.p)):
             self.depth_first = True
             return _always
         if word not in MAKERS and word not in ("-maxdepth", "-mindepth"):
@@ -218,7 +225,10 @@ class _Finder:
             return _always
         if judge is None:
             gnu = find_reason(word, argument)
-            yield from fail(self.p, pick(self.p, f"invalid argument '{argument}' to '{word}'", gnu))
+            busybox = f"invalid argument '{argument}' to '{word}'"
+            if maker is None:
+                busybox = f"invalid number '{argument}'"
+            yield from fail(self.p, pick(self.p, busybox, gnu))
             return _always
         return partial(_judge, judge)
 

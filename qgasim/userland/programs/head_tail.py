@@ -12,7 +12,6 @@ from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
-_LONG = {"lines": "n", "bytes": "c"}
 #: What GNU's programs took once; of that ``-5`` is known here.
 _OLD = re.compile(r"-[0-9]+(.*)|\+[0-9]+")
 
@@ -25,7 +24,7 @@ def _read_options(p: Process) -> Waiting[Options]:
         yield from not_simulated(p, f"'{arguments[0]}'")
     if old:
         arguments[:1] = ["-n", arguments[0][1:]]
-    return (yield from parse(p, "n:c:", _LONG, arguments=arguments))
+    return (yield from parse(p, "n:c:", {"lines": "n", "bytes": "c"}, arguments=arguments))
 
 
 def _count(p: Process, options: Options) -> Waiting[tuple[str, str, int]]:

@@ -93,7 +93,9 @@ class _Lister:
                 try:
                     followed = look(self.p, path)
                 except OSError:
-                    # A link that leads nowhere is listed itself.
+                    # GNU lists a link that leads nowhere itself.
+                    if self.busybox:
+                        raise
                     followed = inode
                 # GNU follows an argument only to a directory.
                 if followed.is_dir or self.busybox:

@@ -13,7 +13,7 @@ from qgasim.userland.programs.lstat import Inode, join, look
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.modes import parse_mode
 from qgasim.userland.programs.registry import program
-from qgasim.userland.programs.timestamps import find_time, local_zone
+from qgasim.userland.programs.timestamps import find_time, format_time, local_zone
 from qgasim.userland.programs.user_names import find_user, groups
 
 __all__: list[str] = []
@@ -41,8 +41,8 @@ def mkdir(p: Process) -> Steps:
         failed = yield from _make(p, path, mode, options)
         if failed is not None:
             where, error = failed
-            text = pick(p, f"can't create directory '{where}'", "")
-            text = text or f"cannot create directory {quote(where)}"
+            gnu = f"cannot create directory {quote(where)}"
+            text = pick(p, f"can't create directory '{where}'", gnu)
             yield from complain(p, f"{text}: {explain(error)}")
             status = 1
     return status
@@ -51,7 +51,7 @@ def mkdir(p: Process) -> Steps:
 def _make(
     p: Process, path: str, mode: int | None, options: Options
 ) -> Waiting[tuple[str, OSError] | None]:
-    """Make a directory; give what could not be made, and why."""
+    """Make a directory; return what could not be made, and why."""
     files = p.guest.files
     steps = [path]
     if "p" in options:
@@ -75,27 +75,28 @@ def _make(
 
 # -- touch -------------------------------------------------------------------------------------
 
-_TOUCH_LONG = {"no-create": "c", "date": "d", "no-dereference": "h"}
-
 
 @program("touch")
 def touch(p: Process) -> Steps:
     """Set the times of files, which are made if they are not there."""
-    options = yield from parse(p, "acmd:hf", _TOUCH_LONG)
+    long = {"no-create": "c", "date": "d", "no-dereference": "h"}
+    options = yield from parse(p, "cd:h", long)
     if not options.operands:
         yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")
     now = p.guest.clock.now()
-    accessed = modified = now
+    when = now
     follow = "h" not in options
     for text in options.all("d"):
-        found = find_time(text, now, local_zone(p))
+        # BusyBox keeps the time of the day.
+        is_day = is_busybox(p) and re.fullmatch(r"\d{4}-\d\d?-\d\d?", text)
+        time = format_time(now, local_zone(p), " %T") if is_day else ""
+        found = find_time(text + time, now, local_zone(p), is_busybox=is_busybox(p))
         if found is None:
             what = pick(p, "invalid date", "invalid date format")
             yield from fail(p, f"{what} {quote(text)}")
         else:
-            accessed = modified = found
+            when = found
     set_times = partial(p.guest.files.set_times, follow=follow)
-    only = {letter for letter, _ in options if letter in "am"}
     status = 0
     for path in options.operands:
         try:
@@ -104,8 +105,7 @@ def touch(p: Process) -> Steps:
                     continue
                 flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
                 (yield from p.open(path, flags)).close()
-            times = (accessed if only != {"m"} else None), (modified if only != {"a"} else None)
-            yield from p.call(set_times, path, *times, p.cwd)
+            yield from p.call(set_times, path, when, when, p.cwd)
         except OSError as error:
             text = pick(p, path, f"cannot touch {quote(path)}")
             yield from complain(p, f"{text}: {explain(error)}")
@@ -115,14 +115,12 @@ def touch(p: Process) -> Steps:
 
 # -- chmod -------------------------------------------------------------------------------------
 
-_CHMOD_LONG = {"recursive": "R", "quiet": "f", "silent": "f"}
-
 
 @program("chmod")
 def chmod(p: Process) -> Steps:
     """Change permission bits."""
     arguments, mode = _take_minus(p.argv[1:])
-    options = yield from parse(p, "Rf", _CHMOD_LONG, arguments=arguments)
+    options = yield from parse(p, "R", {"recursive": "R"}, arguments=arguments)
     paths = options.operands
     if mode is None:
         if not paths:
@@ -168,14 +166,12 @@ def _change_all(p: Process, paths: list[str], options: Options, change: Change) 
             try:
                 yield from change(step, follows)
             except OSError as error:
-                yield from _refuse(p, step, error, options)
+                yield from _refuse(p, step, error)
                 status = 1
     return status
 
 
-def _refuse(p: Process, path: str, error: OSError, options: Options) -> Waiting[None]:
-    if "f" in options:
-        return
+def _refuse(p: Process, path: str, error: OSError) -> Waiting[None]:
     text = f"cannot access {quote(path)}"
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         what = "permissions" if p.name == "chmod" else "ownership"
@@ -204,13 +200,11 @@ def _walk(p: Process, path: str, *, is_top: bool = True) -> Iterator[tuple[str, 
 
 # -- chown -------------------------------------------------------------------------------------
 
-_CHOWN_LONG = {"recursive": "R", "no-dereference": "h", "quiet": "f", "silent": "f"}
-
 
 @program("chown")
 def chown(p: Process) -> Steps:
     """Change the owner, the group or both."""
-    options = yield from parse(p, "Rhf", _CHOWN_LONG)
+    options = yield from parse(p, "Rh", {"recursive": "R", "no-dereference": "h"})
     paths = options.operands
     if not paths:
         yield from missing_operand(p)

@@ -17,7 +17,6 @@ from qgasim.userland.programs.registry import program
 
 __all__ = ["change_options"]
 
-_MOUNT_LONG: Final = {"options": "o", "types": "t"}
 #: util-linux's status of a failed mount or umount; BusyBox's mount gives -1.
 MOUNT_FAILED: Final = 32
 #: Kinds of file systems that need no device.
@@ -151,7 +150,7 @@ def _choose(p: Process, wish: GuestRequest) -> Volume:
 @program("mount")
 def mount(p: Process) -> Steps:
     """Mount a file system, change how it is mounted, or list what is."""
-    options = yield from parse(p, "o:t:", _MOUNT_LONG)
+    options = yield from parse(p, "o:t:", {"options": "o", "types": "t"})
     operands = options.operands
     flags = [flag for text in options.all("o") for flag in text.split(",") if flag]
     if not operands:

@@ -36,19 +36,22 @@ def mv(p: Process) -> Steps:
 def _move(p: Process, source: str, target: str) -> Waiting[bool]:
     inode = find_inode(p, source, follow=source.endswith("/"))
     old = find_inode(p, target, follow=False)
-    if not is_busybox(p):
-        wrong = _find_obstacle(p, source, target, inode, old)
-        if wrong:
-            yield from complain(p, wrong)
+    if is_busybox(p):
+        try:
+            look(p, target)
+        except NotADirectoryError:
+            yield from complain(p, f"can't stat '{target}': Path has non-directory component")
             return False
+        except OSError:
+            pass
+    elif wrong := _find_obstacle(p, source, target, inode, old):
+        yield from complain(p, wrong)
+        return False
     if target.endswith("/") and inode is not None and not inode.is_dir:
         raise os_error(errno.ENOTDIR)
     try:
-        # rename(2) does nothing for two names of one file; mv then removes the first.
-        if inode is not None and old is not None and inode.node is old.node:
-            if inode.path != old.path:
-                yield from p.call(p.guest.files.unlink, source, p.cwd)
-        else:
+        # rename(2) does nothing for two names of one file.
+        if inode is None or old is None or inode.node is not old.node:
             yield from p.call(p.guest.files.rename, source, target, p.cwd)
     except OSError as error:
         if error.errno != errno.EXDEV or inode is None:

@@ -161,9 +161,18 @@ def _zone_of(text: str, default: tzinfo) -> tzinfo:
     return timezone(-offset if text[0] == "-" else offset)
 
 
-def find_time(text: str, now: int, zone: tzinfo) -> int | None:
+#: What BusyBox reads of it, besides digits only.
+_BUSYBOX: Final = re.compile(
+    r"@-?\d+|[A-Z][a-z]{2} +\d\d? \d\d?:\d\d?:\d\d? \d{4}"
+    r"|(\d{4}-\d\d?-\d\d?)?(^| |$)(\d\d?:\d\d?(:\d\d?)?( [-+]\d\d(\d\d)?)?)?"
+)
+
+
+def find_time(text: str, now: int, zone: tzinfo, *, is_busybox: bool = False) -> int | None:
     """Read a time as ``date -d`` does; None if it is none that we know."""
     text = text.strip()
+    if is_busybox and not _BUSYBOX.fullmatch(text):
+        return None
     if re.fullmatch(r"@-?\d+(\.\d{1,9})?", text):
         whole, _, part = text[1:].partition(".")
         return (-1 if whole[:1] == "-" else 1) * to_int(whole.lstrip("-")) * SECOND + int(
