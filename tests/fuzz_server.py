@@ -9,6 +9,7 @@ number of the message are said with each failure.
 import argparse
 import base64
 import json
+import os
 import select
 import signal
 import socket
@@ -150,8 +151,8 @@ class Running:
         if not self.process.stdout.readline():
             raise Failure(f"no server: {self.written()}")
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(PATIENCE)
         self._socket.connect(str(path))
+        self._socket.setblocking(False)
         self._number = 0
 
     def written(self) -> str:
@@ -195,33 +196,47 @@ class Running:
     def _send(self, data: bytes, received: bytearray) -> None:
         left = memoryview(data)
         while left:
-            # A server whose replies nobody reads takes no more requests.
-            try:
-                left = left[self._socket.send(left, socket.MSG_DONTWAIT) :]
-            except BlockingIOError:
-                select.select([self._socket], [self._socket], [], PATIENCE)
+            # A server whose replies are not read takes no more requests.
+            readable, writable, _ = select.select([self._socket], [self._socket], [], PATIENCE)
+            if readable:
+                self._receive(received)
+            if writable:
+                # It need not take as much as there is.
                 with suppress(BlockingIOError):
-                    received += self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
+                    left = left[self._socket.send(left) :]
+            if not readable and not writable:
+                raise TimeoutError("nothing is taken")
 
     def _receive(self, received: bytearray) -> None:
+        if not select.select([self._socket], [], [], PATIENCE)[0]:
+            raise TimeoutError("no answer")
         more = self._socket.recv(1 << 16)
         if not more:
             raise Failure(f"hung up after {bytes(received[-200:])!r}")
         received += more
 
     def terminate(self, pending: bytes = b"") -> float:
-        """Send *pending* and then SIGTERM; return how long the server took to end, in seconds."""
-        self._socket.sendall(pending)
-        before = time.monotonic()
+        """Send *pending* and then SIGTERM; return how long the server took to end, in seconds.
+
+        What it waited for a processor is not counted: the machine may be busy.
+        """
+        # It need not be all: half a message is what is wanted.
+        self._socket.send(pending)
+        before, waited = time.monotonic(), self._waited()
+        ended = os.pidfd_open(self.process.pid)
         self.process.terminate()
-        try:
-            status = self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise Failure("SIGTERM is not obeyed") from None
-        took = time.monotonic() - before
-        if status:
+        is_over = bool(select.select([ended], [], [], PATIENCE)[0])
+        os.close(ended)
+        if not is_over:
+            raise Failure("SIGTERM is not obeyed")
+        took = time.monotonic() - before - (self._waited() - waited)
+        if status := self.process.wait():
             raise Failure(f"status {status}")
         return took
+
+    def _waited(self) -> float:
+        """Return how long the server waited for a processor that others had, in seconds."""
+        return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[1]) / 1e9
 
     def close(self) -> None:
         """End what is left."""

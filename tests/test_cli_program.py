@@ -282,6 +282,29 @@ def test_a_line_of_json_says_where_clients_can_connect() -> None:
             process.terminate()
 
 
+#: Calls the command line, and says when clients can connect whether garbage is collected.
+SAYS_WHETHER_GARBAGE_IS_COLLECTED = """
+import gc, os, sys
+from qgasim.cli import main, ready
+ready.write_ready = lambda number, line: (print(gc.isenabled(), flush=True), os._exit(0))
+main(sys.argv[1:])
+"""
+
+
+def test_garbage_is_collected_again_when_the_start_is_over(tmp_path: Path) -> None:
+    ways: tuple[list[str], ...] = (
+        [],
+        [f"--control=unix:{tmp_path}/c"],
+        ["--scenario=fleet-one-hung"],
+    )
+    for number, options in enumerate(ways):
+        code = SAYS_WHETHER_GARBAGE_IS_COLLECTED
+        listen = f"--listen=unix:{tmp_path}/{number}"
+        command = [sys.executable, "-c", code, listen, "--ready-fd=1", *options]
+        told = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True)
+        assert told == "True\n", options
+
+
 def test_a_ready_fd_that_is_not_open_is_told() -> None:
     command = [sys.executable, "-m", "qgasim", "--ready-fd=99"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

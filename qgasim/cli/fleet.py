@@ -13,7 +13,7 @@ from qgasim.cli.parser import mute
 from qgasim.cli.ready import write_ready
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Scenario
-from qgasim.serving.foreground import PARENT_INTERVAL
+from qgasim.serving.foreground import PARENT_INTERVAL, settle_memory
 from qgasim.serving.listen import UnixAddress
 from qgasim.serving.systemd import notify
 from qgasim.serving.threads import ServerThreadPool
@@ -53,6 +53,7 @@ def serve_fleet(
             for name, simulation in simulations.items():
                 log.observe(simulation, name)
                 pool.serve(simulation, addresses[name])
+            settle_memory()
             if options.ready_fd is not None:
                 line = describe_fleet(scenario, simulations, addresses, directory)
                 write_ready(options.ready_fd, line)

@@ -29,6 +29,12 @@ __all__ = ["Announcement"]
 
 #: How long the other process may take to answer, in seconds.
 PATIENCE: Final = 10.0
+#: How long is waited until a process that is not there is tried again, in seconds.
+INTERVAL: Final = 1.0
+
+
+class _Absent(QgaSimError):
+    """The other process is not there, or does not answer."""
 
 
 class Announcement:
@@ -66,46 +72,65 @@ class Announcement:
         live: LiveGuest,
         addresses: tuple[str, tuple[SocketAddress, ...]],
         is_connected: Callable[[], bool],
+        on_absent: Callable[[str], None],
     ) -> None:
         """Announce a guest, and answer what is asked about it, until cancelled; see `AdoptedGuest`.
+
+        It is announced again when the other process has ended and another has begun in its place.
+
+        Args:
+            name: of the guest, there.
+            live: the guest.
+            addresses: of the agent, and of monitors.
+            is_connected: returns whether the agent has a client.
+            on_absent: called with the reason when the other process is not there at first.
 
         Raises:
             QgaSimError: the other process does not take it.
         """
         directory = make_directory("qgasim-")
         try:
-            await self._serve(name, live, addresses, is_connected, directory)
+            async with trio.open_nursery() as nursery:
+                feed = Feed(os.urandom(4).hex())
+                guests = Guests(nursery, feed, directory, lambda _name, _server: None)
+                server = make_server(guests, self._access(directory), tell_failure)
+                server.listen()
+                nursery.start_soon(server.serve)
+                where = name_address(server.address)
+                tell: Callable[[str], None] | None = on_absent
+                guest = guests.adopt(name, live, addresses, is_connected)
+                while True:
+                    answer = await self._announce(guest.name, where, tell)
+                    tell = None
+                    if answer.status == 409 and guest.name == name:
+                        # An earlier process of this name is still there, or another guest has it.
+                        guests.release(guest)
+                        other = f"{name}-{os.getpid()}"
+                        guest = guests.adopt(other, live, addresses, is_connected)
+                        continue
+                    if answer.status != 201:
+                        problem = answer.body.decode("utf-8", "replace")
+                        text = f"{name_address(self._control)}: {answer.status} {problem:.200}"
+                        raise QgaSimError(text)
+                    # The other process reads along as long as it is there.
+                    await feed.wait_until_unread()
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    async def _serve(
-        self,
-        name: str,
-        live: LiveGuest,
-        addresses: tuple[str, tuple[SocketAddress, ...]],
-        is_connected: Callable[[], bool],
-        directory: str,
-    ) -> None:
-        async with trio.open_nursery() as nursery:
-            guests = Guests(
-                nursery, Feed(os.urandom(4).hex()), directory, lambda _name, _server: None
-            )
-            server = make_server(guests, self._access(directory), tell_failure)
-            server.listen()
-            nursery.start_soon(server.serve)
-            where = name_address(server.address)
-            guest = guests.adopt(name, live, addresses, is_connected)
-            answer = await self._announce(guest.name, where)
-            if answer.status == 409:
-                # An earlier process of this name is still there, or another guest has it.
-                guests.release(guest)
-                guest = guests.adopt(f"{name}-{os.getpid()}", live, addresses, is_connected)
-                answer = await self._announce(guest.name, where)
-            if answer.status != 201:
-                problem = answer.body.decode("utf-8", "replace")
-                raise QgaSimError(f"{name_address(self._control)}: {answer.status} {problem:.200}")
+    async def _announce(
+        self, name: str, where: str, on_absent: Callable[[str], None] | None
+    ) -> Answer:
+        """Announce it when the other process is there; return what that answers."""
+        while True:
+            try:
+                return await self._ask(name, where)
+            except _Absent as error:
+                if on_absent is not None:
+                    on_absent(str(error))
+                    on_absent = None
+                await trio.sleep(INTERVAL)
 
-    async def _announce(self, name: str, where: str) -> Answer:
+    async def _ask(self, name: str, where: str) -> Answer:
         body = msgspec.json.encode({"name": name, "control": where})
         request = Request(
             method="POST",
@@ -118,10 +143,9 @@ class Announcement:
                 answer = await ask(self._control, request, self._token)
         except OSError as error:
             text = error.strerror or str(error)
-            raise QgaSimError(f"{name_address(self._control)}: {text}") from None
+            raise _Absent(f"{name_address(self._control)}: {text}") from None
         except trio.TooSlowError:
-            raise QgaSimError(
-                f"{name_address(self._control)}: no answer within {PATIENCE:g} s"
-            ) from None
+            text = f"{name_address(self._control)}: no answer within {PATIENCE:g} s"
+            raise _Absent(text) from None
         assert isinstance(answer, Answer), "it is no stream"
         return answer

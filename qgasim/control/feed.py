@@ -76,6 +76,8 @@ class Feed:
         #: The number of the latest record, from 1.
         self.latest = 0
         self._woken: trio.Event | None = None
+        self._readers = 0
+        self._unread: trio.Event | None = None
 
     def add(self, record: Record) -> None:
         """Put down what happened, and wake those who wait for it."""
@@ -98,6 +100,13 @@ class Feed:
             self._woken = trio.Event()
         await self._woken.wait()
 
+    async def wait_until_unread(self) -> None:
+        """Wait until no client reads along."""
+        if self._readers:
+            if self._unread is None:
+                self._unread = trio.Event()
+            await self._unread.wait()
+
     def position(self, event_id: str | None) -> int:
         """Return where a client stands that has read *event_id* last; None: at the end.
 
@@ -113,6 +122,19 @@ class Feed:
         self, position: int, guest: str | None = None, *, with_lines: bool = False
     ) -> AsyncIterator[bytes]:
         """Yield events from *position* on, of all guests or of one; that ends when the guest is deleted."""
+        self._readers += 1
+        try:
+            async for events in self._follow(position, guest, with_lines=with_lines):
+                yield events
+        finally:
+            self._readers -= 1
+            if not self._readers and self._unread is not None:
+                self._unread.set()
+                self._unread = None
+
+    async def _follow(
+        self, position: int, guest: str | None, *, with_lines: bool
+    ) -> AsyncIterator[bytes]:
         while True:
             first = self.latest - len(self._records) + 1
             if position + 1 < first:

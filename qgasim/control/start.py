@@ -15,7 +15,7 @@ from qgasim.http.access import Access
 from qgasim.http.routes import Table
 from qgasim.http.server import HttpServer
 from qgasim.http.service import Service
-from qgasim.serving.foreground import keep_freed_memory, run_until_signal
+from qgasim.serving.foreground import run_until_signal, settle_memory
 from qgasim.serving.listen import TcpAddress, UnixAddress
 from qgasim.serving.server import Server
 
@@ -69,7 +69,6 @@ def run(
         on_ready: called when clients can connect, with the guests and the address of the API.
         ends_with_parent: end also when the process that started this one has ended.
     """
-    keep_freed_memory()
 
     async def main(nursery: trio.Nursery) -> None:
         feed = Feed(os.urandom(4).hex())
@@ -78,6 +77,7 @@ def run(
             for name, start in starts.items():
                 guests.add(name, start)
             address = await nursery.start(serve_control, guests, access, tell_failure)
+            settle_memory()
             on_ready(guests.by_name, address)
             await trio.sleep_forever()
         finally:

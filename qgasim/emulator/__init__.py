@@ -6,6 +6,7 @@ the command line, and QEMU's release that of ``QGASIM_QEMU``. Nothing of the hos
 sockets, terminals and the pid file that the command line names.
 """
 
+import gc
 import os
 import sys
 from typing import Final
@@ -22,6 +23,8 @@ DEFAULT_RELEASE: Final = "7.2"
 def main() -> int:
     """Run as QEMU does; return the exit status."""
     program = os.path.basename(sys.argv[0])
+    # Until the machine runs: see `settle_memory`.
+    gc.disable()
     try:
         return _run(parse(sys.argv[1:]), program)
     except (QgaSimError, OSError) as error:

@@ -56,7 +56,17 @@ class Announced:
         places = address, tuple(monitor.address for monitor in monitors)
         try:
             await self._announcement.serve(
-                self._name, self._live, places, lambda: agent is not None and agent.is_connected
+                self._name,
+                self._live,
+                places,
+                lambda: agent is not None and agent.is_connected,
+                lambda reason: _tell(f"not announced yet: {reason}"),
             )
         except* Exception as group:  # noqa: BLE001
-            sys.stderr.write(f"qgasim: not announced: {group.exceptions[0]}\n")
+            _tell(f"not announced: {group.exceptions[0]}")
+
+
+def _tell(text: str) -> None:
+    """Write a line to libvirt's log of the domain."""
+    sys.stderr.write(f"qgasim: {text}\n")
+    sys.stderr.flush()

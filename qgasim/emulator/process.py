@@ -21,7 +21,7 @@ from qgasim.emulator.sockets import (
 from qgasim.qmp import Hypervisor
 from qgasim.scenario import Blueprint, load, remember_place
 from qgasim.serving.accepting import Listener
-from qgasim.serving.foreground import keep_freed_memory
+from qgasim.serving.foreground import settle_memory
 from qgasim.serving.listen import name_address
 from qgasim.serving.monitoring import MonitorServer
 from qgasim.serving.server import Server
@@ -98,7 +98,7 @@ class Emulator:
 
     def run(self) -> int:
         """Serve until the machine ends, or a signal ends it; return the exit status."""
-        keep_freed_memory()
+        settle_memory()
         trio.run(self._run)
         return self._hypervisor.exit_status
 

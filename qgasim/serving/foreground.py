@@ -1,5 +1,6 @@
 """Serve in a process of its own, until a signal or the end of the parent process."""
 
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -11,15 +12,22 @@ import trio
 from qgasim.guest.processes.watchdog import watchdog
 from qgasim.serving.server import Server
 
-__all__ = ["PARENT_INTERVAL", "keep_freed_memory", "run", "run_until_signal"]
+__all__ = ["PARENT_INTERVAL", "run", "run_until_signal", "settle_memory"]
 
 #: How often to check whether the parent process is still there, in seconds.
 PARENT_INTERVAL: Final = 0.25
 
 
-def keep_freed_memory() -> None:
-    """Make glibc keep up to 62 MiB of freed memory: else each long reply is faulted in page by page."""
+def settle_memory() -> None:
+    """Take up the collection of garbage at the end of a start that put it off (``gc.disable``).
+
+    glibc is made to keep up to 62 MiB of freed memory, too: else each long reply is faulted in page by page.
+    """
     bytes(31 << 20)
+    # What is there so far stays. It becomes old without being looked at, as the first collection would.
+    gc.freeze()
+    gc.unfreeze()
+    gc.enable()
 
 
 async def _cancel_without_parent(scope: trio.CancelScope, parent: int) -> None:
@@ -102,10 +110,10 @@ def run(server: Server, on_ready: Callable[[], None], *, ends_with_parent: bool 
     Raises:
         ListenError: the address cannot be listened on.
     """
-    keep_freed_memory()
 
     async def main(_: trio.Nursery) -> None:
         server.listen()
+        settle_memory()
         on_ready()
         await server.serve()
 

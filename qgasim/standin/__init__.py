@@ -4,6 +4,7 @@ It takes qemu-ga's command line and serves a simulated guest: that of ``QGASIM_S
 release of ``QGASIM_AGENT``. It behaves as qga/main.c does, with the texts of 7.2.22.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ __all__ = ["main"]
 def main() -> int:
     """Run as qemu-ga; return the exit status."""
     log = Log()
+    # Until the agent runs: see `settle_memory`.
+    gc.disable()
     # Until a handler is installed, signals end it without a message, as any program in C.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:

@@ -13,7 +13,7 @@ import trio
 
 from qgasim.agent import Agent
 from qgasim.agent.observer import Observer
-from qgasim.serving.foreground import keep_freed_memory
+from qgasim.serving.foreground import settle_memory
 from qgasim.serving.listen import SocketAddress
 from qgasim.serving.server import Server
 from qgasim.simulation.simulation import Simulation
@@ -89,7 +89,7 @@ class Process:
 
         If a signal ends the agent (4.2 aborts after guest-shutdown), it ends this process, too.
         """
-        keep_freed_memory()
+        settle_memory()
         trio.run(self._run)
         if self._agent.died_of is not None:
             _die_of(self._agent.died_of)

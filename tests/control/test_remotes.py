@@ -121,23 +121,34 @@ def test_qgasim_qemu_announces_its_guest(hub: Api, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_emulator_that_cannot_announce_its_guest_runs_all_the_same(tmp_path: Path) -> None:
+def test_an_emulator_announces_its_guest_whenever_the_api_is_there(tmp_path: Path) -> None:
+    directory = tmp_path / "hub"
+    directory.mkdir()
     command = [
         sys.executable,
         "-c",
         "import sys; from qgasim.emulator import main; sys.exit(main())",
     ]
-    environment = {"QGASIM_CONTROL": f"unix:{tmp_path}/no", "PYTHONPATH": ":".join(sys.path)}
+    environment = {
+        "QGASIM_CONTROL": f"unix:{directory}/control.sock",
+        "PYTHONPATH": ":".join(sys.path),
+    }
     with subprocess.Popen(
-        [*command, "-qmp", f"unix:{tmp_path}/qmp,server=on,wait=off"],
+        [*command, "-name", "vm1", "-qmp", f"unix:{tmp_path}/qmp,server=on,wait=off"],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == (
-            f"qgasim: not announced: unix:{tmp_path}/no: No such file or directory\n"
+            f"qgasim: not announced yet: unix:{directory}/control.sock: No such file or directory\n"
         )
-        assert process.poll() is None
+        # When the API is there, and again when that was restarted.
+        for _ in range(2):
+            with controlled(directory) as hub:
+                stream = hub.open("GET /v1/stream?last_event_id=0")
+                while read_event(stream)[2]["guest"] != "vm1":
+                    pass
+                assert [guest["name"] for guest in hub.get("/guests")] == ["guest", "vm1"]
         process.terminate()
         assert process.wait(10) == 0
