@@ -77,7 +77,7 @@ INTRODUCTION = """\
 <!-- Made by docs/generate.py (`make docs`); do not edit. -->
 
 What goes wrong, on demand and the same way every time. A scenario lists its faults under `faults`. They fire in this
-order, and each changes what the one before has left. [Let a guest fail on demand](howto/failures.md) begins with the
+order, and each changes what the one before has left. [Make a guest fail on demand](howto/failures.md) begins with the
 symptoms, and has what else can happen to a guest.
 
 ```yaml
