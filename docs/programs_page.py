@@ -34,7 +34,7 @@ mawk, procps, util-linux, iproute2) or `busybox` (1.35, as in Alpine). Windows h
 any is written from its documentation and source, and from the recordings of agents (`tests/golden/`).
 """
 SHELLS = """\
-`sh` is dash 0.5.12 in a guest with `gnu`, and BusyBox's ash with `busybox`; `bash` is bash 5.2. Random scripts run in these and in
+`sh` is dash 0.5.12 in a guest with `gnu`, and BusyBox's ash with `busybox`, by the names `dash` and `ash`, too; `bash` is bash 5.2. Random scripts run in these and in
 the real ones in the tests, and their output, messages and status must be the same (`make fuzz-userland` for more of them).
 What bash has besides, such as arrays, and is not simulated, ends the script with one line that names it. The shells do these
 themselves, each what it has: {inside}."""
@@ -50,7 +50,7 @@ def count_runs() -> Counter[str]:
             if not argv:
                 continue
             words = {argv[0]}
-            if argv[0] in ("sh", "bash", "env", "xargs", "timeout", "nohup", "busybox"):
+            if argv[0] in ("sh", "bash", "env", "busybox"):
                 for text in argv[1:]:
                     words |= set(re.findall(r"(?:^|[|;&({`\n]|\bdo|\bthen)\s*([\w\[-]+)", text))
             counts.update(words)

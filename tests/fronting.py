@@ -26,13 +26,13 @@ class TestLink:
     def connect(self) -> None:
         self.connects += 1
 
-    def disconnect(self) -> None:
+    def disconnect(self, *, leaving_unread: bool = False) -> None:  # noqa: ARG002
         self.disconnects += 1
 
     def go_on(self) -> None:
         pass
 
-    def ask(self, data: bytes, requests: Sequence[Request]) -> None:
+    def ask(self, data: bytes, requests: Sequence[Request]) -> bytes:
         raise NotImplementedError
 
 
@@ -44,12 +44,17 @@ class ModelLink(TestLink):
         self.behind = Course("debian-12")
         self.size = size
         self.asked = b""
+        self.rest: list[bytes] = []
 
-    def ask(self, data: bytes, requests: Sequence[Request]) -> None:  # noqa: ARG002
+    def ask(self, data: bytes, requests: Sequence[Request]) -> bytes:  # noqa: ARG002
         self.asked += data
         reply = self.behind.send(data)
-        for start in range(0, len(reply), self.size):
-            self.channel.answered(reply[start : start + self.size])
+        self.rest += [reply[at : at + self.size] for at in range(0, len(reply), self.size)]
+        return self.rest.pop(0) if self.rest else b""
+
+    def go_on(self) -> None:
+        while self.rest:
+            self.channel.answered(self.rest.pop(0))
 
 
 class SilentLink(TestLink):
@@ -59,8 +64,19 @@ class SilentLink(TestLink):
         super().__init__()
         self.asked = b""
 
-    def ask(self, data: bytes, requests: Sequence[Request]) -> None:  # noqa: ARG002
+    def ask(self, data: bytes, requests: Sequence[Request]) -> bytes:  # noqa: ARG002
         self.asked += data
+        return b""
+
+
+class TellingLink(SilentLink):
+    """An agent that answers at once what the test says."""
+
+    answer = b""
+
+    def ask(self, data: bytes, requests: Sequence[Request]) -> bytes:
+        super().ask(data, requests)
+        return self.answer
 
 
 class RealLink(TestLink):
@@ -71,14 +87,14 @@ class RealLink(TestLink):
         self.sock = sock
         sock.settimeout(PATIENCE)
 
-    def ask(self, data: bytes, requests: Sequence[Request]) -> None:
+    def ask(self, data: bytes, requests: Sequence[Request]) -> bytes:
         self.sock.sendall(data)
         received = b""
         while received.count(b"\n") < len(requests):
             more = self.sock.recv(1 << 16)
             assert more
             received += more
-        self.channel.answered(received)
+        return received
 
 
 def front(

@@ -76,16 +76,13 @@ NESTS: Final = (
     ("echo $((", "(", "1", ")"), ("echo $((", "-", "1", ""), ("echo $((", "1?", "1", ":0"), ("echo ", "$(echo ", "1", ")"),
     ("echo ", "${x:-", "1", "}"), ("awk 'BEGIN{print ", "(", "1", ")"), ("awk 'BEGIN", "{", "print", "}"),
     ("awk 'BEGIN{print ", "-", "1", ""), ("awk 'BEGIN{x", "[x", "=1", "]"), ("grep -E '", "(", "a", ")*"),
-    ("grep '", r"\\(", "a", r"\\)*"), ("", "env ", "true", ""), ("", "timeout 9 ", "true", ""), ("", "xargs ", "true", ""),
+    ("grep '", r"\\(", "a", r"\\)*"), ("", "env ", "true", ""),
     ("", "! ", "true", ""), ("", "{ ", ":;", " }"), ("", "while :; do ", ":", "; done"), ("", "case a in a) ", ":", ";; esac"),
     ("", "f() ", "(:)", ""), ("[[ ", "( ", "a", " )"), ("[[ ", "! ", "a", ""), ("date -d '", "1 day ", "", "ago "),
     ("printf '", "%*", "d", ""), ("printf '", "%.*", "s", ""), ("tr ", "[:alpha:]", "", ""), ("echo ", "{a,", "b", "}"),
-    ("mkdir -p ", "a/", "b", ""), ("ls ", "/", "", "/.."), ("dd ", "bs=", "1", "x9"), ("chmod ", "u=rwx,", "u=r", " /tmp/f"),
+    ("mkdir -p ", "a/", "b", ""), ("ls ", "/", "", "/.."), ("chmod ", "u=rwx,", "u=r", " /tmp/f"),
 )  # fmt: skip
-SETUP: Final = (
-    "truncate -s 10T /tmp/sparse; seq 1 30000 > /tmp/f; "
-    "BIG=$(head -c 200000 /dev/zero | tr '\\0' a); "
-)
+SETUP: Final = "seq 1 30000 > /tmp/f; BIG=$(head -c 200000 /dev/zero | tr '\\0' a); "
 
 
 class Writer:
@@ -148,18 +145,11 @@ class Writer:
                 f"uniq -f {number} -s {other} -w {self.pick(NUMBERS)} /tmp/f",
                 f"cut -c {number}-{other} /tmp/f",
                 f"tr '\\0' '[a*{number}]' < /tmp/f",
-                f"dd if=/dev/zero of=/tmp/d bs={number} count={other} seek={self.pick(NUMBERS)}",
-                f"truncate -s {number} /tmp/t; cat /tmp/t | wc",
                 f"grep -m {number} -A {other} -B {self.pick(NUMBERS)} 1 /tmp/f",
-                f"xargs -n {number} -P {other} echo < /tmp/f",
-                "xargs -I x echo xxxxxxxxxx < /tmp/sparse",
                 f"sleep {number}",
                 f"kill -{number} {other}",
                 f"mkdir -p $(printf 'a/%.0s' $(seq 1 {self.random.choice((100, 5000))}))",
                 f"chmod {number} /tmp/f; touch -d @{other} /tmp/f",
-                f"base64 -w {number} /tmp/f",
-                "cat /dev/zero | base64 -d",
-                "cat /tmp/sparse | md5sum",
                 "mv / x; cp -r / /tmp/y; ln -s / /tmp/z; rm -r /tmp/y",
                 "while :; do ln -s $(printf %04000d $i) /tmp/l$((i=i+1)); done",
                 f"ls -w {number} -T {other}",
@@ -275,6 +265,10 @@ class Served:
                 break
         self.client.settimeout(30)
         self.reader = self.client.makefile("rb")
+        handle = self.ask("guest-file-open", path="/tmp/sparse", mode="w")["return"]
+        self.ask("guest-file-seek", handle=handle, offset=10 << 40, whence="set")
+        self.ask("guest-file-write", handle=handle, **{"buf-b64": "AA=="})
+        self.ask("guest-file-close", handle=handle)
 
     def ask(self, command: str, **arguments: Any) -> Any:
         request = (

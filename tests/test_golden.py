@@ -1,4 +1,8 @@
-"""Every recorded exchange of a real agent, replayed over a real socket."""
+"""Every recorded exchange of a real agent, replayed.
+
+One release and all connections over a real socket. What a socket and a server add is the same for all
+releases, so the exchanges of the others are replayed without.
+"""
 
 import fnmatch
 import json
@@ -10,15 +14,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
 from qgasim.cli.options import serve_parser, with_options
 from qgasim.conversation import Step, read_conversation, unpack
+from qgasim.effects import Effect, Wait
 from qgasim.scenario import Blueprint, load
 from qgasim.serving.server import Server
 from qgasim.serving.threads import ServerThreadPool
+from qgasim.simulation.simulation import Simulation
 from tests.golden_cases import (
     EXCEPTIONS,
     GOLDEN,
@@ -31,7 +37,7 @@ from tests.golden_cases import (
     variant_of,
 )
 from tests.offenders import Offenders
-from tests.serving import PATIENCE, settle
+from tests.serving import PATIENCE, HandClock, settle
 
 T = TypeVar("T")
 BASELINE = re.compile(
@@ -42,9 +48,13 @@ RESYNC_ID = 987_654_321
 RESYNC = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' % RESYNC_ID
 MARK = b'\xff{"return": %d}\n' % RESYNC_ID
 SECOND = 1_000_000_000
+#: How long the recorded agents had been up.
+UPTIME = 12 * SECOND
 #: Cases with megabytes: a test of their own, which `make test-quick` leaves out, as most of the releases.
 LARGE = re.compile(r".*/(wire/token-.*-64mib|file/read-48mib-of-zeros|exec/output-over-16mib)")
 QUICK = ("7.2",)
+#: The release whose exchanges are replayed over a socket.
+SERVED = "7.2/"
 #: Cases that are compared up to a step. README.md says that all captures after the first vary from run to run;
 #: 10.2 and 11.1, recorded once each, agree in every step, and 10.0 agrees with them up to this one.
 VARYING = {"10.0/exec/capture-stdout-spoils-later-captures": 10}
@@ -78,8 +88,67 @@ class HastyClock:
         return time.monotonic_ns() + self.ahead
 
 
-class Replay:
-    """One case: a fresh guest, its clock, and the values it named."""
+class Replay(Protocol):
+    """One case under replay, on a fresh guest."""
+
+    simulation: Simulation
+
+    def ask(self, request: bytes, expected: bytes) -> bytes:
+        """Send *request* and return the reply; *expected* is what was recorded."""
+        ...
+
+    def advance(self, seconds: float) -> None:
+        """Let guest time pass, and see to what happens in it."""
+        ...
+
+    def wake(self) -> None:
+        """Wake the guest as QEMU's `system_wakeup` does."""
+        ...
+
+
+class Direct:
+    """A replay without a server: what the channel yields is what the client receives."""
+
+    def __init__(self, case: str) -> None:
+        self.clock = HandClock()
+        self.simulation = build(case, self.clock)
+        self.clock.now = UPTIME
+        self.received = b""
+
+    def ask(self, request: bytes, expected: bytes) -> bytes:
+        channel = self.simulation.channel
+        self.perform(channel.receive(request))
+        while self.received.count(b"\n") < expected.count(b"\n"):
+            due = channel.next_event()
+            if due is None:
+                break
+            self.clock.now += max(0, due - self.simulation.guest.clock.uptime())
+            self.perform(channel.wake())
+        found, self.received = self.received, b""
+        return found
+
+    def perform(self, effects: Iterator[Effect]) -> None:
+        for effect in effects:
+            if type(effect) is bytes:
+                self.received += effect
+            elif isinstance(effect, Wait):
+                self.simulation.channel.defer(effect.until, effects)
+                break
+
+    def advance(self, seconds: float) -> None:
+        self.clock.now += int(seconds * SECOND)
+        self.perform(self.simulation.channel.wake())
+        while self.simulation.guest.processes.is_late:
+            self.perform(self.simulation.channel.wake())
+
+    def wake(self) -> None:
+        self.simulation.guest.power.wake()
+
+
+class Served:
+    """A replay over a socket."""
+
+    sock: socket.socket
 
     def __init__(self, host: ServerThreadPool, server: Server, clock: HastyClock) -> None:
         self.host = host
@@ -87,29 +156,43 @@ class Replay:
         self.path = str(server.address)
         self.clock = clock
         self.simulation = server.simulation
-        self.guest = server.simulation.guest
-        self.names: dict[str, int] = {}
+
+    def connect(self) -> socket.socket:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self.path)
+        return self.sock
 
     def call(self, function: Callable[[], T]) -> T:
         return self.host.call(self.server, function)
 
-    def advance(self, seconds: float) -> None:
-        """Let guest time pass, and see to what happens in it."""
+    def ask(self, request: bytes, expected: bytes) -> bytes:
+        self.sock.sendall(request)
+        found = receive_lines(self.sock, expected)
+        if not expected:
+            settle(self.call)
+        return found
 
+    def advance(self, seconds: float) -> None:
         def step() -> None:
             self.clock.ahead += int(seconds * SECOND)
-            self.guest.settle()
+            self.simulation.guest.settle()
 
         self.call(step)
 
     def wake(self) -> None:
-        self.call(self.guest.power.wake)
+        self.call(self.simulation.guest.power.wake)
 
 
 @cache
 def blueprint(path: Path, options: tuple[str, ...]) -> Blueprint:
     """Return what is the same for all cases of a variant; each has a guest of its own."""
     return Blueprint(with_options(load(path), serve_parser().parse_args(options)))
+
+
+def build(case: str, clock: Callable[[], int]) -> Simulation:
+    path, options = variant_of(case)
+    return blueprint(path, tuple(options)).build(clock)
 
 
 class Serving:
@@ -120,18 +203,16 @@ class Serving:
         self.host = ServerThreadPool()
 
     @contextmanager
-    def replaying(self, case: str) -> Iterator[Replay]:
-        path, options = variant_of(case)
+    def replaying(self, case: str) -> Iterator[Served]:
         clock = HastyClock()
-        channel = blueprint(path, tuple(options)).build(clock)
-        # The agent had been up for a while.
-        clock.ahead += 12 * SECOND
+        simulation = build(case, clock)
+        clock.ahead += UPTIME
         if not self.host.is_there:
             # A case that failed has taken it along.
             self.host = ServerThreadPool()
-        server = self.host.serve(channel, self.path)
+        server = self.host.serve(simulation, self.path)
         try:
-            yield Replay(self.host, server, clock)
+            yield Served(self.host, server, clock)
         finally:
             has_ended = self.host.stop(server)
         if error := self.host.failure(server):
@@ -144,13 +225,6 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     serving = Serving(tmp_path_factory.mktemp("golden"))
     yield serving
     assert serving.host.close()
-
-
-def connect(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(PATIENCE)
-    sock.connect(path)
-    return sock
 
 
 def receive(sock: socket.socket, count: int) -> bytes:
@@ -214,49 +288,57 @@ def test_each_exception_is_a_recorded_case() -> None:
 
 
 def replay_case(serving: Serving, case: str, steps: list[Step]) -> None:
-    with serving.replaying(case) as replay, connect(replay.path) as sock:
-        send_lines_before(sock, steps)
-        for step in steps:
-            if case in VARYING and step.step >= VARYING[case]:
-                break
-            if step.action:
-                act(replay, step.action, step)
-            elif not step.resync:
-                exchange(replay, sock, step)
-        if replay.simulation.agent.is_up:
-            resynchronise(sock, next((s for s in steps if s.resync), None))
+    if case.startswith(SERVED):
+        with serving.replaying(case) as replay, replay.connect():
+            replay_steps(replay, case, steps)
+    else:
+        direct = Direct(case)
+        replay_steps(direct, case, steps)
+        assert direct.simulation.agent.failure is None
 
 
-def send_lines_before(sock: socket.socket, steps: list[Step]) -> None:
-    """Bring the agent to the line that it was at: 11.1 counts them since it was started."""
-    sock.sendall(b"\n" * next((s.lines_before for s in steps if s.lines_before is not None), 0))
+def replay_steps(replay: Replay, case: str, steps: list[Step]) -> None:
+    names: dict[str, int] = {}
+    replay.ask(lines_before(steps), b"")
+    for step in steps:
+        if case in VARYING and step.step >= VARYING[case]:
+            break
+        if step.action:
+            act(replay, step.action, step)
+        elif not step.resync:
+            exchange(replay, step, names)
+    if replay.simulation.agent.is_up:
+        resynchronise(replay, next((s for s in steps if s.resync), None))
 
 
-def exchange(replay: Replay, sock: socket.socket, step: Step) -> None:
+def lines_before(steps: list[Step]) -> bytes:
+    """Return what brings the agent to the line that it was at: 11.1 counts them since it was started."""
+    return b"\n" * next((s.lines_before for s in steps if s.lines_before is not None), 0)
+
+
+def exchange(replay: Replay, step: Step, names: dict[str, int]) -> None:
+    """Send what was sent, and compare what comes; *names* are the numbers that the case has bound."""
     replay.advance(step.pause_before_ms / 1000)
     request, expected = step.sent, step.received
     for name, recorded in step.uses.items():
         if recorded == 999_999:
             continue
-        ours = b"%d" % replay.names[name]
+        ours = b"%d" % names[name]
         request = re.sub(rb"\b%d\b" % recorded, ours, request)
         expected = re.sub(rb"\b%d\b" % recorded, ours, expected)
-    sock.sendall(request)
-    found = receive_lines(sock, expected)
-    if not expected:
-        settle(replay.call)
+    found = replay.ask(request, expected)
     # Most replies, and the long ones, are the same without looking at what may differ.
     assert found == expected or mask(request, found) == mask(request, expected)
     for name in step.bind:
         number = re.search(rb'"(?:return|pid)": (\d+)', found)
         assert number
-        replay.names[name] = int(number[1])
+        names[name] = int(number[1])
     replay.advance(((step.quiet_ms or 0) + (step.elapsed_ms or 0)) / 1000)
 
 
 def act(replay: Replay, action: str, step: Step) -> None:
     """Do what the hypervisor did, and look at what it saw."""
-    power = replay.guest.power
+    power = replay.simulation.guest.power
     if action.startswith("wait for "):
         replay.advance(1)
         for event in step.qmp_events or re.findall(r'"([A-Z_]+)", ', step.note):
@@ -275,15 +357,11 @@ def act(replay: Replay, action: str, step: Step) -> None:
         assert run == [entry.removeprefix("/sbin/") for entry in json.loads(step.note)]
 
 
-def resynchronise(sock: socket.socket, recorded: Step | None) -> None:
+def resynchronise(replay: Replay, recorded: Step | None) -> None:
     """Do what the recorder did after each case: nothing may be left over."""
-    sock.sendall(RESYNC)
-    data = b""
-    while MARK not in data:
-        more = sock.recv(1 << 16)
-        assert more, data
-        data += more
-    before = data.removesuffix(MARK)
+    found = replay.ask(RESYNC, b"\n" + MARK if recorded is None else recorded.received)
+    assert found.endswith(MARK), found
+    before = found.removesuffix(MARK)
     if recorded is None:
         assert BASELINE.fullmatch(before), before
     else:
@@ -303,7 +381,7 @@ def outcome(function: Any, *arguments: Any) -> str:
 
 
 def read_silence(
-    replay: Replay, sock: socket.socket, expected: bytes, end: str | None
+    replay: Served, sock: socket.socket, expected: bytes, end: str | None
 ) -> tuple[bytes, str | None]:
     """Read the lines or the end that are expected, and what else there is; tell how it ended, if it did."""
     data = b""
@@ -365,14 +443,14 @@ def replay_connections(serving: Serving, case: str, steps_of_case: list[Step]) -
 
 
 def conn_steps(
-    replay: Replay, sockets: dict[int, socket.socket], steps: list[Step], pids: dict[int, int]
+    replay: Served, sockets: dict[int, socket.socket], steps: list[Step], pids: dict[int, int]
 ) -> None:
     for step in steps:
         conn_step(replay, sockets, step, pids)
 
 
 def conn_step(
-    replay: Replay, sockets: dict[int, socket.socket], step: Step, pids: dict[int, int]
+    replay: Served, sockets: dict[int, socket.socket], step: Step, pids: dict[int, int]
 ) -> None:
     action = step.action
     number = step.conn or 0
@@ -417,11 +495,11 @@ def conn_step(
         let_pass(replay, float(waited[1]))
 
 
-def has_ended(replay: Replay) -> bool:
+def has_ended(replay: Served) -> bool:
     return replay.simulation.agent.process is None
 
 
-def let_pass(replay: Replay, seconds: float) -> None:
+def let_pass(replay: Served, seconds: float) -> None:
     """Let guest time pass, but not before what was sent has been read."""
     settle(replay.call)
     replay.advance(seconds)
@@ -440,39 +518,40 @@ def test_recorded_reconnections_are_treated_as_recorded(family: str, serving: Se
 
 
 def replay_reconnections(serving: Serving, case: str, steps: list[Step]) -> None:
+    names: dict[str, int] = {}
     with serving.replaying(case) as replay:
-        sock = connect(replay.path)
-        send_lines_before(sock, steps)
+        replay.connect()
+        replay.ask(lines_before(steps), b"")
         try:
             for step in steps:
                 if step.action:
-                    sock = virtio_step(replay, sock, step)
+                    reconnect(replay, step)
                 elif not step.send:
                     expected = step.received
-                    assert read_silence(replay, sock, expected, None) == (expected, None)
+                    assert read_silence(replay, replay.sock, expected, None) == (expected, None)
                 elif not step.resync:
-                    exchange(replay, sock, step)
-            resynchronise(sock, next((s for s in steps if s.resync), None))
+                    exchange(replay, step, names)
+            resynchronise(replay, next((s for s in steps if s.resync), None))
         finally:
-            sock.close()
+            replay.sock.close()
 
 
-def virtio_step(replay: Replay, sock: socket.socket, step: Step) -> socket.socket:
-    """Do what the client did; give its connection, a new one perhaps."""
+def reconnect(replay: Served, step: Step) -> None:
+    """Do what the client did: wait, or leave and connect again."""
     action = step.action
     if waited := re.fullmatch(r"wait ([\d.]+) s", action):
         let_pass(replay, float(waited[1]))
-        return sock
+        return
     sent = re.fullmatch(
         r"send (?s:.*), pause ([\d.]+) s without reading, close, connect again", action
     )
     if sent:
-        sock.sendall(unpack(json.loads(step.note)))
+        replay.sock.sendall(unpack(json.loads(step.note)))
         let_pass(replay, float(sent[1]))
     else:
         assert action == "close, then connect again"
-    sock.close()
-    return connect(replay.path)
+    replay.sock.close()
+    replay.connect()
 
 
 # -- the recordings themselves ---------------------------------------------------------------------

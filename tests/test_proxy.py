@@ -2,6 +2,7 @@
 
 import base64
 import json
+import select
 import signal
 import socket
 import threading
@@ -111,6 +112,23 @@ def test_clients_take_turns_and_are_connected_anew(tmp_path: Path) -> None:
                 third.sendall(PING * 3)
                 third.shutdown(socket.SHUT_WR)
                 assert third.makefile("rb").read() == PONG * 3
+
+
+@needs_qemu_ga
+def test_a_reply_left_unread_ends_the_agent_as_it_does_without_a_proxy(tmp_path: Path) -> None:
+    # tests/golden/7.2/conn-unix.jsonl: reply-unread-then-close.
+    proxy = str(tmp_path / "proxy")
+    with RealAgent(tmp_path) as agent:
+        agent.socket.close()
+        with ServerThread(front(str(agent.path)).build(), proxy):
+            with connect(proxy) as sock:
+                sock.sendall(PING)
+                assert read_line(sock) == PONG
+                sock.sendall(PING)
+                select.select([sock], [], [], PATIENCE)
+            assert agent.process.wait(PATIENCE) == 0
+            with connect(proxy) as sock:
+                assert sock.recv(1) == b""
 
 
 def test_an_agent_is_left_alone_between_two_clients(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from qgasim.scenario import loads
 from qgasim.simulation.journal import Journal
 from qgasim.upstream import UpstreamChannel
 from qgasim.upstream.twin import Twin
-from tests.fronting import ModelLink, RealLink, SilentLink, TestLink, front
+from tests.fronting import ModelLink, RealLink, SilentLink, TellingLink, TestLink, front
 from tests.generated import load_generator
 from tests.offenders import Offenders
 from tests.real_agent import RealAgent, needs_qemu_ga
@@ -27,6 +27,7 @@ from tests.serving import SECOND, Course
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
 SYNC = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":7}}\n'
+SYNCED = b'\xff{"return": 7}\n'
 GENERATOR = load_generator()
 #: The kinds that need a simulated guest, and why.
 IMPOSSIBLE = {
@@ -258,6 +259,35 @@ def test_a_command_that_is_silent_is_not_waited_for() -> None:
     assert not course.channel.is_pending
 
 
+def test_replies_to_an_earlier_client_are_told_apart_by_what_they_echo() -> None:
+    """At a virtio-serial port they come to the next one."""
+    link = SilentLink()
+    course = front(link)
+    journal = Journal(course.simulation)
+    sync, delimited = (
+        b'{"execute":"guest-sync%s","arguments":{"id":8}}\n' % kind for kind in (b"", b"-delimited")
+    )
+    named = b'{"execute":"guest-ping","id":"a"}\n'
+    refused = b'{"error": {"class": "GenericError", "desc": "x"}}\n'
+    pong = b'{"return": {}, "id": "a"}\n'
+    talk: list[tuple[bytes, list[bytes], bytes]] = [
+        (PING + delimited, [SYNCED, b'\xff{"return": 8}\n'], b""),
+        (delimited, [SYNCED, refused], refused),
+        (sync, [b'{"return": 7}\n', b'{"return": 8}\n'], b'{"return": 8}\n'),
+        (named, [pong], pong),
+        (named, [b'{"return": {}, "id": "b"}\n', PONG, refused, pong], pong),
+        (named, [b'{"id": "a", "error": {}}\n'], b'{"id": "a", "error": {}}\n'),
+    ]
+    for sent, lines, _ in talk:
+        course.send(sent)
+        link.channel.answered(b"".join(lines))
+        assert list(course.channel.wake()) == lines
+        assert not course.channel.is_pending
+    # What a synchronisation passes over was lost.
+    assert journal.exchanges[0].reply == b""
+    assert [each.reply for each in journal.exchanges[2:]] == [reply for *_, reply in talk[1:]]
+
+
 def test_a_long_reply_is_delivered_as_it_comes() -> None:
     link = SilentLink()
     course = front(link)
@@ -358,6 +388,49 @@ def test_replies_are_the_same_however_they_are_cut() -> None:
     whole = list(chain.from_iterable(talk(front(ModelLink()))))
     for size in (1, 2, 5):
         assert list(chain.from_iterable(talk(front(ModelLink(size))))) == whole
+
+
+def test_a_request_that_was_asked_before_is_followed_as_the_first_was() -> None:
+    # It goes a shorter way, unless something is under way: what can be seen is the same.
+    link = TellingLink()
+    course = front(link)
+    journal = Journal(course.simulation)
+    list(course.channel.connect())
+    for at_once, later, seen in (
+        (PONG, b"", PONG),
+        (PONG, b"", PONG),
+        (b"", PONG, PONG),
+        (b'{"ret', b'urn": {}}\n', PONG),
+        (PONG + b"{}\n", b"", PONG + b"{}\n"),
+        # Of an earlier client, as its first byte says: this one's reply is still to come.
+        (SYNCED, PONG, SYNCED + PONG),
+        (PONG, b"", PONG),
+    ):
+        link.answer = at_once
+        received = course.send(PING)
+        if later:
+            link.channel.answered(later)
+            received += b"".join(e for e in course.channel.wake() if isinstance(e, bytes))
+        assert received == seen
+        assert not course.channel.is_pending
+    assert [(e.command, e.reply) for e in journal.exchanges] == [("guest-ping", PONG)] * 7
+    # Half a request is before it: it is none.
+    link.answer = b""
+    course.send(b'{"execute"')
+    link.answer = b'{"error": {}}\n'
+    assert course.send(PING) == link.answer
+    assert link.asked == PING * 7 + b'{"execute"' + PING
+
+
+def test_the_same_freeze_is_noticed_each_time() -> None:
+    link = TellingLink()
+    course = front(link)
+    freeze, thaw = (b'{"execute":"guest-fsfreeze-%s"}\n' % what for what in (b"freeze", b"thaw"))
+    for _ in range(2):
+        for sent in (freeze, thaw):
+            link.answer = b'{"return": 1}\n'
+            course.send(sent)
+            assert course.agent.is_frozen == (sent is freeze)
 
 
 # -- a simulated twin ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from qgasim.agent.state import make_reader
-from qgasim.conversation.pairing import Pairing
+from qgasim.conversation.pairing import SYNCHRONISING, Pairing
 from qgasim.conversation.reading import Conversation
 from qgasim.conversation.steps import Step
 from qgasim.dialect import Dialect
@@ -18,8 +18,6 @@ from qgasim.wire import Message, encode
 
 __all__ = ["Recorded", "form_of", "key_of", "recorded_exchanges"]
 
-#: The commands whose argument ``id`` is a number that the client makes up.
-SYNCHRONISING: Final = ("guest-sync", "guest-sync-delimited")
 #: A text as QEMU writes one, and what follows it if it is a member's name.
 _VALUE: Final = re.compile(r'"(?:[^"\\]|\\.)*+"(: )?')
 #: What of a request matters: its command and its arguments as text; or what it is instead.
@@ -88,7 +86,7 @@ class _Pairer:
         self._conversation = conversation
         self._dialect = dialect
         self._reader = make_reader(dialect)
-        self._pairing: Pairing[Recorded] = Pairing(table)
+        self._pairing: Pairing[Recorded] = Pairing(table, dialect)
         self._found: list[Recorded] = []
         self._line = bytearray()
         self._last: Recorded | None = None

@@ -11,7 +11,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from qgasim.conversation.exchanges import SYNCHRONISING, Key, Recorded, form_of, key_of
+from qgasim.conversation.exchanges import Key, Recorded, form_of, key_of
+from qgasim.conversation.pairing import SYNCHRONISING
 from qgasim.dialect import Dialect
 from qgasim.qapi.envelope import read_request, show_id
 from qgasim.wire import Message, encode

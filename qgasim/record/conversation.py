@@ -37,7 +37,7 @@ class RedactingRecorder:
         self._redactor = redactor
         self._dialect = dialect
         self._reader = make_reader(dialect)
-        self._pairing: Pairing[str] = Pairing(table)
+        self._pairing: Pairing[str] = Pairing(table, dialect)
         self._request = bytearray()
         self._line = bytearray()
 

@@ -6,7 +6,9 @@ writes it to qgasim/scenario.schema.json, which `qgasim schema` prints.
 
 import inspect
 import json
+import linecache
 import re
+import sys
 import types
 from collections.abc import Iterator
 from functools import lru_cache
@@ -96,10 +98,16 @@ def comments_of(cls: type[Struct]) -> dict[str, str]:
     comments: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, Struct) and base is not Struct:
-            source = inspect.getsource(base)
-            found = re.findall(r"((?:^ +#: .*\n)+) +(\w+):", source, re.MULTILINE)
+            found = re.findall(r"((?:^ +#: .*\n)+) +(\w+):", _source_of(base), re.MULTILINE)
             comments |= {name: " ".join(re.findall(r"#: (.*)", text)) for text, name in found}
     return comments
+
+
+def _source_of(cls: type) -> str:
+    """Return a class's text: what `inspect.getsource` returns, which parses the whole file for each."""
+    lines = "".join(linecache.getlines(sys.modules[cls.__module__].__file__ or ""))
+    found = re.search(rf"^class {cls.__name__}\b.*\n(?:(?:[ )].*)?\n)*", lines, re.MULTILINE)
+    return found[0] if found else ""
 
 
 def describe(cls: type) -> str:

@@ -10,7 +10,7 @@ from qgasim.errors import GuestError
 from qgasim.guest.settings import FileSettings, GuestSettings
 from qgasim.scenario.checks import fields_of, join
 from qgasim.userland import USERLANDS
-from qgasim.userland.coverage import Coverage, builtins, cover
+from qgasim.userland.coverage import Coverage, builtins, cover, names
 from qgasim.userland.shell.flavours import choose_flavour
 from qgasim.userland.shell.parser import Parser
 from qgasim.userland.shell.syntax import Function, Simple, Text, Word
@@ -69,7 +69,7 @@ def _judge(text: str, userland: str, known: set[str]) -> Iterator[tuple[int, str
             _walk(sequence, commands, functions)
     except (GuestError, RecursionError):
         return
-    there = {*USERLANDS[userland].programs, *builtins(), *functions, *known}
+    there = {*names(userland), *builtins(), *functions, *known}
     for command in commands:
         words = [_literal(word) for word in command.words]
         name = words[0] if words else None

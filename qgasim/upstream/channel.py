@@ -7,27 +7,23 @@ delivered in the order of the requests, changed by the faults that fired.
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 from qgasim.agent import Agent
-from qgasim.agent.dispatch import find_answer, resolve
 from qgasim.agent.state import new_state
-from qgasim.agent.stubs import write_stubbed
 from qgasim.effects import Close, Effect
-from qgasim.errors import CommandError
-from qgasim.faults.base import join_bytes
-from qgasim.qapi.envelope import show_id, write_error
 from qgasim.simulation.channel import QUEUE_LIMIT, Channel, Sender
+from qgasim.upstream.disturbing import finish, take_up, tell
+from qgasim.upstream.repeats import Repeats, is_simple_reply
 from qgasim.upstream.replies import LINE_LIMIT, Replies, Request
-from qgasim.wire import Message
 
 __all__ = ["Link", "Recorder", "UpstreamChannel"]
 
 #: How many requests may wait for their replies before no more are read.
 REQUESTS_LIMIT: Final = 10_000
 #: Where a request can end, with the white space behind it.
-_PIECE: Final = re.compile(rb"[^}\n]*+(?:[}\n][ \t\r\n]*+)?")
+_PIECE: Final = re.compile(rb"[^}\n]*+[}\n][ \t\r\n]*+|[^}\n]++")
 
 
 class Link(Protocol):
@@ -41,11 +37,15 @@ class Link(Protocol):
     def connect(self) -> None:
         """Connect for the client that has come."""
 
-    def ask(self, data: bytes, requests: "Sequence[Request]") -> None:
-        """Pass on *data*, which has the ends of *requests* in it."""
+    def ask(self, data: bytes, requests: "Sequence[Request]") -> bytes:
+        """Pass on *data*, which has the ends of *requests* in it; return what is answered at once, if anything.
 
-    def disconnect(self) -> None:
-        """Hang up: the client has left."""
+        A link that knows the effects of a request writes them into it, and ends it.
+        """
+        ...
+
+    def disconnect(self, *, leaving_unread: bool = False) -> None:
+        """Hang up: the client has left, with a reply *leaving_unread* where the agent notices that."""
 
     def go_on(self) -> None:
         """Bring more: what came was delivered."""
@@ -66,13 +66,14 @@ class UpstreamChannel(Channel):
         self.ends_when_sending_ends = ends_early
         #: Told of all bytes; None: nothing is.
         self.recorder: Recorder | None = None
-        self._replies = Replies(agent.commands.table)
+        self._replies = Replies(agent.commands.table, agent.dialect)
         #: All that is not yet delivered, in order.
         self._requests = self._replies.requests
         #: What was sent and is not yet read: faults make it wait.
         self._waiting: deque[tuple[Sender, bytes]] = deque()
         #: What was read and not yet passed on: the beginning of a request.
         self._raw = bytearray()
+        self._repeats = Repeats(agent.commands.table)
         #: How the agent has ended the connection.
         self._end: Close | None = None
 
@@ -90,9 +91,8 @@ class UpstreamChannel(Channel):
     @property
     def is_full(self) -> bool:
         """Return whether nothing more should be read from the client now."""
-        if self.link.is_full or len(self._requests) >= REQUESTS_LIMIT:
-            return True
-        return bool(self._waiting) and sum(len(data) for _, data in self._waiting) >= QUEUE_LIMIT
+        size = sum(len(data) for _, data in self._waiting)
+        return self.link.is_full or len(self._requests) >= REQUESTS_LIMIT or size >= QUEUE_LIMIT
 
     @property
     def is_flooded(self) -> bool:
@@ -107,12 +107,8 @@ class UpstreamChannel(Channel):
     @property
     def needs_attention(self) -> bool:
         """Return whether `wake` may have effects now or by itself later."""
-        return (
-            bool(self._requests or self._waiting)
-            or self._deferred is not None
-            or self._end is not None
-            or self.agent.guest.is_busy
-        )
+        is_under_way = bool(self._requests or self._waiting or self._deferred or self._end)
+        return is_under_way or self.agent.guest.is_busy
 
     def next_event(self) -> int | None:
         """Return the uptime at which `wake` should next be called; None: only when told."""
@@ -139,6 +135,8 @@ class UpstreamChannel(Channel):
 
     def receive(self, data: bytes) -> Iterator[Effect]:
         """Take bytes from the client; return what can be delivered now."""
+        if data in self._repeats and self._is_idle:
+            return self._ask_again(data)
         if self.agent.injector.is_deaf:
             return super().receive(data)
         if self.recorder is not None:
@@ -152,6 +150,36 @@ class UpstreamChannel(Channel):
             self._forward(sender, data)
         return self._look()
 
+    @property
+    def _is_idle(self) -> bool:
+        """Return whether nothing is under way, and nothing looks at the bytes of requests or changes replies."""
+        if (
+            self._requests
+            or self._waiting
+            or self._raw
+            or self._deferred
+            or self._end
+            or self.recorder
+        ):
+            return False
+        agent = self.agent
+        is_plain = agent.injector.is_idle and not agent.commands.stubs
+        return is_plain and self._replies.is_idle and agent.state.reader.is_between_messages
+
+    def _ask_again(self, data: bytes) -> Iterator[Effect]:
+        """Pass on what was answered at once before: if it is again, there is nothing to keep."""
+        before = self._repeats[data]
+        sender = Sender(self.connections, self.agent.guest.clock.uptime())
+        came = self.link.ask(data, before)
+        if not is_simple_reply(came):
+            self._expect([Request(before[0].message, sender)], came)
+            return self._look()
+        if self._observers:
+            self.sender = sender
+            self.agent.tell(before[0].message, came)
+            self.sender = None
+        return iter((came,))
+
     def lose_client(self, *, unread: bytes | None) -> None:
         """Hang up on the agent, too; nothing that was asked is answered any more."""
         self._replies.lose()
@@ -159,7 +187,8 @@ class UpstreamChannel(Channel):
             self._finish(self._requests.popleft())
         self._waiting.clear()
         self._deferred = None
-        self.link.disconnect()
+        # A socket of QEMU does not tell the agent.
+        self.link.disconnect(leaving_unread=unread is not None and not self.ends_when_sending_ends)
         if self.recorder is not None:
             self.recorder.closed(self.connections)
         super().lose_client(unread=unread)
@@ -191,81 +220,64 @@ class UpstreamChannel(Channel):
         self.link.go_on()
 
     def _finish(self, request: Request) -> None:
-        """End a request: let faults have its reply, and tell observers of it."""
-        disturbance = request.disturbance
-        agent = self.agent
-        if disturbance is not None:
-            disturbance.exchange.now = agent.guest.clock.uptime()
-            request.effects = deque(agent.injector.end(disturbance, list(request.effects)))
-        if request.is_unasked:
-            return
-        effects = request.effects
-        first = effects[0] if len(effects) == 1 else None
-        reply = request.start or (first if type(first) is bytes else join_bytes(list(effects)))
-        follow(agent, request.message, reply)
-        if not agent.observers:
-            return
-        self.sender = request.sender
-        if disturbance is not None and disturbance.firing:
-            for observer in self._observers:
-                observer.fault_fired(disturbance.fired)
-        agent.tell(request.message, reply)
-        if request.length > len(reply):
-            for observer in self._observers:
-                observer.reply_was(request.length)
-        self.sender = None
+        """End a request, and tell observers of it."""
+        reply = finish(self.agent, request)
+        if self._observers and not request.is_unasked:
+            self.sender = request.sender
+            tell(self.agent, request, reply)
+            self.sender = None
 
     # -- what clients send -----------------------------------------------------------------------
 
     def _forward(self, sender: Sender, data: bytes) -> None:
         """Read what a client has sent, and pass it on."""
         agent = self.agent
-        reader = agent.state.reader
-        if agent.injector.is_idle and not agent.commands.stubs and not self._raw:
-            requests = [Request(message, sender) for message in reader.feed(data)]
-            self._requests += requests
-            for request in requests:
-                self._replies.ask(request)
-            self.link.ask(data, requests)
+        if not agent.injector.is_idle or agent.commands.stubs or self._raw:
+            self._forward_disturbed(sender, data)
             return
-        position = 0
-        while position < len(data):
-            found = _PIECE.match(data, position)
-            assert found
-            position = found.end()
-            self._raw += found[0]
-            messages = list(reader.feed(found[0]))
+        reader = agent.state.reader
+        is_whole = reader.is_between_messages
+        requests = [Request(message, sender) for message in reader.feed(data)]
+        came = self._pass_on(data, requests)
+        if is_whole and reader.is_between_messages and is_simple_reply(came):
+            self._repeats.note(data, requests)
+
+    def _forward_disturbed(self, sender: Sender, data: bytes) -> None:
+        """Read and pass on one request after the other, as far as faults and stubs let them through."""
+        reader = self.agent.state.reader
+        for piece in _PIECE.finditer(data):
+            self._raw += piece[0]
+            messages = list(reader.feed(piece[0]))
             if messages or reader.is_between_messages:
-                requests = [self._take_up(message, sender) for message in messages]
+                requests = [take_up(self.agent, message, sender) for message in messages]
                 raw = bytes(self._raw)
                 self._raw.clear()
                 self._pass_on(raw, requests)
-            if self._replies.has_disturbed and position < len(data):
-                self._waiting.appendleft((sender, data[position:]))
+            if self._replies.has_disturbed and piece.end() < len(data):
+                self._waiting.appendleft((sender, data[piece.end() :]))
                 return
 
-    def _take_up(self, message: Message, sender: Sender) -> Request:
-        """Return a request with what faults and stubs make of it."""
-        request = Request(message, sender)
-        stubbed = find_stubbed(self.agent, message)
-        if self.agent.injector.concerns(message):
-            request.disturbance = self.agent.injector.begin(message)
-            answered = request.disturbance.answered
-            if answered is not None:
-                request.effects, request.is_done = deque(answered), True
-        if stubbed is not None and not request.is_done:
-            request.effects, request.is_done = deque([stubbed]), True
-        return request
-
-    def _pass_on(self, data: bytes, requests: list[Request]) -> None:
-        """Pass on *data*, unless all *requests* in it are answered already."""
-        self._requests += requests
+    def _pass_on(self, data: bytes, requests: list[Request]) -> bytes:
+        """Pass on *data*, unless all *requests* in it are answered already; return what has come at once."""
         if requests and all(request.is_done for request in requests):
-            return
+            self._requests += requests
+            return b""
         for request in requests:
             request.is_replaced = request.is_done
-            self._replies.ask(request)
-        self.link.ask(data, requests)
+        came = self.link.ask(data, requests)
+        self._expect(requests, came)
+        return came
+
+    def _expect(self, requests: list[Request], came: bytes) -> None:
+        """Take requests that were passed on, and what has come since."""
+        self._requests += requests
+        for request in requests:
+            if request.is_replaced or not request.is_done:
+                self._replies.ask(request)
+        if self._end is not None:
+            self._replies.lose()
+        if came:
+            self.answered(came)
 
     # -- what comes back -------------------------------------------------------------------------
 
@@ -277,10 +289,6 @@ class UpstreamChannel(Channel):
             text = f"more than {LINE_LIMIT >> 20} MiB without a newline: this is no agent"
             self.link.disconnect()
             self.ended(Close("reset"), text)
-
-    def answer(self, request: Request, effects: Iterable[Effect]) -> None:
-        """Take all that *request* is answered with, whatever was asked before it."""
-        self._replies.settle(request, effects)
 
     def ended(self, how: Close, why: str = "") -> None:
         """Note that the agent has hung up, or that there is none, for the reason *why*."""
@@ -295,36 +303,6 @@ class UpstreamChannel(Channel):
             end = why or ("EOF" if how.how == "end" else "ConnectionResetError")
             self.recorder.received(self.connections, b"", end=end)
         self._end = how
-
-
-def follow(agent: Agent, message: Message, reply: bytes) -> None:
-    """Note what a reply says of the guest's state, on which faults and findings depend."""
-    name = message.get("execute") if type(message) is dict else None
-    if type(name) is not str or not name.startswith("guest-fsfreeze-"):
-        return
-    is_error = b'"error"' in reply
-    is_status = name == "guest-fsfreeze-status"
-    if b'"frozen"' in reply or (name.startswith("guest-fsfreeze-freeze") and not is_error):
-        if not agent.is_frozen:
-            agent.freeze()
-    elif agent.is_frozen and not is_error and (is_status or name == "guest-fsfreeze-thaw"):
-        agent.thaw()
-
-
-def find_stubbed(agent: Agent, message: Message) -> bytes | None:
-    """Return the reply of a stub; None: the agent is asked."""
-    commands, dialect = agent.commands, agent.dialect
-    name = message.get("execute") if type(message) is dict else None
-    stubs = commands.stubs.get(name) if type(name) is str else None
-    if not stubs or type(message) is not dict:
-        return None
-    shown_id = show_id(message, dialect)
-    try:
-        entry, arguments = resolve(message, commands.table, commands.refused, dialect)
-        answer = find_answer(stubs, entry, arguments)
-    except CommandError as error:
-        return write_error(error, shown_id)
-    return None if answer is None else write_stubbed(answer, entry, shown_id)
 
 
 class Recorder(Protocol):

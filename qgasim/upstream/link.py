@@ -1,7 +1,9 @@
 """The socket of a real agent, connected to for each client and carried by a task beside the server's."""
 
-import os
+import contextlib
+import select
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -19,8 +21,11 @@ from qgasim.upstream.replies import Request
 __all__ = ["SocketLink"]
 
 RECEIVE_SIZE: Final = 1 << 16
-#: How often an answer is looked for at once, before the task sleeps: most come within some microseconds.
-EAGER_PASSES: Final = 60
+#: How long an answer is waited for at once, in µs, before the task does it: most come within some microseconds, and to
+#: be woken by trio takes as long. The kernel rounds it up: to 8 ms where it counts time in 4 ms.
+EAGER_WAIT: Final = 1000
+#: How long the agent may take to answer what is then left unread, in ms: nothing else is done meanwhile.
+UNREAD_WAIT: Final = 100
 
 
 class SocketLink:
@@ -37,6 +42,8 @@ class SocketLink:
         self._channel: UpstreamChannel | None = None
         self._poke: Callable[[], None] = lambda: None
         self._sock: socket.socket | None = None
+        #: Whether an answer has not come in time, and is still to come.
+        self._is_late = False
         #: What could not be sent yet.
         self._out = bytearray()
         #: Set for each client; what carries its bytes then begins.
@@ -71,34 +78,36 @@ class SocketLink:
             self._connects_later = True
         self._is_wanted.set()
 
-    def ask(self, data: bytes, requests: Sequence[Request]) -> None:
-        """Send *data*, and look for an answer."""
+    def ask(self, data: bytes, requests: Sequence[Request]) -> bytes:
+        """Send *data*, and wait a moment for an answer."""
         sock = self._sock
         if sock is None or self._out:
             self._out += data
             self._has_output.set()
-            return
+            return b""
         try:
-            sent = sock.send(data)
+            sent = sock.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
             self._fail(error)
-            return
+            return b""
         if sent < len(data):
             self._out += data[sent:]
             self._has_output.set()
-        elif requests:
-            # The agent may be on the same processor; where it is not, another yield could cost a time slice.
-            os.sched_yield()
-            for _ in range(EAGER_PASSES):
-                if self._receive():
-                    return
+        elif requests and not self._is_late:
+            # Asleep: an agent on the same processor can answer only now, and one elsewhere is not disturbed.
+            answer = self._receive(0)
+            self._is_late = not answer
+            return answer
+        return b""
 
-    def disconnect(self) -> None:
-        """Hang up."""
+    def disconnect(self, *, leaving_unread: bool = False) -> None:
+        """Hang up; *leaving_unread*: as a client does that has left a reply unread."""
         self._connects_later = False
         if self._sock is not None:
+            if leaving_unread and self._sock.family == socket.AF_UNIX:
+                have_unread(self._sock)
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._sock = None
@@ -148,8 +157,11 @@ class SocketLink:
         self._has_output.set()
 
     def _take(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
+        # It blocks, for a moment at most, where it is not told otherwise.
+        sock.setblocking(True)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, EAGER_WAIT))
         self._sock = sock
+        self._is_late = False
 
     async def _read(self) -> None:
         """Read until the connection ends."""
@@ -163,7 +175,9 @@ class SocketLink:
             if channel.is_flooded:
                 self._has_room = trio.Event()
                 await self._has_room.wait()
-            elif self._receive():
+            elif data := self._receive():
+                self._is_late = False
+                channel.answered(data)
                 self._poke()
 
     async def _write(self) -> None:
@@ -174,7 +188,7 @@ class SocketLink:
             try:
                 while self._out and self._sock is sock:
                     try:
-                        del self._out[: sock.send(self._out)]
+                        del self._out[: sock.send(self._out, socket.MSG_DONTWAIT)]
                     except BlockingIOError:
                         await trio.lowlevel.wait_writable(sock)
                 # More may be read from the client now.
@@ -184,23 +198,21 @@ class SocketLink:
             except OSError as error:
                 self._fail(error)
 
-    def _receive(self) -> bool:
-        """Take what has come; return whether there was anything, or the connection has ended."""
-        sock, channel = self._sock, self._channel
-        if sock is None or channel is None:
-            return False
+    def _receive(self, flags: int = socket.MSG_DONTWAIT) -> bytes:
+        """Return what has come; nothing, too, if the connection has ended, which the channel is told."""
+        sock = self._sock
+        if sock is None:
+            return b""
         try:
-            data = sock.recv(RECEIVE_SIZE)
+            data = sock.recv(RECEIVE_SIZE, flags)
         except BlockingIOError:
-            return False
+            return b""
         except OSError as error:
             self._fail(error)
-            return True
-        if data:
-            channel.answered(data)
-        else:
+            return b""
+        if not data:
             self._end(Close(), f"{self.address}: the agent hung up")
-        return True
+        return data
 
     def _fail(self, error: OSError) -> None:
         is_reset = isinstance(error, ConnectionResetError)
@@ -216,3 +228,17 @@ class SocketLink:
         if self._channel is not None:
             self._channel.ended(how, why)
         self._poke()
+
+
+def have_unread(sock: socket.socket) -> None:
+    """Leave something unread in the socket of an agent, so that closing it is a reset to the agent.
+
+    An agent that is its own server ends then (tests/golden/7.2/conn-unix.jsonl, reply-unread-then-close). What its client
+    has left unread was read here already; what is left in its place is the reply to a ping.
+    """
+    readable = select.poll()
+    readable.register(sock, select.POLLIN)
+    if not readable.poll(0):
+        with contextlib.suppress(OSError):
+            sock.send(b'{"execute":"guest-ping"}\n', socket.MSG_DONTWAIT)
+            readable.poll(UNREAD_WAIT)

@@ -62,17 +62,19 @@ class RecordingLink:
     def connect(self) -> None:
         """Do nothing: a recording is always there."""
 
-    def disconnect(self) -> None:
+    def disconnect(self, *, leaving_unread: bool = False) -> None:
         """Do nothing."""
 
     def go_on(self) -> None:
         """Do nothing: replies come at once."""
 
-    def ask(self, data: bytes, requests: Sequence[Request]) -> None:  # noqa: ARG002
+    def ask(self, data: bytes, requests: Sequence[Request]) -> bytes:  # noqa: ARG002
         """Answer *requests*."""
         for request in requests:
             if not request.is_replaced:
-                self._channel.answer(request, self._answer(request.message))
+                request.effects.extend(self._answer(request.message))
+                request.is_done = True
+        return b""
 
     def _answer(self, message: Message) -> list[Effect]:
         player, agent = self.player, self._channel.agent

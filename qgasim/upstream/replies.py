@@ -1,12 +1,12 @@
 """The requests that an agent elsewhere was sent, and its replies as they come: which is whose."""
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct, field
 
-from qgasim.conversation.pairing import Pairing
+from qgasim.conversation.pairing import Pairing, is_answered
+from qgasim.dialect import Dialect
 from qgasim.effects import Close, Effect, Wait
 from qgasim.faults.injector import Disturbance
 from qgasim.qapi.registry import Table
@@ -47,11 +47,12 @@ class Replies:
 
     Args:
         table: the agent's commands.
+        dialect: how it writes replies.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, dialect: Dialect) -> None:
         self.requests: deque[Request] = deque()
-        self._pairing: Pairing[Request] = Pairing(table)
+        self._pairing: Pairing[Request] = Pairing(table, dialect)
         #: The beginning of a line, and the request that it answers if it is passed on already.
         self._line = bytearray()
         self._passing: Request | None = None
@@ -63,9 +64,14 @@ class Replies:
         return first is not None and (first.is_done or bool(first.effects))
 
     @property
+    def is_idle(self) -> bool:
+        """Return whether no reply is under way, not even one that is thrown away."""
+        return not (self._pairing or self._line or self._passing)
+
+    @property
     def is_pending(self) -> bool:
         """Return whether a request waits that is to be answered."""
-        return any(r.is_done or self._pairing.replies(r.message) for r in self.requests)
+        return any(r.is_done or is_answered(r.message, self._pairing.table) for r in self.requests)
 
     @property
     def size(self) -> int:
@@ -80,7 +86,9 @@ class Replies:
     @property
     def has_disturbed(self) -> bool:
         """Return whether a request waits that a fault has."""
-        return any(r.disturbance is not None and r.disturbance.firing for r in self.requests)
+        return bool(self.requests) and any(
+            r.disturbance is not None and r.disturbance.firing for r in self.requests
+        )
 
     def ask(self, request: Request) -> None:
         """Take a request that the agent is sent."""
@@ -94,11 +102,6 @@ class Replies:
             request.is_done = True
         self._line.clear()
         self._passing = None
-
-    def settle(self, request: Request, effects: Iterable[Effect]) -> None:
-        """Take all that *request* is answered with; none before it is answered any more."""
-        self._pairing.drop(request)
-        self._settle(request, effects)
 
     def take(self, data: bytes) -> bool:
         """Take bytes from the agent; return False if they are no agent's."""
@@ -118,14 +121,14 @@ class Replies:
         passing, self._passing = self._passing, None
         if passing is not None:
             passing.length += len(line)
-            self._settle(passing, [line])
+            self._settle(passing, line)
             return
         if self._line:
             line = bytes(self._line) + line
             self._line.clear()
         request = self._match(line)
         if not request.is_replaced:
-            self._settle(request, [line])
+            self._settle(request, line)
 
     def _take_part(self, part: bytes) -> None:
         """Take a part of a line: pass it on if it is long, and no fault wants the whole."""
@@ -160,6 +163,6 @@ class Replies:
             self.requests.insert(len(self.requests) if place is None else place, request)
         return request
 
-    def _settle(self, request: Request, effects: Iterable[Effect]) -> None:
-        request.effects.extend(effects)
+    def _settle(self, request: Request, rest: bytes) -> None:
+        request.effects.append(rest)
         request.is_done = True

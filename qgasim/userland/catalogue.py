@@ -16,6 +16,8 @@ SBIN: Final = frozenset(
 #: Programs that BusyBox's guest has as files of their own (stand-ins, or Debian's).
 NO_APPLETS: Final = frozenset(("chpasswd", "halt", "poweroff", "reboot", "shutdown", "systemctl"))
 BUSYBOX: Final = "busybox"
+#: What the shell is called besides ``sh``, by whether it is BusyBox's.
+SHELL: Final = MappingProxyType({True: "ash", False: "dash"})
 
 
 def _directory_of(name: str) -> str:
@@ -31,6 +33,7 @@ def _make(*, is_busybox: bool) -> Userland:
             files[_directory_of(name)][name] = name
         elif is_busybox:
             links[f"{_directory_of(name)}/{name}"] = "/usr/bin/busybox"
+    files["/usr/bin"][SHELL[is_busybox]] = "sh"
     return Userland(
         programs=MappingProxyType(PROGRAMS),
         files=MappingProxyType(files),

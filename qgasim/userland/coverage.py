@@ -13,7 +13,7 @@ from qgasim.userland.catalogue import USERLANDS
 from qgasim.userland.programs.getopt import Declared, Question, known_options, split_letters
 from qgasim.userland.shell.registry import BUILTINS
 
-__all__ = ["Coverage", "builtins", "cover"]
+__all__ = ["Coverage", "builtins", "cover", "names"]
 
 
 class Coverage(Struct, frozen=True):
@@ -27,6 +27,13 @@ class Coverage(Struct, frozen=True):
 def builtins() -> frozenset[str]:
     """Return what the shell does itself."""
     return frozenset(BUILTINS)
+
+
+def names(userland: str) -> frozenset[str]:
+    """Return the names by which a guest's programs are called."""
+    there = USERLANDS[userland]
+    links = (path.rpartition("/")[2] for path in there.links)
+    return frozenset(links).union(*there.files.values())
 
 
 def cover(userland: str, name: str) -> Coverage | None:

@@ -52,8 +52,6 @@ REFUSED = {
         f"head: invalid number of bytes: ‘{DIGITS}’: Value too large for defined data type\n",  # noqa: RUF001
     ),
     "a field": (f"cut -c {DIGITS} /etc/passwd", 1, "cut: byte/character offset "),
-    "a block size": (f"dd if=/dev/null bs={DIGITS}", 1, "dd: invalid number: "),
-    "a size": (f"truncate -s {DIGITS} /tmp/x", 1, "truncate: Invalid number: "),
     "the root directory": ("mv / x", 1, "mv: cannot move '/' to 'x': Device or resource busy\n"),
     "a variable": ("x=a; while :; do x=$x$x; done", 1, "/bin/sh: 1: out of memory\n"),
     "a status": (f"exit {DIGITS}", 2, "/bin/sh: "),
@@ -62,7 +60,6 @@ REFUSED = {
 #: Scripts that are ended as programs that have no more memory.
 GREEDY = {
     "a width of printf": "printf '%1000000s' $(seq 1 1000)",
-    "a width of seq": "exec seq -f %2000000000f 1",
     "an exponent": "exec seq 1e999999999",
     "a width of date": "exec date +%2000000000d",
     "a width of stat": "exec stat -c %2000000000n /",
@@ -71,7 +68,6 @@ GREEDY = {
     "functions": 'x=$(printf %01000000d 1); while :; do eval "f$((i=i+1))() { echo $x; }"; done',
     "aliases": 'x=$(printf %01000000d 1); while :; do alias "a$((i=i+1))=$x"; done',
     "sed's replacement": f"sed 's/a/{'&' * 1000}/g' /tmp/a; kill -9 $$",
-    "lines before a match": "exec grep -B 99999999 x /dev/zero",
 }
 #: Scripts of which one step is long: they are ended, or do it in a moment.
 LONG = {
@@ -79,7 +75,6 @@ LONG = {
     + "x38=1; echo $((x1))",
     "case": "case $(printf %060000d 0) in *$(printf %030000d 0)1) echo yes;; esac",
     "alternatives": f"echo {'a' * 32} | grep -cE '{'a?' * 32 + 'a' * 32}'",
-    "fields": "echo a | uniq -f 999999999",
     "a lot of alternatives": "grep -cE '(a|a)*(a|a)*b' /tmp/a",
     "a reference": r"expr_=$(sed -E 's/(.*)(.*)(.*)\1x/y/' /tmp/a)",
     "a prefix": "x=$(cat /tmp/a); echo ${x##*a*a*a*b} > /dev/null",

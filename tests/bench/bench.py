@@ -263,9 +263,8 @@ def _served(scenario: str, path: str) -> list[str]:
 
 #: Makes 100,000 files, and one of 10 MB.
 FURNISH = """
-mkdir /tmp/many; cd /tmp/many; seq 100000 | xargs touch
-seq 200000 | sed 's/.*/&7919 is where a line of a log begins, and ends./' > /tmp/big
-truncate -s 10000000 /tmp/big
+mkdir /tmp/many; cd /tmp/many; i=0; while [ $((i+=1)) -le 100000 ]; do : > $i; done
+seq 200000 | sed 's/.*/&7919 is where a line of a log begins, and ends./' | head -c 10000000 > /tmp/big
 """
 
 

@@ -79,7 +79,6 @@ def test_programs_show_the_latest_boot(run: Run) -> None:
     for argv, shown in (
         (["uptime", "-s"], b"2024-06-15 12:00:00\n"),
         (["who", "-b"], b"         system boot  Jun 15 12:00\n"),
-        (["uptime", "-p"], b"up 1 hour\n"),
     ):
         assert run(machine.guest, argv)[0] == shown
     machine.reboot()
@@ -87,7 +86,6 @@ def test_programs_show_the_latest_boot(run: Run) -> None:
     for argv, shown in (
         (["uptime", "-s"], b"2024-06-15 13:00:02\n"),
         (["who", "-b"], b"         system boot  Jun 15 13:00\n"),
-        (["uptime", "-p"], b"up 1 minute\n"),
         (["uptime"], b" 13:01:02 up 1 min,  0 users,  load average: 0.00, 0.00, 0.00\n"),
     ):
         assert run(machine.guest, argv)[0].startswith(shown), argv

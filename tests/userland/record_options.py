@@ -22,19 +22,17 @@ TARGET: Final = Path(__file__).parents[2] / "qgasim/userland/programs/known_opti
 ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C", "HOME": "/nonexistent"}
 #: They have no options, or are not to be run here (as an applet, mount and umount neither).
 LEFT_OUT: Final = frozenset({
-    "[", "ash", "bash", "busybox", "dash", "echo", "false", "fsfreeze", "halt", "hwclock", "poweroff",
+    "[", "bash", "busybox", "echo", "false", "fsfreeze", "halt", "hwclock", "poweroff",
     "printf", "reboot", "sh", "shutdown", "systemctl", "test", "true",
 })  # fmt: skip
 #: They take options that are no letters, or look at none before they begin.
-UNTRIED: Final = frozenset(("chmod", "kill", "sync", "ps", "seq"))
+UNTRIED: Final = frozenset(("chmod", "kill", "seq"))
 #: How Debian's programs are asked for all options, where it is not by ``--help``.
-QUESTIONS: Final = {"awk": ["-W", "help"], "ip": ["-help"], "ps": ["--help", "all"]}
-#: Words of a program's own syntax, in its help: find's predicates, ip's ``-s[tatistics]``, dd's operands.
+QUESTIONS: Final = {"awk": ["-W", "help"], "ip": ["-help"]}
+#: Words of a program's own syntax, in its help: find's predicates, ip's ``-s[tatistics]``.
 SYNTAX: Final = {
-    "dd": r"(?:^|[\s\[/]|or )([a-z]{2,})=\w",
     "find": r"(?<![\w-])-(?!and\b|or\b|not\b)([a-z][\w-]+)|\[-([HLPDO])",
     "ip": r"(?<![\w-])-(\w+)",
-    "ps": r"--([A-Za-z][\w-]*)",
 }
 HEAD: Final = '''"""The options that the real programs know, in their own help: a name and its options, short ones first.
 

@@ -243,6 +243,9 @@ class Process:
     def write(self, number: int, data: bytes | str) -> Waiting[None]:
         """Write all of *data* to a descriptor; a broken pipe ends the process."""
         view = memoryview(encode_name(data) if isinstance(data, str) else data)
+        if not view:
+            # No program's buffer is written that has nothing in it.
+            return
         file = self.descriptor(number)
         while view:
             try:

@@ -1,6 +1,4 @@
-"""Programs that pass text on: cat, tee, wc."""
-
-from os import O_APPEND, O_CREAT, O_TRUNC, O_WRONLY
+"""Programs that pass text on, or count it: cat, wc."""
 
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process, Steps, Waiting
@@ -8,87 +6,25 @@ from qgasim.userland.programs.getopt import Options, parse
 from qgasim.userland.programs.inputs import (
     CHUNK,
     Source,
-    cannot_open,
     cannot_read,
     open_input,
 )
-from qgasim.userland.programs.messages import complain, explain, fail, is_busybox
+from qgasim.userland.programs.messages import complain, fail, is_busybox
 from qgasim.userland.programs.registry import program
 
-__all__ = ["show_control"]
-
-
-def show_control(line: bytes, *, tabs: bool) -> bytes:
-    """Write control and 8-bit characters as ``^X`` and ``M-x``."""
-    out = bytearray()
-    for byte in line:
-        code = byte
-        if code == 10 or (code == 9 and not tabs):
-            out.append(code)
-            continue
-        if code >= 128:
-            out += b"M-"
-            code -= 128
-        if code == 127:
-            out += b"^?"
-        elif code < 32:
-            out += b"^" + bytes([code + 64])
-        else:
-            out.append(code)
-    return bytes(out)
-
-
-class _Numberer:
-    """What ``cat`` does to lines."""
-
-    def __init__(self, options: Options, *, ends_lines: bool) -> None:
-        #: BusyBox numbers whole lines only.
-        self.ends_lines = ends_lines and ("n" in options or "b" in options)
-        self.numbers_all = "n" in options and "b" not in options
-        self.numbers_some = "b" in options
-        self.squeezes = "s" in options
-        self.ends = any(o in options for o in "EAe")
-        self.tabs = any(o in options for o in "TAt")
-        self.controls = any(o in options for o in "vAet")
-        self.number = 0
-        self.was_empty = False
-        self.starts = True
-
-    def format(self, line: bytes) -> bytes:
-        is_empty = line == b"\n"
-        if self.squeezes and is_empty and self.was_empty:
-            return b""
-        self.was_empty = is_empty
-        head = b""
-        if self.starts and (self.numbers_all or (self.numbers_some and not is_empty)):
-            self.number += 1
-            head = b"%6d\t" % self.number
-        if self.ends_lines and not line.endswith(b"\n"):
-            line += b"\n"
-        self.starts = line.endswith(b"\n")
-        if self.controls:
-            line = show_control(line, tabs=self.tabs)
-        elif self.tabs:
-            line = line.replace(b"\t", b"^I")
-        if self.ends and line.endswith(b"\n"):
-            line = line[:-1] + b"$\n"
-        return head + line
+__all__: list[str] = []
 
 
 @program("cat")
 def cat(p: Process) -> Steps:
     """Print files."""
-    options = yield from parse(p, "AbeEnstTuv", _CAT_LONG)
+    options = yield from parse(p, "bnu", {"number-nonblank": "b", "number": "n"})
     status = 0
     if 1 not in p.files and not is_busybox(p):
         # It looks at its output before it opens anything.
         yield from fail(p, "standard output: Bad file descriptor")
-    if any(name != "u" for name, _ in options):
-        numberer = _Numberer(options, ends_lines=is_busybox(p))
-        source = Source(p, options.operands)
-        while lines := (yield from source.lines()):
-            yield from p.write(1, b"".join(map(numberer.format, lines)))
-        return int(source.has_failed)
+    if "n" in options or "b" in options:
+        return (yield from _number(p, options))
     for path in options.operands or ["-"]:
         file = yield from open_input(p, path)
         if file is None or not (yield from _copy(p, path, file)):
@@ -96,10 +32,22 @@ def cat(p: Process) -> Steps:
     return status
 
 
-_CAT_LONG = {
-    "show-all": "A", "number-nonblank": "b", "show-ends": "E", "number": "n",
-    "squeeze-blank": "s", "show-tabs": "T", "show-nonprinting": "v",
-}  # fmt: skip
+def _number(p: Process, options: Options) -> Steps:
+    """Print files with the numbers of their lines, or with ``-b`` of those that are not empty."""
+    number = 0
+    is_start = True
+    source = Source(p, options.operands)
+    while lines := (yield from source.lines()):
+        out: list[bytes] = []
+        for line in lines:
+            if is_start and not ("b" in options and line == b"\n"):
+                number += 1
+                out.append(b"%6d\t" % number)
+            is_start = line.endswith(b"\n") or is_busybox(p)
+            # BusyBox numbers whole lines only.
+            out.append(line if line.endswith(b"\n") or not is_start else line + b"\n")
+        yield from p.write(1, b"".join(out))
+    return int(source.has_failed)
 
 
 def _copy(p: Process, path: str, file: OpenFile) -> Waiting[bool]:
@@ -117,44 +65,14 @@ def _copy(p: Process, path: str, file: OpenFile) -> Waiting[bool]:
         file.close()
 
 
-@program("tee")
-def tee(p: Process) -> Steps:
-    """Copy the standard input to files and on."""
-    options = yield from parse(p, "aip", {"append": "a", "ignore-interrupts": "i"})
-    flags = O_WRONLY | O_CREAT | (O_APPEND if "a" in options else O_TRUNC)
-    files: list[tuple[str, OpenFile]] = []
-    status = 0
-    for path in options.operands:
-        try:
-            files.append((path, (yield from p.open(path, flags))))
-        except OSError as error:
-            yield from cannot_open(p, path, error)
-            status = 1
-    while data := (yield from p.read(0)):
-        yield from p.write(1, data)
-        for path, file in list(files):
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[(yield from p.call(file.write, view)) :]
-            except OSError as error:
-                yield from complain(p, f"{path}: {explain(error)}")
-                files.remove((path, file))
-                file.close()
-                status = 1
-    for _, file in files:
-        file.close()
-    return status
-
-
-_WC_LONG = {"bytes": "c", "chars": "m", "lines": "l", "words": "w", "max-line-length": "L"}
+_WC_LONG = {"bytes": "c", "chars": "m", "lines": "l", "words": "w"}
 
 
 @program("wc")
 def wc(p: Process) -> Steps:
     """Count lines, words and bytes."""
-    options = yield from parse(p, "clmwL", _WC_LONG)
-    which = [o for o in "lwmcL" if o in options] or ["l", "w", "c"]
+    options = yield from parse(p, "clmw", _WC_LONG)
+    which = [o for o in "lwmc" if o in options] or ["l", "w", "c"]
     rows: list[tuple[list[int], str]] = []
     status = 0
     sizes: list[int | None] = []
@@ -172,7 +90,7 @@ def wc(p: Process) -> Steps:
                 rows.append(([0] * len(which), path))
             continue
         sizes.append(file.size if file.is_regular else None)
-        counts = dict.fromkeys("lwmcL", 0)
+        counts = dict.fromkeys("lwmc", 0)
         in_word = False
         try:
             while data := (yield from p.call(file.read, CHUNK)):
@@ -185,10 +103,7 @@ def wc(p: Process) -> Steps:
             file.close()
         rows.append(([counts[o] for o in which], path))
     if len(options.operands) > 1:
-        total = [
-            max(c) if o == "L" else sum(c)
-            for o, *c in zip(which, *(counts for counts, _ in rows), strict=True)
-        ]
+        total = [sum(column) for column in zip(*(counts for counts, _ in rows), strict=True)]
         rows.append((total, "total"))
     width = 9 if is_busybox(p) else _gnu_width(sizes)
     if len(which) == 1 and len(rows) <= 1:
@@ -210,6 +125,4 @@ def _count(data: bytes, counts: dict[str, int], *, in_word: bool) -> bool:
     counts["m"] += sum(byte & 0xC0 != 0x80 for byte in data) if not data.isascii() else len(data)
     words = data.split()
     counts["w"] += len(words) - (in_word and not data[:1].isspace())
-    longest = max(len(line.expandtabs()) for line in data.split(b"\n"))
-    counts["L"] = max(counts["L"], longest)
     return not data[-1:].isspace()

@@ -21,10 +21,8 @@ __all__ = ["Copier", "CopyMode", "check_operands", "copy_data", "find_inode"]
 #: What copying 64 KiB from a device takes, so that an endless copy lets time go on.
 DEVICE_TIME: Final = 50_000
 _LONG: Final = {
-    "archive": "a", "recursive": "r", "force": "f", "preserve": "preserve", "no-clobber": "n",
-    "dereference": "L", "no-dereference": "P", "update": "u", "verbose": "v",
-    "no-target-directory": "T", "target-directory": "t", "remove-destination": "remove",
-    "link": "l", "symbolic-link": "s", "reflink": "reflink", "sparse": "sparse:",
+    "archive": "a", "recursive": "r", "force": "f", "no-clobber": "n", "dereference": "L",
+    "no-dereference": "P", "verbose": "v",
 }  # fmt: skip
 
 
@@ -39,9 +37,7 @@ class CopyMode(Struct):
     follows_named: bool = True
     forces: bool = False
     keeps_existing: bool = False
-    updates: bool = False
     is_verbose: bool = False
-    removes_first: bool = False
 
 
 def find_inode(p: Process, path: str, *, follow: bool = True) -> Inode | None:
@@ -55,27 +51,16 @@ def find_inode(p: Process, path: str, *, follow: bool = True) -> Inode | None:
 def check_operands(p: Process, options: Options) -> Waiting[tuple[list[str], str, bool]]:
     """Return what to copy or move, where to, and whether that is a directory to put it in."""
     words = list(options.operands)
-    target = options.get("t")
-    if target is None:
-        if len(words) < 2:
-            what = (
-                "file operand" if not words else f"destination file operand after {quote(words[0])}"
-            )
-            if is_busybox(p):
-                yield from missing_operand(p)
-            yield from usage_error(p, f"missing {what}")
-        if "T" in options and len(words) > 2:
-            yield from usage_error(p, f"extra operand {quote(words[2])}")
-        target = words.pop()
-    elif not words:
-        yield from usage_error(p, "" if is_busybox(p) else "missing file operand")
+    if len(words) < 2:
+        what = "file operand" if not words else f"destination file operand after {quote(words[0])}"
+        yield from missing_operand(p) if is_busybox(p) else usage_error(p, f"missing {what}")
+    target = words.pop()
     node = find_inode(p, target)
-    is_directory = node is not None and node.is_dir and "T" not in options
-    if not is_directory and (len(words) > 1 or "t" in options):
+    is_directory = node is not None and node.is_dir
+    if not is_directory and len(words) > 1:
         why = os.strerror(20 if node is not None else 2)
         if not is_busybox(p):
-            kind = "target directory" if "t" in options else "target"
-            yield from fail(p, f"{kind} {quote(target)}: {why}")
+            yield from fail(p, f"target {quote(target)}: {why}")
         # BusyBox goes on as if it were one, and fails at each file.
         is_directory = True
     return words, target, is_directory
@@ -84,27 +69,22 @@ def check_operands(p: Process, options: Options) -> Waiting[tuple[list[str], str
 @program("cp")
 def cp(p: Process) -> Steps:
     """Copy files, with ``-r`` directories."""
-    options = yield from parse(p, "arRfpdPLHnuvTt:ls", _LONG)
+    options = yield from parse(p, "arRfpdPLHnv", _LONG)
     sources, target, is_directory = yield from check_operands(p, options)
     is_recursive = any(o in options for o in "arR")
     links = options.last("LPHda") or ("P" if is_recursive else "L")
     mode = CopyMode(
         is_recursive=is_recursive,
-        preserves=any(o in options for o in ("a", "p", "preserve")),
+        preserves=any(o in options for o in "ap"),
         follows=links == "L",
         follows_named=links in "LH",
         forces="f" in options,
         keeps_existing="n" in options,
-        updates="u" in options,
         is_verbose="v" in options,
-        removes_first="remove" in options,
     )
     copier = Copier(p, mode)
     status = 0
     for source in sources:
-        if "l" in options or "s" in options:
-            yield from complain(p, "the simulated cp makes no links")
-            return 1
         path = join(target, base_name(source)) if is_directory else target
         if is_directory and base_name(source) in (".", ".."):
             path = target
@@ -141,7 +121,7 @@ class Copier:
         if self._is_same(source, inode, old):
             text = f"{shown} and {aim} are the same file"
             return (yield from self.complain(text, text))
-        if old is not None and self._is_kept(inode, old):
+        if old is not None and mode.keeps_existing and not inode.is_dir:
             return True
         if inode.is_dir:
             return (yield from self._copy_directory(source, target, inode, old))
@@ -161,12 +141,7 @@ class Copier:
         if inode.is_link and not old.is_link and not self.busybox:
             aim = find_inode(self.p, source)
             return aim is not None and aim.node is old.node
-        return old.node is inode.node and not self.mode.removes_first
-
-    def _is_kept(self, inode: Inode, old: Inode) -> bool:
-        if inode.is_dir:
-            return False
-        return self.mode.keeps_existing or (self.mode.updates and old.mtime >= inode.mtime)
+        return old.node is inode.node
 
     def _copy_directory(
         self, source: str, target: str, inode: Inode, old: Inode | None
@@ -208,8 +183,6 @@ class Copier:
         p, files = self.p, self.p.guest.files
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         rights = inode.mode & 0o777
-        if self.mode.removes_first and files.find(target, p.cwd, follow=False) is not None:
-            yield from p.call(files.unlink, target, p.cwd)
         try:
             return (yield from p.open(target, flags, rights))
         except OSError:

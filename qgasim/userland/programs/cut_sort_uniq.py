@@ -1,9 +1,7 @@
 """Programs that work on fields of lines: cut, sort, uniq."""
 
 import re
-from collections.abc import Callable
 from itertools import groupby
-from os import O_CREAT, O_TRUNC, O_WRONLY
 from typing import Any
 
 from msgspec import Struct
@@ -11,9 +9,9 @@ from msgspec import Struct
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
 from qgasim.userland.limits import MAX_INT, to_int
-from qgasim.userland.programs.getopt import Options, parse, to_number, usage_error
+from qgasim.userland.programs.getopt import Options, not_simulated, parse, usage_error
 from qgasim.userland.programs.inputs import Source, read_input, split_lines
-from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.ordering import PIECE, sort_in_pieces
 from qgasim.userland.programs.registry import program
 
@@ -21,29 +19,24 @@ __all__: list[str] = []
 
 _CUT_LONG = {
     "bytes": "b", "characters": "c", "fields": "f", "delimiter": "d", "only-delimited": "s",
-    "output-delimiter": "o", "complement": "C",
 }  # fmt: skip
 
 
 @program("cut")
 def cut(p: Process) -> Steps:
     """Print parts of lines."""
-    options = yield from parse(p, "b:c:f:d:snO:C", _CUT_LONG | {"output-delimiter": "O"})
+    options = yield from parse(p, "b:c:f:d:s", _CUT_LONG)
     unit = options.last("bcf")
     if not unit:
         needed = " a list of bytes, characters, or fields"
         wrong = pick(p, "expected" + needed, "you must specify" + needed)
         yield from (fail(p, wrong) if pick(p, 1, 0) else usage_error(p, wrong))
-    ranges = yield from _ranges(p, unit, options.get(unit) or "")
-    ranges = _merge(ranges, outside="C" in options)
+    ranges = _merge((yield from _ranges(p, unit, options.get(unit) or "")))
     delimiter = encode_name(options.get("d") or "\t")
     if is_busybox(p):
         delimiter = delimiter[:1]
     elif len(delimiter.decode("utf-8", "replace")) != 1:
         yield from usage_error(p, "the delimiter must be a single character")
-    joiner = encode_name(options.get("O") or "")
-    if unit == "f":
-        joiner = joiner or delimiter
     source = Source(p, options.operands)
     while lines := (yield from source.lines()):
         out: list[bytes] = []
@@ -51,15 +44,14 @@ def cut(p: Process) -> Steps:
             line = raw.removesuffix(b"\n")
             if unit != "f":
                 # Characters are bytes for GNU's and for BusyBox (Debian 12).
-                pieces = (line[first - 1 : last] for first, last in ranges)
-                out.append(joiner.join(piece for piece in pieces if piece))
+                out.append(b"".join(line[first - 1 : last] for first, last in ranges))
                 continue
             size = LINE_SIZE * line.count(delimiter)
             p.take_memory(size)
             parts = line.split(delimiter)
             if len(parts) > 1:
-                chosen = [x for i, x in enumerate(parts, 1) if _contains(ranges, i)]
-                out.append(joiner.join(chosen))
+                pieces = (part for first, last in ranges for part in parts[first - 1 : last])
+                out.append(delimiter.join(pieces))
             elif "s" not in options:
                 out.append(line)
             p.take_memory(-size)
@@ -67,24 +59,15 @@ def cut(p: Process) -> Steps:
     return int(source.has_failed)
 
 
-def _contains(ranges: list[tuple[int, int]], number: int) -> bool:
-    return any(first <= number <= last for first, last in ranges)
-
-
-def _merge(ranges: list[tuple[int, int]], *, outside: bool) -> list[tuple[int, int]]:
-    """Return *ranges* from left to right, those that overlap as one; *outside*: what is between them."""
+def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return *ranges* from left to right, those that overlap as one."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         if merged and first <= merged[-1][1]:
             merged[-1] = merged[-1][0], max(last, merged[-1][1])
         else:
             merged.append((first, last))
-    if not outside:
-        return merged
-    ends = [0, *(last for _, last in merged)]
-    begins = [*(first for first, _ in merged), 1 << 63]
-    gaps = zip(ends, begins, strict=True)
-    return [(end + 1, begin - 1) for end, begin in gaps if end + 1 < begin]
+    return merged
 
 
 def _ranges(p: Process, unit: str, text: str) -> Waiting[list[tuple[int, int]]]:
@@ -120,32 +103,30 @@ class _Key(Struct):
 
 _SORT_LONG = {
     "numeric-sort": "n", "reverse": "r", "unique": "u", "key": "k", "field-separator": "t",
-    "ignore-case": "f", "ignore-leading-blanks": "b", "stable": "s", "output": "o", "check": "c",
-    "human-numeric-sort": "h", "version-sort": "V", "general-numeric-sort": "g",
-    "dictionary-order": "d", "month-sort": "M", "zero-terminated": "z",
+    "ignore-case": "f", "ignore-leading-blanks": "b", "stable": "s",
 }  # fmt: skip
 
 
 @program("sort")
 def sort(p: Process) -> Steps:
     """Sort lines by their bytes."""
-    options = yield from parse(p, "nrufbk:t:so:chVgdMizS:T:", _SORT_LONG, code=2)
+    options = yield from parse(p, "nrufbk:t:s", _SORT_LONG, code=2)
     lines: list[bytes] = []
-    end = b"\0" if "z" in options else b"\n"
     for path in options.operands or ["-"]:
         data = yield from read_input(p, path)
         if data is None:
             return 2
-        lines += split_lines(p, data.removesuffix(end), end) if data else []
+        lines += split_lines(p, data.removesuffix(b"\n")) if data else []
     order = yield from _make_order(p, options)
     yield from order.take(p, lines)
-    if "c" in options:
-        return (yield from _check_order(p, options, order, lines))
     numbers = yield from order.sort(p)
     if "u" in options:
         numbers = [next(group) for _, group in groupby(numbers, key=order.values)]
-    result = b"".join(lines[number] + end for number in numbers)
-    return (yield from _write_to(p, options.get("o"), result))
+    if 1 not in p.files and not is_busybox(p):
+        yield from complain(p, "fflush failed: 'standard output': Bad file descriptor")
+        yield from fail(p, "write error", 2)
+    yield from p.write(1, b"".join(lines[number] + b"\n" for number in numbers))
+    return 0
 
 
 class _Order:
@@ -153,7 +134,7 @@ class _Order:
 
     def __init__(self, options: Options, keys: list[_Key]) -> None:
         self._keys = keys or [_Key()]
-        flags = "".join(name for name, _ in options if name in "nrfbhVgdM")
+        flags = "".join(name for name, _ in options if name in "nrfb")
         for key in self._keys:
             key.flags = key.flags or flags
         separator = encode_name(options.get("t") or "")
@@ -173,12 +154,10 @@ class _Order:
             column: list[Any] = []
             for at in range(0, len(lines), PIECE):
                 piece = lines[at : at + PIECE]
-                is_number = any(flag in key.flags for flag in "hngM")
-                size = 0 if is_number else LINE_SIZE // 2 * len(piece) + sum(map(len, piece))
+                size = 0 if "n" in key.flags else LINE_SIZE // 2 * len(piece) + sum(map(len, piece))
                 p.take_memory(LINE_SIZE // 2 * len(piece) + size)
                 column += [
-                    _sort_value(p, _extract(line, key, self._separator), key.flags)
-                    for line in piece
+                    _sort_value(_extract(line, key, self._separator), key.flags) for line in piece
                 ]
                 yield from p.charge_steps(len(piece))
             self._columns.append(column)
@@ -199,16 +178,6 @@ class _Order:
         """Return the values of the keys of a line."""
         return [column[number] for column in self._columns]
 
-    def is_wrong(self, one: int, other: int, *, is_unique: bool) -> bool:
-        """Return whether line *one* must not stand before line *other*."""
-        for key, a, b in zip(self._keys, self.values(one), self.values(other), strict=True):
-            if a != b:
-                return bool(a < b if "r" in key.flags else a > b)
-        if is_unique or self._is_stable:
-            return is_unique
-        a, b = self._lines[one], self._lines[other]
-        return a < b if self._is_reverse else a > b
-
 
 def _make_order(p: Process, options: Options) -> Waiting[_Order]:
     keys: list[_Key] = []
@@ -216,43 +185,6 @@ def _make_order(p: Process, options: Options) -> Waiting[_Order]:
         key = yield from _key(p, text)
         keys.append(key)
     return _Order(options, keys)
-
-
-def _check_order(p: Process, options: Options, order: _Order, lines: list[bytes]) -> Steps:
-    """Report the first line that is out of order."""
-    is_unique = "u" in options
-    for number in range(1, len(lines)):
-        if order.is_wrong(number - 1, number, is_unique=is_unique):
-            where = (options.operands or ["-"])[0]
-            text = lines[number].decode("utf-8", "surrogateescape")
-            if is_busybox(p):
-                yield from p.write(2, f"Check line {number}\n")
-            else:
-                yield from complain(p, f"{where}:{number + 1}: disorder: {text}")
-            return 1
-        if number % PIECE == 0:
-            yield from p.charge_steps(PIECE)
-    return 0
-
-
-def _write_to(p: Process, target: str | None, result: bytes) -> Steps:
-    """Write to a file, or without one to the standard output."""
-    if target is None and 1 not in p.files and not is_busybox(p):
-        yield from complain(p, "fflush failed: 'standard output': Bad file descriptor")
-        yield from fail(p, "write error", 2)
-    if target is None:
-        yield from p.write(1, result)
-        return 0
-    try:
-        file = yield from p.open(target, O_WRONLY | O_CREAT | O_TRUNC)
-    except OSError as error:
-        yield from fail(p, f"{pick(p, '', 'open failed: ')}{target}: {explain(error)}", 2)
-        return 2
-    view = memoryview(result)
-    while view:
-        view = view[(yield from p.call(file.write, view)) :]
-    file.close()
-    return 0
 
 
 def _key(p: Process, text: str) -> Waiting[_Key]:
@@ -266,9 +198,12 @@ def _key(p: Process, text: str) -> Waiting[_Key]:
     if found[1] == "0":
         gnu = f"field number is zero: invalid field specification {quote(text)}"
         yield from fail(p, pick(p, "bad field specification", gnu), 2)
+    flags = found[3] + (found[6] or "")
+    if unknown := set(flags) - set("nrfb"):
+        yield from not_simulated(p, f"the key option '{min(unknown)}'", 2)
     end = (to_int(found[4]), to_int(found[5] or "0")) if found[4] else None
     start = (to_int(found[1]), to_int(found[2] or "1"))
-    return _Key(start=start, end=end, flags=found[3] + (found[6] or ""))
+    return _Key(start=start, end=end, flags=flags)
 
 
 #: A field, with the blanks before it; blanks at the end are one, too.
@@ -313,101 +248,47 @@ def _extract(line: bytes, key: _Key, separator: bytes) -> bytes:
 
 
 _NUMBER = re.compile(rb"\s*+(-?\d*\.?\d+)")
-_GENERAL_NUMBER = re.compile(rb"\s*+([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)")
-_DIGITS = re.compile(rb"(\d++)")
 
 
-def _sort_value(p: Process, text: bytes, flags: str) -> Any:
-    if not flags or flags == "r":
-        return text
-    if "h" in flags or "n" in flags or "g" in flags:
-        found = (_GENERAL_NUMBER if "g" in flags else _NUMBER).match(text)
-        value = float(found[1]) if found else 0.0
-        if "h" in flags and found:
-            unit = text[found.end() : found.end() + 1].upper()
-            return (b" KMGTPE".find(unit) if unit else 0, value)
-        return (0, value) if "h" in flags else value
+def _sort_value(text: bytes, flags: str) -> bytes | float:
+    if "n" in flags:
+        found = _NUMBER.match(text)
+        return float(found[1]) if found else 0.0
     if "b" in flags:
         text = text.lstrip(b" \t")
-    if "V" in flags:
-        p.take_memory(2 * LINE_SIZE * sum(1 for _ in _DIGITS.finditer(text)))
-        parts = _DIGITS.split(text)
-        return [to_int(part) if i % 2 else part for i, part in enumerate(parts)]
-    if "M" in flags:
-        return b"JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC".find(text.strip()[:3].upper())
-    if "d" in flags:
-        text = re.sub(rb"[^A-Za-z0-9 \t]", b"", text)
     return text.upper() if "f" in flags else text
 
 
-_UNIQ_LONG = {
-    "count": "c", "repeated": "d", "unique": "u", "ignore-case": "i", "skip-fields": "f",
-    "skip-chars": "s", "check-chars": "w",
-}  # fmt: skip
+_UNIQ_LONG = {"count": "c", "repeated": "d", "unique": "u"}
 
 
 @program("uniq")
 def uniq(p: Process) -> Steps:
     """Drop lines that are like the one before."""
-    options = yield from parse(p, "cdDuif:s:w:z", _UNIQ_LONG)
-    skip_fields = (yield from _uniq_number(p, options, "f", "fields to skip")) or 0
-    skip_chars = (yield from _uniq_number(p, options, "s", "bytes to skip")) or 0
-    width = yield from _uniq_number(p, options, "w", "bytes to compare")
-
-    def key(line: bytes) -> bytes:
-        line = _skip_fields(line, skip_fields)
-        part = line[skip_chars:] if width is None else line[skip_chars : skip_chars + width]
-        return part.lower() if "i" in options else part
-
+    options = yield from parse(p, "cdu", _UNIQ_LONG)
     if len(options.operands) > 2:
         yield from usage_error(p, f"extra operand {quote(options.operands[2])}")
-    out = 1
-    file = None
     if len(options.operands) == 2:
-        file = yield from p.open(options.operands[1], O_WRONLY | O_CREAT | O_TRUNC)
-        out = max(p.files, default=2) + 1
-        p.files[out] = file
-    source = Source(p, options.operands[:1])
+        yield from not_simulated(p, "the operand OUTPUT")
+
+    def show(line: bytes, count: int) -> bytes:
+        if ("d" in options and count < 2) or ("u" in options and count > 1):
+            return b""
+        return (b"%7d " % count if "c" in options else b"") + line + b"\n"
+
+    source = Source(p, options.operands)
     pending: bytes | None = None
     repeats = 0
-    show = _uniq_format(options)
     while lines := (yield from source.lines()):
         parts: list[bytes] = []
-        for raw in lines:
-            line = raw.removesuffix(b"\n")
-            if pending is not None and key(line) == key(pending):
+        for line in (raw.removesuffix(b"\n") for raw in lines):
+            if line == pending:
                 repeats += 1
-                if "D" in options:
-                    parts += [one + b"\n" for one in ([pending, line] if repeats == 2 else [line])]
                 continue
             if pending is not None:
                 parts.append(show(pending, repeats))
             pending, repeats = line, 1
-        yield from p.write(out, b"".join(parts))
+        yield from p.write(1, b"".join(parts))
     if pending is not None:
-        yield from p.write(out, show(pending, repeats))
+        yield from p.write(1, show(pending, repeats))
     return int(source.has_failed)
-
-
-def _uniq_number(p: Process, options: Options, letter: str, what: str) -> Waiting[int | None]:
-    text = options.get(letter)
-    if text is None:
-        return None
-    return (yield from to_number(p, text, f"invalid number of {what}", is_clamped=True))
-
-
-def _skip_fields(line: bytes, count: int) -> bytes:
-    """Return *line* without its first fields, with the blanks before each."""
-    fields = rb"^(?:[ \t]*[^ \t]+){0,%d}" % min(count, len(line))
-    return re.sub(fields, b"", line) if count else line
-
-
-def _uniq_format(options: Options) -> Callable[[bytes, int], bytes]:
-    """Return what writes a line that came so often; ``-D`` has written it when it came again."""
-
-    def show(line: bytes, count: int) -> bytes:
-        if "D" in options or ("d" in options and count < 2) or ("u" in options and count > 1):
-            return b""
-        return (b"%7d " % count if "c" in options else b"") + line + b"\n"
-
-    return show

@@ -1,14 +1,14 @@
 """Programs about time: date, hwclock, uptime."""
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.system.load import show_load
 from qgasim.guest.units import SECOND
-from qgasim.userland.programs.getopt import Options, parse, usage_error
-from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.getopt import Options, not_simulated, parse, usage_error
+from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import (
     EARLIEST,
@@ -16,30 +16,27 @@ from qgasim.userland.programs.timestamps import (
     find_time,
     format_time,
     local_zone,
-    to_datetime,
 )
 
-__all__ = ["uptime_line"]
+__all__: list[str] = []
 
 #: The C locale's format, in both userlands.
 DATE_FORMAT: Final = "%a %b %e %H:%M:%S %Z %Y"
 #: The kernel takes no time 30 years before its own end (timespec64_valid_settod()).
 LATEST_SET: Final = (1 << 63) // SECOND - 30 * 365 * 24 * 3600
 _DATE_LONG: Final = {
-    "date": "d", "set": "s", "utc": "u", "universal": "u", "reference": "r", "rfc-email": "R",
-    "rfc-2822": "R", "iso-8601": "I", "rfc-3339": "rfc-3339:",
+    "date": "d", "set": "s", "utc": "u", "universal": "u", "rfc-email": "R", "iso-8601": "I",
 }  # fmt: skip
 _ISO: Final = {
     "": "%F", "date": "%F", "hours": "%FT%H%:z", "minutes": "%FT%H:%M%:z",
     "seconds": "%FT%T%:z", "ns": "%FT%T,%N%:z",
 }  # fmt: skip
-_RFC_3339: Final = {"date": "%F", "seconds": "%F %T%:z", "ns": "%F %T.%N%:z"}
 
 
 @program("date")
 def date(p: Process) -> Steps:
     """Print a time, or set the clock."""
-    options = yield from parse(p, "d:s:ur:RI::h", _DATE_LONG)
+    options = yield from parse(p, "d:s:uRI::", _DATE_LONG)
     clock = p.guest.clock
     zone = UTC if "u" in options else local_zone(p)
     when = clock.now()
@@ -51,20 +48,15 @@ def date(p: Process) -> Steps:
             if is_busybox(p):
                 # strftime(3) leaves what it does not know; recorded with glibc's. UNVERIFIED: musl's.
                 form = re.sub("%%|%(?=N|q|:z)", "%%", form)
-        elif operand is options.operands[0] and "d" not in options and "s" not in options:
-            when = yield from _read_digits(p, operand, zone)
-            is_set = True
+        elif operand is not options.operands[0] or options.last("ds"):
+            extra = f"extra operand {quote(operand)}"
+            yield from usage_error(p, "" if is_busybox(p) else extra)
+        elif re.fullmatch(r"\d{8}(\d\d|\d{4})?(\.\d\d)?", operand):
+            yield from not_simulated(p, f"'{operand}'")
         else:
-            yield from _extra(p, operand)
-    path = options.get("r")
+            yield from fail(p, f"invalid date '{operand}'")
     text = options.get("s") or options.get("d")
-    if path is not None:
-        try:
-            when = p.guest.files.get(path, p.cwd).st_mtime_ns
-        except OSError as error:
-            yield from complain(p, f"{path}: {explain(error)}")
-            return 1
-    elif text is not None:
+    if text is not None:
         found = find_time(text, when, zone)
         if found is None:
             yield from fail(p, f"invalid date '{text}'")
@@ -90,65 +82,46 @@ def _form(p: Process, options: Options) -> Waiting[str]:
     """Return the format that an option asks for; nothing if none does."""
     if "R" in options:
         return "%a, %d %b %Y %H:%M:%S %z"
-    for letter, forms, name in (("I", _ISO, "--iso-8601"), ("rfc-3339", _RFC_3339, "--rfc-3339")):
-        value = options.get(letter)
-        if value is None:
-            continue
-        key = next((key for key in forms if value and key.startswith(value)), value)
-        if key not in forms:
-            yield from usage_error(p, f"invalid argument {quote(value)} for {quote(name)}")
-        return forms[key]
-    return ""
-
-
-def _extra(p: Process, operand: str) -> Waiting[None]:
-    yield from usage_error(p, "" if is_busybox(p) else f"extra operand {quote(operand)}")
-
-
-def _read_digits(p: Process, text: str, zone: tzinfo) -> Waiting[int]:
-    """Read ``MMDDhhmm[[CC]YY][.ss]``."""
-    found = re.fullmatch(r"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d|\d{4})?(?:\.(\d\d))?", text)
-    moment = to_datetime(p.guest.clock.now(), zone)
-    if not found:
-        yield from fail(p, f"invalid date '{text}'")
-        return 0
-    try:
-        month, day, hour, minute = (int(found[i]) for i in range(1, 5))
-        year = int(found[5]) if found[5] else moment.year
-        if found[5] and len(found[5]) == 2:
-            year += 1900 if year >= 69 else 2000
-        moment = datetime(year, month, day, hour, minute, int(found[6] or 0), tzinfo=zone)
-    except ValueError:
-        yield from fail(p, f"invalid date '{text}'")
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1) * SECOND
+    value = options.get("I")
+    if value is None:
+        return ""
+    key = next((key for key in _ISO if value and key.startswith(value)), value)
+    if key not in _ISO:
+        yield from usage_error(p, f"invalid argument {quote(value)} for '--iso-8601'")
+    return _ISO[key]
 
 
 _HWCLOCK_LONG: Final = {
-    "show": "r", "get": "r", "hctosys": "s", "systohc": "w", "utc": "u", "localtime": "l",
-    "rtc": "f", "verbose": "v", "noadjfile": "n", "systz": "t", "test": "D",
+    "show": "r", "hctosys": "s", "systohc": "w", "utc": "u",
 }  # fmt: skip
 
 
 @program("hwclock")
 def hwclock(p: Process) -> Steps:
     """Print the battery-backed clock, set it by the system's, or the other way round."""
-    options = yield from parse(p, "rswulf:vtD", _HWCLOCK_LONG)
+    options = yield from parse(p, "rswu", _HWCLOCK_LONG)
     clock = p.guest.clock
     if "w" in options:
         clock.set_rtc()
     elif "s" in options:
         clock.set_from_rtc()
-    elif "t" not in options:
+    else:
         form = pick(p, "%a %b %e %H:%M:%S %Y  0.000000 seconds", "%F %H:%M:%S.%6N%:z")
         yield from p.write(1, format_time(clock.rtc(), local_zone(p), form) + "\n")
     return 0
 
 
-def uptime_line(p: Process) -> str:
-    """Return what ``uptime`` prints: the time, how long the guest has been up, how many users."""
-    seconds = p.guest.boot_uptime() // SECOND
-    days, minutes = seconds // 86400, seconds // 60 % 60
-    hours = seconds // 3600 % 24
+@program("uptime")
+def uptime(p: Process) -> Steps:
+    """Print how long the guest has been up."""
+    options = yield from parse(p, "s", {"since": "s"})
+    up = p.guest.boot_uptime()
+    if "s" in options:
+        since = p.guest.clock.now() - up
+        yield from p.write(1, format_time(since, local_zone(p), "%F %T\n"))
+        return 0
+    days, minutes = up // (86400 * SECOND), up // (60 * SECOND) % 60
+    hours = up // (3600 * SECOND) % 24
     text = format_time(p.guest.clock.now(), local_zone(p), " %H:%M:%S up ")
     if days:
         text += f"{days} day{'s' if days != 1 else ''}, "
@@ -157,22 +130,5 @@ def uptime_line(p: Process) -> str:
     ending = "" if users == 1 and not is_busybox(p) else "s"
     # procps reads /proc/loadavg, BusyBox asks sysinfo(2).
     load = ", ".join(show_load(p.guest.load(), rounds=not is_busybox(p)))
-    return f"{text}, {users:2} user{ending},  load average: {load}\n"
-
-
-@program("uptime")
-def uptime(p: Process) -> Steps:
-    """Print how long the guest has been up."""
-    options = yield from parse(p, "ps", {"pretty": "p", "since": "s"})
-    seconds = p.guest.boot_uptime() // SECOND
-    if "s" in options:
-        booted = p.guest.clock.now() - p.guest.boot_uptime()
-        yield from p.write(1, format_time(booted, local_zone(p), "%F %T\n"))
-    elif "p" in options:
-        parts = (("week", seconds // 604800), ("day", seconds // 86400 % 7),
-                 ("hour", seconds // 3600 % 24), ("minute", seconds // 60 % 60))  # fmt: skip
-        texts = [f"{n} {unit}{'s' if n > 1 else ''}" for unit, n in parts if n]
-        yield from p.write(1, f"up {', '.join(texts) or '0 minutes'}\n")
-    else:
-        yield from p.write(1, uptime_line(p))
+    yield from p.write(1, f"{text}, {users:2} user{ending},  load average: {load}\n")
     return 0

@@ -1,13 +1,12 @@
 """Programs that make up what they print, or print nothing: true, false, test, yes, seq."""
 
-import re
 from decimal import Decimal, InvalidOperation
 
 from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
-from qgasim.userland.limits import check_formats, check_size
+from qgasim.userland.limits import check_size
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
 from qgasim.userland.programs.inputs import CHUNK
-from qgasim.userland.programs.messages import fail, is_busybox, quote
+from qgasim.userland.programs.messages import is_busybox, quote
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell.conditions import evaluate_test
 
@@ -58,7 +57,7 @@ def seq(p: Process) -> Steps:
     arguments = p.argv[1:]
     at = next((i for i, a in enumerate(arguments) if _is_number(a)), len(arguments))
     options = yield from parse(
-        p, "s:wf:", {"separator": "s", "equal-width": "w", "format": "f"}, arguments=arguments[:at]
+        p, "s:w", {"separator": "s", "equal-width": "w"}, arguments=arguments[:at]
     )
     numbers = options.operands + arguments[at:]
     if not numbers:
@@ -76,43 +75,23 @@ def seq(p: Process) -> Steps:
     if not step and not is_busybox(p):
         zero = f"invalid Zero increment value: {quote(numbers[1])}"
         yield from usage_error(p, zero)
-    if (form := options.get("f")) is not None and not is_busybox(p):
-        wrong = _find_wrong(form)
-        if wrong:
-            yield from fail(p, f"format {quote(form)} {wrong}")
     yield from _count(p, options, first, step, last)
     return 0
-
-
-def _find_wrong(form: str) -> str:
-    """Return what is wrong with the format of GNU's seq (coreutils 9.1, long_double_format())."""
-    plain = form.replace("%%", "")
-    if "%" not in plain:
-        return "has no % directive"
-    found = re.search(r"%[-+#0 ']*\d*(?:\.\d*)?L?(.?)", plain)
-    letter = found[1] if found else ""
-    if not letter:
-        return "ends in %"
-    if letter not in "efgaEFGA":
-        return f"has unknown %{letter} directive"
-    return "has too many % directives" if plain.count("%") > 1 else ""
 
 
 def _count(
     p: Process, options: Options, first: Decimal, step: Decimal, last: Decimal
 ) -> Waiting[None]:
-    check_formats(options.get("f") or "")
     check_size(max(abs(x.adjusted()) for x in (first, step, last)))
     places = max(0, -int(first.as_tuple().exponent), -int(step.as_tuple().exponent))
     width = max(len(f"{x:.{places}f}") for x in (first, last)) if "w" in options else 0
     separator = options.get("s")
     separator = "\n" if separator is None else separator
-    form = options.get("f")
     out: list[str] = []
     size = 0
     number, is_first = first, True
     while number <= last if step >= 0 else number >= last:
-        text = form % number if form else f"{number:.{places}f}".zfill(width)
+        text = f"{number:.{places}f}".zfill(width)
         out.append(text if is_first else separator + text)
         size += len(out[-1])
         number, is_first = number + step, False

@@ -10,7 +10,7 @@ from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.find_tests import MAKERS, File, find_reason
 from qgasim.userland.programs.getopt import is_known, not_simulated
-from qgasim.userland.programs.lstat import Inode, join, look
+from qgasim.userland.programs.lstat import join, look
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
 
@@ -19,46 +19,33 @@ __all__: list[str] = []
 
 #: Judges a file, or does something with it.
 _Test = Callable[[File], Waiting[bool]]
-_ACTIONS: Final = frozenset({"-print", "-print0", "-exec", "-delete", "-quit"})
-
-
-class _Quit(Exception):
-    """``-quit`` was reached."""
+_ACTIONS: Final = frozenset({"-print", "-print0", "-exec", "-delete"})
 
 
 @program("find")
 def find(p: Process) -> Steps:
     """Search directories for files."""
     words = p.argv[1:]
-    follows = "-P"
-    while words and words[0] in ("-H", "-L", "-P"):
-        follows = words.pop(0)
     count = next(
         (i for i, w in enumerate(words) if w in ("!", "(") or (w[:1] == "-" and w != "-")),
         len(words),
     )
     paths = words[:count] or ["."]
-    finder = _Finder(p, words[count:], follows)
+    finder = _Finder(p, words[count:])
     test = yield from finder.parse()
-    try:
-        for path in paths:
-            yield from finder.walk(path, path, 0, test)
-    except _Quit:
-        pass
+    for path in paths:
+        yield from finder.walk(path, path, 0, test)
     yield from finder.finish()
     return finder.status
 
 
 class _Finder:
-    def __init__(self, p: Process, words: list[str], follows: str) -> None:
+    def __init__(self, p: Process, words: list[str]) -> None:
         self.p = p
         self.words = words
-        #: Which links are followed: all (``-L``), those that are named (``-H``), or none (``-P``).
-        self.follows = follows
         self.status = 0
         self.min_depth, self.max_depth = 0, 1 << 30
         self.depth_first = False
-        self.stays = False
         self.acts = False
         self.pruned = False
         #: Commands of ``-exec ... +`` and what they are to be run on.
@@ -68,14 +55,8 @@ class _Finder:
 
     def walk(self, path: str, shown: str, depth: int, test: _Test) -> Waiting[None]:
         p = self.p
-        follow = self.follows == "-L" or (self.follows == "-H" and not depth)
         try:
-            try:
-                inode = look(p, path, follow=follow)
-            except OSError:
-                if not follow:
-                    raise
-                inode = look(p, path, follow=False)
+            inode = look(p, path, follow=False)
         except OSError as error:
             yield from self.complain(shown, error)
             return
@@ -91,19 +72,9 @@ class _Finder:
                 yield from self.complain(shown, error)
                 names = []
             for name in names:
-                child = join(path, name)
-                if self.stays and self._is_elsewhere(child, inode):
-                    continue
-                yield from self.walk(child, join(shown, name), depth + 1, test)
+                yield from self.walk(join(path, name), join(shown, name), depth + 1, test)
         if counts and self.depth_first:
             yield from test(file)
-
-    def _is_elsewhere(self, path: str, parent: Inode) -> bool:
-        try:
-            inode = look(self.p, path, follow=False)
-        except OSError:
-            return False
-        return inode.mount.volume is not parent.mount.volume
 
     def complain(self, path: str, error: OSError, verb: str = "") -> Waiting[None]:
         self.status = 1
@@ -125,15 +96,14 @@ class _Finder:
 
     def _any(self) -> Waiting[_Test]:
         test = yield from self._all()
-        while self.words and self.words[0] in ("-o", "-or", ","):
-            word = self.words.pop(0)
-            other = yield from self._all(word)
-            test = partial(_then if word == "," else _either, test, other)
+        while self.words and self.words[0] in ("-o", "-or"):
+            other = yield from self._all(self.words.pop(0))
+            test = partial(_either, test, other)
         return test
 
     def _all(self, after: str = "") -> Waiting[_Test]:
         test = yield from self._not(after)
-        while self.words and self.words[0] not in ("-o", "-or", ",", ")"):
+        while self.words and self.words[0] not in ("-o", "-or", ")"):
             joiner = self.words.pop(0) if self.words[0] in ("-a", "-and") else ""
             other = yield from self._not(joiner)
             test = partial(_both, test, other)
@@ -148,7 +118,9 @@ class _Finder:
         if word in ("!", "-not"):
             test = yield from self._not(word)
             return partial(_opposite, test)
-        if word in ("-a", "-and", "-o", "-or", ","):
+        if word == ",":
+            yield from not_simulated(self.p, "','")
+        if word in ("-a", "-and", "-o", "-or"):
             text = f"you have used a binary operator '{word}' with nothing before it."
             text = f"invalid expression; {text}"
             yield from fail(self.p, pick(self.p, f"unrecognized: {word}", text))
@@ -176,14 +148,13 @@ class _Finder:
             return (yield from self._exec())
         plain = {
             "-print": self._print, "-print0": self._print0, "-delete": self._delete,
-            "-quit": self._quit, "-prune": self._prune, "-true": _always, "-empty": self._is_empty,
+            "-prune": self._prune, "-empty": self._is_empty,
         }  # fmt: skip
         if word in plain:
             self.depth_first = self.depth_first or word == "-delete"
             return plain[word]
-        if word in ("-depth", "-d", "-xdev", "-mount", "-noleaf"):
-            self.depth_first = self.depth_first or word[:2] == "-d"
-            self.stays = self.stays or word in ("-xdev", "-mount")
+        if word in ("-depth", "-d"):
+            self.depth_first = True
             return _always
         if word not in MAKERS and word not in ("-maxdepth", "-mindepth"):
             text = f"unknown predicate `{word}'"
@@ -235,10 +206,6 @@ class _Finder:
         self.pruned = True
         yield from ()
         return True
-
-    def _quit(self, _: File) -> Waiting[bool]:
-        yield from ()
-        raise _Quit
 
     def _delete(self, file: File) -> Waiting[bool]:
         if file.path == ".":
@@ -306,11 +273,6 @@ def _both(one: _Test, other: _Test, file: File) -> Waiting[bool]:
 
 def _either(one: _Test, other: _Test, file: File) -> Waiting[bool]:
     return (yield from one(file)) or (yield from other(file))
-
-
-def _then(one: _Test, other: _Test, file: File) -> Waiting[bool]:
-    yield from one(file)
-    return (yield from other(file))
 
 
 def _opposite(test: _Test, file: File) -> Waiting[bool]:

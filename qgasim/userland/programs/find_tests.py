@@ -10,8 +10,6 @@ from qgasim.guest.units import DAY, SECOND
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.lstat import Inode, base_name, look, node_kind
 from qgasim.userland.programs.messages import is_busybox, quote
-from qgasim.userland.programs.modes import parse_mode
-from qgasim.userland.programs.user_names import find_user, groups
 from qgasim.userland.shell.patterns import matches
 
 __all__ = ["MAKERS", "File", "find_reason"]
@@ -67,33 +65,9 @@ def _size(p: Process, word: str, text: str) -> Judge | None:
     return compare and (lambda file: compare(-(-file.inode.size // size)))
 
 
-def _perm(p: Process, word: str, text: str) -> Judge | None:
-    sign = text[:1] if text[:1] in "-/" else ""
-    bits = parse_mode(text.removeprefix(sign))
-    if bits is None:
-        return None
-    if sign == "-":
-        return lambda file: file.inode.mode & bits == bits
-    if sign:
-        return lambda file: not bits or bool(file.inode.mode & bits)
-    return lambda file: file.inode.mode & 0o7777 == bits
-
-
 def _newer(p: Process, word: str, path: str) -> Judge:
     when = look(p, path).mtime
     return lambda file: file.inode.mtime > when
-
-
-def _user(p: Process, word: str, name: str) -> Judge | None:
-    user = find_user(p, name)
-    uid = user.uid if user else to_int(name) if name.isdecimal() else None
-    return None if uid is None else lambda file: file.inode.uid == uid
-
-
-def _group(p: Process, word: str, name: str) -> Judge | None:
-    gid = next((group.gid for group in groups(p) if group.name == name), None)
-    gid = to_int(name) if gid is None and name.isdecimal() else gid
-    return None if gid is None else lambda file: file.inode.gid == gid
 
 
 def _age(p: Process, word: str, text: str) -> Judge | None:
@@ -105,28 +79,15 @@ def _age(p: Process, word: str, text: str) -> Judge | None:
     now = p.guest.clock.now()
 
     def judge(file: File) -> bool:
-        inode = file.inode
-        when = {"a": inode.atime, "c": inode.ctime}.get(word[1], inode.mtime)
-        return compare is not None and compare((now - when) // unit + begun)
+        return compare is not None and compare((now - file.inode.mtime) // unit + begun)
 
     return compare and judge
 
 
-def _number(p: Process, word: str, text: str) -> Judge | None:
-    compare = _comparison(text)
-    fields: dict[str, Callable[[Inode], int]] = {
-        "-links": lambda i: i.links, "-inum": lambda i: i.ino, "-uid": lambda i: i.uid,
-        "-gid": lambda i: i.gid,
-    }  # fmt: skip
-    return compare and (lambda file: compare(fields[word](file.inode)))
-
-
 #: The tests: each makes a judge of its name and argument, None if the argument is wrong.
 MAKERS: Final[dict[str, Callable[[Process, str, str], Judge | None]]] = {
-    "-name": _name, "-iname": _folded_name, "-path": _path, "-wholename": _path, "-type": _type,
-    "-size": _size, "-perm": _perm, "-newer": _newer, "-user": _user, "-group": _group,
-    "-mtime": _age, "-mmin": _age, "-atime": _age, "-amin": _age, "-ctime": _age, "-cmin": _age,
-    "-links": _number, "-inum": _number, "-uid": _number, "-gid": _number,
+    "-name": _name, "-iname": _folded_name, "-path": _path, "-type": _type, "-size": _size,
+    "-newer": _newer, "-mtime": _age, "-mmin": _age,
 }  # fmt: skip
 
 
@@ -142,9 +103,6 @@ def find_reason(word: str, text: str) -> str:
         return f"Unknown argument to -type: {text}"
     return {
         "-size": f"invalid -size type `{text[-1:]}'" if text else "invalid null argument to -size",
-        "-perm": f"invalid mode {quote(text)}",
-        "-user": f"{quote(text)} is not the name of a known user",
-        "-group": f"{quote(text)} is not the name of an existing group",
         "-maxdepth": f"Expected a positive decimal integer argument to {word}, but got {quote(text)}",
         "-mindepth": f"Expected a positive decimal integer argument to {word}, but got {quote(text)}",
     }.get(word, f"invalid argument `{text}' to `{word}'")

@@ -31,6 +31,21 @@ __all__ = [
 BUSYBOX_BANNER = (
     "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) multi-call binary.\n\nUsage: {name} ...\n"
 )
+#: Of programs that are not to be run to be asked (systemd 252, util-linux 2.38.1, sysvinit-utils 3.06), their manuals.
+_MANUALS = {
+    "fsfreeze": "-Vfhu freeze help unfreeze version",
+    "halt": "-dfhinpw force halt help no-sync no-wall no-wtmp poweroff reboot wtmp-only",
+    "hwclock": "-DVafhlrsuvw adjfile adjust date delay directisa epoch get getepoch hctosys help localtime noadjfile"
+    " param-get param-set predict rtc set setepoch show systohc systz test update-drift utc verbose version",
+    "pidof": "-Scdnoqsxz",
+    "shutdown": "-FHKPacfhkrt halt help no-wall poweroff reboot show",
+    "systemctl": "-HMPTafhilnopqrst after all before boot-loader-entry boot-loader-menu check-inhibitors dry-run failed"
+    " firmware-setup force full global help host ignore-inhibitors image job-mode kill-who legend lines machine marked"
+    " message mkdir no-ask-password no-block no-legend no-pager no-reload no-wall no-warn now output plain preset-mode"
+    " property quiet read-only recursive reverse root runtime show-transaction show-types signal state system timestamp"
+    " type user value version wait what with-dependencies",
+}
+_MANUALS |= dict.fromkeys(("poweroff", "reboot"), _MANUALS["halt"])
 SUFFIXES = {"": 1, "b": 512, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -89,7 +104,7 @@ def not_simulated(p: Process, what: str, code: int = 1) -> Waiting[NoReturn]:
 
 def known_options(userland: str, name: str) -> tuple[str, list[str]]:
     """Return the options that a real program knows: letters, and long names."""
-    words = KNOWN[userland].get(name, "").split()
+    words = (KNOWN[userland].get(name) or _MANUALS.get(name, "")).split()
     letters = words[0][1:] if words and words[0].startswith("-") else ""
     return letters, words[bool(letters) :]
 

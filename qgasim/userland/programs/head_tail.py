@@ -1,10 +1,11 @@
 """The beginnings and ends of files: head and tail."""
 
+import re
 from collections import deque
 
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process, Steps, Waiting
-from qgasim.userland.programs.getopt import Options, parse, to_number
+from qgasim.userland.programs.getopt import Options, not_simulated, parse, to_number
 from qgasim.userland.programs.inputs import CHUNK, cannot_read, open_input, split_lines
 from qgasim.userland.programs.messages import complain, is_busybox
 from qgasim.userland.programs.registry import program
@@ -16,17 +17,19 @@ _LONG = {
 }  # fmt: skip
 
 
-def _modern(arguments: list[str]) -> list[str]:
-    """Write the old forms ``-5`` and ``+5`` as ``-n``."""
-    if arguments and len(arguments[0]) > 1:
-        first = arguments[0]
-        if first[0] == "-" and first[1:].isdecimal():
-            return ["-n", first[1:], *arguments[1:]]
-        if first[0] == "-" and first[1].isdecimal() and first[1:-1].isdecimal():
-            return [f"-{first[-1]}" if first[-1] == "q" else "-c", first[1:], *arguments[1:]]
-        if first[0] == "+" and first[1:].isdecimal():
-            return ["-n", first, *arguments[1:]]
-    return arguments
+#: What GNU's programs took once; of that ``-5`` is known here.
+_OLD = re.compile(r"-[0-9]+(.*)|\+[0-9]+")
+
+
+def _read_options(p: Process) -> Waiting[Options]:
+    """Read the options, among them the old form ``-5``, which is ``-n 5``."""
+    arguments = list(p.argv[1:])
+    old = _OLD.fullmatch(arguments[0]) if arguments else None
+    if old and old[1] != "":
+        yield from not_simulated(p, f"'{arguments[0]}'")
+    if old:
+        arguments[:1] = ["-n", arguments[0][1:]]
+    return (yield from parse(p, "n:c:qv", _LONG, arguments=arguments))
 
 
 def _count(p: Process, options: Options) -> Waiting[tuple[str, str, int]]:
@@ -63,9 +66,10 @@ class _Headers:
 @program("head")
 def head(p: Process) -> Steps:
     """Print the beginning of files."""
-    arguments = _modern(p.argv[1:])
-    options = yield from parse(p, "n:c:qv", _LONG, arguments=arguments)
+    options = yield from _read_options(p)
     unit, sign, count = yield from _count(p, options)
+    if sign == "-":
+        yield from not_simulated(p, "a number of what is left out")
     headers = _Headers(p, options)
     status = 0
     for path in options.operands or ["-"]:
@@ -77,9 +81,7 @@ def head(p: Process) -> Steps:
             continue
         yield from headers.print(path)
         try:
-            if sign == "-":
-                yield from _all_but_last(p, file, unit, count)
-            elif unit == "c":
+            if unit == "c":
                 yield from _first_bytes(p, file, count)
             else:
                 yield from _first_lines(p, file, count)
@@ -107,23 +109,10 @@ def _first_lines(p: Process, file: OpenFile, count: int) -> Waiting[None]:
         yield from p.write(1, data)
 
 
-def _all_but_last(p: Process, file: OpenFile, unit: str, count: int) -> Waiting[None]:
-    data = yield from p.read_rest(file)
-    if unit == "c":
-        yield from p.write(1, data[: max(0, len(data) - count)])
-        return
-    lines = split_lines(p, data)
-    last = lines.pop()
-    keep = max(0, len(lines) + bool(last) - count)
-    kept = [line + b"\n" for line in lines]
-    yield from p.write(1, b"".join([*kept, last][:keep]))
-
-
 @program("tail")
 def tail(p: Process) -> Steps:
-    """Print the end of files; ``-f`` stops there, too."""
-    arguments = _modern(p.argv[1:])
-    options = yield from parse(p, "n:c:qv", _LONG, arguments=arguments)
+    """Print the end of files."""
+    options = yield from _read_options(p)
     unit, sign, count = yield from _count(p, options)
     headers = _Headers(p, options)
     opened: list[tuple[str, OpenFile]] = []

@@ -1,9 +1,9 @@
 """Programs about accounts: id, who."""
 
+from datetime import tzinfo
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
-from qgasim.guest.system.accounts import Login
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
@@ -76,52 +76,33 @@ def identity(p: Process) -> Steps:
     return status
 
 
-def _present(p: Process) -> list[Login]:
-    return [login for login in p.guest.logins if login.kind == "user"]
-
-
 @program("who")
 def who(p: Process) -> Steps:
-    """List who is logged in."""
-    options = yield from parse(p, "Hqb", {"heading": "H", "count": "q", "boot": "b"})
-    if "q" in options and not is_busybox(p):
-        names = [login.user for login in _present(p)]
-        yield from p.write(1, " ".join(names) + f"\n# users={len(names)}\n")
-        return 0
-    if "H" in options:
-        heading = "NAME     LINE         TIME         COMMENT\n"
-        yield from p.write(1, pick(p, "USER\t\tTTY\t\tIDLE\tTIME\t\t HOST\n", heading))
-    if is_busybox(p):
-        yield from _list_busybox(p)
-        return 0
+    """List who is logged in, or when the guest booted."""
+    options = yield from parse(p, "b", {"boot": "b"})
+    zone = local_zone(p)
     if "b" in options:
-        yield from _print_boot(p)
-    if "b" not in options or "u" in options or "a" in options:
-        yield from _list_gnu(p)
+        yield from _print_boot(p, zone)
+        return 0
+    for login in p.guest.logins:
+        if login.kind != "user":
+            continue
+        if is_busybox(p):
+            time = format_time(login.time, zone, "%b %e %H:%M:%S")
+            text = f"{login.user:<15} {login.line:<15} {'?':<7} {time:<16.16} {login.host}\n"
+        else:
+            time = format_time(login.time, zone, "%b %e %H:%M")
+            host = f" ({login.host})" if login.host else ""
+            text = f"{login.user:<8} {login.line:<12} {time}{host}\n"
+        yield from p.write(1, text)
     return 0
 
 
-def _list_busybox(p: Process) -> Waiting[None]:
-    zone = local_zone(p)
-    for login in _present(p):
-        time = format_time(login.time, zone, "%b %e %H:%M:%S")
-        text = f"{login.user:<15} {login.line:<15} {'?':<7} {time:<16.16} {login.host}\n"
-        yield from p.write(1, text)
-
-
-def _print_boot(p: Process) -> Waiting[None]:
+def _print_boot(p: Process, zone: tzinfo) -> Waiting[None]:
     """Print when the guest booted (coreutils, src/who.c, print_boottime())."""
     booted = [login.time for login in p.guest.logins if login.kind == "boot"]
     if not booted and p.guest.settings.logins is not None:
         booted = [p.guest.boot_wall_time]
     for at in booted:
-        time = format_time(at, local_zone(p), "%b %e %H:%M")
+        time = format_time(at, zone, "%b %e %H:%M")
         yield from p.write(1, f"{'':<8} {'system boot':<12} {time}\n")
-
-
-def _list_gnu(p: Process) -> Waiting[None]:
-    zone = local_zone(p)
-    for login in _present(p):
-        time = format_time(login.time, zone, "%b %e %H:%M")
-        host = f" ({login.host})" if login.host else ""
-        yield from p.write(1, f"{login.user:<8} {login.line:<12} {time}{host}\n")

@@ -35,13 +35,11 @@ GNU_READ = {
     "sed": "couldn't read {name}: {why}",
 }
 #: Programs of BusyBox that say "can't open": those that need the file.
-BUSYBOX_OPEN = frozenset({"cat", "tail", "uniq", "md5sum", "sha256sum"})
+BUSYBOX_OPEN = frozenset({"cat", "tail", "uniq"})
 BUSYBOX_READ = {
     "cat": "read error: {why}",
     "tail": "read error: {why}",
     "head": "{name}: Input/output error",
-    "md5sum": "can't read {quoted}: {why}",
-    "sha256sum": "can't read {quoted}: {why}",
     "sed": "read error: {why}",
 }
 

@@ -29,18 +29,32 @@ __all__: list[str] = []
 #: How many addresses an interface can be given; a real one has no limit but the memory.
 ADDRESS_LIMIT: Final = 4096
 
-OBJECTS: Final = ("address", "link", "route", "neighbour", "neighbor")
+OBJECTS: Final = ("address", "link", "route")
 #: What iproute2's knows besides (ip help, iproute2 6.1).
 _KNOWN_OBJECTS: Final = (
-    "addrlabel", "amt", "fou", "help", "ila", "ioam", "l2tp", "macsec", "maddress", "monitor", "mptcp",
+    "neighbour", "neighbor", "addrlabel", "amt", "fou", "help", "ila", "ioam", "l2tp", "macsec", "maddress", "monitor", "mptcp",
     "mroute", "mrule", "netconf", "netns", "nexthop", "ntable", "ntbl", "rule", "sr", "tap",
     "tcpmetrics", "token", "tunnel", "tuntap", "vrf", "xfrm",
 )  # fmt: skip
 VERBS: Final = {
-    "address": ("add", "del", "delete", "show", "list", "lst", "flush", "replace", "change"),
-    "link": ("set", "show", "list", "lst", "add", "del", "delete"),
-    "route": ("show", "list", "lst", "get", "add", "del", "delete", "replace", "flush", "change"),
+    "address": ("add", "del", "delete", "show", "list", "lst", "flush"),
+    "link": ("set", "show", "list", "lst"),
+    "route": ("show", "list", "lst"),
 }
+#: What each object can be told besides.
+_KNOWN_VERBS: Final = (
+    "add",
+    "del",
+    "delete",
+    "get",
+    "replace",
+    "flush",
+    "change",
+    "append",
+    "save",
+    "restore",
+    "help",
+)
 
 
 class _Style:
@@ -77,18 +91,10 @@ def ip(p: Process) -> Steps:
         option = word.lstrip("-")
         if option in ("4", "6"):
             style.versions = [int(option)]
-        elif option in ("f", "family"):
-            family = words.pop(0) if words else ""
-            style.versions = {"inet": [4], "inet6": [6]}.get(family, [4, 6])
         elif option in ("o", "oneline"):
             style.is_oneline = True
         elif option in ("br", "brief"):
             style.is_brief = True
-        elif option in ("V", "Version"):
-            yield from p.write(1, pick(p, "ip: BusyBox v1.35.0\n", "ip utility, iproute2-6.1.0\n"))
-            return 0
-        elif option in ("c", "color", "h", "human", "human-readable", "N", "Numeric"):
-            continue
         elif is_known(p, word):
             yield from not_simulated(p, f"option '-{option}'", pick(p, 1, 255))
         else:
@@ -104,10 +110,10 @@ def ip(p: Process) -> Steps:
     if not subject:
         gnu = f'Object "{name}" is unknown, try "ip help".'
         yield from _fail(p, f"invalid argument '{name}' to 'ip'", gnu, 1)
-    if subject not in VERBS:
-        return 0
     verb = _find_verb(VERBS[subject], words)
     if verb is None:
+        if any(known.startswith(words[0]) for known in _KNOWN_VERBS):
+            yield from not_simulated(p, f"'{subject} {words[0]}'")
         gnu = f'Command "{words[0]}" is unknown, try "ip {subject} help".'
         yield from _fail(p, f"invalid argument '{words[0]}' to 'ip'", gnu, pick(p, 1, 255))
     run = {"address": _address, "link": _link, "route": _route}[subject]
@@ -182,19 +188,15 @@ def _address(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[
     if verb == "del":
         yield from _remove(p, nic, address, has_prefix="/" in text)
     else:
-        yield from _add(p, nic, address, may_be_there=verb in ("replace", "change"))
+        yield from _add(p, nic, address)
 
 
-def _add(
-    p: Process, nic: Nic, address: IPv4Interface | IPv6Interface, *, may_be_there: bool
-) -> Waiting[None]:
+def _add(p: Process, nic: Nic, address: IPv4Interface | IPv6Interface) -> Waiting[None]:
     """Add an address: those of IPv4 stay before those of IPv6."""
     for other in interfaces(nic):
         # An address of IPv6 is there once, whatever its prefix.
         if other == address or (other.version == 6 and other.ip == address.ip):
-            if not may_be_there:
-                yield from _refuse(p, errno.EEXIST)
-            return
+            yield from _refuse(p, errno.EEXIST)
     if len(nic.addresses) >= ADDRESS_LIMIT:
         # What the kernel says when it has no memory for one (net/ipv4/devinet.c, inet_rtm_newaddr()).
         yield from _refuse(p, errno.ENOBUFS)
@@ -303,8 +305,6 @@ def _describe(nic: Nic, i: IPv4Interface | IPv6Interface, *, is_secondary: bool)
 def _link(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[None]:
     if verb == "set":
         yield from _set_link(p, words)
-    elif verb != "show":
-        yield from _refuse(p, errno.EOPNOTSUPP)
     else:
         for nic in (yield from _chosen(p, words)):
             separator = "\\" if style.is_oneline else "\n"
@@ -314,6 +314,13 @@ def _link(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[Non
                     f"{_name(nic):<16} {_state(nic):<14} {nic.mac or ''} <{_flags(style, nic)}> \n"
                 )
             yield from p.write(1, text)
+
+
+#: What ``ip link set`` sets besides (ip-link(8) of iproute2 6.1): the most usual of it.
+_KNOWN_SETTINGS: Final = frozenset({
+    "addrgenmode", "alias", "allmulticast", "arp", "broadcast", "dynamic", "group", "master", "multicast", "name",
+    "netns", "nomaster", "protodown", "qlen", "trailers", "txqlen", "txqueuelen", "type", "vf", "xdp",
+})  # fmt: skip
 
 
 def _set_link(p: Process, words: list[str]) -> Waiting[None]:
@@ -339,19 +346,17 @@ def _set_link(p: Process, words: list[str]) -> Waiting[None]:
             nic.mac = value.lower()
         elif word == "mtu" and value.isdecimal():
             nic.mtu = to_int(value)
-        elif word == "name" and value:
-            nic.name = value
         elif word == "promisc":
             p.guest.on_filter(nic.name)
-        elif word not in ("dev", "txqueuelen", "qlen", "multicast", "arp", "alias"):
+        elif word in _KNOWN_SETTINGS:
+            yield from not_simulated(p, f"'link set {word}'")
+        elif word != "dev":
             gnu = f'Error: either "dev" is duplicate, or "{word}" is a garbage.'
             yield from _fail(p, f"invalid argument '{word}' to 'ip'", gnu, pick(p, 1, 255))
 
 
 def _route(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[None]:
-    """List the gateways and networks of interfaces. Other routes are accepted, and not kept."""
-    if verb != "show":
-        return
+    """List the gateways and networks of interfaces."""
     wanted = _take(words, "dev")
     version = 6 if style.versions == [6] else 4
     for nic, gateway in gateways(p, version):

@@ -1,17 +1,17 @@
-"""Programs about processes: pidof, kill, pgrep, pkill."""
+"""Programs about processes: pidof, kill."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Final
+import signal
+from collections.abc import Sequence
+from typing import NoReturn
 
-from qgasim.guest.processes.process import Process, Steps, Waiting
-from qgasim.guest.processes.signals import SIGNALS
+from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
+from qgasim.guest.processes.signals import SIGNALS, find_signal
+from qgasim.guest.processes.table import NoSuchProcess
 from qgasim.userland.limits import to_int
-from qgasim.userland.programs.getopt import Options, is_known, not_simulated, parse, usage_error
+from qgasim.userland.programs.getopt import is_known, not_simulated, parse
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick
-from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
-from qgasim.userland.programs.signals import list_signals, send, take_signal
 
 __all__: list[str] = []
 
@@ -20,24 +20,12 @@ __all__: list[str] = []
 def pidof(p: Process) -> Steps:
     """Print the ids of the processes of a name, the latest first. Status 1: there are none."""
     # Recorded: `kill $(pidof sleep)` in exec/running-killed-outside.
-    options = yield from parse(p, "so:qS:", {"single-shot": "s", "omit-pid": "o"})
-    omitted = {p.pid}
-    for text in options.all("o"):
-        for part in text.split(","):
-            if part == "%PPID":
-                omitted.add(p.parent)
-            elif part.isdecimal():
-                omitted.add(to_int(part))
-    found: list[int] = []
-    for name in options.operands:
-        base = name.rsplit("/", 1)[-1]
-        pids = [q.pid for q in p.processes.named(base)]
-        found += [pid for pid in pids if pid not in omitted and pid not in found]
-    if "s" in options:
-        found = found[:1]
-    if found and "q" not in options:
-        separator = options.get("S") or " "
-        yield from p.write(1, separator.join(map(str, found)) + "\n")
+    options = yield from parse(p, "s")
+    names = [name.rsplit("/", 1)[-1] for name in options.operands]
+    pids = [q.pid for name in names for q in p.processes.named(name) if q is not p]
+    found = list(dict.fromkeys(map(str, pids)))[: 1 if "s" in options else None]
+    if found:
+        yield from p.write(1, " ".join(found) + "\n")
     return int(not found)
 
 
@@ -46,21 +34,15 @@ def kill(p: Process) -> Steps:
     """Send a signal to processes."""
     arguments = p.argv[1:]
     if arguments[:1] in (["-l"], ["--list"]):
-        return (yield from list_signals(p, arguments[1:]))
-    if arguments[:1] in (["-L"], ["--table"]) and not is_busybox(p):
-        cells = [f"{n:2} {name if n % 7 == 0 else name.ljust(8)}" for n, name in SIGNALS.items()]
-        lines = ["".join(cells[at : at + 7]) for at in range(0, len(cells), 7)]
-        yield from p.write(1, "".join(line + "\n" for line in lines))
-        return 0
+        return (yield from _list_signals(p, arguments[1:]))
     first = arguments[0] if arguments else ""
-    number, targets = yield from take_signal(p, arguments)
+    number, targets = yield from _take_signal(p, arguments)
     for word in targets[: targets.index("--")] if "--" in targets else targets:
         option = word.partition("=")[0]
         if is_known(p, option) and option not in ("-s", "--signal"):
             yield from not_simulated(p, f"option '{option}'")
     if targets == arguments and re.fullmatch(r"-[A-Za-z]\w*", first):
-        name = first[1:]
-        yield from fail(p, pick(p, f"bad signal name '{name}'", f"unknown signal name {name}"))
+        yield from _refuse_signal(p, first[1:])
     if targets[:1] == ["--"]:
         targets = targets[1:]
     if not targets:
@@ -75,79 +57,71 @@ def kill(p: Process) -> Steps:
             yield from complain(p, pick(p, f"invalid number '{target}'", odd))
             failures += 1
         # A process group is its leader: there are no terminals, so hardly any groups.
-        elif not (yield from send(p, to_int(target.lstrip("-+")) or p.pid, number)):
+        elif not (yield from _send(p, to_int(target.lstrip("-+")) or p.pid, number)):
             gone = f"({target}): No such process"
             yield from complain(p, pick(p, f"can't kill pid {target}: No such process", gone))
             failures += 1
     return int(failures > 0)
 
 
-_PGREP_LONG: Final = {
-    "full": "f", "exact": "x", "list-name": "l", "list-full": "a", "inverse": "v", "newest": "n",
-    "oldest": "o", "parent": "P", "count": "c", "ignore-case": "i", "delimiter": "d",
-    "echo": "e",
-}  # fmt: skip
-
-
-def _matches(p: Process, options: Options, code: int) -> Waiting[list[Process]]:
-    """Find the processes that the arguments of pgrep and pkill mean, by id."""
-    pattern = options.operands[0] if options.operands else ""
-    parents = {to_int(x) for t in options.all("P") for x in t.split(",") if x.isdecimal()}
-    if not options.operands and not parents:
-        yield from usage_error(p, "no matching criteria specified", code)
-    try:
-        regex = compile_regex(pattern, extended=True, ignore_case="i" in options)
-    except RegexError as error:
-        yield from fail(p, str(error), code)
-        return []
-    look: Callable[[str], re.Match[str] | None] = (
-        regex.fullmatch if "x" in options else regex.search
-    )
-    found: list[Process] = []
-    for process in p.processes.live():
-        if process is p:
+def _take_signal(p: Process, arguments: Sequence[str]) -> Waiting[tuple[int, list[str]]]:
+    """Take ``-9``, ``-KILL`` or ``-s KILL`` off: the signal, and the other arguments."""
+    rest = list(arguments)
+    for at, word in enumerate(rest):
+        if word == "--":
+            break
+        if word in ("-s", "--signal") and at + 1 < len(rest):
+            name, after = rest[at + 1], at + 2
+        elif word.startswith("--signal="):
+            name, after = word.partition("=")[2], at + 1
+        elif word.startswith("-s") and find_signal(word[2:]) is not None:
+            name, after = word[2:], at + 1
+        elif at == 0 and word.startswith("-") and find_signal(word[1:]) is not None:
+            name, after = word[1:], at + 1
+        else:
             continue
-        text = " ".join(process.argv) if "f" in options else process.name
-        is_match = look(text) is not None and (not parents or process.parent in parents)
-        if is_match != ("v" in options):
-            found.append(process)
-    if "n" in options:
-        return found[-1:]
-    return found[:1] if "o" in options else found
+        number = find_signal(name)
+        if number is None:
+            yield from _refuse_signal(p, name)
+        return number or 0, rest[:at] + rest[after:]
+    return signal.SIGTERM, rest
 
 
-@program("pgrep")
-def pgrep(p: Process) -> Steps:
-    """Print the ids of processes whose names match. Status 1: there are none."""
-    options = yield from parse(p, "flaxvnoP:cid:", _PGREP_LONG, code=2)
-    found = yield from _matches(p, options, 2)
-    if "c" in options:
-        yield from p.write(1, f"{len(found)}\n")
-        return int(not found)
-    lines = [_describe(options, process) for process in found]
-    if lines:
-        separator = options.get("d") or "\n"
-        yield from p.write(1, separator.join(lines) + "\n")
-    return int(not found)
+def _refuse_signal(p: Process, name: str) -> Waiting[NoReturn]:
+    return fail(p, pick(p, f"bad signal name '{name}'", f"unknown signal name {name}"))
 
 
-def _describe(options: Options, process: Process) -> str:
-    if "a" in options or ("l" in options and "f" in options):
-        return f"{process.pid} {' '.join(process.argv)}"
-    return f"{process.pid} {process.name}" if "l" in options else str(process.pid)
+def _list_signals(p: Process, arguments: Sequence[str]) -> Waiting[int]:
+    """Do what ``kill -l`` does."""
+    status = 0
+    for text in arguments:
+        number = find_signal(text)
+        if number is None and text.isdecimal():
+            number = int(text[-9:]) & 0x7F
+        if number is None:
+            gnu = f"unknown signal name {text}"
+            yield from fail(p, pick(p, f"unknown signal '{text}'", gnu))
+        elif text.isdecimal():
+            yield from p.write(1, f"{SIGNALS.get(number, number)}\n")
+        else:
+            yield from p.write(1, f"{number}\n")
+    if not arguments and is_busybox(p):
+        yield from p.write(1, "".join(f"{n:2}) {name}\n" for n, name in SIGNALS.items()))
+    elif not arguments:
+        names = list(SIGNALS.values())
+        lines = [" ".join(names[at : at + 16]) for at in range(0, len(names), 16)]
+        yield from p.write(1, "".join(line + "\n" for line in lines))
+    return status
 
 
-@program("pkill")
-def pkill(p: Process) -> Steps:
-    """Send a signal to the processes whose names match. Status 1: there are none."""
-    arguments: Sequence[str] = p.argv[1:]
-    number, rest = yield from take_signal(p, arguments)
-    options = yield from parse(p, "flaxvnoP:cie", _PGREP_LONG, code=2, arguments=rest)
-    found = yield from _matches(p, options, 2)
-    for process in found:
-        yield from send(p, process.pid, number)
-        if "e" in options:
-            yield from p.write(1, f"{process.name} killed (pid {process.pid})\n")
-    if "c" in options:
-        yield from p.write(1, f"{len(found)}\n")
-    return int(not found)
+def _send(p: Process, pid: int, number: int) -> Waiting[bool]:
+    """Send a signal; return whether a process got it. A program that ends itself does not come back."""
+    try:
+        p.processes.kill(pid, number)
+    except NoSuchProcess:
+        return False
+    if p.exit is not None:
+        yield Blocked()
+    if p.is_stopped:
+        yield Blocked(until=p.guest.clock.uptime())
+    return True

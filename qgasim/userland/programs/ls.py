@@ -18,14 +18,12 @@ from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import format_time, local_zone
 from qgasim.userland.programs.user_names import group_name, user_name
 
-__all__ = ["human_busybox", "human_gnu"]
+__all__: list[str] = []
 
-_LETTERS: Final = "1aAcdfFgGhiklLnopqrRsStuUv"
+_LETTERS: Final = "1aAdhlnrRSt"
 _LONG: Final = {
     "all": "a", "almost-all": "A", "directory": "d", "recursive": "R", "human-readable": "h",
-    "reverse": "r", "inode": "i", "numeric-uid-gid": "n", "size": "s", "classify": "F",
-    "dereference": "L", "color": "color", "full-time": "full", "no-group": "G", "literal": "N",
-    "group-directories-first": "first",
+    "reverse": "r", "numeric-uid-gid": "n",
 }  # fmt: skip
 #: Half a year of 365.2425 days (GNU) and of 365 days (BusyBox).
 _RECENT_GNU: Final = 31556952 // 2
@@ -106,22 +104,16 @@ class _Lister:
         self.p = p
         self.options = options
         self.zone: tzinfo = local_zone(p)
-        self.is_long = any(o in options for o in ("l", "n", "o", "full")) or "g" in options
+        self.is_long = "l" in options or "n" in options
         self.busybox = is_busybox(p)
-        kept = "iFs" if self.busybox else "dF"
-        self.follows = "L" in options
         #: Whether an argument that is a link stands for what it leads to.
-        self.follows_argument = not self.is_long and not any(o in options for o in kept)
-        #: Which files get a mark behind their names: "F" (by kind), "p" (directories) or "" (none).
-        self.marks = "F" if "F" in options else "p" if "p" in options else ""
+        self.follows_argument = not self.is_long and (self.busybox or "d" not in options)
         self.labels = False
         self.status = 0
         self.owners: dict[int, str] = {}
         self.groups: dict[int, str] = {}
         #: The texts of the latest times, by second; most files of a directory have the same few.
         self.dates: dict[int, str] = {}
-        #: Which time is shown and sorted by: "c", "u" (of access), or "" (of modification).
-        self.shown_time = options.last("cu")
 
     def look(
         self, name: str, path: str, place: Place | None = None, *, is_argument: bool = False
@@ -129,14 +121,14 @@ class _Lister:
         """Look at a file, at *place* if that is known; None, after a message, if there is none."""
         try:
             inode = look(self.p, path, follow=False) if place is None else inode_at(place)
-            if inode.is_link and (self.follows or (is_argument and self.follows_argument)):
+            if inode.is_link and is_argument and self.follows_argument:
                 try:
                     followed = look(self.p, path)
                 except OSError:
                     # A link that leads nowhere is listed itself.
                     followed = inode
                 # GNU follows an argument only to a directory.
-                if followed.is_dir or self.busybox or self.follows:
+                if followed.is_dir or self.busybox:
                     inode = followed
         except OSError as error:
             text = pick(self.p, name, f"cannot access {quote(path)}")
@@ -145,25 +137,15 @@ class _Lister:
             return None
         return _Entry(name, path, inode)
 
-    def time(self, inode: Inode) -> int:
-        if not self.shown_time:
-            return inode.mtime
-        return inode.ctime if self.shown_time == "c" else inode.atime
-
     def sort(self, entries: list[_Entry]) -> list[_Entry]:
         options = self.options
-        if "U" in options or "f" in options:
-            return entries
         order: Callable[[_Entry], tuple[int, bytes]] = lambda e: (0, encode_name(e.name))  # noqa: E731
         by = options.last("tS")
         if by == "t":
-            order = lambda e: (-self.time(e.inode), encode_name(e.name))  # noqa: E731
+            order = lambda e: (-e.inode.mtime, encode_name(e.name))  # noqa: E731
         elif by == "S":
             order = lambda e: (-e.inode.size, encode_name(e.name))  # noqa: E731
-        entries = sorted(entries, key=order, reverse="r" in options)
-        if "first" in options:
-            entries.sort(key=lambda e: not e.inode.is_dir)
-        return entries
+        return sorted(entries, key=order, reverse="r" in options)
 
     def show_directory(self, path: str) -> Waiting[None]:
         p, options = self.p, self.options
@@ -176,12 +158,12 @@ class _Lister:
             yield from complain(p, f"{text}: {explain(error)}")
             self.status = pick(p, 1, 2)
             return
-        if "a" in options or "f" in options:
+        if "a" in options:
             names = [".", "..", *names]
         elif "A" not in options:
             names = [name for name in names if not name.startswith(".")]
         entries = self.sort((yield from self.look_at_all(path, names)))
-        if self.is_long or "s" in options:
+        if self.is_long:
             yield from p.write(1, f"total {self.total(entries)}\n")
         yield from self.show_entries(entries)
         if "R" in options:
@@ -218,42 +200,14 @@ class _Lister:
         make: Callable[[Inode], str] = lambda _: ""  # noqa: E731
         if self.is_long:
             make = self.make_busybox_row if self.busybox else self.find_gnu_form(inodes)
-        show_number = self.find_column(inodes, "i", lambda inode: str(inode.ino), 7)
-        show_blocks = self.find_column(inodes, "s", self.blocks, 6)
         for at in range(0, len(entries), _BATCH):
-            lines = [
-                f"{show_number(e.inode)}{show_blocks(e.inode)}{make(e.inode)}{self.show_name(e)}\n"
-                for e in entries[at : at + _BATCH]
-            ]
+            lines = [f"{make(e.inode)}{self.show_name(e)}\n" for e in entries[at : at + _BATCH]]
             yield from self.p.write(1, "".join(lines))
             yield from self.p.charge_steps(_ENTRY_STEPS * len(lines))
 
-    def blocks(self, inode: Inode) -> str:
-        is_human = "h" in self.options and not self.busybox
-        return human_gnu(inode.blocks * 512) if is_human else str(inode.blocks // 2)
-
-    def find_column(
-        self, inodes: list[Inode], letter: str, show: Callable[[Inode], str], width: int
-    ) -> Callable[[Inode], str]:
-        """Return what writes a column that stands before all others, if the option asks for it."""
-        if letter not in self.options:
-            return lambda _: ""
-        if not self.busybox:
-            width = max((len(show(inode)) for inode in inodes), default=0)
-        return lambda inode: f"{show(inode):>{width}} "
-
     def show_name(self, entry: _Entry) -> str:
         inode = entry.inode
-        arrow = f" -> {inode.target}" if self.is_long and inode.is_link else ""
-        mark = ""
-        if self.marks:
-            kind = format_mode(inode.mode)[0]
-            mark = "/" if kind == "d" else ""
-            if self.marks == "F":
-                executable = "*" if inode.mode & 0o111 else ""
-                kinds = {"l": "" if arrow else "@", "p": "|", "s": "=", "-": executable}
-                mark = kinds.get(kind, mark)
-        return f"{entry.name}{arrow}{mark}"
+        return f"{entry.name} -> {inode.target}" if self.is_long and inode.is_link else entry.name
 
     # -- the long format -----------------------------------------------------------------------
 
@@ -268,9 +222,7 @@ class _Lister:
         return self.groups[gid]
 
     def date(self, inode: Inode) -> str:
-        when = self.time(inode)
-        if "full" in self.options:
-            return format_time(when, self.zone, "%Y-%m-%d %H:%M:%S.%N %z")
+        when = inode.mtime
         second = when // SECOND
         text = self.dates.get(second)
         if text is None:
@@ -288,15 +240,14 @@ class _Lister:
 
     def make_busybox_row(self, inode: Inode) -> str:
         width = "<8" if "n" in self.options else "<8.8"
-        owner = "" if "g" in self.options else f"{self.owner(inode.uid):{width}} "
         size = f"{inode.size:9} "
         if inode.is_device:
             size = f"{inode.major:4}, {inode.minor:3} "
         elif "h" in self.options:
             size = f"{human_busybox(inode.size):>7} "
         return (
-            f"{format_mode(inode.mode)} {inode.links:4} {owner}"
-            f"{self.group(inode.gid):{width}} {size}{self.date(inode)} "
+            f"{format_mode(inode.mode)} {inode.links:4} "
+            f"{self.owner(inode.uid):{width}} {self.group(inode.gid):{width}} {size}{self.date(inode)} "
         )
 
     def find_gnu_form(self, inodes: list[Inode]) -> Callable[[Inode], str]:
@@ -315,13 +266,9 @@ class _Lister:
         links = len(str(max((inode.links for inode in inodes), default=0)))
         owner = _width({self.owner(uid) for uid in {inode.uid for inode in inodes}})
         group = _width({self.group(gid) for gid in {inode.gid for inode in inodes}})
-        has_owner = "g" not in self.options
-        has_group = "o" not in self.options and "G" not in self.options
 
         def make(inode: Inode) -> str:
-            names = _align(self.owner(inode.uid), owner) if has_owner else ""
-            if has_group:
-                names += _align(self.group(inode.gid), group)
+            names = _align(self.owner(inode.uid), owner) + _align(self.group(inode.gid), group)
             return (
                 f"{format_mode(inode.mode)} {inode.links:>{links}} {names}"
                 f"{show_size(inode):>{size}} {self.date(inode)} "

@@ -1,4 +1,4 @@
-"""Programs that make directories and change what an inode says: mkdir, touch, chmod, chown, chgrp."""
+"""Programs that make directories and change what an inode says: mkdir, touch, chmod, chown."""
 
 import os
 import re
@@ -79,50 +79,47 @@ def _make(
 
 # -- touch -------------------------------------------------------------------------------------
 
-_TOUCH_LONG = {"no-create": "c", "date": "d", "reference": "r", "time": "time:",
-               "no-dereference": "h"}  # fmt: skip
+_TOUCH_LONG = {"no-create": "c", "date": "d", "reference": "r", "no-dereference": "h"}
 
 
 @program("touch")
 def touch(p: Process) -> Steps:
     """Set the times of files, which are made if they are not there."""
-    options = yield from parse(p, "acmd:r:t:hf", _TOUCH_LONG)
+    options = yield from parse(p, "acmd:r:hf", _TOUCH_LONG)
     if not options.operands:
         yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")
     now = p.guest.clock.now()
     accessed = modified = now
     reference = options.get("r")
+    follow = "h" not in options
     if reference is not None:
         try:
-            inode = look(p, reference, follow="h" not in options)
+            inode = look(p, reference, follow=follow)
         except OSError as error:
             gnu = f"failed to get attributes of {quote(reference)}"
             text = pick(p, f"can't stat '{reference}'", gnu)
             yield from fail(p, f"{text}: {explain(error)}")
         else:
             accessed, modified = inode.atime, inode.mtime
-    for letter, text in options:
-        if letter in "dt":
-            found = find_time(text if letter == "d" else _from_digits(p, text), now, local_zone(p))
-            if found is None:
-                yield from fail(
-                    p, f"{pick(p, 'invalid date', 'invalid date format')} {quote(text)}"
-                )
-            else:
-                accessed = modified = found
-    only = "".join(letter for letter, _ in options if letter in "am")
-    kind = options.get("time")
-    only += ("a" if kind in ("access", "atime", "use") else "m") if kind else ""
+    for text in options.all("d"):
+        found = find_time(text, now, local_zone(p))
+        if found is None:
+            what = pick(p, "invalid date", "invalid date format")
+            yield from fail(p, f"{what} {quote(text)}")
+        else:
+            accessed = modified = found
+    set_times = partial(p.guest.files.set_times, follow=follow)
+    only = {letter for letter, _ in options if letter in "am"}
     status = 0
     for path in options.operands:
         try:
-            yield from _touch(
-                p,
-                path,
-                accessed if "a" in only or not only else None,
-                modified if "m" in only or not only else None,
-                options,
-            )
+            if p.guest.files.find(path, p.cwd, follow=follow) is None:
+                if "c" in options or not follow:
+                    continue
+                flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
+                (yield from p.open(path, flags)).close()
+            times = (accessed if only != {"m"} else None), (modified if only != {"a"} else None)
+            yield from p.call(set_times, path, *times, p.cwd)
         except OSError as error:
             text = pick(p, path, f"cannot touch {quote(path)}")
             yield from complain(p, f"{text}: {explain(error)}")
@@ -130,55 +127,18 @@ def touch(p: Process) -> Steps:
     return status
 
 
-def _touch(
-    p: Process, path: str, accessed: int | None, modified: int | None, options: Options
-) -> Waiting[None]:
-    files = p.guest.files
-    follow = "h" not in options
-    if files.locate(path, p.cwd, follow=follow).node is None:
-        if "c" in options or not follow:
-            return
-        file = yield from p.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK)
-        file.close()
-    setter = partial(files.set_times, follow=follow)
-    yield from p.call(setter, path, accessed, modified, p.cwd)
-
-
-def _from_digits(p: Process, text: str) -> str:
-    """Write ``[[CC]YY]MMDDhhmm[.ss]`` as ``-d`` wants it."""
-    found = re.fullmatch(r"(\d\d)?(\d\d)?(\d\d)(\d\d)(\d\d)(\d\d)(?:\.(\d\d))?", text)
-    if not found:
-        return "?"
-    century, year, *rest, second = found.groups()
-    if year is None and century is not None:
-        century, year = None, century
-    if century is None and year is not None:
-        century = "19" if int(year) >= 69 else "20"
-    now = find_time("now", p.guest.clock.now(), local_zone(p)) or 0
-    this_year = str(1970 + now // 31_556_952_000_000_000)
-    month, day, hour, minute = rest
-    whole = f"{century}{year}" if year is not None else this_year
-    return f"{whole}-{month}-{day} {hour}:{minute}:{second or '00'}"
-
-
 # -- chmod -------------------------------------------------------------------------------------
 
-_CHMOD_LONG = {
-    "recursive": "R", "verbose": "v", "changes": "c", "quiet": "f", "silent": "f",
-    "reference": "reference:",
-}  # fmt: skip
+_CHMOD_LONG = {"recursive": "R", "verbose": "v", "quiet": "f", "silent": "f"}
 
 
 @program("chmod")
 def chmod(p: Process) -> Steps:
     """Change permission bits."""
     arguments, mode = _take_minus(p.argv[1:])
-    options = yield from parse(p, "Rvcf", _CHMOD_LONG, arguments=arguments)
+    options = yield from parse(p, "Rvf", _CHMOD_LONG, arguments=arguments)
     paths = options.operands
-    reference = options.get("reference")
-    if reference is not None:
-        mode = f"{look(p, reference).mode & 0o7777:o}"
-    elif mode is None:
+    if mode is None:
         if not paths:
             yield from missing_operand(p)
         mode = paths.pop(0)
@@ -197,7 +157,7 @@ def chmod(p: Process) -> Steps:
         new = parse_mode(text, inode.mode & 0o7777, is_directory=inode.is_dir, umask=p.umask) or 0
         yield from p.call(p.guest.files.chmod, path, new, p.cwd)
         old = inode.mode & 0o7777
-        if "v" in options or ("c" in options and new != old):
+        if "v" in options:
             yield from p.write(1, _describe(p, path, old, new))
 
     return (yield from _change_all(p, paths, options, change))
@@ -224,7 +184,7 @@ def _take_minus(arguments: list[str]) -> tuple[list[str], str | None]:
 
 def _change_all(p: Process, paths: list[str], options: Options, change: Change) -> Steps:
     status = 0
-    follow = "h" not in options and "no-dereference" not in options
+    follow = "h" not in options
     for path in paths:
         if "R" not in options:
             steps: Iterator[tuple[str, bool]] = iter([(path, follow)])
@@ -244,7 +204,7 @@ def _refuse(p: Process, path: str, error: OSError, options: Options) -> Waiting[
         return
     text = f"cannot access {quote(path)}"
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        what = {"chmod": "permissions", "chgrp": "group"}.get(p.name, "ownership")
+        what = "permissions" if p.name == "chmod" else "ownership"
         text = f"changing {what} of {quote(path)}"
     elif p.guest.files.find(path, p.cwd, follow=False) is not None:
         verb = "operate on dangling symlink" if p.name == "chmod" else "dereference"
@@ -270,30 +230,20 @@ def _walk(p: Process, path: str, *, is_top: bool = True) -> Iterator[tuple[str, 
 
 # -- chown -------------------------------------------------------------------------------------
 
-_CHOWN_LONG = {
-    "recursive": "R", "no-dereference": "h", "verbose": "v", "changes": "c", "quiet": "f",
-    "silent": "f", "reference": "reference:", "dereference": "dereference",
-    "preserve-root": "preserve", "no-preserve-root": "preserve",
-}  # fmt: skip
+_CHOWN_LONG = {"recursive": "R", "no-dereference": "h", "quiet": "f", "silent": "f"}
 
 
-@program("chown", "chgrp")
+@program("chown")
 def chown(p: Process) -> Steps:
     """Change the owner, the group or both."""
-    options = yield from parse(p, "RhvcfP", _CHOWN_LONG)
+    options = yield from parse(p, "Rhf", _CHOWN_LONG)
     paths = options.operands
-    reference = options.get("reference")
-    if reference is not None:
-        inode = look(p, reference)
-        uid, gid = (-1 if p.name == "chgrp" else inode.uid), inode.gid
-    else:
-        if not paths:
-            yield from missing_operand(p)
-        spec = paths.pop(0)
-        owner = yield from _read_owner(p, f":{spec}" if p.name == "chgrp" else spec, spec)
-        uid, gid = owner
-        if not paths:
-            yield from missing_operand(p, spec)
+    if not paths:
+        yield from missing_operand(p)
+    spec = paths.pop(0)
+    uid, gid = yield from _read_owner(p, spec)
+    if not paths:
+        yield from missing_operand(p, spec)
 
     def change(path: str, follow: bool) -> Waiting[None]:
         setter = partial(p.guest.files.chown, follow=follow)
@@ -302,7 +252,7 @@ def chown(p: Process) -> Steps:
     return (yield from _change_all(p, paths, options, change))
 
 
-def _read_owner(p: Process, spec: str, shown: str) -> Waiting[tuple[int, int]]:
+def _read_owner(p: Process, spec: str) -> Waiting[tuple[int, int]]:
     """Read ``user``, ``user:group``, ``user:`` (its own group) or ``:group``; -1 is none."""
     user, colon, group = spec.partition(":")
     uid = gid = -1
@@ -313,10 +263,10 @@ def _read_owner(p: Process, spec: str, shown: str) -> Waiting[tuple[int, int]]:
         elif user.isdecimal():
             uid = to_int(user)
         else:
-            yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote(shown)}"))
+            yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote(spec)}"))
     if group:
         found = next((g.gid for g in groups(p) if g.name == group), None)
         if found is None and not group.isdecimal():
-            yield from fail(p, pick(p, f"unknown group {group}", f"invalid group: {quote(shown)}"))
+            yield from fail(p, pick(p, f"unknown group {group}", f"invalid group: {quote(spec)}"))
         gid = to_int(group) if found is None else found
     return uid, gid

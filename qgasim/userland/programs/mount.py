@@ -9,7 +9,7 @@ from pyfakefs.fake_file import FakeDirectory
 from qgasim.guest.files.nodes import os_error
 from qgasim.guest.files.tree import Mount
 from qgasim.guest.processes.process import Process, Steps, Waiting
-from qgasim.userland.programs.getopt import parse, usage_error
+from qgasim.userland.programs.getopt import not_simulated, parse, usage_error
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick
 from qgasim.userland.programs.mount_options import (
     KERNEL_KINDS,
@@ -23,11 +23,7 @@ from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
-_MOUNT_LONG: Final = {
-    "bind": "B", "rbind": "R", "options": "o", "types": "t", "all": "a", "read-only": "r",
-    "rw": "w", "read-write": "w", "no-mtab": "n", "fake": "f", "source": "source:",
-    "target": "target:", "make-private": "p", "make-rprivate": "p", "make-shared": "p",
-}  # fmt: skip
+_MOUNT_LONG: Final = {"options": "o", "types": "t"}
 #: util-linux's status of a failed mount or umount; BusyBox's mount gives -1.
 MOUNT_FAILED: Final = 32
 
@@ -35,20 +31,14 @@ MOUNT_FAILED: Final = 32
 @program("mount")
 def mount(p: Process) -> Steps:
     """Mount a file system, change how it is mounted, or list what is."""
-    options = yield from parse(p, "o:t:arwnfBRpis", _MOUNT_LONG)
-    operands = list(options.operands)
-    source, target = options.get("source"), options.get("target")
-    operands += [text for text in (source, target) if text is not None]
+    options = yield from parse(p, "o:t:", _MOUNT_LONG)
+    operands = options.operands
     flags = [flag for text in options.all("o") for flag in text.split(",") if flag]
-    flags += [flag for letter, flag in (("r", "ro"), ("w", "rw")) if letter in options]
-    flags += ["bind"] if "B" in options or "R" in options else []
-    if "a" in options:
-        return (yield from _mount_all(p, options.get("t")))
     if not operands:
         yield from _list(p, options.get("t"))
         return 0
-    if "p" in options:
-        return 0
+    if "bind" in flags or "rbind" in flags:
+        yield from not_simulated(p, "'bind'")
     wish = GuestRequest("", operands[-1], options.get("t") or "auto", flags)
     if len(operands) > 2:
         yield from usage_error(p, "bad usage")
@@ -62,8 +52,6 @@ def mount(p: Process) -> Steps:
             yield from fail(p, pick(p, f"can't find {name} in /etc/fstab", gnu))
             return 1
         wish = GuestRequest(found.source, found.target, found.kind, found.flags + flags)
-    if "f" in options:
-        return 0
     return (yield from _try(p, wish))
 
 
@@ -104,18 +92,6 @@ def _remount(p: Process, wish: GuestRequest) -> Waiting[None]:
     found.options = change_options(found.options, wish.flags)
 
 
-def _mount_all(p: Process, kinds: str | None) -> Steps:
-    status = 0
-    for wish in read_fstab(p):
-        is_wanted = kinds is None or wish.kind in kinds.split(",")
-        is_special = (
-            wish.kind == "swap" or "noauto" in wish.flags or not wish.target.startswith("/")
-        )
-        if is_wanted and not is_special and p.guest.files.find_mount(wish.target) is None:
-            status = (yield from _try(p, wish)) or status
-    return status
-
-
 def _list(p: Process, kinds: str | None) -> Waiting[None]:
     for m in p.guest.files.mounts:
         if kinds is None or m.volume.kind in kinds.split(","):
@@ -126,32 +102,17 @@ def _list(p: Process, kinds: str | None) -> Waiting[None]:
 @program("umount")
 def umount(p: Process) -> Steps:
     """Take mounts away."""
-    long = {"lazy": "l", "force": "f", "all": "a", "read-only": "r", "recursive": "R",
-            "no-mtab": "n", "detach-loop": "d"}  # fmt: skip
-    options = yield from parse(p, "lfarnRdit:c", long)
+    options = yield from parse(p, "lf", {"lazy": "l", "force": "f"})
     files = p.guest.files
-    targets = list(options.operands)
-    if "a" in options:
-        kinds = options.get("t")
-        targets = [
-            m.path
-            for m in reversed(files.mounts[1:])
-            if m.volume.kind not in KERNEL_KINDS
-            and (kinds is None or m.volume.kind in kinds.split(","))
-        ]
-    if not targets and "a" not in options:
+    if not options.operands:
         yield from usage_error(p, "bad usage")
     status = 0
-    for target in targets:
+    for target in options.operands:
         found = _find_mounted(p, target)
         try:
             if found is None:
                 missing = errno.EINVAL if files.exists(target, p.cwd) else errno.ENOENT
                 raise os_error(missing, target)
-            if "R" in options:
-                below = found.path.rstrip("/") + "/"
-                for inner in [m for m in reversed(files.mounts) if m.path.startswith(below)]:
-                    _unmount(p, inner, is_lazy="l" in options)
             _unmount(p, found, is_lazy="l" in options)
         except OSError as error:
             status = pick(p, 1, MOUNT_FAILED)

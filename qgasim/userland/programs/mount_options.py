@@ -130,14 +130,7 @@ def do_mount(p: Process, wish: GuestRequest) -> None:
     target = files.locate(wish.target, p.cwd) if files.exists(wish.target, p.cwd) else None
     if target is None:
         raise MountError(errno.ENOENT, "mount point does not exist.")
-    is_bind = "bind" in wish.flags or "rbind" in wish.flags
-    if is_bind and not files.exists(wish.source, p.cwd):
-        raise MountError(errno.ENOENT, f"special device {wish.source} does not exist.")
     try:
-        if is_bind:
-            # A bind mount takes the options of what it shows; the kernel ignores others.
-            files.bind(files.locate(wish.source, p.cwd).path, target.path)
-            return
         volume = _choose(p, wish)
         above = files.find_mount(target.path)
         if above is not None and above.volume is volume and above.root is volume.root:

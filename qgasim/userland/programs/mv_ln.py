@@ -12,16 +12,13 @@ from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
-_MV_LONG = {
-    "force": "f", "no-clobber": "n", "verbose": "v", "update": "u", "no-target-directory": "T",
-    "target-directory": "t",
-}  # fmt: skip
+_MV_LONG = {"force": "f", "no-clobber": "n", "verbose": "v"}
 
 
 @program("mv")
 def mv(p: Process) -> Steps:
     """Move or rename files and directories."""
-    options = yield from parse(p, "fnvuTt:", _MV_LONG)
+    options = yield from parse(p, "fnv", _MV_LONG)
     sources, target, is_directory = yield from check_operands(p, options)
     status = 0
     for source in sources:
@@ -47,8 +44,6 @@ def _move(p: Process, source: str, target: str, options: Options) -> Waiting[boo
             yield from complain(p, wrong)
             return False
     if old is not None and "n" in options:
-        return True
-    if old is not None and inode is not None and "u" in options and old.mtime >= inode.mtime:
         return True
     if target.endswith("/") and inode is not None and not inode.is_dir:
         raise os_error(errno.ENOTDIR)
@@ -117,24 +112,19 @@ def _move_over(
 
 # -- ln ----------------------------------------------------------------------------------------
 
-_LN_LONG = {
-    "symbolic": "s", "force": "f", "no-dereference": "n", "verbose": "v",
-    "no-target-directory": "T", "target-directory": "t",
-}  # fmt: skip
+_LN_LONG = {"symbolic": "s", "force": "f", "no-dereference": "n", "verbose": "v"}
 
 
 @program("ln")
 def ln(p: Process) -> Steps:
     """Make links."""
-    options = yield from parse(p, "sfnvTbt:" if is_busybox(p) else "sfnvTt:", _LN_LONG)
+    options = yield from parse(p, "sfnv", _LN_LONG)
     words = list(options.operands)
     if not words:
         yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")
-    directory = options.get("t")
-    if directory is None:
-        directory = words.pop() if len(words) > 1 else "."
+    directory = words.pop() if len(words) > 1 else "."
     node = find_inode(p, directory, follow="n" not in options)
-    is_directory = node is not None and node.is_dir and "T" not in options
+    is_directory = node is not None and node.is_dir
     if len(words) > 1 and not is_directory and not is_busybox(p):
         error = os_error(errno.ENOTDIR if node is not None else errno.ENOENT)
         yield from complain(p, f"target {quote(directory)}: {explain(error)}")

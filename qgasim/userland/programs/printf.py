@@ -65,7 +65,10 @@ def run_printf(p: Process) -> Steps:
     if not arguments:
         yield from missing_operand(p)
     output, errors, status = printf.format_printf(arguments, pick(p, ASH, COREUTILS))
+    done = 0
     for error in errors:
-        yield from complain(p, error)
-    yield from p.write(1, output)
+        yield from p.write(1, output[done : error.at])
+        done = error.at
+        yield from complain(p, error.text)
+    yield from p.write(1, output[done:])
     return status

@@ -1,15 +1,14 @@
-"""Programs that remove: rm and rmdir."""
+"""The program rm."""
 
 import errno
 
-from qgasim.guest.files.nodes import os_error
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.programs.getopt import Options, missing_operand, parse
 from qgasim.userland.programs.lstat import base_name, join, look
 from qgasim.userland.programs.messages import complain, explain, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
 
-__all__ = ["remove"]
+__all__: list[str] = []
 
 _RM_LONG = {
     "recursive": "r", "force": "f", "verbose": "v", "dir": "d", "preserve-root": "preserve",
@@ -89,40 +88,3 @@ def remove(p: Process, path: str, options: Options) -> Waiting[bool]:
         kind = pick(p, "directory: ", "directory ") if inode.is_dir else ""
         yield from p.write(1, f"removed {kind}{quote(path)}\n")
     return is_done
-
-
-@program("rmdir")
-def rmdir(p: Process) -> Steps:
-    """Remove empty directories, with ``-p`` those above that become empty, too."""
-    long = {"parents": "p", "ignore-fail-on-non-empty": "ignore", "verbose": "v"}
-    options = yield from parse(p, "p" if is_busybox(p) else "pv", long)
-    if not options.operands:
-        yield from missing_operand(p)
-    status = 0
-    for path in options.operands:
-        if not (yield from _remove_empty(p, path, options)):
-            status = 1
-    return status
-
-
-def _remove_empty(p: Process, path: str, options: Options) -> Waiting[bool]:
-    step = path
-    while step:
-        if "v" in options:
-            yield from p.write(1, f"{p.argv[0]}: removing directory, {quote(step)}\n")
-        try:
-            if base_name(step) == ".":
-                raise os_error(errno.EINVAL)
-            if base_name(step) == "..":
-                raise os_error(errno.ENOTEMPTY)
-            yield from p.call(p.guest.files.rmdir, step, p.cwd)
-        except OSError as error:
-            if error.errno == errno.ENOTEMPTY and "ignore" in options:
-                return True
-            text = f"failed to remove {'' if step == path else 'directory '}{quote(step)}"
-            yield from complain(p, f"{pick(p, quote(step), text)}: {explain(error)}")
-            return False
-        if "p" not in options:
-            break
-        step = step.rstrip("/").rpartition("/")[0].rstrip("/")
-    return True

@@ -9,33 +9,41 @@ from contextlib import suppress
 from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import STEP_BYTES, Killed, Process, Steps, Waiting
 from qgasim.userland.limits import check_size, to_int
-from qgasim.userland.programs.getopt import Options, parse, usage_error
-from qgasim.userland.programs.inputs import Source, read_input
+from qgasim.userland.programs.getopt import Options, not_simulated, parse, usage_error
+from qgasim.userland.programs.inputs import Source
 from qgasim.userland.programs.lstat import look
-from qgasim.userland.programs.messages import complain, explain, fail, pick
+from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick
 from qgasim.userland.programs.registry import program
-from qgasim.userland.programs.sed_script import Address, Instruction, ScriptError, compile_script
+from qgasim.userland.programs.sed_script import (
+    Address,
+    Instruction,
+    NotSimulatedError,
+    ScriptError,
+    compile_script,
+)
 
 __all__: list[str] = []
 
 _LONG = {
-    "quiet": "n", "silent": "n", "expression": "e", "file": "f", "in-place": "i",
-    "regexp-extended": "E", "separate": "s", "posix": "posix", "unbuffered": "u",
+    "quiet": "n", "silent": "n", "expression": "e", "in-place": "i", "regexp-extended": "E",
 }  # fmt: skip
 #: Jumps in one cycle after which a script is taken to run for ever.
 _MAX_STEPS = 100_000
-#: How long the pattern space and the hold space may become together, in characters.
+#: How long the pattern space may become, in characters.
 _MAX_SPACE = 16 << 20
 
 
 @program("sed")
 def sed(p: Process) -> Steps:
     """Edit lines by a script."""
-    options = yield from parse(p, "nEre:f:i::su", _LONG)
+    options = yield from parse(p, "nEre:i::", _LONG)
     words = list(options.operands)
     text = yield from _script(p, options, words)
+    is_extended = "E" in options or "r" in options
     try:
-        script = compile_script(text, extended="E" in options or "r" in options)
+        script = compile_script(text, extended=is_extended, is_busybox=is_busybox(p))
+    except NotSimulatedError as error:
+        return (yield from not_simulated(p, str(error)))
     except ScriptError as error:
         where = f"-e expression #1, char {error.at}: {error}"
         return (yield from fail(p, pick(p, error.busybox or str(error), where)))
@@ -51,18 +59,8 @@ def sed(p: Process) -> Steps:
 
 
 def _script(p: Process, options: Options, words: list[str]) -> Waiting[str]:
-    parts: list[str] = []
-    for letter, value in options:
-        if letter == "e":
-            parts.append(value)
-        elif letter == "f":
-            try:
-                parts.append(decode_name((yield from p.read_file(value))).removesuffix("\n"))
-            except OSError as error:
-                text = pick(p, f"{value}: ", f"couldn't open file {value}: ")
-                yield from fail(p, text + explain(error))
-    if parts:
-        return "\n".join(parts)
+    if "e" in options:
+        return "\n".join(options.all("e"))
     if not words:
         with suppress(OSError):
             usage = "Usage: sed [OPTION]... {script-only-if-no-other-script} [input-file]...\n"
@@ -110,7 +108,6 @@ class _Editor:
         self.script = script
         self.is_quiet = is_quiet
         self.space = ""
-        self.hold = ""
         self.number = 0
         self.code = 0
         #: Whether the line in the pattern space had a newline at its end.
@@ -122,14 +119,13 @@ class _Editor:
         self.appended: list[str] = []
         #: Ranges that have begun, and the line at which they end (None: at the second address).
         self.open: dict[int, int | None] = {}
-        self.restarts = False
         self.needs_end = False
 
     def run(self, source: Source, out: int) -> Waiting[None]:
         """Edit all lines of *source*."""
         self.source, self.out = source, out
         try:
-            while self.restarts or (yield from self._next()):
+            while (yield from self._next()):
                 yield from self._cycle()
                 if len(self.lines) > 1000:
                     yield from self._flush()
@@ -189,8 +185,6 @@ class _Editor:
             return address.regex.search(self.space) is not None
         if address.is_last:
             return (yield from self._is_last())
-        if address.step:
-            return self.number >= address.line and not (self.number - address.line) % address.step
         return self.number == address.line
 
     def _is_chosen(self, at: int, instruction: Instruction) -> Waiting[bool]:
@@ -205,8 +199,6 @@ class _Editor:
             chosen = yield from self._matches(first)
             if chosen:
                 end = None if last.regex is not None or last.is_last else last.line
-                if last.is_relative:
-                    end = self.number + last.line
                 if last.is_last or end is None or end > self.number:
                     self.open[at] = end
         return chosen != instruction.is_negated
@@ -224,16 +216,15 @@ class _Editor:
     # -- commands ------------------------------------------------------------------------------
 
     def _cycle(self) -> Waiting[None]:
-        self.restarts = False
         at = steps = 0
         is_replaced = False
         while at < len(self.script):
             steps += 1
             if steps > _MAX_STEPS:
                 yield from fail(self.p, "the script does not end", 4)
-            if len(self.space) + len(self.hold) > _MAX_SPACE:
+            if len(self.space) > _MAX_SPACE:
                 raise Killed(signal.SIGKILL)
-            yield from self.p.charge_steps(1 + (len(self.space) + len(self.hold)) // STEP_BYTES)
+            yield from self.p.charge_steps(1 + len(self.space) // STEP_BYTES)
             instruction = self.script[at]
             at += 1
             name = instruction.name
@@ -247,16 +238,12 @@ class _Editor:
             elif name == "b" or (name == "t" and is_replaced):
                 is_replaced = False
                 at = instruction.jump
-            elif name in "dD":
-                head, newline, rest = self.space.partition("\n")
-                del head
-                if name == "D" and newline:
-                    self.space, self.restarts = rest, True
+            elif name == "d":
                 self._end_cycle(prints=False)
                 return
-            elif name in "qQ":
+            elif name == "q":
                 self.code = to_int(instruction.text or "0")
-                self._end_cycle(prints=name == "q")
+                self._end_cycle()
                 raise _Done
             elif name in "nN":
                 yield from self._read_more(name)
@@ -266,8 +253,12 @@ class _Editor:
                     self.lines.append(instruction.text + "\n")
                 self._end_cycle(prints=False)
                 return
-            else:
-                yield from self._simple(instruction)
+            elif name == "p":
+                self._print(self.space)
+            elif name == "i":
+                self.lines.append(instruction.text + "\n")
+            elif name == "a":
+                self.appended.append(instruction.text)
         self._end_cycle()
 
     def _read_more(self, name: str) -> Waiting[None]:
@@ -280,34 +271,6 @@ class _Editor:
             self.space = self._take()
         else:
             self.space += "\n" + self._take()
-
-    def _simple(self, instruction: Instruction) -> Waiting[None]:
-        name, text = instruction.name, instruction.text
-        if name == "p":
-            self._print(self.space)
-        elif name == "P":
-            self._print(self.space.split("\n", 1)[0])
-        elif name == "=":
-            self.lines.append(f"{self.number}\n")
-        elif name == "i":
-            self.lines.append(text + "\n")
-        elif name == "a":
-            self.appended.append(text)
-        elif name == "y":
-            self.space = self.space.translate(instruction.table)
-        elif name == "r":
-            data = yield from read_input(self.p, text) if self._exists(text) else _nothing()
-            if data:
-                self.appended.append(decode_name(data.removesuffix(b"\n")))
-        elif name in "hH":
-            self.hold = self.space if name == "h" else f"{self.hold}\n{self.space}"
-        elif name in "gG":
-            self.space = self.hold if name == "g" else f"{self.space}\n{self.hold}"
-        elif name == "x":
-            self.space, self.hold = self.hold, self.space
-
-    def _exists(self, path: str) -> bool:
-        return self.p.guest.files.exists(path, self.p.cwd)
 
     def _substitute(self, instruction: Instruction) -> bool:
         assert instruction.regex is not None
@@ -333,10 +296,6 @@ class _Editor:
         if instruction.prints:
             self._print(self.space)
         return True
-
-
-def _nothing() -> Waiting[None]:
-    yield from ()
 
 
 def _expand(replacement: list[str | int], found: re.Match[str]) -> str:

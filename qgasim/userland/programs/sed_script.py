@@ -9,9 +9,12 @@ from qgasim.matching import Pattern
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 
-__all__ = ["Address", "Instruction", "ScriptError", "compile_script"]
+__all__ = ["Address", "Instruction", "NotSimulatedError", "ScriptError", "compile_script"]
 
-_PLAIN: Final = "pPdD=nNhHgGx"
+_PLAIN: Final = "pdnN"
+#: Commands that sed has besides, and flags of ``s``: those that BusyBox's has, too, and the others.
+_KNOWN: Final = "=DPhHgGxyrwT", "lWFRevzQ"
+_KNOWN_FLAGS: Final = "mMew"
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
 
 
@@ -24,13 +27,15 @@ class ScriptError(ValueError):
         self.busybox = busybox
 
 
+class NotSimulatedError(Exception):
+    """A script has what the real sed knows, and this one does not: the text names it."""
+
+
 class Address(Struct):
-    """Which lines are meant: a number (or FIRST~STEP, +N), the last, or those that match."""
+    """Which lines are meant: a number, the last, or those that match."""
 
     line: int = 0
-    step: int = 0
     is_last: bool = False
-    is_relative: bool = False
     regex: Pattern | None = None
 
 
@@ -50,17 +55,17 @@ class Instruction(Struct):
     is_global: bool = False
     prints: bool = False
     number: int = 1
-    table: dict[int, str] = field(default_factory=dict[int, str])
 
 
-def compile_script(text: str, *, extended: bool) -> list[Instruction]:
-    """Read a script."""
-    return _Compiler(text, extended=extended).compile()
+def compile_script(text: str, *, extended: bool, is_busybox: bool) -> list[Instruction]:
+    """Read a script: `ScriptError` if it is wrong, `NotSimulatedError` if it is more than is known here."""
+    return _Compiler(text, extended=extended, is_busybox=is_busybox).compile()
 
 
 class _Compiler:
-    def __init__(self, text: str, *, extended: bool) -> None:
+    def __init__(self, text: str, *, extended: bool, is_busybox: bool) -> None:
         self.text = text
+        self.known = _KNOWN[0] if is_busybox else "".join(_KNOWN)
         self.at = 0
         self.extended = extended
         self.script: list[Instruction] = []
@@ -125,9 +130,8 @@ class _Compiler:
     def _address(self) -> Address | None:
         number = self._number()
         if number is not None:
-            if self.peek() == "~":
-                self.take()
-                return Address(line=number, step=self._number() or 0)
+            if self.peek() == "~" or not number:
+                raise NotSimulatedError(f"the address '{number}{self.peek()}'")
             return Address(line=number)
         char = self.peek()
         if char == "$":
@@ -198,20 +202,17 @@ class _Compiler:
             return
         if name == "s":
             self._substitution(instruction)
-        elif name == "y":
-            self._transliteration(instruction)
         elif name in "aic":
             instruction.text = self._text()
             return
         elif name in "bt":
             instruction.text = self._label()
             return
-        elif name == "r":
-            instruction.text = self._line().strip()
-            return
-        elif name in "qQ":
+        elif name == "q":
             self.skip(" \t")
             instruction.text = str(self._number() or 0)
+        elif name in self.known:
+            raise NotSimulatedError(f"the command '{name}'")
         elif name not in _PLAIN:
             raise self.wrong(f"unknown command: `{name}'", f"unsupported command {name}")
         self.skip(" \t")
@@ -228,8 +229,7 @@ class _Compiler:
         self.take()
         self.skip(" \t")
         if self.peek() == "+":
-            self.take()
-            return first, Address(line=self._number() or 0, is_relative=True)
+            raise NotSimulatedError("the address '+N'")
         last = self._address()
         if last is None:
             raise self.wrong("unexpected `,'", "no address after comma")
@@ -270,7 +270,7 @@ class _Compiler:
         self.at = end + 1
         instruction.replacement = _replacement(self.text[start:end], delimiter)
         fold = False
-        while (flag := self.peek()) and (flag in "gpiIe" or flag.isdecimal()):
+        while (flag := self.peek()) and (flag in "gpiI" or flag.isdecimal()):
             number = self._number()
             if number is not None:
                 instruction.number = number
@@ -279,6 +279,8 @@ class _Compiler:
             instruction.is_global = instruction.is_global or flag == "g"
             instruction.prints = instruction.prints or flag == "p"
             fold = fold or flag in "iI"
+        if self.peek() and self.peek() in _KNOWN_FLAGS:
+            raise NotSimulatedError(f"the flag '{self.peek()}' of 's'")
         if self.peek() not in ("", ";", "\n", "}", "#", " ", "\t"):
             self.at += 1
             raise self.wrong("unknown option to `s'", "bad option in substitution expression")
@@ -289,15 +291,6 @@ class _Compiler:
         if highest > instruction.regex.groups:
             text = f"invalid reference \\{highest} on `s' command's RHS"
             raise self.wrong(text, f"invalid reference \\{highest} on 's' command's RHS")
-
-    def _transliteration(self, instruction: Instruction) -> None:
-        delimiter = self.take()
-        unterminated = "unterminated `y' command"
-        sets = [self._delimited(delimiter, unterminated) for _ in range(2)]
-        one, other = (re.sub(r"\\(.)", lambda f: _ESCAPES.get(f[1], f[1]), part) for part in sets)
-        if len(one) != len(other):
-            raise self.wrong("strings for `y' command are different lengths")
-        instruction.table = {ord(a): b for a, b in zip(one, other, strict=True)}
 
 
 def _replacement(text: str, delimiter: str) -> list[str | int]:

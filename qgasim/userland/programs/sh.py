@@ -7,7 +7,7 @@ from qgasim.userland.shell import run_shell
 __all__: list[str] = []
 
 
-@program("sh", "ash", "bash", "dash")
+@program("sh", "bash")
 def sh(p: Process) -> Steps:
     """Run commands: see `qgasim.userland.shell`."""
     return (yield from run_shell(p))

@@ -5,12 +5,11 @@ from typing import Final, Literal
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.guest.system.power import SleepState
-from qgasim.guest.units import DAY, SECOND
+from qgasim.guest.units import SECOND
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import Options, not_simulated, parse
 from qgasim.userland.programs.messages import fail, is_busybox, pick
 from qgasim.userland.programs.registry import program
-from qgasim.userland.programs.timestamps import local_zone, to_datetime
 
 __all__: list[str] = []
 
@@ -29,7 +28,7 @@ def _go_down(p: Process, way: Way, delay: int = 0) -> None:
 
 
 _SHUTDOWN_LONG: Final = {
-    "help": "?", "halt": "H", "poweroff": "P", "reboot": "r", "no-wall": "W", "show": "S",
+    "halt": "H", "poweroff": "P", "reboot": "r",
 }  # fmt: skip
 
 
@@ -38,13 +37,11 @@ def shutdown(p: Process) -> Steps:
     """Power off, halt or reboot, now or later. Words after the time are a message, which is not shown."""
     # `shutdown -h -H +0 hypervisor initiated shutdown` is what the agent runs (recorded:
     # shutdown/halt); without a time we go down at once, where systemd waits for a minute.
-    options = yield from parse(p, "hPHrckfFnt:a", _SHUTDOWN_LONG)
+    options = yield from parse(p, "hPHrc", _SHUTDOWN_LONG)
     if "c" in options:
         p.guest.power.cancel()
         return 0
     delay = yield from _delay(p, options)
-    if "k" in options or "S" in options:
-        return 0
     _go_down(p, "reboot" if "r" in options else "halt" if "H" in options else "powerdown", delay)
     return 0
 
@@ -55,31 +52,19 @@ def _delay(p: Process, options: Options) -> Waiting[int]:
         return 0
     if found := re.fullmatch(r"\+?(\d{1,7})", when):
         return to_int(found[1]) * 60 * SECOND
-    found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", when)
-    if not found:
-        yield from fail(p, f"Failed to parse time specification: {when}")
-        return 0
-    now = p.guest.clock.now()
-    moment = to_datetime(now, local_zone(p))
-    passed = ((moment.hour * 60 + moment.minute) * 60 + moment.second) * SECOND + now % SECOND
-    return ((int(found[1]) * 60 + int(found[2])) * 60 * SECOND - passed) % DAY
+    if re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", when):
+        yield from not_simulated(p, f"the time '{when}'")
+    return (yield from fail(p, f"Failed to parse time specification: {when}"))
 
 
-_DOWN_LONG: Final = {
-    "force": "f", "poweroff": "p", "halt": "H", "reboot": "r", "wtmp-only": "w", "no-wtmp": "d",
-    "no-sync": "n", "no-wall": "W",
-}  # fmt: skip
+_DOWN_LONG: Final = {"force": "f", "poweroff": "p"}
 
 
 @program("poweroff", "halt", "reboot")
 def go_down(p: Process) -> Steps:
     """Power off, halt or reboot."""
-    options = yield from parse(p, "fpwdniHrt:", _DOWN_LONG)
-    if "w" in options:
-        return 0
-    last = options.last("pHr")
-    ways: dict[str, Way] = {"p": "powerdown", "H": "halt", "r": "reboot"}
-    _go_down(p, ways.get(last) or WAYS.get(p.name, "powerdown"))
+    options = yield from parse(p, "fp", _DOWN_LONG)
+    _go_down(p, "powerdown" if "p" in options else WAYS.get(p.name, "powerdown"))
     return 0
 
 
@@ -96,12 +81,7 @@ _KNOWN: Final = frozenset({
 @program("systemctl")
 def systemctl(p: Process) -> Steps:
     """Stand in for systemd's: it sleeps and shuts down; of services it knows nothing."""
-    long = {"quiet": "q", "version": "V", "force": "f", "no-pager": "P", "no-wall": "W",
-            "no-block": "B", "ignore-inhibitors": "i"}  # fmt: skip
-    options = yield from parse(p, "qfi", long)
-    if "V" in options:
-        yield from p.write(1, "systemd 252 (252.38-1~deb12u1)\n")
-        return 0
+    options = yield from parse(p, "qfi", {"quiet": "q", "force": "f"})
     verb = options.operands[0] if options.operands else "list-units"
     if verb in SLEEPS:
         # It answers before the machine sleeps (recorded: suspend/hybrid).

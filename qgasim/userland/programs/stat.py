@@ -4,12 +4,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from qgasim.guest.files.nodes import decode_name
-from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.guest.processes.process import Process, Steps
 from qgasim.guest.units import SECOND
 from qgasim.userland.limits import check_formats, to_int
 from qgasim.userland.programs.getopt import missing_operand, parse
-from qgasim.userland.programs.lstat import Inode, device_of, look, usage_of
+from qgasim.userland.programs.lstat import Inode, device_of, look
 from qgasim.userland.programs.messages import (
     complain,
     explain,
@@ -22,64 +21,36 @@ from qgasim.userland.programs.modes import format_mode, kind_name
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import format_time, local_zone
 from qgasim.userland.programs.user_names import group_name, user_name
-from qgasim.userland.shell.printf import expand_escapes
 
 __all__: list[str] = []
 
 _LONG: Final = {
-    "dereference": "L", "file-system": "f", "format": "c", "printf": "printf:", "terse": "t",
-}  # fmt: skip
-#: statfs(2)'s f_type, and what stat calls it.
-_KINDS: Final = {
-    "ext2": (0xEF53, "ext2/ext3"), "ext3": (0xEF53, "ext2/ext3"), "ext4": (0xEF53, "ext2/ext3"),
-    "xfs": (0x58465342, "xfs"), "btrfs": (0x9123683E, "btrfs"), "tmpfs": (0x1021994, "tmpfs"),
-    "vfat": (0x4D44, "msdos"), "proc": (0x9FA0, "proc"), "sysfs": (0x62656572, "sysfs"),
-    "iso9660": (0x9660, "isofs"), "nfs": (0x6969, "nfs"), "overlay": (0x794C7630, "overlayfs"),
-    "squashfs": (0x73717368, "squashfs"), "ntfs": (0x5346544E, "ntfs"),
+    "dereference": "L", "format": "c",
 }  # fmt: skip
 _TIMES: Final = "Access: %x\nModify: %y\nChange: %z\n"
 _RIGHTS: Final = "Access: (%04a/%10.10A)  Uid: (%5u/%8U)   Gid: (%5g/%8G)\n"
 _SIZES: Final = "  File: {name}\n  Size: %-10s\tBlocks: %-10b IO Block: %-6o %F\n"
-_TERSE: Final = "%n %s %b %f %u %g %D %i %h %t %T %X %Y %Z %W %o\n"
 
 
 @program("stat")
 def stat_(p: Process) -> Steps:
-    """Print what the kernel knows of files, or of the file systems that they are on."""
-    options = yield from parse(p, "c:fLt", _LONG)
+    """Print what the kernel knows of files."""
+    options = yield from parse(p, "c:L", _LONG)
     if not options.operands:
         yield from missing_operand(p)
-    form = options.get("printf")
     given = options.get("c")
-    if form is not None:
-        form = decode_name(expand_escapes(form)[0])
-    elif given is not None:
-        form = given + "\n"
-    of_system = "f" in options
     status = 0
     for path in options.operands:
         try:
-            inode = look(p, path, follow="L" in options or of_system)
+            inode = look(p, path, follow="L" in options)
         except OSError as error:
-            yield from _complain(p, path, error, of_system=of_system)
+            text = pick(p, f"can't stat '{path}'", f"cannot statx {quote(path)}")
+            yield from complain(p, f"{text}: {explain(error)}")
             status = 1
             continue
-        default = (
-            _system_form(p, terse="t" in options)
-            if of_system
-            else _file_form(p, inode, terse="t" in options)
-        )
-        values = _system_values(path, inode) if of_system else _file_values(p, path, inode)
-        yield from p.write(1, _fill(default if form is None else form, values))
+        form = _form(p, inode) if given is None else given + "\n"
+        yield from p.write(1, _fill(form, _values(p, path, inode)))
     return status
-
-
-def _complain(p: Process, path: str, error: OSError, *, of_system: bool) -> Waiting[None]:
-    busybox, gnu = f"can't stat '{path}'", f"cannot statx {quote(path)}"
-    if of_system:
-        busybox = f"can't read file system information for '{path}'"
-        gnu = f"cannot read file system information for {quote(path)}"
-    return complain(p, f"{pick(p, busybox, gnu)}: {explain(error)}")
 
 
 def _fill(form: str, values: Mapping[str, Callable[[], str | int]]) -> str:
@@ -105,9 +76,7 @@ def _fill(form: str, values: Mapping[str, Callable[[], str | int]]) -> str:
     return re.sub(r"%([-0+ #']*)(\d*)(?:\.(\d*))?([HL][drRD]|[a-zA-Z%])", replace, form)
 
 
-def _file_form(p: Process, inode: Inode, *, terse: bool) -> str:
-    if terse:
-        return _TERSE.replace(" %W", "") if is_busybox(p) else _TERSE
+def _form(p: Process, inode: Inode) -> str:
     # UNVERIFIED: that GNU puts odd names in quotes here, and plain ones only for %N.
     sizes = _SIZES.replace("{name}", pick(p, "%N", "%q"))
     device = pick(p, "Device: %Dh/%dd", "Device: %Hd,%Ld")
@@ -120,7 +89,7 @@ def _file_form(p: Process, inode: Inode, *, terse: bool) -> str:
     return sizes + device + rest + _RIGHTS + _TIMES + birth
 
 
-def _file_values(p: Process, path: str, inode: Inode) -> dict[str, Callable[[], str | int]]:
+def _values(p: Process, path: str, inode: Inode) -> dict[str, Callable[[], str | int]]:
     zone = local_zone(p)
     major, minor = device_of(p, inode.mount)
 
@@ -156,28 +125,4 @@ def _file_values(p: Process, path: str, inode: Inode) -> dict[str, Callable[[], 
         "z": lambda: time(inode.ctime), "Z": lambda: inode.ctime // SECOND,
         # The guest keeps no time of birth; stat says so of many file systems.
         "w": lambda: "-", "W": lambda: 0,
-    }  # fmt: skip
-
-
-def _system_form(p: Process, *, terse: bool) -> str:
-    if terse:
-        return pick(p, "%n %i %l %t %s %b %f %a %c %d\n", "%n %i %l %t %s %S %b %f %a %c %d\n")
-    size = pick(p, "Block size: %-10s\n", "Block size: %-10s Fundamental block size: %S\n")
-    return (
-        '  File: "%n"\n    ID: %-8i Namelen: %-7l Type: %T\n'
-        + size
-        + "Blocks: Total: %-10b Free: %-10f Available: %a\nInodes: Total: %-10c Free: %d\n"
-    )
-
-
-def _system_values(path: str, inode: Inode) -> dict[str, Callable[[], str | int]]:
-    volume = inode.mount.volume
-    usage = usage_of(volume)
-    number, kind = _KINDS.get(volume.kind, (0, f"UNKNOWN ({volume.kind})"))
-    return {
-        "n": lambda: path, "i": lambda: "0", "l": lambda: 255,
-        "t": lambda: f"{number:x}", "T": lambda: kind,
-        "s": lambda: usage.block_size, "S": lambda: usage.block_size,
-        "b": lambda: usage.total, "f": lambda: usage.free, "a": lambda: usage.available,
-        "c": lambda: usage.inodes, "d": lambda: usage.free_inodes,
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final
 
 from qgasim.guest.processes.process import Process
@@ -159,23 +159,8 @@ def _zone_of(text: str, default: tzinfo) -> tzinfo:
     if text in ("Z", "UTC", "GMT"):
         return UTC
     digits = text[1:].replace(":", "").ljust(4, "0")
-    minutes = int(digits[:2]) * 60 + int(digits[2:])
-    # A datetime with such a zone is only used to give a number of seconds.
-    return _Fixed(-minutes if text[0] == "-" else minutes)
-
-
-class _Fixed(tzinfo):
-    def __init__(self, minutes: int) -> None:
-        self.offset = timedelta(minutes=minutes)
-
-    def utcoffset(self, _moment: datetime | None) -> timedelta:
-        return self.offset
-
-    def dst(self, _moment: datetime | None) -> timedelta:
-        return timedelta()
-
-    def tzname(self, _moment: datetime | None) -> str:
-        return ""
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return timezone(-offset if text[0] == "-" else offset)
 
 
 def find_time(text: str, now: int, zone: tzinfo) -> int | None:
@@ -197,9 +182,9 @@ def find_time(text: str, now: int, zone: tzinfo) -> int | None:
         return None
     year, month, day, year2, month2, day2, hour, minute, second, part, offset = found.groups()
     year, month, day = year or year2, month or month2, day or day2
-    where = _zone_of(offset or "", zone)
-    today = base if where is zone else to_datetime(now, where)
     try:
+        where = _zone_of(offset or "", zone)
+        today = base if where is zone else to_datetime(now, where)
         moment = datetime(
             int(year or today.year), int(month or today.month), int(day or today.day),
             int(hour or 0), int(minute or 0), min(int(second or 0), 59), tzinfo=where,

@@ -5,8 +5,7 @@ from typing import Final
 
 from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
-from qgasim.userland.limits import MAX_INT, to_int
-from qgasim.userland.programs.getopt import missing_operand, parse, usage_error
+from qgasim.userland.programs.getopt import missing_operand, not_simulated, parse, usage_error
 from qgasim.userland.programs.messages import explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
 
@@ -23,7 +22,7 @@ CLASSES: Final = {
     b"xdigit": rb"[0-9A-Fa-f]",
 }  # fmt: skip
 EVERY: Final = bytes(range(256))
-_LONG = {"complement": "c", "delete": "d", "squeeze-repeats": "s", "truncate-set1": "t"}
+_LONG = {"complement": "c", "delete": "d", "squeeze-repeats": "s"}
 
 
 def _unescape(text: bytes) -> list[tuple[int, bool]]:
@@ -47,8 +46,8 @@ def _unescape(text: bytes) -> list[tuple[int, bool]]:
     return out
 
 
-def _expand(p: Process, argument: str, *, length: int | None = None) -> Waiting[bytes]:
-    """Return the bytes that a set stands for; *length* is how long ``[x*]`` makes it."""
+def _expand(p: Process, argument: str) -> Waiting[bytes]:
+    """Return the bytes that a set stands for."""
     items = _unescape(encode_name(argument))
     plain = bytes(byte if is_plain else 0 for byte, is_plain in items)
     values = bytes(byte for byte, _ in items)
@@ -56,8 +55,7 @@ def _expand(p: Process, argument: str, *, length: int | None = None) -> Waiting[
     at = 0
     while at < len(items):
         named = re.compile(rb"\[:(\w+):\]").match(plain, at)
-        equal = re.compile(rb"\[=.=\]", re.DOTALL).match(plain, at)
-        repeat = re.compile(rb"\[.\*(\d*)\]", re.DOTALL).match(plain, at)
+        special = re.compile(rb"\[(=.=|.\*\d*)\]", re.DOTALL).match(plain, at)
         if named:
             found = CLASSES.get(named[1])
             if found is None:
@@ -66,19 +64,8 @@ def _expand(p: Process, argument: str, *, length: int | None = None) -> Waiting[
             else:
                 out += b"".join(re.findall(found, EVERY))
             at = named.end()
-        elif equal:
-            out.append(values[at + 2])
-            at += 5
-        elif repeat and length is not None:
-            digits = repeat[1]
-            count = to_int(digits, 8 if digits.startswith(b"0") else 10) if digits else 0
-            if count == MAX_INT and not is_busybox(p):
-                shown = quote(decode_name(digits))
-                yield from fail(p, f"invalid repeat count {shown} in [c*n] construct")
-            # What is longer than the first set has no effect.
-            rest = max(0, length - len(out))
-            out += bytes([values[at + 1]]) * (min(count, rest) if count else rest)
-            at = repeat.end()
+        elif special:
+            yield from not_simulated(p, f"'{decode_name(special[0])}'")
         elif plain[at + 1 : at + 2] == b"-" and at + 2 < len(items):
             if is_busybox(p) and plain[at : at + 1] == b"[" and plain[at + 4 : at + 5] == b"]":
                 out.append(91)
@@ -109,7 +96,7 @@ def _read(p: Process) -> Waiting[bytes]:
 @program("tr")
 def tr(p: Process) -> Steps:
     """Replace, delete and squeeze bytes."""
-    options = yield from parse(p, "cCdst", _LONG, in_order=True)
+    options = yield from parse(p, "cCds", _LONG, in_order=True)
     deletes, squeezes = "d" in options, "s" in options
     sets = options.operands
     wanted = 2 if deletes == squeezes else 1
@@ -133,14 +120,12 @@ def tr(p: Process) -> Steps:
         first = bytes(byte for byte in EVERY if byte not in first)
     second = b""
     if len(sets) == 2:
-        second = yield from _expand(p, sets[1], length=len(first))
+        second = yield from _expand(p, sets[1])
     translates = len(sets) == 2 and not deletes
     table = EVERY
     if translates:
         if not second:
             yield from fail(p, "when not truncating set1, string2 must be non-empty")
-        if "t" in options:
-            first = first[: len(second)]
         mapping = dict(zip(first, second.ljust(len(first), second[-1:]), strict=False))
         table = bytes(mapping.get(byte, byte) for byte in EVERY)
     squeezed = second if len(sets) == 2 else first

@@ -27,6 +27,7 @@ def run_shell(p: Process) -> Steps:
     shell = Shell(p, state, MappingProxyType(BUILTINS))
     argv = p.argv[1:] if p.name == "busybox" and len(p.argv) > 1 else p.argv
     state.name = argv[0]
+    state.options.update(state.flavour.initial_options)
     state.main_pid = p.pid
     _take_environment(shell)
     try:

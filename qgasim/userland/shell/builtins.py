@@ -2,6 +2,7 @@
 
 import errno
 import re
+import stat
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
@@ -12,18 +13,19 @@ from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
 from qgasim.userland.shell.printf import echo as format_echo
 from qgasim.userland.shell.printf import format_printf
+from qgasim.userland.shell.quoting import quote_always, quote_singly
 from qgasim.userland.shell.registry import BUILTINS, builtin, immediate_builtin
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     BreakOut,
     CommandDropped,
     LeaveShell,
+    ReadOnly,
     Replaced,
     ReturnBack,
     ShellError,
     hash_bucket,
 )
-from qgasim.userland.shell.tracing import quote_always
 
 __all__ = ["bad_option", "parse_options", "to_number"]
 
@@ -37,8 +39,6 @@ def to_number(shell: Shell, text: str) -> int:
     if not re.fullmatch("[0-9]{1,12}", text) or int(text) > MAX_NUMBER:
         state = shell.state
         message = state.words.bad_number.format(text)
-        if state.flavour.is_bash and state.command in ("break", "continue"):
-            raise CommandDropped(message, 128)
         status = 1 if state.flavour.is_bash and state.command == "shift" else 2
         raise ShellError(message, status)
     return int(text)
@@ -64,15 +64,19 @@ def parse_options(shell: Shell, argv: list[str], known: str) -> tuple[dict[str, 
                 raise bad_option(shell, argv[0], letter)
             options[letter] = ""
             if known[at + 1 : at + 2] == ":":
-                options[letter] = _take_argument(letters, rest, words.no_argument.format(letter))
+                missing = _add_usage(shell, argv[0], words.no_argument.format(letter))
+                options[letter] = _take_argument(letters, rest, missing)
     return options, rest
 
 
 def bad_option(shell: Shell, name: str, letter: str) -> ShellError:
     """Make the error about an option that the builtin *name* does not have."""
-    message = shell.state.words.bad_option.format(letter)
+    return ShellError(_add_usage(shell, name, shell.state.words.bad_option.format(letter)))
+
+
+def _add_usage(shell: Shell, name: str, message: str) -> str:
     usage = shell.state.flavour.usages.get(name)
-    return ShellError(message if usage is None else f"{message}\n{name}: usage: {name}{usage}")
+    return message if usage is None else f"{message}\n{name}: usage: {name}{usage}"
 
 
 def _take_argument(letters: Iterator[str], rest: list[str], missing: str) -> str:
@@ -120,8 +124,8 @@ def echo(shell: Shell, argv: list[str]) -> Steps:
 @builtin("printf")
 def printf(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments by a format."""
-    if shell.state.flavour.is_bash and (argv[1:2] == ["-v"] or "%q" in "".join(argv[1:2])):
-        raise shell.refuse("-v" if argv[1] == "-v" else "%q")
+    if shell.state.flavour.is_bash and argv[1:2] == ["-v"]:
+        raise shell.refuse("-v")
     flavour = shell.state.flavour
     if flavour.has_applet_messages:
         arguments = argv[2:] if argv[1:2] == ["--"] else argv[1:]
@@ -133,9 +137,12 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     if flavour.has_applet_messages and 1 not in shell.p.files:
         return 1
     output, errors, status = format_printf(arguments, flavour.printf)
+    done = 0
     for error in errors:
-        yield from _complain_plainly(shell, error)
-    yield from shell.write(output)
+        yield from shell.write(output[done : error.at])
+        done = error.at
+        yield from _complain_plainly(shell, error.text)
+    yield from shell.write(output[done:])
     return status
 
 
@@ -152,17 +159,18 @@ def test(shell: Shell, argv: list[str]) -> Steps:
     return 0 if found else 1
 
 
-@immediate_builtin("let")
+@immediate_builtin("let", "((")
 def let(shell: Shell, argv: list[str]) -> int:
     """Work out arithmetic expressions."""
     if len(argv) < 2:
-        raise ShellError("expression expected")
+        raise ShellError("expression expected", 1 if shell.state.flavour.is_bash else 2)
     value = 0
     for argument in argv[1:]:
         try:
             value = shell.expander.evaluate(argument)
         except CommandDropped as error:
-            raise ShellError(str(error), 1) from None
+            kind = ReadOnly if isinstance(error.__context__, ReadOnly) else ShellError
+            raise kind(str(error), 1) from None
     return int(not value)
 
 
@@ -172,6 +180,7 @@ def evaluate(shell: Shell, argv: list[str]) -> Steps:
     state, text = shell.state, " ".join(argv[1:])
     if not state.flavour.is_bash:
         return (yield from shell.run_text(text, shell.inner_line))
+    text = " ".join(parse_options(shell, argv, "")[1])
     # Its name is in errors of syntax only.
     state.command = None
     state.substitutions += 1
@@ -188,34 +197,27 @@ def evaluate(shell: Shell, argv: list[str]) -> Steps:
 def source(shell: Shell, argv: list[str]) -> Steps:
     """Run the commands of a file in this shell."""
     state = shell.state
-    if len(argv) < 2 and state.flavour.is_bash:
+    is_bash = state.flavour.is_bash
+    if is_bash:
+        argv = [argv[0], *parse_options(shell, argv, "")[1]]
+    if len(argv) < 2 and is_bash:
         raise ShellError("filename argument required\n.: usage: . filename [arguments]")
     if len(argv) < 2:
         return state.flavour.no_source_status
     path = argv[1]
     if "/" not in path:
         found = _find_source(shell, path)
-        if found is None and not state.flavour.is_bash:
+        if found is None and not is_bash:
             raise ShellError(f"{path}: not found")
         # bash looks into the working directory, too.
         path = found or path
-    try:
-        raw = yield from shell.p.read_file(path)
-    except OSError as error:
-        words = shell.state.words
-        is_missing = error.errno == errno.ENOENT or (
-            error.errno == errno.ENOTDIR and shell.state.flavour.has_no_enotdir
-        )
-        reason = words.no_such_script if is_missing else error.strerror
-        if state.flavour.is_bash:
-            state.command = None
-        message = shell.state.words.cannot_open_script.format(path, reason)
-        raise ShellError(message, state.flavour.error_status) from None
+    raw = yield from _read_source(shell, path)
     arguments = state.arguments
     takes_arguments = len(argv) > 2 and state.flavour.sources_with_arguments
     if takes_arguments:
         state.arguments = argv[2:]
-    line, state.command = state.line, path
+    line, origin = state.line, state.origin
+    state.command, state.origin = None if is_bash else path, path
     state.sources += 1
     state.substitutions += 1
     try:
@@ -229,16 +231,37 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     finally:
         state.sources -= 1
         state.substitutions -= 1
-        state.line = line
+        state.line, state.origin = line, origin
         if takes_arguments:
             state.arguments = arguments
+
+
+def _read_source(shell: Shell, path: str) -> Waiting[bytes]:
+    state = shell.state
+    try:
+        return (yield from shell.p.read_file(path))
+    except IsADirectoryError:
+        if state.flavour.is_bash:
+            raise ShellError(f"{path}: is a directory", 1) from None
+        # Nothing can be read from it.
+        return b""
+    except OSError as error:
+        is_missing = error.errno == errno.ENOENT or (
+            error.errno == errno.ENOTDIR and state.flavour.has_no_enotdir
+        )
+        reason = state.words.no_such_script if is_missing else error.strerror
+        if state.flavour.is_bash:
+            state.command = None
+        message = state.words.cannot_open_script.format(path, reason)
+        raise ShellError(message, state.flavour.error_status) from None
 
 
 def _find_source(shell: Shell, name: str) -> str | None:
     search = shell.state.get("PATH")
     for directory in (DEFAULT_PATH if search is None else search).split(":"):
         path = f"{directory}/{name}" if directory else f"./{name}"
-        if shell.p.guest.files.exists(path, shell.p.cwd):
+        node = shell.p.guest.files.find(path, shell.p.cwd)
+        if node is not None and stat.S_ISREG(node.st_mode):
             return path
     return None
 
@@ -259,7 +282,9 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
             search=DEFAULT_PATH if search is None else search,
         )
     except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        is_missing = isinstance(error, FileNotFoundError) or (
+            isinstance(error, NotADirectoryError) and not state.flavour.is_bash
+        )
         message = shell.describe_missing(rest[0], error)
         if state.flavour.is_bash and is_missing:
             message = message.replace("command not found", "not found")
@@ -267,6 +292,8 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
             path = rest[0] if rest[0].startswith("/") else f"{p.cwd}/{rest[0].removeprefix('./')}"
             state.command = None
             yield from shell.complain(f"{path}: {error.strerror}")
+            if "e" in state.options:
+                raise LeaveShell(126) from None
             state.command = "exec"
             message = f"{path}: cannot execute: {error.strerror}"
         raise ShellError(message, 127 if is_missing else 126) from None
@@ -282,29 +309,60 @@ def leave(shell: Shell, argv: list[str]) -> NoReturn:
     raise LeaveShell(status)
 
 
-@immediate_builtin("return")
-def go_back(shell: Shell, argv: list[str]) -> NoReturn:
+@builtin("return")
+def go_back(shell: Shell, argv: list[str]) -> Steps:
     """End a function or a sourced file."""
-    if shell.state.flavour.is_bash and not shell.state.can_return:
+    state = shell.state
+    status = state.status
+    if len(argv) > 1:
+        try:
+            status = to_number(shell, argv[1])
+        except ShellError as error:
+            if not state.flavour.is_bash:
+                raise
+            yield from shell.complain(error)
+            status = 2
+    if state.flavour.is_bash and len(argv) > 2:
+        yield from shell.complain("too many arguments")
+        raise LeaveShell(1)
+    if state.flavour.is_bash and not state.can_return:
         raise ShellError("can only `return' from a function or sourced script", 2)
-    raise ReturnBack(to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status)
+    raise ReturnBack(status)
 
 
-@immediate_builtin("break", "continue")
-def break_out(shell: Shell, argv: list[str]) -> int:
+@builtin("break", "continue")
+def break_out(shell: Shell, argv: list[str]) -> Steps:
     """Leave loops, or go on with the next round."""
-    if shell.state.flavour.is_bash and not shell.state.loops:
-        raise ShellError("only meaningful in a `for', `while', or `until' loop", 0)
-    count = to_number(shell, argv[1]) if len(argv) > 1 else 1
-    if not count and shell.state.flavour.is_bash:
-        # It leaves all loops.
-        raise CommandDropped(f"{argv[1]}: loop count out of range", 1)
-    if not count:
-        raise ShellError(shell.state.words.bad_number.format(argv[1]))
-    count = min(count, shell.state.loops)
+    loops = shell.state.loops
+    if shell.state.flavour.is_bash:
+        if not loops:
+            raise ShellError("only meaningful in a `for', `while', or `until' loop", 0)
+        count = yield from _count_bash_loops(shell, argv)
+    else:
+        count = to_number(shell, argv[1]) if len(argv) > 1 else 1
+        if not count:
+            raise ShellError(shell.state.words.bad_number.format(argv[1]))
+    count = min(count, loops)
     if count:
         raise BreakOut(count, goes_on=argv[0] == "continue")
     return 0
+
+
+def _count_bash_loops(shell: Shell, argv: list[str]) -> Waiting[int]:
+    """Return how many loops to leave: get_numeric_arg() and break_builtin() of bash."""
+    if len(argv) < 2:
+        return 1
+    if not re.fullmatch(r"\s*[-+]?[0-9]+\s*", argv[1]):
+        yield from shell.complain(shell.state.words.bad_number.format(argv[1]))
+        raise LeaveShell(shell.state.status | 128)
+    if len(argv) > 2:
+        yield from shell.complain("too many arguments")
+        raise LeaveShell(1)
+    count = int(argv[1][:20])
+    if count > 0:
+        return count
+    yield from shell.complain(f"{argv[1]}: loop count out of range")
+    raise BreakOut(shell.state.loops, goes_on=False, status=1)
 
 
 @builtin("command")
@@ -334,7 +392,12 @@ def command(shell: Shell, argv: list[str]) -> Steps:
 def show_type(shell: Shell, argv: list[str]) -> Steps:
     """Print what commands are."""
     status = 0
-    names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
+    if shell.state.flavour.is_bash:
+        options, names = parse_options(shell, argv, "afptP")
+        if options:
+            raise shell.refuse(f"-{next(iter(options))}")
+    else:
+        names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
     for name in names:
         status = (yield from _describe(shell, name, is_verbose=True)) or status
     return status
@@ -346,8 +409,14 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
         text = f"{name} is a shell keyword" if is_verbose else name
     elif name in state.aliases:
         alias = state.aliases[name]
-        text = f"{name} is an alias for {alias}" if is_verbose else _show_alias(name, alias)
+        text = (
+            f"{name} is an alias for {alias}"
+            if is_verbose
+            else _show_alias(shell, name, is_command=True)
+        )
     elif name in state.functions and name not in SPECIAL:
+        if state.flavour.is_bash and is_verbose:
+            raise shell.refuse("a function's commands")
         text = state.words.function.format(name) if is_verbose else name
     elif name in BUILTINS and name not in state.flavour.missing:
         is_special = name in SPECIAL and not state.flavour.is_bash
@@ -355,7 +424,8 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
         text = f"{name} is a {kind}" if is_verbose else name
     elif (path := shell.find_in_path(name)) is not None:
         was_known = name in state.hashed
-        shell.remember(name)
+        if not state.flavour.is_bash:
+            shell.remember(name)
         where = state.words.hashed if was_known else "{} is {}"
         text = where.format(name, path) if is_verbose else path
     else:
@@ -377,6 +447,10 @@ def remember(shell: Shell, argv: list[str]) -> Steps:
     hashed = shell.state.hashed
     if "r" in options:
         hashed.clear()
+    elif not rest and shell.state.flavour.is_bash:
+        if hashed:
+            raise shell.refuse("the hash table")
+        yield from shell.write("hash: hash table empty\n")
     elif not rest:
         yield from show(shell, [hashed[name] for name in sorted(hashed, key=hash_bucket)])
     status = 0
@@ -388,8 +462,11 @@ def remember(shell: Shell, argv: list[str]) -> Steps:
     return status
 
 
-def _show_alias(name: str, value: str) -> str:
-    return f"alias {name}={quote_always(value)}"
+def _show_alias(shell: Shell, name: str, *, is_command: bool = False) -> str:
+    value = shell.state.aliases[name]
+    if shell.state.flavour.is_bash:
+        return f"alias {name}={quote_singly(value)}"
+    return f"{'alias ' if is_command else ''}{name}={quote_always(value)}"
 
 
 @builtin("alias")
@@ -402,7 +479,7 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
         if sign and name:
             shell.state.set_action(aliases, name, value)
         elif name in aliases:
-            yield from shell.write(f"{name}={quote_always(aliases[name])}\n")
+            yield from shell.write(f"{_show_alias(shell, name)}\n")
         else:
             yield from _complain_of_alias(shell, argument)
             status = 1

@@ -107,19 +107,23 @@ class ShellProcess(ABC):
     def _complain_as_bash(self, error: Exception | str) -> Waiting[None]:
         state = self.state
         command = f"{state.command}: " if state.command and state.command != state.name else ""
+        # Functions of a script that was given as an argument are from "environment".
+        is_argument = "c" in state.options
+        name = state.origin or ("environment" if state.scopes and is_argument else state.name)
         if isinstance(error, BadSyntax) and not isinstance(error, Refused):
-            where = command or ("-c: " if "c" in state.options else "")
-            head = f"{state.name}: {where}line {error.line}: "
+            where = command or ("-c: " if is_argument and not state.origin else "")
+            head = f"{name}: {where}line {error.line}: "
         else:
             line = error.line if isinstance(error, BadSyntax) else state.line
-            # Functions of a script that was given as an argument are from "environment".
-            is_inner = state.scopes and "c" in state.options and not isinstance(error, Refused)
-            head = f"{'environment' if is_inner else state.name}: line {line}: {command}"
+            name = state.name if isinstance(error, Refused) else name
+            head = f"{name}: line {line}: {command}"
         message, newline, usage = str(error).rpartition("\n")
         if newline and re.match(r"[a-z.]+: usage: ", usage):
             yield from self.write_error(f"{head}{message}\n{usage}\n")
         elif newline and isinstance(error, BadSyntax):
-            yield from self.write_error(f"{head}{message}\n{head}{usage}\n")
+            # With -e it ends before it shows the line: parser_error() of error.c.
+            usage = "" if "e" in state.options else f"{head}{usage}\n"
+            yield from self.write_error(f"{head}{message}\n{usage}")
         elif re.match("usage: ", usage):
             yield from self.write_error(f"{state.command}: {usage}\n")
         else:
@@ -140,6 +144,8 @@ class ShellProcess(ABC):
             state = self.state
             if state.command in state.flavour.forgetful:
                 return
+            if state.command in state.flavour.mute:
+                raise WriteFailed("", 1) from None
             text = state.words.write_error.format(command=state.command, reason=error.strerror)
             raise WriteFailed(text, 1) from None
 
@@ -183,10 +189,10 @@ class ShellProcess(ABC):
             text = SIGNAL_TEXTS.get(how.signal, f"Unknown signal {how.signal}")
             yield from self.write_error(f"{text}\n")
 
-    def substitute(self, body: Sequence) -> Waiting[str]:
+    def substitute(self, body: Sequence | str) -> Waiting[str]:
         """Return what *body* writes, without the newlines at its end."""
         self.substituted = 0
-        if not body.items:
+        if isinstance(body, Sequence) and not body.items:
             return ""
         reader, writer = make_pipe(self.p.guest.clock.now)
         parts: list[bytes] = []
@@ -254,12 +260,21 @@ class ShellProcess(ABC):
         return job
 
 
-def _substituter(body: Sequence) -> Callable[[ShellProcess], Steps]:
+def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
     def run(shell: ShellProcess) -> Steps:
+        state = shell.state
         # dash counts the lines that it parses from 1 there.
-        shell.state.parsed_line = 1
-        shell.state.substitutions += 1
-        return (yield from shell.execute(body, is_last=True))
+        state.parsed_line = 1
+        state.substitutions += 1
+        if state.flavour.clears_errexit:
+            state.options.discard("e")
+        if isinstance(body, Sequence):
+            return (yield from shell.execute(body, is_last=True))
+        try:
+            return (yield from shell.run_text(body, state.line, is_last=True))
+        except BadSyntax:
+            state.command = "command substitution"
+            raise
 
     return run
 

@@ -3,6 +3,7 @@
 from qgasim.guest.processes.process import Steps
 from qgasim.userland.shell.builtins import parse_options
 from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.quoting import quote_unprintable
 from qgasim.userland.shell.registry import builtin
 from qgasim.userland.shell.state import ShellError
 
@@ -71,6 +72,7 @@ def cd(shell: Shell, argv: list[str]) -> Steps:
             yield from shell.write(f"{state.directory}\n")
         return 0
     reason = error.strerror if error else ""
+    target = quote_unprintable(target) if state.flavour.is_bash else target
     raise ShellError(state.words.cannot_change.format(target, reason), state.flavour.error_status)
 
 

@@ -14,7 +14,7 @@ from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import MEMORY_LIMIT, Process, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.arithmetic import BadArithmetic
-from qgasim.userland.shell.state import CommandDropped, ShellError, State
+from qgasim.userland.shell.state import CommandDropped, NotSet, ShellError, State
 from qgasim.userland.shell.syntax import (
     Arithmetic,
     Parameter,
@@ -30,6 +30,8 @@ WHITE: Final = " \t\n"
 #: More than any command line can hold.
 MAX_LENGTH: Final = 16 << 20
 MAX_WORDS: Final = 1 << 17
+#: What begins the operators that change a value.
+_MODIFIERS: Final = frozenset("#%/:")
 
 
 class Kind(Enum):
@@ -57,7 +59,7 @@ class ExpandingShell(Protocol):
     #: The status of the last command substitution.
     substituted: int
 
-    def substitute(self, body: Sequence) -> Waiting[str]:
+    def substitute(self, body: Sequence | str) -> Waiting[str]:
         """Return what *body* writes, without the newlines at its end."""
         ...
 
@@ -71,6 +73,9 @@ class Expander:
     def expand_words(self, words: Iterable[Word]) -> Waiting[list[str]]:
         """Expand to arguments."""
         fields: list[str] = []
+        # bash looks for files when all words are expanded: where each field goes.
+        patterns: list[tuple[int, list[Piece]]] = []
+        is_late = self.shell.state.flavour.is_bash
         size = 0
         for word in words:
             if len(word) == 1 and isinstance(word[0], Text):
@@ -83,10 +88,18 @@ class Expander:
             if size > MEMORY_LIMIT:
                 raise ShellError("out of memory", 1)
             for field in self._split(pieces):
-                fields += yield from self._find_files(field)
-            if len(fields) > MAX_WORDS:
+                if is_late:
+                    patterns.append((len(fields) + len(patterns), field))
+                else:
+                    fields += yield from self._find_files(field)
+            if len(fields) + len(patterns) > MAX_WORDS:
                 raise ShellError("out of memory", 1)
             yield from self.shell.p.charge_steps(len(pieces))
+        grown = 0
+        for at, field in patterns:
+            found = yield from self._find_files(field)
+            fields[at + grown : at + grown] = found
+            grown += len(found) - 1
         return fields
 
     def expand_string(self, word: Word, *, is_assignment: bool = False) -> Waiting[str]:
@@ -129,6 +142,11 @@ class Expander:
             elif isinstance(part, Arithmetic):
                 text = str((yield from self._calculate(part.word)))
                 pieces.append(Piece(text, _kind(is_quoted=part.is_quoted)))
+            elif part.operator == "bad":
+                raw = yield from self.expand_string(part.word)
+                state, message = self.shell.state, self.shell.state.words.bad_substitution
+                is_bash = state.flavour.is_bash
+                raise state.drop(f"{raw}: {message}") if is_bash else ShellError(message)
             else:
                 pieces += yield from self._expand_parameter(part)
         return pieces
@@ -141,14 +159,17 @@ class Expander:
         """Work out an arithmetic expression."""
         state = self.shell.state
         try:
-            return state.flavour.evaluate(text, self._get_number, state.set)
+            return state.flavour.evaluate(text, self._get_number, state.assign)
         except BadArithmetic as error:
             if state.flavour.is_bash:
                 raise CommandDropped(str(error), 1) from None
             raise ShellError(str(error)) from None
 
     def _get_number(self, name: str) -> str | None:
-        return self.get_parameter(name)
+        value, state = self.get_parameter(name), self.shell.state
+        if value is None and "u" in state.options and state.flavour.is_bash:
+            raise NotSet(state.words.not_set.format(name), self._not_set_status())
+        return value
 
     def _expand_tildes(
         self, text: str, tilde: str, *, is_first: bool, is_last: bool
@@ -220,26 +241,23 @@ class Expander:
         else:
             value = self.get_parameter(part.name)
         operator = part.operator
-        if operator == "bad":
-            if state.flavour.is_bash:
-                raw = yield from self.expand_string(part.word)
-                raise CommandDropped(f"{raw}: {state.words.bad_substitution}", 1)
-            raise ShellError(state.words.bad_substitution)
         if operator and operator[-1] in "-=?+":
             is_missing = value is None or (operator[0] == ":" and not value)
+            if is_missing and operator[-1] == "+":
+                is_nothing = part.name == "@" and state.flavour.is_bash
+                return [] if is_nothing else [Piece("", kind)]
             if operator[-1] == "+":
-                if is_missing:
-                    return [Piece("", kind)]
                 return (yield from self._expand_default(part))
             if is_missing:
                 return (yield from self._expand_missing(part))
         elif value is None and values is None and "u" in state.options:
-            is_number = part.name.isdigit() and state.flavour.is_bash
-            name = f"${part.name}" if is_number else part.name
-            raise ShellError(state.words.not_set.format(name), self._not_set_status())
+            has_dollar = part.name.isdigit() and state.flavour.is_bash and not part.is_braced
+            name = f"${part.name}" if has_dollar else part.name
+            raise NotSet(state.words.not_set.format(name), self._not_set_status())
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
-        if operator == ":" and value is None:
+        # What is not there is not compared with a pattern; bash does not even with an empty one.
+        if (value is None or (not value and state.flavour.is_bash)) and operator[:1] in _MODIFIERS:
             return [Piece("", kind)]
         if operator and operator[-1] not in "-=?":
             value = yield from self._modify(part, value or "")
@@ -283,18 +301,21 @@ class Expander:
         if part.operator[-1] == "-":
             return (yield from self._expand_default(part))
         if part.operator[-1] == "?":
+            if state.flavour.is_bash:
+                state.status = 1
             message = yield from self.expand_string(part.word)
             if not part.word:
                 is_strict = part.operator[0] == ":"
                 unset = state.words.null_or_unset if is_strict else "parameter not set"
                 message = unset
             raise ShellError(f"{part.name}: {message}", self._not_set_status())
+        is_variable = part.name[0].isalpha() or part.name[0] == "_"
+        if not is_variable and state.flavour.is_bash:
+            raise state.drop(f"${part.name}: cannot assign in this way")
         value = yield from self.expand_string(part.word)
-        if not (part.name[0].isalpha() or part.name[0] == "_"):
-            if state.flavour.is_bash:
-                raise CommandDropped(f"${part.name}: cannot assign in this way", 1)
+        if not is_variable:
             raise ShellError(state.words.bad_name.format(part.name))
-        state.set(part.name, value)
+        state.assign(part.name, value)
         return [Piece(value, _kind(is_quoted=part.is_quoted))]
 
     def _modify(self, part: Parameter, value: str) -> Waiting[str]:

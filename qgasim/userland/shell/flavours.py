@@ -21,13 +21,13 @@ from qgasim.userland.shell.printf import Rules
 __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 
 
-FORGETFUL: Final = (
-    "alias command export getopts hash jobs kill readonly set times trap type ulimit umask"
-)
+FORGETFUL: Final = "alias export getopts hash jobs kill readonly set times trap ulimit umask"
 BASH_USAGES: Final = {
     "alias": " [-p] [name[=value] ... ]",
     "cd": " [-L|[-P [-e]] [-@]] [dir]",
     "command": " [-pVv] command [arg ...]",
+    ".": " filename [arguments]",
+    "eval": " [arg ...]",
     "exec": " [-cl] [-a name] [command [argument ...]] [redirection ...]",
     "export": " [-fn] [name[=value] ...] or export -p",
     "hash": " [-lr] [-p pathname] [-dt] [name ...]",
@@ -38,6 +38,8 @@ BASH_USAGES: Final = {
     "readonly": " [-aAf] [name[=value] ...] or readonly -p",
     "set": " [-abefhkmnptuvxBCEHPT] [-o option-name] [--] [-] [arg ...]",
     "trap": " [-lp] [[arg] signal_spec ...]",
+    "times": "",
+    "type": " [-afptP] name [name ...]",
     "ulimit": " [-SHabcdefiklmnpqrstuvxPRT] [limit]",
     "umask": " [-p] [-S] [mode]",
     "unalias": " [-a] name [name ...]",
@@ -145,10 +147,15 @@ class Flavour(Struct, frozen=True, kw_only=True):
     repeats_name: bool = False
     #: Builtins that do not look whether their output could be written.
     forgetful: frozenset[str] = frozenset()
+    #: Builtins that fail then, and say nothing.
+    mute: frozenset[str] = frozenset()
     #: Whether builtins that are programs, too, complain as these do.
     has_applet_messages: bool = False
     #: The order of the letters in ``$-``.
     option_letters: str = "ubaCvxicsnmIfe"
+    #: Options that are set at first, and those that are known and not simulated.
+    initial_options: str = ""
+    refused_options: str = ""
     prompt: str = r"\w \$ "
     #: Whether there are ``$RANDOM``, ``$LINENO`` and ``$SHLVL``.
     has_random: bool = True
@@ -156,8 +163,10 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_shell_level: bool = True
     #: Whether ``trap`` ends at the first name that is no signal's.
     ends_trap_at_error: bool = False
-    #: Whether the quotes around ``${`` are missed before its brace.
-    wants_quotes_first: bool = False
+    #: Whether ``-e`` does not count in command substitutions.
+    clears_errexit: bool = False
+    #: Whether ``!`` turns the status of a ``return`` around.
+    negates_jumps: bool = False
     #: Whether ``set -e`` overlooks that a compound command's redirection fails.
     survives_redirection: bool = False
     #: Whether ``[[`` is a command like others, whose words are split and may be names of files.
@@ -198,10 +207,13 @@ ASH: Final = Flavour(
     test=conditions.ASH,
     has_applet_messages=True,
     forgetful=frozenset(FORGETFUL.split()),
+    mute=frozenset(("cd", "command", "pwd", "type")),
+    clears_errexit=True,
+    negates_jumps=True,
     survives_redirection=True,
     splits_conditions=True,
     refused=frozenset(("help",)),
-    missing=frozenset(("mapfile", "shopt", "declare")),
+    missing=frozenset(("mapfile", "shopt", "declare", "((")),
 )
 DASH: Final = Flavour(
     name="dash",
@@ -257,7 +269,6 @@ DASH: Final = Flavour(
     has_line_numbers=False,
     has_shell_level=False,
     ends_trap_at_error=True,
-    wants_quotes_first=True,
     parses_descriptors=True,
     no_source_status=0,
     bad_option_status=2,
@@ -269,7 +280,7 @@ DASH: Final = Flavour(
     read_needs_names=True,
     quotes_trace=False,
     options=MappingProxyType({"export": "p", "read": "p:r", "wait": "", "hash": "rv"}),
-    missing=frozenset(("[[", "let", "source", "mapfile", "shopt", "declare", "history")),
+    missing=frozenset(("[[", "((", "let", "source", "mapfile", "shopt", "declare", "history")),
 )
 BASH: Final = Flavour(
     name="bash",
@@ -288,7 +299,6 @@ BASH: Final = Flavour(
         bad_long_option="{}: invalid option name",
         no_argument="-{}: option requires an argument",
         bad_trap="{}: invalid signal specification",
-        bad_mode="`{}': invalid symbolic mode operator",
         bad_substitution="bad substitution",
         unterminated_quote="unexpected EOF while looking for matching quote",
         is_read_only="{}: readonly variable",
@@ -311,9 +321,14 @@ BASH: Final = Flavour(
     early_message=BASH_MESSAGE,
     first_line=1,
     error_status=1,
+    option_letters="abefhkmnptuvxBCEHPTcs",
+    initial_options="hB",
+    refused_options="kptHPT",
+    forgetful=frozenset(("command", "jobs", "kill", "ulimit")),
     has_set_arguments=False,
     has_here_strings=True,
     is_bash=True,
+    clears_errexit=True,
     bad_option_status=2,
     usages=MappingProxyType(BASH_USAGES),
     stumbles_over_directories=False,

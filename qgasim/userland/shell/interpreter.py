@@ -22,10 +22,12 @@ from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed
 from qgasim.userland.shell.simple import SimpleCommands
 from qgasim.userland.shell.state import (
+    Abandon,
     BreakOut,
     CommandDropped,
     DropCommand,
     LeaveShell,
+    ReadOnly,
     Replaced,
     ReturnBack,
     ShellError,
@@ -36,6 +38,7 @@ from qgasim.userland.shell.state import (
 from qgasim.userland.shell.syntax import (
     AndOr,
     Case,
+    CaseItem,
     Command,
     For,
     Function,
@@ -127,16 +130,23 @@ class Shell(SimpleCommands):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
-            return error.status
+            if error.status is None:
+                return self.state.status or 2
+            return self.state.status if error.status < 0 else error.status
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
+        if self.state.flavour.is_bash and not text.endswith(("\n", "\\")):
+            text += "\n"
         parser = Parser(text, self.state.flavour, line, self.state.aliases)
         status = 0
-        while (command := parser.parse_command()) is not None:
-            while parser.warnings:
-                text, self.state.line = parser.warnings.pop(0)
-                yield from self.complain(text)
+        while True:
+            try:
+                command = parser.parse_command()
+            finally:
+                yield from self._warn(parser)
+            if command is None:
+                return status
             if command.items:
                 self.state.parsed_line = parser.last_line
                 if self.state.flavour.is_bash:
@@ -149,7 +159,11 @@ class Shell(SimpleCommands):
                         yield from self.complain(error)
                     self.state.status = status = error.status
                     parser.go_back(self.state.line)
-        return status
+
+    def _warn(self, parser: Parser) -> Waiting[None]:
+        while parser.warnings:
+            text, self.state.line = parser.warnings.pop(0)
+            yield from self.complain(text)
 
     def run_input(self) -> Steps:
         """Run the commands on the standard input as they come."""
@@ -297,7 +311,7 @@ class Shell(SimpleCommands):
                         return status
                     status = yield from self.execute(node.body)
                 except BreakOut as out:
-                    status = 0
+                    status = out.status
                     if self._leaves(out):
                         return status
         finally:
@@ -305,47 +319,68 @@ class Shell(SimpleCommands):
 
     def _run_for(self, node: For) -> Steps:
         state = self.state
-        state.line = node.line
-        words = list(state.arguments)
-        if node.words is not None:
-            words = yield from self.expander.expand_words(node.words)
+        is_bash = state.flavour.is_bash
+        if is_bash and not is_name(node.name):
+            yield from self.complain(state.words.bad_name.format(node.name))
+            return 1
+        line, state.line = state.line, node.line
         status = 0
         state.loops += 1
         try:
+            words = list(state.arguments)
+            if node.words is not None:
+                words = yield from self.expander.expand_words(node.words)
             for word in words:
-                if "x" in state.options and state.flavour.is_bash:
-                    yield from self.trace(node.source, {})
-                state.set(node.name, word)
+                if "x" in state.options and is_bash:
+                    yield from self.trace(self.show_source(node.source), {})
+                try:
+                    state.set(node.name, word)
+                except ReadOnly as error:
+                    if not is_bash:
+                        raise
+                    yield from self.complain(error)
+                    status = 1
+                    break
                 try:
                     status = yield from self.execute(node.body)
                 except BreakOut as out:
-                    status = 0
+                    status = out.status
                     if self._leaves(out):
-                        return status
+                        break
         finally:
             state.loops -= 1
+        if is_bash:
+            state.line = line
         return status
 
     @staticmethod
     def _leaves(out: BreakOut) -> bool:
         """Return whether the loop ends; passes on what is meant for an outer one."""
         if out.count > 1:
-            raise BreakOut(out.count - 1, goes_on=out.goes_on)
+            raise BreakOut(out.count - 1, goes_on=out.goes_on, status=out.status)
         return not out.goes_on
 
     def _run_case(self, node: Case, *, is_last: bool) -> Steps:
-        self.state.line = node.line
+        line, self.state.line = self.state.line, node.line
         if "x" in self.state.options and self.state.flavour.is_bash:
-            yield from self.trace(node.source, {})
+            yield from self.trace(self.show_source(node.source), {})
         text = yield from self.expander.expand_string(node.word)
+        status = 0
         for item in node.items:
-            for word in item.patterns:
-                pattern = yield from self.expander.expand_pattern(word)
-                if patterns.matches(to_bytes(pattern), to_bytes(text)):
-                    if item.body is None:
-                        return 0
-                    return (yield from self.execute(item.body, is_last=is_last))
-        return 0
+            if (yield from self._matches(item, text)):
+                if item.body is not None:
+                    status = yield from self.execute(item.body, is_last=is_last)
+                break
+        if self.state.flavour.is_bash:
+            self.state.line = line
+        return status
+
+    def _matches(self, item: CaseItem, text: str) -> Waiting[bool]:
+        for word in item.patterns:
+            pattern = yield from self.expander.expand_pattern(word)
+            if patterns.matches(to_bytes(pattern), to_bytes(text)):
+                return True
+        return False
 
     def _prehash(self, name: str) -> None:
         if name not in self.state.functions and self.find_builtin(name) is None:
@@ -353,7 +388,7 @@ class Shell(SimpleCommands):
 
     def _run_pipeline(self, node: Pipeline) -> Steps:
         if node.is_negated and len(node.commands) == 1:
-            return int(not (yield from self._test(node.commands[0])))
+            return (yield from self._run_negated(node.commands[0]))
         for command in node.commands:
             if isinstance(command, Simple) and command.words and not self.state.flavour.is_bash:
                 # prehash() of eval.c: where a program is is looked for before the fork.
@@ -370,6 +405,19 @@ class Shell(SimpleCommands):
             status = next((s for s in reversed(statuses) if s), 0)
         return int(not status) if node.is_negated else status
 
+    def _run_negated(self, command: Command) -> Steps:
+        flavour = self.state.flavour
+        try:
+            return int(not (yield from self._test(command)))
+        except ReturnBack as back:
+            if flavour.negates_jumps:
+                raise ReturnBack(int(not back.status)) from None
+            raise
+        except BreakOut as out:
+            if flavour.negates_jumps or flavour.is_bash:
+                out.status = int(not out.status)
+            raise
+
     def _start_background(self, item: Item) -> None:
         command = item.command
         is_plain = isinstance(command, Pipeline) and not command.is_negated
@@ -379,8 +427,8 @@ class Shell(SimpleCommands):
     def _run_subshell(self, node: Subshell, *, is_last: bool) -> Steps:
         if is_last and not any(self.state.traps.values()):
             self.state.is_inner = True
-            raise LeaveShell((yield from self.execute(node.body, is_last=True)))
-        child = self.fork(lambda shell: shell.execute(node.body, is_last=True), self.p.files)
+            raise LeaveShell((yield from _run_inner(node)(self)))
+        child = self.fork(_run_inner(node), self.p.files)
         return (yield from self.wait_for(child))
 
     def _run_redirected(self, node: Redirected) -> Steps:
@@ -388,7 +436,7 @@ class Shell(SimpleCommands):
             self.state.line = node.line
         if isinstance(node.command, Subshell):
             # The redirection is the subshell's own business, and so is its failure.
-            child = self.fork(_inner(node), self.p.files)
+            child = self.fork(_run_redirected_inner(node), self.p.files)
             return (yield from self.wait_for(child))
         try:
             saved = yield from self.redirector.apply(node.redirections)
@@ -416,13 +464,34 @@ class Shell(SimpleCommands):
             self.redirector.undo(saved)
 
 
-def _inner(node: Redirected) -> Callable[[ShellProcess], Steps]:
+def _run_inner(node: Subshell) -> Callable[[ShellProcess], Steps]:
+    def run(shell: ShellProcess) -> Steps:
+        if shell.state.flavour.is_bash:
+            # The loops around it are not its own.
+            shell.state.loops = 0
+        try:
+            return (yield from shell.execute(node.body, is_last=True))
+        except (Abandon, DropCommand) as error:
+            # execute_in_subshell() turns even such a status around.
+            if shell.state.flavour.is_bash and _is_negation(node.body):
+                raise LeaveShell(int(not error.status)) from None
+            raise
+
+    return run
+
+
+def _is_negation(body: Sequence) -> bool:
+    command = body.items[0].command if len(body.items) == 1 else None
+    return isinstance(command, Pipeline) and command.is_negated
+
+
+def _run_redirected_inner(node: Redirected) -> Callable[[ShellProcess], Steps]:
     def run(shell: ShellProcess) -> Steps:
         assert isinstance(node.command, Subshell)
         try:
             yield from shell.redirector.apply(node.redirections)
         except RedirectionFailed as error:
             raise ShellError(str(error), shell.state.flavour.error_status) from None
-        return (yield from shell.execute(node.command.body, is_last=True))
+        return (yield from _run_inner(node.command)(shell))
 
     return run

@@ -12,9 +12,9 @@ from qgasim.userland.limits import to_int
 from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.quoting import quote_always, quote_singly
 from qgasim.userland.shell.registry import builtin, immediate_builtin
 from qgasim.userland.shell.state import Job, ShellError
-from qgasim.userland.shell.tracing import quote_always
 
 __all__: list[str] = []
 
@@ -116,7 +116,18 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
     status = 0
     for target in rest:
         if target.startswith("%"):
-            processes = _get_job(shell, target).processes
+            try:
+                processes = _get_job(shell, target).processes
+            except ShellError as error:
+                if not shell.state.flavour.is_bash:
+                    raise
+                yield from shell.complain(error)
+                status = error.status
+                continue
+        elif shell.state.flavour.is_bash and not re.fullmatch("[0-9]{1,12}", target):
+            yield from shell.complain(f"`{target}': not a pid or valid job spec")
+            status = 1
+            continue
         else:
             pid = to_number(shell, target)
             processes = [q for job in jobs for q in job.processes if q.pid == pid][-1:]
@@ -200,15 +211,19 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
     _, rest = parse_options(shell, argv, "")
     if not rest:
         prefix = "SIG" if state.flavour.is_bash else ""
+        show_action = quote_singly if state.flavour.is_bash else quote_always
+        traps = state.traps if state.shown_traps is None else state.shown_traps
         lines = [
-            f"trap -- {quote_always(action)} {f'{prefix}{SIGNALS[number]}' if number in SIGNALS else number or 'EXIT'}"
-            for number, action in sorted(state.traps.items())
+            f"trap -- {show_action(action)} {f'{prefix}{SIGNALS[number]}' if number in SIGNALS else number or 'EXIT'}"
+            for number, action in sorted(traps.items())
         ]
         yield from show(shell, lines)
         return 0
     action: str | None = None
     if len(rest) > 1:
         action = rest.pop(0)
+    elif state.flavour.is_bash and find_signal(rest[0]) is None:
+        raise ShellError(f"usage: trap{state.flavour.usages['trap']}")
     status = 0
     for name in rest:
         number = find_signal(name)
@@ -220,6 +235,7 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
             yield from shell.complain(message)
             status = 1
             continue
+        state.shown_traps = None
         if action is None or action == "-":
             state.traps.pop(number, None)
             shell.p.handlers.pop(number, None)
@@ -237,6 +253,8 @@ def _make_handler(shell: Shell, number: int) -> Callable[[], None]:
 @builtin("times")
 def times(shell: Shell, argv: list[str]) -> Steps:
     """Show the processor time used: none, for the guest has no such account."""
+    if shell.state.flavour.is_bash:
+        parse_options(shell, argv, "")
     yield from shell.write("0m0.000s 0m0.000s\n" * 2)
     return 0
 

@@ -33,6 +33,16 @@ PLAIN: Final = re.compile(r"""[^\s\\'"$`|&;<>()]+""")
 PLAIN_QUOTED: Final = re.compile(r'[^\\"$`]+')
 PLAIN_BRACED: Final = re.compile(r"""[^\\'"$`}/:]+""")
 PLAIN_ARITHMETIC: Final = re.compile(r"""[^\\"$`()]+""")
+#: Up to the next parenthesis or quote, and up to the end of what a quote begins.
+PARENTHESIS: Final = re.compile(r"""(?:[^\\()'"`]|\\.)*+([()'"`])""", re.DOTALL)
+QUOTED_ENDS: Final = {
+    "'": re.compile("[^']*+'"),
+    '"': re.compile(r'(?:[^"\\]|\\.)*+"', re.DOTALL),
+    "`": re.compile(r"(?:[^`\\]|\\.)*+`", re.DOTALL),
+}
+UNQUOTED_PARENTHESIS: Final = re.compile(
+    r"""\\.|'[^']*+(?:'|\Z)|"(?:[^"\\]|\\.)*+(?:"|\Z)|[()]""", re.DOTALL
+)
 OPERATOR: Final = re.compile(r":?[-=?+]|##?|%%?|//?|:")
 SPECIAL: Final = "@*#?-$!"
 
@@ -43,12 +53,23 @@ class BadSyntax(GuestError):
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
         self.line = line
-        #: With which a shell ends that was given the script as an argument.
-        self.status = 2
+        #: With which a shell ends that was given the script as an argument; None: that of its last command, if
+        #: that failed.
+        self.status: int | None = 2
 
 
 class Refused(BadSyntax):
     """The real shell has this, and this one does not simulate it: the script ends."""
+
+
+def _is_balanced(text: str) -> bool:
+    """Return whether each parenthesis that *text* closes was opened there, and the reverse."""
+    depth = 0
+    for match in UNQUOTED_PARENTHESIS.finditer(text):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if depth < 0:
+            return False
+    return not depth
 
 
 def join_texts(parts: list[Part]) -> Word:
@@ -106,7 +127,9 @@ class Scanner(ABC):
             return self.fail(message)
         self.at = len(self.text)
         line = self.line - self.text.count("\n", start)
-        return BadSyntax(f"unexpected EOF while looking for matching `{closing}'", line)
+        error = BadSyntax(f"unexpected EOF while looking for matching `{closing}'", line)
+        error.status = None
+        return error
 
     def fail(self, message: str) -> BadSyntax:
         """Make the error for the place where we are."""
@@ -145,9 +168,14 @@ class Scanner(ABC):
     def parse_text(self, text: str) -> Sequence:
         """Parse all of another text."""
 
+    @abstractmethod
+    def scan_text(self, text: str, line: int, *, drops_quotes: bool = False) -> Word:
+        """Read another text, which begins at *line*, as double-quoted, but for the quotes."""
+
     def read_word(self) -> Word:
         """Read a word; empty if there is none here."""
         parts: list[Part] = []
+        start = self.at
         while True:
             self._take(PLAIN, parts)
             char = self.peek()
@@ -156,7 +184,18 @@ class Scanner(ABC):
             elif char and char in "'\"$`":
                 self._read_special(parts)
             else:
+                self._complete_bad(parts, 0, start)
                 return tuple(parts)
+
+    def _complete_bad(self, parts: list[Part], first: int, start: int) -> None:
+        """Make all from *start* on what bash shows of a bad substitution among the *parts*."""
+        if not self.flavour.is_bash:
+            return
+        for index, part in enumerate(parts[first:], first):
+            if isinstance(part, Parameter) and part.operator == "bad" and not part.other:
+                raw = (Text(self.text[start : self.at], is_quoted=True),)
+                # *other* marks what is complete.
+                parts[index] = Parameter("", part.is_quoted, "bad", raw, raw)
 
     def _take(self, plain: re.Pattern[str], parts: list[Part], *, is_quoted: bool = False) -> None:
         match = plain.match(self.text, self.at)
@@ -200,6 +239,7 @@ class Scanner(ABC):
             self._take(PLAIN_QUOTED, parts, is_quoted=True)
             char = self.peek()
             if char == '"':
+                self._complete_bad(parts, before, start + 1)
                 self.at += 1
                 if len(parts) == before:
                     parts.append(Text("", is_quoted=True))
@@ -224,21 +264,18 @@ class Scanner(ABC):
             parts.append(Substitution(self._read_backquoted(is_quoted=is_quoted), is_quoted))
             return
         self.at += 1
-        start = self.at
-        if self.accept("(("):
-            arithmetic = self._read_arithmetic()
-            if arithmetic is None:
-                # Two parentheses that do not end together: a subshell in a substitution.
-                self.at = start + 1
-                parts.append(Substitution(self.parse_substitution(), is_quoted))
-            else:
-                parts.append(Arithmetic(arithmetic, is_quoted))
+        if self.flavour.is_bash and self.peek(2) == "((":
+            parts.append(self._read_bash_arithmetic(is_quoted=is_quoted))
+        elif self.accept("(("):
+            parts.append(Arithmetic(self._read_arithmetic(), is_quoted))
         elif self.accept("("):
             parts.append(Substitution(self.parse_substitution(), is_quoted))
         elif self.accept("{"):
             parts.append(self._read_braced(is_quoted=is_quoted))
         elif not is_quoted and self.flavour.has_bashisms and self.peek() == "'":
             parts.append(self._read_dollar_quoted())
+        elif self.flavour.is_bash and self.peek() == "[":
+            raise self.refuse("$[...]")
         elif not is_quoted and self.flavour.is_bash and self.peek() == '"':
             raise self.refuse('$"..."')
         elif name := self._read_name(is_braced=False):
@@ -271,7 +308,7 @@ class Scanner(ABC):
         self.at += 1
         return Text(decode_name(expand_escapes(raw)[0].split(b"\0")[0]), is_quoted=True)
 
-    def _read_backquoted(self, *, is_quoted: bool) -> Sequence:
+    def _read_backquoted(self, *, is_quoted: bool) -> Sequence | str:
         start = self.at
         self.at += 1
         special = '$`\\"' if is_quoted else "$`\\"
@@ -288,10 +325,53 @@ class Scanner(ABC):
                 char = following if following and following in special else char + following
             out.append(char)
         self.at += 1
-        return self.parse_text("".join(out))
+        text = "".join(out)
+        return text if self.flavour.is_bash else self.parse_text(text)
 
-    def _read_arithmetic(self) -> Word | None:
-        """Read up to ``))``; None if bash meets a single one there."""
+    def _read_bash_arithmetic(self, *, is_quoted: bool) -> Arithmetic | Substitution:
+        """Read ``$((``: arithmetic if its parentheses end together, else a subshell in a substitution.
+
+        parse_comsub() of bash's parse.y looks for the parenthesis, param_expand() of subst.c decides.
+        """
+        line, start = self.line, self.at + 1
+        self.at = self.match_parenthesis(start)
+        text = self.text[start : self.at - 1]
+        if not (text.endswith(")") and _is_balanced(text[1:-1])):
+            return Substitution(text, is_quoted)
+        return Arithmetic(self.scan_arithmetic(text[1:-1], line), is_quoted)
+
+    def scan_arithmetic(self, text: str, line: int) -> Word:
+        """Read bash's arithmetic; there is a complaint about an open brace only when it is expanded."""
+        try:
+            return self.scan_text(text, line, drops_quotes=True)
+        except BadSyntax as error:
+            if error.status is not None:
+                raise
+        word = (Text(text, is_quoted=True),)
+        return (Parameter("", is_quoted=True, operator="bad", word=word),)
+
+    def match_parenthesis(self, start: int) -> int:
+        """Return where the text goes on behind the parenthesis that ends what begins at *start*."""
+        at, depth = start, 1
+        while depth:
+            match = PARENTHESIS.match(self.text, at)
+            if match is None:
+                raise self.fail_open("", ")", start)
+            at, char = match.end(), match[1]
+            if char == "(" and self.text[at - 2] == "$" and self.text[at : at + 1] != "(":
+                self.at = at
+                self.parse_substitution()
+                at = self.at
+            elif char in "()":
+                depth += 1 if char == "(" else -1
+            elif (end := QUOTED_ENDS[char].match(self.text, at)) is not None:
+                at = end.end()
+            else:
+                raise self.fail_open("", char, at)
+        return at
+
+    def _read_arithmetic(self) -> Word:
+        """Read up to ``))``."""
         parts: list[Part] = []
         depth = 0
         start = self.at
@@ -303,8 +383,6 @@ class Scanner(ABC):
             if char == ")" and depth == 0:
                 if self.accept("))"):
                     return tuple(parts)
-                if self.flavour.is_bash:
-                    return None
                 # "Unbalanced parens" are no error to dash's readtoken1().
                 parts.append(Text(char, is_quoted=True))
                 self.at += 1
@@ -317,94 +395,106 @@ class Scanner(ABC):
                 self.at += 1
             elif char == '"':
                 self.at += 1
-                if not self.flavour.is_bash:
-                    parts.append(Text(char, is_quoted=True))
+                parts.append(Text(char, is_quoted=True))
             elif char == "\\":
                 self._read_quoted_escape(parts, '$`"\\')
             else:
                 self._read_expansion(parts, is_quoted=True)
 
     def _read_braced(self, *, is_quoted: bool) -> Parameter:
+        start = self.at - 2
+        is_bash = self.flavour.is_bash
         if self.peek() == "#" and self.peek(2) != "#}":
-            start = self.at
             self.at += 1
             name = self._read_name(is_braced=True)
             if name and self.accept("}"):
-                return Parameter(name, is_quoted, "length")
+                return Parameter(name, is_quoted, "length", is_braced=True)
             if not self.peek():
-                raise self.fail(self.words.missing_brace)
-            if self.flavour.is_bash and self.peek() == "[":
+                raise self.fail_open(self.words.missing_brace, "}", start)
+            if is_bash and self.peek() == "[":
                 raise self.refuse("arrays")
-            self.at = start
+            self.at = start + 2
             if not name and self.peek(3)[2:] == "}":
-                return self._read_bad_substitution(name, is_quoted=is_quoted)
-        if self.flavour.is_bash and self.peek() == "!":
+                return self._read_bad_substitution(name, start, is_quoted=is_quoted)
+        if is_bash and self.peek() == "!":
             raise self.refuse("${!name}")
         name = self._read_name(is_braced=True)
-        if self.flavour.is_bash and (char := self.peek()) and char in "[^,@":
+        if is_bash and (char := self.peek()) and char in "[^,@":
             raise self.refuse("arrays" if char == "[" else f"${{name{char}}}")
         if not name and self.peek():
-            return self._read_bad_substitution("", is_quoted=is_quoted)
+            return self._read_bad_substitution("", start, is_quoted=is_quoted)
         if self.accept("}"):
-            return Parameter(name, is_quoted)
+            return Parameter(name, is_quoted, is_braced=True)
         if not self.peek():
-            raise self._fail_in_brace(is_quoted=is_quoted)
+            raise self._fail_in_brace(start, is_quoted=is_quoted)
         match = OPERATOR.match(self.text, self.at)
         if match is None or not (
             self.flavour.has_bashisms
+            or self.peek(2) == ":}"
             or match[0][0] in "-=?+#%"
             or match[0][:1] + match[0][1:2] in (":-", ":=", ":?", ":+")
         ):
-            return self._read_bad_substitution(name, is_quoted=is_quoted)
+            return self._read_bad_substitution(name, start, is_quoted=is_quoted)
         operator = match[0]
         self.at = match.end()
         if operator == ":" and self.peek() == "}":
-            raise self.fail(self.words.missing_brace)
+            if not is_bash:
+                raise self.refuse("${name:}")
+            return self._read_bad_substitution(name, start, is_quoted=is_quoted)
         stop = operator[0] if operator in ("/", "//", ":") else ""
-        word = self._read_braced_word(stop, operator, is_quoted=is_quoted)
+        # What bash says of a missing parameter is not quoted by what is around it.
+        is_inner = is_quoted and not (is_bash and operator[-1] == "?")
+        word = self._read_braced_word(stop, operator, start, is_quoted=is_inner)
         other: Word | None = None
         if stop and self.accept(stop):
-            other = self._read_braced_word("", operator, is_quoted=is_quoted)
+            other = self._read_braced_word("", operator, start, is_quoted=is_quoted)
         self.at += 1
-        return Parameter(name, is_quoted, operator, word, other)
+        return Parameter(name, is_quoted, operator, word, other, is_braced=True)
 
-    def _fail_in_brace(self, *, is_quoted: bool, is_open: bool = False) -> BadSyntax:
-        if self.flavour.is_bash:
-            return self.fail_open("", "}", self.text.rfind("${", 0, self.at))
-        is_string = is_quoted and not self.is_document and self.flavour.wants_quotes_first
+    def _fail_in_brace(self, start: int, *, is_quoted: bool, is_open: bool = False) -> BadSyntax:
         words = self.words
-        return self.fail(words.unterminated_quote if is_open or is_string else words.missing_brace)
+        is_quote_missed = (is_open or is_quoted) and not self.is_document
+        message = words.unterminated_quote if is_quote_missed else words.missing_brace
+        return self.fail_open(message, '"' if is_open else "}", start)
 
-    def _read_bad_substitution(self, name: str, *, is_quoted: bool) -> Parameter:
+    def _read_bad_substitution(self, name: str, start: int, *, is_quoted: bool) -> Parameter:
         """Read on to the brace: there is a complaint only when this is expanded."""
-        start = self.text.rfind("${", 0, self.at + 1)
-        self._read_braced_word("", "-", is_quoted=is_quoted)
+        self._read_braced_word("", "-", start, is_quoted=is_quoted)
         self.at += 1
         raw = Text(self.text[start : self.at], is_quoted=True)
         return Parameter(name, is_quoted, "bad", (raw,))
 
-    def _read_braced_word(self, stop: str, operator: str, *, is_quoted: bool) -> Word:
-        """Read up to *stop* or ``}``, not over it."""
+    def _read_braced_word(self, stop: str, operator: str, start: int, *, is_quoted: bool) -> Word:
+        """Read up to *stop* or ``}``, not over it; *start* is where the braces begin."""
         parts: list[Part] = []
         # In double quotes a single quote only quotes a pattern.
         is_pattern = operator[0] in "#%/"
         is_open = False
+        #: Where the text within bash's single quotes ends, in which no brace closes and ``"`` means nothing.
+        quote_start, quote_end = self.at, -1
         while True:
             quoted = (is_quoted and not is_pattern) or is_open
             self._take(PLAIN_BRACED, parts, is_quoted=quoted)
             char = self.peek()
+            is_single = self.at <= quote_end
             if not char:
-                raise self._fail_in_brace(is_quoted=is_quoted, is_open=is_open)
-            if not is_open and char in ("}", stop):
+                start = quote_start if is_open else start
+                raise self._fail_in_brace(start, is_quoted=is_quoted, is_open=is_open)
+            if not is_open and not is_single and char in ("}", stop):
                 return join_texts(parts)
             if char in "}/:":
                 self.at += 1
                 parts.append(Text(char, quoted))
             elif char == '"' and (is_quoted or is_open):
+                if not is_single:
+                    is_open, quote_start = not is_open, self.at
                 self.at += 1
-                is_open = not is_open
                 parts.append(Text("", is_quoted=True))
             elif char == "'" and quoted:
+                if self.flavour.is_bash and not is_open and not is_single:
+                    quote_end = self.text.find("'", self.at + 1)
+                    if quote_end < 0:
+                        raise self.fail_open("", "'", self.at)
                 self.at += 1
                 parts.append(Text(char, quoted))
             elif char == "\\":

@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from qgasim.userland.shell.bash_conditions import Conditions
 from qgasim.userland.shell.lexer import NAME, BadSyntax
 from qgasim.userland.shell.syntax import (
     AndOr,
@@ -25,7 +26,7 @@ from qgasim.userland.shell.syntax import (
     Text,
     Word,
 )
-from qgasim.userland.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, Token, Tokens
+from qgasim.userland.shell.tokens import ENDS, KEYWORDS, MAX_TOKENS, OpenEnd, Token
 
 __all__ = ["KEYWORDS", "SPECIAL", "BadSyntax", "Parser"]
 
@@ -38,10 +39,12 @@ BLANK: Final = re.compile(r"\s*+\Z")
 BRACES: Final = re.compile(r"\{[^{}]*(,|\.\.)[^{}]*\}")
 APPENDING: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+=")
 ELEMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
+#: What can begin the body of a function in bash.
+COMPOUND: Final = frozenset(("{", "[[", "case", "for", "if", "select", "until", "while"))
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 
-class Parser(Tokens):
+class Parser(Conditions):
     """Finds commands in a text. With *aliases*, names that begin commands are replaced."""
 
     @property
@@ -93,38 +96,26 @@ class Parser(Tokens):
             raise self.unexpected(")")
         try:
             body = self._parse_list(")")
+            if self.look().text != ")":
+                raise self.unexpected(")")
         except BadSyntax as error:
-            if self.flavour.is_bash and self.at >= len(self.text):
-                raise self._fail_open_list() from None
-            error.status = 127 if self.flavour.is_bash else error.status
+            if isinstance(error, OpenEnd):
+                raise OpenEnd("unexpected EOF while looking for matching `)'", error.line) from None
+            if self.flavour.is_bash and error.status is not None:
+                error.status = 127
             raise
-        token = self.look()
-        if token.text != ")":
-            if self.flavour.is_bash and self.is_end(token):
-                raise self._fail_open_list()
-            raise self.unexpected(")")
-        self.at = token.start + 1
+        self.at = self.look().start + 1
         self.forget_token()
         return body
-
-    def _fail_open_list(self) -> BadSyntax:
-        self.at = len(self.text)
-        line = self.line + (not self.text.endswith("\n"))
-        return BadSyntax("unexpected EOF while looking for matching `)'", line)
 
     def parse_text(self, text: str) -> Sequence:
         """Parse all of another text."""
         # dash counts the lines in backquotes from 1.
         line = 1 if self.flavour.counts_inner_lines else self.line
         parser = Parser(text, self.flavour, line, self.aliases)
-        if not self.flavour.is_bash:
-            # parsebackq() of dash's parser.c reads one list, and forgets what follows it.
-            is_empty = parser._ends_list(parser.skip_newlines())
-            return Sequence([]) if is_empty else parser._parse_list("")
-        items: list[Item] = []
-        while (command := parser.parse_command()) is not None:
-            items += command.items
-        return Sequence(items)
+        # parsebackq() of dash's parser.c reads one list, and forgets what follows it.
+        is_empty = parser._ends_list(parser.skip_newlines())
+        return Sequence([]) if is_empty else parser._parse_list("")
 
     def _parse_list(self, end: str) -> Sequence:
         """Parse commands up to something that ends a list; *end* is named if they end otherwise."""
@@ -143,6 +134,9 @@ class Parser(Tokens):
                 break
             items.append(self._parse_item(end))
         return Sequence(items)
+
+    def _ends_command(self, token: Token) -> bool:
+        return token.text in (";", "\n") or self.is_end(token)
 
     def _ends_list(self, token: Token) -> bool:
         if token.redirection:
@@ -165,9 +159,12 @@ class Parser(Tokens):
         return left
 
     def _parse_pipeline(self, end: str) -> Command:
-        is_negated = self.look().literal == "!"
-        if is_negated:
+        is_negated = False
+        while self.look().literal == "!" and (self.flavour.is_bash or not is_negated):
             self.step()
+            is_negated = not is_negated
+            if self.flavour.is_bash and self._ends_command(self.look()):
+                return Pipeline([Simple([], [], [], self.line)], is_negated)
         commands = [self._parse_one(end)]
         while self.look().text == "|":
             self.step()
@@ -195,6 +192,8 @@ class Parser(Tokens):
                 body = self._parse_list("}")
                 self.expect("}")
                 command = Group(body)
+            case "[[" if self.flavour.is_bash:
+                command = self.parse_condition()
             case "select" | "coproc" | "time" if self.flavour.is_bash:
                 raise self.refuse(token.literal)
             case "function" if self.flavour.has_bashisms:
@@ -203,7 +202,7 @@ class Parser(Tokens):
                 if token.text != "(":
                     return self._parse_simple(end)
                 if (arithmetic := self._read_arithmetic_command(token)) is not None:
-                    command = Simple([], [(Text("let"),), arithmetic], [], line)
+                    command = Simple([], [(Text("(("),), arithmetic], [], line)
                 else:
                     self.step()
                     body = self._parse_list(")")
@@ -216,7 +215,7 @@ class Parser(Tokens):
             return command
         if self.look().literal in self.keywords and not self.flavour.is_bash:
             # Behind a redirection it is no keyword, and so nothing that could follow.
-            raise self.unexpected(keywords=False)
+            raise self.unexpected(end, keywords=False)
         if isinstance(command, Group) and not self.flavour.is_bash:
             # The braces leave no trace in dash's tree: a subshell alone within them gets the redirection.
             items = command.body.items
@@ -225,22 +224,16 @@ class Parser(Tokens):
         return Redirected(command, redirections, line)
 
     def _read_arithmetic_command(self, token: Token) -> Word | None:
-        """Read bash's ``((...))``, another word for let; None if these are two subshells.
-
-        dash has it not, and would run what is inside as a command.
-        """
+        """Read bash's ``((...))``; dash has it not, and would run what is inside as a command."""
         if not (self.flavour.is_bash and self.text.startswith("((", token.start)):
             return None
-        self.forget_token()
-        self.at = token.start + 2
-        try:
-            word = self._read_arithmetic()
-        except BadSyntax:
-            word = None
-        if word is None:
-            self.at = token.start
+        start = token.start + 2
+        end = self.match_parenthesis(start)
+        if self.text[end : end + 1] != ")":
             raise self.refuse("(( that is no arithmetic")
-        return word
+        self.forget_token()
+        line, self.at = self.line, end + 1
+        return self.scan_arithmetic(self.text[start : end - 1], line)
 
     def _parse_do(self) -> Sequence:
         self.expect("do")
@@ -270,8 +263,12 @@ class Parser(Tokens):
         line = self.line
         if self.flavour.is_bash and self.text.startswith("((", self.look().start):
             raise self.refuse("for ((...))")
-        name = self.look().literal
-        if not NAME.fullmatch(name):
+        if self.flavour.is_bash and not self.look().word:
+            raise self.unexpected()
+        token = self.look()
+        # bash takes any word, and complains of it only when it runs the loop.
+        name = self.text[token.start : self.at] if self.flavour.is_bash else token.literal
+        if not (self.flavour.is_bash or NAME.fullmatch(name)):
             raise self.fail(self.words.bad_loop_variable)
         self.step()
         words: list[Word] | None = None
@@ -334,15 +331,15 @@ class Parser(Tokens):
 
     def _parse_function_keyword(self) -> Function:
         self.step()
+        if self.flavour.is_bash and not self.look().word:
+            raise self.unexpected()
         name = self.step().literal
-        if not NAME.fullmatch(name):
+        if not (name if self.flavour.is_bash else NAME.fullmatch(name)):
             raise self.fail(self.words.bad_function_name)
         if self.look().text == "(":
             self.step()
             self.expect(")")
-        self.skip_newlines()
-        line = self.line
-        return Function(name, self._parse_one(""), line)
+        return self._parse_function_body(name)
 
     def _parse_redirection(self) -> Redirection:
         token = self.step()
@@ -355,14 +352,16 @@ class Parser(Tokens):
         result = Redirection(number, operator, line_token.word)
         if operator in ("<<", "<<-"):
             delimiter, is_quoted = self._to_delimiter(line_token)
-            self.pending.append((result, delimiter, is_quoted, operator == "<<-"))
+            self.pending.append((result, delimiter, is_quoted, operator == "<<-", self.line))
             result.target = ()
         return result
 
     def _to_delimiter(self, token: Token) -> tuple[str, bool]:
         texts = [part for part in token.word if isinstance(part, Text)]
         if len(texts) < len(token.word):
-            # An expansion in a delimiter stands for itself.
+            if not self.flavour.is_bash:
+                raise self.refuse("an expansion in the delimiter of a here-document")
+            # It stands for itself.
             return self.text[token.start : self.at].strip(), False
         return "".join(part.text for part in texts), any(part.is_quoted for part in texts)
 
@@ -374,7 +373,7 @@ class Parser(Tokens):
         is_test = False
         while True:
             token = self.look()
-            if is_test and (token.text == "(" or (token.redirection and self.flavour.is_bash)):
+            if is_test and token.text == "(":
                 raise self.refuse("( < and > in [[")
             if token.text == "(" and not words and assignments and self.flavour.is_bash:
                 raise self.refuse("arrays")
@@ -382,11 +381,7 @@ class Parser(Tokens):
                 redirections.append(self._parse_redirection())
             elif token.word:
                 first = not words and not assignments and not redirections
-                if (
-                    first
-                    and token.literal in self.keywords
-                    and (token.literal != "in" or not self.flavour.is_bash)
-                ):
+                if first and token.literal in self.keywords:
                     raise self.unexpected()
                 if self.flavour.is_bash:
                     self._check_word(token, is_first=not words)
@@ -431,11 +426,17 @@ class Parser(Tokens):
         if self.look().text != ")":
             raise self.unexpected(")", keywords=False)
         is_special = name in SPECIAL and not self.flavour.is_bash
-        if not NAME.fullmatch(name) or is_special:
+        if not (name if self.flavour.is_bash else NAME.fullmatch(name)) or is_special:
             raise self.fail(self.words.bad_function_name)
         self.step()
-        self.skip_newlines()
+        return self._parse_function_body(name)
+
+    def _parse_function_body(self, name: str) -> Function:
+        token = self.skip_newlines()
         line = self.line
+        is_compound = token.text == "(" or token.literal in COMPOUND
+        if self.flavour.is_bash and not is_compound:
+            raise self.unexpected()
         return Function(name, self._parse_one(""), line)
 
 

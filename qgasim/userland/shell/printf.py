@@ -8,18 +8,20 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.userland.limits import check_size, to_int
+from qgasim.userland.shell.quoting import quote_by_backslashes
 
 __all__ = [
     "ASH",
     "BASH",
     "DASH",
     "ZERO_OCTAL",
+    "Complaint",
     "Rules",
     "echo",
     "escapes",
@@ -62,8 +64,18 @@ def escapes(
     )
 
 
+class Complaint(Struct, frozen=True):
+    """A message, and how much of the output is written before it."""
+
+    text: str
+    at: int
+
+
 class Rules(Struct, frozen=True, kw_only=True):
     """What one of the programs does."""
+
+    #: What of the output is written before a message: all of it, or whole lines.
+    flushes: Literal["", "all", "lines"] = ""
 
     #: Escape sequences of the format, of ``%b``, and of ``echo``.
     escapes: bytes
@@ -141,6 +153,7 @@ _ASH_ARGUMENT: Final = re.compile(
     escapes(rb"0[0-3]?[0-7]{1,2}|" + _ASH_OCTAL, hexadecimal=_HEX, cuts=True)
 )
 ASH: Final = Rules(
+    flushes="all",
     escapes=escapes(_ASH_OCTAL, hexadecimal=_HEX, cuts=True),
     argument_escapes=_ASH_ARGUMENT,
     echo_escapes=_ASH_ARGUMENT,
@@ -158,13 +171,15 @@ ASH: Final = Rules(
     has_plain_b=True,
 )
 BASH: Final = Rules(
+    flushes="lines",
     escapes=escapes(rb"[0-7]{1,3}", letters=rb"abefnrtv\\\"'?", has_unicode=True),
     argument_escapes=re.compile(
         escapes(ZERO_OCTAL, letters=rb"abefnrtv\\\"'?", has_unicode=True, cuts=True)
     ),
     echo_escapes=re.compile(escapes(rb"0[0-7]{0,3}", has_unicode=True, cuts=True)),
     flags=rb"[#'\-+ 0]*",
-    refused="aAqQn(",
+    refused="aAQn(",
+    kinds="diouxXeEfFgGcsbq",
     bad_directive="`{kind}': invalid format character",
     no_kind="`{}': missing format character",
     no_number="{}: invalid {base}number",
@@ -237,7 +252,7 @@ def echo(arguments: list[str], rules: Rules) -> bytes:
     return raw if is_cut else raw + newline
 
 
-def format_printf(arguments: list[str], rules: Rules) -> tuple[bytes, list[str], int]:
+def format_printf(arguments: list[str], rules: Rules) -> tuple[bytes, list[Complaint], int]:
     """Do what ``printf`` does with *arguments*, the format and what is to be put into it.
 
     Return the output, the messages (the caller puts its name before each) and the status.
@@ -250,7 +265,7 @@ def format_printf(arguments: list[str], rules: Rules) -> tuple[bytes, list[str],
         except _Ended:
             goes_on = False
         if goes_on and run.at == before < len(run.arguments) and rules.excess:
-            run.errors.append(rules.excess.format(rules.quote(run.arguments[run.at])))
+            run.say(rules.excess.format(rules.quote(run.arguments[run.at])))
         if not goes_on or run.at == before or run.at >= len(run.arguments):
             return bytes(run.out), run.errors, run.status
 
@@ -269,7 +284,7 @@ class _Printf:
         self.arguments = arguments[1:]
         self.at = 0
         self.out = bytearray()
-        self.errors: list[str] = []
+        self.errors: list[Complaint] = []
         self.status = 0
 
     def format_once(self) -> bool:
@@ -304,7 +319,7 @@ class _Printf:
         elif is_unicode and rules.must_have_digits:
             message = _check_character(match["u4"], match["u8"])
         if message:
-            self.errors.append(message.format(decode_name(match[0][1:2])))
+            self.say(message.format(decode_name(match[0][1:2])))
             self.status = 1 if rules.must_have_digits else self.status
         if message and rules.must_have_digits:
             return False
@@ -325,9 +340,15 @@ class _Printf:
         text, self.out = bytes(self.out), before
         return text, goes_on
 
+    def say(self, text: str) -> None:
+        """Add a message."""
+        lines = self.out.rfind(b"\n") + 1
+        at = {"all": len(self.out), "lines": lines, "": 0}[self.rules.flushes]
+        self.errors.append(Complaint(text, at))
+
     def _complain(self, message: str, text: str) -> None:
         base = "octal " if re.match("0[0-9]", text) else "hex " if text[:2] == "0x" else ""
-        self.errors.append(message.format(self.rules.quote(text), base=base))
+        self.say(message.format(self.rules.quote(text), base=base))
         self.status = 1
 
     def _next(self) -> str | None:
@@ -346,7 +367,7 @@ class _Printf:
         if self.rules.is_strict:
             value = to_int(argument.lstrip("-")) if re.fullmatch("-?[0-9]+", argument) else 1 << 31
             if value >= 1 << 31:
-                self.errors.append(self.rules.no_number.format(argument))
+                self.say(self.rules.no_number.format(argument))
                 return 0
             return -value if argument.startswith("-") else value
         value = self._integer(argument)
@@ -375,7 +396,7 @@ class _Printf:
             shown = decode_name(match.string[match.start() : match.start("size")])
             shown += decode_name(match.string[match.end("size") :])
         form = rules.bad_directive if kind or not rules.no_kind else rules.no_kind
-        self.errors.append(form.format(shown, kind=decode_name(match["kind"])))
+        self.say(form.format(shown, kind=decode_name(match["kind"])))
         self.status = rules.bad_directive_status
         return False
 
@@ -395,9 +416,11 @@ class _Printf:
         check_size(len(self.out) + width + (precision or 0))
         flags = flags.replace("'", "").replace("I", "")
         argument, goes_on = self._next(), True
-        if kind in "csb":
+        if kind in "csbq":
             raw = encode_name(argument or "")
-            if kind == "b":
+            if kind == "q":
+                raw = encode_name(quote_by_backslashes(argument or ""))
+            elif kind == "b":
                 raw, goes_on = self._expand_argument(raw)
             elif kind == "c":
                 raw, precision = raw[:1] or b"\0", None
@@ -424,7 +447,7 @@ class _Printf:
             if not raw and rules.excess_characters:
                 self._complain(rules.no_number, text)
             if len(raw) > 1 and rules.excess_characters:
-                self.errors.append(rules.excess_characters.format(decode_name(raw[1:])))
+                self.say(rules.excess_characters.format(decode_name(raw[1:])))
             return None, (raw or b"\0")[0]
         match = pattern.match(text)
         if match is None:

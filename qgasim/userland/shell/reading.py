@@ -16,6 +16,7 @@ from qgasim.userland.shell.state import ShellError, is_name
 __all__: list[str] = []
 
 WHITE: Final = " \t\n"
+SPACE: Final = " \t\n\v\f\r"
 MAX_LINE: Final = 16 << 20
 
 
@@ -38,7 +39,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     if not offset:
         if not word.startswith("-") or word in ("-", "--"):
             state.set("OPTIND", str(index + (word == "--")))
-            state.set(name, "?")
+            _set_result(shell, name, "?")
             if state.flavour.unsets_optarg:
                 state.unset("OPTARG")
             return 1
@@ -66,8 +67,15 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     is_within = offset > 0 and state.flavour.is_bash
     state.set("OPTIND", str(index - is_within))
     state.option = (index, offset)
-    state.set(name, result)
+    _set_result(shell, name, result)
     return 0
+
+
+def _set_result(shell: Shell, name: str, result: str) -> None:
+    state = shell.state
+    if not is_name(name):
+        raise ShellError(state.words.bad_name.format(name), state.flavour.error_status)
+    state.set(name, result)
 
 
 def _set_argument(shell: Shell, value: str | None) -> None:
@@ -104,6 +112,9 @@ def read(shell: Shell, argv: list[str]) -> Steps:
             yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
             return 1
     number = to_number(shell, options["u"]) if "u" in options else 0
+    if state.flavour.is_bash and number not in shell.p.files:
+        what = f"{number}: invalid file descriptor" if "u" in options else f"read error: {number}"
+        raise ShellError(f"{what}: Bad file descriptor", 1)
     line = yield from _read_line(shell, options, number)
     if line is None:
         return 1
@@ -111,9 +122,14 @@ def read(shell: Shell, argv: list[str]) -> Steps:
         state.set("REPLY", line.text)
     else:
         ifs = state.get("IFS")
-        for name, value in zip(
-            names, _split(line, names, WHITE if ifs is None else ifs), strict=True
-        ):
+        separators = WHITE if ifs is None else ifs
+        if state.flavour.has_applet_messages:
+            values = _split_as_ash(line, names, separators)
+        else:
+            # bash takes even escaped blanks off the end.
+            blank = "".join(set(WHITE) & set(separators)) if state.flavour.is_bash else ""
+            values = _split(line, names, separators, blank)
+        for name, value in zip(names, values, strict=True):
             state.set(name, value)
     return 0 if line.is_complete else 1
 
@@ -173,13 +189,46 @@ def _read_byte(shell: Shell, number: int, deadline: int | None) -> Waiting[bytes
             if deadline is not None and shell.p.guest.clock.uptime() >= deadline:
                 return None
             yield Blocked(until=deadline, is_ready=block.is_ready)
-        except OSError:
+        except OSError as error:
+            if shell.state.flavour.is_bash:
+                raise ShellError(f"read error: {number}: {error.strerror}", 1) from None
             break
     # What cannot be read is at its end.
     return b""
 
 
-def _split(line: Line, names: list[str], separators: str) -> list[str]:
+def _split_as_ash(line: Line, names: list[str], separators: str) -> list[str]:
+    """Split as shell_builtin_read() of BusyBox's shell_common.c does, escaped characters included."""
+    values: list[str] = []
+    value = ""
+    # 0 within a word; 2 where one separator that is not blank may come before it.
+    start = 1
+    for char, is_escaped in zip(line.text, line.is_escaped, strict=True):
+        if not is_escaped:
+            is_separator = char in separators
+            if start and is_separator:
+                if char in SPACE:
+                    continue
+                start -= 1
+                if start == 1:
+                    continue
+            start = 0
+            if is_separator and len(values) < len(names) - 1:
+                values.append(value)
+                value, start = "", 2 if char in SPACE else 1
+                continue
+        value += char
+    blank = "".join(char for char in separators if char in SPACE)
+    value = value.rstrip(blank)
+    if value and value[-1] in separators:
+        rest = value[:-1].rstrip(blank)
+        # The last variable takes one field, or all that is left with the separators.
+        value = value if any(char in separators for char in rest) else rest
+    values.append(value)
+    return values + [""] * (len(names) - len(values))
+
+
+def _split(line: Line, names: list[str], separators: str, blank: str) -> list[str]:
     text, escaped = line.text, line.is_escaped
     white = [
         char in WHITE and char in separators and not e
@@ -210,5 +259,6 @@ def _split(line: Line, names: list[str], separators: str) -> list[str]:
         end -= 1
         while end > at and white[end - 1]:
             end -= 1
-    values.append(text[at:end])
+    value = text[at:end]
+    values.append(value.rstrip(blank) if blank else value)
     return values

@@ -101,19 +101,30 @@ class Redirector:
             writer.pipe.data += encode_name(text + "\n" if operator == "<<<" else text)
             writer.close()
             self._set(number, reader, saved)
-        elif operator in (">&", "<&") and (text == "-" or text.isdecimal()):
+        elif operator in (">&", "<&") and self._is_descriptor(text):
             self._set(number, None if text == "-" else self._duplicate(text), saved)
-        elif operator == "<&" or (operator == ">&" and not self.shell.state.flavour.has_bashisms):
+        elif operator == "<&" or (operator == ">&" and not self._may_name_file(number, text)):
             state = self.shell.state
+            if state.flavour.is_bash:
+                raise self._fail(f"{text}: ambiguous redirect")
             if state.flavour.parses_descriptors:
                 raise BadSyntax(state.words.bad_descriptor, state.parsed_line)
-            raise ShellError(state.words.bad_descriptor)
+            raise ShellError("redir error" if text else state.words.bad_descriptor)
         else:
             file = yield from self._open(operator, text)
             self._set(number, file, saved)
             if operator in ("&>", ">&"):
                 file.retain()
                 self._set(2, file, saved)
+
+    def _is_descriptor(self, text: str) -> bool:
+        # dash takes no number of several digits.
+        is_short = len(text) == 1 or not self.shell.state.flavour.parses_descriptors
+        return text == "-" or (text.isascii() and text.isdecimal() and is_short)
+
+    def _may_name_file(self, number: int, text: str) -> bool:
+        flavour = self.shell.state.flavour
+        return flavour.has_bashisms and number == 1 and (bool(text) or flavour.is_bash)
 
     def _check_target(self, redirection: Redirection) -> Waiting[None]:
         """Refuse what bash expands to no word, or to several."""

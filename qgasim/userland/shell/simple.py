@@ -1,21 +1,21 @@
 """Simple commands: assignments, functions, builtins and programs."""
 
 import errno
-from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable
 
-from qgasim.guest.processes.process import Steps, Waiting
-from qgasim.userland.shell import patterns
+from qgasim.guest.processes.process import Steps
 from qgasim.userland.shell.children import WriteFailed
 from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.parser import SPECIAL, BadSyntax
+from qgasim.userland.shell.preparation import Preparation
+from qgasim.userland.shell.quoting import quote_unprintable
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     CommandDropped,
     DropCommand,
     LeaveShell,
+    NotSet,
     ReadOnly,
     Replaced,
     ReturnBack,
@@ -23,28 +23,20 @@ from qgasim.userland.shell.state import (
     Variable,
     leave,
 )
-from qgasim.userland.shell.syntax import NOT_SIMULATED, Assignment, Function, Simple, Text, Word
-from qgasim.userland.shell.tracing import Tracing
+from qgasim.userland.shell.syntax import Function, Simple
 
 __all__ = ["SimpleCommands"]
 
-#: Builtins whose arguments may be assignments: what they assign is not split.
-ASSIGNING: Final = frozenset(("export", "readonly", "local"))
 
-
-class SimpleCommands(Tracing):
+class SimpleCommands(Preparation):
     """What a shell does with simple commands."""
-
-    @abstractmethod
-    def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
-        """Return what the shell does itself for the command *name*."""
 
     def run_simple(self, node: Simple, *, is_last: bool) -> Steps:
         """Run a simple command: expansions, redirections, assignments, then what it names."""
         state = self.state
         line, state.line = state.line, node.line
         self.substituted = 0
-        argv = yield from self._expand_arguments(node.words)
+        argv = yield from self.expand_arguments(node.words)
         name = argv[0] if argv else ""
         is_temporary = bool(argv) and (name not in SPECIAL or state.flavour.is_bash)
         before: dict[str, Variable | None] = {}
@@ -53,15 +45,15 @@ class SimpleCommands(Tracing):
         try:
             if not state.flavour.is_bash:
                 saved = yield from self.redirector.apply(node.redirections)
-            yield from self._assign(node.assignments, before if is_temporary else None)
+            yield from self.assign(node.assignments, before if is_temporary else None)
             if "x" in state.options:
                 yield from self.trace_simple(node, argv, saved or {})
             if state.flavour.is_bash:
                 # What it shows, and its errors in expansions, go where they went before.
-                saved = yield from self.redirector.apply(node.redirections)
-                if node.redirections and not argv:
-                    self.substituted = 0
-            status = yield from self._dispatch(argv, is_last=is_last)
+                saved = yield from self.redirect_as_bash(node, before, argv)
+                if saved is None:
+                    return state.status
+            status = yield from self._dispatch(argv, before, is_last=is_last)
         except RedirectionFailed as error:
             yield from self.complain(error)
             if state.flavour.is_bash:
@@ -87,21 +79,19 @@ class SimpleCommands(Tracing):
             for variable, value_before in before.items():
                 state.put_back(variable, value_before)
 
-    def _assign(
-        self, assignments: list[Assignment], before: dict[str, Variable | None] | None
-    ) -> Waiting[None]:
-        """Set variables; with *before*, for one command, and what they were is put there."""
-        state = self.state
-        for item in assignments:
-            value = yield from self.expander.expand_string(item.value, is_assignment=True)
-            if before is not None:
-                before.setdefault(item.name, state.variables.get(item.name))
-            state.set(item.name, value, exported=before is not None)
-
-    def _dispatch(self, argv: list[str], *, is_last: bool) -> Steps:
+    def _dispatch(
+        self, argv: list[str], before: dict[str, Variable | None], *, is_last: bool
+    ) -> Steps:
         if not argv:
             yield from self.spend()
             return self.substituted
+        temporary, self.state.temporary = self.state.temporary, before
+        try:
+            return (yield from self._run_words(argv, is_last=is_last))
+        finally:
+            self.state.temporary = temporary
+
+    def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0]
         function = self.state.functions.get(name)
         if function is not None and name not in SPECIAL:
@@ -130,12 +120,15 @@ class SimpleCommands(Tracing):
         try:
             return (yield from builtin(argv))
         except WriteFailed as error:
-            yield from self.complain(error)
+            if str(error):
+                yield from self.complain(error)
             return 1
         except ShellError as error:
-            if isinstance(error, ReadOnly) and state.flavour.is_bash:
+            if isinstance(error, ReadOnly | NotSet) and state.flavour.is_bash:
                 state.command = None
             yield from self.complain(error)
+            if isinstance(error, NotSet):
+                raise LeaveShell(error.status) from None
             if isinstance(error, CommandDropped):
                 raise DropCommand(error.status) from None
             is_end = argv[0] == "exit" or (argv[0] == "exec" and error.status > 2)
@@ -144,7 +137,14 @@ class SimpleCommands(Tracing):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
-            if state.flavour.is_bash and not isinstance(error, Refused):
+            if error.status == 127:
+                # jump_to_top_level() of parse_comsub().
+                raise LeaveShell(1 if state.is_inner else 127) from None
+            if (
+                state.flavour.is_bash
+                and not isinstance(error, Refused)
+                and "e" not in state.options
+            ):
                 return 2
             raise LeaveShell(2) from None
         finally:
@@ -154,9 +154,11 @@ class SimpleCommands(Tracing):
         state = self.state
         arguments, state.arguments = state.arguments, argv[1:]
         loops, state.loops = state.loops, 0
-        option, state.option = state.option, (1, 0)
+        option = state.option
+        state.option = option if state.flavour.is_bash else (1, 0)
+        line, origin = state.line, state.origin
         if state.flavour.is_bash:
-            state.line = function.line
+            state.line, state.origin = function.line, state.origins[function.name]
         state.scopes.append({})
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
             raise ShellError(state.words.too_deep)
@@ -173,9 +175,12 @@ class SimpleCommands(Tracing):
             raise
         finally:
             state.leave_scope()
+            if state.flavour.is_bash:
+                state.line, state.origin = line, origin
             state.arguments = arguments
             state.loops = loops
-            state.option = option
+            if not state.flavour.is_bash:
+                state.option = option
 
     def run_program(self, argv: list[str], *, is_last: bool = False) -> Steps:
         """Run a program; with *is_last* in the place of the shell."""
@@ -195,85 +200,17 @@ class SimpleCommands(Tracing):
                 search=search,
             )
         except OSError as error:
-            is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-            yield from self.complain(self.describe_missing(argv[0], error))
+            is_missing = error.errno == errno.ENOENT or (
+                error.errno == errno.ENOTDIR and not state.flavour.is_bash
+            )
+            name = argv[0]
+            if state.flavour.is_bash and "/" not in name:
+                name = quote_unprintable(name)
+            yield from self.complain(self.describe_missing(name, error))
             # What is found on PATH but is no program counts as missing.
             is_directory = "/" not in argv[0] and any(
-                p.guest.files.is_dir(path, p.cwd) for path in self._candidates(argv[0])
+                p.guest.files.is_dir(path, p.cwd) for path in self.candidates(argv[0])
             )
             return 127 if is_missing or is_directory else 126
         self.inherit(child)
         return (yield from self.wait_for(child))
-
-    def refuse(self, construct: str) -> Refused:
-        """Make the error for what the real shell does and this one does not simulate."""
-        return Refused(f"{construct}: {NOT_SIMULATED}", self.state.line)
-
-    def describe_missing(self, name: str, error: OSError) -> str:
-        """Return what is said of a program that cannot be run."""
-        words = self.state.words
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            is_directory = "/" in name and self.p.guest.files.is_dir(name, self.p.cwd)
-            if is_directory and self.state.flavour.is_bash:
-                return f"{name}: Is a directory"
-            return f"{name}: {error.strerror}"
-        if "/" not in name and self.state.flavour.stumbles_over_directories:
-            # What is found there, but is no program, is forbidden (find_command() of exec.c).
-            files = self.p.guest.files
-            if any(files.exists(path, self.p.cwd) for path in self._candidates(name)):
-                return f"{name}: Permission denied"
-        return (words.path_not_found if "/" in name else words.not_found).format(name)
-
-    def find_in_path(self, name: str) -> str | None:
-        """Return the file that is run for *name*; None if there is none."""
-        files, cwd = self.p.guest.files, self.p.cwd
-        if "/" in name:
-            return name if files.can_execute(name, cwd) else None
-        paths = self._candidates(name) if name else ()
-        return next((path for path in paths if files.can_execute(path, cwd)), None)
-
-    def remember(self, name: str) -> None:
-        """Remember where the program *name* is, as a shell does that has looked for it."""
-        if "/" not in name and (path := self.find_in_path(name)) is not None:
-            self.state.hashed[name] = path
-
-    def _candidates(self, name: str) -> Iterator[str]:
-        search = self.state.get("PATH")
-        for directory in (DEFAULT_PATH if search is None else search).split(":"):
-            yield f"{directory}/{name}" if directory else name
-
-    def _expand_arguments(self, words: list[Word]) -> Waiting[list[str]]:
-        if not words:
-            return []
-        first = words[0][0]
-        name = first.text if isinstance(first, Text) and len(words[0]) == 1 else ""
-        if name == "[[" and not self.state.flavour.splits_conditions:
-            return (yield from self._expand_test(words))
-        if name not in ASSIGNING:
-            return (yield from self.expander.expand_words(words))
-        argv: list[str] = []
-        for word in words:
-            head = word[0]
-            if isinstance(head, Text) and "=" in head.text and not head.is_quoted:
-                argv.append((yield from self.expander.expand_string(word, is_assignment=True)))
-            else:
-                argv += yield from self.expander.expand_words([word])
-        return argv
-
-    def _expand_test(self, words: list[Word]) -> Waiting[list[str]]:
-        """Expand the arguments of ``[[``; a comparison with a pattern becomes its result."""
-        argv: list[str] = []
-        operator = ""
-        for word in words:
-            if operator:
-                pattern = yield from self.expander.expand_pattern(word)
-                is_match = patterns.matches(pattern, argv.pop())
-                argv.append("yes" if is_match == (operator != "!=") else "")
-                operator = ""
-                continue
-            text = yield from self.expander.expand_string(word)
-            if text in ("=", "==", "!=") and len(argv) > 1 and word is not words[-2]:
-                operator = text
-            else:
-                argv.append(text)
-        return argv

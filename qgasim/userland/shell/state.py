@@ -15,11 +15,13 @@ from qgasim.userland.shell.syntax import Function
 __all__ = [
     "DEFAULT_PATH",
     "OPTIONS",
+    "Abandon",
     "BreakOut",
     "CommandDropped",
     "DropCommand",
     "Job",
     "LeaveShell",
+    "NotSet",
     "ReadOnly",
     "Replaced",
     "ReturnBack",
@@ -100,6 +102,10 @@ class ReadOnly(ShellError):
     """A variable cannot be changed."""
 
 
+class NotSet(ShellError):
+    """A variable is not set, and that is an error (``set -u``): the shell ends even if a builtin finds it."""
+
+
 class LeaveShell(Exception):
     """Raised to end the shell."""
 
@@ -112,19 +118,24 @@ class DropCommand(LeaveShell):
     """Raised to go on with what stands behind a command; a subshell ends."""
 
 
+class Abandon(LeaveShell):
+    """Raised to end the shell for an error."""
+
+
 def leave(error: ShellError) -> LeaveShell:
     """Return what ends the command, or the shell, in which *error* came up."""
     is_dropped = isinstance(error, CommandDropped)
-    return (DropCommand if is_dropped else LeaveShell)(error.status)
+    return (DropCommand if is_dropped else Abandon)(error.status)
 
 
 class BreakOut(Exception):
     """Raised to leave *count* loops, or to go on with the last of them."""
 
-    def __init__(self, count: int, *, goes_on: bool) -> None:
+    def __init__(self, count: int, *, goes_on: bool, status: int = 0) -> None:
         super().__init__(count)
         self.count = count
         self.goes_on = goes_on
+        self.status = status
 
 
 class ReturnBack(Exception):
@@ -156,11 +167,19 @@ class State:
         #: For each function that runs, what its local variables were before.
         self.scopes: list[dict[str, Variable | None]] = []
         self.functions: dict[str, Function] = {}
+        #: The file whose commands run (``.``) or that defined the function that runs, "" for none; and the files
+        #: that defined functions. bash's messages name them.
+        self.origin = ""
+        self.origins: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         #: Programs that were found in PATH before, in that order: their files.
         self.hashed: dict[str, str] = {}
         #: Commands by signal; 0 is the end of the shell. An empty one ignores the signal.
         self.traps: dict[int, str] = {}
+        #: What a subshell of bash shows in their place until it sets one itself.
+        self.shown_traps: dict[int, str] | None = None
+        #: What the variables were that are assigned for the command that runs.
+        self.temporary: dict[str, Variable | None] = {}
         self.jobs: list[Job] = []
         self.arguments: list[str] = []
         self.name = "sh"
@@ -194,9 +213,13 @@ class State:
         other.variables = dict(self.variables)
         other.scopes = [dict(scope) for scope in self.scopes]
         other.functions = dict(self.functions)
+        other.origin = self.origin
+        other.origins = dict(self.origins)
         other.aliases = dict(self.aliases)
         other.hashed = dict(self.hashed)
         other.traps = {number: action for number, action in self.traps.items() if not action}
+        if self.flavour.is_bash:
+            other.shown_traps = dict(self.traps if self.shown_traps is None else self.shown_traps)
         other.arguments = list(self.arguments)
         other.name = self.name
         other.options = set(self.options)
@@ -211,7 +234,8 @@ class State:
         other.substitutions = self.substitutions
         other.conditions = self.conditions
         other.line = self.line
-        other.parsed_line = self.parsed_line
+        # dash's fork closes the script: what it parses then has lines of its own.
+        other.parsed_line = 1
         other.command = self.command
         other.option = self.option
 
@@ -246,6 +270,17 @@ class State:
         if name == "OPTIND":
             self.option = (int(value) if value and re.fullmatch("[1-9][0-9]{0,8}", value) else 1, 0)
 
+    def assign(self, name: str, value: str) -> None:
+        """Set a variable outside of a builtin: for bash a read-only one ends no more than the command."""
+        try:
+            self.set(name, value)
+        except ReadOnly as error:
+            raise self.drop(str(error)) if self.flavour.is_bash else error from None
+
+    def drop(self, message: str) -> ShellError:
+        """Make the error with which bash drops a command, and ends if ``-e`` is set: report_error() of error.c."""
+        return (ShellError if "e" in self.options else CommandDropped)(message, 1)
+
     def mark(self, name: str, *, exported: bool | None = None, readonly: bool = False) -> None:
         """Mark a variable as exported (or not any more) or read-only."""
         variable = self.variables.get(name, Variable())
@@ -259,6 +294,8 @@ class State:
         """Forget a variable."""
         variable = self.variables.get(name)
         if variable is not None and variable.is_readonly:
+            if self.flavour.is_bash:
+                raise ShellError(f"{name}: cannot unset: readonly variable", 1)
             raise ReadOnly(self.words.is_read_only.format(name), self.flavour.error_status)
         if self.variables.pop(name, None) is not None:
             assert variable is not None
@@ -267,7 +304,8 @@ class State:
     def make_local(self, name: str) -> None:
         """Make the function that runs put *name* back when it ends."""
         if name not in self.scopes[-1]:
-            before = self.scopes[-1][name] = self.variables.get(name)
+            before = self.temporary.pop(name, self.variables.get(name))
+            self.scopes[-1][name] = before
             self.take(_size_of(name, before))
 
     def leave_scope(self) -> None:
@@ -297,6 +335,7 @@ class State:
             # What is shown of its commands is about as long as what they take.
             self.take(len(repr(function)) - (0 if before is None else len(repr(before))))
             self.functions[function.name] = function
+        self.origins[function.name] = self.origin
 
     def environment(self) -> list[str]:
         """Return the exported variables, in the order of ash's hash table."""

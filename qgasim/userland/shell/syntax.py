@@ -54,12 +54,13 @@ class Parameter(Struct, frozen=True):
     operator: str = ""
     word: "Word" = ()
     other: "Word | None" = None
+    is_braced: bool = False
 
 
 class Substitution(Struct, frozen=True):
-    """``$(...)`` or backquotes."""
+    """``$(...)`` or backquotes; *body* is text where bash parses it only when it runs it."""
 
-    body: "Sequence"
+    body: "Sequence | str"
     is_quoted: bool
 
 

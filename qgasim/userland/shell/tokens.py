@@ -1,15 +1,17 @@
 """Tokens: words, operators and redirections, with aliases replaced and here-documents read."""
 
 import re
+from abc import abstractmethod
 from typing import Final
 
 from msgspec import Struct
 
 from qgasim.userland.shell.flavours import Flavour
 from qgasim.userland.shell.lexer import BadSyntax, Scanner
-from qgasim.userland.shell.syntax import Part, Redirection, Text, Word
+from qgasim.userland.shell.quoting import quote_unprintable
+from qgasim.userland.shell.syntax import Redirection, Text, Word
 
-__all__ = ["ENDS", "KEYWORDS", "MAX_TOKENS", "Token", "Tokens"]
+__all__ = ["ENDS", "KEYWORDS", "MAX_TOKENS", "OpenEnd", "Token", "Tokens"]
 
 KEYWORDS: Final = frozenset(
     "! case do done elif else esac fi for function if in then until while { }".split()  # noqa: SIM905
@@ -23,7 +25,10 @@ POSIX_REDIRECTION: Final = re.compile(r"(()([0-9]?)(<<-|<<|<&|<>|<|>>|>&|>\||>))
 END: Final = "end of file"
 #: A longer command would mean a script that runs wild.
 MAX_TOKENS: Final = 1 << 16
-PLAIN_BODY: Final = re.compile(r"[^\\$`]+")
+
+
+class OpenEnd(BadSyntax):
+    """bash's script ends in the middle of a command."""
 
 
 class Token(Struct, frozen=True):
@@ -63,7 +68,7 @@ class Tokens(Scanner):
         #: Looked at as the text is read: a command can define one for the next line.
         self.aliases = {} if aliases is None else aliases
         #: Here-documents whose text begins after the next newline: how to read each.
-        self.pending: list[tuple[Redirection, str, bool, bool]] = []
+        self.pending: list[tuple[Redirection, str, bool, bool, int]] = []
         #: What there is to say of the text, and the lines.
         self.warnings: list[tuple[str, int]] = []
         self._token: Token | None = None
@@ -108,6 +113,8 @@ class Tokens(Scanner):
             self.at = match.end()
             if match[0] != "\n" and self.peek() == "&" and match[0] == "|" and self.flavour.is_bash:
                 raise self.refuse("|&")
+            if self.flavour.is_bash and match[0][0] == ";" and self.peek() == "&":
+                raise self.refuse(f"{match[0]}&")
             return Token(match[0], start=start)
         saved = self._token
         word = self.read_word()
@@ -139,17 +146,25 @@ class Tokens(Scanner):
         start = token.start
         if self.is_end(token):
             line = self.line + (not self.text.endswith("\n"))
-            return BadSyntax("syntax error: unexpected end of file", line)
+            return OpenEnd("syntax error: unexpected end of file", line)
         name = "newline" if token.text == "\n" else self.text[start : self.at]
+        if "$(" in name:
+            # It shows the commands in another form than they were written.
+            raise self.refuse("an error of syntax at a substitution")
         if token.redirection:
-            name = token.redirection[1]
-        end = self.text.find("\n", start)
-        shown = self.text[self.text.rfind("\n", 0, start) + 1 : None if end < 0 else end]
-        line = self._line_of(start)
-        return BadSyntax(f"syntax error near unexpected token `{name}'\n`{shown}'", line)
-
-    def _line_of(self, at: int) -> int:
-        return self.line - self.text.count("\n", at, self.at)
+            digits = re.match("[0-9]+", name)
+            name = digits[0] if digits else token.redirection[1]
+        last = self.at - (token.text == "\n")
+        end = self.text.find("\n", last)
+        shown = self.text[self.text.rfind("\n", 0, last) + 1 : None if end < 0 else end]
+        line = self.line - (token.text == "\n")
+        if self.pending:
+            # The documents that begin at the line have been read.
+            self.at = len(self.text) if end < 0 else end + 1
+            self.read_documents()
+            line = self.last_line
+        message = f"syntax error near unexpected token `{quote_unprintable(name)}'"
+        return BadSyntax(f"{message}\n`{shown}'", line)
 
     def unexpected(self, expected: str = "", *, keywords: bool = True) -> BadSyntax:
         if self.flavour.is_bash:
@@ -183,54 +198,6 @@ class Tokens(Scanner):
         """Read on from the position: it was changed."""
         self._token = None
 
+    @abstractmethod
     def read_documents(self) -> None:
         """Read the here-documents that begin at this line."""
-        pending, self.pending = self.pending, []
-        for redirection, delimiter, is_quoted, strips_tabs in pending:
-            lines: list[str] = []
-            first_line = self.line
-            while True:
-                if not self.peek():
-                    if self.flavour.is_bash:
-                        self._warn_of_document(lines, delimiter, first_line)
-                    break
-                end = self.text.find("\n", self.at)
-                line = self.text[self.at : end if end >= 0 else len(self.text)]
-                self.at += len(line) + 1 if end >= 0 else len(line)
-                if end < 0:
-                    self.has_seen_end = True
-                if strips_tabs:
-                    line = line.lstrip("\t")
-                if line == delimiter:
-                    # The end of the text ends this line, too.
-                    self._line += end < 0 and not self.flavour.is_bash
-                    break
-                lines.append(line + ("\n" if end >= 0 else ""))
-            body = "".join(lines)
-            redirection.target = (
-                (Text(body, is_quoted=True),) if is_quoted else self._scan_body(body, first_line)
-            )
-
-    def _warn_of_document(self, lines: list[str], delimiter: str, line: int) -> None:
-        if lines and not lines[-1].endswith("\n"):
-            lines[-1] += "\n"
-        line -= self.text[self.at - 1 : self.at] == "\n" or bool(lines)
-        text = f"here-document at line {line} delimited by end-of-file (wanted `{delimiter}')"
-        self.warnings.append((f"warning: {text}", self.last_line))
-
-    def read_body(self) -> Word:
-        """Read all of the text as double-quoted, but for the quotes."""
-        self.is_document = True
-        parts: list[Part] = []
-        while True:
-            self._take(PLAIN_BODY, parts, is_quoted=True)
-            char = self.peek()
-            if not char:
-                return tuple(parts)
-            if char == "\\":
-                self._read_quoted_escape(parts, "$`\\")
-            else:
-                self._read_expansion(parts, is_quoted=True)
-
-    def _scan_body(self, body: str, line: int) -> Word:
-        return type(self)(body, self.flavour, line, self.aliases).read_body()

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import Waiting
 from qgasim.userland.shell.children import ShellProcess
 from qgasim.userland.shell.parser import KEYWORDS
+from qgasim.userland.shell.quoting import quote, quote_always, quote_as_bash
 from qgasim.userland.shell.redirection import Saved
 from qgasim.userland.shell.syntax import Simple
 
-__all__ = ["Tracing", "quote_always"]
+__all__ = ["Tracing"]
 
 
 class Tracing(ShellProcess):
@@ -21,10 +21,14 @@ class Tracing(ShellProcess):
         words = [(a.name, state.get(a.name) or "") for a in node.assignments]
         if state.flavour.is_bash:
             for name, value in words:
-                yield from self.trace(f"{name}={value and _quote_as_bash(value)}", saved)
-            if argv:
-                yield from self.trace(" ".join(map(_quote_as_bash, argv)), saved)
+                yield from self.trace(f"{name}={value and quote_as_bash(value)}", saved)
+            if argv[:1] == ["(("]:
+                yield from self.trace(f"(( {argv[1]} ))", saved)
+            elif argv:
+                yield from self.trace(" ".join(map(quote_as_bash, argv)), saved)
             return
+        while state.flavour.has_applet_messages and (rest := _strip_command(argv)):
+            argv = rest
         show: Callable[[str], str] = _quote_word if state.flavour.quotes_trace else str
         shown = [f"{name}={show(value)}" for name, value in words]
         shown += [show(argument) for argument in argv]
@@ -52,66 +56,19 @@ class Tracing(ShellProcess):
                 files[2] = before
 
 
-def _quote_as_bash(text: str) -> str:
-    """Put *text* in quotes as bash's ``set -x`` does, if it has a character that means something."""
-    if not text:
-        return "''"
-    is_odd = any(char in " \t\n'\"\\|&;()<>!{}*[?]^$`" for char in text) or text[0] in "#~"
-    if is_odd:
-        return "'" + text.replace("'", "'\\''") + "'"
-    if any(ord(char) < 0x20 or char > "~" for char in text):
-        names = {
-            7: "a",
-            8: "b",
-            9: "t",
-            10: "n",
-            11: "v",
-            12: "f",
-            13: "r",
-            27: "E",
-            39: "'",
-            92: "\\",
-        }
-        shown = (
-            f"\\{names[byte]}"
-            if byte in names
-            else chr(byte)
-            if 0x20 <= byte < 0x7F
-            else f"\\{byte:03o}"
-            for byte in encode_name(text)
-        )
-        return f"$'{''.join(shown)}'"
-    return text
-
-
 def _quote_word(text: str) -> str:
     return quote_always(text) if text in KEYWORDS else quote(text)
 
 
-def quote(text: str) -> str:
-    """Put *text* in quotes as ``set -x`` does, if it needs any."""
-    for byte in encode_name(text):
-        char = chr(byte)
-        if char < "+" or ";" <= char <= "?" or char in "`[\\" or char > "z":
-            return quote_always(text)
-    return text
-
-
-def quote_always(text: str) -> str:
-    """Put *text* in quotes."""
-    if not text:
-        return "''"
-    out: list[str] = []
-    for index, part in enumerate(text.split("'")):
-        if index:
-            out.append("'")
-        out.append(part)
-    done = ""
-    run = ""
-    for part in out:
-        if part == "'":
-            run += part
-        elif part:
-            done += (f'"{run}"' if run else "") + f"'{part}'"
-            run = ""
-    return done + (f'"{run}"' if run else "")
+def _strip_command(argv: list[str]) -> list[str]:
+    """Return what ``command`` runs: parse_command_args() of ash takes it off before the command is shown."""
+    if argv[:1] != ["command"]:
+        return []
+    rest = argv[1:]
+    while rest and rest[0][:1] == "-" and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if set(word[1:]) != {"p"}:
+            return []
+    return rest

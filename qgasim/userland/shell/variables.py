@@ -6,12 +6,14 @@ from typing import Final
 from qgasim.guest.processes.process import Steps
 from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.quoting import quote_always, quote_as_bash, quote_doubly
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.state import OPTIONS, ShellError, is_name
-from qgasim.userland.shell.tracing import quote_always
+from qgasim.userland.shell.state import OPTIONS, ShellError, State, is_name
 
 __all__ = ["change_options"]
 
+WHO: Final = re.compile("[ugoa]*")
+PERMISSIONS: Final = re.compile("[rwx]*")
 CLAUSE: Final = re.compile(r"([ugoa]*)([-+=][rwxst]*)+")
 
 
@@ -42,7 +44,9 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
                 letter = letters[0]  # noqa: PLW2901
             elif letter == "o":
                 return []
-            elif letter not in OPTIONS and letter not in extra:
+            elif letter in shell.state.flavour.refused_options:
+                raise shell.refuse(f"-{letter}")
+            elif letter not in (*OPTIONS, *shell.state.flavour.initial_options, *extra):
                 raise bad_option(shell, "set", letter)
             (options.add if is_on else options.discard)(letter)
     return rest or None
@@ -57,6 +61,8 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
         yield from show(shell, [f"{name}={quote_always(value)}" for name, value in shown])
         return 0
     if argv[1:] in (["-o"], ["+o"]):
+        if state.flavour.is_bash:
+            raise shell.refuse(argv[1])
         is_list = argv[1] == "-o"
         lines = [
             f"{name:<16}{'on' if letter in state.options else 'off'}"
@@ -93,6 +99,15 @@ def shift(shell: Shell, argv: list[str]) -> int:
     return 0
 
 
+def _complain_of_name(shell: Shell, name: str) -> Steps:
+    """Complain of what is no name of a variable; only bash goes on, and has the status that this returns."""
+    error = ShellError(shell.state.words.bad_name.format(name), shell.state.flavour.error_status)
+    if not shell.state.flavour.is_bash:
+        raise error
+    yield from shell.complain(error)
+    return 1
+
+
 @builtin("export", "readonly")
 def export(shell: Shell, argv: list[str]) -> Steps:
     """Mark variables as exported or read-only; without any, show those that are."""
@@ -100,21 +115,37 @@ def export(shell: Shell, argv: list[str]) -> Steps:
     is_export = argv[0] == "export"
     options, rest = parse_options(shell, argv, "np" if is_export else "p")
     if not rest or "p" in options:
-        lines: list[str] = []
-        for name, variable in sorted(state.variables.items()):
-            if variable.is_exported if is_export else variable.is_readonly:
-                value = "" if variable.value is None else "=" + quote_always(variable.value)
-                lines.append(f"{argv[0]} {name}{value}")
-        yield from show(shell, lines)
+        yield from show(shell, _show_marked(state, argv[0]))
         return 0
+    status = 0
     for argument in rest:
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            raise ShellError(state.words.bad_name.format(name), state.flavour.error_status)
+            status = yield from _complain_of_name(shell, name)
+            continue
+        if state.flavour.is_bash and "n" not in options:
+            # What is assigned for this command alone stays.
+            state.temporary.pop(name, None)
         if sign:
             state.set(name, value)
+            if state.flavour.is_bash and "x" in state.options:
+                yield from shell.trace(f"{name}={value and quote_as_bash(value)}", {})
         state.mark(name, exported="n" not in options if is_export else None, readonly=not is_export)
-    return 0
+    return status
+
+
+def _show_marked(state: State, kind: str) -> list[str]:
+    """Return what ``export`` or ``readonly`` shows of the variables."""
+    lines: list[str] = []
+    is_bash = state.flavour.is_bash
+    for name, variable in sorted(state.variables.items()):
+        if variable.is_exported if kind == "export" else variable.is_readonly:
+            letters = "r" * variable.is_readonly + "x" * variable.is_exported
+            head = f"declare -{letters}" if is_bash else kind
+            quote_value = quote_doubly if is_bash else quote_always
+            value = "" if variable.value is None else "=" + quote_value(variable.value)
+            lines.append(f"{head} {name}{value}")
+    return lines
 
 
 @immediate_builtin("unset")
@@ -137,25 +168,27 @@ def unset(shell: Shell, argv: list[str]) -> int:
     return 0
 
 
-@immediate_builtin("local")
-def local(shell: Shell, argv: list[str]) -> int:
+@builtin("local")
+def local(shell: Shell, argv: list[str]) -> Steps:
     """Make variables local to the function that runs."""
     state = shell.state
     if not state.scopes:
         raise ShellError(state.words.not_in_function, state.flavour.error_status)
+    status = 0
     for argument in argv[1:]:
         if state.flavour.is_bash and argument.startswith("-"):
             raise shell.refuse(argument)
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            raise ShellError(state.words.bad_name.format(name), state.flavour.error_status)
-        is_new = name not in state.scopes[-1]
+            status = yield from _complain_of_name(shell, name)
+            continue
+        is_new = name not in state.scopes[-1] and name not in state.temporary
         state.make_local(name)
         if sign:
             state.set(name, value)
         elif is_new and name in state.variables and state.flavour.clears_locals:
             state.set(name, None)
-    return 0
+    return status
 
 
 @builtin("umask")
@@ -179,13 +212,49 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
         raise ShellError(state.words.bad_octal.format(mode), state.flavour.error_status)
-    allowed = 0o777 & ~p.umask
-    for clause in mode.split(","):
+    p.umask = 0o777 & ~_apply_mode(state, mode, 0o777 & ~p.umask)
+    return 0
+
+
+def _apply_mode(state: State, mode: str, allowed: int) -> int:
+    """Return what *mode* makes of the permissions; `ShellError` if it is none."""
+    clauses = mode.split(",")
+    if state.flavour.is_bash:
+        _check_bash_mode(mode)
+    elif len(clauses) > 1 or not mode:
+        # setmode() of dash ends at a comma as at the end, bb_parse_mode() of BusyBox goes on.
+        is_ash = state.flavour.has_applet_messages
+        clauses = [
+            clause
+            for at, clause in enumerate(clauses, 1)
+            if clause or (at < len(clauses) and not is_ash)
+        ]
+    if clauses and not state.flavour.has_bashisms and re.fullmatch("[ugoa]+", clauses[-1]):
+        del clauses[-1]
+    for clause in clauses:
         if not CLAUSE.fullmatch(clause):
             raise ShellError(state.words.bad_mode.format(mode), state.flavour.error_status)
         allowed = _apply_clause(clause, allowed)
-    p.umask = 0o777 & ~allowed
-    return 0
+    return allowed
+
+
+def _check_bash_mode(mode: str) -> None:
+    """Raise `ShellError` with the character that parse_symbolic_mode() stumbles over; a zero is the end."""
+    at = 0
+    while True:
+        match = WHO.match(mode, at)
+        assert match is not None
+        at = match.end()
+        if mode[at : at + 1] not in ("+", "-", "="):
+            raise ShellError(f"`{mode[at : at + 1] or chr(0)}': invalid symbolic mode operator", 1)
+        match = PERMISSIONS.match(mode, at + 1)
+        assert match is not None
+        at = match.end()
+        if at == len(mode):
+            return
+        if mode[at] != ",":
+            raise ShellError(f"`{mode[at]}': invalid symbolic mode character", 1)
+        at += 1
 
 
 def _apply_clause(clause: str, allowed: int) -> int:

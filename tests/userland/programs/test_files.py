@@ -59,16 +59,6 @@ CASES = [
     Case(BOTH, "dirname a", stdout=".\n"),
     Case(BOTH, "dirname /a", stdout="/\n"),
     Case(BOTH, "dirname a//b//", stdout="a\n"),
-    # readlink, realpath
-    Case(BOTH, "readlink l", stdout="a\n"),
-    Case(BOTH, "readlink a", status=1),
-    Case(BOTH, "readlink -f l", stdout="/w/a\n"),
-    Case(BOTH, "readlink -f new", stdout="/w/new\n"),
-    Case(BOTH, "readlink -f no/x", status=1),
-    Case(G, "readlink -m no/../x", stdout="/w/x\n"),
-    Case(G, "readlink -e new", status=1),
-    Case(BOTH, "realpath d/../l", stdout="/w/a\n"),
-    Case(BOTH, "realpath no/x", stderr="realpath: no/x: " + NONE, status=1),
     # ls
     Case(BOTH, "ls", stdout="a\nd\nl\n"),
     Case(BOTH, "ls -r", stdout="l\nd\na\n"),
@@ -120,7 +110,7 @@ CASES = [
     Case(BOTH, ["stat", "-c", "[%5s|%-5s]", "a"], stdout="[    8|8    ]\n"),
     Case(B, "stat no", stderr="stat: can't stat 'no': " + NONE, status=1),
     Case(G, "stat no", stderr="stat: cannot statx 'no': " + NONE, status=1),
-    # mkdir, rmdir
+    # mkdir
     Case(BOTH, "mkdir n ; ls -d n", stdout="n\n"),
     Case(B, "mkdir d", stderr="mkdir: can't create directory 'd': File exists\n", status=1),
     Case(G, "mkdir d", stderr="mkdir: cannot create directory 'd': File exists\n", status=1),
@@ -130,10 +120,6 @@ CASES = [
     Case(G, "mkdir -p a/y", stderr="mkdir: cannot create directory 'a': Not a directory\n", status=1),
     Case(BOTH, "mkdir -m 700 n ; stat -c %a n", stdout="700\n"),
     Case(BOTH, "mkdir -m zz n", stderr="mkdir: invalid mode 'zz'\n", status=1),
-    Case(B, "rmdir d", stderr="rmdir: 'd': Directory not empty\n", status=1),
-    Case(G, "rmdir d", stderr="rmdir: failed to remove 'd': Directory not empty\n", status=1),
-    Case(G, "rmdir a", stderr="rmdir: failed to remove 'a': Not a directory\n", status=1),
-    Case(BOTH, "mkdir -p x/y ; rmdir -p x/y ; ls", stdout="a\nd\nl\n"),
     # touch
     Case(BOTH, "touch n ; stat -c %s:%a n", stdout="0:644\n"),
     Case(BOTH, "touch -c n ; ls", stdout="a\nd\nl\n"),
@@ -141,7 +127,6 @@ CASES = [
     Case(BOTH, ["touch", "-d", "2021-02-03 04:05:06", "a", ";", "stat", "-c", "%y", "a"],
          stdout="2021-02-03 04:05:06.000000000 +0000\n"),
     Case(BOTH, "touch -r a n ; stat -c %Y n", stdout="1577836800\n"),
-    Case(G, "touch -t 202102030405.06 a ; stat -c %Y a", stdout="1612325106\n"),
     Case(G, "touch -m -d @5 a ; stat -c %X:%Y a", stdout="1577836800:5\n"),
     Case(B, "touch no/x", stderr="touch: no/x: " + NONE, status=1),
     Case(G, "touch no/x", stderr="touch: cannot touch 'no/x': " + NONE, status=1),
@@ -169,24 +154,24 @@ CASES = [
     ),
     Case(G, "rm", stderr="rm: missing operand\n" + TRY.format("rm"), status=1),
     # ln
-    Case(BOTH, "ln -s a n ; readlink n", stdout="a\n"),
+    Case(BOTH, "ln -s a n ; stat -c %N n", stdout="'n' -> 'a'\n"),
     Case(BOTH, "ln a n ; stat -c %h n", stdout="2\n"),
-    Case(BOTH, "ln -s a d ; readlink d/a", stdout="a\n"),
-    Case(BOTH, "ln -sf d l ; readlink l", stdout="d\n"),
+    Case(BOTH, "ln -s a d ; stat -c %N d/a", stdout="'d/a' -> 'a'\n"),
+    Case(BOTH, "ln -sf d l ; stat -c %N l", stdout="'l' -> 'd'\n"),
     Case(B, "ln -s a l", stderr="ln: l: File exists\n", status=1),
     Case(G, "ln -s a l", stderr="ln: failed to create symbolic link 'l': File exists\n", status=1),
     Case(G, "ln a l", stderr="ln: failed to create hard link 'l': File exists\n", status=1),
     Case(G, "ln no n", stderr="ln: failed to access 'no': " + NONE, status=1),
     Case(B, "ln no n", stderr="ln: no: " + NONE, status=1),
     Case(G, "ln d n", stderr="ln: d: hard link not allowed for directory\n", status=1),
-    Case(BOTH, "ln -s d e ; ln -sfn a e ; readlink e", stdout="a\n"),
+    Case(BOTH, "ln -s d e ; ln -sfn a e ; stat -c %N e", stdout="'e' -> 'a'\n"),
     # cp
     Case(BOTH, "cp a n ; cat n ; stat -c %a n", stdout="one\ntwo\n640\n"),
     Case(BOTH, "cp a d ; ls d", stdout="a\nx\n"),
     Case(BOTH, "cp l n ; stat -c %F n", stdout="regular file\n"),
     Case(BOTH, "cp -p a n ; stat -c %Y:%U:%a n", stdout="1577836800:alice:640\n"),
     Case(BOTH, "cp -r d n ; find n", stdout="n\nn/x\n"),
-    Case(BOTH, "cp -a l n ; readlink n", stdout="a\n"),
+    Case(BOTH, "cp -a l n ; stat -c %N n", stdout="'n' -> 'a'\n"),
     Case(BOTH, "cp a a", stderr="cp: 'a' and 'a' are the same file\n", status=1),
     Case(B, "cp no n", stderr="cp: can't stat 'no': " + NONE, status=1),
     Case(G, "cp no n", stderr="cp: cannot stat 'no': " + NONE, status=1),
@@ -215,7 +200,7 @@ CASES = [
     ),
     Case(G, "mv a a", stderr="mv: 'a' and 'a' are the same file\n", status=1),
     Case(G, "mv -v a n", stdout="renamed 'a' -> 'n'\n"),
-    # chmod, chown, chgrp
+    # chmod, chown
     Case(BOTH, "chmod 600 a ; stat -c %a a", stdout="600\n"),
     Case(BOTH, "chmod u+x,o=r a ; stat -c %a a", stdout="744\n"),
     Case(BOTH, "chmod -r a ; stat -c %a a", stdout="200\n"),
@@ -229,45 +214,8 @@ CASES = [
     Case(BOTH, "chown alice: a ; stat -c %u:%g a", stdout="1000:1000\n"),
     Case(BOTH, "chown 5:6 a ; stat -c %u:%g a", stdout="5:6\n"),
     Case(BOTH, "chown -R :daemon d ; stat -c %u:%g d/x", stdout="0:1\n"),
-    Case(BOTH, "chgrp daemon a ; stat -c %u:%g a", stdout="1000:1\n"),
     Case(B, "chown bob a", stderr="chown: unknown user bob\n", status=1),
     Case(G, "chown bob a", stderr="chown: invalid user: 'bob'\n", status=1),
-    Case(B, "chgrp bob a", stderr="chgrp: unknown group bob\n", status=1),
-    Case(G, "chgrp bob a", stderr="chgrp: invalid group: 'bob'\n", status=1),
-    # dd, truncate, sync
-    Case(G, "dd if=a status=none", stdout="one\ntwo\n"),
-    Case(BOTH, "dd if=a bs=2 count=2 skip=1 status=noxfer", stdout="e\ntw",
-         stderr="2+0 records in\n2+0 records out\n"),
-    Case(BOTH, "dd of=a bs=1 seek=4 conv=notrunc status=none ; cat a", "TWO", "one\nTWO\n"),
-    Case(BOTH, "dd of=a bs=1 seek=1 status=none ; cat a", "X", "oX"),
-    Case(BOTH, "dd if=/dev/zero of=n bs=1K count=3 status=none ; stat -c %s n", stdout="3072\n"),
-    Case(
-        G, "dd if=/dev/zero of=/dev/null bs=1M count=2",
-        stderr="2+0 records in\n2+0 records out\n"
-        "2097152 bytes (2.1 MB, 2.0 MiB) copied, 0.00209715 s, 1.0 GB/s\n",
-    ),
-    Case(
-        B, "dd if=/dev/zero of=/dev/null bs=1M count=2",
-        stderr="2+0 records in\n2+0 records out\n"
-        "2097152 bytes (2.0MB) copied, 0.002097 seconds, 953.7MB/s\n",
-    ),
-    Case(B, "dd if=no", stderr="dd: can't open 'no': " + NONE, status=1),
-    Case(G, "dd if=no", stderr="dd: failed to open 'no': " + NONE, status=1),
-    Case(G, "dd zz", stderr="dd: unrecognized operand 'zz'\n" + TRY.format("dd"), status=1),
-    Case(G, "dd if=/dev/zero of=/dev/full count=1", status=1,
-         stderr="dd: error writing '/dev/full': No space left on device\n"
-         "1+0 records in\n0+0 records out\n0 bytes copied, 1e-06 s, 0.0 kB/s\n"),
-    Case(BOTH, "truncate -s 3 a ; cat a", stdout="one"),
-    Case(BOTH, "truncate -s 1M n ; stat -c %s:%b n", stdout="1048576:0\n"),
-    Case(BOTH, "truncate -s +2 a ; stat -c %s a", stdout="10\n"),
-    Case(G, "truncate a", status=1, stderr="truncate: you must specify either '--size' or "
-         "'--reference'\n" + TRY.format("truncate")),
-    Case(BOTH, "sync"),
-    # mktemp
-    Case(G, "mktemp -u ab", stderr="mktemp: too few X's in template 'ab'\n", status=1),
-    Case(G, "mktemp no/XXX", status=1,
-         stderr="mktemp: failed to create file via template 'no/XXX': " + NONE),
-    Case(B, "mktemp ab", stderr="mktemp: : Invalid argument\n", status=1),
     # find
     Case(BOTH, "find", stdout=".\n./a\n./.h\n./l\n./d\n./d/x\n"),
     Case(BOTH, "find d -type f", stdout="d/x\n"),
@@ -300,7 +248,6 @@ CASES = [
     Case(BOTH, ["sed", "2i x"], "1\n2\n", "1\nx\n2\n"),
     Case(BOTH, ["sed", "1c x"], "1\n2\n", "x\n2\n"),
     Case(BOTH, ["sed", ":a;N;$!ba;s/\\n/,/g"], "1\n2\n3\n", "1,2,3\n"),
-    Case(BOTH, ["sed", "y/abc/xyz/"], "aabbcc", "xxyyzz"),
     Case(BOTH, ["sed", "-n", "1{p;p}"], "1\n2\n", "1\n1\n"),
     Case(BOTH, "sed -i s/one/1/ a ; cat a ; stat -c %a:%U a", stdout="1\ntwo\n640:alice\n"),
     Case(G, "sed p no", stderr="sed: can't read no: " + NONE, status=2),
@@ -380,17 +327,6 @@ def test_file_programs_say_what_real_ones_do(
     assert (out.decode(), errors.decode(), status) == (case.stdout, case.stderr, case.status)
 
 
-@pytest.mark.parametrize("userland", BOTH)
-def test_mktemp_makes_what_it_prints(make_guest: Make, run: Run, userland: Userland) -> None:
-    guest = make_guest(userland)
-    path = run(guest, ["mktemp"])[0].decode().strip()
-    assert path.startswith("/tmp/tmp.")
-    assert guest.files.get(path).st_mode == 0o100600
-    path = run(guest, ["mktemp", "-d", "/w/t.XXXXXX"])[0].decode().strip()
-    assert path.startswith("/w/t.")
-    assert guest.files.get(path).st_mode == 0o040700
-
-
 def test_stat_shows_everything(make_guest: Make, run: Run) -> None:
     out = run(make_guest("gnu"), ["stat", "a"], cwd="/w")[0].decode()
     lines = out.splitlines()
@@ -407,14 +343,10 @@ def test_stat_shows_everything(make_guest: Make, run: Run) -> None:
     assert out.startswith("  File: 'l' -> 'a'\n  Size: 1         \tBlocks: 0 ")
 
 
-def test_stat_shows_a_file_system(make_guest: Make, run: Run) -> None:
-    out = run(make_guest("gnu"), ["stat", "-f", "-c", "%T %s %a", "/mnt"])[0].decode()
-    assert out == f"tmpfs 4096 {(8 << 30) // 4096}\n"
-
-
 def test_a_copy_of_a_hole_is_a_hole(make_guest: Make, run: Run) -> None:
     guest = make_guest("gnu")
-    run(guest, ["truncate", "-s", "1T", "/w/n"])
+    guest.files.write("/w/n", b"")
+    guest.files.truncate("/w/n", 1 << 40)
     run(guest, ["cp", "/w/n", "/w/m"])
     assert run(guest, ["stat", "-c", "%s:%b", "/w/m"])[0] == b"1099511627776:0\n"
 
@@ -423,8 +355,8 @@ def test_a_copy_of_a_hole_is_a_hole(make_guest: Make, run: Run) -> None:
     "argv",
     [
         ["rm", "a"], ["mkdir", "n"], ["touch", "n"], ["cp", "a", "n"], ["mv", "a", "n"],
-        ["ln", "a", "n"], ["chmod", "1", "a"], ["chown", "1", "a"], ["truncate", "-s1", "a"],
-        ["dd", "of=n"], ["sed", "-i", "p", "a"], ["find", "a", "-delete"], ["mktemp", "XXXXXX"],
+        ["ln", "a", "n"], ["chmod", "1", "a"], ["chown", "1", "a"],
+        ["sed", "-i", "p", "a"], ["find", "a", "-delete"],
     ],
     ids=lambda argv: str(argv[0]),
 )  # fmt: skip
@@ -450,14 +382,14 @@ def test_a_running_program_is_replaced_by_force(make_guest: Make, run: Run) -> N
 def test_a_program_makes_files_by_the_umask_of_the_shell_that_starts_it(run: Run) -> None:
     # dash and coreutils 9.1 of Debian 12.
     script = """
-        cd /tmp; umask 077; touch f1; mkdir d1; mkdir -p d2/a; echo x | tee f2
-        cp f1 f3; cp /bin/true f4; dd if=/dev/null of=f5; sort -o f6 f2; truncate -s 1 f7; echo > f8
+        cd /tmp; umask 077; touch f1; mkdir d1; mkdir -p d2/a; echo x > f2
+        cp f1 f3; cp /bin/true f4; echo > f8
         mkdir -m 755 d3; cp -p /bin/true f9; touch f10; chmod +x f10; chmod =r f2; (umask 27; touch f11)
         sh -c 'touch f12'; stat -c '%n %a' f* d* d2/a; umask 0; mkdir d4; touch f13; stat -c '%n %a' d4 f13
     """
     modes = """
-        f1 600 f10 700 f11 640 f12 600 f2 400 f3 600 f4 700 f5 600 f6 600 f7 600 f8 600 f9 755
+        f1 600 f10 700 f11 640 f12 600 f2 400 f3 600 f4 700 f8 600 f9 755
         d1 700 d2 700 d3 755 d2/a 700 d4 777 f13 666
     """
     out = run(Course("debian-12").guest, ["sh", "-c", script])[0].decode()
-    assert " ".join(out.split()) == " ".join(("x", *modes.split()))
+    assert out.split() == modes.split()

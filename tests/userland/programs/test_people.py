@@ -1,7 +1,7 @@
 """Programs about people, processes and the machine in a guest that has some of each.
 
 GNU's outputs are what Debian 12's id and who (coreutils 9.1)
-print for such accounts; BusyBox's messages are those of its source (1.35.0: procps/kill.c, pgrep.c,
+print for such accounts; BusyBox's messages are those of its source (1.35.0: procps/kill.c,
 libbb/signames.c, coreutils/id.c).
 """
 
@@ -30,7 +30,6 @@ SETTINGS: dict[str, Any] = {
         "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000:A,,,:/home/alice:/bin/sh\n",
         "/etc/group": "root:x:0:\nsudo:x:27:alice\nusers:x:100:bob,alice\nalice:x:1000:\n",
         "/etc/hosts": "127.0.0.1 localhost loopback\n10.0.0.7\tdb db.example # the database\n",
-        "/w/name": "# what it is called\n\n  new.example  \n",
         "/w/nothing": "",
     },
     "logins": [
@@ -89,7 +88,6 @@ def ask(run: Run) -> Ask:
         ("id -G alice", "1000 27 100\n"),
         ("id -Gn alice", "alice sudo users\n"),
         ("id -g alice root", "1000\n0\n"),
-        ("who -q", "alice bob\n# users=2\n"),
         ("who", "alice    tty1         Jun 15 12:01\nbob      pts/0        Jun 15 12:02 (desk)\n"),
         ("who -b", "         system boot  Jun 15 12:00\n"),
     ],
@@ -112,13 +110,6 @@ def test_who_there_is_not(ask: Ask, line: str, out: str, errors: str, status: in
 def test_a_guest_without_accounts_has_numbers(ask: Ask) -> None:
     guest = make_guest(files={})
     assert ask(guest, "id -un")[0] == "0\n"
-
-
-def test_the_names_of_a_heading_stand_above_the_columns(ask: Ask) -> None:
-    heading, first, *_ = ask(make_guest(), "who -H")[0].splitlines()
-    assert heading == "NAME     LINE         TIME         COMMENT"
-    assert first.index("tty1") == heading.index("LINE")
-    assert first.index("Jun") == heading.index("TIME")
 
 
 def test_busyboxes_who_has_columns_of_its_own(ask: Ask) -> None:
@@ -160,7 +151,6 @@ def test_busyboxes_kill_lists_signals_with_their_numbers(ask: Ask) -> None:
         ("kill {0}", 15), ("kill -9 {0}", 9), ("kill -KILL {0}", 9), ("kill -s INT {0}", 2),
         ("kill -sINT {0}", 2), ("kill -n1 -- {0}", None), ("kill -- {0}", 15),
         ("kill --signal HUP {0}", 1), ("kill --signal=HUP {0}", 1), ("kill -TERM -{0}", 15),
-        ("pkill sleep", 15), ("pkill -9 sleep", 9), ("pkill -x -f sleep~60", 15),
     ],
 )  # fmt: skip
 def test_a_signal_gets_there(run: Run, line: str, number: int | None) -> None:
@@ -193,38 +183,18 @@ def test_pidof_finds_the_latest_first(ask: Ask) -> None:
     first, second = start(guest, "sleep", "60"), start(guest, "sleep", "61")
     assert ask(guest, "pidof sleep") == (f"{second.pid} {first.pid}\n", "", 0)
     assert ask(guest, "pidof -s sleep")[0] == f"{second.pid}\n"
-    assert ask(guest, f"pidof -o {second.pid} sleep")[0] == f"{first.pid}\n"
-    assert ask(guest, f"pidof -o {second.pid},{first.pid} sleep") == ("", "", 1)
-    assert ask(guest, "pidof -S , sleep")[0] == f"{second.pid},{first.pid}\n"
-    assert ask(guest, "pidof -q sleep") == ("", "", 0)
-    assert ask(guest, "pidof -o %PPID nothing") == ("", "", 1)
+    assert ask(guest, "pidof nothing") == ("", "", 1)
 
 
 # Processes and the machine.
 
 
-def test_the_elapsed_time_has_days_and_hours(ask: Ask) -> None:
-    # ps(1): "etime ELAPSED elapsed time since the process was started, in the form [[DD-]hh:]mm:ss."
-    now = 0
-    guest = Guest(convert(SETTINGS, GuestSettings), USERLANDS["gnu"], source=lambda: now)
-    guest.settle()
-    process = start(guest, "sleep", "60")
-    for seconds, text in [(59, "00:59"), (3600, "01:00:00"), (90061, "1-01:01:01")]:
-        now = seconds * SECOND
-        assert ask(guest, f"ps -o etime= -p {process.pid}")[0].strip() == text
-    guest.processes.kill(process.pid, 19)
-    assert ask(guest, f"ps -o stat= -p {process.pid}")[0].strip() == "T"
-
-
-def test_the_host_name_is_read_from_a_file(ask: Ask) -> None:
-    # hostname(1): "Comments (lines starting with a `#') are ignored."
+def test_the_host_name_has_parts(ask: Ask) -> None:
     guest = make_guest()
-    assert ask(guest, "hostname -F /w/name") == ("", "", 0)
+    assert ask(guest, "hostname new.example") == ("", "", 0)
     assert ask(guest, "hostname")[0] == "new.example\n"
     assert ask(guest, "hostname -s")[0] == "new\n"
     assert ask(guest, "hostname -d")[0] == "example\n"
-    assert ask(guest, "hostname -F /w/nowhere")[2] == 1
-    assert ask(guest, "hostname")[0] == "new.example\n"
     assert ask(guest, f"hostname {'x' * 65}") == ("", "hostname: name too long\n", 1)
 
 

@@ -108,8 +108,6 @@ SAME = [
     ("uname -a", "Linux oracle.lab 6.1.0 #1 SMP x86_64 GNU/Linux\n"),
     ("uname -srm", "Linux 6.1.0 x86_64\n"),
     ("uname -p", "unknown\n"),
-    ("nproc", "4\n"),
-    ("nproc --ignore=9", "1\n"),
     ("id -u", "0\n"),
     ("id -un", "root\n"),
     ("id -g alice", "1000\n"),
@@ -123,7 +121,6 @@ SAME = [
     ("date -R", "Sat, 15 Jun 2024 14:00:00 +0200\n"),
     ("date -Iseconds", "2024-06-15T14:00:00+02:00\n"),
     ("date -I", "2024-06-15\n"),
-    ("date -r /etc/hostname +%s", "1718452800\n"),
     ("mount -t ext4",
      ("/dev/vda1 on / type ext4 (rw,relatime)\n"
      "/dev/vda3 on /data type ext4 (rw,nosuid,nodev,relatime)\n"
@@ -137,13 +134,10 @@ SAME = [
      "eth0             UP             10.0.2.15/24 fe80::5054:ff:fe12:3456/64 \n")),
     ("ip -br link show eth0",
      "eth0             UP             52:54:00:12:34:56 <BROADCAST,MULTICAST,UP,LOWER_UP> \n"),
-    ("ip neigh", ""),
     ("grep -r lab /etc/hostname", "oracle.lab\n"),
     ("grep -rc lab /etc/hostname", "1\n"),
-    ("ip route add default via 10.0.2.2", ""),
     ("kill -l 9", "KILL\n"),
     ("kill -l KILL", "9\n"),
-    ("uptime", " 14:00:00 up 0 min,  1 user{s},  load average: 0.00, 0.00, 0.00\n"),
 ]  # fmt: skip
 
 
@@ -160,10 +154,9 @@ def test_both_userlands_print_the_same(
     run: Run, guest: Guest, line: str, expected: str | None
 ) -> None:
     out, errors, status = sh(run, guest, line)
-    plural = "s" if guest.settings.os.userland == "busybox" else ""
     assert (errors, status) == ("", 0)
     if expected is not None:
-        assert out == expected.replace("{s}", plural)
+        assert out == expected
 
 
 #: Command, what BusyBox and GNU print.
@@ -173,6 +166,9 @@ DIFFERENT = [
     ("who",
      "alice           pts/0           ?       Jun 15 14:01:30  desk\n",
      "alice    pts/0        Jun 15 14:01 (desk)\n"),
+    ("uptime",
+     " 14:00:00 up 0 min,  1 users,  load average: 0.00, 0.00, 0.00\n",
+     " 14:00:00 up 0 min,  1 user,  load average: 0.00, 0.00, 0.00\n"),
     ("hwclock -r",
      "Sat Jun 15 14:00:00 2024  0.000000 seconds\n",
      "2024-06-15 14:00:00.001000+02:00\n"),
@@ -215,7 +211,6 @@ FAILURES = [
      ("kill: can't kill pid 9999: No such process\n", 1), ("kill: (9999): No such process\n", 1)),
     ("kill -FOO 1", ("kill: bad signal name 'FOO'\n", 1), ("kill: unknown signal name FOO\n", 1)),
     ("pidof nosuch", ("", 1), ("", 1)),
-    ("pgrep nosuch", ("", 1), ("", 1)),
     ("mount /dev/nosuch /data",
      ("mount: mounting /dev/nosuch on /data failed: No such file or directory\n", 255),
      ("mount: /data: special device /dev/nosuch does not exist.\n", 32)),
@@ -282,14 +277,6 @@ def test_the_host_name_can_be_set(run: Run, guest: Guest) -> None:
     assert sh(run, guest, "hostname renamed") == ("", "", 0)
     assert guest.hostname == "renamed"
     assert sh(run, guest, "hostname " + "x" * 65)[2] == 1
-    assert sh(run, guest, "hostname -F /etc/hostname") == ("", "", 0)
-    assert guest.hostname == "oracle.lab"
-
-
-def test_processors_that_are_offline_do_not_count(run: Run, guest: Guest) -> None:
-    guest.vcpus[3].online = False
-    assert sh(run, guest, "nproc")[0] == "3\n"
-    assert sh(run, guest, "nproc --all")[0] == "4\n"
 
 
 def test_uptime_counts_days(run: Run) -> None:
@@ -298,16 +285,13 @@ def test_uptime_counts_days(run: Run) -> None:
     clock.now = (2 * 86400 + 3 * 3600 + 60) * SECOND
     out = sh(run, guest, "uptime")[0]
     assert out == " 17:01:00 up 2 days,  3:01,  1 user,  load average: 0.00, 0.00, 0.00\n"
-    assert sh(run, guest, "uptime -p")[0] == "up 2 days, 3 hours, 1 minute\n"
     assert sh(run, guest, "uptime -s")[0] == "2024-06-15 14:00:00\n"
 
 
 # -- time -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "line", ["date -s 2025-01-02~03:04:05", "date -s @1735783445", "date 010203042025.05"]
-)
+@pytest.mark.parametrize("line", ["date -s 2025-01-02~03:04:05", "date -s @1735783445"])
 def test_date_sets_the_clock(run: Run, guest: Guest, line: str) -> None:
     out, _, status = sh(run, guest, line)
     assert (out, status) == ("Thu Jan  2 03:04:05 CET 2025\n", 0)
@@ -332,19 +316,13 @@ def test_pidof_gives_the_latest_first(run: Run, guest: Guest) -> None:
     first, second = start(guest, "sleep", "60"), start(guest, "/bin/sleep", "60")
     assert sh(run, guest, "pidof sleep")[0] == f"{second.pid} {first.pid}\n"
     assert sh(run, guest, "pidof -s sleep")[0] == f"{second.pid}\n"
-    assert sh(run, guest, f"pidof -o {second.pid} sleep")[0] == f"{first.pid}\n"
-    assert sh(run, guest, "pgrep sl")[0] == f"{first.pid}\n{second.pid}\n"
-    assert sh(run, guest, "pgrep -x sl")[2] == 1
-    assert sh(run, guest, "pgrep -f bin/sleep")[0] == f"{second.pid}\n"
-    assert sh(run, guest, "pgrep -a -n sleep")[0] == f"{second.pid} /bin/sleep 60\n"
 
 
 @pytest.mark.parametrize(
     ("line", "number"),
     [
         ("kill {pid}", 15), ("kill -9 {pid}", 9), ("kill -KILL {pid}", 9),
-        ("kill -SIGINT {pid}", 2), ("kill -s HUP {pid}", 1), ("pkill sle", 15),
-        ("pkill -KILL -f sleep~60", 9),
+        ("kill -SIGINT {pid}", 2), ("kill -s HUP {pid}", 1),
     ],
 )  # fmt: skip
 def test_signals_end_processes(run: Run, guest: Guest, line: str, number: int) -> None:
@@ -365,41 +343,6 @@ def test_a_program_can_kill_itself(run: Run, guest: Guest) -> None:
     assert run(guest, ["kill", "-9", str(pid)])[2] == Exit(signal=9)
 
 
-def test_ps_of_busybox(run: Run) -> None:
-    guest = make_guest("busybox")
-    process = start(guest, "sleep", "60")
-    lines = sh(run, guest, "ps")[0].splitlines()
-    assert lines[0] == "PID   USER     TIME  COMMAND"
-    assert f"{process.pid:5} root      0:00 sleep 60" in lines
-
-
-PS_FORMS = [
-    ("ps", "    PID TTY          TIME CMD", "    250 ?        00:00:00 sleep"),
-    ("ps -ef", "UID          PID    PPID  C STIME TTY          TIME CMD",
-     "root         250       1  0 14:00 ?        00:00:00 sleep 60"),
-    ("ps aux", "USER         PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND",
-     "root         250  0.0  0.0      0     0 ?        S    14:00   0:00 sleep 60"),
-    ("ps ax", "    PID TTY      STAT   TIME COMMAND", "    250 ?        S      0:00 sleep 60"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("line", "head", "row"), PS_FORMS, ids=[row[0] for row in PS_FORMS])
-def test_ps_of_procps(run: Run, line: str, head: str, row: str) -> None:
-    guest = make_guest("gnu")
-    assert start(guest, "sleep", "60").pid == 250
-    lines = sh(run, guest, line)[0].splitlines()
-    assert lines[0] == head
-    assert row in lines
-
-
-def test_ps_prints_chosen_columns_of_chosen_processes(run: Run, guest: Guest) -> None:
-    process = start(guest, "sleep", "60")
-    assert sh(run, guest, f"ps -o args= -p {process.pid}") == ("sleep 60\n", "", 0)
-    assert sh(run, guest, "ps -o comm= -C sleep")[0] == "sleep\n"
-    assert sh(run, guest, "ps -o nonsense")[2] == 1
-    assert sh(run, guest, "ps -p 9999")[2] == 1
-
-
 # -- mounts ---------------------------------------------------------------------------------------
 
 
@@ -417,13 +360,6 @@ def test_a_file_system_is_unmounted_and_mounted_again(run: Run, guest: Guest) ->
     assert guest.files.mounts[-1].options == "rw,nosuid,nodev,relatime"
 
 
-def test_mount_a_follows_fstab(run: Run, guest: Guest) -> None:
-    assert sh(run, guest, "umount -a -t ext4")[2] == 0
-    assert [m.path for m in guest.files.mounts] == ["/", "/proc", "/sys"]
-    assert sh(run, guest, "mount -a") == ("", "", 0)
-    assert [m.path for m in guest.files.mounts[3:]] == ["/data", "/mnt/ide disk"]
-
-
 def test_remounting_keeps_other_options(run: Run, guest: Guest) -> None:
     # Recorded: file/open-readonly-fs.
     assert sh(run, guest, "mount -o remount,ro /data") == ("", "", 0)
@@ -432,14 +368,6 @@ def test_remounting_keeps_other_options(run: Run, guest: Guest) -> None:
     assert mount.options == "ro,nosuid,nodev,relatime"
     assert sh(run, guest, "mount -o remount,rw,noatime,dev,data=ordered /data")[2] == 0
     assert mount.options == "rw,nosuid,noatime,data=ordered"
-
-
-def test_bind_mounts_show_a_directory_again(run: Run, guest: Guest) -> None:
-    guest.files.write("/data/x", b"here")
-    assert sh(run, guest, "mount --bind /data /srv") == ("", "", 0)
-    assert guest.files.read("/srv/x") == b"here"
-    assert sh(run, guest, "umount /srv") == ("", "", 0)
-    assert sh(run, guest, "mount -o bind /data /srv")[2] == 0
 
 
 def test_a_tmpfs_has_the_size_that_was_asked_for(run: Run, guest: Guest) -> None:
@@ -612,8 +540,4 @@ def test_a_later_shutdown_can_be_cancelled(run: Run) -> None:
     clock.now += 60 * SECOND
     guest.settle()
     assert guest.power.state == "running"
-    sh(run, guest, "shutdown -r 15:00")
-    clock.now += 3600 * SECOND
-    guest.settle()
-    assert "RESET" in guest.power.events
     assert sh(run, make_guest("gnu"), "shutdown nonsense")[2] == 1

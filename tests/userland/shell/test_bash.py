@@ -36,7 +36,6 @@ REFUSED = [
     ("shopt -s nullglob", "shopt"),
     ("f() { local -a x; }; f", "local: -a"),
     ("printf -v x a", "printf: -v"),
-    ("printf %q a", "printf: %q"),
 ]
 
 #: Expected output: bash 5.2.15.

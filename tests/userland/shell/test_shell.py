@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qgasim.guest.files.nodes import Regular
 from qgasim.guest.processes.process import Exit
 from qgasim.userland.shell.conditions import evaluate_test
-from qgasim.userland.shell.printf import ASH, echo, format_printf
+from qgasim.userland.shell.printf import ASH, Complaint, echo, format_printf
 
 if TYPE_CHECKING:
     from tests.userland.shell.conftest import Machine
@@ -213,11 +213,11 @@ def test_echo_is_for_programs_too() -> None:
 def test_printf_is_for_programs_too() -> None:
     assert format_printf(["%s=%d\n", "a", "0x10", "b", "x"], ASH) == (
         b"a=16\nb=0\n",
-        ["invalid number 'x'"],
+        [Complaint("invalid number 'x'", 7)],
         1,
     )
     # BusyBox shows the rest of the format.
-    assert format_printf(["%z"], ASH) == (b"", ["%: invalid format"], 1)
+    assert format_printf(["%z"], ASH) == (b"", [Complaint("%: invalid format", 0)], 1)
 
 
 def test_test_is_for_programs_too(machine: "Machine") -> None:

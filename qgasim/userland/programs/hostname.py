@@ -1,11 +1,9 @@
-"""Programs about the machine: hostname, uname, nproc."""
+"""Programs about the machine: hostname, uname."""
 
 from typing import Final
 
-from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
-from qgasim.userland.programs.getopt import parse, to_number, usage_error
-from qgasim.userland.programs.inputs import read_input
+from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
 
@@ -13,7 +11,7 @@ __all__: list[str] = []
 
 _HOSTNAME_LONG: Final = {
     "short": "s", "fqdn": "f", "long": "f", "domain": "d", "ip-address": "i",
-    "all-ip-addresses": "I", "file": "F",
+    "all-ip-addresses": "I",
 }  # fmt: skip
 #: The kernel's __NEW_UTS_LEN.
 HOST_NAME_MAX: Final = 64
@@ -22,15 +20,8 @@ HOST_NAME_MAX: Final = 64
 @program("hostname")
 def hostname(p: Process) -> Steps:
     """Print the host name, or set it."""
-    options = yield from parse(p, "sfdiIF:", _HOSTNAME_LONG)
+    options = yield from parse(p, "sfdiI", _HOSTNAME_LONG)
     name = options.operands[0] if options.operands else None
-    path = options.get("F")
-    if path is not None:
-        data = yield from read_input(p, path)
-        if data is None:
-            return 1
-        lines = (line.strip() for line in decode_name(data).splitlines())
-        name = next((line for line in lines if line and not line.startswith("#")), "")
     if name is not None:
         if len(name.encode("utf-8", "surrogateescape")) > HOST_NAME_MAX:
             text = pick(p, "sethostname: Invalid argument", "name too long")
@@ -73,15 +64,4 @@ def uname(p: Process) -> Steps:
     # With -a, what is unknown is left out.
     letters = [o for o in texts if o in options or ("a" in options and texts[o] != "unknown")]
     yield from p.write(1, " ".join(texts[o] for o in letters or ["s"]) + "\n")
-    return 0
-
-
-@program("nproc")
-def nproc(p: Process) -> Steps:
-    """Print the number of processors."""
-    options = yield from parse(p, "", {"all": "a", "ignore": "ignore:"})
-    count = sum(cpu.online or "a" in options for cpu in p.guest.vcpus)
-    if (ignored := options.get("ignore")) is not None:
-        count -= yield from to_number(p, ignored, "invalid number")
-    yield from p.write(1, f"{max(1, count)}\n")
     return 0

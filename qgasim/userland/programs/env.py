@@ -1,0 +1,60 @@
+"""Programs that become another program: env, and BusyBox's own."""
+
+from qgasim.guest.processes.process import Process, Steps
+from qgasim.userland.programs.getopt import parse
+from qgasim.userland.programs.messages import complain, explain, pick, quote
+from qgasim.userland.programs.registry import PROGRAMS, program
+
+__all__: list[str] = []
+
+
+def _become(p: Process, words: list[str]) -> Steps:
+    """Become another program, or say that it can't be run."""
+    try:
+        steps = p.replace(words)
+    except OSError as error:
+        what = pick(p, f"can't execute '{words[0]}'", quote(words[0]))
+        yield from complain(p, f"{what}: {explain(error)}")
+        return 127 if isinstance(error, FileNotFoundError) else 126
+    return (yield from steps)
+
+
+_ENV_LONG = {"ignore-environment": "i", "unset": "u"}
+
+
+@program("env")
+def env(p: Process) -> Steps:
+    """Run a program with another environment, or print it."""
+    arguments = ["-i" if a == "-" and i == 0 else a for i, a in enumerate(p.argv[1:])]
+    options = yield from parse(
+        p, "iu:", _ENV_LONG, in_order=True, arguments=arguments, code=pick(p, 1, 125)
+    )
+    items = [] if "i" in options else list(p.env)
+    for name in options.all("u"):
+        items = [item for item in items if not item.startswith(name + "=")]
+    words = options.operands
+    while words and "=" in words[0]:
+        word = words.pop(0)
+        name = word.partition("=")[0] + "="
+        at = next((i for i, item in enumerate(items) if item.startswith(name)), len(items))
+        items[at : at + 1] = [word]
+    if not words:
+        yield from p.write(1, "".join(item + "\n" for item in items))
+        return 0
+    p.env = items
+    return (yield from _become(p, words))
+
+
+@program("busybox")
+def busybox(p: Process) -> Steps:
+    """Run the applet by whose name it is called, or that the first argument names; or list all."""
+    if p.name == "busybox":
+        if len(p.argv) < 2 or p.argv[1].startswith("-"):
+            yield from p.write(1, "".join(name + "\n" for name in sorted(PROGRAMS)))
+            return 0
+        p.argv = p.argv[1:]
+    applet = PROGRAMS.get(p.name)
+    if applet is None or p.name == "busybox":
+        yield from p.write(2, f"{p.name}: applet not found\n")
+        return 127
+    return (yield from applet(p))

@@ -1,0 +1,137 @@
+"""Here-documents: their text, and what is expanded in it."""
+
+import re
+from typing import Final
+
+from qgasim.userland.shell.lexer import BadSyntax, Refused
+from qgasim.userland.shell.syntax import Part, Text, Word
+from qgasim.userland.shell.tokens import Tokens
+
+__all__ = ["Documents"]
+
+#: What is read no further in a document that ends with it.
+OPEN_NAME: Final = re.compile(r"\$\{\w*\n?\Z")
+PLAIN_BODY: Final = re.compile(r'[^\\$`"]+')
+
+
+class Documents(Tokens):
+    """A text as tokens, with the here-documents that begin at its lines."""
+
+    def read_documents(self) -> None:
+        """Read the here-documents that begin at this line."""
+        pending, self.pending = self.pending, []
+        for redirection, delimiter, is_quoted, strips_tabs, command_line in pending:
+            lines: list[str] = []
+            start, first_line = self.at, self.line
+            while True:
+                if not self.peek():
+                    if self.flavour.is_bash:
+                        self._warn_of_document(lines, delimiter, first_line)
+                    break
+                end = self.text.find("\n", self.at)
+                line = self.text[self.at : end if end >= 0 else len(self.text)]
+                self.at += len(line) + 1 if end >= 0 else len(line)
+                if end < 0:
+                    self.has_seen_end = True
+                if strips_tabs:
+                    line = line.lstrip("\t")
+                if line == delimiter:
+                    # The end of the text ends this line, too.
+                    self._line += end < 0 and not self.flavour.is_bash
+                    break
+                lines.append(line + ("\n" if end >= 0 else ""))
+            body = "".join(lines)
+            if is_quoted:
+                redirection.target = (Text(body, is_quoted=True),)
+            elif self.flavour.is_bash:
+                redirection.target = self._scan_bash_document(body, command_line)
+            else:
+                redirection.target = self._scan_document(body, first_line, start, delimiter)
+
+    def _warn_of_document(self, lines: list[str], delimiter: str, line: int) -> None:
+        if lines and not lines[-1].endswith("\n"):
+            lines[-1] += "\n"
+        line -= self.text[self.at - 1 : self.at] == "\n" or bool(lines)
+        text = f"here-document at line {line} delimited by end-of-file (wanted `{delimiter}')"
+        self.warnings.append((f"warning: {text}", self.last_line))
+
+    def read_body(self, *, drops_quotes: bool) -> Word:
+        """Read all of the text as double-quoted, but for the quotes."""
+        self.is_document = True
+        parts: list[Part] = []
+        line = self.line
+        while True:
+            self._take(PLAIN_BODY, parts, is_quoted=True)
+            char = self.peek()
+            if not char:
+                return tuple(parts)
+            if char == "\\":
+                self._read_quoted_escape(parts, '$`"\\' if drops_quotes else "$`\\")
+            elif char == '"':
+                self.at += 1
+                if not drops_quotes:
+                    parts.append(Text(char, is_quoted=True))
+            else:
+                if self.flavour.is_bash:
+                    # It expands, and counts the lines of, each by itself.
+                    self._line, self._line_at = line, self.at
+                self._read_expansion(parts, is_quoted=True)
+
+    def scan_text(self, text: str, line: int, *, drops_quotes: bool = False) -> Word:
+        """Read another text, which begins at *line*, as double-quoted, but for the quotes."""
+        scanner = type(self)(text, self.flavour, line, self.aliases)
+        scanner.tokens_left = self.tokens_left
+        word = scanner.read_body(drops_quotes=drops_quotes)
+        # bash's arithmetic is read twice: its end is looked for first.
+        self.tokens_left = scanner.tokens_left
+        return word
+
+    def _scan_document(self, body: str, line: int, start: int, delimiter: str) -> Word:
+        """Read dash's document, whose *body* was found from *start* and *line* on."""
+        scanner = type(self)(body, self.flavour, line, self.aliases)
+        try:
+            return scanner.read_body(drops_quotes=False)
+        except BadSyntax as error:
+            if self.words.missing_brace in str(error) and OPEN_NAME.search(body):
+                error.line -= self.text[self.at - 1 : self.at] != "\n"
+                raise
+            if str(error).endswith((self.words.missing_brace, self.words.missing_parentheses)):
+                # The line is the one behind the delimiter.
+                error.line += 1
+                raise
+            if scanner.at < len(body):
+                raise
+        self.at = start
+        self._line, self._line_at = line, start
+        return self._read_on_in_place(delimiter)
+
+    def _read_on_in_place(self, delimiter: str) -> Word:
+        """Read a document with a substitution that goes on behind what would be its end."""
+        parts: list[Part] = []
+        self.is_document = True
+        is_start = True
+        while char := self.peek():
+            end = self.text.find("\n", self.at)
+            line = self.text[self.at : None if end < 0 else end]
+            if is_start and line == delimiter:
+                self.at += len(line) + (end >= 0)
+                break
+            is_start = char == "\n"
+            if char == "\\":
+                self._read_quoted_escape(parts, "$`\\")
+            elif char in "$`":
+                self._read_expansion(parts, is_quoted=True)
+            else:
+                self.at += 1
+                parts.append(Text(char, is_quoted=True))
+        self.is_document = False
+        return tuple(parts)
+
+    def _scan_bash_document(self, body: str, line: int) -> Word:
+        try:
+            return self.scan_text(body, line)
+        except BadSyntax as error:
+            if isinstance(error, Refused):
+                raise
+            # bash finds it only when it expands the document.
+            raise self.refuse("a here-document with an error of syntax") from None

@@ -1,0 +1,128 @@
+"""What comes before a simple command runs: expansions, assignments, and bash's redirections."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Final
+
+from qgasim.guest.processes.process import Steps, Waiting
+from qgasim.userland.shell import patterns
+from qgasim.userland.shell.finding import ProgramFinder
+from qgasim.userland.shell.lexer import Refused
+from qgasim.userland.shell.redirection import RedirectionFailed, Saved
+from qgasim.userland.shell.showing import show_words
+from qgasim.userland.shell.state import ReadOnly, ShellError, Variable
+from qgasim.userland.shell.syntax import NOT_SIMULATED, Assignment, Simple, Text, Word
+
+__all__ = ["Preparation"]
+
+#: Builtins whose arguments may be assignments: what they assign is not split.
+ASSIGNING: Final = frozenset(("export", "readonly", "local"))
+
+
+class Preparation(ProgramFinder):
+    """A shell that prepares simple commands."""
+
+    @abstractmethod
+    def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
+        """Return what the shell does itself for the command *name*."""
+
+    def redirect_as_bash(
+        self, node: Simple, before: dict[str, Variable | None], argv: list[str]
+    ) -> Waiting[Saved | None]:
+        """Do redirections, for which what is assigned for the command is not there yet.
+
+        Those of a program are the business of the process that becomes it: None if it has ended by an error.
+        """
+        state = self.state
+        if not node.redirections:
+            return {}
+        is_program = (
+            bool(argv) and argv[0] not in state.functions and not self.find_builtin(argv[0])
+        )
+        assigned = {name: state.variables.get(name) for name in before}
+        for name, variable in before.items():
+            state.put_back(name, variable)
+        variables = dict(state.variables)
+        try:
+            return (yield from self.redirector.apply(node.redirections))
+        except RedirectionFailed:
+            raise
+        except ShellError as error:
+            if not is_program:
+                raise
+            yield from self.complain(error)
+            state.status = error.status
+            return None
+        finally:
+            if is_program and state.variables != variables:
+                for name in {*variables, *state.variables}:
+                    state.put_back(name, variables.get(name))
+            for name, variable in assigned.items():
+                state.put_back(name, variable)
+
+    def assign(
+        self, assignments: list[Assignment], before: dict[str, Variable | None] | None
+    ) -> Waiting[None]:
+        """Set variables; with *before*, for one command, and what they were is put there."""
+        state = self.state
+        for item in assignments:
+            value = yield from self.expander.expand_string(item.value, is_assignment=True)
+            if before is not None:
+                before.setdefault(item.name, state.variables.get(item.name))
+            if before is None:
+                state.assign(item.name, value)
+                continue
+            try:
+                state.set(item.name, value, exported=True)
+            except ReadOnly as error:
+                if not state.flavour.is_bash or "e" in state.options:
+                    raise
+                yield from self.complain(error)
+
+    def expand_arguments(self, words: list[Word]) -> Waiting[list[str]]:
+        if not words:
+            return []
+        first = words[0][0]
+        name = first.text if isinstance(first, Text) and len(words[0]) == 1 else ""
+        if name == "[[" and "x" in self.state.options and self.state.flavour.is_bash:
+            raise self.refuse("[[ with set -x")
+        if name == "[[" and not self.state.flavour.splits_conditions:
+            return (yield from self._expand_test(words))
+        if name not in ASSIGNING:
+            return (yield from self.expander.expand_words(words))
+        argv: list[str] = []
+        for word in words:
+            head = word[0]
+            if isinstance(head, Text) and "=" in head.text and not head.is_quoted:
+                argv.append((yield from self.expander.expand_string(word, is_assignment=True)))
+            else:
+                argv += yield from self.expander.expand_words([word])
+        return argv
+
+    def _expand_test(self, words: list[Word]) -> Waiting[list[str]]:
+        """Expand the arguments of ``[[``; a comparison with a pattern becomes its result."""
+        argv: list[str] = []
+        operator = ""
+        for word in words:
+            if operator:
+                pattern = yield from self.expander.expand_pattern(word)
+                is_match = patterns.matches(pattern, argv.pop())
+                argv.append("yes" if is_match == (operator != "!=") else "")
+                operator = ""
+                continue
+            text = yield from self.expander.expand_string(word)
+            if text in ("=", "==", "!=") and len(argv) > 1 and word is not words[-2]:
+                operator = text
+            else:
+                argv.append(text)
+        return argv
+
+    def show_source(self, source: str) -> str:
+        """Return how ``set -x`` shows the head of a compound command."""
+        if shown := show_words(source):
+            return shown
+        raise self.refuse("set -x of a substitution of this kind")
+
+    def refuse(self, construct: str) -> Refused:
+        """Make the error for what the real shell does and this one does not simulate."""
+        return Refused(f"{construct}: {NOT_SIMULATED}", self.state.line)

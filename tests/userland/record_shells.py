@@ -1,0 +1,49 @@
+"""Record what real shells do: ``python -m tests.userland.record_shells`` (packages dash, bash and busybox).
+
+Runs each script of ``shell/dash.jsonl``, ``bash.jsonl`` and ``ash.jsonl`` again, as `tests.fuzz_userland` does it, and
+writes down what came of it: a new case is a new line with ``script``.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from tests.fuzz_userland import SHELLS, Outcome, RealShell
+
+RECORDINGS: Final = Path(__file__).parent / "shell"
+
+
+def to_case(script: str, outcome: Outcome) -> dict[str, Any]:
+    """Return the line of a recording; the messages of a script have no order."""
+    case = {
+        "script": script,
+        "stdout": outcome.stdout.decode("latin-1"),
+        "messages": [line.decode("latin-1") for line in outcome.messages],
+        "status": outcome.status,
+    }
+    return {key: value for key, value in case.items() if value}
+
+
+def main() -> int:
+    """Record all cases of all shells."""
+    for shell, flavour in SHELLS.items():
+        recording = RECORDINGS / f"{shell}.jsonl"
+        scripts = [json.loads(line)["script"] for line in recording.read_text().splitlines()]
+        with tempfile.TemporaryDirectory(prefix="record-shells-") as name:
+            Path(name).chmod(0o755)
+            with RealShell(flavour, Path(name)) as real:
+                outcomes = [real.run(script) for script in scripts]
+        lines = [
+            json.dumps(to_case(script, outcome))
+            for script, outcome in zip(scripts, outcomes, strict=True)
+            if outcome is not None
+        ]
+        recording.write_text("".join(line + "\n" for line in lines))
+        sys.stdout.write(f"{shell}: {len(lines)} cases\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
