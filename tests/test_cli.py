@@ -273,7 +273,7 @@ def only_line(text: str) -> str:
     return text[:-1]
 
 
-# -- what is wrong is said in one line -------------------------------------------------------------
+# -- errors in one line ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -1,4 +1,4 @@
-"""What is said of a scenario that is wrong: every check, with its place and how to fix it."""
+"""Errors of scenarios: every check, with its place and how to fix it."""
 
 import pytest
 

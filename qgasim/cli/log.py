@@ -69,7 +69,7 @@ class LiveLog:
                 raise QgaSimError(f"--log {path}: {error.strerror}") from None
         errors = [] if sys.stderr is None else [_output_of(sys.stderr)]
         self.outputs = [] if is_quiet else errors.copy()
-        #: Where failures are told: of these, the standard error even if it gets nothing else.
+        #: Where failures are reported: standard error gets them even if it gets nothing else.
         self._failure_outputs = errors
         if self._file:
             output = Output(self._file.fileno(), "utf-8")

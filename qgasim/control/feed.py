@@ -27,7 +27,7 @@ BATCH: Final = 256
 PAUSE: Final = 0.025
 #: After how long a stream on which nothing happens says that it is still there, in seconds.
 KEEP_ALIVE: Final = 15.0
-#: How many names of faults are told apart in a guest's counts.
+#: How many names of faults are counted separately for a guest.
 NAMES: Final = 100
 
 Kind = Literal["entry", "update", "created", "deleted", "reset", "patched"]

@@ -30,7 +30,7 @@ class Device(Struct, kw_only=True):
     nic: str | None = None
     #: The guest's disk that it is.
     disk: str | None = None
-    #: Whether the next change of what a network device receives is told.
+    #: Whether an event reports the next change of what a network device receives.
     tells_filter: bool = True
     #: Whether its link is up.
     link_is_up: bool = True

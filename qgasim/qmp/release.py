@@ -34,7 +34,7 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     stops_suspended: bool = True
     #: What follows the path of a socket that QEMU listens on.
     socket_mark: str = ",server=on"
-    #: A panic is told as a pause first, whatever follows.
+    #: A panic is reported as a pause first, whatever follows.
     tells_panic_twice: bool = False
     #: Processors are sockets of one core; later, cores of one socket.
     cpus_are_sockets: bool = False
@@ -54,7 +54,7 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     rtc_path: str | None = None
     #: A migration's last phase has an event of its own.
     tells_device_phase: bool = True
-    #: The beginning of an incoming migration is told even to clients that did not ask for such events.
+    #: The beginning of an incoming migration is reported even to clients that did not ask for such events.
     tells_setup_always: bool = False
 
     @cached_property

@@ -65,7 +65,7 @@ def read_pasted(text: str, name: str) -> Survey:
     survey = Survey()
     for found in _find_values(_QUOTED.sub("", text), name):
         for answer in _answers(found, name):
-            # What is told twice is told as it was last.
+            # Of what is there twice, the last counts.
             survey.answers = [a for a in survey.answers if _key(a) != _key(answer)]
             survey.answers.append(answer)
     if not survey.answers:

@@ -11,7 +11,7 @@ from yaml.reader import ReaderError
 
 __all__ = ["explain", "place_in"]
 
-#: What a reader says, and what is said instead; what stands in braces is filled in by `_word`.
+#: Messages of the YAML reader, and ours in their place; what stands in braces is filled in by `_word`.
 _WORDS: Final[tuple[tuple[str, str], ...]] = (
     (
         "found character .*that cannot start any token",

@@ -42,7 +42,7 @@ for _cls, _function in FAULT_CHECKS.items():
     checks(_cls)(_function)
 
 
-#: What a nemesis draws by if nothing is said.
+#: The default settings of a nemesis.
 _BY_TIME: Final = Nemesis()
 
 

@@ -168,7 +168,7 @@ class Listener:
             has_waited = True
 
     async def _lack(self, driver: ClientDriver, error: OSError) -> None:
-        """Wait for what the host lacks; raise *error* if that is something else. It is told once."""
+        """Wait for what the host lacks; raise *error* if that is something else. It is reported once."""
         if error.errno not in SHORTAGES:
             raise error
         if not self._is_lacking:

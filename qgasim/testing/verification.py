@@ -60,7 +60,7 @@ def verify(
     before: Requests | None = None,
     within: Duration | None = None,
 ) -> None:
-    """Verify how often *command* was asked for: once or more, unless it is said otherwise.
+    """Verify how often *command* was asked for: once or more by default.
 
     What the agent has read counts, whatever it answered.
 

@@ -186,7 +186,7 @@ class _Slot(Struct):
     device: str
 
     def tell(self, source: int, status: int, *, is_empty: bool = False) -> None:
-        """Report what the guest has said of it (_OST)."""
+        """Report the guest's status of it (_OST)."""
         info: dict[str, Any] = {} if is_empty else {"device": self.device}
         info |= {"slot": str(self.number), "slot-type": self.kind}
         info |= {"source": source, "status": status}

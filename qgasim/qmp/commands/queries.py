@@ -73,7 +73,7 @@ def query_current_machine(monitor: Monitor) -> Any:
 
 @command()
 def query_iothreads(monitor: Monitor) -> Any:
-    """List the threads for I/O (objects ``iothread``), with what they are made with if nothing is said."""
+    """List the threads for I/O (objects ``iothread``), with their settings or the defaults."""
     devices = monitor.hypervisor.devices
     pid = (
         MADE_UP_THREAD if devices.board is None or devices.board.pid is None else devices.board.pid
@@ -271,7 +271,7 @@ def query_memdev(monitor: Monitor) -> Any:
 
 @command()
 def query_acpi_ospm_status(monitor: Monitor) -> Any:
-    """Return what the guest said of its slots: nothing that shows here."""
+    """Return the guest's status of its slots: nothing that shows here."""
     devices = monitor.hypervisor.devices
     dimms = {dimm.slot: dimm.id for dimm in devices.dimms}
     slots: list[dict[str, Any]] = [
@@ -298,7 +298,7 @@ def query_acpi_ospm_status(monitor: Monitor) -> Any:
 
 @command()
 def query_rx_filter(monitor: Monitor, name: str | None = None) -> Any:
-    """Return what network devices receive; the next change of it is told by an event."""
+    """Return what network devices receive; the next change of it is reported by an event."""
     hypervisor = monitor.hypervisor
     devices = hypervisor.devices.network()
     if name is not None:

@@ -161,7 +161,7 @@ class State:
         self.flavour = flavour
         self.words = flavour.words
         self.variables: dict[str, Variable] = {}
-        #: Bytes that variables, functions, traps and aliases take; and what is told of each change of it.
+        #: Bytes that variables, functions, traps and aliases take; and what is called with each change of it.
         self.size = 0
         self.on_size: Callable[[int], None] = lambda _: None
         #: For each function that runs, what its local variables were before.
