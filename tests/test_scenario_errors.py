@@ -103,6 +103,15 @@ guest:
         "faults: [{kind: refuse, accepts: false, times: 3}]",
         ["f:1:48: faults[0].times: connections that are not accepted cannot be counted"],
     ),
+    "a fault for a part of a command's name": (
+        "faults: [{kind: drop, on: fsfreeze}]",
+        [
+            (
+                "f:1:27: faults[0].on: qemu-ga 7.2 has no command 'fsfreeze' "
+                "(did you mean 'guest-fsfreeze-status'?)"
+            )
+        ],
+    ),
     "a fault for a command that there is not": (
         "faults: [{kind: drop, on: guest-pong}]",
         [
@@ -737,6 +746,12 @@ replies: [{on: guest-pong, reply: 1}]
         "%YAML 3.0\n---\nseed: 1",
         [
             "f:1:1: expected %YAML 1.2",
+        ],
+    ),
+    "more than a document": (
+        '{"seed": 1}\nguest: {}',
+        [
+            "f:2:1: something after the end of the document",
         ],
     ),
     "a directive without a document": (
