@@ -75,7 +75,7 @@ class LiveLog:
             output = Output(self._file.fileno(), "utf-8")
             self.outputs.append(output)
             self._failure_outputs.append(output)
-        #: Of the guests that there are now, by name: those that were deleted are no longer there.
+        #: The present guests, by name, without those that were deleted.
         self._observers: WeakValueDictionary[str, _GuestLog] = WeakValueDictionary()
         self._count = 0
 

@@ -38,7 +38,7 @@ class Counts(Struct):
 
     #: Requests that the agent has read.
     requests: int = 0
-    #: Those that were answered by an error.
+    #: How many were answered by an error.
     errors: int = 0
     #: Clients that have connected.
     connections: int = 0

@@ -31,7 +31,7 @@ class Selection(Struct, frozen=True, kw_only=True, rename={"is_all": "all"}):
 
     #: Names of scenarios, with ``*`` and ``?`` as wildcards, or paths of files.
     scenarios: tuple[str, ...] = ()
-    #: Those with any of these tags, too.
+    #: Scenarios with any of these tags, too.
     tags: tuple[str, ...] = ()
     #: All that come with qgasim.
     is_all: bool = False

@@ -103,7 +103,7 @@ class Edit(Fault, frozen=True, kw_only=True, tag="edit"):
     set: dict[str, Any] = field(default_factory=dict[str, Any])
     #: Places at which nothing is any more.
     remove: tuple[str, ...] = ()
-    #: Of which type what is there becomes, by place: a number its digits, an array an object with its
+    #: The type to turn values into, by place: a number its digits, an array an object with its
     #: indices as names.
     retype: dict[str, JsonType] = field(default_factory=dict[str, JsonType])
 

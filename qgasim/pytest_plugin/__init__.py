@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 MARKERS: Final = ("qgasim", "qgasim_matrix", "qgasim_drill")
-#: Those that run a test several times.
+#: The markers that run a test several times.
 MULTIPLYING: Final = ("qgasim_matrix", "qgasim_drill")
 FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_replay", "qga_session", "qga_trio"})
 #: The guests of the session, if a test has asked for one.

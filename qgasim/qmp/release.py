@@ -20,7 +20,7 @@ __all__ = ["RELEASES", "Release", "find_release", "turn_round"]
 class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     """A release of QEMU."""
 
-    #: As a scenario writes it.
+    #: The name in a scenario.
     name: str
     #: Major, minor, micro.
     version: tuple[int, int, int]

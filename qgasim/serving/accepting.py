@@ -35,7 +35,7 @@ class Listener:
         self._is_closed = False
         #: Whether the host lacked descriptors or memory for the latest client.
         self._is_lacking = False
-        #: Of the file of a unix socket.
+        #: Identifies the file of a unix socket.
         self._inode: int | None = None
 
     @property

@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 CHAPTER = "Verification"
-#: For how long at most may be waited, in seconds of the host.
+#: The longest wait, in seconds of the host.
 LONGEST_WAIT = 3600
 
 
