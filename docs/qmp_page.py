@@ -32,7 +32,7 @@ these. `query-qmp-schema` and `query-commands` are theirs, and so is the order o
 which words, was compared with QEMU 7.2.22 on some thousand machines without a guest (`make fuzz-monitor`).
 
 - One client at a time; the next waits, and is greeted when the first has left. No event is sent before `qmp_capabilities`,
-  and what happens while nobody is connected is lost.
+  and what happens while no client is connected is lost.
 - Messages end in `\\r\\n`; those of the agent in `\\n`.
 - The host's clock counts for the monitor, also while the guest's stands still: at most one event a second is sent of
   each kind of {throttled}.

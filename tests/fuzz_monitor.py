@@ -170,7 +170,7 @@ def exchange(real: RealMonitor | None, ours: Ours, data: bytes) -> tuple[bytes, 
     marked = ours.send(SYNC)
     is_whole = is_synced(marked)
     from_ours += without_mark(marked)
-    from_real = b"" if real is None else _ask(real, data, PATIENCE if is_whole else 0.3)
+    from_real = b"" if real is None else _ask(real, data, PATIENCE if is_whole else 0.6)
     if not is_whole and not ours.machine.has_ended:
         from_ours += ours.connect() + ours.send(NEGOTIATE)
         if real is not None:

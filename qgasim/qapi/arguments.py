@@ -306,7 +306,7 @@ class _GHashTable:
             self._resize()
 
     def _resize(self) -> None:
-        """Move each key to its new place, in the order of the slots; who is in the way moves next."""
+        """Move each key to its new place, in the order of the slots; a key that is in the way moves next."""
         self.shift = max(3, int(self.count * 1.333).bit_length())
         slots, size = self.slots, 1 << self.shift
         old_size = len(slots)

@@ -185,7 +185,7 @@ class Following(Plugged):
                 self.vanish(1 if action == "exit-failure" else 0)
 
     def vanish(self, status: int) -> None:
-        """End at once, and the guest with it, though the port was never closed; *status*: the process's."""
+        """End at once, and the guest with it, though the port was never closed. *status*: of the process."""
         self._is_quitting = True
         self.has_ended = True
         self.guest.power.keeps_machine = False

@@ -145,7 +145,7 @@ class Hypervisor(Following):
         self._stop_as("migrated")
 
     def arrive(self, *, is_paused: bool) -> None:
-        """Be the machine that has come from another host, and go on with it if not *is_paused*."""
+        """Become the machine that has come from another host, and run unless it *is_paused*."""
         if self.status != "inmigrate":
             return
         if is_paused:

@@ -92,7 +92,7 @@ class Migrating(Protocol):
         ...
 
     def arrive(self, *, is_paused: bool) -> None:
-        """Be what has come from another host."""
+        """Become the machine that has come from another host."""
         ...
 
 
