@@ -89,7 +89,7 @@ class Outcome(NamedTuple):
 
 
 class RealShell:
-    """Runs scripts with a shell of this machine, as nobody; a context."""
+    """Runs scripts with a shell of this machine, as the user `nobody`; a context."""
 
     def __init__(self, flavour: Flavour, root: Path) -> None:
         self.flavour = flavour

@@ -243,7 +243,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "no arguments": (["guest-ping"], "{}\n"),
     "a number": (["guest-sync", "id=7"], "7\n"),
     "JSON": (["guest-sync", '{"id": -8}'], "-8\n"),
-    # The order of the members is the agent's (behaviour.md, section 1).
+    # The order of the members is the agent's (tests/golden/7.2/system.jsonl, timezone-utc).
     "an empty object": (["guest-get-timezone", "{}"], '{\n  "zone": "UTC",\n  "offset": 0\n}\n'),
     "a text": (["guest-file-open", "path=/etc/hostname", "mode=r"], "1000\n"),
     "a list": (["guest-fsfreeze-freeze-list", 'mountpoints=["/nowhere"]'], "0\n"),
@@ -253,7 +253,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     ),
 }
 
-#: Calls that the agent refuses (behaviour.md, sections 3 and 4).
+#: Calls that the agent refuses (recorded: tests/golden/7.2, wire.jsonl and args.jsonl).
 CALLS_REFUSED: dict[str, tuple[list[str], str]] = {
     "an unknown command": (
         ["guest-nope"],
@@ -403,7 +403,7 @@ def test_the_list_of_scenarios_is_wrapped_to_the_terminal() -> None:
     with subprocess.Popen(command, stdout=terminal, cwd=ROOT, env=environment):
         os.close(terminal)
         printed = b""
-        # EIO: the program has ended, and nobody else has the terminal.
+        # EIO: the program has ended, and no other has the terminal.
         with suppress(OSError):
             while data := os.read(host, 4096):
                 printed += data
@@ -659,7 +659,9 @@ def test_a_call_need_not_wait_for_a_reply(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_call_to_nobody_has_status_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_call_without_an_agent_has_status_1(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "s"
     assert run(["call", str(path), "guest-ping"]) == 1
     assert capfd.readouterr() == ("", f"qgasim call: {path}: No such file or directory\n")

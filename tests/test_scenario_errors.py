@@ -251,7 +251,7 @@ guest:
             )
         ],
     ),
-    "a way back to a snapshot that nobody takes": (
+    "a way back to a snapshot that is never taken": (
         "timeline: [{do: snapshot, name: clean, at: 1s}, {do: revert, to: clear, at: 2s}]",
         [
             "f:1:66: timeline[1].to: no event takes a snapshot 'clear' (did you mean 'clean'?)",
@@ -462,11 +462,11 @@ guest:
         "guest: {files: {/a: {symlink: b, mode: '0777'}}}",
         ["f:1:40: guest.files./a.mode: has no effect on a symbolic link"],
     ),
-    "an owner who is none": (
+    "an owner that is no user": (
         "guest: {users: {alice: {}}, files: {/a: {text: '', owner: alise}}}",
         ["f:1:59: guest.files./a.owner: there is no user 'alise' (did you mean 'alice'?)"],
     ),
-    "an owner who cannot be one": (
+    "an owner that cannot be a user": (
         "guest: {files: {/a: {entries: {b: {text: '', owner: 'a:b:c'}}}}}",
         [
             (
@@ -566,7 +566,7 @@ guest:
             "f:1:60: replies[0].in_turn[1]: no answer is given (expected reply, error or raw)",
         ],
     ),
-    "a count that nobody reads": (
+    "a count without effect": (
         "replies: [{on: guest-ping, in_turn: [{reply: 1}], times: 2}]",
         [
             "f:1:58: replies[0].times: has no effect beside 'in_turn' (its entries have their own)",
@@ -697,7 +697,7 @@ replies: [{on: guest-pong, reply: 1}]
     "a line that is not indented as the others": (
         "guest:\n  hostname: a\n vcpus: 2",
         [
-            "f:3:2: this indentation fits nothing above, back to line 1",
+            "f:3:2: this indentation matches no line above, back to line 1",
         ],
     ),
     "a list that goes on as a mapping": (
@@ -809,7 +809,7 @@ replies: [{on: guest-pong, reply: 1}]
             "f:1:28: guest.environment.A=B: not a variable: 'A=B' (expected a name without '=')",
         ],
     ),
-    "a user who cannot be one": (
+    "a user with an impossible name": (
         "guest: {users: {'a:b': {}, c: {home: '/h:i', comment: \"d\\ne\", uid: 4294967295}}}",
         [
             "f:1:24: guest.users.a:b: not a user's name: 'a:b'",

@@ -88,7 +88,7 @@ def course(*stubs: Stub) -> Course:
 
 def test_a_stub_answers_in_place_of_the_guest() -> None:
     agent = course(Stub(on="guest-get-host-name", reply={"b": 1, "a": [None]}))
-    # behaviour.md, section 1: an object comes back in the order of QEMU's hash.
+    # An object comes back in the order of QEMU's hash (qobject/qdict.c).
     assert agent.send(b'{"execute":"guest-get-host-name","id":7}') == (
         b'{"return": {"a": [null], "b": 1}, "id": 7}\n'
     )

@@ -85,7 +85,7 @@ def test_an_inherited_socket_says_where_it_listens() -> None:
             _ = inherited.where
 
 
-def test_nothing_is_told_where_nobody_wants_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_told_where_no_service_manager_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     for path in ("", "relative", "/nowhere/at/all"):
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         notify("READY=1")

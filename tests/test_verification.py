@@ -1,5 +1,6 @@
 """Verification: what passes, and what a failure says."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -281,4 +282,7 @@ def test_the_error_of_a_reply_that_is_nested_too_deeply_is_not_read() -> None:
     deep = b"[" * 1022 + b"]" * 1022
     course.send(b'{"execute":"nope","id":7}{"execute":"nope","id":' + deep + b"}")
     texts = [exchange.error for exchange in course.journal.exchanges]
-    assert texts == ["The command nope has not been found", None]
+    # Python before 3.12 reads fewer levels than qemu-ga.
+    is_read = sys.version_info >= (3, 12)
+    text = "The command nope has not been found"
+    assert texts == [text, text if is_read else None]

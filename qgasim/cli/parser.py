@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "show": "scenarios",
 }
 
-#: What a socket's time-out can hold, and nobody waits for: a year.
+#: The longest time-out, in seconds: a year. A socket can still hold it.
 _LONGEST: Final = 365 * 86400
 
 

@@ -186,7 +186,7 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     takes_block_with_allow: bool = False
     #: ``--config`` is taken.
     takes_config_path: bool = False
-    #: The channel is opened before the agent becomes a daemon, so that who started it learns from the
+    #: The channel is opened before the agent becomes a daemon, so that its parent learns from the
     #: exit status whether it could be, and an agent that could not be initialized does not end well.
     opens_channel_first: bool = False
 

@@ -68,7 +68,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def is_wrong(self) -> bool:
-        """Return whether the client is to be mended."""
+        """Return whether the client needs a fix."""
         return self.verdict in WRONG
 
     def fails_like(self, other: "Result") -> bool:

@@ -36,7 +36,7 @@ class Stale(Fault, frozen=True, kw_only=True, tag="stale"):
     """The reply is of an earlier time; the command does not run.
 
     Without *as_of* it is an earlier reply to the same command. With *as_of* the command is asked of the
-    guest as it was then, whether anybody had asked or not; what it does there is forgotten.
+    guest as it was then, even if no client had asked; what it does there is forgotten.
     """
 
     #: The latest that is at least so old; the first request of all is answered as ever.

@@ -47,7 +47,7 @@ class Service:
     Args:
         application: what routes are given first.
         table: the routes.
-        access: who may ask.
+        access: which requests are let in.
         reading: reads bodies and queries.
         on_failure: is told what a route has raised that is no `QgaSimError`: the client gets a 500.
     """

@@ -67,7 +67,7 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     #: How many bytes of a reply the agent writes at once: qemu-ga 2047, on every channel. A longer reply
     #: arrives in pieces.
     write_size: int = WRITE_SIZE
-    #: Whether file systems are frozen from the beginning: who froze them has gone, and thawed nothing.
+    #: Whether file systems are frozen from the beginning, as a client leaves them that froze and never thawed.
     is_frozen: bool = False
     #: Whether the agent reads a request only when its line has ended, as Apple's does.
     needs_newline: bool = False

@@ -96,5 +96,5 @@ def _word(error: yaml.MarkedYAMLError, mark: yaml.Mark, text: str) -> str:
         bracket="}" if "flow mapping" in (error.context or "") else "]",
         stray="something after the end of a value (quote the whole)"
         if before.strip()
-        else f"this indentation fits nothing above, back to line {line}",
+        else f"this indentation matches no line above, back to line {line}",
     )

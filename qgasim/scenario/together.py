@@ -229,7 +229,7 @@ def _check_personality(personality: Personality, names: list[str]) -> Wrong:
 
 
 def _check_arguments(on: Match, at: str) -> Wrong:
-    """Look for arguments that the command has in no release: who gives them is refused before."""
+    """Look for arguments that the command has in no release: a request with them is refused before."""
     known = {
         parameter.name
         for command in ALL_COMMANDS

@@ -213,7 +213,7 @@ class ClockDrifts(Event, frozen=True, kw_only=True, tag="clock_drifts"):
     drift: float
 
     def happen(self, simulation: Simulation) -> None:
-        """Let it."""
+        """Let it happen."""
         simulation.guest.clock.set_drift(self.drift)
 
 

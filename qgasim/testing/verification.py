@@ -192,8 +192,8 @@ def _compile(journal: Journal, requests: Requests) -> Callable[[Exchange], bool]
     known = _known(journal)
     if not fnmatch.filter(known, match.command):
         hint = did_you_mean(match.command, known)
-        who = "QEMU" if match.command.startswith("qmp:") else "qemu-ga"
-        raise ValueError(f"no release of {who} has a command '{match.command}'{hint}")
+        program = "QEMU" if match.command.startswith("qmp:") else "qemu-ga"
+        raise ValueError(f"no release of {program} has a command '{match.command}'{hint}")
     matches_command, matches_arguments = compile_match(match)
     is_of_monitor = match.command.startswith("qmp:")
     return lambda e: (

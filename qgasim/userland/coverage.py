@@ -33,7 +33,7 @@ def builtins() -> frozenset[str]:
 def names(userland: str) -> frozenset[str]:
     """Return the names by which a guest's programs are called."""
     there = USERLANDS[userland]
-    links = (path.rpartition("/")[2] for path in there.links)
+    links = (name for names in there.links.values() for name in names)
     return frozenset(links).union(*there.files.values())
 
 

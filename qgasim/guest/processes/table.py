@@ -158,7 +158,7 @@ class Table:
 
     def has_room(self, limit: int) -> bool:
         """Return whether there can be one more process: fewer than *limit* run, and some id is free."""
-        # Some are left for those whom the kernel and init start.
+        # Some are left for those that the kernel and init start.
         return len(self._alive) < limit and len(self.table) < PID_MAX - 100
 
     def new_pid(self) -> int:
@@ -171,7 +171,7 @@ class Table:
     # -- ending --------------------------------------------------------------------------------
 
     def kill(self, pid: int, number: int) -> None:
-        """Send a signal; `NoSuchProcess` if there is nobody to get it."""
+        """Send a signal; `NoSuchProcess` if no process would get it."""
         process = self.table.get(pid)
         if process is None:
             raise NoSuchProcess(f"no process {pid}")

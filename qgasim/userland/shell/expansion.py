@@ -24,7 +24,7 @@ from qgasim.userland.shell.syntax import (
     Word,
 )
 
-__all__ = ["Expander", "Host", "to_bytes"]
+__all__ = ["Expander", "ExpandingShell", "to_bytes"]
 
 WHITE: Final = " \t\n"
 #: More than any command line can hold.
@@ -52,7 +52,7 @@ class Piece(Struct, frozen=True):
     kind: Kind
 
 
-class Host(Protocol):
+class ExpandingShell(Protocol):
     """The shell for which words are expanded."""
 
     p: Process
@@ -68,7 +68,7 @@ class Host(Protocol):
 class Expander:
     """Expands words for a shell."""
 
-    def __init__(self, shell: Host) -> None:
+    def __init__(self, shell: ExpandingShell) -> None:
         self.shell = shell
 
     def expand_words(self, words: Iterable[Word]) -> Waiting[list[str]]:
