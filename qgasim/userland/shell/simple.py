@@ -41,7 +41,8 @@ class SimpleCommands(Preparation):
         is_temporary = bool(argv) and (name not in SPECIAL or state.flavour.is_bash)
         before: dict[str, Variable | None] = {}
         saved: Saved | None = None
-        keeps = name == "exec"
+        keeps = name == "exec" or self.keeps_redirections
+        self.keeps_redirections = False
         try:
             if not state.flavour.is_bash:
                 saved = yield from self.redirector.apply(node.redirections)
