@@ -22,7 +22,8 @@ def find_close(name: str, known: Iterable[str]) -> list[str]:
     if whole := [one for one in known if name and one == f"guest-{name}"]:
         return whole
     # Long names take long to compare, and are no slip of the pen.
-    return difflib.get_close_matches(name, known, n=1) if len(name) < 100 else []
+    close = difflib.get_close_matches(name, known, n=1) if len(name) < 100 else []
+    return close or [one for one in known if name and one.startswith(f"guest-{name}-")][:1]
 
 
 def not_there(what: str, name: str, known: Iterable[str]) -> str:

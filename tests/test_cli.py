@@ -43,6 +43,13 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["--quiet", "--nope", "nope"],
         "qgasim: unrecognized arguments: --nope nope (try qgasim --help)",
     ),
+    "an option that is misspelled": (
+        ["--scenaro", "x"],
+        (
+            "qgasim: unrecognized arguments: --scenaro x (did you mean '--scenario'?) "
+            "(try qgasim --help)"
+        ),
+    ),
     "a word": (["nope"], "qgasim: no such command: 'nope' (try qgasim --help)"),
     "a command that is misspelled": (
         ["chekc", "a.yaml"],
@@ -273,7 +280,7 @@ def only_line(text: str) -> str:
     return text[:-1]
 
 
-# -- what is wrong is said in one line -------------------------------------------------------------
+# -- errors in one line ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -289,11 +296,11 @@ def test_what_is_wrong_is_said_in_one_line(
 
 
 def test_an_unknown_channel_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["--channel", "tcp"]) == 2
-    # The rest of the line is worded differently by each release of Python.
-    assert only_line(capfd.readouterr().err).startswith(
-        "qgasim: argument --channel: invalid choice: 'tcp'"
-    )
+    assert run(["--channel", "virtio"]) == 2
+    # What is between is worded differently by each release of Python.
+    line = only_line(capfd.readouterr().err)
+    assert line.startswith("qgasim: argument --channel: invalid choice: 'virtio'")
+    assert line.endswith(" (did you mean 'virtio-serial'?) (try qgasim --help)")
 
 
 def test_each_fault_of_a_scenario_gets_a_line_with_its_place(

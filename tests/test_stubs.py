@@ -30,7 +30,7 @@ PATTERNS: list[tuple[Any, list[Any], list[Any]]] = [
     ({"a": {"absent": True}}, [{}, {"b": 1}], [{"a": None}]),
 ]
 
-#: A pattern that cannot be one, and what is said of it.
+#: A pattern that cannot be one, and the error.
 NO_PATTERNS: list[tuple[Any, str]] = [
     ({"regex": "("}, "not a regular expression: '('"),
     ({"regex": 1}, "regex takes a text, not 1"),

@@ -112,5 +112,5 @@ def test_systemd_understands_the_units() -> None:
         check=False,
     )
     told = [line for line in done.stderr.splitlines() if "/qgasim." in line]
-    # What is said of other units is said of the machine.
+    # Verdicts about other units concern the machine.
     assert (done.returncode, told) == (0, [])

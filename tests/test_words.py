@@ -18,9 +18,10 @@ PYTHON = [
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 #: A docstring says what is returned or done, not that it is told, and not what something is to be or to have.
 VERBS = {"Be", "Give", "Gives", "Have", "Know", "Tell", "Tells", "Say", "Says", "Whether"}
-#: Pronouns without a noun: the client, the caller or the test has a name.
+#: Pronouns without a noun (the client, the caller or the test has a name), and passives without a subject.
 RIDDLES = re.compile(
-    r"\b(?:whoever|whomever|whosesoever|nobody|somebody|anybody|everybody|who\s+\w|whom)\b",
+    r"\b(?:whoever|whomever|whosesoever|nobody|somebody|anybody|everybody|who\s+\w|whom"
+    r"|(?:is|are) said|said of)\b",
     re.IGNORECASE,
 )
 #: People do things, and programs list them; names are in backticks.

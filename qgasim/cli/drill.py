@@ -223,7 +223,7 @@ def _seconds(text: str, option: str) -> float:
 
 
 class _Session:
-    """All runs of a drill, what is told of them meanwhile, and what is written at the end."""
+    """All runs of a drill: progress while they run, and reports at the end."""
 
     def __init__(
         self,
@@ -253,7 +253,7 @@ class _Session:
         os.makedirs(self._options.failures, exist_ok=True)
         for path in (self._options.junit, self._options.html):
             if path is not None:
-                # What cannot be written is told now, and not after all runs.
+                # A file that cannot be written is reported now, and not after all runs.
                 _write(path, b"")
         directory = make_directory("qgasim-")
         try:

@@ -55,7 +55,7 @@ LOOKING: Final = (
     "guest-get-host-name", "guest-get-users", "guest-get-timezone", "guest-get-osinfo",
     "guest-get-devices", "guest-get-diskstats", "guest-get-cpustats", "guest-get-load",
 )  # fmt: skip
-#: Those of them whose answer is the same everywhere.
+#: The probes whose answer is the same everywhere.
 SAME_EVERYWHERE: Final = ("guest-ping",)
 
 #: A value of each type, to be given where another is expected; and integers beyond 64 bits.

@@ -27,7 +27,7 @@ BATCH: Final = 256
 PAUSE: Final = 0.025
 #: After how long a stream on which nothing happens says that it is still there, in seconds.
 KEEP_ALIVE: Final = 15.0
-#: How many names of faults are told apart in a guest's counts.
+#: How many names of faults are counted separately for a guest.
 NAMES: Final = 100
 
 Kind = Literal["entry", "update", "created", "deleted", "reset", "patched"]
@@ -38,7 +38,7 @@ class Counts(Struct):
 
     #: Requests that the agent has read.
     requests: int = 0
-    #: Those that were answered by an error.
+    #: How many were answered by an error.
     errors: int = 0
     #: Clients that have connected.
     connections: int = 0

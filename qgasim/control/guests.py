@@ -219,7 +219,7 @@ class ServedGuest(ControlledGuest):
         self.recorder.tell("reset")
 
     def end(self) -> None:
-        """Hang up on its client, and serve it no more; requests that wait for it are told so."""
+        """Hang up on its client, and stop serving it; requests that wait for it get an error."""
         self._hang_up()
         self.live.end()
         super().end()

@@ -31,7 +31,7 @@ class Remote(Struct, frozen=True):
     """A guest that another process serves."""
 
     name: str
-    #: Of the control API of that process, where it has the same name.
+    #: The address of that process's control API, where the guest has the same name.
     address: UnixAddress | TcpAddress
 
     @property

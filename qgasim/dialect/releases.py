@@ -30,7 +30,7 @@ FULL_VERSIONS: Final[dict[Version, str]] = {
     (10, 2): "10.2.2",
     (11, 1): "11.1.3",
 }
-#: Those whose answers were recorded (tests/golden).
+#: The releases whose answers were recorded (tests/golden).
 RECORDED: Final = frozenset({(3, 1), (5, 2), (6, 2), (7, 2), (8, 2), (10, 0), (10, 2), (11, 1)})
 LATEST: Final[Version] = max(FULL_VERSIONS)
 

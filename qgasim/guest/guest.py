@@ -92,7 +92,7 @@ class Guest(Machine):
         What is read-only from now on has *used* bytes in use, its files included.
 
         Raises:
-            SettingsError: files take more than is said to be in use exactly.
+            SettingsError: files take more than the settings say is exactly in use.
         """
         for mount, wanted in zip(
             [m for m in self.files.mounts if m.volume.kind not in KERNEL_FILES],

@@ -136,7 +136,7 @@ class Service:
         return result
 
     def refuse(self, error: Exception) -> Answer:
-        """Return the answer to a request that has failed; what is no `QgaSimError` is told."""
+        """Return the answer to a request that has failed; what is no `QgaSimError` is reported."""
         if isinstance(error, HttpError):
             return write_problem(error)
         if isinstance(error, QgaSimError):

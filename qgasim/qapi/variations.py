@@ -44,7 +44,7 @@ Path: TypeAlias = tuple[str | int, ...]
 ABSENT: Final = object()
 #: How many items a long list has.
 LONG: Final = 64
-#: Of a list, so many items are varied from its beginning, and its last.
+#: How many items of a list are varied from its beginning, besides the last one.
 VARIED_ITEMS: Final = 3
 _KINDS: Final[dict[type, VariationKind]] = {
     int: "integer",

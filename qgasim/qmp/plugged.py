@@ -1,4 +1,4 @@
-"""The agent's port and the network devices, as far as what the guest does with them is told."""
+"""The agent's port and the network devices, as far as events report what the guest does with them."""
 
 from collections.abc import Callable
 
@@ -38,7 +38,7 @@ class Plugged(Telling):
         self.has_port = board is None or board.has_port
         #: Whether the guest has opened the port, as the host was told.
         self.port_is_open = self._port_state()
-        #: Whether the process is ending: then nothing is told of the port.
+        #: Whether the process is ending: then no event reports the port.
         self._is_quitting = False
         self.guest.on_filter = self._filter_changed
         #: The boot in which network drivers have said what they receive; the events of a guest that is up when

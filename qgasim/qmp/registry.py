@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 COMMANDS: Final[dict[str, Command]] = {}
 """All commands that are simulated, by name. Which of them a release has, its schema says."""
 
-#: Those that take their arguments as they are.
+#: The commands that take any arguments.
 _FREE: Final[set[str]] = set()
 #: How the refusal of a command begins that the release has and that is not simulated.
 NOT_SIMULATED: Final = "qgasim does not simulate"

@@ -20,7 +20,7 @@ __all__ = ["RELEASES", "Release", "find_release", "turn_round"]
 class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     """A release of QEMU."""
 
-    #: As a scenario writes it.
+    #: The name in a scenario.
     name: str
     #: Major, minor, micro.
     version: tuple[int, int, int]
@@ -34,7 +34,7 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     stops_suspended: bool = True
     #: What follows the path of a socket that QEMU listens on.
     socket_mark: str = ",server=on"
-    #: A panic is told as a pause first, whatever follows.
+    #: A panic is reported as a pause first, whatever follows.
     tells_panic_twice: bool = False
     #: Processors are sockets of one core; later, cores of one socket.
     cpus_are_sockets: bool = False
@@ -56,7 +56,7 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     rtc_after: int = 2
     #: A migration's last phase has an event of its own.
     tells_device_phase: bool = True
-    #: The beginning of an incoming migration is told even to clients that did not ask for such events.
+    #: The beginning of an incoming migration is reported even to clients that did not ask for such events.
     tells_setup_always: bool = False
 
     #: The commands that take their arguments as they are (``'gen': false`` in qapi/*.json).

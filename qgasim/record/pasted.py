@@ -75,7 +75,7 @@ def read_pasted(text: str, name: str) -> Survey:
     for found in _find_values(_QUOTED.sub("", _COLOURS.sub("", text)), name, skipped):
         try:
             for answer in _answers(found, name):
-                # What is told twice is told as it was last.
+                # Of what is there twice, the last counts.
                 answers.pop(_key(answer), None)
                 answers[_key(answer)] = answer
         except ClientError as error:

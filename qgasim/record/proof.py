@@ -102,7 +102,7 @@ def _surplus(whole: Any, part: Any, path: str) -> list[str] | None:
             return None
         found = []
         inner = [_surplus(a, b, f"{path}/*") for a, b in zip(whole, part, strict=True)]
-        # What one item has and another has not cannot be said of all.
+        # What only some items have cannot be set for all.
         if any(each != inner[0] for each in inner):
             return None
     else:

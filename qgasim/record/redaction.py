@@ -158,7 +158,7 @@ class _Addresses:
         #: The first 24 bits of IPv4 addresses, and the first 48 of IPv6 addresses: what stands for them.
         self._networks: dict[int, int] = {}
         self._sites: dict[int, int] = {}
-        #: Those of addresses that there are: they stand for no others.
+        #: Networks and sites of recorded addresses: they replace no others.
         self._used_networks: set[int] = set()
         self._used_sites: set[int] = set()
 

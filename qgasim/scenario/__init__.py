@@ -69,7 +69,7 @@ __all__ = [
 #: They say what must hold: `checks` finds it once they are imported.
 _CHECKS: Final = (guest_checks, machine_checks, program_checks, reply_checks, together)
 _SUFFIXES: Final = (".yaml", ".yml")
-#: How many faults are told one by one.
+#: How many errors are listed one by one.
 _FAULT_LIMIT: Final = 100
 #: How many scenarios may extend each other in turn.
 _CHAIN_LIMIT: Final = 32

@@ -216,11 +216,10 @@ class Decoder:
                 return value
             if isinstance(value, str) and isinstance(node, ScalarNode) and node.value == value:
                 return value
-        known = ", ".join(str(value) for value in values)
         words = [str(value) for value in values]
         is_quoted = found in words
         hint = " (write it without quotes)" if is_quoted else did_you_mean(str(found), words)
-        raise DocumentError(node, path, f"expected one of {known}, found {kind_of(node)}{hint}")
+        raise DocumentError(node, path, f"expected {_one_of(values)}, found {kind_of(node)}{hint}")
 
     def _union(self, node: Node, members: tuple[Any, ...], path: str) -> Any:
         if _is_null(node) and type(None) in members:
@@ -379,13 +378,17 @@ def unit_of(wanted: Any) -> str | None:
     return None
 
 
+def _one_of(values: tuple[Any, ...]) -> str:
+    return ("one of " if len(values) > 1 else "") + ", ".join(map(str, values))
+
+
 def describe(wanted: Any) -> str:
     """Return what is expected of a value of this type."""
     origin = get_origin(wanted)
     if origin in (list, tuple):
         return "a list"
     if origin is Literal:
-        return "one of " + ", ".join(str(v) for v in get_args(wanted))
+        return _one_of(get_args(wanted))
     if origin is Annotated:
         unit = unit_of(wanted)
         return describe(get_args(wanted)[0]) if unit is None else _UNITS[unit][1]

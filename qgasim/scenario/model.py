@@ -119,7 +119,7 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
     nemesis: Nemesis | None = None
     #: What happens, and when.
     timeline: list[AnyEvent] = field(default_factory=list[AnyEvent])
-    #: Several guests, by name: each is laid over all that is said here (or extends a scenario of its
+    #: Several guests, by name: each is merged into everything else here (or extends a scenario of its
     #: own), and is called and seeded differently. ``web{1..20}`` names twenty.
     fleet: "dict[str, Scenario]" = field(default_factory=dict[str, "Scenario"])
 

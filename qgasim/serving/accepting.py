@@ -35,7 +35,7 @@ class Listener:
         self._is_closed = False
         #: Whether the host lacked descriptors or memory for the latest client.
         self._is_lacking = False
-        #: Of the file of a unix socket.
+        #: Identifies the file of a unix socket.
         self._inode: int | None = None
 
     @property
@@ -168,7 +168,7 @@ class Listener:
             has_waited = True
 
     async def _lack(self, driver: ClientDriver, error: OSError) -> None:
-        """Wait for what the host lacks; raise *error* if that is something else. It is told once."""
+        """Wait for what the host lacks; raise *error* if that is something else. It is reported once."""
         if error.errno not in SHORTAGES:
             raise error
         if not self._is_lacking:

@@ -153,14 +153,8 @@ class UpstreamChannel(Channel):
     @property
     def _is_idle(self) -> bool:
         """Return whether nothing is under way, and nothing looks at the bytes of requests or changes replies."""
-        if (
-            self._requests
-            or self._waiting
-            or self._raw
-            or self._deferred
-            or self._end
-            or self.recorder
-        ):
+        is_busy = self._requests or self._waiting or self._raw or self._deferred
+        if is_busy or self._end or self.recorder:
             return False
         agent = self.agent
         is_plain = agent.injector.is_idle and not agent.commands.stubs

@@ -209,7 +209,7 @@ class SocketLink:
                 self._fail(error)
 
     def _receive(self, flags: int = socket.MSG_DONTWAIT) -> bytes:
-        """Return what has come; nothing, too, if the connection has ended, which the channel is told."""
+        """Return what has come; nothing, too, if the connection has ended, which the channel learns."""
         sock = self._sock
         if sock is None:
             return b""

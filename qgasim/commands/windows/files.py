@@ -108,7 +108,7 @@ def windows_file_close(agent: Agent, handle: int) -> None:
 
 @command(name="guest-file-read", since=(0, 15), platforms=WINDOWS)
 def windows_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
-    """Read up to *count* bytes (`read_limit`); the end is told when nothing is left to read."""
+    """Read up to *count* bytes (`read_limit`); the end is reported when nothing is left to read."""
     file = _file(agent, handle)
     check_count(count, agent.dialect.read_limit)
     try:

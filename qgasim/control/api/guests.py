@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 CHAPTER = "Guests"
-#: As the name of a guest in a fleet.
+#: What is a name of a guest, as in a fleet.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
@@ -307,7 +307,7 @@ def reset(control: Control, name: str) -> GuestDetails:
 class ScenarioQuery(Struct, kw_only=True):
     """How a scenario is written."""
 
-    #: As what.
+    #: The format.
     format: Literal["yaml", "json"] = "yaml"
 
 

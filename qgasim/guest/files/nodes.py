@@ -214,7 +214,7 @@ class Volume:
         return trimmed
 
     def adopt(self, node: FakeFile, now: int, number: int | None = None) -> None:
-        """Return a new inode its number (the next one if none is said), owner and times (*now*: ns)."""
+        """Return a new inode its number (by default the next one), owner and times (*now*: ns)."""
         if number is None:
             self.fakefs.last_ino += 1
         # Not through the inode itself, which looks at each attribute's name first.
@@ -234,7 +234,7 @@ class Volume:
         owner: tuple[int, int] = (-1, -1),
         times: tuple[int | None, int | None] = (None, None),
     ) -> None:
-        """Change what is said of an inode at *now*.
+        """Change attributes of an inode at *now*.
 
         *owner* is of user and group, *times* of access and modification (ns); -1 and None leave one
         as it is.

@@ -49,7 +49,7 @@ class Table:
         code = {**programs, SCRIPTED: self.scripted.run}
         self._loader = Loader(guest, MappingProxyType(code))
         self.table: dict[int, Process] = {}
-        #: Those of them that have not ended.
+        #: The processes that have not ended.
         self._alive: dict[int, Process] = {}
         self.last_pid = 0
         #: How many were started since the latest boot, and how often one has gone on.

@@ -73,7 +73,7 @@ def query_current_machine(monitor: Monitor) -> Any:
 
 @command()
 def query_iothreads(monitor: Monitor) -> Any:
-    """List the threads for I/O (objects ``iothread``), with what they are made with if nothing is said."""
+    """List the threads for I/O (objects ``iothread``), with their settings or the defaults."""
     devices = monitor.hypervisor.devices
     pid = (
         MADE_UP_THREAD if devices.board is None or devices.board.pid is None else devices.board.pid
@@ -272,7 +272,7 @@ def query_memdev(monitor: Monitor) -> Any:
 
 @command()
 def query_acpi_ospm_status(monitor: Monitor) -> Any:
-    """Return what the guest said last of its places for memory and processors."""
+    """Return the guest's last status of its slots for memory and processors."""
     devices = monitor.hypervisor.devices
 
     def describe(kind: str, number: int, id: str | None) -> dict[str, Any]:
@@ -299,7 +299,7 @@ def query_acpi_ospm_status(monitor: Monitor) -> Any:
 
 @command()
 def query_rx_filter(monitor: Monitor, name: str | None = None) -> Any:
-    """Return what network devices receive; the next change of it is told by an event."""
+    """Return what network devices receive; the next change of it is reported by an event."""
     hypervisor = monitor.hypervisor
     devices = hypervisor.devices.network()
     if name is not None:

@@ -268,7 +268,7 @@ class Note(Struct, kw_only=True):
     kind: Literal["connect", "wait", "disconnect", "swallowed", "state", "event", "qmp", "note"]
     #: What it was, in more words.
     text: str = ""
-    #: Of a client that came: what it found in the channel; of one that left: what it left behind.
+    #: What a client that came found in the channel, or what one that left has left behind.
     marks: tuple[str, ...] = ()
     #: What was swallowed.
     data: bytes = b""

@@ -37,7 +37,7 @@ _COLOURS: Final[dict[Role, str]] = {
     "effect": "32",
     "event": "34",
 }
-#: Of clients, one after the other.
+#: Colours of clients, one after the other.
 _CLIENT_COLOURS: Final = ("36", "35", "32", "34", "33")
 
 
@@ -80,7 +80,7 @@ class Line(Struct):
     """What one line shows."""
 
     what: Exchange | Note | Handshake | Reply
-    #: Of how many entries.
+    #: How many entries it stands for.
     entries: int = 1
     #: Whether its reply waits, and is shown when it goes.
     is_waiting: bool = False

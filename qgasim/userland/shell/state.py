@@ -144,7 +144,7 @@ class State:
         self.flavour = flavour
         self.words = flavour.words
         self.variables: dict[str, Variable] = {}
-        #: Bytes that variables, functions, traps and aliases take; and what is told of each change of it.
+        #: Bytes that variables, functions, traps and aliases take; and what is called with each change of it.
         self.size = 0
         self.on_size: Callable[[int], None] = lambda _: None
         #: For each function that runs, what its local variables were before.
@@ -239,7 +239,7 @@ class State:
             self.option = (int(value) if value and re.fullmatch("[1-9][0-9]{0,8}", value) else 1, 0)
 
     def assign(self, name: str, value: str) -> None:
-        """Assign to a variable outside of a builtin: for bash a read-only one ends no more than the command."""
+        """Set a variable outside of a builtin: for bash a read-only one ends no more than the command."""
         try:
             self.set(name, value)
         except ReadOnly as error:
