@@ -8,20 +8,21 @@ REQUESTS ?= 10000
 SECONDS ?= 60
 SCRIPTS ?= 20000
 EXAMPLES ?= 200
+MACHINES ?= 200
 SEED ?= 0
 FORMS := $(wildcard .github/ISSUE_TEMPLATE/*.yml)
 # The release of Mermaid that the site's theme is made for.
 MERMAID := 11.17.2
-# What `make lowest-test` needs besides, and which tests it leaves out: tools that want newer versions.
+# What `make lowest-test` needs besides, and which tests it leaves out: their tools want newer versions.
 LOWEST_TOOLS := pytest pytest-trio pytest-xdist hypothesis jsonschema coverage qemu.qmp shtab argparse-manpage
-LOWEST_TESTS := --ignore=tests/control --ignore=tests/emulator tests
+LOWEST_TESTS := --ignore=tests/control/test_schema.py tests
 # How many tests are run at a time: `make test WORKERS=0` runs them in one process.
 WORKERS ?= auto
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test test-integration test-quick coverage check format lint docs wheel-test lowest-test release-check language-server bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
-	fuzz-schema fuzz-userland update python clean
+	fuzz-schema fuzz-monitor fuzz-userland update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -118,6 +119,10 @@ fuzz-server: .venv/ready
 # Requests that schemathesis makes of the control API's document, as it says and otherwise.
 fuzz-schema: .venv/ready
 	$(BIN)/python -m tests.fuzz_schema --examples $(EXAMPLES) --seed $(SEED)
+
+# Requests for the machine's monitor and the real one. Needs QEMU 7.2 (package qemu-system-x86).
+fuzz-monitor: .venv/ready
+	$(BIN)/python -m tests.fuzz_monitor --machines $(MACHINES) --seed $(SEED)
 
 # Scripts in the guest's shells and the real ones (packages dash, bash, busybox), as an unprivileged user.
 fuzz-userland: .venv/ready

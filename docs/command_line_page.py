@@ -16,7 +16,11 @@ __all__ = ["SHELLS", "make_completion", "make_manual_page"]
 SHELLS = ("bash", "zsh", "fish")
 MADE_BY = "Made by docs/generate.py (`make docs`); do not edit."
 #: What is completed for a metavariable.
-SCENARIOS = shtab.cmd("qgasim scenarios --names")
+SCENARIOS = {**shtab.cmd("qgasim scenarios --names"), "zsh": "_qgasim_scenarios"}
+#: shtab's own way for zsh asks for the names when the script is read, once for each option.
+PREAMBLE = {
+    "zsh": '_qgasim_scenarios() { compadd -- $(qgasim scenarios --names); _files -g "*.y(a|)ml" }'
+}
 COMPLETE = {
     "FILE-or-NAME": SCENARIOS,
     **dict.fromkeys(("FILE", "PATH", "ADDRESS", "HOST_DIR=GUEST_DIR"), shtab.FILE),
@@ -76,7 +80,7 @@ def actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def make_completion(shell: str) -> str:
-    text = shtab.complete(make_parser(), shell)
+    text = shtab.complete(make_parser(), shell, preamble=PREAMBLE)
     first, _, rest = text.partition("\n")
     # zsh looks at the first line.
     return f"{first}\n# {MADE_BY}\n{rest}\n" if shell == "zsh" else f"# {MADE_BY}\n{text}\n"

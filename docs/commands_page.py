@@ -20,7 +20,7 @@ INTRODUCTION = """\
 
 All commands of the schemas of qemu-ga 3.1 to 11.1 are there, each release with its own; which release has which on which
 system is in [versions.md](versions.md). Arguments are checked in QEMU's order and refused in its words. What a command
-does not do as the real agent does is said with it, what is assumed with UNVERIFIED.
+does differently from the real agent is noted with it, and assumptions with UNVERIFIED.
 
 What stands behind them is made up: no command touches the host.
 

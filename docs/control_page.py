@@ -52,10 +52,10 @@ A guest that is none of a fleet is called `guest`; the guests of a fleet have th
 - **Problems** are those of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457): `detail` says what is wrong, where, and what
   was probably meant; `errors` has everything that is wrong, with `line` and `column` where the body is YAML.
 - **Streams** are server-sent events. After a break, `Last-Event-ID` goes on where the client was; a client that fell too far
-  behind is told by `event: lost` how many events it has missed. A client that does not read holds up nobody.
+  behind is told by `event: lost` how many events it has missed. A client that does not read delays no other.
 - **The document** at `/v1/openapi.json` says all this to generators of clients (OpenAPI 3.1).
 
-## Who may ask
+## Access
 
 - `--control unix:PATH`: the socket's mode is 0600.
 - `--control tcp:PORT`: on this machine only. Web pages of other sites are refused (`Origin`), as are names that were made to

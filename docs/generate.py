@@ -77,8 +77,8 @@ INTRODUCTION = """\
 <!-- Made by docs/generate.py (`make docs`); do not edit. -->
 
 What goes wrong, on demand and the same way every time. A scenario lists its faults under `faults`. They fire in this
-order, and each changes what the one before has left. [Let a guest fail on demand](howto/failures.md) begins with the
-symptoms, and has what else can happen to a guest.
+order, and each changes what the one before has left. [Make a guest fail on demand](howto/failures.md) starts from the
+symptoms, and has everything else that can happen to a guest.
 
 ```yaml
 qgasim: 1
@@ -483,7 +483,7 @@ FINDINGS_INTRODUCTION = """\
 
 <!-- Made by docs/generate.py (`make docs`) from qgasim/findings/; do not edit. -->
 
-What clients did with a guest and should not have done, made of its journal when you ask:
+What clients did with a guest and should not have done, found in its journal on demand:
 
 ```python
 from qgasim.findings import find
@@ -498,7 +498,7 @@ for finding in find(journal):
 ```
 
 Times are the guest's.
-Findings are of the client's own doing: what a fault or a late agent caused is told apart.
+Findings are the client's own doing, not what a fault or a late agent caused.
 They show the exchanges, but not the arguments of guest-exec and guest-set-user-password; transcripts show all.
 """
 

@@ -31,7 +31,7 @@ Sources: recordings of QEMU 5.2, 7.2, 10.0 and 11.1 (`tests/golden/qmp/`), which
 these. `query-qmp-schema` and `query-commands` are theirs, and so is the order of events and replies.
 
 - One client at a time; the next waits, and is greeted when the first has left. No event is sent before `qmp_capabilities`,
-  and what happens while nobody is connected is lost.
+  and what happens while no client is connected is lost.
 - Messages end in `\\r\\n`; those of the agent in `\\n`.
 - The host's clock counts for the monitor, also while the guest's stands still: at most one event a second is sent of
   each kind of {throttled}.

@@ -9,7 +9,7 @@ if [ "$1" = --talk ]; then
     id=$$
     printf '%s{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' "$mark" "$id"
     while read -r line; do
-        # What is before 0xFF and our own number is somebody else's.
+        # What comes before 0xFF and our own number answers an earlier request.
         case ${line##*"$mark"} in "{\"return\": $id}"* | "{\"return\":$id}"*) break ;; esac
     done
     echo '{"execute":"guest-ping"}'

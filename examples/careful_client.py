@@ -66,7 +66,7 @@ class CarefulClient:
                 if json.loads(line)["return"] == number:
                     return
             except (ValueError, KeyError, TypeError):
-                continue  # of somebody else
+                continue  # the answer to an earlier request
 
     def call(self, command: str, timeout: float | None = None) -> object:
         """Return what a command returns."""

@@ -34,7 +34,7 @@ class NaiveClient:
         ]
 
     def backup(self, copy: Any) -> None:
-        """Mistake: if *copy* fails, nobody thaws."""
+        """Mistake: if *copy* fails, the guest is never thawed."""
         self.call("guest-fsfreeze-freeze")
         copy()
         self.call("guest-fsfreeze-thaw")

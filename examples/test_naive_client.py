@@ -26,7 +26,7 @@ def test_an_interface_without_addresses_is_skipped(qga: LiveGuest, client: Naive
     assert client.addresses() == ["127.0.0.1", "::1"]
 
 
-@pytest.mark.xfail(strict=True, reason="nobody thaws")
+@pytest.mark.xfail(strict=True, reason="the guest stays frozen")
 @pytest.mark.qgasim(findings="off")
 def test_what_was_frozen_is_thawed_if_the_copy_fails(qga: LiveGuest, client: NaiveClient) -> None:
     def fail() -> None:

@@ -31,7 +31,8 @@ Test: TypeAlias = Callable[[Any], bool]
 ABSENT: Final = object()
 #: How long one match may take, in seconds of the host.
 TIME_LIMIT: Final = 0.25
-#: So many steps of Python's own matching take a few milliseconds, for which it keeps the interpreter's lock.
+#: How many steps Python's own matching may take at once: a few milliseconds, for which it keeps the
+#: interpreter's lock.
 STEP_LIMIT: Final = 500_000
 #: Python's own keeps the patterns that it has compiled, by number: only short ones go there.
 KEPT_LENGTH: Final = 1000

@@ -100,7 +100,7 @@ def replies(
     def vary(draw: st.DrawFn) -> Any:
         ordinary_value = value = draw(base)
         for _ in range(changes):
-            # To list them takes longer than all else.
+            # Listing them takes longer than everything else.
             found = first if ordinary and value is ordinary_value else list_all(value)
             # Each change can be left out by itself: so a failure shrinks to those that it takes.
             kind = draw(st.sampled_from([None, *dict.fromkeys(each.kind for each in found)]))

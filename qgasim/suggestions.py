@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["did_you_mean", "find_close", "not_there"]
 
-#: So many names are told one by one.
+#: How many names are listed one by one.
 _SHOWN: Final = 20
 
 
@@ -21,8 +21,9 @@ def find_close(name: str, known: Iterable[str]) -> list[str]:
     known = list(known)
     if whole := [one for one in known if name and one == f"guest-{name}"]:
         return whole
-    # Long names take long to compare, and are nobody's slip of the pen.
-    return difflib.get_close_matches(name, known, n=1) if len(name) < 100 else []
+    # Long names take long to compare, and are no slip of the pen.
+    close = difflib.get_close_matches(name, known, n=1) if len(name) < 100 else []
+    return close or [one for one in known if name and one.startswith(f"guest-{name}-")][:1]
 
 
 def not_there(what: str, name: str, known: Iterable[str]) -> str:

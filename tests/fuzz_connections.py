@@ -1,6 +1,6 @@
 """Clients that come, leave and wait, before a real qemu-ga 7.2 and before qgasim.
 
-A course is a list of steps: who connects, sends, closes, hangs up halfway or leaves an answer unread.
+A course is a list of steps: a client connects, sends, closes, hangs up halfway or leaves an answer unread.
 The agent itself is the server (``-m unix-listen``); each course has a new process. What each client
 got, and how its connection ended, must be the same. Whatever would be a race is not drawn: a client
 that is served closes when it has read everything, unless it leaves an answer unread on purpose.
@@ -50,7 +50,7 @@ class Plan:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self.steps: list[Step] = []
-        #: Clients in the order in which they are served; who left before that still has a place.
+        #: Clients in the order in which they are served; one that left before that still has a place.
         self._clients: list[int] = []
         self._gone: set[int] = set()
         self._count = 0
@@ -101,7 +101,7 @@ class Plan:
             self._is_pending = True
 
     def _leave(self) -> None:
-        """Let who is served leave, having read everything."""
+        """Let the client that is served leave, having read everything."""
         client = self._clients.pop(0)
         if self._random.random() < 0.3:
             self.steps.append(("half_close", client))

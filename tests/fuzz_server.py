@@ -3,7 +3,7 @@
 There is no real agent beside them, so nothing is held back for its sake: what is looked for is a traceback
 or an error of qgasim on standard error, an answer that does not come, a resynchronisation that is not
 answered, memory that grows, and a SIGTERM that is not obeyed. Run by `make fuzz-server`; the seed and the
-number of the message are said with each failure.
+number of the message are printed with each failure.
 """
 
 import argparse

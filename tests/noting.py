@@ -30,7 +30,7 @@ class Noted(Course):
         sent = b""
         for effect in effects:
             if isinstance(effect, Wait):
-                self.channel.hold(effect.until, effects)
+                self.channel.defer(effect.until, effects)
                 break
             if type(effect) is bytes:
                 sent += effect

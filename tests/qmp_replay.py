@@ -116,7 +116,7 @@ def settings_of(recording: Recording) -> MachineSettings:
 
 
 def obeys(recording: Recording) -> bool:
-    """Return whether the guest heeds its power button: it went down, and nobody told it otherwise."""
+    """Return whether the guest heeds its power button: it went down, and no other command told it to."""
     sent = "".join(e["data"] for e in recording.entries if e["dir"] == "send")
     went = any('"guest-shutdown"}' in e["data"] and e["dir"] == "recv" for e in recording.entries)
     told = ("guest-shutdown", "poweroff", "guest-suspend", "sysrq")
@@ -217,7 +217,7 @@ class Replay:
             if type(effect) is bytes:
                 self.take("qga", effect)
             elif isinstance(effect, Wait):
-                self.channel.hold(effect.until, effects)
+                self.channel.defer(effect.until, effects)
                 return
             elif isinstance(effect, Close):
                 self.closed.add("qga")

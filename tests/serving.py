@@ -124,7 +124,7 @@ class _Exchanges(Observer):
 
 
 def on_exchange(simulation: Simulation, note: Callable[[Message, bytes], None]) -> None:
-    """Have *note* called with each request and its reply."""
+    """Call *note* with each request and its reply."""
     simulation.observe(_Exchanges(note))
 
 

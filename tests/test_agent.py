@@ -17,7 +17,7 @@ PONG = b'{"return": {}}\n'
 COURSES = {release: Course("debian-12", release=release) for release in ("3.1", "7.2", "11.1")}
 
 
-#: A request, and the text of its error (behaviour.md, section 3).
+#: A request, and the text of its error (recorded: tests/golden/7.2/wire.jsonl, execute-*, extra-member-*).
 ENVELOPE: dict[str, tuple[bytes, str]] = {
     "no object": (b"[]", "QMP input must be a JSON object"),
     "nothing in it": (b"{}", "QMP input lacks member 'execute'"),
@@ -41,7 +41,7 @@ ENVELOPE: dict[str, tuple[bytes, str]] = {
     "exec-oob": (b'{"exec-oob":"guest-ping"}', "QMP input member 'exec-oob' is unexpected"),
 }
 
-#: Base64 that is taken, and what comes of it (behaviour.md, section 6).
+#: Base64 that is taken, and what comes of it (recorded: tests/golden/7.2/file.jsonl, write-b64-*).
 BASE64: dict[str, tuple[str, bytes]] = {
     "nothing": ("", b""),
     "whole groups": ("aGVsbG8h", b"hello!"),
@@ -106,7 +106,8 @@ def test_a_request_in_two_pieces_is_one_request() -> None:
 
 
 def test_an_id_comes_back_after_a_result_and_before_an_error() -> None:
-    # behaviour.md, section 1: the order of the hash table.
+    # The order of the hash table (recorded: tests/golden/7.2/wire.jsonl, id-object and
+    # id-with-envelope-error).
     course = Course()
     assert course.send(b'{"execute":"guest-ping","id":{"b":1,"a":null}}') == (
         b'{"return": {}, "id": {"a": null, "b": 1}}\n'
@@ -165,7 +166,8 @@ def test_half_a_request_is_lost_with_the_process() -> None:
 
 @pytest.mark.parametrize(("number", "kept"), [(15, b"hi"), (9, b"")], ids=["terminated", "killed"])
 def test_what_is_buffered_is_kept_by_sigterm_and_lost_by_sigkill(number: int, kept: bytes) -> None:
-    # behaviour.md, section 5.
+    # SIGTERM lets main() return (qga/main.c, quit_handler()), so the C library flushes. SIGKILL:
+    # tests/golden/7.2/file.jsonl, unwritten-data-lost-with-agent.
     course = Course()
     course.say("guest-file-open", path="/tmp/a", mode="w")
     course.say("guest-file-write", handle=1000, buf_b64="aGk=")
@@ -328,7 +330,7 @@ def test_after_a_reboot_nothing_is_frozen() -> None:
 
 
 def test_an_unknown_mode_of_shutdown_is_refused() -> None:
-    # behaviour.md, section 10: the parenthesis is never closed.
+    # The parenthesis is never closed (recorded: tests/golden/7.2/shutdown.jsonl, invalid-bogus).
     assert error(Course().say("guest-shutdown", mode="off")) == (
         "mode is invalid (valid values are: halt|powerdown|reboot"
     )

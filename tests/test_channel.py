@@ -1,4 +1,4 @@
-"""What a channel keeps, loses and gives to whom (behaviour.md, section 12)."""
+"""What a channel keeps and loses, and which client gets it (recorded: tests/golden/7.2/conn-*.jsonl)."""
 
 import socket
 from pathlib import Path
@@ -22,12 +22,12 @@ def connected(course: Course) -> bytes:
     return b"".join(effect for effect in course.channel.connect() if type(effect) is bytes)
 
 
-def hold(course: Course, data: bytes) -> None:
+def defer(course: Course, data: bytes) -> None:
     """Send *data*, and do as a driver does with the first reply that has to wait."""
     effects = course.channel.receive(data)
     wait = next(effects)
     assert isinstance(wait, Wait)
-    course.channel.hold(wait.until, effects)
+    course.channel.defer(wait.until, effects)
 
 
 # -- virtio-serial ---------------------------------------------------------------------------------
@@ -60,18 +60,18 @@ def test_a_channel_that_keeps_what_was_unread_gives_it_to_the_next_client() -> N
     assert connected(course) == PONG
 
 
-def test_a_reply_that_is_ready_later_goes_to_whoever_is_connected_then() -> None:
+def test_a_reply_that_is_ready_later_goes_to_the_client_that_is_connected_then() -> None:
     course = Course(HWCLOCK)
-    hold(course, SLOW + PING)
+    defer(course, SLOW + PING)
     course.channel.lose_client(unread=None)
     assert connected(course) == b""
     assert list(course.channel.wake()) == []
     assert course.advance(0.07) == PONG * 2
 
 
-def test_a_reply_that_is_ready_while_nobody_is_connected_is_kept() -> None:
+def test_a_reply_that_is_ready_while_no_client_is_connected_is_kept() -> None:
     course = Course(HWCLOCK)
-    hold(course, SLOW + PING)
+    defer(course, SLOW + PING)
     course.channel.lose_client(unread=None)
     course.clock.now += SECOND
     course.channel.wake_alone()
@@ -80,7 +80,7 @@ def test_a_reply_that_is_ready_while_nobody_is_connected_is_kept() -> None:
 
 def test_what_comes_while_a_reply_waits_is_answered_after_it() -> None:
     course = Course(HWCLOCK)
-    hold(course, SLOW)
+    defer(course, SLOW)
     assert course.send(SYNC % 1) == b""
     assert course.channel.is_pending
     assert course.advance(0.07) == PONG
@@ -88,7 +88,7 @@ def test_what_comes_while_a_reply_waits_is_answered_after_it() -> None:
     assert not course.channel.is_pending
 
 
-def test_an_agent_that_writes_for_nobody_stops_when_the_channel_is_full() -> None:
+def test_an_agent_that_writes_without_a_client_stops_when_the_channel_is_full() -> None:
     course = Course()
     many = SYNC % 1234567890 * (2 * KEPT_LIMIT // 23)
     course.channel.return_unsent(b"", course.channel.receive(many))
@@ -106,7 +106,7 @@ def test_an_agent_that_writes_for_nobody_stops_when_the_channel_is_full() -> Non
 
 def test_the_reply_of_an_agent_that_has_died_does_not_come() -> None:
     course = Course(HWCLOCK)
-    hold(course, SLOW + PING)
+    defer(course, SLOW + PING)
     course.kill_agent()
     assert course.advance(1) == b""
     assert course.send(PING) == PONG
@@ -126,7 +126,7 @@ def test_a_serial_line_is_slow() -> None:
 
 def test_a_serial_line_is_slow_for_what_had_to_wait_too() -> None:
     course = Course(f"{{agent: {{channel: isa-serial}}, {HWCLOCK}}}")
-    hold(course, SLOW)
+    defer(course, SLOW)
     assert course.effects(PING) == []
     course.clock.now += SECOND
     *_, reply = course.channel.wake()
@@ -139,7 +139,7 @@ def test_a_serial_line_is_slow_for_what_had_to_wait_too() -> None:
 @pytest.mark.parametrize("kind", ["unix-listen", "vsock-listen"])
 def test_an_agent_that_listens_itself_keeps_nothing_for_the_next_client(kind: str) -> None:
     course = Course(f"{{agent: {{channel: {kind}}}, {HWCLOCK}}}")
-    hold(course, SLOW + PING)
+    defer(course, SLOW + PING)
     course.channel.lose_client(unread=None)
     assert connected(course) == b""
     assert course.advance(1) == b""
@@ -152,7 +152,7 @@ OPEN = b'{"execute":"guest-file-open","arguments":{"path":"/etc/hostname"}}\n'
 @pytest.mark.parametrize("kind", ["unix-listen", "vsock-listen"])
 def test_an_agent_that_listens_itself_does_what_a_client_asked_for_that_has_left(kind: str) -> None:
     course = Course(f"{{agent: {{channel: {kind}}}, {HWCLOCK}}}")
-    hold(course, SLOW + OPEN)
+    defer(course, SLOW + OPEN)
     assert course.send(OPEN) == b""
     course.channel.lose_client(unread=None)
     assert connected(course) == b""
@@ -166,7 +166,7 @@ def test_an_agent_that_listens_itself_does_what_a_client_asked_for_that_has_left
 
 def test_an_agent_that_listens_itself_ends_when_it_comes_to_read_again() -> None:
     course = Course(f"{{agent: {{channel: unix-listen, respawn: never}}, {HWCLOCK}}}")
-    hold(course, SLOW + OPEN)
+    defer(course, SLOW + OPEN)
     course.channel.lose_client(unread=b"")
     assert course.channel.is_open
     course.clock.now += SECOND
@@ -198,7 +198,7 @@ def test_a_client_that_leaves_replies_unread_ends_an_agent_that_has_read_whole_b
     assert connected(course) == b""
     effects = channel.receive((PING * 2).ljust(sent))
     assert next(effects) == PONG
-    # The reply finds nobody; then what else is in the socket is taken from it.
+    # The reply finds no client; then what else is in the socket is taken from it.
     assert list(channel.return_unsent(PONG, effects)) == [PONG]
     if more:
         assert list(channel.receive(b" " * more)) == []
@@ -209,7 +209,7 @@ def test_a_client_that_leaves_replies_unread_ends_an_agent_that_has_read_whole_b
 def test_an_agent_that_hangs_does_so_for_the_next_client() -> None:
     for kind in ("unix-listen", "virtio-serial"):
         course = Course(f"{{agent: {{channel: {kind}}}, faults: [{{kind: hang, times: 1}}]}}")
-        hold(course, PING)
+        defer(course, PING)
         course.channel.lose_client(unread=None)
         assert connected(course) == b""
         assert course.send(PING) + course.advance(3600) == b""
@@ -233,7 +233,7 @@ def test_a_reply_that_waits_does_not_come_from_a_machine_that_stands_still(
     kind: str, stop: Any, go_on: Any
 ) -> None:
     course = Course(f"{{agent: {{channel: {kind}}}, {HWCLOCK}}}")
-    hold(course, SLOW)
+    defer(course, SLOW)
     stop(course.guest.power)
     assert course.advance(10) == b""
     assert course.channel.next_event() is None

@@ -43,6 +43,13 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["--quiet", "--nope", "nope"],
         "qgasim: unrecognized arguments: --nope nope (try qgasim --help)",
     ),
+    "an option that is misspelled": (
+        ["--scenaro", "x"],
+        (
+            "qgasim: unrecognized arguments: --scenaro x (did you mean '--scenario'?) "
+            "(try qgasim --help)"
+        ),
+    ),
     "a word": (["nope"], "qgasim: no such command: 'nope' (try qgasim --help)"),
     "a command that is misspelled": (
         ["chekc", "a.yaml"],
@@ -243,7 +250,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "no arguments": (["guest-ping"], "{}\n"),
     "a number": (["guest-sync", "id=7"], "7\n"),
     "JSON": (["guest-sync", '{"id": -8}'], "-8\n"),
-    # The order of the members is the agent's (behaviour.md, section 1).
+    # The order of the members is the agent's (tests/golden/7.2/system.jsonl, timezone-utc).
     "an empty object": (["guest-get-timezone", "{}"], '{\n  "zone": "UTC",\n  "offset": 0\n}\n'),
     "a text": (["guest-file-open", "path=/etc/hostname", "mode=r"], "1000\n"),
     "a list": (["guest-fsfreeze-freeze-list", 'mountpoints=["/nowhere"]'], "0\n"),
@@ -253,7 +260,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     ),
 }
 
-#: Calls that the agent refuses (behaviour.md, sections 3 and 4).
+#: Calls that the agent refuses (recorded: tests/golden/7.2, wire.jsonl and args.jsonl).
 CALLS_REFUSED: dict[str, tuple[list[str], str]] = {
     "an unknown command": (
         ["guest-nope"],
@@ -273,7 +280,7 @@ def only_line(text: str) -> str:
     return text[:-1]
 
 
-# -- what is wrong is said in one line -------------------------------------------------------------
+# -- errors in one line ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -289,11 +296,11 @@ def test_what_is_wrong_is_said_in_one_line(
 
 
 def test_an_unknown_channel_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["--channel", "tcp"]) == 2
-    # The rest of the line is worded differently by each release of Python.
-    assert only_line(capfd.readouterr().err).startswith(
-        "qgasim: argument --channel: invalid choice: 'tcp'"
-    )
+    assert run(["--channel", "virtio"]) == 2
+    # What is between is worded differently by each release of Python.
+    line = only_line(capfd.readouterr().err)
+    assert line.startswith("qgasim: argument --channel: invalid choice: 'virtio'")
+    assert line.endswith(" (did you mean 'virtio-serial'?) (try qgasim --help)")
 
 
 def test_each_fault_of_a_scenario_gets_a_line_with_its_place(
@@ -403,7 +410,7 @@ def test_the_list_of_scenarios_is_wrapped_to_the_terminal() -> None:
     with subprocess.Popen(command, stdout=terminal, cwd=ROOT, env=environment):
         os.close(terminal)
         printed = b""
-        # EIO: the program has ended, and nobody else has the terminal.
+        # EIO: the program has ended, and no other has the terminal.
         with suppress(OSError):
             while data := os.read(host, 4096):
                 printed += data
@@ -659,7 +666,9 @@ def test_a_call_need_not_wait_for_a_reply(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_call_to_nobody_has_status_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_call_without_an_agent_has_status_1(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "s"
     assert run(["call", str(path), "guest-ping"]) == 1
     assert capfd.readouterr() == ("", f"qgasim call: {path}: No such file or directory\n")

@@ -75,7 +75,7 @@ def test_a_signal_ends_it_and_removes_the_socket(number: signal.Signals, tmp_pat
 
 
 @pytest.mark.slow
-def test_who_sees_its_end_finds_nobody_to_connect_to(tmp_path: Path) -> None:
+def test_after_its_end_no_client_can_connect(tmp_path: Path) -> None:
     # As recorded: conn-unix/sigterm-while-connected.
     path = tmp_path / "s"
     with started("--listen", f"unix:{path}") as program:
@@ -198,7 +198,7 @@ def test_verbose_shows_them_in_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_serves_even_if_nobody_reads_the_ready_lines(tmp_path: Path) -> None:
+def test_it_serves_even_if_the_ready_lines_are_not_read(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with closed_pipe() as output, started("--listen", f"unix:{path}", stdout=output) as program:
         sock = None
@@ -215,7 +215,7 @@ def test_it_serves_even_if_nobody_reads_the_ready_lines(tmp_path: Path) -> None:
     assert '#1 guest-ping → {"return": {}}\n' in err
 
 
-def test_a_list_that_nobody_reads_gives_no_traceback() -> None:
+def test_a_list_that_is_not_read_gives_no_traceback() -> None:
     with closed_pipe() as output, started("scenarios", stdout=output) as program:
         _, err = program.communicate(timeout=PATIENCE)
     assert err == ""
@@ -330,7 +330,7 @@ def test_a_guest_ends_with_the_process_that_started_it() -> None:
 
 
 @pytest.mark.slow
-def test_a_live_log_that_nobody_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_log_that_is_not_read_delays_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LiveLog, "PATIENCE", 0)
     log = LiveLog(None, in_full=True, is_quiet=True)
     line = Line(Note(at=0, kind="note", text="x" * (1 << 16)))

@@ -186,7 +186,7 @@ def test_a_socket_has_a_short_path_even_if_that_of_temporary_files_is_long(
 def test_it_serves_without_any_standard_stream(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     with started("--listen", f"unix:{path}", "--ready-fd=1") as program:
-        # The line of JSON comes first, and then nobody reads on.
+        # The line of JSON comes first, and then the pipe is read no more.
         assert program.stdout is not None
         assert json.loads(program.stdout.readline())["path"] == path
         program.stdout.close()
@@ -201,7 +201,7 @@ def test_it_serves_without_any_standard_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_before_anybody_can_connect_leaves_no_directory_behind(
+def test_a_signal_before_a_client_can_connect_leaves_no_directory_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))

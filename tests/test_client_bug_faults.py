@@ -185,7 +185,7 @@ def test_a_file_comes_at_90_kilobytes_a_second() -> None:
 def test_a_late_thaw_is_an_error_and_thaws(name: str, limit: int, count: int, desc: str) -> None:
     course = Course(name)
     if name == "thaw-deadline":
-        # Who thaws after a failed freeze thaws nothing.
+        # A thaw after a failed freeze thaws nothing.
         assert ask(course, FREEZE).startswith(b'{"error"')
         assert course.say("guest-fsfreeze-thaw") == {"return": 0}
     for is_late in (False, True, False):

@@ -149,7 +149,7 @@ def test_a_session_about_time(ask: Ask) -> None:
     later = ask("guest-get-time")
     assert 0 <= later - 1_800_000_000_000_000_000 < 60_000_000_000
     assert ask("guest-set-time") == {}
-    # 2070-01-01 (behaviour.md, section 10).
+    # 2070-01-01: qga/commands-posix.c, qmp_guest_set_time(); tests/golden/7.2/time.jsonl, set-2071.
     assert refusal(ask, "guest-set-time", time=3_155_760_000_000_000_000) == (
         "GenericError: Invalid time"
     )
@@ -268,7 +268,7 @@ def test_a_session_that_freezes(ask: Ask) -> None:
 def test_a_session_about_accounts(ask: Ask) -> None:
     keys = ["ssh-ed25519 AAAA one", "ssh-ed25519 BBBB two"]
     assert ask("guest-ssh-add-authorized-keys", username="debian", keys=keys) == {}
-    # The last in the file first (behaviour.md, section 11).
+    # The last in the file first: QAPI_LIST_PREPEND in qga/commands-posix-ssh.c.
     assert ask("guest-ssh-get-authorized-keys", username="debian") == {"keys": keys[::-1]}
     assert ask("guest-ssh-remove-authorized-keys", username="debian", keys=keys[:1]) == {}
     assert ask("guest-ssh-get-authorized-keys", username="debian") == {"keys": keys[1:]}
@@ -351,7 +351,7 @@ async def test_the_client_for_trio_clears_the_channel_and_calls(tmp_path: Path) 
 
 
 @pytest.mark.trio
-async def test_the_client_for_trio_says_who_is_not_there(tmp_path: Path) -> None:
+async def test_the_client_for_trio_names_the_socket_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(qgasim.ClientError, match="No such file"):
         async with qgasim.Client(str(tmp_path / "none")):
             pass

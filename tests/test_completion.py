@@ -1,5 +1,8 @@
 """Completion in real shells, and the manual page."""
 
+import os
+import pty
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 from qgasim.cli.parser import COMMANDS
 from tests.command_line import ROOT, run
 from tests.page_reader import install
+from tests.serving import PATIENCE
 
 MANUAL = ROOT / "packaging" / "man" / "qgasim.1"
 #: How a shell is asked what it would offer for the words of a line, the last one unfinished.
@@ -47,6 +51,39 @@ def test_a_shell_completes(shell: str, tmp_path: Path) -> None:
         )
         offered = {offer.split("\t")[0] for offer in done.stdout.splitlines()}
         assert wanted <= offered, (line, done)
+
+
+#: zsh completes only what is typed, when it waits for it; ^T lists what it would offer.
+ZSH = """\
+stty cols 300 rows 200; autoload -Uz compinit; compinit -u -D
+eval "$(qgasim completion zsh)"; bindkey '^T' list-choices; print rea''dy
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
+def test_zsh_completes_what_is_typed(tmp_path: Path) -> None:
+    environment = {**install(tmp_path), "HOME": str(tmp_path), "TERM": "dumb"}
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(tmp_path)
+        os.execvpe("zsh", ["zsh", "-f", "-i"], environment)
+    os.write(terminal, ZSH.encode())
+    read_until(terminal, {"ready"})
+    for line, wanted in TYPED.items():
+        os.write(terminal, line.encode() + b"\x14")
+        read_until(terminal, wanted)
+        os.write(terminal, b"\x15")
+    os.write(terminal, b"exit\n")
+    os.waitpid(child, 0)
+    os.close(terminal)
+
+
+def read_until(terminal: int, wanted: set[str]) -> None:
+    shown = ""
+    while not wanted <= {*shown.split()}:
+        assert select.select([terminal], [], [], PATIENCE)[0], (wanted, shown)
+        shown += os.read(terminal, 65536).decode(errors="replace")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

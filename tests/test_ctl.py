@@ -44,7 +44,7 @@ class Typed:
         return json.loads(self(*words, "--json", status=status))
 
     def refused(self, *words: str) -> str:
-        """Return the only line that is said."""
+        """Return the only line on standard error."""
         assert run(["ctl", *words]) == 2
         out, err = self._capfd.readouterr()
         assert (out, err.count("\n")) == ("", 1), err

@@ -83,7 +83,7 @@ def run(course: Course, path: str, *arg: str, capture: Any = True) -> Any:
 
 @pytest.mark.parametrize("release", ["7.2", "10.0"])
 def test_pid_ld_hides_the_number_that_its_mending_shows(release: str) -> None:
-    # behaviour.md of the recordings, section 7; the mended text is the one that was meant.
+    # 10.0 recorded (exec/status-unknown); the corrected text is the one that was meant.
     texts = {
         switch: switched(release, "pid_ld", switch).say("guest-exec-status", pid=7)["error"]["desc"]
         for switch in ("on", "off")
@@ -128,7 +128,7 @@ def test_no_sysfs_sleep_needs_a_tool_to_suspend() -> None:
 
 
 def test_list_orders_is_that_of_a_directory_or_that_of_the_numbers() -> None:
-    # behaviour.md of the recordings, section 13: 3, 1, 2, 0 of four.
+    # Recorded: 3, 1, 2, 0 of four (tests/golden/7.2/vcpus.jsonl, get; 5.2 has 0, 1, 2, 3).
     orders = {
         switch: [
             cpu["logical-id"]

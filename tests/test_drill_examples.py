@@ -1,4 +1,4 @@
-"""The clients of examples/ against all scenarios: who fails is known, one by one."""
+"""The clients of examples/ against all scenarios: it is known which of them fail where."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Faults on a socket: what a client meets with, and that nobody hangs."""
+"""Faults on a socket: what a client meets with, and that neither side hangs."""
 
 import socket
 import threading

@@ -104,7 +104,7 @@ def test_a_fleet_is_written_as_it_is() -> None:
     assert to_yaml(loads(text).filled()) == text
 
 
-def test_files_of_the_host_are_relative_to_who_names_them(tmp_path: Path) -> None:
+def test_files_of_the_host_are_relative_to_the_scenario_that_names_them(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "app").write_text("app")
     (tmp_path / "dir" / "base.yaml").write_text("guest: {files: {/app: {source: app}}}\n")
@@ -162,7 +162,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         "fleet: {a: {extends: debian12}}",
         ["f:1:22: extends: debian12: no such scenario (did you mean 'debian-12'?)"],
     ),
-    "a guest who is none": (
+    "no guest": (
         "extends: fleet-one-hung#vm9",
         [
             (
@@ -262,7 +262,7 @@ def test_every_guest_has_a_socket_in_the_directory(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_hung_guest_does_not_hold_up_the_others() -> None:
-    """Client bug 7: who asks one after the other, and waits for each, never sees the later ones."""
+    """Client bug 7: a client that asks one after the other, and waits for each, never sees the later ones."""
     with served("fleet-one-hung", "--quiet") as (said, _):
         paths = {name: guest["path"] for name, guest in said["fleet"].items()}
         with connect(paths["vm2"]) as hung:

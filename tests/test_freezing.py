@@ -7,7 +7,7 @@ from tests.serving import Course, error
 NOT_FOUND = "CommandNotFound"
 FROZEN = "Command {} has been disabled: the agent is in frozen state"
 BLOCKED = "Command {} has been disabled"
-#: behaviour.md, section 8.
+#: Recorded: tests/golden/7.2/fsfreeze.jsonl, frozen-info.
 SERVED_WHILE_FROZEN = {
     "guest-ping",
     "guest-info",

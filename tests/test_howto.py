@@ -66,13 +66,13 @@ def test_the_python_of_a_page_runs(page: Path, pytester: pytest.Pytester, tmp_pa
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
+def test_every_block_of_a_page_is_run(page: Path) -> None:
     found = re.findall(r"^```(\w*)\n.*?^```", page.read_text(), re.DOTALL | re.MULTILINE)
     assert set(found) <= LANGUAGES
     told = "".join(blocks(page, "console") + blocks(page, "python"))
     for name in files(page):
         stem, _, kind = name.partition(".")
-        assert kind != "py" or told.count(stem) > 1, f"nobody uses {name}"
+        assert kind != "py" or told.count(stem) > 1, f"no block uses {name}"
 
 
 #: What is in a sentence and no command: the beginning of a message, and one of its reasons.

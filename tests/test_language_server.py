@@ -108,6 +108,8 @@ def test_an_editor_offers_every_name(server: Server) -> None:
         "faults:\n  - kind: hang\n    on: |\n",
         "timeline:\n  - do: reboot\n    after: |\n",
         "replies:\n  - on: |\n",
+        "agent:\n  block_rpcs: [|]\n",
+        "agent:\n  +allow_rpcs:\n    - |\n",
     ):
         assert server.offers(f"qgasim: 1\n{place}") >= COMMANDS
     assert "latest" in server.offers("qgasim: 1\nagent:\n  release: |\n")

@@ -1,4 +1,4 @@
-"""The rooms of the house and who may import whom; a few rules that no linter knows."""
+"""The rooms of the house and which may import which; a few rules that no linter knows."""
 
 import ast
 import re
@@ -78,7 +78,7 @@ RESTRICTED: dict[str, str] = {
     ),
     "h11": "http",
     "socket": "cli.ctl.api serving http client standin.activation standin.endpoints upstream.link upstream.relay",
-    "select": "cli.log client serving",
+    "select": "cli.log client serving upstream.link",
     "threading": "cli.__init__ guest.processes.watchdog serving.threads",
     "subprocess": "testing.libvirt drill.command record.virsh",
     "asyncio": "testing.waiting",

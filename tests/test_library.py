@@ -143,7 +143,8 @@ def test_what_ends_a_guest_is_answered_by_an_error_or_not_at_all(name: str, comm
     course = Course(name)
     reply = course.send(request(command))
     assert not reply or check(course, command, reply) == []
-    # The empty guest cannot sleep; without systemd none can in both ways at once (behaviour.md, 10).
+    # The empty guest cannot sleep; without systemd no guest can sleep in both ways at once (recorded:
+    # tests/golden/7.2/suspend.jsonl, hybrid-no-systemctl).
     is_refused = name == "empty" and "suspend" in command
     is_refused |= name == "alpine-3.20" and command == "guest-suspend-hybrid"
     assert bool(reply) == is_refused

@@ -79,7 +79,7 @@ def run(scenario: Scenario, seconds: int = 60) -> list[bytes]:
         effects = channel.wake() if channel.is_pending else channel.receive(PING)
         for effect in effects:
             if isinstance(effect, Wait):
-                channel.hold(min(effect.until, FOR_EVER), effects)
+                channel.defer(min(effect.until, FOR_EVER), effects)
                 break
             if isinstance(effect, bytes):
                 seen.append(effect)
@@ -115,6 +115,6 @@ def test_what_is_shown_of_a_nemesis_goes_wrong_in_the_same_way(seed: int) -> Non
 @pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1 << 32))
-def test_whatever_is_drawn_harms_nobody_for_good(seed: int) -> None:
+def test_a_nemesis_does_no_lasting_harm(seed: int) -> None:
     scenario = loads(f"{{extends: debian-12, seed: {seed}, nemesis: {{rate: 120, lasts: 30s}}}}")
     assert run(scenario, 200)[-1] == b'{"return": {}}\n'

@@ -68,7 +68,7 @@ def test_fails(qga_factory):
 
 
 def serve_again(command: str, directory: Path) -> tuple[Any, Any, Any]:
-    """Run the command of a report in a shell, elsewhere; ask its guest who it is."""
+    """Run the command of a report in a shell, elsewhere; ask its guest for its name."""
     program = directory / "qgasim"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qgasim "$@"\n')
     program.chmod(0o755)

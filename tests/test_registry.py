@@ -28,7 +28,7 @@ class Inner(Struct, rename="kebab"):
 
 
 class Wide(Struct, rename="kebab"):
-    """Members that come out in the order of their hashes (behaviour.md, section 1)."""
+    """Members that come out in the order of their hashes (qobject/qdict.c, tdb_hash())."""
 
     count: int
     buf_b64: bytes
@@ -36,7 +36,7 @@ class Wide(Struct, rename="kebab"):
 
 
 class Pair(Struct):
-    """Members in one bucket: 110 (behaviour.md, section 1, has the function)."""
+    """Members in one bucket: 110 of the 512 of qobject/qdict.c."""
 
     aa: int
     aq: int
@@ -128,7 +128,7 @@ READ: dict[str, tuple[Callable[..., Any], dict[str, JsonValue], Any]] = {
     "nothing": (nothing, {}, None),
 }  # fmt: skip
 
-#: A function, its arguments, and the error (qapi/qobject-input-visitor.c; behaviour.md, section 4).
+#: A function, its arguments, and the error (qapi/qobject-input-visitor.c; tests/golden/7.2/args.jsonl).
 REFUSED: dict[str, tuple[Callable[..., Any], dict[str, JsonValue], str]] = {
     "all is missing: the first is named": (plain, {}, "Parameter 'number' is missing"),
     "missing before wrong": (plain, {"text": 1}, "Parameter 'number' is missing"),
@@ -269,7 +269,7 @@ WRITTEN: dict[str, tuple[Any, Any, str]] = {
     "an enum": (Literal["thawed", "frozen"], "frozen", '"frozen"'),
     "no items": (list[int], [], "[]"),
     "items": (list[str], ["a", "b"], '["a", "b"]'),
-    # behaviour.md, section 1.
+    # Recorded: tests/golden/7.2/file.jsonl, read-exact.
     "the order of hashes": (
         Wide,
         Wide(4, b"test", False),
@@ -280,7 +280,7 @@ WRITTEN: dict[str, tuple[Any, Any, str]] = {
     "integers alone": (Numbers, Numbers(3, 1), '{"online": 1, "logical-id": 3}'),
     "absent members": (Sparse, Sparse("a"), '{"name": "a"}'),
     "an empty list is not absent": (list[Sparse], [Sparse("a", [])], '[{"name": "a", "numbers": []}]'),
-    # behaviour.md, section 1: 17 significant digits.
+    # 17 significant digits (recorded: tests/golden/7.2/wire.jsonl, id-float-long).
     "a fraction": (list[float], [0.12345678901234568, 1718452890.1], "[0.12345678901234568, 1718452890.0999999]"),
     "a whole number": (list[float], [1.0, 1e22, 1.5e-7], "[1, 1e+22, 1.4999999999999999e-07]"),
     "a member that is too new": (Sparse, Sparse("a", late=1), '{"name": "a"}'),

@@ -133,7 +133,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("time", "yesterday", "a time, as in 2024-06-15T12:00:00Z", "'yesterday'"),
     ("time", "2024-02-30", "a time, as in 2024-06-15T12:00:00Z", "'2024-02-30'"),
     ("time", "99999999999999", "a time, as in 2024-06-15T12:00:00Z", "a number (99999999999999)"),
-    ("respawn", "often", "a duration, as in 250ms or 1h or one of never", "'often'"),
+    ("respawn", "often", "a duration, as in 250ms or 1h or never", "'often'"),
 ]
 
 

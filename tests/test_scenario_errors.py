@@ -1,4 +1,4 @@
-"""What is said of a scenario that is wrong: every check, with its place and how to fix it."""
+"""Errors of scenarios: every check, with its place and how to fix it."""
 
 import pytest
 
@@ -28,7 +28,7 @@ guest:
             "f:2:1: unknown key 'sed' (did you mean 'seed'?)",
             "f:4:3: agent: unknown key 'chanel' (did you mean 'channel'?)",
             (
-                "f:5:12: agent.respawn: expected a duration, as in 250ms or 1h or one of never, "
+                "f:5:12: agent.respawn: expected a duration, as in 250ms or 1h or never, "
                 "found 'often'"
             ),
             "f:7:10: guest.vcpus: expected an integer or a list, found 'many'",
@@ -69,9 +69,9 @@ guest:
     ),
     "a version that is a text": (
         "qgasim: '1'",
-        ["f:1:9: qgasim: expected one of 1, found '1' (write it without quotes)"],
+        ["f:1:9: qgasim: expected 1, found '1' (write it without quotes)"],
     ),
-    "another version": ("qgasim: 2", ["f:1:9: qgasim: expected one of 1, found a number (2)"]),
+    "another version": ("qgasim: 2", ["f:1:9: qgasim: expected 1, found a number (2)"]),
     "a wrong choice": (
         "agent: {channel: virtio}",
         [
@@ -102,6 +102,15 @@ guest:
     "connections that are counted and not accepted": (
         "faults: [{kind: refuse, accepts: false, times: 3}]",
         ["f:1:48: faults[0].times: connections that are not accepted cannot be counted"],
+    ),
+    "a fault for a part of a command's name": (
+        "faults: [{kind: drop, on: fsfreeze}]",
+        [
+            (
+                "f:1:27: faults[0].on: qemu-ga 7.2 has no command 'fsfreeze' "
+                "(did you mean 'guest-fsfreeze-status'?)"
+            )
+        ],
     ),
     "a fault for a command that there is not": (
         "faults: [{kind: drop, on: guest-pong}]",
@@ -214,7 +223,7 @@ guest:
     "an event that does not say when": (
         "timeline: [{do: reboot}, {do: reboot, at: 1s, on: up}, {do: wake, at: 1s, count: 2}]",
         [
-            "f:1:12: timeline[0]: it does not say when (expected at, since_boot, after or on)",
+            "f:1:12: timeline[0]: no time is given (expected at, since_boot, after or on)",
             "f:1:51: timeline[1].on: 'at' and 'on' are mutually exclusive",
             "f:1:82: timeline[2].count: has no effect without 'after'",
         ],
@@ -251,7 +260,7 @@ guest:
             )
         ],
     ),
-    "a way back to a snapshot that nobody takes": (
+    "a way back to a snapshot that is never taken": (
         "timeline: [{do: snapshot, name: clean, at: 1s}, {do: revert, to: clear, at: 2s}]",
         [
             "f:1:66: timeline[1].to: no event takes a snapshot 'clear' (did you mean 'clean'?)",
@@ -287,7 +296,7 @@ guest:
     "a guest that begins frozen, though one refuses": (
         "agent: {is_frozen: true}\nguest: {mounts: [{device: rootfs, path: /, freeze_error: EIO}]}",
         [
-            "f:2:58: guest.mounts[0].freeze_error: nothing is frozen if one refuses (agent.is_frozen)",
+            "f:2:58: guest.mounts[0].freeze_error: contradicts agent.is_frozen (a freeze that fails freezes nothing)",
         ],
     ),
     "no mapping": ("- a", ["f:1:1: expected a mapping, found a list"]),
@@ -462,11 +471,11 @@ guest:
         "guest: {files: {/a: {symlink: b, mode: '0777'}}}",
         ["f:1:40: guest.files./a.mode: has no effect on a symbolic link"],
     ),
-    "an owner who is none": (
+    "an owner that is no user": (
         "guest: {users: {alice: {}}, files: {/a: {text: '', owner: alise}}}",
         ["f:1:59: guest.files./a.owner: there is no user 'alise' (did you mean 'alice'?)"],
     ),
-    "an owner who cannot be one": (
+    "an owner that cannot be a user": (
         "guest: {files: {/a: {entries: {b: {text: '', owner: 'a:b:c'}}}}}",
         [
             (
@@ -566,7 +575,7 @@ guest:
             "f:1:60: replies[0].in_turn[1]: no answer is given (expected reply, error or raw)",
         ],
     ),
-    "a count that nobody reads": (
+    "a count without effect": (
         "replies: [{on: guest-ping, in_turn: [{reply: 1}], times: 2}]",
         [
             "f:1:58: replies[0].times: has no effect beside 'in_turn' (its entries have their own)",
@@ -697,7 +706,7 @@ replies: [{on: guest-pong, reply: 1}]
     "a line that is not indented as the others": (
         "guest:\n  hostname: a\n vcpus: 2",
         [
-            "f:3:2: this indentation fits nothing above, back to line 1",
+            "f:3:2: this indentation matches no line above, back to line 1",
         ],
     ),
     "a list that goes on as a mapping": (
@@ -737,6 +746,12 @@ replies: [{on: guest-pong, reply: 1}]
         "%YAML 3.0\n---\nseed: 1",
         [
             "f:1:1: expected %YAML 1.2",
+        ],
+    ),
+    "more than a document": (
+        '{"seed": 1}\nguest: {}',
+        [
+            "f:2:1: something after the end of the document",
         ],
     ),
     "a directive without a document": (
@@ -809,11 +824,11 @@ replies: [{on: guest-pong, reply: 1}]
             "f:1:28: guest.environment.A=B: not a variable: 'A=B' (expected a name without '=')",
         ],
     ),
-    "a user who cannot be one": (
+    "a user with an impossible name": (
         "guest: {users: {'a:b': {}, c: {home: '/h:i', comment: \"d\\ne\", uid: 4294967295}}}",
         [
             "f:1:24: guest.users.a:b: not a user's name: 'a:b'",
-            "f:1:38: guest.users.c.home: a ':' would end it, in /etc/passwd",
+            "f:1:38: guest.users.c.home: cannot contain ':', which separates fields in /etc/passwd",
             "f:1:55: guest.users.c.comment: expected one line, found 'd\\ne'",
             "f:1:68: guest.users.c.uid: expected from 0 to 4294967294, found 4294967295",
         ],
@@ -828,7 +843,7 @@ replies: [{on: guest-pong, reply: 1}]
     "a path that cannot be one": (
         'guest: {files: {"/a\\0b": x, /: y, /' + "a" * 256 + ": z}}",
         [
-            "f:1:26: guest.files./a\\x00b: a path has no NUL in it: '/a\\x00b'",
+            "f:1:26: guest.files./a\\x00b: a path cannot contain NUL: '/a\\x00b'",
             "f:1:32: guest.files./: the root is there already (name what is in it)",
             f"f:1:294: guest.files./{'a' * 256}: expected names of at most 255 bytes, found '{'a' * 99}...",
         ],

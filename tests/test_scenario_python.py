@@ -77,7 +77,7 @@ def test_parts_of_several_guests_are_written_and_read_as_they_are(seed: int) -> 
 
 
 def untyped(value: Any) -> Any:
-    """Hide a value's type from type checkers, who would say what is wrong before us."""
+    """Hide a value's type from type checkers, which would report the error before qgasim does."""
     return value
 
 

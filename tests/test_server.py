@@ -27,7 +27,7 @@ from tests.serving import PATIENCE, connect, on_exchange, read_line, serving
 PING = b'{"execute":"guest-ping"}\n'
 PONG = b'{"return": {}}\n'
 OPEN_ZERO = b'{"execute":"guest-file-open","arguments":{"path":"/dev/zero"}}\n'
-#: As much as a read may ask for (behaviour.md, section 5); the reply has 64 MiB.
+#: As much as a read may ask for (tests/golden/7.2/file.jsonl, read-48mib-of-zeros); the reply has 64 MiB.
 READ_ZERO = b'{"execute":"guest-file-read","arguments":{"handle":1000,"count":50331648}}\n'
 UNIX_LISTEN = "qgasim: 1\nagent: {channel: unix-listen}"
 SLOW_HWCLOCK = """\
@@ -183,8 +183,8 @@ def test_a_client_that_leaves_in_the_middle_of_a_reply_harms_nobody(
             assert read_line(sock) == b'{"return": 1000}\n'
             sock.sendall(READ_ZERO)
             assert sock.recv(1) == b"{"
-        # An agent that is itself the server ends when a reply is left unread (behaviour.md,
-        # section 12), and is started again after 100 ms.
+        # An agent that is itself the server ends when a reply is left unread (recorded:
+        # tests/golden/7.2/conn-unix.jsonl, reply-unread-then-close), and is started again after 100 ms.
         deadline = time.monotonic() + PATIENCE
         answer = None
         while answer is None and time.monotonic() < deadline:

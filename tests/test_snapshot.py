@@ -1,4 +1,4 @@
-"""Snapshots: what comes back, what stays the host's, and who is not touched."""
+"""Snapshots: what comes back, what stays the host's, and what is not touched."""
 
 import base64
 import json
@@ -406,7 +406,7 @@ def test_what_waits_in_the_port_is_the_snapshots() -> None:
     assert guest.advance(0) == PONG
 
 
-def test_what_was_written_for_nobody_is_the_snapshots() -> None:
+def test_what_was_written_without_a_client_is_the_snapshots() -> None:
     guest = course(', agent: {stale_bytes: "old"}')
     take(guest)
     assert list(guest.channel.connect()) == [b"old"]
@@ -419,7 +419,7 @@ def test_a_reply_that_waited_comes_after_the_revert() -> None:
     guest = course(", faults: [{kind: delay, on: guest-ping, by: 10s}]")
     effects = guest.channel.receive(PING)
     wait = next(effects)
-    guest.channel.hold(wait.until, effects)  # type: ignore[union-attr]
+    guest.channel.defer(wait.until, effects)  # type: ignore[union-attr]
     guest.advance(4)
     take(guest)
     for _ in range(2):

@@ -403,7 +403,7 @@ def test_without_d_there_is_no_pid_file(command: list[str], tmp_path: Path) -> N
     assert not pid_file.exists()
 
 
-def test_a_pid_file_of_somebody_else_stays(tmp_path: Path) -> None:
+def test_a_pid_file_of_another_process_stays(tmp_path: Path) -> None:
     # qemu-ga removes it whenever it was given -d.
     pid_file = tmp_path / "pid"
     pid_file.write_text("1\n")
@@ -573,7 +573,7 @@ def test_a_frozen_agent_is_frozen_when_it_is_started_again(tmp_path: Path) -> No
             refused = ask(sock, "guest-get-time")["error"]["desc"]
             assert refused.endswith("has been disabled: the agent is in frozen state")
             assert not log.exists()
-            # behaviour.md, 8: the number really thawed.
+            # How many were really thawed (tests/golden/7.2/fsfreeze.jsonl, outside-frozen-before).
             assert ask(sock, "guest-fsfreeze-thaw") == {"return": frozen}
             assert not marker.exists()
             assert "return" in ask(sock, "guest-get-time")
@@ -586,7 +586,7 @@ def test_a_frozen_agent_is_frozen_when_it_is_started_again(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_marker_that_somebody_made_thaws_nothing(tmp_path: Path) -> None:
+def test_a_marker_that_the_agent_did_not_make_thaws_nothing(tmp_path: Path) -> None:
     (tmp_path / "qga.state.isfrozen").touch()
     with spawned(tmp_path) as sock:
         assert ask(sock, "guest-fsfreeze-status") == {"return": "frozen"}

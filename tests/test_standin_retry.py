@@ -60,7 +60,7 @@ def test_a_channel_that_is_lost_while_its_agent_is_busy_is_lost_when_that_is_don
     channel: Channel,
 ) -> None:
     list(channel.connect())
-    channel.hold(1, iter(()))
+    channel.defer(1, iter(()))
     channel.lose_client(unread=b"some")
     assert channel.is_open
     # The next client is there already: it loses its connection, and what it asked for.

@@ -162,7 +162,7 @@ def test_a_freeze_is_told_and_kept_until_the_thaw(tmp_path: Path, log: Noted) ->
     course = Course("lab-vm")
     narration = Narration(course.simulation, log, StateDirectory(str(tmp_path), log))
     deferred: list[str] = []
-    narration.deferred.append(lambda: deferred.append("done"))
+    narration.delayed.append(lambda: deferred.append("done"))
     log.is_verbose = True
     course.send(request("guest-fsfreeze-freeze"))
     assert log.messages[:2] == [

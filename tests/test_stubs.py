@@ -30,7 +30,7 @@ PATTERNS: list[tuple[Any, list[Any], list[Any]]] = [
     ({"a": {"absent": True}}, [{}, {"b": 1}], [{"a": None}]),
 ]
 
-#: A pattern that cannot be one, and what is said of it.
+#: A pattern that cannot be one, and the error.
 NO_PATTERNS: list[tuple[Any, str]] = [
     ({"regex": "("}, "not a regular expression: '('"),
     ({"regex": 1}, "regex takes a text, not 1"),
@@ -88,7 +88,7 @@ def course(*stubs: Stub) -> Course:
 
 def test_a_stub_answers_in_place_of_the_guest() -> None:
     agent = course(Stub(on="guest-get-host-name", reply={"b": 1, "a": [None]}))
-    # behaviour.md, section 1: an object comes back in the order of QEMU's hash.
+    # An object comes back in the order of QEMU's hash (qobject/qdict.c).
     assert agent.send(b'{"execute":"guest-get-host-name","id":7}') == (
         b'{"return": {"a": [null], "b": 1}, "id": 7}\n'
     )

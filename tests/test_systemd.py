@@ -85,7 +85,7 @@ def test_an_inherited_socket_says_where_it_listens() -> None:
             _ = inherited.where
 
 
-def test_nothing_is_told_where_nobody_wants_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_told_where_no_service_manager_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     for path in ("", "relative", "/nowhere/at/all"):
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         notify("READY=1")
@@ -112,5 +112,5 @@ def test_systemd_understands_the_units() -> None:
         check=False,
     )
     told = [line for line in done.stderr.splitlines() if "/qgasim." in line]
-    # What is said of other units is said of the machine.
+    # Verdicts about other units concern the machine.
     assert (done.returncode, told) == (0, [])

@@ -163,7 +163,7 @@ def test_what_could_not_be_written_for_want_of_a_place_is_told_by_the_count() ->
     ]
 
 
-#: Paths, the error of those who would make a file, and that of the others.
+#: Paths, the error of modes that would make a file, and that of the others.
 ENDS = [
     ("/a/", "Is a directory", "Not a directory"),
     ("/a/.", "Not a directory", "Not a directory"),

@@ -1,5 +1,6 @@
 """Verification: what passes, and what a failure says."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -253,13 +254,13 @@ MISTAKES: list[tuple[Callable[..., None], list[Any], dict[str, Any], str]] = [
     (in_order, [], {}, "in_order needs steps"),
     (verify, [THAW], {"within": "soon"}, "expected a duration, as in 250ms or 1h, found 'soon'"),
     (verify, [THAW], {"within": -1}, "expected a duration, as in 250ms or 1h, found -1"),
-    (verify, [THAW], {"times": 1, "at_most": 2}, "times says all that at_least and at_most could"),
+    (verify, [THAW], {"times": 1, "at_most": 2}, "'times' excludes 'at_least' and 'at_most'"),
     (verify, [THAW], {"times": "two"}, "times: expected how often, as a number, found 'two'"),
     (verify, [THAW], {"at_least": -1}, "at_least: expected how often, as a number, found -1"),
     (verify, [5], {}, "expected a command's name or a Match, found 5"),
     (in_order, [[FREEZE, THAW]], {}, "expected a command's name or a Match, found ['guest-fsfreeze-"),
     (verify, [STATUS], {"arguments": {"pid": {"regex": "("}}}, "not a regular expression: '('"),
-    (never, [THAW], {"within": "1s"}, "within says nothing without after or before"),
+    (never, [THAW], {"within": "1s"}, "'within' has no effect without 'after' or 'before'"),
 ]  # fmt: skip
 
 
@@ -281,4 +282,7 @@ def test_the_error_of_a_reply_that_is_nested_too_deeply_is_not_read() -> None:
     deep = b"[" * 1022 + b"]" * 1022
     course.send(b'{"execute":"nope","id":7}{"execute":"nope","id":' + deep + b"}")
     texts = [exchange.error for exchange in course.journal.exchanges]
-    assert texts == ["The command nope has not been found", None]
+    # Python before 3.12 reads fewer levels than qemu-ga.
+    is_read = sys.version_info >= (3, 12)
+    text = "The command nope has not been found"
+    assert texts == [text, text if is_read else None]

@@ -45,7 +45,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         config.repo_url, config.repo_name, config.edit_uri = repository, "qgasim", ""
     config.nav = read_navigation((DOCS / "index.md").read_text())
     if MERMAID.is_file():
-        config.extra_javascript.append("site/mermaid.min.js")
+        config.extra_javascript += ["site/mermaid.min.js", "site/diagrams.js"]
     return config
 
 

@@ -122,7 +122,7 @@ class Agent(Answering):
         self.start()
 
     def upgrade(self, dialect: Dialect) -> None:
-        """Be another release from now on; a process that runs ends, and the new one is started."""
+        """Change to another release; a process that runs ends, and one of the new release is started."""
 
         def install() -> None:
             self.dialect = dialect
@@ -159,7 +159,7 @@ class Agent(Answering):
     # -- freezing --------------------------------------------------------------------------------
 
     def freeze(self) -> None:
-        """Be frozen from now on."""
+        """Enter the frozen state."""
         self.is_frozen = True
         self.frozen_since = started = self.guest.clock.uptime()
         self.commands.refuse_frozen()

@@ -84,7 +84,7 @@ class CommandSet:
                 del self.stubs[name]
 
     def keep_stubs(self, earlier: "CommandSet") -> None:
-        """Have the stubs of an *earlier* set, as they have counted, in place of those at first."""
+        """Take over the stubs of an *earlier* set, with what they have counted."""
         self.stubs.clear()
         self.armed[:], self.count = earlier.armed, earlier.count
         for armed in reversed(self.armed):

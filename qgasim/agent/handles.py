@@ -32,7 +32,7 @@ class Execution:
 
     @property
     def is_finished(self) -> bool:
-        """Return whether it ended, and nobody holds the ends of its pipes any more."""
+        """Return whether it has ended and no process holds an end of its pipes any more."""
         return (
             self.process.exit is not None
             and not self.is_stuck

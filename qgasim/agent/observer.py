@@ -1,4 +1,4 @@
-"""Who looks on: one base class for all that follows what happens to an agent and its clients.
+"""Observers: one base class for all that follows what happens to an agent and its clients.
 
 The journal, a timeline, the live log and the stand-in's narration are observers. They are called in the
 order in which they came, while the request is being served: so they note, and do their work later.
@@ -32,7 +32,7 @@ class Observer:
         """The client has left; *is_unread*: it left a reply unread."""
 
     def queued(self, length: int) -> None:
-        """So many bytes of the client have to wait until the agent reads them."""
+        """This many bytes of the client have to wait until the agent reads them."""
 
     def swallowed(self, data: bytes) -> None:
         """The client sent *data*, which a fault keeps from the agent for good."""
@@ -57,11 +57,11 @@ class Observer:
     def failed(self, text: str) -> None:
         """The simulator has failed, or a limit of it has ended a program, as *text* says."""
 
-    def held(self) -> None:
+    def deferred(self) -> None:
         """The latest reply has to wait for a time in the guest."""
 
     def resumed(self) -> None:
-        """The reply that was held is sent now."""
+        """The reply that was deferred is sent now."""
 
     def handle_given(self, next_handle: int) -> None:
         """A client was given a handle; the number of the next one is *next_handle*."""

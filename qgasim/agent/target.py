@@ -80,7 +80,7 @@ class Target:
         return self._agent.guest.clock.uptime()
 
     def look_at(self, uptime: int) -> None:
-        """Have the driver look at the channel when the guest's uptime is *uptime*."""
+        """Make the driver look at the channel when the guest's uptime is *uptime*."""
         self._agent.guest.call_at(uptime, lambda: None, by_guest=False)
 
     def keep(self, uptime: int) -> None:

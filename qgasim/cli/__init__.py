@@ -98,6 +98,6 @@ def _main(arguments: list[str]) -> int:
 def _be_lenient() -> None:
     """Write what the terminal's encoding has no character for as an escape."""
     for stream in (sys.stdout, sys.stderr):
-        # None: it is closed; and somebody else's may be none of Python's own.
+        # None: it is closed; and one that a caller has put there may not be a file of Python's.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

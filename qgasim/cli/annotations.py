@@ -14,7 +14,7 @@ FORMATS: Final = ("text", "github", "sarif")
 #: ``file:line:column: text``, or without the place in the file.
 _LINE: Final = re.compile(r"(?:(?P<path>.+?)(?::(?P<line>\d+):(?P<column>\d+))?: )?(?P<text>.*)")
 _WARNING: Final = "warning: "
-#: Of the log that GitHub takes for results, see its "SARIF support for code scanning".
+#: The schema of the log that GitHub takes for results, see its "SARIF support for code scanning".
 _SARIF: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 

@@ -28,11 +28,11 @@ def call(arguments: list[str]) -> int:
         nargs="*",
         default=[],
         help="its arguments, as in path=/etc/hostname 'arg=[\"-l\"]', or as one JSON object; "
-        "a value is taken as JSON if it is any, else as a string",
+        "a value that is valid JSON is read as JSON, any other as a string",
     )
     add_timeout(parser)
     parser.add_argument(
-        "--no-reply", action="store_true", help="do not wait: guest-shutdown answers nothing"
+        "--no-reply", action="store_true", help="do not wait for a reply: guest-shutdown sends none"
     )
     options = parser.parse_args(arguments)
     try:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-#: So much of a request or an answer is shown.
+#: How many characters of a request or an answer are shown.
 _WIDTH: Final = 300
 
 
@@ -20,22 +20,24 @@ def compare(arguments: list[str]) -> int:
     """Compare; 0: no difference, 1: differences, 2: it could not be done."""
     parser = Parser(
         prog="qgasim compare",
-        description="Ask a real agent and a simulated one the same, and print where they differ. "
+        description="Send a real agent and a simulated one the same requests, and print where they differ. "
         "Nothing in the real guest is changed.",
     )
     add_address(parser, "the real agent")
     parser.add_argument(
         "--scenario",
         metavar="FILE-or-NAME",
-        help="the simulated guest (default: the most similar that comes with qgasim)",
+        help="the simulated guest (default: the most similar bundled one)",
     )
     parser.add_argument(
         "--agent",
         metavar="RELEASE",
-        help="the simulated release (default: what the real agent says it is)",
+        help="the simulated release (default: the real agent's)",
     )
     add_timeout(parser, 10.0)
-    parser.add_argument("--json", action="store_true", help="print JSON, with nothing cut short")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON, without shortening anything"
+    )
     options = parser.parse_args(arguments)
 
     from qgasim.compare import RealAgent, compare

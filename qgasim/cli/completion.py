@@ -15,7 +15,7 @@ def completion(arguments: list[str]) -> int:
     """Print a script for a shell; docs/generate.py has made it of the options."""
     parser = Parser(
         prog="qgasim completion",
-        description="Print a script that lets a shell complete what is typed after qgasim.",
+        description="Print a script that lets a shell complete qgasim's commands and options.",
         epilog=_EPILOG,
     )
     parser.add_argument("shell", metavar="SHELL", choices=_SHELLS, help="bash, zsh or fish")

@@ -45,7 +45,7 @@ def serve_with_control(
         scenario: of the guest.
         address: where; None: a unix socket in *directory*.
         directory: of the sockets that are given no address.
-        access: who may ask the API, and where.
+        access: where the API is served, and its access rules.
     """
     places = map(parse_address, options.qmp)
     start = Start(
@@ -81,7 +81,7 @@ def serve_fleet_with_control(
         scenario: a fleet.
         sockets: the directory of the fleet's sockets; it is made if it is not there.
         directory: that of guests which are created later.
-        access: who may ask the API, and where.
+        access: where the API is served, and its access rules.
     """
     starts = {
         name: Start(

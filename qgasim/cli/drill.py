@@ -25,24 +25,24 @@ _INTERRUPTED: Final = 130
 #: How many runs one option may ask for.
 _MOST: Final = 100_000
 _JOBS: Final = 256
-#: Of how many that went wrong the report has all.
+#: How many runs that went wrong the report shows in full.
 _TOLD: Final = 1000
 
 _EPILOG: Final = """\
 COMMAND is run once for each guest. It finds the guest's sockets in {socket}, {control} and {qmp}, and in the
-environment variables QGASIM_SOCKET, QGASIM_CONTROL and QGASIM_QMP. A status of 0 says that all went well.
+environment variables QGASIM_SOCKET, QGASIM_CONTROL and QGASIM_QMP. An exit status of 0 means success.
 
 verdicts:
-  ok          status 0, and nothing that a client should not do
-  failed      another status, or it never connected to its guest
+  ok          exit status 0, and no misbehaviour
+  failed      another exit status, or it never connected to its guest
   hung        it did not end in time, and was killed
   misbehaved  it left the guest frozen, did not synchronise, ... (docs/findings.md), or left processes running
-  expected    it failed where --expect says that it does
-  unexpected  it succeeded where --expect says that it fails
+  expected    it failed, as --expect says
+  unexpected  it succeeded, although --expect says that it fails
   skipped     there is no such guest with this release
 
 exit status:
-  0  all is right    1  something is wrong    2  wrong usage    130  interrupted
+  0  no run went wrong    1  a run went wrong    2  wrong usage    130  interrupted
 """
 
 
@@ -124,23 +124,23 @@ def _number(most: int, least: int = 0) -> Callable[[str], int]:
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what it is run against")
+    group = parser.add_argument_group("guests to run it against")
     for name, metavar, text in (
         ("scenarios", "A,B", "scenarios by name (* and ? are wildcards), or files"),
         ("tag", "A,B", "scenarios with any of these tags"),
-        ("agents", "A,B", "releases of qemu-ga: every run once with each"),
+        ("agents", "A,B", "releases of qemu-ga: repeat every run with each"),
     ):
         group.add_argument(
             f"--{name}", metavar=metavar, type=_names, action="extend", default=[], help=text
         )
-    group.add_argument("--all", action="store_true", help="all scenarios that come with qgasim")
+    group.add_argument("--all", action="store_true", help="all bundled scenarios")
     group.add_argument(
         "--faults",
         action="store_true",
         help="each kind of fault, on the first request and on every request",
     )
     for name, text in (
-        ("nemesis", "N runs with faults drawn by chance"),
+        ("nemesis", "N runs with random faults"),
         ("variations", "N runs with unusual replies that the schema allows"),
     ):
         group.add_argument(f"--{name}", metavar="N", type=_number(_MOST), default=0, help=text)
@@ -149,18 +149,18 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_number(1 << 62),
         default=0,
-        help="the seed of the first of them; each next one has the next (default: 0)",
+        help="the seed of the first of these runs; each further run has the next number (default: 0)",
     )
     group.add_argument(
         "--guest",
         metavar="FILE-or-NAME",
         default=DEFAULT_SCENARIO,
-        help=f"what --faults, --nemesis and --variations are laid over (default: {DEFAULT_SCENARIO})",
+        help=f"the scenario to which --faults, --nemesis and --variations are added (default: {DEFAULT_SCENARIO})",
     )
 
 
 def _add_judgement(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("how it is judged")
+    group = parser.add_argument_group("verdicts")
     group.add_argument(
         "--time", metavar="T", default="60s", help="how long each run may take (default: 60s)"
     )
@@ -170,40 +170,40 @@ def _add_judgement(parser: argparse.ArgumentParser) -> None:
         type=_names_or_file,
         action="extend",
         default=[],
-        help="runs in which a failure is right, and success is not (* and ? are wildcards); @FILE has one a line",
+        help="runs that are expected to fail (* and ? are wildcards); @FILE has one per line",
     )
     group.add_argument(
         "--findings",
         choices=["error", "report", "off"],
         default="error",
-        help="what a client should not do fails the run, is shown, or is not looked for (default: error)",
+        help="misbehaviour of a client fails the run, is only reported, or is not looked for (default: error)",
     )
     group.add_argument(
         "--shrink-time",
         metavar="T",
         default="60s",
-        help="how long to look for the few faults that matter in runs of a nemesis or variation that fail; 0: not "
-        "at all (default: 60s)",
+        help="how long to look for the few faults that matter in a failing run of --nemesis or --variations; "
+        "0: not at all (default: 60s)",
     )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("how it is run and shown")
+    group = parser.add_argument_group("running and reporting")
     group.add_argument(
         "-j",
         "--jobs",
         metavar="N",
         type=_number(_JOBS, 1),
         default=len(os.sched_getaffinity(0)),
-        help="how many runs there are at a time (default: one for each processor)",
+        help="how many runs to do at a time (default: one per processor)",
     )
-    group.add_argument("--junit", metavar="FILE", help="write the results as JUnit's XML")
+    group.add_argument("--junit", metavar="FILE", help="write the results as JUnit XML")
     group.add_argument("--html", metavar="FILE", help="write a page with a diagram of each failure")
     group.add_argument(
         "--failures",
         metavar="DIRECTORY",
         default=".",
-        help="where FAIL-*.yaml are written, a scenario for each run that went wrong (default: .)",
+        help="where to write FAIL-*.yaml, a scenario for each run that went wrong (default: .)",
     )
 
 
@@ -223,7 +223,7 @@ def _seconds(text: str, option: str) -> float:
 
 
 class _Session:
-    """All runs of a drill, what is told of them meanwhile, and what is written at the end."""
+    """All runs of a drill: progress while they run, and reports at the end."""
 
     def __init__(
         self,
@@ -253,7 +253,7 @@ class _Session:
         os.makedirs(self._options.failures, exist_ok=True)
         for path in (self._options.junit, self._options.html):
             if path is not None:
-                # What cannot be written is told now, and not after all runs.
+                # A file that cannot be written is reported now, and not after all runs.
                 _write(path, b"")
         directory = make_directory("qgasim-")
         try:

@@ -25,9 +25,9 @@ _LARGEST: Final = 255
 
 _EPILOG: Final = """\
 exit status:
-  that of the program; 128 plus the signal that ended it; 255 if it is larger, as on Windows
-  125  the program was not run to its end: wrong usage, no agent, no answer, refused
-  126  the guest cannot execute it
+  the program's; 128 plus the number of the signal that ended it; 255 for all that are larger, as on Windows
+  125  qgasim exec failed: wrong usage, no agent, no answer, request refused
+  126  the guest cannot execute the program
   127  the guest has no such program
 """
 
@@ -51,7 +51,7 @@ def exec(arguments: list[str]) -> int:  # noqa: A001
         "program",
         metavar="PROGRAM",
         nargs=argparse.REMAINDER,
-        help="the program and its arguments; no shell reads them, sh -c 'ls | wc -l' is one",
+        help="the program and its arguments, not a line for a shell; for one, use sh -c 'ls | wc -l'",
     )
     add_timeout(parser)
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What is told of a guest that is served: on the terminal, and in the line for ``--ready-fd``."""
+"""The introduction of a guest that is served: on the terminal, and in the line for ``--ready-fd``."""
 
 import argparse
 import os

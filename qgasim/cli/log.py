@@ -69,13 +69,13 @@ class LiveLog:
                 raise QgaSimError(f"--log {path}: {error.strerror}") from None
         errors = [] if sys.stderr is None else [_output_of(sys.stderr)]
         self.outputs = [] if is_quiet else errors.copy()
-        #: Where failures are told: of these, the standard error even if it gets nothing else.
+        #: Where failures are reported: standard error gets them even if it gets nothing else.
         self._failure_outputs = errors
         if self._file:
             output = Output(self._file.fileno(), "utf-8")
             self.outputs.append(output)
             self._failure_outputs.append(output)
-        #: Of the guests that there are now, by name: those that were deleted are no longer there.
+        #: The present guests, by name, without those that were deleted.
         self._observers: WeakValueDictionary[str, _GuestLog] = WeakValueDictionary()
         self._count = 0
 

@@ -27,18 +27,18 @@ commands (each has a --help):
   qgasim [serve] [OPTIONS]                            serve a guest: the options above
   qgasim call ADDRESS COMMAND [key=value ... | JSON]  ask an agent, simulated or real
   qgasim exec ADDRESS [--] PROGRAM [ARGUMENT ...]     run a program in its guest
-  qgasim shell ADDRESS                                ask an agent what you type
+  qgasim shell ADDRESS                                send an agent what you type
   qgasim ctl COMMAND [WORDS]                          control guests that are served with --control
-  qgasim drill --all -- COMMAND {socket}              run a client against all that ever went wrong
+  qgasim drill --all -- COMMAND {socket}              run a client against every bundled scenario
   qgasim replay FILE                                  answer from a recorded conversation
   qgasim compare ADDRESS                              show where a real agent and qgasim differ
   qgasim record ADDRESS -o FILE                       write a scenario that answers as a real agent does
-  qgasim scenarios [--search WORD]                    list the scenarios that come with qgasim
+  qgasim scenarios [--search WORD]                    list the bundled scenarios
   qgasim init [FILE]                                  write a scenario to start from
   qgasim check FILE...                                report every error in scenarios
-  qgasim show FILE-or-NAME                            print a scenario with nothing left open
+  qgasim show FILE-or-NAME                            print a scenario in full
   qgasim schema                                       print the JSON Schema of scenarios
-  qgasim completion bash|zsh|fish                     print what a shell needs to complete these
+  qgasim completion bash|zsh|fish                     print a completion script for a shell
 """
 
 
@@ -82,7 +82,7 @@ def _add_guest_options(parser: argparse.ArgumentParser) -> None:
         "--scenario",
         metavar="FILE-or-NAME",
         default=DEFAULT_SCENARIO,
-        help=f"the guest to serve, or a fleet of several; NAME#GUEST is one of a fleet "
+        help=f"the guest to serve, or a fleet of guests; NAME#GUEST serves one guest of a fleet "
         f"(default: {DEFAULT_SCENARIO})",
     )
     parser.add_argument(
@@ -103,7 +103,7 @@ def _add_guest_options(parser: argparse.ArgumentParser) -> None:
         "--listen",
         metavar="ADDRESS",
         help="where to listen: unix:PATH, tcp:[HOST:]PORT, vsock:CID:PORT or stdio "
-        "(default: the socket that systemd opened, else a unix socket in a new temporary directory); "
+        "(default: the socket that systemd passed, else a unix socket in a new temporary directory); "
         "a fleet: unix:DIRECTORY",
     )
 
@@ -112,13 +112,13 @@ def _add_upstream_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--upstream",
         metavar="ADDRESS",
-        help="stand before a real agent there: PATH, unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT; the "
-        "scenario's faults and replies disturb it, and its guest is not simulated",
+        help="forward requests to a real agent at PATH, unix:PATH, tcp:[HOST:]PORT or vsock:CID:PORT; only the "
+        "scenario's faults and replies apply, no guest is simulated",
     )
     parser.add_argument(
         "--diff",
         action="store_true",
-        help="with --upstream: ask a simulated agent the same, if it is harmless, and show differences",
+        help="with --upstream: send harmless requests to a simulated agent, too, and show where its replies differ",
     )
 
 
@@ -129,7 +129,7 @@ def _add_machine_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="where to listen for clients of the machine's monitor (QMP), as for --listen, but not stdio "
-        "(can be repeated: each is a monitor of its own)",
+        "(can be repeated, for several monitors)",
     )
     parser.add_argument(
         "--qemu",
@@ -154,13 +154,13 @@ def _add_agent_options(parser: argparse.ArgumentParser) -> None:
         "--block-rpcs",
         metavar="A,B",
         type=_names,
-        help="commands that the agent refuses (default: the scenario's)",
+        help="commands for the agent to refuse (default: the scenario's)",
     )
     parser.add_argument(
         "--allow-rpcs",
         metavar="A,B",
         type=_names,
-        help="the only commands that it does not refuse (default: the scenario's)",
+        help="the only commands for the agent to execute (default: the scenario's)",
     )
     parser.add_argument(
         "--fsfreeze-hook",
@@ -175,25 +175,25 @@ def _add_world_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST_DIR=GUEST_DIR",
         action="append",
         default=[],
-        help="let the guest have a folder of this machine, to read and to write (can be repeated)",
+        help="share a folder of this machine with the guest, for reading and writing (can be repeated)",
     )
     parser.add_argument(
         "--seed",
         metavar="N",
         type=int,
-        help="seed of everything that is made up (default: the scenario's)",
+        help="seed of all generated values (default: the scenario's)",
     )
 
 
 def _add_log_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--log", metavar="FILE", help="append what happens to FILE, too (default: none)"
+        "--log", metavar="FILE", help="also append what happens to FILE (default: none)"
     )
     parser.add_argument(
         "--log-format",
         choices=["text", "json"],
         default="text",
-        help="how it is written: lines for people, or one JSON object each (default: text)",
+        help="format of FILE: text, or a JSON object per line (default: text)",
     )
     parser.add_argument(
         "-v",
@@ -205,7 +205,7 @@ def _add_log_options(parser: argparse.ArgumentParser) -> None:
         "-q",
         "--quiet",
         action="store_true",
-        help="do not show what happens; the log file has it all the same",
+        help="do not show what happens; --log still writes it",
     )
 
 
@@ -219,13 +219,13 @@ def _add_starter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--control",
         metavar="ADDRESS",
-        help="where to serve the control API: unix:PATH or tcp:[HOST:]PORT (port 0: one that is free, "
-        "told in the ready line)",
+        help="where to serve the control API: unix:PATH or tcp:[HOST:]PORT (port 0: a free one, "
+        "which the ready line names)",
     )
     parser.add_argument(
         "--control-token",
         metavar="FILE",
-        help="a file with the token that the control API asks for; needed where other machines can "
+        help="a file with the token that clients of the control API must send; needed if other machines can "
         "connect",
     )
     parser.add_argument(
@@ -291,7 +291,7 @@ def make_blueprint(scenario: "Scenario", options: argparse.Namespace) -> "Bluepr
 
 
 def control_access(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Access | None":
-    """Return where the control API is served, and who may ask; None: it is not.
+    """Return where the control API is served, and its access rules; None: it is not served.
 
     Raises:
         QgaSimError: the token cannot be read, or is missing where it is needed.

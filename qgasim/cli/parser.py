@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from qgasim.cli.text import readable
 
@@ -28,7 +28,9 @@ COMMANDS: Final = {
     "show": "scenarios",
 }
 
-#: What a socket's time-out can hold, and nobody waits for: a year.
+#: How argparse begins what it says of options that a parser does not have.
+_UNKNOWN: Final = "unrecognized arguments: "
+#: The longest time-out, in seconds: a year. A socket can still hold it.
 _LONGEST: Final = 365 * 86400
 
 
@@ -39,9 +41,23 @@ class Parser(argparse.ArgumentParser):
     failure_status = 2
 
     def error(self, message: str) -> NoReturn:
+        words = message.removeprefix(_UNKNOWN).split() if message.startswith(_UNKNOWN) else []
+        if words:
+            from qgasim.suggestions import did_you_mean
+
+            message += did_you_mean(words[0].partition("=")[0], self._option_string_actions)
         self.exit(
             self.failure_status, readable(f"{self.prog}: {message} (try {self.prog} --help)") + "\n"
         )
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            from qgasim.suggestions import did_you_mean
+
+            hint = did_you_mean(str(value), map(str, action.choices or ()))
+            raise argparse.ArgumentError(action, f"{error.message}{hint}") from None
 
 
 def mute() -> None:

@@ -1,6 +1,8 @@
 """``qgasim record``: a scenario that answers as a real agent does, with nothing private in it."""
 
 import argparse
+import codecs
+import io
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,14 +20,14 @@ __all__ = ["record"]
 
 _NAME: Final = "qgasim record"
 _EPILOG: Final = """\
-Private values are replaced, the same value always by the same: macs, addresses (by such for documentation),
-hosts, users, serials, wwns, uuids, labels, and paths below home directories and media. --keep leaves kinds in.
-Outputs of programs, contents of files, keys and passwords are never asked for.
+Private values are replaced, equal values by equal ones: macs, addresses (by ones for documentation), hosts,
+users, serials, wwns, uuids, labels, and paths below home directories and media. --keep keeps some kinds.
+Output of programs, contents of files, keys and passwords are never requested.
 """
 
 
 def record(arguments: list[str]) -> int:
-    """Record an agent; 0: all of it, 1: it stopped answering, or answers as no scenario can, 2: it could not be done."""
+    """Record an agent; 0: all of it, 1: a part, or what no scenario can answer, 2: it could not be done."""
     parser = _make_parser()
     options = parser.parse_args(arguments)
     if options.conversation is not None:
@@ -52,16 +54,18 @@ def record(arguments: list[str]) -> int:
         complain(f"note: {note}", f"{_NAME}: ")
     if survey.failure is not None:
         complain(f"{survey.failure}; what it answered before is recorded", f"{_NAME}: ")
+    for skipped in survey.skipped:
+        complain(f"{skipped}; the rest is recorded", f"{_NAME}: ")
     if options.show_redactions:
         _show(redactor)
     _write(options.output, recorded.text)
-    return _conclude(options.output, recorded, is_whole=survey.failure is None)
+    return _conclude(options.output, recorded, is_whole=not (survey.failure or survey.skipped))
 
 
 def _make_parser() -> Parser:
     parser = Parser(
         prog=_NAME,
-        description="Ask a real agent what changes nothing, and write a scenario that answers alike.",
+        description="Send a real agent requests that change nothing, and write a scenario that answers the same.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -70,27 +74,27 @@ def _make_parser() -> Parser:
         "--virsh",
         metavar="DOMAIN",
         dest="domain",
-        help="ask the agent of a libvirt domain by virsh, as libvirt holds its socket",
+        help="ask the agent of a libvirt domain through virsh, as libvirt occupies its socket",
     )
     parser.add_argument(
         "--from",
         metavar="FILE",
         dest="file",
-        help="read replies from a file, as they are pasted into a bug report; - is the standard input",
+        help="read replies from a file, as pasted into a bug report (-: standard input)",
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
         default="-",
-        help="what to write, which must not be there yet (default: the standard output)",
+        help="the file to write; it must not exist yet (default: standard output)",
     )
     _add_conversation_options(parser)
     _add_redaction_options(parser)
     parser.add_argument(
         "--agent",
         metavar="RELEASE",
-        help="the simulated release (default: what the real agent says it is)",
+        help="the simulated release (default: the real agent's)",
     )
     add_timeout(parser, 10.0)
     return parser
@@ -100,7 +104,7 @@ def _add_conversation_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conversation",
         metavar="FILE",
-        help="stand between clients and the agent, and write down what they say until Ctrl-C",
+        help="forward requests of clients to the agent, and write the conversation to FILE, until Ctrl-C",
     )
     parser.add_argument(
         "--listen",
@@ -115,7 +119,7 @@ def _add_conversation_options(parser: argparse.ArgumentParser) -> None:
         help="with --conversation: a monitor of QEMU, and where its clients connect (can be repeated)",
     )
     parser.add_argument(
-        "-q", "--quiet", action="store_true", help="with --conversation: do not show what is said"
+        "-q", "--quiet", action="store_true", help="with --conversation: do not show it"
     )
 
 
@@ -125,12 +129,12 @@ def _add_redaction_options(parser: argparse.ArgumentParser) -> None:
         metavar="KIND,...",
         type=_kinds,
         default=[],
-        help="leave these kinds of private values as they are, as in serials,macs; all: every kind",
+        help="kinds of private values to leave as they are, as in serials,macs (all: every kind)",
     )
     parser.add_argument(
         "--show-redactions",
         action="store_true",
-        help="print what was replaced, and by what, on standard error",
+        help="print each replaced value and its replacement on standard error",
     )
 
 
@@ -173,8 +177,12 @@ def _read(name: str) -> str:
         stream: Any = sys.stdin
         return "" if stream is None else str(stream.read(LIMIT + 1))
     try:
-        with open(name, encoding="utf-8", errors="replace") as file:
-            return file.read(LIMIT + 1)
+        with open(name, "rb") as file:
+            # As Windows' PowerShell writes a file.
+            is_wide = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+            encoding = "utf-16" if is_wide else "utf-8-sig"
+            with io.TextIOWrapper(file, encoding, errors="replace") as text:
+                return text.read(LIMIT + 1)
     except OSError as error:
         raise ClientError(f"{name}: {error.strerror}") from None
 

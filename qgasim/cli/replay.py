@@ -20,12 +20,12 @@ def replay(arguments: list[str]) -> int:
         "The scenario's faults and replies stand in front.",
         "",
     )
-    parser.add_argument("recording", metavar="FILE", help="the recording, lines of JSON")
+    parser.add_argument("recording", metavar="FILE", help="the recording: a JSON object per line")
     order = parser.add_mutually_exclusive_group()
     order.add_argument(
         "--strict",
         action="store_true",
-        help="requests must come as they were recorded, in that order",
+        help="requests must come exactly as recorded, in that order",
     )
     order.add_argument(
         "--loose",
@@ -36,7 +36,7 @@ def replay(arguments: list[str]) -> int:
         "--pace",
         choices=["real", "none"],
         default="none",
-        help="let replies take as long as they took (default: none, they come at once)",
+        help="real: delay replies as they were recorded (default: none, at once)",
     )
     parser.add_argument(
         "--then",

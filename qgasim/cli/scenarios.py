@@ -90,22 +90,20 @@ def _read_input() -> str:
 
 def scenarios(arguments: list[str]) -> int:
     """List the scenarios that come with qgasim."""
-    parser = Parser(
-        prog="qgasim scenarios", description="List the scenarios that come with qgasim."
-    )
+    parser = Parser(prog="qgasim scenarios", description="List the bundled scenarios.")
     parser.add_argument(
         "--search",
         metavar="WORD",
         default="",
-        help="only those that mention WORD, in capitals or not (default: all)",
+        help="only scenarios that mention WORD, in any case (default: all)",
     )
-    parser.add_argument("--names", action="store_true", help="print their names only")
+    parser.add_argument("--names", action="store_true", help="print only their names")
     parser.add_argument(
         "--tag",
         metavar="TAG",
         action="append",
         default=[],
-        help="only those with TAG; can be repeated: with any of them (default: all)",
+        help="only scenarios with TAG; if repeated, with any of the tags (default: all)",
     )
     options = parser.parse_args(arguments)
     known = library()
@@ -146,22 +144,21 @@ def check(arguments: list[str]) -> int:
     """Report every error in scenarios; status 1 if there is one, 2 if there are no scenarios."""
     parser = Parser(
         prog="qgasim check",
-        description="Say all that is wrong with scenarios, with file, line and column: "
-        "status 0 if that is nothing, else 1; 2 if there is nothing to check. Warns of what the guest's "
-        "scripts use and qgasim does not simulate.",
+        description="Report every error in the given scenarios, with file, line and column. Warn about what "
+        "their scripts use and qgasim does not simulate. Exit status: 0 no errors, 1 errors, 2 nothing to check.",
     )
     parser.add_argument(
         "files",
         metavar="FILE",
         nargs="+",
-        help="a file, a directory (all .yaml and .yml files right in it), the name of a scenario "
-        "that comes with qgasim, or - for the standard input",
+        help="a file, a directory (its .yaml and .yml files), the name of a bundled scenario, or - for "
+        "standard input",
     )
     parser.add_argument(
         "--format",
         choices=FORMATS,
         default="text",
-        help="lines for people; annotations of GitHub Actions; or SARIF, on the standard output",
+        help="text; annotations for GitHub Actions; or SARIF, on standard output (default: text)",
     )
     options = parser.parse_args(arguments)
     status = 0
@@ -208,14 +205,14 @@ def show(arguments: list[str]) -> int:
     """Print a scenario after `extends`, with everything decided that it leaves open."""
     parser = Parser(
         prog="qgasim show",
-        description="Print a scenario as YAML, with what it extends and with nothing left open: "
-        "it makes the same guest.",
+        description="Print a scenario in full, as YAML: merged with what it extends, and with all generated "
+        "values filled in. It describes the same guest.",
     )
     parser.add_argument(
         "scenario",
         metavar="FILE-or-NAME",
-        help="a file, the name of a scenario that comes with qgasim, or - for the standard input; "
-        "NAME#GUEST is one of a fleet",
+        help="a file, the name of a bundled scenario, or - for standard input; NAME#GUEST is one guest "
+        "of a fleet",
     )
     scenario = _read(parser.parse_args(arguments).scenario)
     print(to_yaml(scenario.filled()), end="")
@@ -250,7 +247,7 @@ def init(arguments: list[str]) -> int:
         metavar="FILE",
         nargs="?",
         default="scenario.yaml",
-        help="what to write, which must not be there yet (default: scenario.yaml)",
+        help="the file to write; it must not exist yet (default: scenario.yaml)",
     )
     path = parser.parse_args(arguments).file
     if not path:

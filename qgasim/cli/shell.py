@@ -28,7 +28,7 @@ def shell(arguments: list[str]) -> int:
     """Ask what is typed, line by line; without a terminal, return 1 if a line failed."""
     parser = Parser(
         prog="qgasim shell",
-        description="Ask an agent, simulated or real, what you type: "
+        description="Send what you type to an agent, simulated or real: "
         f"{_HELP}, which runs a program in the guest as qgasim exec does. "
         "Tab completes commands; Ctrl-D ends. "
         "Without a terminal, lines are read from the standard input; the exit status is 1 if one failed.",

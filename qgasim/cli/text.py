@@ -26,13 +26,13 @@ def readable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def complain(text: str, who: str = "") -> None:
-    """Report what is wrong on standard error, in lines that begin with *who*."""
+def complain(text: str, prefix: str = "") -> None:
+    """Report what is wrong on standard error, in lines that begin with *prefix*."""
     if sys.stderr is None:
         # It is closed; print() would take the standard output.
         return
     for line in text.split("\n"):
-        print(readable(f"{who}{line}"), file=sys.stderr)
+        print(readable(f"{prefix}{line}"), file=sys.stderr)
 
 
 def write_bytes(stream: TextIO | None, data: bytes) -> None:

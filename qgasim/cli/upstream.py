@@ -19,7 +19,7 @@ __all__ = ["make_front", "show_differences"]
 
 #: How long to wait for the agent's first answers, in seconds.
 _TIMEOUT: Final = 10.0
-#: So much of a request or an answer is shown.
+#: How many characters of a request or an answer are shown.
 _WIDTH: Final = 300
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 __all__ = ["cut", "read_json", "read_pairs", "write_json"]
 
-#: So much of a wrong word is shown.
+#: How many characters of a wrong word are shown.
 _WIDTH: Final = 100
 #: What some terminals take for commands, and JSON may have as it is.
 _CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}

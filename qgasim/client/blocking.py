@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 SENTINEL: Final = b"\xff"
-#: So much of what is no reply is shown.
+#: How much is shown of what is no reply.
 _SHOWN: Final = 80
 
 
@@ -73,7 +73,7 @@ def make_sync() -> tuple[int, bytes]:
 
 
 def is_sync(line: bytes, number: int) -> bool:
-    """Return whether a line is the answer to `make_sync`: all before it is somebody else's."""
+    """Return whether a line is the answer to `make_sync`: all before it answers earlier requests."""
     _, mark, reply = line.rpartition(SENTINEL)
     return bool(mark) and parse(reply).get("return") == number
 
@@ -167,7 +167,7 @@ class SyncClient:
             raise ClientError(f"{self.path}: {error.strerror}") from None
 
     def request(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and give the whole reply."""
+        """Send a request and return the whole reply."""
         self.send(message)
         try:
             return read_reply(self._read_line(time.monotonic() + self.timeout))

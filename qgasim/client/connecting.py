@@ -11,7 +11,7 @@ from qgasim.serving.listen import TcpAddress, UnixAddress, VsockAddress, parse_a
 
 __all__ = ["QUEUE_IS_FULL", "UNREAD", "AgentAddress", "connect", "is_unread", "parse_agent_address"]
 
-#: What a connect that would have to wait is told (EAGAIN): an agent's own queue is two clients long.
+#: The error of a connect that would have to wait (EAGAIN): an agent's own queue is two clients long.
 QUEUE_IS_FULL: Final = "it serves another client, and others wait already"
 #: What a time-out says when the request still lies in the socket.
 UNREAD: Final = ": it has not read the request (is another client connected?)"

@@ -7,7 +7,7 @@ from msgspec import Struct
 from qgasim.agent import Agent
 from qgasim.commands.running import run_helper
 from qgasim.errors import CommandError
-from qgasim.guest.system.accounts import Entry
+from qgasim.guest.system.accounts import PasswdEntry
 from qgasim.qapi.annotations import Exact
 from qgasim.qapi.registry import POSIX, command
 from qgasim.wire import base64
@@ -55,7 +55,7 @@ def check_keys(keys: list[str]) -> None:
             raise CommandError(f"invalid OpenSSH public key: '{key}'")
 
 
-def _account(agent: Agent, username: str) -> Entry:
+def _account(agent: Agent, username: str) -> PasswdEntry:
     account = agent.guest.find_account(username)
     if account is None:
         # getpwnam() leaves errno 0 when there is no such user.
@@ -63,7 +63,7 @@ def _account(agent: Agent, username: str) -> Entry:
     return account
 
 
-def _path(account: Entry) -> str:
+def _path(account: PasswdEntry) -> str:
     return f"{account.home.rstrip('/')}/.ssh/authorized_keys"
 
 
@@ -78,7 +78,7 @@ def read_keys(agent: Agent, path: str, inner: str) -> list[str]:
     return text.split("\n") if text else []
 
 
-def _write(agent: Agent, path: str, keys: list[str], account: Entry) -> None:
+def _write(agent: Agent, path: str, keys: list[str], account: PasswdEntry) -> None:
     files = agent.guest.files
     try:
         files.write(path, "\n".join(keys).encode("utf-8", "surrogateescape"))

@@ -51,7 +51,7 @@ _MODES: Final = {
 HANDLE_LIMIT: Final = 1024 - 8
 #: How much of a file one reply may hold before the agent has no more memory.
 FETCH_LIMIT: Final = 192 << 20
-#: How much of what was read is written into a reply that goes to nobody: no journal keeps more of it.
+#: How much of what was read is written into a reply that no client gets: no journal keeps more of it.
 UNHEARD_LIMIT: Final = 1 << 16
 
 Whence = Annotated[int | Literal["set", "cur", "end"], Alternate("GuestFileWhence", since=(2, 6))]
@@ -97,7 +97,7 @@ def count_kept(agent: Agent, count: int) -> int:
     """Return how many of *count* bytes that are read are needed.
 
     Fetching and encoding them is nearly all of a long read's work, and a client that has gone may have left
-    a thousand of them behind: it is spared where nobody gets the reply.
+    a thousand of them behind: it is left out where no client gets the reply.
     """
     return min(count, FETCH_LIMIT if agent.is_heard else UNHEARD_LIMIT)
 

@@ -176,7 +176,7 @@ def run(
     capture: bool | str,
     spawn: Callable[[dict[int, OpenFile]], Process],
 ) -> Execution:
-    """Have *spawn* start a program with the files that it is to have, by descriptor; note it."""
+    """Let *spawn* start a program with its files, by descriptor; remember it."""
     given = None if input_data is None else base64.decode(input_data)
     guest = agent.guest
     memory = guest.memory_budget

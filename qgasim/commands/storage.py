@@ -357,7 +357,7 @@ def guest_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = Non
 
 
 def begin_frozen(agent: Agent) -> None:
-    """Have all file systems frozen from the beginning, as by a client that has gone."""
+    """Freeze all file systems from the beginning, as a client leaves them that has gone."""
     agent.commands.refuse_frozen()
     _freeze_mounted(agent, None)
 

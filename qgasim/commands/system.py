@@ -254,7 +254,7 @@ def _suspend(agent: Agent, mode: Sleep) -> None:
         if _status(agent, "systemctl", verb) == 0:
             return
     elif not agent.dialect.tries_all_suspends:
-        # No error was set, and so it looks done.
+        # No error was set, so it looks as if it was done.
         return
     option, program = _PM_UTILS[mode]
     status = _status(agent, "pm-is-supported", option)

@@ -1,6 +1,6 @@
 """Commands that older agents have on platforms that cannot do them, only to say so.
 
-Others are refused before they are called; which ones, is said by the lists of the real agents
+Others are refused before they are called; the lists of the real agents show which ones
 (ga_command_init_blockedrpcs()), in which these were missing.
 """
 

@@ -53,7 +53,7 @@ def compare(
 
 
 def _is_common(probe: Probe, found: Survey, own: Survey) -> bool:
-    """Return whether both have the command; who has not is told once, of the list."""
+    """Return whether both have the command; one that lacks it is named once, from the list."""
     if probe.command is None or found.commands is None:
         return True
     theirs = found.commands.get(probe.command)

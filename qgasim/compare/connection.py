@@ -13,13 +13,13 @@ from qgasim.simulation.simulation import Simulation
 
 __all__ = ["Asked", "RealAgent", "SimulatedAgent"]
 
-#: Replies are a few kilobytes; who sends more is no agent.
+#: Replies are a few kilobytes; what sends more is no agent.
 LIMIT: Final = 64 << 20
 CHUNK: Final = 1 << 16
 
 
 class Asked(Protocol):
-    """Who can be asked."""
+    """An agent that can be asked."""
 
     def ask(self, pieces: tuple[bytes, ...]) -> bytes:
         """Send *pieces*; give what is answered, to the last byte."""
@@ -115,7 +115,7 @@ class RealAgent:
 
 
 class SimulatedAgent:
-    """A simulated agent, which does not keep anybody waiting."""
+    """A simulated agent, which answers at once."""
 
     def __init__(self, simulation: Simulation) -> None:
         self.channel = simulation.channel

@@ -1,7 +1,7 @@
 """What is asked: requests that change nothing in a guest.
 
 No command that changes, runs, suspends or writes anything is ever named, not even with arguments
-that would be refused: who answers may be an agent that does not refuse them.
+that would be refused: the agent that answers may not refuse them.
 """
 
 import json
@@ -55,7 +55,7 @@ LOOKING: Final = (
     "guest-get-host-name", "guest-get-users", "guest-get-timezone", "guest-get-osinfo",
     "guest-get-devices", "guest-get-diskstats", "guest-get-cpustats", "guest-get-load",
 )  # fmt: skip
-#: Those of them whose answer is the same everywhere.
+#: The probes whose answer is the same everywhere.
 SAME_EVERYWHERE: Final = ("guest-ping",)
 
 #: A value of each type, to be given where another is expected; and integers beyond 64 bits.
@@ -114,7 +114,7 @@ def _mistakes(command: Command, right: dict[str, Any]) -> Iterator[dict[str, Any
 
 
 def _could_be_real(name: str, value: Any) -> bool:
-    """Return whether there could be such a file, or somebody waits for what is open or runs there."""
+    """Return whether there could be such a file, or a client waits for what is open or runs there."""
     if name in ("handle", "pid"):
         return type(value) is int and 0 <= value < 1 << 62
     return name == "path" and isinstance(value, str)

@@ -1,4 +1,4 @@
-"""Who the real agent says it is, and which simulated one is to be compared with it."""
+"""What the real agent says that it is, and which simulated one is to be compared with it."""
 
 from typing import Any, Final
 
@@ -89,7 +89,7 @@ def read_commands(info: dict[str, Any]) -> dict[str, Listed] | None:
 
 
 def survey(agent: Asked) -> Survey:
-    """Ask an agent who it is.
+    """Ask an agent for its version, commands and guest.
 
     Raises:
         ClientError: it does not answer, or is frozen.
@@ -101,7 +101,7 @@ def survey(agent: Asked) -> Survey:
 
 
 def look(agent: Asked) -> Survey:
-    """Ask an agent who it is, as far as it says.
+    """Ask an agent for its version, commands and guest, as far as it answers.
 
     Raises:
         ClientError: it does not answer.
@@ -172,7 +172,7 @@ def nearest_release(number: int) -> tuple[int, int]:
 
 
 def disable_the_same(scenario: Scenario, found: Survey, notes: list[str]) -> None:
-    """Have the same commands blocked: that is how an agent was set up, and says nothing of it."""
+    """Block the same commands: that is how an agent was set up, and no difference between agents."""
     _, before = _commands(scenario)
     scenario.agent.allow_rpcs = []
     scenario.agent.block_rpcs = []

@@ -4,7 +4,8 @@ A client is a position in it, so one that does not read costs nothing, and loses
 """
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any, Final, Literal
 
 import msgspec
@@ -26,7 +27,7 @@ BATCH: Final = 256
 PAUSE: Final = 0.025
 #: After how long a stream on which nothing happens says that it is still there, in seconds.
 KEEP_ALIVE: Final = 15.0
-#: How many names of faults are told apart in a guest's counts.
+#: How many names of faults are counted separately for a guest.
 NAMES: Final = 100
 
 Kind = Literal["entry", "update", "created", "deleted", "reset", "patched"]
@@ -37,7 +38,7 @@ class Counts(Struct):
 
     #: Requests that the agent has read.
     requests: int = 0
-    #: Those that were answered by an error.
+    #: How many were answered by an error.
     errors: int = 0
     #: Clients that have connected.
     connections: int = 0
@@ -80,7 +81,7 @@ class Feed:
         self._unread: trio.Event | None = None
 
     def add(self, record: Record) -> None:
-        """Put down what happened, and wake those who wait for it."""
+        """Put down what happened, and wake the requests that wait for it."""
         records = self._records
         records.append(record)
         self.latest += 1
@@ -124,8 +125,9 @@ class Feed:
         """Yield events from *position* on, of all guests or of one; that ends when the guest is deleted."""
         self._readers += 1
         try:
-            async for events in self._follow(position, guest, with_lines=with_lines):
-                yield events
+            async with aclosing(self._follow(position, guest, with_lines=with_lines)) as following:
+                async for events in following:
+                    yield events
         finally:
             self._readers -= 1
             if not self._readers and self._unread is not None:
@@ -134,7 +136,7 @@ class Feed:
 
     async def _follow(
         self, position: int, guest: str | None, *, with_lines: bool
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         while True:
             first = self.latest - len(self._records) + 1
             if position + 1 < first:
@@ -199,7 +201,7 @@ class Recorder:
             counts.requests += 1
             if entry.reply.startswith((b'{"error"', b'\xff{"error"')):
                 counts.errors += 1
-            for name in entry.faults if entry.struck else ():
+            for name in entry.faults if entry.fired else ():
                 is_known = name in counts.faults or len(counts.faults) < NAMES
                 counts.faults[name if is_known else "others"] += 1
         elif entry.kind == "connect":

@@ -58,7 +58,7 @@ class ControlledGuest:
         self.recorder = Recorder(feed, name)
         #: How its agent's quirks were changed since it was made.
         self.quirks = dict(blueprint.scenario.agent.quirks)
-        #: What ends those who wait for something of it.
+        #: Ends the requests that wait for something to happen to it.
         self._waits: set[trio.CancelScope] = set()
 
     @property
@@ -77,7 +77,7 @@ class ControlledGuest:
         raise NotImplementedError
 
     def reset(self) -> None:
-        """Be as at first: a new guest at the same address, with an empty journal.
+        """Start again: a new guest at the same address, with an empty journal.
 
         Raises:
             HttpError: that cannot be here.
@@ -101,7 +101,7 @@ class ControlledGuest:
         return self.live.call(function)
 
     def end(self) -> None:
-        """Return those who wait for it that it is gone."""
+        """End the requests that wait for it: it is gone."""
         for scope in list(self._waits):
             scope.cancel()
         self.recorder.tell("deleted")
@@ -207,7 +207,7 @@ class ServedGuest(ControlledGuest):
         return self._server is not None and self._server.is_connected
 
     def reset(self) -> None:
-        """Be as at first: a new guest at the same address, with an empty journal.
+        """Start again: a new guest at the same address, with an empty journal.
 
         Raises:
             HttpError: it is served on the standard input, which cannot be opened again.
@@ -219,7 +219,7 @@ class ServedGuest(ControlledGuest):
         self.recorder.tell("reset")
 
     def end(self) -> None:
-        """Hang up on its client, and serve it no more; those who wait for it are told so."""
+        """Hang up on its client, and stop serving it; requests that wait for it get an error."""
         self._hang_up()
         self.live.end()
         super().end()

@@ -12,7 +12,7 @@ from qgasim.scenario.reading import read_value, read_words, read_yaml
 
 __all__ = ["JSON_TYPES", "YAML_TYPES", "Language", "Said", "explain"]
 
-#: Media types of bodies; the second JSON is what curl says if it is told nothing else.
+#: Media types of bodies; the second JSON is curl's default.
 JSON_TYPES: Final = (
     "application/json",
     "application/x-www-form-urlencoded",
@@ -21,7 +21,7 @@ JSON_TYPES: Final = (
 YAML_TYPES: Final = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 #: A line of an error with its place in YAML.
 _PLACE: Final = re.compile(r"body:([0-9]+):([0-9]+): (.*)", re.DOTALL)
-#: How many mistakes are told one by one.
+#: How many mistakes are listed one by one.
 MISTAKES: Final = 100
 
 

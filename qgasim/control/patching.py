@@ -170,7 +170,7 @@ def _plain_dialect(guest: ControlledGuest, dialect: Dialect) -> Dialect:
     return structs.replace(plain, full_version=dialect.full_version)
 
 
-#: Those that are settings of a guest, and not of its agent.
+#: The keys that are settings of a guest, and not of its agent.
 _SETTINGS: Final = ("hostname", "nics", "disks", "vcpus", "users", "programs")
 _CHANGES: Final[dict[str, Callable[[ControlledGuest, Any], None]]] = {
     "hostname": _change_hostname,

@@ -31,12 +31,12 @@ class Remote(Struct, frozen=True):
     """A guest that another process serves."""
 
     name: str
-    #: Of the control API of that process, where it has the same name.
+    #: The address of that process's control API, where the guest has the same name.
     address: UnixAddress | TcpAddress
 
     @property
     def path(self) -> str:
-        """Its path there."""
+        """The guest's path there."""
         return f"/v1/guests/{quote(self.name, safe='')}"
 
 
@@ -54,7 +54,7 @@ class Remotes:
         self.by_name: dict[str, Remote] = {}
 
     async def attach(self, remote: Remote) -> None:
-        """Know a guest from now on, until it ends.
+        """Register a guest, until it ends.
 
         Raises:
             HttpError: there is one of this name (409), or its process does not answer (424).

@@ -63,7 +63,7 @@ def run(
 
     Args:
         starts: the guests that are served from the start, by name.
-        access: who may ask, and where.
+        access: where the API is served, and its access rules.
         directory: of the sockets of guests that are created without an address.
         on_made: called with the name and the server of each guest that is made, before it is served.
         on_ready: called when clients can connect, with the guests and the address of the API.

@@ -39,7 +39,7 @@ class Pairing(Generic[T]):
     """The requests that wait for a reply: an agent answers one after the other.
 
     Some are never answered: commands that succeed in silence (guest-shutdown), and all that an agent lost
-    before a synchronisation. Some replies are to nobody who waits: at a virtio-serial port, those to a client that has
+    before a synchronisation. Some replies answer no request that waits: at a virtio-serial port, those to a client that has
     left come to the next one. Only what tells them apart is looked at: a synchronisation's number and byte, an ``id``.
 
     Args:

@@ -31,7 +31,7 @@ _RETURNED: Final = re.compile(rb'(?<="return": )-?\d+')
 BOUND_LIMIT: Final = 100_000
 #: How many mismatches are kept.
 MISMATCHES: Final = 100
-#: So much of a request is shown.
+#: How many characters of a request are shown.
 _SHOWN: Final = 200
 
 

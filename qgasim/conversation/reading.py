@@ -1,4 +1,4 @@
-"""Reading recorded conversations; what is wrong with one is told with its file and line."""
+"""Reading recorded conversations; errors are reported with file and line."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -85,7 +85,7 @@ def parse_conversation(lines: Iterable[bytes], name: str) -> Conversation:
                 meta = _read_meta(line)
                 continue
             step = _STEP.decode(line)
-            # What is no bytes is told with its line.
+            # What is no bytes is reported with its line.
             for packed in (step.send, step.recv):
                 unpack(packed)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:

@@ -119,7 +119,7 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
 
     # -- hardware and storage --
 
-    #: The host name is told as it was when it was first asked for (glib's g_get_host_name()).
+    #: The host name is returned as it was when it was first asked for (glib's g_get_host_name()).
     keeps_host_name: bool = True
     #: guest-get-vcpus reads a directory of sysfs, and lists in its order; before, it counted.
     reads_cpu_directory: bool = False
@@ -133,7 +133,7 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     skips_bind_mounts: bool = False
 
     #: Metric and flags of an IPv6 route are read into C's signed integers (qga/commands-linux.c): a
-    #: metric of 2^32 - 1 is told as -1, and flags with the highest bit have all bits above it.
+    #: metric of 2^32 - 1 is returned as -1, and flags with the highest bit have all bits above it.
     extends_route_signs: bool = True
 
     # -- Windows --
@@ -186,7 +186,7 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     takes_block_with_allow: bool = False
     #: ``--config`` is taken.
     takes_config_path: bool = False
-    #: The channel is opened before the agent becomes a daemon, so that who started it learns from the
+    #: The channel is opened before the agent becomes a daemon, so that its parent learns from the
     #: exit status whether it could be, and an agent that could not be initialized does not end well.
     opens_channel_first: bool = False
 

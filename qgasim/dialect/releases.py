@@ -14,7 +14,7 @@ __all__ = ["FULL_VERSIONS", "LATEST", "OLDEST", "RECORDED", "RELEASES", "find_di
 OLDEST: Final[Version] = (2, 5)
 #: The last minor number of a major one; else it is 2.
 _LAST_MINOR: Final = {2: 12, 3: 1}
-#: The releases that are named, and what each calls itself if nobody says otherwise.
+#: The releases that are named, and what each calls itself by default.
 FULL_VERSIONS: Final[dict[Version, str]] = {
     (2, 12): "2.12.0",
     (3, 1): "3.1.0",
@@ -30,7 +30,7 @@ FULL_VERSIONS: Final[dict[Version, str]] = {
     (10, 2): "10.2.2",
     (11, 1): "11.1.3",
 }
-#: Those whose answers were recorded (tests/golden).
+#: The releases whose answers were recorded (tests/golden).
 RECORDED: Final = frozenset({(3, 1), (5, 2), (6, 2), (7, 2), (8, 2), (10, 0), (10, 2), (11, 1)})
 LATEST: Final[Version] = max(FULL_VERSIONS)
 

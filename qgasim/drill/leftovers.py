@@ -32,7 +32,7 @@ class _Process(Struct, frozen=True):
 
 @contextmanager
 def adopting_orphans() -> Generator[None]:
-    """Be the parent of orphaned descendants; at the end, end those that nobody has claimed."""
+    """Adopt orphaned descendants; at the end, end those that were not claimed."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     own = {process.pid for process in _children()}
     prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

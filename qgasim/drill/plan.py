@@ -31,7 +31,7 @@ class Selection(Struct, frozen=True, kw_only=True, rename={"is_all": "all"}):
 
     #: Names of scenarios, with ``*`` and ``?`` as wildcards, or paths of files.
     scenarios: tuple[str, ...] = ()
-    #: Those with any of these tags, too.
+    #: Scenarios with any of these tags, too.
     tags: tuple[str, ...] = ()
     #: All that come with qgasim.
     is_all: bool = False
@@ -185,7 +185,7 @@ def _plan_disturbed(selection: Selection) -> Iterator[Run]:
     if not (selection.faults or selection.nemesis or selection.variations):
         return
     base = selection.guest
-    # What it lacks is told once, here.
+    # What it lacks is reported once, here.
     fixed = [written(fault, AnyFault) for fault in load(base).faults]
     base = os.path.abspath(base) if _is_path(base) else base
     if selection.faults:

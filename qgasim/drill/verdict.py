@@ -68,7 +68,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def is_wrong(self) -> bool:
-        """Return whether the client is to be mended."""
+        """Return whether the client needs a fix."""
         return self.verdict in WRONG
 
     def fails_like(self, other: "Result") -> bool:
@@ -131,7 +131,7 @@ def _why_failed(ended: Ended) -> str:
 
 
 def shown_output(ended: Ended) -> str:
-    """Return what a command printed, as text whose lines are readable; what is cut is said."""
+    """Return what a command printed, as text whose lines are readable, with a note of what was cut."""
     text = ended.output.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
     lines = (
         "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)

@@ -18,6 +18,7 @@ from qgasim.qmp.release import RELEASES, Release
 __all__ = ["main"]
 
 DEFAULT_RELEASE: Final = "7.2"
+_HELP: Final = (__doc__ or "").replace("``", "")
 
 
 def main() -> int:
@@ -39,7 +40,7 @@ def _run(line: CommandLine, program: str) -> int:
         sys.stdout.write(_version(release))
         return 0
     if line.has("h") or line.has("help"):
-        sys.stdout.write(f"{_version(release)}usage: {program} [options] [disk_image]\n\n{__doc__}")
+        sys.stdout.write(f"{_version(release)}usage: {program} [options] [disk_image]\n\n{_HELP}")
         return 0
     return _be_machine(line, release)
 

@@ -130,13 +130,13 @@ class CommandLine(Struct, kw_only=True):
 
     @property
     def memory(self) -> int:
-        """Bytes of memory at the start; 128 MiB if nothing is said, as in QEMU."""
+        """Bytes of memory at the start; 128 MiB by default, as in QEMU."""
         size = self.merged("m").get("size")
         return parse_size(str(size), "M") if size is not None else 128 << 20
 
     @property
     def machine(self) -> str:
-        """The type of machine; empty if nothing is said."""
+        """The type of machine; empty if it is not given."""
         return str(self.merged("machine").get("type", ""))
 
     def chardevs(self) -> dict[str, dict[str, Property]]:

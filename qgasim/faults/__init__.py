@@ -2,7 +2,7 @@
 
 A fault is a frozen Struct: its fields are its settings in a scenario, `Fault.before` may answer in the
 command's place, `Fault.apply` is a function from effects to effects. What changes while the agent
-runs (how often each has struck, replies that were put aside) is in a `FaultInjector`.
+runs (how often each has fired, replies that were put aside) is in a `FaultInjector`.
 """
 
 from typing import Literal, TypeAlias

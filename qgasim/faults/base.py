@@ -52,7 +52,7 @@ class Exchange(Struct, kw_only=True):
     now: int
     #: Chance: the same for the same seed.
     random: random.Random
-    #: How often the fault has struck before.
+    #: How often the fault has fired before.
     count: int
     #: How often it has since the agent's process was started.
     count_of_process: int = 0

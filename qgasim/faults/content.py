@@ -36,12 +36,12 @@ class Stale(Fault, frozen=True, kw_only=True, tag="stale"):
     """The reply is of an earlier time; the command does not run.
 
     Without *as_of* it is an earlier reply to the same command. With *as_of* the command is asked of the
-    guest as it was then, whether anybody had asked or not; what it does there is forgotten.
+    guest as it was then, even if no client had asked; what it does there is forgotten.
     """
 
-    #: The latest that is at least so old; the first request of all is answered as ever.
+    #: The latest reply that is at least this old; the first request of all is answered as usual.
     age: Duration = 0
-    #: The guest's uptime whose state is told, for ever; until then requests are answered as ever.
+    #: The guest's uptime whose state the replies show from then on; until then requests are answered as usual.
     as_of: Duration | None = None
 
     def before(self, exchange: Exchange) -> bytes | None:
@@ -103,7 +103,7 @@ class Edit(Fault, frozen=True, kw_only=True, tag="edit"):
     set: dict[str, Any] = field(default_factory=dict[str, Any])
     #: Places at which nothing is any more.
     remove: tuple[str, ...] = ()
-    #: Of which type what is there becomes, by place: a number its digits, an array an object with its
+    #: The type to turn values into, by place: a number its digits, an array an object with its
     #: indices as names.
     retype: dict[str, JsonType] = field(default_factory=dict[str, JsonType])
 

@@ -67,7 +67,7 @@ class Faultable(Protocol):
         ...
 
     def look_at(self, uptime: int) -> None:
-        """Have the driver look at the channel when the guest's uptime is *uptime*."""
+        """Make the driver look at the channel when the guest's uptime is *uptime*."""
 
     def keep(self, uptime: int) -> None:
         """Keep the state that there is at *uptime*, for `as_of`."""
@@ -99,13 +99,13 @@ class ArmedFault:
         self.number = number
         self.matches_command, self.matches_arguments = compile_match(fault.on)
         self.seen = 0
-        self.struck = 0
+        self.fired = 0
         self.is_on = True
         #: How often it has fired at each command that there is.
         self.fired_at: Counter[str] = Counter()
         #: What it calls things of the guest, in the replies to all commands.
         self.aliases: Aliases = {}
-        # The process of the agent at which it struck last, and how often it had struck before.
+        # The process of the agent at which it fired last, and how often it had fired before.
         self._process: object = None
         self._before = 0
 
@@ -119,14 +119,14 @@ class ArmedFault:
         if (
             turn <= 0
             or turn % fault.every
-            or (fault.times is not None and self.struck >= fault.times)
+            or (fault.times is not None and self.fired >= fault.times)
         ):
             return False
         if fault.probability < 1 and chance.random() >= fault.probability:
             return False
         if agent.process is not self._process:
-            self._process, self._before = agent.process, self.struck
-        self.struck += 1
+            self._process, self._before = agent.process, self.fired
+        self.fired += 1
         return True
 
     def touch(self, exchange: Exchange, effects: list[Effect], *, fires: bool) -> list[Effect]:
@@ -134,7 +134,7 @@ class ArmedFault:
         exchange.aliases = self.aliases
         if not fires:
             return self.fault.follow(exchange, effects)
-        exchange.count = self.struck - 1
+        exchange.count = self.fired - 1
         exchange.count_of_process = self.struck_process - 1
         if exchange.schema is not None:
             exchange.count_of_command = self.fired_at[exchange.command]
@@ -143,8 +143,8 @@ class ArmedFault:
 
     @property
     def struck_process(self) -> int:
-        """How often it has struck at the agent's process that it struck last."""
-        return self.struck - self._before
+        """How often it has fired at the agent's process that it fired last."""
+        return self.fired - self._before
 
 
 def _holds(fault: Fault, agent: Faultable) -> bool:
@@ -248,7 +248,7 @@ class FaultInjector:
         self._reordered: list[bytes] = []
         #: Whether the client that is connected is not listened to.
         self.is_deaf = False
-        #: Whether nothing can ever go wrong, so that nobody need ask.
+        #: True if no fault was ever added (fast path).
         self.is_idle = True
         #: Whether there is a fault that resets connections.
         self.may_reset = False
@@ -275,7 +275,7 @@ class FaultInjector:
         return live
 
     def _plan_looks(self, fault: Fault) -> None:
-        """Have the driver look when the guest begins or ceases to refuse clients."""
+        """Make the driver look when the guest begins or ceases to refuse clients."""
         when = fault.when
         if isinstance(fault, Refuse) and isinstance(when, FromUptime):
             start = self.agent.booted_at if when.since_boot else 0
@@ -306,7 +306,7 @@ class FaultInjector:
 
     @property
     def is_refusing(self) -> bool:
-        """Return whether nobody is to connect now."""
+        """Return whether a fault keeps clients from connecting now."""
         return not self.is_idle and any(
             isinstance(live.fault, Refuse)
             and not live.fault.accepts

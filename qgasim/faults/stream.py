@@ -100,7 +100,7 @@ class Bandwidth(Fault, frozen=True, kw_only=True, tag="bandwidth"):
 
 
 class Garbage(Fault, frozen=True, kw_only=True, tag="garbage"):
-    """Bytes that nobody asked for. Give one of *text*, *hex* and *random*."""
+    """Bytes that no request asked for. Give one of *text*, *hex* and *random*."""
 
     #: Before the reply, after it, or instead.
     where: Literal["before", "after", "instead"] = "before"
@@ -108,7 +108,7 @@ class Garbage(Fault, frozen=True, kw_only=True, tag="garbage"):
     text: str = ""
     #: These, in hexadecimal.
     hex: str = ""
-    #: So many random ones.
+    #: How many random bytes.
     random: Size = 0
 
     def apply(self, exchange: Exchange, effects: list[Effect]) -> list[Effect]:

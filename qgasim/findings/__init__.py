@@ -1,13 +1,13 @@
 """Findings: what clients did with a guest and should not have done.
 
-They are made of the journal when somebody asks, so a test without a question pays nothing.
+They are made from the journal on demand, so a test that does not ask pays nothing.
 """
 
 from typing import Final
 
 from qgasim.findings import conversation, monitor, secrets, state
+from qgasim.findings.evidence import Evidence
 from qgasim.findings.kinds import KINDS, Finding, Kind
-from qgasim.findings.story import Story
 from qgasim.simulation.journal import Journal
 
 __all__ = [
@@ -36,6 +36,6 @@ def find(journal: Journal, *, polls_per_second: int = POLLS_PER_SECOND) -> list[
         journal: of the guest.
         polls_per_second: how often a client may ask the same.
     """
-    story = Story(journal, polls_per_second)
-    findings = [Finding(kind, tuple(kind.look(story))) for kind in KINDS.values()]
+    evidence = Evidence(journal, polls_per_second)
+    findings = [Finding(kind, tuple(kind.look(evidence))) for kind in KINDS.values()]
     return [finding for finding in findings if finding.found]

@@ -1,4 +1,4 @@
-"""Kinds of findings: functions that look for one thing in a story, and what they make.
+"""Kinds of findings: functions that look for one thing in a evidence, and what they make.
 
 A kind is an annotated function: its name is the finding's, its docstring the explanation.
 """
@@ -8,12 +8,12 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from qgasim.findings.story import Story
+from qgasim.findings.evidence import Evidence
 
 __all__ = ["KINDS", "Finding", "Kind", "finding"]
 
 #: Gives the requests, in words, that are wrong.
-Look: TypeAlias = Callable[[Story], Iterator[str]]
+Look: TypeAlias = Callable[[Evidence], Iterator[str]]
 #: How many of the requests are shown.
 SHOWN: Final = 5
 PAGE: Final = "docs/findings.md"

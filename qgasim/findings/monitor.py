@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
+from qgasim.findings.evidence import IMPATIENCE, Evidence
 from qgasim.findings.kinds import finding
-from qgasim.findings.story import IMPATIENCE, Story
 from qgasim.simulation.journal import Exchange, MonitorExchange, Note
 
 __all__: list[str] = []
@@ -13,21 +13,21 @@ __all__: list[str] = []
 LOOKS: Final = 3
 
 
-def _refused(story: Story, text: str) -> Iterator[MonitorExchange]:
+def _refused(evidence: Evidence, text: str) -> Iterator[MonitorExchange]:
     """Yield the requests to a monitor that were refused by an error that begins with *text*."""
-    for entry in story.journal.entries:
+    for entry in evidence.journal.entries:
         if isinstance(entry, MonitorExchange) and (entry.error or "").startswith(text):
             yield entry
 
 
 @finding(remedy="Read the greeting, send qmp_capabilities, and wait for its reply before all else.")
-def monitor_not_negotiated(story: Story) -> Iterator[str]:
+def monitor_not_negotiated(evidence: Evidence) -> Iterator[str]:
     """A client asked the monitor for something before it had negotiated.
 
     Each connection begins anew: until qmp_capabilities every other command is refused, and no event is
     sent, nor kept for later.
     """
-    for exchange in _refused(story, "Expecting capabilities negotiation"):
+    for exchange in _refused(evidence, "Expecting capabilities negotiation"):
         yield str(exchange)
 
 
@@ -35,14 +35,14 @@ def monitor_not_negotiated(story: Story) -> Iterator[str]:
     remedy="After guest-suspend-ram wait for the event SUSPEND, or for query-status to say "
     "suspended, before you wake the machine."
 )
-def suspend_believed(story: Story) -> Iterator[str]:
+def suspend_believed(evidence: Evidence) -> Iterator[str]:
     """A client woke a guest that it had asked to suspend, and that was not yet asleep.
 
     The agent does not answer that it has done so, and the guest takes its time. A wake-up that comes
     before the event SUSPEND is refused, and then the guest sleeps for good.
     """
     asked: Exchange | None = None
-    for entry in story.journal.entries:
+    for entry in evidence.journal.entries:
         if isinstance(entry, Note):
             if entry.kind == "qmp" and entry.text.startswith("SUSPEND"):
                 asked = None
@@ -57,13 +57,13 @@ def suspend_believed(story: Story) -> Iterator[str]:
     remedy="Where QEMU runs with -no-shutdown, as libvirt starts it, send system_reset before cont; "
     "or quit, if the machine is to be gone."
 )
-def shutdown_taken_for_the_end(story: Story) -> Iterator[str]:
+def shutdown_taken_for_the_end(evidence: Evidence) -> Iterator[str]:
     """A client let a machine go on that was shut down, and that stays so until it is reset.
 
     After SHUTDOWN a machine is gone only if QEMU ends: with -no-shutdown it stays, in state
     *shutdown*.
     """
-    for exchange in _refused(story, "Resetting the Virtual Machine is required"):
+    for exchange in _refused(evidence, "Resetting the Virtual Machine is required"):
         yield str(exchange)
 
 
@@ -71,7 +71,7 @@ def shutdown_taken_for_the_end(story: Story) -> Iterator[str]:
     remedy="After guest-shutdown with mode halt wait for VSERPORT_CHANGE to tell that the port is closed, "
     "then send quit or system_reset: nothing else will come."
 )
-def halt_awaited_as_shutdown(story: Story) -> Iterator[str]:
+def halt_awaited_as_shutdown(evidence: Evidence) -> Iterator[str]:
     """A client went on asking whether a guest was off that it had only halted.
 
     A halt stops the guest's processors, and leaves the machine on: QEMU sends no SHUTDOWN, and
@@ -80,7 +80,7 @@ def halt_awaited_as_shutdown(story: Story) -> Iterator[str]:
     """
     halted: Exchange | None = None
     is_closed, looks = False, list[MonitorExchange]()
-    for entry in (*story.journal.entries, None):
+    for entry in (*evidence.journal.entries, None):
         if isinstance(entry, MonitorExchange):
             if entry.command == "qmp:query-status" and is_closed:
                 looks.append(entry)
@@ -103,7 +103,7 @@ def halt_awaited_as_shutdown(story: Story) -> Iterator[str]:
     remedy="After a reboot wait until the agent answers guest-sync-delimited, or for VSERPORT_CHANGE to tell "
     "that its port is open; then ask for the next."
 )
-def reset_counted_as_reboot(story: Story) -> Iterator[str]:
+def reset_counted_as_reboot(evidence: Evidence) -> Iterator[str]:
     """A client asked for the next reboot when it saw RESET, while the guest was still down.
 
     RESET says that the machine was reset, not that the guest has booted; and firmware may reset it several
@@ -114,7 +114,7 @@ def reset_counted_as_reboot(story: Story) -> Iterator[str]:
     resets: list[int] = []
     down: list[tuple[list[int], int]] = []
     has_client = False
-    for entry in story.journal.entries:
+    for entry in evidence.journal.entries:
         if isinstance(entry, MonitorExchange):
             has_client |= entry.command == "qmp:qmp_capabilities" and entry.error is None
         elif isinstance(entry, Note) and entry.kind == "qmp" and has_client:
@@ -123,8 +123,8 @@ def reset_counted_as_reboot(story: Story) -> Iterator[str]:
         elif isinstance(entry, Note) and entry.kind == "state" and entry.text.endswith("→ up"):
             down.append((resets, entry.at))
             resets = []
-    down.append((resets, story.journal.simulation.guest.clock.uptime() + 1))
-    for request in story.requests:
+    down.append((resets, evidence.journal.simulation.guest.clock.uptime() + 1))
+    for request in evidence.requests:
         if request.command == "guest-shutdown" and request.arguments.get("mode") == "reboot":
             for times, up in down:
                 if request.sent < up and any(0 <= request.sent - t < IMPATIENCE for t in times):
@@ -135,20 +135,20 @@ def reset_counted_as_reboot(story: Story) -> Iterator[str]:
     remedy="After device_del wait for DEVICE_DELETED with the device's id: the guest lets go when it "
     "likes, and DEVICE_UNPLUG_GUEST_ERROR says that it will not."
 )
-def unplug_believed(story: Story) -> Iterator[str]:
+def unplug_believed(evidence: Evidence) -> Iterator[str]:
     """A client used the id of a device again that the guest had not yet let go.
 
     The reply to device_del says only that the guest was asked.
     """
-    for exchange in _refused(story, "Duplicate device ID"):
+    for exchange in _refused(evidence, "Duplicate device ID"):
         yield str(exchange)
 
 
 @finding(remedy="Give the scenario what the client needs, or ask for what docs/qmp.md lists.")
-def monitor_command_not_simulated(story: Story) -> Iterator[str]:
+def monitor_command_not_simulated(evidence: Evidence) -> Iterator[str]:
     """A client asked the monitor for what QEMU has, and qgasim does not simulate.
 
     The error that it got says so; a real QEMU would have answered.
     """
-    for exchange in _refused(story, "qgasim does not simulate"):
+    for exchange in _refused(evidence, "qgasim does not simulate"):
         yield str(exchange)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from qgasim.errors import CommandError
+from qgasim.findings.evidence import Evidence
 from qgasim.findings.kinds import finding
-from qgasim.findings.story import Story
 from qgasim.guest.units import SECOND
 from qgasim.wire import base64
 
@@ -63,7 +63,7 @@ def find_secret(text: str) -> str | None:
     remedy="Set passwords by guest-set-user-password; give programs their secrets in a file of mode "
     "0600 that is written by guest-file-write, and removed afterwards."
 )
-def secret_in_exec(story: Story) -> Iterator[str]:
+def secret_in_exec(evidence: Evidence) -> Iterator[str]:
     """A client gave a password or another secret to guest-exec in clear.
 
     Arguments and environment of a process are to be seen in the guest by `ps` and in /proc, and the
@@ -72,7 +72,7 @@ def secret_in_exec(story: Story) -> Iterator[str]:
     variable or a file), `user:password@` in URLs, private keys, Authorization headers, and the
     ways of sshpass, mysql, chpasswd and `passwd --stdin`. The finding does not show the secret.
     """
-    for request in story.requests:
+    for request in evidence.requests:
         if request.command != "guest-exec":
             continue
         places = [f"{place} ({said})" for place, said in _places(request.arguments)]

@@ -50,8 +50,8 @@ class Guest(Machine):
     ) -> None:
         """Make a guest that has just booted.
 
-        *userland*: the programs that can run in it. *has_late_files*: its files are made when
-        somebody first looks. They must be known to be right then. *shares*: folders of the host, by
+        *userland*: the programs that can run in it. *has_late_files*: its files are made at
+        the first look. They must be known to be right then. *shares*: folders of the host, by
         their mount points.
         """
         super().__init__(settings, seed=seed, source=source, shares=shares)
@@ -92,7 +92,7 @@ class Guest(Machine):
         What is read-only from now on has *used* bytes in use, its files included.
 
         Raises:
-            SettingsError: files take more than is said to be in use exactly.
+            SettingsError: files take more than the settings say is exactly in use.
         """
         for mount, wanted in zip(
             [m for m in self.files.mounts if m.volume.kind not in KERNEL_FILES],
@@ -183,7 +183,7 @@ class Guest(Machine):
         self.processes.clear()
 
     def boot(self) -> None:
-        """Come up again: processes gone, file systems thawed and mounted as at first."""
+        """Boot again: processes gone, file systems thawed and mounted as at first."""
         for volume in self.volumes.values():
             volume.is_frozen = False
         self._mount_again()
@@ -197,7 +197,7 @@ class Guest(Machine):
         """Mount what is mounted at boot, on what is left of the files.
 
         A directory to mount on that is missing is made, as systemd does; where none can be, nothing is
-        mounted. UNVERIFIED: a real guest may wait for somebody at its console then.
+        mounted. UNVERIFIED: a real guest may wait for a user at its console then.
         """
         files = self.files
         for mount in reversed(files.mounts[1:]):

@@ -26,7 +26,7 @@ from qgasim.guest.hardware.network import Nic
 from qgasim.guest.records import Kept
 from qgasim.guest.settings import GuestSettings, MountSettings, errors_of
 from qgasim.guest.system import windows
-from qgasim.guest.system.accounts import Entry, Login, find_entry
+from qgasim.guest.system.accounts import Login, PasswdEntry, find_entry
 from qgasim.guest.system.clock import Clock, host_clock
 from qgasim.guest.system.load import Load, count_load
 from qgasim.guest.system.power import Power
@@ -74,7 +74,7 @@ class Machine(ABC):
         self.booted_at = 0
         #: The wall-clock time of the latest boot, as utmp has it.
         self.boot_wall_time = clock.start
-        # Not `random`: what that gives is not to depend on who asks for the id of a boot.
+        # Not `random`: its numbers are not to depend on whether the id of a boot is asked for.
         self._boot_random = random.Random(f"boot_id {seed} {settings.hostname}")
         #: The latest boot (/proc/sys/kernel/random/boot_id).
         self.boot_id = self._make_boot_id()
@@ -126,7 +126,7 @@ class Machine(ABC):
 
     @property
     def has_files(self) -> bool:
-        """Return whether its files were made: not before somebody first looks at them, where that may be late."""
+        """Return whether its files were made: at the first look, where that may be late."""
         return "files" in vars(self)
 
     @property
@@ -289,7 +289,7 @@ class Machine(ABC):
 
     # -- looking ------------------------------------------------------------------------------
 
-    def find_account(self, name: str) -> Entry | None:
+    def find_account(self, name: str) -> PasswdEntry | None:
         """Find an account in /etc/passwd."""
         try:
             return find_entry(self.files.read_settings("/etc/passwd"), name)

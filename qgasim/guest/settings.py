@@ -29,7 +29,7 @@ __all__ = [
     "errors_of",
 ]
 
-#: What is meant by a Windows of which no more is said.
+#: The default build of Windows.
 _BUILD: Final = "19045"
 _LINUX: Final = "6.1.0-18-amd64"
 _LINUX_BUILD: Final = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.76-1 (2024-02-01)"

@@ -20,7 +20,7 @@ from qgasim.guest.machine import Machine
 from qgasim.guest.processes.scripted import SCRIPTED
 from qgasim.guest.processes.userland import Userland, install, program_image
 from qgasim.guest.settings import FileSettings, ProgramSettings
-from qgasim.guest.system.accounts import Account, Entry, make_entries
+from qgasim.guest.system.accounts import Account, PasswdEntry, make_entries
 from qgasim.guest.system.clock import find_zone
 from qgasim.guest.system.os_release import write_os_release
 from qgasim.guest.system.windows import inner_path
@@ -280,7 +280,7 @@ def _make_accounts(machine: Machine) -> None:
         _make_home(files, entry, users[entry.name])
 
 
-def _passwd_line(entry: Entry, account: Account) -> str:
+def _passwd_line(entry: PasswdEntry, account: Account) -> str:
     return f"{entry.name}:x:{entry.uid}:{entry.gid}:{account.comment}:{entry.home}:{entry.shell}\n"
 
 
@@ -289,7 +289,7 @@ def _shadow_line(machine: Machine, name: str) -> str:
     return f"{name}:{machine.settings.users[name].password}:{day}:0:99999:7:::\n"
 
 
-def _make_home(files: Files, entry: Entry, account: Account) -> None:
+def _make_home(files: Files, entry: PasswdEntry, account: Account) -> None:
     """Make the home directory of an account that has one."""
     if not account.has_home:
         return
@@ -309,7 +309,7 @@ def _make_home(files: Files, entry: Entry, account: Account) -> None:
 
 
 def change_programs(machine: Machine, programs: list[ProgramSettings]) -> None:
-    """Have these programs, whose results are given, in place of those of before.
+    """Replace the programs whose results are given.
 
     Raises:
         OSError: a file of one cannot be made, or removed.
@@ -325,7 +325,7 @@ def change_programs(machine: Machine, programs: list[ProgramSettings]) -> None:
 
 
 def change_users(machine: Machine, users: dict[str, Account]) -> None:
-    """Have these accounts in place of those of before; the files of one that goes stay.
+    """Replace the accounts; the files of one that goes stay.
 
     Accounts that are as before keep what the guest has made of them, as a password that was set.
 

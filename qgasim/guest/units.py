@@ -8,7 +8,7 @@ SECOND: Final = 1_000_000_000
 """A second, in ns."""
 DAY: Final = 86_400 * SECOND
 FOR_EVER: Final = 1 << 62
-"""Longer than anybody waits, in ns; as an uptime, one that does not come."""
+"""Longer than any client waits, in ns; as an uptime, one that is never reached."""
 
 Size = Annotated[int, "size"]
 """Bytes; a scenario may write ``16MiB``."""

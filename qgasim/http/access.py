@@ -1,4 +1,4 @@
-"""Who may ask: what keeps web pages, other machines and other users out.
+"""Access: what keeps web pages, other machines and other users out.
 
 A unix socket is protected by its mode. A TCP port of the loopback can be reached by each program of the
 machine, and by web pages in its browser: these send the ``Origin`` of their own site, and with a name

@@ -1,4 +1,4 @@
-"""What a client is told when a request cannot be answered: RFC 9457."""
+"""Problem details: the answer to a request that fails (RFC 9457)."""
 
 from http import HTTPStatus
 

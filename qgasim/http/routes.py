@@ -210,5 +210,5 @@ def _decode(value: str) -> str:
     """
     text = unquote_to_bytes(value).decode("utf-8", "surrogateescape")
     if "\0" in text:
-        raise HttpError(400, "a path has no NUL in it")
+        raise HttpError(400, "a path cannot contain NUL")
     return text

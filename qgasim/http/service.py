@@ -47,7 +47,7 @@ class Service:
     Args:
         application: what routes are given first.
         table: the routes.
-        access: who may ask.
+        access: which requests are let in.
         reading: reads bodies and queries.
         on_failure: is told what a route has raised that is no `QgaSimError`: the client gets a 500.
     """
@@ -136,7 +136,7 @@ class Service:
         return result
 
     def refuse(self, error: Exception) -> Answer:
-        """Return the answer to a request that has failed; what is no `QgaSimError` is told."""
+        """Return the answer to a request that has failed; what is no `QgaSimError` is reported."""
         if isinstance(error, HttpError):
             return write_problem(error)
         if isinstance(error, QgaSimError):

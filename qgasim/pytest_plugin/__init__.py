@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 MARKERS: Final = ("qgasim", "qgasim_matrix", "qgasim_drill")
-#: Those that run a test several times.
+#: The markers that run a test several times.
 MULTIPLYING: Final = ("qgasim_matrix", "qgasim_drill")
 FIXTURES: Final = frozenset({"qga", "qga_factory", "qga_replay", "qga_session", "qga_trio"})
 #: The guests of the session, if a test has asked for one.
@@ -126,7 +126,7 @@ def _check_markers(item: pytest.Item, kind: type[Exception]) -> None:
     else:
         return
     if kind is pytest.Collector.CollectError:
-        # Nothing more of the file is collected: all that is wrong with it is told at once.
+        # Nothing more of the file is collected: all its errors are reported at once.
         try:
             check_module(item.getparent(pytest.Module).obj)  # type: ignore[union-attr]
         except ScenarioError as error:
@@ -227,7 +227,7 @@ def qga_factory(
         def qga_factory(**wanted: Any) -> "LiveGuest":
             return make(**wanted)
 
-        # It is what a call with what it does not take is told about.
+        # A call with an argument that it does not take is reported with this name.
         qga_factory.__qualname__ = "qga_factory"
         yield qga_factory
 
@@ -299,7 +299,7 @@ def qga_libvirt(
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
-# -- what is told ----------------------------------------------------------------------------------
+# -- reports ---------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True)
@@ -348,7 +348,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let go of a test's guests when all is told."""
+    """Release a test's guests when all is reported."""
     result = yield
     if GUESTS in item.config.stash:
         from qgasim.pytest_plugin.reports import forget_guests

@@ -20,7 +20,7 @@ _OPTION = "--qgasim-control"
 
 
 def read_access(text: str, worker: str | None = None) -> Access:
-    """Return where the API is served, and who may ask.
+    """Return where the API is served, and its access rules.
 
     Args:
         text: ``unix:PATH`` or ``tcp:[HOST:]PORT``.

@@ -55,7 +55,7 @@ def _blueprint(text: str) -> Blueprint:
     """Make a blueprint of a scenario's text, once for all tests that want the same.
 
     Raises:
-        ScenarioError: it is wrong; places in *text* are left out, nobody has written it.
+        ScenarioError: it is wrong; places in *text* are left out, as the user has not written it.
     """
     try:
         return Blueprint(loads(text, MARKER))
@@ -79,7 +79,7 @@ class Guests:
         self._directory = make_directory("qga-")
         self._owner = os.getpid()
         self._count = 0
-        #: Who serves each guest: one at a time.
+        #: The server of each guest: one at a time.
         self._servers: dict[LiveGuest, list[tuple[ServerThreadPool, Server]]] = {}
         #: The guest of `qga_session`, if there is one.
         self.of_session: GuestLease | None = None

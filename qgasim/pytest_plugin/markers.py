@@ -311,7 +311,7 @@ def make_wish(
     scenario, agent = wanted.get("scenario"), wanted.get("agent")
     overrides = {name: wanted[name] for name in _OVERRIDES if wanted.get(name) is not None}
     guest = overrides.get("guest")
-    # What is no mapping is told when it is read.
+    # What is no mapping is reported when it is read.
     if isinstance(guest, dict) and "files" in guest:
         guest = cast("dict[str, Any]", guest)
         directory = Path.cwd() if beside is None else beside.parent

@@ -18,7 +18,7 @@ __all__ = [
 def read_request(message: "Message | bytes") -> tuple[str | None, dict[str, JsonValue]]:
     """Return the command and the arguments of what a client sent, as far as it has them.
 
-    For who looks on; the agent itself refuses what is not as it should be (`check_envelope`).
+    For observers; the agent itself refuses what is not as it should be (`check_envelope`).
     """
     if not isinstance(message, dict):
         return None, {}

@@ -46,7 +46,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Parameter(Struct, frozen=True):
     """An argument of a command, as its function declares it."""
 
-    #: As it is on the wire.
+    #: The name on the wire.
     name: str
     annotation: Any
     is_optional: bool

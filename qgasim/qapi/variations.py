@@ -44,7 +44,7 @@ Path: TypeAlias = tuple[str | int, ...]
 ABSENT: Final = object()
 #: How many items a long list has.
 LONG: Final = 64
-#: Of a list, so many items are varied from its beginning, and its last.
+#: How many items of a list are varied from its beginning, besides the last one.
 VARIED_ITEMS: Final = 3
 _KINDS: Final[dict[type, VariationKind]] = {
     int: "integer",
@@ -137,7 +137,7 @@ class _Varying:
         self.found: list[Variation] = []
 
     def add(self, kind: VariationKind | IllegalKind, path: Path, value: Any) -> None:
-        """Have a variation that puts *value* at *path*."""
+        """Add a variation that puts *value* at *path*."""
         self.found.append(Variation(kind, path, value))
 
     def visit(
@@ -266,7 +266,7 @@ class _Legal(_Varying):
     def visit_scalar(
         self, value: Any, annotation: Any, path: Path, siblings: dict[str, Any]
     ) -> None:
-        """Have another value of the type, or another name."""
+        """Vary it to another value of the type, or another name."""
         bare, marks = strip(annotation)
         names = mark_of(annotation, Names)
         if any(isinstance(mark, Exact) for mark in marks) or not isinstance(
@@ -309,7 +309,7 @@ class _Illegal(_Varying):
                     self.add("missing", place, ABSENT)
 
     def visit_list(self, value: list[Any], annotation: Any, path: Path) -> None:
-        """Have something else, or a null in it."""
+        """Vary it to something else, or put a null in it."""
         for wrong in _WRONG[list]:
             self.add("wrong_type", path, wrong)
         self.add("null", path, [*value, None])
@@ -318,7 +318,7 @@ class _Illegal(_Varying):
     def visit_scalar(
         self, value: Any, annotation: Any, path: Path, siblings: dict[str, Any]
     ) -> None:
-        """Have a value of another type, out of its range, or none of an enumeration."""
+        """Vary it to a value of another type, out of its range, or outside the enumeration."""
         bare, marks = strip(annotation)
         wrongs = _WRONG.get(bare, _WRONG[str])
         for wrong in wrongs:

@@ -117,6 +117,6 @@ class RedactingRecorder:
         return start + spell(redacted, self._dialect).encode() + b"\n"
 
     def _redact_bytes(self, data: bytes) -> bytes:
-        """Return what is no message, with what is told by its form replaced."""
+        """Return what is no message, with the private values replaced that their form gives away."""
         text = data.decode("utf-8", "surrogateescape")
         return self._redactor.redact_text(text).encode("utf-8", "surrogateescape")

@@ -195,7 +195,7 @@ def _nearest(survey: Survey, version: str, family: Family) -> str:
 
 
 def _take_commands(made: Draft, survey: Survey) -> None:
-    """Have the commands that guest-info lists, and refuse those that it says are disabled."""
+    """Offer the commands that guest-info lists, and refuse those that it reports as disabled."""
     listed = survey.commands or {}
     scenario = made.scenario
     disable = partial(disable_the_same, scenario, Listing(None, listed, None, None), [])

@@ -14,15 +14,15 @@ from qgasim.record.survey import Answer, Survey, ask_by_wire, read_answer
 from qgasim.scenario import Scenario
 from qgasim.wire import is_array, is_object
 
-__all__ = ["Mended", "answers_of", "mend"]
+__all__ = ["Reconciled", "answers_of", "reconcile"]
 
-#: So much of a value is shown.
+#: How many characters of a value are shown.
 _SHOWN: Final = 60
 _LEFT_OUT: Final = "The agent that was recorded leaves these members out."
 
 
-class Mended(Struct):
-    """A scenario that answers as the survey tells, and why it has stubs and edits for that."""
+class Reconciled(Struct):
+    """A scenario that answers as recorded in a survey, and why it has stubs and edits for that."""
 
     scenario: Scenario
     #: Why, by the path of the stub or fault: ``replies[0]``.
@@ -42,8 +42,8 @@ def answers_of(scenario: Scenario, survey: Survey) -> Iterator[tuple[Answer, Ans
         yield answer, read_answer(answer.command, answer.arguments, reply)
 
 
-def mend(scenario: Scenario, survey: Survey) -> Mended:
-    """Let a scenario answer as a survey tells: an edit where members are too many, else a stub.
+def reconcile(scenario: Scenario, survey: Survey) -> Reconciled:
+    """Make a scenario answer as recorded in a survey: by an edit where there are too many members, else by a stub.
 
     Raises:
         ClientError: the simulated agent does not answer.
@@ -67,7 +67,7 @@ def mend(scenario: Scenario, survey: Survey) -> Mended:
                 is_there = real.command in commands.table.keys() - commands.refused.keys()
                 replies.append(_stub(real, adds=not is_there))
         scenario = structs.replace(scenario, replies=replies, faults=faults)
-    return Mended(scenario, reasons)
+    return Reconciled(scenario, reasons)
 
 
 def _stub(answer: Answer, *, adds: bool) -> Stub:
@@ -102,7 +102,7 @@ def _surplus(whole: Any, part: Any, path: str) -> list[str] | None:
             return None
         found = []
         inner = [_surplus(a, b, f"{path}/*") for a, b in zip(whole, part, strict=True)]
-        # What one item has and another has not cannot be said of all.
+        # What only some items have cannot be set for all.
         if any(each != inner[0] for each in inner):
             return None
     else:

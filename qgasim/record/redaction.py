@@ -110,7 +110,7 @@ _MEMBERS: Final[dict[str, str]] = {
 _OF_COMMANDS: Final[dict[tuple[str, str], str]] = {
     ("guest-network-get-interfaces", "name"): "interface",
 }
-#: Members whose words identify nobody: what the system, its file systems and its devices are called.
+#: Members whose words identify no person: what the system, its file systems and its devices are called.
 _GENERIC: Final = frozenset(
     {"id", "pretty-name", "variant", "variant-id", "type", "bus-type", "ip-address-type"}
 )
@@ -120,7 +120,7 @@ _PUBLIC: Final = _GENERIC | {
     "version", "version-id", "kernel-release", "machine", "driver-name", "driver-version", "zone", "mask",
 }  # fmt: skip
 
-#: Directories below which everything is somebody's: the first name is a user's, or not; of a path, and in a text.
+#: Directories below which everything is private: the first name is a user's, or not; of a path, and in a text.
 _PRIVATE: Final = (
     r"(?:(?P<home>/home/|/Users/|/(?:run/)?media/|[A-Za-z]:\\Users\\)|/mnt/|/Volumes/)"
 )
@@ -158,12 +158,12 @@ class _Addresses:
         #: The first 24 bits of IPv4 addresses, and the first 48 of IPv6 addresses: what stands for them.
         self._networks: dict[int, int] = {}
         self._sites: dict[int, int] = {}
-        #: Those of addresses that there are: they stand for no others.
+        #: Networks and sites of recorded addresses: they replace no others.
         self._used_networks: set[int] = set()
         self._used_sites: set[int] = set()
 
     def learn(self, address: IPv4Address | IPv6Address) -> None:
-        """Have no other address moved to the network of this one."""
+        """Move no other address to the network of this one."""
         if isinstance(address, IPv4Address):
             self._used_networks.add(int(address) >> 8)
         else:
@@ -228,7 +228,7 @@ class Redactor:
     """Replaces private values, each by the same replacement wherever it occurs.
 
     Args:
-        key: what replacements follow from; absent: random, so that nobody can try out what a value was.
+        key: what replacements follow from; absent: random, so that a value cannot be found by trying.
         keep: the kinds that are left as they are.
 
     Raises:
@@ -409,7 +409,7 @@ class Redactor:
         return self._redact_words(_PATH.sub(self._replace_private, path))
 
     def _replace_private(self, match: re.Match[str]) -> str:
-        """Replace the names in a path that is somebody's."""
+        """Replace the names in a path that is private."""
         if "paths" in self._keep:
             return match[0]
         start = match[0].removesuffix(match["rest"])

@@ -82,7 +82,7 @@ def make_clock(guest: GuestSettings, survey: Survey) -> None:
         named = (zone for zone, local in zones if local.tzname() == name)
         guest.clock.zone = next(named, guest.clock.zone)
         return
-    # Windows' names are in its language: one is told, whatever the zone.
+    # Windows' names are in its language: the recorded name is kept unless it is the English one.
     found = list(zones)
     english = next((zone for zone, local in found if zone_name(zone, local) == name), None)
     guest.clock.zone = english or (found[0][0] if found else guest.clock.zone)

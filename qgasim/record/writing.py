@@ -9,7 +9,7 @@ from qgasim.agent import Agent
 from qgasim.compare.shapes import find_misfits
 from qgasim.errors import RedactionError
 from qgasim.record.drafting import draft
-from qgasim.record.proof import answers_of, mend
+from qgasim.record.proof import answers_of, reconcile
 from qgasim.record.redaction import Redactor, strings_of
 from qgasim.record.survey import Answer, Survey, redacted
 from qgasim.scenario import Scenario, load, loads
@@ -53,19 +53,19 @@ def record(
     """
     told = redacted(survey, redactor)
     made = draft(told, release=release)
-    mended = mend(made.scenario, told)
-    scenario = mended.scenario
+    reconciled = reconcile(made.scenario, told)
+    scenario = reconciled.scenario
     scenario.description = f"Recorded: {source}{_describe(told)}."
     scenario.origin = _origin(redactor)
     below = load(made.base)
     _refuse_leaks(laid_over(scenario, below), redactor)
-    text = to_yaml_over(scenario, below, made.base, mended.reasons)
+    text = to_yaml_over(scenario, below, made.base, reconciled.reasons)
     # The text itself is asked, not what it was made of.
     pairs = list(answers_of(loads(text, "the recording"), told))
     return Recorded(
         text,
         replies=len(pairs),
-        stubs=len([path for path in mended.reasons if path.startswith("replies")]),
+        stubs=len([path for path in reconciled.reasons if path.startswith("replies")]),
         unlike=[real.command for real, simulated in pairs if not real.is_like(simulated)],
         notes=[*made.notes, *_tell_misfits(made.scenario, told)],
     )

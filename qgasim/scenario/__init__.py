@@ -69,7 +69,7 @@ __all__ = [
 #: They say what must hold: `checks` finds it once they are imported.
 _CHECKS: Final = (guest_checks, machine_checks, program_checks, reply_checks, together)
 _SUFFIXES: Final = (".yaml", ".yml")
-#: How many faults are told one by one.
+#: How many errors are listed one by one.
 _FAULT_LIMIT: Final = 100
 #: How many scenarios may extend each other in turn.
 _CHAIN_LIMIT: Final = 32
@@ -360,8 +360,8 @@ def load_programs(name: str | Path) -> list[ProgramSettings]:
     decoder = Decoder()
     found = programs_of(compose(_read(path), str(path)), str(path))
     programs: list[ProgramSettings] = decoder.decode(found, list[ProgramSettings], "programs")
-    if decoder.faults:
-        raise ScenarioError("\n".join(map(str, decoder.faults)))
+    if decoder.errors:
+        raise ScenarioError("\n".join(map(str, decoder.errors)))
     return programs
 
 
@@ -387,13 +387,13 @@ def _decode(node: Node | None, name: str, *, is_sealed: bool = False) -> Scenari
     scenario = decoder.decode(node, Scenario, "")
     if isinstance(scenario, Scenario):
         _embed(scenario, decoder, name if is_sealed else None)
-    if decoder.faults:
+    if decoder.errors:
         # What is wrong with the file itself, in its order, and then what it extends.
-        decoder.faults.sort(key=lambda fault: _order(fault.node, name))
+        decoder.errors.sort(key=lambda error: _order(error.node, name))
         # What the guests of a fleet have in common is wrong once.
         once: dict[tuple[str, str], str] = {}
-        for fault in decoder.faults:
-            once.setdefault((place_of(fault.node), str(fault.args[0])), str(fault))
+        for error in decoder.errors:
+            once.setdefault((place_of(error.node), str(error.args[0])), str(error))
         lines = [*once.values()]
         if len(lines) > _FAULT_LIMIT:
             lines[_FAULT_LIMIT:] = [f"{name}: and {len(lines) - _FAULT_LIMIT} more"]

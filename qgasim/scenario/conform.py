@@ -55,7 +55,7 @@ def _conform_items(value: dict[object, Any], wanted: Any, path: str) -> Wrong:
 
 
 def _conform_to_any(value: Any, members: Sequence[Any], path: str) -> Wrong:
-    """Look at what *value* could be; what is wrong is said of the member that is nearest to it."""
+    """Look at what *value* could be; an error names the nearest member."""
     if value is None and type(None) in members:
         return
     least: list[tuple[str, str]] | None = None

@@ -1,6 +1,6 @@
 """Nodes to typed values: one reader for every Struct that a scenario can name.
 
-All faults of a document are collected; each says where it is, what is wrong and what would be right.
+All errors of a document are collected; each says where it is, what is wrong and what would be right.
 """
 
 import errno
@@ -16,7 +16,7 @@ from msgspec import Struct
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from qgasim.scenario.checks import check_struct, fields_of, join
-from qgasim.scenario.document import Fault, check_tag, kind_of, place_of, plain_value
+from qgasim.scenario.document import DocumentError, check_tag, kind_of, place_of, plain_value
 from qgasim.suggestions import did_you_mean, find_close
 
 __all__ = [
@@ -119,25 +119,25 @@ def tag_field_of(cls: type[Struct]) -> str:
 
 
 class Decoder:
-    """Reads nodes as values of a type; faults go to *faults*."""
+    """Reads nodes as values of a type; what is wrong goes to *errors*."""
 
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
+        self.errors: list[DocumentError] = []
         #: The nodes that were read, by path: for checks that come afterwards.
         self.nodes: dict[str, Node] = {}
-        #: Paths of what could not be read, or may have been meant by what nobody knows.
+        #: Paths of what could not be read, or may have been meant by an unknown key.
         self.broken: list[str] = []
         #: What the whole document is read as.
         self._root: type[Struct] | None = None
 
     def decode(self, node: Node, wanted: Any, path: str) -> Any:
-        """Read *node* as a *wanted*; on a fault, note it and give `None`."""
+        """Read *node* as a *wanted*; on an error, note it and return `None`."""
         self.nodes[path] = node
         try:
             check_tag(node, path)
             return self._decode(node, wanted, path)
-        except Fault as fault:
-            self.faults.append(fault)
+        except DocumentError as error:
+            self.errors.append(error)
             self.broken.append(path)
             return None
 
@@ -155,11 +155,11 @@ class Decoder:
             return self._literal(node, get_args(wanted), path)
         if origin in (list, tuple):
             if not isinstance(node, SequenceNode):
-                raise Fault(node, path, f"expected a list, found {kind_of(node)}")
+                raise DocumentError(node, path, f"expected a list, found {kind_of(node)}")
             item, *more = get_args(wanted)
             if more and more[0] is not Ellipsis and len(node.value) != len(more) + 1:
                 text = f"expected a list of {len(more) + 1}, found one of {len(node.value)}"
-                raise Fault(node, path, text)
+                raise DocumentError(node, path, text)
             items = [self.decode(n, item, f"{path}[{i}]") for i, n in enumerate(node.value)]
             return items if origin is list else tuple(items)
         if origin is dict:
@@ -191,9 +191,11 @@ class Decoder:
         parse, expected = _UNITS[mark]
         value = parse(node.value) if isinstance(node, ScalarNode) else None
         if value is None:
-            raise Fault(node, path, f"expected {expected}, found {kind_of(node)}")
+            raise DocumentError(node, path, f"expected {expected}, found {kind_of(node)}")
         if mark in _MOST and value > _MOST[mark][0]:
-            raise Fault(node, path, f"expected at most {_MOST[mark][1]}, found {kind_of(node)}")
+            raise DocumentError(
+                node, path, f"expected at most {_MOST[mark][1]}, found {kind_of(node)}"
+            )
         return value
 
     def _scalar(self, node: Node, wanted: type, path: str) -> Any:
@@ -205,7 +207,7 @@ class Decoder:
                 return float(value)
             if type(value) is wanted:
                 return value
-        raise Fault(node, path, f"expected {_NAMES[wanted]}, found {kind_of(node)}")
+        raise DocumentError(node, path, f"expected {_NAMES[wanted]}, found {kind_of(node)}")
 
     def _literal(self, node: Node, values: tuple[Any, ...], path: str) -> Any:
         found = plain_value(node) if isinstance(node, ScalarNode) else _MISSING
@@ -214,11 +216,10 @@ class Decoder:
                 return value
             if isinstance(value, str) and isinstance(node, ScalarNode) and node.value == value:
                 return value
-        known = ", ".join(str(value) for value in values)
         words = [str(value) for value in values]
         is_quoted = found in words
         hint = " (write it without quotes)" if is_quoted else did_you_mean(str(found), words)
-        raise Fault(node, path, f"expected one of {known}, found {kind_of(node)}{hint}")
+        raise DocumentError(node, path, f"expected {_one_of(values)}, found {kind_of(node)}{hint}")
 
     def _union(self, node: Node, members: tuple[Any, ...], path: str) -> Any:
         if _is_null(node) and type(None) in members:
@@ -233,14 +234,14 @@ class Decoder:
             if self._fits(node, member):
                 return self._decode(node, member, path)
         expected = " or ".join(describe(member) for member in rest)
-        raise Fault(node, path, f"expected {expected}, found {kind_of(node)}")
+        raise DocumentError(node, path, f"expected {expected}, found {kind_of(node)}")
 
     def _tagged(self, node: Node, members: dict[str, type[Struct]], path: str) -> Any:
         """Read a mapping that has a key, as ``kind``, which says of which type it is."""
         name = tag_field_of(next(iter(members.values())))
         kind = self._mapping(node, path).get(name)
         if kind is None:
-            raise Fault(node, path, f"'{name}' is missing (one of {', '.join(members)})")
+            raise DocumentError(node, path, f"'{name}' is missing (one of {', '.join(members)})")
         tag = self._literal(kind[1], tuple(members), join(path, name))
         return self._decode(node, members[tag], path)
 
@@ -262,13 +263,13 @@ class Decoder:
 
     def _mapping(self, node: Node, path: str) -> dict[str, tuple[Node, Node]]:
         if not isinstance(node, MappingNode):
-            raise Fault(node, path, f"expected a mapping, found {kind_of(node)}")
+            raise DocumentError(node, path, f"expected a mapping, found {kind_of(node)}")
         result: dict[str, tuple[Node, Node]] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                self.faults.append(Fault(key, path, "a key must be a text"))
+                self.errors.append(DocumentError(key, path, "a key must be a text"))
             elif key.value in result:
-                self.faults.append(Fault(key, path, f"duplicate key '{key.value}'"))
+                self.errors.append(DocumentError(key, path, f"duplicate key '{key.value}'"))
             else:
                 result[key.value] = (key, value)
         return result
@@ -289,7 +290,7 @@ class Decoder:
             if name not in fields:
                 # Noted, but the rest can still be looked at.
                 text = f"unknown key '{name}'{self._hint(name, cls)}"
-                self.faults.append(Fault(key, path, text))
+                self.errors.append(DocumentError(key, path, text))
                 self.broken += [join(path, close) for close in find_close(name, fields)]
                 continue
             field = fields[name]
@@ -299,13 +300,13 @@ class Decoder:
                 continue
             count = len(self.broken)
             member = self.decode(value, hint, inner)
-            # What is half read still serves those who look at the other half.
+            # What is half read still serves the checks that look at the other half.
             if len(self.broken) == count or (member is not None and holds_several(hint)):
                 arguments[field.name] = member
         for name, field in fields.items():
             if field.required and field.name not in arguments:
                 if name not in values or name in left_out:
-                    self.faults.append(Fault(node, path, f"'{name}' is missing"))
+                    self.errors.append(DocumentError(node, path, f"'{name}' is missing"))
                 self.broken.append(join(path, name))
         broken = self.broken[before:]
         if any(field.required and field.name not in arguments for field in fields.values()):
@@ -335,7 +336,7 @@ class Decoder:
     def note(self, inner: str, text: str, path: str = "") -> None:
         """Note that something is wrong at *inner*, a path below *path*, or the nearest above it."""
         whole = join(path, inner)
-        self.faults.append(Fault(self._nearest(whole), whole, text))
+        self.errors.append(DocumentError(self._nearest(whole), whole, text))
 
     def place_at(self, path: str) -> str:
         """Return where *path*, or the nearest above it that was read, is."""
@@ -377,13 +378,17 @@ def unit_of(wanted: Any) -> str | None:
     return None
 
 
+def _one_of(values: tuple[Any, ...]) -> str:
+    return ("one of " if len(values) > 1 else "") + ", ".join(map(str, values))
+
+
 def describe(wanted: Any) -> str:
     """Return what is expected of a value of this type."""
     origin = get_origin(wanted)
     if origin in (list, tuple):
         return "a list"
     if origin is Literal:
-        return "one of " + ", ".join(str(v) for v in get_args(wanted))
+        return _one_of(get_args(wanted))
     if origin is Annotated:
         unit = unit_of(wanted)
         return describe(get_args(wanted)[0]) if unit is None else _UNITS[unit][1]

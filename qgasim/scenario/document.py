@@ -18,7 +18,7 @@ from qgasim.scenario.syntax import explain, place_in
 __all__ = [
     "LEVEL_LIMIT",
     "TEXT_LIMIT",
-    "Fault",
+    "DocumentError",
     "Node",
     "check_tag",
     "compose",
@@ -36,7 +36,7 @@ _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 TEXT_LIMIT: Final = 16 << 20
 #: Nodes that one document may expand to: aliases of aliases grow without end.
 NODE_LIMIT: Final = 200_000
-#: Lists and mappings in each other: more than anybody writes, and less than Python can follow.
+#: Lists and mappings in each other: more than a user writes, and less than Python can follow.
 LEVEL_LIMIT: Final = 100
 _TOO_DEEP: Final = f"nested too deeply (expected at most {LEVEL_LIMIT} levels)"
 #: What PyYAML makes of nodes without a tag.
@@ -46,7 +46,7 @@ _KNOWN_TAGS: Final = frozenset(
 )
 
 
-class Fault(Exception):
+class DocumentError(Exception):
     """Something wrong at a node: where, and what."""
 
     def __init__(self, node: Node, path: str, text: str) -> None:
@@ -69,11 +69,11 @@ _UNPRINTABLE: Final = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def check_tag(node: Node, path: str) -> None:
-    """Refuse tags (``!!binary``): nobody would read them."""
+    """Refuse tags (``!!binary``): they have no meaning in a scenario."""
     if node.tag not in _KNOWN_TAGS:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
         hint = " (bytes are written as {base64: ...})" if tag == "!!binary" else ""
-        raise Fault(node, path, f"unsupported tag {tag}{hint}")
+        raise DocumentError(node, path, f"unsupported tag {tag}{hint}")
 
 
 def place_of(node: Node) -> str:
@@ -100,7 +100,7 @@ def read_text(data: bytes, name: str) -> str:
 def compose(text: str, name: str) -> Node | None:
     """Read a document into nodes; None if it is empty. *name* is what errors call the file.
 
-    The same text of the same file gives the same nodes again: nobody changes them.
+    The same text of the same file gives the same nodes again: they are never changed.
     """
     if len(text) > TEXT_LIMIT:
         where = place_in(text, TEXT_LIMIT, name)

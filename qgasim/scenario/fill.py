@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["AUTO", "SYSTEM_USERS", "count_up", "counted", "counts", "fill", "in_order"]
 
 AUTO = "auto"
-#: The users who are there if a scenario names none; another's name is made up.
+#: The users of a guest whose scenario names none; another's name is made up.
 SYSTEM_USERS: Final = ("root", "daemon", "nobody")
 #: RFC 5737: addresses for documentation.
 _NETWORKS = ("192.0.2", "198.51.100", "203.0.113")

@@ -7,7 +7,7 @@ from typing import Final
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from qgasim.errors import ScenarioError
-from qgasim.scenario.document import Fault, core_value, merge
+from qgasim.scenario.document import DocumentError, core_value, merge
 from qgasim.suggestions import did_you_mean
 
 __all__ = ["FLEET_LIMIT", "WITHIN", "lay_out", "pick"]
@@ -29,7 +29,7 @@ def lay_out(document: Node, base_of: Callable[[ScalarNode], Node | None]) -> Nod
 
     Args:
         document: a scenario, after all that it extends.
-        base_of: gives the scenario that an ``extends`` names: who extends one has nothing in common
+        base_of: gives the scenario that an ``extends`` names: a guest that extends one has nothing in common
             with the others.
 
     Raises:
@@ -44,11 +44,11 @@ def lay_out(document: Node, base_of: Callable[[ScalarNode], Node | None]) -> Nod
     guests: list[tuple[Node, Node]] = []
     for key, value in fleet.value:
         if inner := _get(value, "fleet"):
-            raise ScenarioError(str(Fault(inner, f"fleet.{key.value}.fleet", WITHIN)))
+            raise ScenarioError(str(DocumentError(inner, f"fleet.{key.value}.fleet", WITHIN)))
         for name in _names(key):
             if len(guests) == FLEET_LIMIT:
                 raise ScenarioError(
-                    str(Fault(key, "fleet", f"expected at most {FLEET_LIMIT} guests"))
+                    str(DocumentError(key, "fleet", f"expected at most {FLEET_LIMIT} guests"))
                 )
             base: Node | None = _mapping(key, common)
             extends = _get(value, "extends")

@@ -97,7 +97,7 @@ def check_path(path: str, at: str) -> Wrong:
     if not _is_absolute(path):
         yield at, f"expected an absolute path, found '{path}'"
     elif "\0" in path:
-        yield at, f"a path has no NUL in it: '{path}'"
+        yield at, f"a path cannot contain NUL: '{path}'"
     elif len(path.encode("utf-8", "surrogateescape")) > PATH_LIMIT:
         yield at, f"expected at most {PATH_LIMIT} bytes, found '{path}'"
     else:
@@ -356,7 +356,10 @@ def _check_users(guest: GuestSettings) -> Wrong:
             continue
         for key in ("home", "shell", "password", "comment"):
             if ":" in (getattr(account, key) or ""):
-                yield f"users.{name}.{key}", "a ':' would end it, in /etc/passwd"
+                yield (
+                    f"users.{name}.{key}",
+                    "cannot contain ':', which separates fields in /etc/passwd",
+                )
 
 
 @checks(GuestSettings, "nics")

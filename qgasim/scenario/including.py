@@ -11,7 +11,7 @@ from qgasim.scenario.document import kind_of, place_of, plain_value
 __all__ = ["include_programs", "programs_of"]
 
 Read = Callable[[ScalarNode], SequenceNode]
-#: More programs than anybody describes.
+#: More programs than a user describes.
 LIMIT: Final = 10_000
 
 

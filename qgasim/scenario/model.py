@@ -67,7 +67,7 @@ class AgentSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     #: How many bytes of a reply the agent writes at once: qemu-ga 2047, on every channel. A longer reply
     #: arrives in pieces.
     write_size: int = WRITE_SIZE
-    #: Whether file systems are frozen from the beginning: who froze them has gone, and thawed nothing.
+    #: Whether file systems are frozen from the beginning, as a client leaves them that froze and never thawed.
     is_frozen: bool = False
     #: Whether the agent reads a request only when its line has ended, as Apple's does.
     needs_newline: bool = False
@@ -119,7 +119,7 @@ class Scenario(Struct, kw_only=True, forbid_unknown_fields=True, dict=True):
     nemesis: Nemesis | None = None
     #: What happens, and when.
     timeline: list[AnyEvent] = field(default_factory=list[AnyEvent])
-    #: Several guests, by name: each is laid over all that is said here (or extends a scenario of its
+    #: Several guests, by name: each is merged into everything else here (or extends a scenario of its
     #: own), and is called and seeded differently. ``web{1..20}`` names twenty.
     fleet: "dict[str, Scenario]" = field(default_factory=dict[str, "Scenario"])
 

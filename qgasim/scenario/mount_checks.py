@@ -12,7 +12,7 @@ from qgasim.suggestions import did_you_mean
 
 __all__ = ["check_depends", "check_devices", "check_shared_devices"]
 
-#: What is said of a file system, and so has no effect where another one is shown.
+#: Settings of a file system, which have no effect where another one is shown.
 _OF_FILE_SYSTEM: Final = (
     "size", "reserved", "used", "block_size", "freeze_error", "trim_error", "volume",
 )  # fmt: skip
@@ -60,7 +60,7 @@ def check_devices(guest: GuestSettings) -> Wrong:
 
 
 def check_shared_devices(guest: GuestSettings) -> Wrong:
-    """Check what is said of a mount that shows a file system which is mounted elsewhere, too."""
+    """Check the settings of a mount that shows a file system which is mounted elsewhere, too."""
     seen: list[MountSettings] = []
     for index, written in enumerate(guest.mounts):
         at = f"mounts[{index}]"

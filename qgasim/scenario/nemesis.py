@@ -52,7 +52,7 @@ __all__ = [
     "make_fault",
 ]
 
-#: As many as a scenario can well hold.
+#: How many faults are drawn at most: as many as a scenario can well hold.
 LIMIT: Final = 10_000
 #: Not `edit`, which has to know the reply, not `hang`, which has no end, and not `huge`, which has none for
 #: hours if it is split, too.

@@ -91,9 +91,9 @@ def _read(node: Node, wanted: Any, name: str, *, has_places: bool) -> Any:
     decoder = Decoder()
     value = decoder.decode(node, wanted, "")
     if has_places:
-        wrong = [str(fault) for fault in decoder.faults]
+        wrong = [str(error) for error in decoder.errors]
     else:
-        wrong = [f"{name}: {say(fault.path, str(fault.args[0]))}" for fault in decoder.faults]
+        wrong = [f"{name}: {say(error.path, str(error.args[0]))}" for error in decoder.errors]
     if wrong:
         raise ScenarioError("\n".join(wrong))
     return value

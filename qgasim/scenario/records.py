@@ -39,7 +39,7 @@ def check_records(guest: Machine) -> None:
 
 
 def _find_open(guest: Machine) -> Wrong:
-    """Look for what only a scenario can leave open: nothing makes it up any more."""
+    """Look for what only a scenario can leave open: it is not generated any more."""
     for index, nic in enumerate(guest.nics):
         if nic.count != 1:
             yield f"nics[{index}].count", f"expected 1 in a guest that runs, found {nic.count}"

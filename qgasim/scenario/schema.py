@@ -172,8 +172,8 @@ def _help_editors(node: dict[str, Any], whole: dict[str, Any]) -> None:
     keys = node.get("properties")
     properties = cast("dict[str, dict[str, Any]]", keys) if isinstance(keys, dict) else {}
     for name, each in properties.items():
-        if offered := _offered_for(name, each):
-            _offer(each.get("items", each), offered)
+        if offered := _offered_for(name.removeprefix("+"), each):
+            _offer(each, offered)
     branches = [_resolve(branch, whole) for branch in node.get("anyOf", ())]
     for field in ("kind", "do"):
         tags = [branch.get("properties", {}).get(field, {}).get("const") for branch in branches]
@@ -192,13 +192,12 @@ def _offered_for(name: str, node: dict[str, Any]) -> str | None:
 
 
 def _offer(node: dict[str, Any], name: str) -> None:
-    """Put a definition with names in the place of any text."""
-    reference = {"allOf": [{"$ref": f"#/definitions/{name}"}]}
+    """Put a definition with names in the place of any text, also in a list."""
     if node.get("type") == _TEXT["type"]:
         del node["type"]
-        node |= reference
-    elif "anyOf" in node:
-        node["anyOf"] = [reference if each == _TEXT else each for each in node["anyOf"]]
+        node["allOf"] = [{"$ref": f"#/definitions/{name}"}]
+    for each in (*node.get("anyOf", ()), *([node["items"]] if "items" in node else ())):
+        _offer(each, name)
 
 
 def _resolve(node: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:

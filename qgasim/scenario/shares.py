@@ -1,4 +1,4 @@
-"""Folders of the host that a guest is given: who starts it says so, never a scenario."""
+"""Folders of the host that a guest is given: the user who starts it names them, never a scenario."""
 
 from collections.abc import Iterable
 

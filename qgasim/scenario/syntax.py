@@ -11,7 +11,7 @@ from yaml.reader import ReaderError
 
 __all__ = ["explain", "place_in"]
 
-#: What a reader says, and what is said instead; what stands in braces is filled in by `_word`.
+#: Messages of the YAML reader, and ours in their place; what stands in braces is filled in by `_word`.
 _WORDS: Final[tuple[tuple[str, str], ...]] = (
     (
         "found character .*that cannot start any token",
@@ -48,7 +48,7 @@ _WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("found another document", "a second document (expected one in a file)"),
     ("second occurrence", "this anchor's name is taken, in line {line}"),
     ("incompatible YAML document", "expected %YAML 1.2"),
-    ("expected '?<document start>", "expected '---' after the lines with '%'"),
+    ("expected '?<document start>", "{after}"),
     ("maximum nesting depth", "nested too deeply"),
     ("could not find expected ':'", "expected a ':' after the key"),
 )
@@ -94,7 +94,10 @@ def _word(error: yaml.MarkedYAMLError, mark: yaml.Mark, text: str) -> str:
         line=line,
         what="a '- '" if "sequence" in problem else "a ': '",
         bracket="}" if "flow mapping" in (error.context or "") else "]",
+        after="expected '---' after the lines with '%'"
+        if text.startswith("%")
+        else "something after the end of the document",
         stray="something after the end of a value (quote the whole)"
         if before.strip()
-        else f"this indentation fits nothing above, back to line {line}",
+        else f"this indentation matches no line above, back to line {line}",
     )

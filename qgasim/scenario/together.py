@@ -42,7 +42,7 @@ for _cls, _function in FAULT_CHECKS.items():
     checks(_cls)(_function)
 
 
-#: What a nemesis draws by if nothing is said.
+#: The default settings of a nemesis.
 _BY_TIME: Final = Nemesis()
 
 
@@ -68,7 +68,7 @@ _WHEN: Final = ("at", "since_boot", "after", "on")
 def _check_event(event: Event) -> Wrong:
     given = [name for name in _WHEN if getattr(event, name) is not None]
     if not given:
-        yield "", "it does not say when (expected at, since_boot, after or on)"
+        yield "", "no time is given (expected at, since_boot, after or on)"
     elif len(given) > 1:
         yield given[1], f"'{given[0]}' and '{given[1]}' are mutually exclusive"
     if event.count != 1 and event.after is None:
@@ -175,7 +175,7 @@ def _check_frozen(scenario: Scenario) -> Wrong:
         if mount.freeze_error:
             yield (
                 f"guest.mounts[{i}].freeze_error",
-                "nothing is frozen if one refuses (agent.is_frozen)",
+                "contradicts agent.is_frozen (a freeze that fails freezes nothing)",
             )
 
 
@@ -229,7 +229,7 @@ def _check_personality(personality: Personality, names: list[str]) -> Wrong:
 
 
 def _check_arguments(on: Match, at: str) -> Wrong:
-    """Look for arguments that the command has in no release: who gives them is refused before."""
+    """Look for arguments that the command has in no release: a request with them is refused before."""
     known = {
         parameter.name
         for command in ALL_COMMANDS

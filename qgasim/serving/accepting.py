@@ -1,7 +1,7 @@
 """A socket that listens, and the clients that it accepts, one at a time.
 
 One client is served at a time, as the real agent and QEMU's character devices do; others wait in the
-kernel's backlog. While the channel lets nobody connect, nothing listens.
+kernel's backlog. While the channel lets no client connect, nothing listens.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from qgasim.serving.endpoint import Host
+from qgasim.serving.endpoint import ClientDriver
 from qgasim.serving.listen import SocketAddress, TcpAddress, UnixAddress
 
 __all__ = ["SHORTAGES", "SHORTAGE_PAUSE", "Listener"]
@@ -35,7 +35,7 @@ class Listener:
         self._is_closed = False
         #: Whether the host lacked descriptors or memory for the latest client.
         self._is_lacking = False
-        #: Of the file of a unix socket.
+        #: Identifies the file of a unix socket.
         self._inode: int | None = None
 
     @property
@@ -85,12 +85,12 @@ class Listener:
         else:
             await trio.lowlevel.wait_readable(self._sock)
 
-    async def serve(self, driver: Host) -> None:
+    async def serve(self, driver: ClientDriver) -> None:
         """Serve one client after the other, until cancelled."""
         while True:
             await self.serve_next(driver)
 
-    async def serve_next(self, driver: Host) -> None:
+    async def serve_next(self, driver: ClientDriver) -> None:
         """Serve the next client, or see to the channel while there is none.
 
         Raises:
@@ -122,7 +122,7 @@ class Listener:
             # It may fail each time.
             await trio.sleep(FAILURE_PAUSE)
 
-    async def _serve_client(self, driver: Host, sock: socket.socket) -> None:
+    async def _serve_client(self, driver: ClientDriver, sock: socket.socket) -> None:
         try:
             await driver.converse(sock)
         except BaseException:
@@ -135,7 +135,7 @@ class Listener:
             self._close_if_gone(driver)
             sock.close()
 
-    def _close_if_gone(self, driver: Host) -> None:
+    def _close_if_gone(self, driver: ClientDriver) -> None:
         """Let connects be refused if the agent was the server, and has ended."""
         if not driver.channel.is_open:
             self._close_socket()
@@ -145,7 +145,7 @@ class Listener:
             self._sock.close()
             self._sock = None
 
-    async def _accept(self, driver: Host, listener: socket.socket) -> socket.socket:
+    async def _accept(self, driver: ClientDriver, listener: socket.socket) -> socket.socket:
         has_waited = False
         while True:
             # Before any wait: where the guest is late, there is no time for one.
@@ -167,8 +167,8 @@ class Listener:
             await trio.lowlevel.wait_readable(listener)
             has_waited = True
 
-    async def _lack(self, driver: Host, error: OSError) -> None:
-        """Wait for what the host lacks; raise *error* if that is something else. It is told once."""
+    async def _lack(self, driver: ClientDriver, error: OSError) -> None:
+        """Wait for what the host lacks; raise *error* if that is something else. It is reported once."""
         if error.errno not in SHORTAGES:
             raise error
         if not self._is_lacking:

@@ -135,7 +135,7 @@ class Conversation:
                     await client.send(out)
                     out = b""
                 if isinstance(effect, Wait):
-                    channel.hold(effect.until, effects)
+                    channel.defer(effect.until, effects)
                     return True
                 assert isinstance(effect, Close)
                 if client.end(effect.how):

@@ -23,7 +23,7 @@ class Served(Protocol):
         ...
 
 
-class Host(Protocol):
+class ClientDriver(Protocol):
     """What a server of anything offers to the socket that listens for it."""
 
     attention: Attention

@@ -17,15 +17,15 @@ For each client, in this order:
 4. Perform effects in order: `bytes` are sent; they may be joined up to a size, but never across another
    effect. With `writes_singly`, each goes out alone once the client falls behind. `Close` "end" and
    "reset" end the connection: drop the iterator. "half" ends sending only: go on with the iterator.
-   `Wait(until)` ends this performance: call `hold(until, effects)` with the same iterator, and go back
+   `Wait(until)` ends this performance: call `defer(until, effects)` with the same iterator, and go back
    to waiting.
-5. An iterator ends in one of four ways: taken to the end, `Close`, `hold`, or `return_unsent(data,
+5. An iterator ends in one of four ways: taken to the end, `Close`, `defer`, or `return_unsent(data,
    effects)` when sending failed (*data*: the unsent bytes). It is never just dropped otherwise:
    requests that the agent has read would not be executed. `return_unsent` returns an iterator of its
    own, which must be taken to the end; what it yields is not sent.
 6. While `needs_attention`, wait for the client no longer than until `next_event()` (an uptime; None:
    without limit). Then, or when poked (the guest was changed from outside), call `wake()` and perform
-   its effects. Held effects come back through `wake`.
+   its effects. Deferred effects come back through `wake`.
 7. A client that stops sending has left if `ends_when_sending_ends`. Otherwise it is served until
    `is_pending` is false. What it sent before it left is still received; the effects go to
    `return_unsent`.
@@ -70,7 +70,8 @@ QUEUE_LIMIT: Final = 1 << 20
 #: How many bytes of a reply qemu-ga writes at once: as many as glib's buffer of a channel holds (strace of
 #: 5.2, 7.2, 10.0 and 11.1).
 WRITE_SIZE: Final = 2047
-#: How much an agent writes for nobody before it has to wait (the virtio queue's 128 buffers of 4 KiB).
+#: How many bytes the agent may write with no client connected before it blocks (the virtio queue's
+#: 128 buffers of 4 KiB).
 KEPT_LIMIT: Final = 128 * 4096
 #: How many pieces of what waits are told apart.
 PIECES_LIMIT: Final = 1000
@@ -118,32 +119,32 @@ class Channel:
         self._queue = bytearray()
         self._pieces: deque[Piece] = deque()
         #: What is to go on at a time: a reply that waits, and all that comes after it.
-        self._held: tuple[int, Iterator[Effect]] | None = None
-        #: The process whose effects are held, and the client that they are for.
-        self._holder = agent.process
-        self._held_sender = Sender(0, 0)
+        self._deferred: tuple[int, Iterator[Effect]] | None = None
+        #: The process whose effects are deferred, and the client that they are for.
+        self._deferred_process = agent.process
+        self._deferred_sender = Sender(0, 0)
 
     def save(self) -> Callable[[], None]:
         """Return a function that puts the port's contents back as they are; the connection is the host's."""
         queue = bytes(self._queue)
-        held: tuple[int, bytes] | None = None
-        if self._held is not None:
-            until, effects = self._held
+        deferred: tuple[int, bytes] | None = None
+        if self._deferred is not None:
+            until, effects = self._deferred
             # A reply that waits, but not what is only to be done after it.
             reply = next(effects, None)
             if reply is not None:
-                self._held = until, chain([reply], effects)
+                self._deferred = until, chain([reply], effects)
             if type(reply) is bytes:
-                held = until, reply
+                deferred = until, reply
 
         pieces = list(self._pieces)
 
         def put_back() -> None:
             self._queue[:] = queue
             self._pieces = deque(pieces)
-            self._held = None
-            if held is not None:
-                self.hold(held[0], iter([held[1]]))
+            self._deferred = None
+            if deferred is not None:
+                self.defer(deferred[0], iter([deferred[1]]))
 
         return put_back
 
@@ -165,7 +166,7 @@ class Channel:
     def leftovers(self) -> list[str]:
         """Name what a client that connects now finds of those before it."""
         found = ["half a request"] if self.agent.has_half_request else []
-        return [*found, "requests not yet answered"] if self._held or self._queue else found
+        return [*found, "requests not yet answered"] if self._deferred or self._queue else found
 
     @property
     def is_full(self) -> bool:
@@ -180,23 +181,23 @@ class Channel:
     @property
     def is_pending(self) -> bool:
         """Return whether something that was asked is not yet answered, and can be."""
-        return self._held is not None or (bool(self._queue) and self.agent.is_up)
+        return self._deferred is not None or (bool(self._queue) and self.agent.is_up)
 
     @property
     def needs_attention(self) -> bool:
         """Return whether `wake` may have effects now or by itself later."""
         agent = self.agent
-        held = self._held is not None
-        return held or agent.guest.is_busy or bool(self._queue) or not agent.is_up
+        deferred = self._deferred is not None
+        return deferred or agent.guest.is_busy or bool(self._queue) or not agent.is_up
 
     def next_event(self) -> int | None:
         """Return the uptime at which `wake` should next be called; None: only when told."""
-        if self._held is None and self._queue and self.agent.is_up:
+        if self._deferred is None and self._queue and self.agent.is_up:
             return 0
         event = self.agent.guest.next_event()
-        if self._held is None or not self.agent.is_up:
+        if self._deferred is None or not self.agent.is_up:
             return event
-        return self._held[0] if event is None else min(event, self._held[0])
+        return self._deferred[0] if event is None else min(event, self._deferred[0])
 
     def next_look(self) -> float:
         """Return the seconds until `wake` should next be called; infinity: only when told."""
@@ -239,7 +240,7 @@ class Channel:
             observer.queued(len(data))
 
     def _dequeue(self) -> Iterator[bytes]:
-        """Take all that waits; return the pieces in which it came, `sender` being who sent each."""
+        """Take all that waits; return the pieces in which it came, each with its `sender`."""
         waiting = list(_cut_up(bytes(self._queue), self._pieces))
         self._queue.clear()
         self._pieces.clear()
@@ -257,15 +258,15 @@ class Channel:
 
     def _look(self) -> Iterator[Effect]:
         """Do as `wake`, for a guest that has caught up."""
-        if self._held is not None and self._holder is not self.agent.process:
+        if self._deferred is not None and self._deferred_process is not self.agent.process:
             # A process that has died says nothing more.
-            self._held = None
-        if self._held is not None:
-            until, effects = self._held
+            self._deferred = None
+        if self._deferred is not None:
+            until, effects = self._deferred
             if not self.agent.is_up or self.agent.guest.clock.uptime() < until:
                 return iter(())
-            self._held = None
-            self.sender = self._held_sender
+            self._deferred = None
+            self.sender = self._deferred_sender
             for observer in self._observers:
                 observer.resumed()
             return effects
@@ -285,19 +286,19 @@ class Channel:
         """Let the agent read *data*, which had waited, in the *parts* in which it came."""
         return self.agent.receive(data, parts)
 
-    def hold(self, until: int, effects: Iterator[Effect]) -> None:
+    def defer(self, until: int, effects: Iterator[Effect]) -> None:
         """Go on with *effects* when the guest's uptime is *until*."""
-        self._held = (until, effects)
-        self._holder = self.agent.process
+        self._deferred = (until, effects)
+        self._deferred_process = self.agent.process
         now = self.agent.guest.clock.uptime()
-        self._held_sender = self.sender or Sender(self.connections, now)
+        self._deferred_sender = self.sender or Sender(self.connections, now)
         for observer in self._observers:
-            observer.held()
+            observer.deferred()
 
     def return_unsent(self, data: bytes, effects: Iterator[Effect]) -> Iterator[Effect]:
         """Take back what could not be sent: *data*, and then *effects*.
 
-        Gives those that are nobody's: they must be taken to the end, or are not executed.
+        Return the effects that no client gets: take them to the end, or the requests are not executed.
         """
         for observer in self._observers:
             observer.unsent(is_cut=bool(data))
@@ -307,7 +308,7 @@ class Channel:
         """Go on without a client; keep for the next one what this kind of channel keeps: nothing."""
         for effect in effects:
             if isinstance(effect, Wait):
-                self.hold(effect.until, effects)
+                self.defer(effect.until, effects)
                 return
             yield effect
 
@@ -331,10 +332,11 @@ class Channel:
 
 
 class VirtioSerial(Channel):
-    """A virtio-serial port behind a socket of QEMU: bytes outlive connections (behaviour.md, 12).
+    """A virtio-serial port behind a socket of QEMU: bytes outlive connections.
 
     The agent sees no connections. What it writes while no client is connected goes to the next
-    client; what was written to a client is lost with it, read or not.
+    client; what was written to a client is lost with it, read or not (recorded:
+    tests/golden/7.2/conn-virtio.jsonl).
     """
 
     ends_when_sending_ends = True
@@ -362,7 +364,7 @@ class VirtioSerial(Channel):
         return put_back
 
     def connect(self) -> Iterator[Effect]:
-        """Take a client; give what was written for nobody."""
+        """Take a client; return what was written while none was connected."""
         yield from super().connect()
         kept = bytes(self._kept)
         self._kept.clear()
@@ -387,7 +389,7 @@ class VirtioSerial(Channel):
                 break
             if type(effect) is bytes:
                 self._kept += effect
-        self.hold(until, effects)
+        self.defer(until, effects)
         return iter(())
 
     def next_event(self) -> int | None:
@@ -470,7 +472,7 @@ class UnixListen(Channel):
         def put_back() -> None:
             # The process of then knows nothing of the connections of now.
             self._queue.clear()
-            self._held = self._process = None
+            self._deferred = self._process = None
 
         return put_back
 
@@ -504,7 +506,7 @@ class UnixListen(Channel):
         return super().return_unsent(data, self._unheard(effects))
 
     def _unheard(self, effects: Iterator[Effect]) -> Iterator[Effect]:
-        """Yield *effects*; what is executed meanwhile is answered to nobody."""
+        """Yield *effects*; the answers to what is executed meanwhile are lost."""
         while True:
             self.agent.is_heard = False
             try:
@@ -521,28 +523,28 @@ class UnixListen(Channel):
             return super()._look()
         # What was in its connections is gone with it.
         self._queue.clear()
-        self._held = None
+        self._deferred = None
         return iter([Close()])
 
     def lose_client(self, *, unread: bytes | None) -> None:
-        """Have the agent do what the client still asked for, and end if it left a reply unread.
+        """Let the agent do what the client still asked for, and end it if the client left a reply unread.
 
-        The agent is busy with it until then, and answers nobody (qemu-ga 7.2: what a client sent before
-        it left is executed to the end; then a read fails, if there was something unread).
+        The agent is busy with it until then, and its answers are lost (qemu-ga 7.2: what a client sent
+        before it left is executed to the end; then a read fails, if there was something unread).
         """
         super().lose_client(unread=unread)
         left = self._unread + len(self._queue) if self._left is None else self._left
         stops = unread is not None and left % READ_SIZE == 0
-        if self._held is None and not self._queue:
+        if self._deferred is None and not self._queue:
             if stops:
                 self._break()
             return
-        until, effects = self._held or (0, iter(()))
-        if self._holder is not self.agent.process and self._held is not None:
+        until, effects = self._deferred or (0, iter(()))
+        if self._deferred_process is not self.agent.process and self._deferred is not None:
             self._queue.clear()
             return
         rest = self.agent.receive(bytes(self._queue), self._dequeue())
-        self.hold(until, self._finish(effects, rest, stops=stops))
+        self.defer(until, self._finish(effects, rest, stops=stops))
 
     def _finish(
         self, effects: Iterator[Effect], rest: Iterator[Effect], *, stops: bool

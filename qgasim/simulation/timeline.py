@@ -144,7 +144,7 @@ class Panic(Event, frozen=True, kw_only=True, tag="panic"):
 class Pause(Event, frozen=True, kw_only=True, tag="pause"):
     """The hypervisor stops the guest's processors: nothing answers, and its time stands still."""
 
-    #: For how long, in the host's time; absent: until it is resumed.
+    #: How long, in the host's time; absent: until it is resumed.
     lasts: Duration | None = None
     #: The guest's wall-clock time goes on meanwhile, as after a migration with a clock that is set.
     clock_runs: bool = False
@@ -213,7 +213,7 @@ class ClockDrifts(Event, frozen=True, kw_only=True, tag="clock_drifts"):
     drift: float
 
     def happen(self, simulation: Simulation) -> None:
-        """Let it."""
+        """Let it happen."""
         simulation.guest.clock.set_drift(self.drift)
 
 

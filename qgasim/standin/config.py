@@ -207,7 +207,7 @@ def read_config(
     options = _options(dialect)
     path, is_required = conf, False
     if dialect.takes_config_path:
-        # Read once for the config file, and once more (qga/main.c of 9.1): errors are told twice.
+        # Read once for the config file, and once more (qga/main.c of 9.1): errors are reported twice.
         for letter, value in read_options(arguments, options):
             if letter == WRONG:
                 _complain(program, value)

@@ -56,5 +56,5 @@ class Log:
         try:
             os.write(self._fd, text.encode(errors="surrogateescape"))
         except OSError:
-            # A full disk, or nobody to read it: qemu-ga does not look, either.
+            # A full disk, or a pipe without a reader: qemu-ga does not look, either.
             return

@@ -25,7 +25,7 @@ class Narration(Observer):
         self._log = log
         self._state = state
         #: What had to wait for the thaw.
-        self.deferred: list[Callable[[], None]] = []
+        self.delayed: list[Callable[[], None]] = []
         self._is_frozen = agent.is_frozen
         #: Whether the request that is being executed was told already.
         self._has_told = False
@@ -98,8 +98,8 @@ class Narration(Observer):
 
     def _thawed(self) -> None:
         self._log.is_suspended = False
-        deferred, self.deferred = self.deferred, []
-        for do in deferred:
+        delayed, self.delayed = self.delayed, []
+        for do in delayed:
             do()
         self._log("warning", "logging re-enabled due to filesystem unfreeze")
         for name, entry in self._entries():

@@ -61,7 +61,7 @@ class Port(Struct, frozen=True):
 
 
 def _pass_bytes_on(fd: int) -> None:
-    """Have a terminal pass bytes on as they are, and forget what came before."""
+    """Make a terminal pass bytes on as they are, and drop what came before."""
     try:
         settings = termios.tcgetattr(fd)
         settings[0] &= ~_INPUT_FLAGS

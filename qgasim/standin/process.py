@@ -22,7 +22,7 @@ from qgasim.standin.endpoints import AgentListener, Opening, PortEndpoint
 from qgasim.standin.log import Log
 from qgasim.standin.ports import Port
 
-__all__ = ["Process"]
+__all__ = ["AgentProcess"]
 
 
 class _EndsWithAgent(Observer):
@@ -38,7 +38,7 @@ class _EndsWithAgent(Observer):
             self._scope.cancel()
 
 
-class Process:
+class AgentProcess:
     """The process of an agent; it handles signals within its context.
 
     Args:

@@ -15,7 +15,7 @@ from qgasim.standin.guest import build, find_share, freeze
 from qgasim.standin.log import Log
 from qgasim.standin.narration import Narration
 from qgasim.standin.ports import Port
-from qgasim.standin.process import Process
+from qgasim.standin.process import AgentProcess
 from qgasim.standin.state import NoState, StateDirectory
 
 __all__ = ["start"]
@@ -43,7 +43,7 @@ def start(config: Config, dialect: Dialect, log: Log) -> int:
     try:
         beginning.initialize(simulation)
         address = beginning.find_address()
-        with Process(simulation, address, log, retries=config.flags["retry-path"]) as process:
+        with AgentProcess(simulation, address, log, retries=config.flags["retry-path"]) as process:
             process.open()
             if dialect.opens_channel_first:
                 beginning.become_daemon()
@@ -102,7 +102,7 @@ class _Start:
         narration = Narration(simulation, log, state)
         narration.begin(config)
         if self._is_frozen:
-            narration.deferred += [lambda: self._open_log(falls_back=True), self._write_pid_file]
+            narration.delayed += [lambda: self._open_log(falls_back=True), self._write_pid_file]
 
     def _open_log(self, *, falls_back: bool) -> None:
         path = self._config.texts.get("logfile")

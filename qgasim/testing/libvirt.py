@@ -22,7 +22,7 @@ __all__ = ["Libvirt", "LibvirtDomain", "describe_domain", "find_missing", "lend_
 
 #: What a session daemon's user may not be.
 _ROOT: Final = 0
-#: The user that root becomes: nobody.
+#: The user that root becomes (`nobody`).
 _NOBODY: Final = 65534
 #: How long a command of virsh may take, in seconds.
 TIMEOUT: Final = 60

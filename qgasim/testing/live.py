@@ -117,7 +117,7 @@ class LiveGuest(Waits, Events):
         return f"<{type(self).__name__} at {getattr(self, 'socket_path', None)}>"
 
     def reset(self) -> None:
-        """Be as at first, at the same path: a new guest, with an empty journal and nobody connected."""
+        """Start again at the same path: a new guest, with an empty journal and no client connected."""
         #: The clock that it follows.
         self.source = self._make_clock()
         #: The guest, its agent and what lies between it and its clients.
@@ -152,7 +152,7 @@ class LiveGuest(Waits, Events):
         return proxy(self.simulation.hypervisor, self.call, assign, self.record, "qga.machine")
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Be served no more, because of *failure* if it was not meant to be; it can still be looked at."""
+        """Stop serving, because of *failure* if that was not intended; the guest can still be looked at."""
         self.failure = failure or self.simulation.agent.failure
         self._call = _call_here
 
@@ -281,12 +281,12 @@ class LiveGuest(Waits, Events):
         name = on.command if isinstance(on, Match) else on
         agent, hypervisor = self.simulation.agent, self.simulation.hypervisor
         known: Iterable[str] = agent.commands.table
-        who = f"qemu-ga {agent.dialect.full_version}"
+        program = f"qemu-ga {agent.dialect.full_version}"
         if is_of_monitor(on) and hypervisor is not None:
-            known, who = hypervisor.release.names(), f"QEMU {hypervisor.release.name}"
+            known, program = hypervisor.release.names(), f"QEMU {hypervisor.release.name}"
         if not fnmatch.filter(known, name):
             hint = did_you_mean(name, known)
-            raise ScenarioError(f"{what}: on: {who} has no command '{name}'{hint}")
+            raise ScenarioError(f"{what}: on: {program} has no command '{name}'{hint}")
 
     def happen(self, event: Event) -> None:
         """Let an event happen now.
@@ -370,7 +370,7 @@ class LiveGuest(Waits, Events):
 
 
 def _check_fault(fault: Any, settings: dict[str, Any]) -> Fault:
-    """Refuse what is no fault, and settings beside one, which nobody would read."""
+    """Refuse what is no fault, and settings beside a fault, which would have no effect."""
     if isinstance(fault, Fault) and not settings:
         return fault
     shown = ", ".join([repr(fault), *(f"{name}={value!r}" for name, value in settings.items())])
@@ -379,5 +379,5 @@ def _check_fault(fault: Any, settings: dict[str, Any]) -> Fault:
 
 
 def _call_here(function: Callable[[], Any], _patience: float | None) -> Any:
-    """Call a function where one is: nobody else has hold of the guest any more."""
+    """Call a function in this thread: no other one uses the guest any more."""
     return function()

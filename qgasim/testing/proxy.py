@@ -31,7 +31,7 @@ class Access(Struct, frozen=True):
 
     call: Call
     assign: Assign
-    #: Is told what changes them, as Python, before it is done.
+    #: Called before a change, with the change as Python code.
     record: Record
 
 

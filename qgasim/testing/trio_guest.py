@@ -35,7 +35,7 @@ class TrioGuest(LiveGuest):
     """
 
     def __init__(self, blueprint: Blueprint, nursery: trio.Nursery, path: str) -> None:
-        #: Who serves it.
+        #: Its server.
         self.server: Server
         self._nursery = nursery
         self._path = path
@@ -49,7 +49,7 @@ class TrioGuest(LiveGuest):
         """Connect by a stream in memory: for clients that are given one.
 
         Raises:
-            OSError: the agent lets nobody connect.
+            OSError: the agent lets no client connect.
         """
         ours, theirs = trio.testing.memory_stream_pair()
         sock = await trio.open_unix_socket(self.socket_path)
@@ -62,7 +62,7 @@ class TrioGuest(LiveGuest):
         return 0.0
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Be served no more."""
+        """Stop serving."""
         self._hang_up()
         super().end(failure)
 

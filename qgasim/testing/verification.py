@@ -60,7 +60,7 @@ def verify(
     before: Requests | None = None,
     within: Duration | None = None,
 ) -> None:
-    """Verify how often *command* was asked for: once or more, unless it is said otherwise.
+    """Verify how often *command* was asked for: once or more by default.
 
     What the agent has read counts, whatever it answered.
 
@@ -82,7 +82,7 @@ def verify(
     """
     _check_counts(at_least=at_least, at_most=at_most, times=times)
     if times is not None and (at_least is not None or at_most is not None):
-        raise ValueError("times says all that at_least and at_most could")
+        raise ValueError("'times' excludes 'at_least' and 'at_most'")
     low, high = (times, times) if times is not None else (at_least, at_most)
     if low is None:
         low = 1 if high is None else 0
@@ -109,7 +109,7 @@ def never(
 ) -> None:
     """Verify that *command* was not asked for; the rest is as in `verify`."""
     if within is not None and after is None and before is None:
-        raise ValueError("within says nothing without after or before")
+        raise ValueError("'within' has no effect without 'after' or 'before'")
     verify(
         journal,
         command,
@@ -192,8 +192,8 @@ def _compile(journal: Journal, requests: Requests) -> Callable[[Exchange], bool]
     known = _known(journal)
     if not fnmatch.filter(known, match.command):
         hint = did_you_mean(match.command, known)
-        who = "QEMU" if match.command.startswith("qmp:") else "qemu-ga"
-        raise ValueError(f"no release of {who} has a command '{match.command}'{hint}")
+        program = "QEMU" if match.command.startswith("qmp:") else "qemu-ga"
+        raise ValueError(f"no release of {program} has a command '{match.command}'{hint}")
     matches_command, matches_arguments = compile_match(match)
     is_of_monitor = match.command.startswith("qmp:")
     return lambda e: (

@@ -41,7 +41,7 @@ class Wait(Observer, Generic[T]):
     def __init__(self, simulation: Simulation, look: Callable[[], T | None]) -> None:
         self._simulation = simulation
         self._look = look
-        #: Is set in the thread of the guest.
+        #: Set in the thread of the guest.
         self.met: Future[T] = Future()
         simulation.observe(self)
         self._check()

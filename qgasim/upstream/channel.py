@@ -102,22 +102,22 @@ class UpstreamChannel(Channel):
     @property
     def is_pending(self) -> bool:
         """Return whether something that was asked is not yet answered, and can be."""
-        return bool(self._waiting) or self._held is not None or self._replies.is_pending
+        return bool(self._waiting) or self._deferred is not None or self._replies.is_pending
 
     @property
     def needs_attention(self) -> bool:
         """Return whether `wake` may have effects now or by itself later."""
-        is_under_way = bool(self._requests or self._waiting or self._held or self._end)
+        is_under_way = bool(self._requests or self._waiting or self._deferred or self._end)
         return is_under_way or self.agent.guest.is_busy
 
     def next_event(self) -> int | None:
         """Return the uptime at which `wake` should next be called; None: only when told."""
-        if self._held is None and self._has_output:
+        if self._deferred is None and self._has_output:
             return 0
         event = self.agent.guest.next_event()
-        if self._held is None:
+        if self._deferred is None:
             return event
-        return self._held[0] if event is None else min(event, self._held[0])
+        return self._deferred[0] if event is None else min(event, self._deferred[0])
 
     @property
     def _has_output(self) -> bool:
@@ -142,7 +142,7 @@ class UpstreamChannel(Channel):
         if self.recorder is not None:
             self.recorder.sent(self.connections, data)
         sender = Sender(self.connections, self.agent.guest.clock.uptime())
-        if self._held is not None or self._waiting or self._replies.has_disturbed:
+        if self._deferred is not None or self._waiting or self._replies.has_disturbed:
             self._waiting.append((sender, data))
             for observer in self._observers:
                 observer.queued(len(data))
@@ -153,7 +153,8 @@ class UpstreamChannel(Channel):
     @property
     def _is_idle(self) -> bool:
         """Return whether nothing is under way, and nothing looks at the bytes of requests or changes replies."""
-        if self._requests or self._waiting or self._raw or self._held or self._end or self.recorder:
+        is_busy = self._requests or self._waiting or self._raw or self._deferred
+        if is_busy or self._end or self.recorder:
             return False
         agent = self.agent
         is_plain = agent.injector.is_idle and not agent.commands.stubs
@@ -179,7 +180,7 @@ class UpstreamChannel(Channel):
         while self._requests:
             self._finish(self._requests.popleft())
         self._waiting.clear()
-        self._held = None
+        self._deferred = None
         # A socket of QEMU does not tell the agent.
         self.link.disconnect(leaving_unread=unread is not None and not self.ends_when_sending_ends)
         if self.recorder is not None:
@@ -231,7 +232,8 @@ class UpstreamChannel(Channel):
         reader = agent.state.reader
         is_whole = reader.is_between_messages
         requests = [Request(message, sender) for message in reader.feed(data)]
-        came = self._pass_on(data, requests)
+        came = self.link.ask(data, requests)
+        self._expect(requests, came)
         if is_whole and reader.is_between_messages and is_simple_reply(came):
             self._repeats.note(data, requests)
 
@@ -250,16 +252,14 @@ class UpstreamChannel(Channel):
                 self._waiting.appendleft((sender, data[piece.end() :]))
                 return
 
-    def _pass_on(self, data: bytes, requests: list[Request]) -> bytes:
-        """Pass on *data*, unless all *requests* in it are answered already; return what has come at once."""
+    def _pass_on(self, data: bytes, requests: list[Request]) -> None:
+        """Pass on *data*, unless all *requests* in it are answered already."""
         if requests and all(request.is_done for request in requests):
             self._requests += requests
-            return b""
+            return
         for request in requests:
             request.is_replaced = request.is_done
-        came = self.link.ask(data, requests)
-        self._expect(requests, came)
-        return came
+        self._expect(requests, self.link.ask(data, requests))
 
     def _expect(self, requests: list[Request], came: bytes) -> None:
         """Take requests that were passed on, and what has come since."""
@@ -311,4 +311,4 @@ class Recorder(Protocol):
         """*data* came for it, or (*end*) the end of the connection."""
 
     def closed(self, conn: int) -> None:
-        """It has left."""
+        """The client has left."""

@@ -35,7 +35,7 @@ class Request(Struct, eq=False):
     disturbance: Disturbance | None = None
     #: Whether its reply, when it comes, is thrown away: a fault has answered.
     is_replaced: bool = False
-    #: Whether observers are not told of it: nobody has asked.
+    #: Whether observers are not told of it: no client has asked.
     is_unasked: bool = False
     #: The beginning of a reply that was passed on as it came, and its length.
     start: bytes = b""

@@ -126,7 +126,7 @@ _WHOLE_TOKEN: Final = re.compile(
 
 
 class FirstReader(MessageReader):
-    """Take bytes in any cut, give messages, as QEMU before 3.1 does."""
+    """Read messages from bytes that are split anywhere, as QEMU before 3.1 does."""
 
     table = _TABLE
     runs = _RUNS

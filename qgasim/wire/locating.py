@@ -56,7 +56,7 @@ Stack: TypeAlias = list[_Frame]
 
 
 class LocatingReader(MessageReader):
-    """Take bytes in any cut, give messages, as QEMU 11.1 does."""
+    """Read messages from bytes that are split anywhere, as QEMU 11.1 does."""
 
     def __init__(self) -> None:
         super().__init__()

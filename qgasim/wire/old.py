@@ -15,7 +15,7 @@ __all__ = ["OldReader"]
 
 
 class OldReader(MessageReader):
-    """Take bytes in any cut, give messages, as old releases do."""
+    """Read messages from bytes that are split anywhere, as old releases do."""
 
     def __init__(
         self,

@@ -141,7 +141,7 @@ MORE: Final = CommandError("(the message is not complete)")
 
 
 class MessageReader:
-    """Take bytes in any cut, give messages.
+    """Reads messages from bytes that are split anywhere.
 
     Half a message stays until more comes; only bytes change that, no disconnection does.
     """
@@ -348,7 +348,7 @@ class MessageReader:
 
 
 class LineReader(MessageReader):
-    """Take bytes in any cut, and have *reader* read them when their line ends: not QEMU's way."""
+    """Collect bytes that are split anywhere, and let *reader* read them when their line ends: not QEMU's way."""
 
     def __init__(self, reader: MessageReader) -> None:
         super().__init__()

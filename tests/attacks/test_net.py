@@ -174,7 +174,7 @@ def test_what_was_planned_and_fails_ends_nothing() -> None:
     assert isinstance(course.agent.failure, Broken)
 
 
-# -- who is told -----------------------------------------------------------------------------------
+# -- which client is told -----------------------------------------------------------------------------------
 
 
 def test_a_server_goes_on_and_raises_the_failure_at_its_end(tmp_path: Path) -> None:

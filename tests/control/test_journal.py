@@ -156,7 +156,7 @@ def test_a_stream_of_another_process_begins_at_the_beginning(api: Api) -> None:
 
 
 @pytest.mark.trio
-async def test_who_falls_behind_is_told_how_much_was_lost() -> None:
+async def test_a_reader_that_falls_behind_is_told_how_much_was_lost() -> None:
     feed = Feed("f")
     for _ in range(10_100):
         feed.add(Record("reset", "guest", 0, None))

@@ -28,7 +28,7 @@ SIZES = [(1440, 900, "light"), (1440, 900, "dark"), (1000, 900, "light"), (320, 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        # The tests may run as root, for whom Chromium has no sandbox.
+        # The tests may run as root: Chromium has no sandbox then.
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()

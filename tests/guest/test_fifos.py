@@ -46,7 +46,7 @@ def test_a_writer_waits_for_a_reader_and_finds_it(guest: Guest) -> None:
     writer = files.open("/w/fifo", os.O_WRONLY)
     writer.write(b"x")
     assert reader.read(1) == b"x"
-    # Nobody reads any more: EPIPE.
+    # No reader is left: EPIPE.
     reader.close()
     with pytest.raises(OSError, match="Broken pipe") as broken:
         writer.write(b"x")

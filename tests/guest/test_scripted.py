@@ -239,7 +239,7 @@ guest: {+programs: [{include: tar}]}
     assert len(guests["a"].guest.programs) == len(load_programs("tar"))
 
 
-#: A file of programs that is none, and what is said of it.
+#: A file of programs that is none, and the error.
 NO_FILES = {
     "empty": ("", "expected a file of programs, found an empty file"),
     "a list": ("- a\n", "expected a file of programs, found a list"),
@@ -276,7 +276,7 @@ def test_what_is_wrong_in_a_file_of_programs_has_its_place_there(tmp_path: Path)
             do()
 
 
-#: What is written among the programs, and what is said of it.
+#: What is written among the programs, and the error.
 NO_INCLUDES = [
     ("{include: systemct}", "include: systemct: no such file of programs (did you mean 'systemctl'?)"),
     ("{include: ./no.yaml}", "include: ./no.yaml: no such file"),

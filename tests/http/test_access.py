@@ -1,4 +1,4 @@
-"""Who may ask: hosts, origins and tokens."""
+"""Access: hosts, origins and tokens."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A recorded agent and the scenario made of it: both answer alike, or it is said why not."""
+"""A recorded agent and the scenario made of it: both answer alike, or the scenario says why not."""
 
 import json
 from collections.abc import Iterable

@@ -79,7 +79,7 @@ func (a *agent) open(then string) error {
 		if err != nil {
 			return err
 		}
-		// What is before 0xFF and our own number is somebody else's.
+		// What comes before 0xFF and our own number answers an earlier request.
 		var got struct{ Return *int64 }
 		line = line[bytes.LastIndexByte(line, 0xff)+1:]
 		if json.Unmarshal(line, &got) == nil && got.Return != nil && *got.Return == number {

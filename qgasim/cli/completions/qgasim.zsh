@@ -12,71 +12,71 @@
 _shtab_qgasim_commands() {
   local _commands=(
     call:'Ask an agent, simulated or real, and print what it returns as JSON.'
-    check:'Say all that is wrong with scenarios, with file, line and column: status 0 if that is nothing, else 1; 2 if there is nothing to check. Warns of what the guest'"'"'s scripts use and qgasim does not simulate.'
-    compare:'Ask a real agent and a simulated one the same, and print where they differ. Nothing in the real guest is changed.'
-    completion:'Print a script that lets a shell complete what is typed after qgasim.'
+    check:'Report every error in the given scenarios, with file, line and column. Warn about what their scripts use and qgasim does not simulate. Exit status: 0 no errors, 1 errors, 2 nothing to check.'
+    compare:'Send a real agent and a simulated one the same requests, and print where they differ. Nothing in the real guest is changed.'
+    completion:'Print a script that lets a shell complete qgasim'"'"'s commands and options.'
     ctl:'Control guests that are served with qgasim --control.'
     drill:'Run a client against many guests in turn, each with a problem of its own.'
     exec:'Run a program in the guest of an agent, simulated or real; wait for its end, and'
     init:'Write a scenario to start from, with comments.'
-    record:'Ask a real agent what changes nothing, and write a scenario that answers alike.'
+    record:'Send a real agent requests that change nothing, and write a scenario that answers the same.'
     replay:'Answer from a recorded conversation (qgasim record --conversation), until SIGINT or SIGTERM.'
-    scenarios:'List the scenarios that come with qgasim.'
+    scenarios:'List the bundled scenarios.'
     schema:'Print the JSON Schema (draft-07) of scenarios, for editors.'
     serve:'Serve a simulated QEMU guest agent, on a unix socket by default,'
-    shell:'Ask an agent, simulated or real, what you type: a command [key=value ...], a request as JSON, or !PROGRAM [ARGUMENT ...], which runs a program in the guest as qgasim exec does. Tab completes commands; Ctrl-D ends. Without a terminal, lines are read from the standard input; the exit status is 1 if one failed.'
-    show:'Print a scenario as YAML, with what it extends and with nothing left open: it makes the same guest.'
+    shell:'Send what you type to an agent, simulated or real: a command [key=value ...], a request as JSON, or !PROGRAM [ARGUMENT ...], which runs a program in the guest as qgasim exec does. Tab completes commands; Ctrl-D ends. Without a terminal, lines are read from the standard input; the exit status is 1 if one failed.'
+    show:'Print a scenario in full, as YAML: merged with what it extends, and with all generated values filled in. It describes the same guest.'
   )
   _describe 'qgasim commands' _commands
 }
 
 _shtab_qgasim_ctl_commands() {
   local _commands=(
-    advance:'Let the guest'"'"'s time pass at once.'
+    advance:'Advance the guest'"'"'s time.'
     clear:'Remove faults.'
-    event:'Let an event happen, as in event reboot.'
+    event:'Make an event happen, as in event reboot.'
     faults:'List the faults, and how often each has fired.'
     findings:'Print what clients should not have done.'
     guests:'List all guests.'
     inject:'Inject a fault, as in inject hang on=guest-ping.'
-    journal:'Print what was asked, answered and done.'
+    journal:'Print requests, replies and events.'
     new:'Create a guest, and print its address.'
     patch:'Change a guest while it runs, as in patch hostname=web2.'
-    reset:'Begin again with a new guest of the same scenario at the same address.'
+    reset:'Replace a guest by a new one of the same scenario, at the same address.'
     revert:'Go back to a snapshot.'
     rm:'Delete guests.'
-    snapshot:'Take a snapshot, or list those that there are.'
+    snapshot:'Take a snapshot, or list the snapshots.'
     stop:'End qgasim, with all its guests.'
-    verify:'Verify what was asked, as in verify guest-ping times=2.'
-    wait:'Wait until something was asked or a state is reached, as in wait state=up.'
+    verify:'Verify which requests came, as in verify guest-ping times=2.'
+    wait:'Wait for a request or for a state of the guest, as in wait state=up.'
   )
   _describe 'qgasim ctl commands' _commands
 }
 
 _shtab_qgasim_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--scenario[the guest to serve, or a fleet of several\; NAME\#GUEST is one of a fleet (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--scenario[the guest to serve, or a fleet of guests\; NAME\#GUEST serves one guest of a fleet (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "*--set[change the scenario, as in guest.hostname\=db1\; the value is YAML (can be repeated)]:KEY=VALUE:"
   "*--fault[add a fault, as in \'\{kind\: hang, on\: guest-fsfreeze-thaw\}\' (can be repeated)]:FAULT:"
-  "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd opened, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
-  "--upstream[stand before a real agent there\: PATH, unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT\; the scenario\'s faults and replies disturb it, and its guest is not simulated]:ADDRESS:_files"
-  "--diff[with --upstream\: ask a simulated agent the same, if it is harmless, and show differences]"
+  "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd passed, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
+  "--upstream[forward requests to a real agent at PATH, unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT\; only the scenario\'s faults and replies apply, no guest is simulated]:ADDRESS:_files"
+  "--diff[with --upstream\: send harmless requests to a simulated agent, too, and show where its replies differ]"
   "--agent[release of qemu-ga, as in 7.2, 7.2.22 or latest (default\: the scenario\'s)]:RELEASE:"
   "--channel[what lies between client and agent (default\: the scenario\'s)]:channel:(virtio-serial isa-serial unix-listen vsock-listen)"
-  "--block-rpcs[commands that the agent refuses (default\: the scenario\'s)]:A,B:"
-  "--allow-rpcs[the only commands that it does not refuse (default\: the scenario\'s)]:A,B:"
+  "--block-rpcs[commands for the agent to refuse (default\: the scenario\'s)]:A,B:"
+  "--allow-rpcs[the only commands for the agent to execute (default\: the scenario\'s)]:A,B:"
   "--fsfreeze-hook[the guest\'s script to run at freeze and thaw (default\: the scenario\'s)]:PATH:_files"
-  "*--qmp[where to listen for clients of the machine\'s monitor (QMP), as for --listen, but not stdio (can be repeated\: each is a monitor of its own)]:ADDRESS:_files"
+  "*--qmp[where to listen for clients of the machine\'s monitor (QMP), as for --listen, but not stdio (can be repeated, for several monitors)]:ADDRESS:_files"
   "--qemu[release of QEMU\: 5.2, 7.2, 10.0 or 11.1 (default\: the scenario\'s)]:RELEASE:(5.2 7.2 10.0 11.1)"
-  "*--share[let the guest have a folder of this machine, to read and to write (can be repeated)]:HOST_DIR=GUEST_DIR:_files"
-  "--seed[seed of everything that is made up (default\: the scenario\'s)]:N:"
-  "--log[append what happens to FILE, too (default\: none)]:FILE:_files"
-  "--log-format[how it is written\: lines for people, or one JSON object each (default\: text)]:log_format:(text json)"
+  "*--share[share a folder of this machine with the guest, for reading and writing (can be repeated)]:HOST_DIR=GUEST_DIR:_files"
+  "--seed[seed of all generated values (default\: the scenario\'s)]:N:"
+  "--log[also append what happens to FILE (default\: none)]:FILE:_files"
+  "--log-format[format of FILE\: text, or a JSON object per line (default\: text)]:log_format:(text json)"
   {-v,--verbose}"[show requests and replies in full, not just 160 bytes of each]"
-  {-q,--quiet}"[do not show what happens\; the log file has it all the same]"
+  {-q,--quiet}"[do not show what happens\; --log still writes it]"
   "--ready-fd[write a line of JSON to this file descriptor when clients can connect]:N:"
-  "--control[where to serve the control API\: unix\:PATH or tcp\:\[HOST\:\]PORT (port 0\: one that is free, told in the ready line)]:ADDRESS:_files"
-  "--control-token[a file with the token that the control API asks for\; needed where other machines can connect]:FILE:_files"
+  "--control[where to serve the control API\: unix\:PATH or tcp\:\[HOST\:\]PORT (port 0\: a free one, which the ready line names)]:ADDRESS:_files"
+  "--control-token[a file with the token that clients of the control API must send\; needed if other machines can connect]:FILE:_files"
   "--exit-with-parent[end when the process that started it ends]"
   "--version[print the version]"
 )
@@ -87,10 +87,10 @@ _shtab_qgasim_defaults_added=0
 _shtab_qgasim_call_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--timeout[seconds to wait for each answer (default\: 5)]:S:"
-  "--no-reply[do not wait\: guest-shutdown answers nothing]"
+  "--no-reply[do not wait for a reply\: guest-shutdown sends none]"
   ":where the agent is\: the path of its unix socket, or unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT:_files"
   ":what to execute, as in guest-ping:"
-  "(*)::its arguments, as in path\=\/etc\/hostname \'arg\=\[\"-l\"\]\', or as one JSON object\; a value is taken as JSON if it is any, else as a string:"
+  "(*)::its arguments, as in path\=\/etc\/hostname \'arg\=\[\"-l\"\]\', or as one JSON object\; a value that is valid JSON is read as JSON, any other as a string:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -98,8 +98,8 @@ _shtab_qgasim_call_defaults_added=0
 
 _shtab_qgasim_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--format[lines for people\; annotations of GitHub Actions\; or SARIF, on the standard output]:format:(text github sarif)"
-  "(*):a file, a directory (all .yaml and .yml files right in it), the name of a scenario that comes with qgasim, or - for the standard input:_files"
+  "--format[text\; annotations for GitHub Actions\; or SARIF, on standard output (default\: text)]:format:(text github sarif)"
+  "(*):a file, a directory (its .yaml and .yml files), the name of a bundled scenario, or - for standard input:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -107,10 +107,10 @@ _shtab_qgasim_check_defaults_added=0
 
 _shtab_qgasim_compare_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--scenario[the simulated guest (default\: the most similar that comes with qgasim)]:FILE-or-NAME:($(qgasim scenarios --names))"
-  "--agent[the simulated release (default\: what the real agent says it is)]:RELEASE:"
+  "--scenario[the simulated guest (default\: the most similar bundled one)]:FILE-or-NAME:_qgasim_scenarios"
+  "--agent[the simulated release (default\: the real agent\'s)]:RELEASE:"
   "--timeout[seconds to wait for each answer (default\: 10)]:S:"
-  "--json[print JSON, with nothing cut short]"
+  "--json[print JSON, without shortening anything]"
   ":where the real agent is\: the path of its unix socket, or unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT:_files"
 )
 
@@ -128,7 +128,7 @@ _shtab_qgasim_completion_defaults_added=0
 _shtab_qgasim_ctl_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
 )
@@ -139,7 +139,7 @@ _shtab_qgasim_ctl_defaults_added=0
 _shtab_qgasim_ctl_advance_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
   ":how much, as in 90s, 1h:"
@@ -151,10 +151,10 @@ _shtab_qgasim_ctl_advance_defaults_added=0
 _shtab_qgasim_ctl_clear_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  "(*)::which (default\: all):"
+  "(*)::faults to remove (default\: all):"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -163,10 +163,10 @@ _shtab_qgasim_ctl_clear_defaults_added=0
 _shtab_qgasim_ctl_event_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  "(*):the event, as in a scenario\'s timeline\; at, delay ... plan it:"
+  "(*):the event, as in a scenario\'s timeline\; at\=, delay\= and so on schedule it:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -175,7 +175,7 @@ _shtab_qgasim_ctl_event_defaults_added=0
 _shtab_qgasim_ctl_faults_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
 )
@@ -186,7 +186,7 @@ _shtab_qgasim_ctl_faults_defaults_added=0
 _shtab_qgasim_ctl_findings_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
 )
@@ -197,7 +197,7 @@ _shtab_qgasim_ctl_findings_defaults_added=0
 _shtab_qgasim_ctl_guests_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
 )
@@ -208,7 +208,7 @@ _shtab_qgasim_ctl_guests_defaults_added=0
 _shtab_qgasim_ctl_inject_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
   "(*):the fault, as in a scenario:"
@@ -220,11 +220,11 @@ _shtab_qgasim_ctl_inject_defaults_added=0
 _shtab_qgasim_ctl_journal_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  {-f,--follow}"[go on with what happens next]"
-  "--after[only what came after entry N]:N:"
+  {-f,--follow}"[keep printing what happens next]"
+  "--after[only the entries after number N]:N:"
   "--only[only requests for COMMAND\; \* and \? are wildcards]:COMMAND:"
 )
 
@@ -234,15 +234,15 @@ _shtab_qgasim_ctl_journal_defaults_added=0
 _shtab_qgasim_ctl_new_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  "--scenario[what it is made of\; a file extends only scenarios that come with qgasim (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--scenario[the guest\'s scenario\; a file can extend only bundled scenarios (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "--agent[release of qemu-ga (default\: the scenario\'s)]:RELEASE:"
   "--listen[where clients connect\: unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT (default\: a unix socket of its own)]:ADDRESS:_files"
-  "*--qmp[where clients of the machine\'s monitor (QMP) connect, as --listen\; may be given again]:ADDRESS:_files"
+  "*--qmp[where clients of the machine\'s monitor (QMP) connect, as --listen (can be repeated)]:ADDRESS:_files"
   "--seed[seed of everything that is made up (default\: the scenario\'s)]:N:"
-  ":what it is called (default\: numbered):"
+  ":name of the guest (default\: numbered):"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -251,10 +251,10 @@ _shtab_qgasim_ctl_new_defaults_added=0
 _shtab_qgasim_ctl_patch_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  "(*):a merge patch (RFC 7396) of what a scenario says of a guest:"
+  "(*):a merge patch (RFC 7396) for the \`guest\:\` of a scenario:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -263,7 +263,7 @@ _shtab_qgasim_ctl_patch_defaults_added=0
 _shtab_qgasim_ctl_reset_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
 )
@@ -274,10 +274,10 @@ _shtab_qgasim_ctl_reset_defaults_added=0
 _shtab_qgasim_ctl_revert_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  ":which:"
+  ":name of the snapshot:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -286,10 +286,10 @@ _shtab_qgasim_ctl_revert_defaults_added=0
 _shtab_qgasim_ctl_rm_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  "(*):which:"
+  "(*):guests to delete:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -298,10 +298,10 @@ _shtab_qgasim_ctl_rm_defaults_added=0
 _shtab_qgasim_ctl_snapshot_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  ":what it is called (default\: list them):"
+  ":name of the snapshot (default\: list them):"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -310,7 +310,7 @@ _shtab_qgasim_ctl_snapshot_defaults_added=0
 _shtab_qgasim_ctl_stop_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
 )
@@ -321,11 +321,11 @@ _shtab_qgasim_ctl_stop_defaults_added=0
 _shtab_qgasim_ctl_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
-  "--never[that it was not asked]"
-  "--in-order[that the commands were asked in this order]"
+  "--never[verify that no such request came]"
+  "--in-order[verify that the commands came in this order]"
   "(*):command, arguments, after, before, within, at_least, at_most, times\; with --in-order\: commands:"
 )
 
@@ -335,7 +335,7 @@ _shtab_qgasim_ctl_verify_defaults_added=0
 _shtab_qgasim_ctl_wait_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--control[where the control API is served\: unix\:PATH or tcp\:\[HOST\:\]PORT (default\: \$QGASIM_CONTROL)]:ADDRESS:_files"
-  "--token-file[a file with its token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
+  "--token-file[a file with the API\'s token (default\: the token in \$QGASIM_CONTROL_TOKEN)]:FILE:_files"
   "--json[print what the API answers, as JSON]"
   {-g,--guest}"[which guest (may be left out if there is only one)]:NAME:"
   "(*):state, command, arguments, count, after, within:"
@@ -348,21 +348,21 @@ _shtab_qgasim_drill_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "*--scenarios[scenarios by name (\* and \? are wildcards), or files]:A,B:"
   "*--tag[scenarios with any of these tags]:A,B:"
-  "*--agents[releases of qemu-ga\: every run once with each]:A,B:"
-  "--all[all scenarios that come with qgasim]"
+  "*--agents[releases of qemu-ga\: repeat every run with each]:A,B:"
+  "--all[all bundled scenarios]"
   "--faults[each kind of fault, on the first request and on every request]"
-  "--nemesis[N runs with faults drawn by chance]:N:"
+  "--nemesis[N runs with random faults]:N:"
   "--variations[N runs with unusual replies that the schema allows]:N:"
-  "--seed[the seed of the first of them\; each next one has the next (default\: 0)]:N:"
-  "--guest[what --faults, --nemesis and --variations are laid over (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--seed[the seed of the first of these runs\; each further run has the next number (default\: 0)]:N:"
+  "--guest[the scenario to which --faults, --nemesis and --variations are added (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "--time[how long each run may take (default\: 60s)]:T:"
-  "*--expect[runs in which a failure is right, and success is not (\* and \? are wildcards)\; \@FILE has one a line]:A,B|@FILE:"
-  "--findings[what a client should not do fails the run, is shown, or is not looked for (default\: error)]:findings:(error report off)"
-  "--shrink-time[how long to look for the few faults that matter in runs of a nemesis or variation that fail\; 0\: not at all (default\: 60s)]:T:"
-  {-j,--jobs}"[how many runs there are at a time (default\: one for each processor)]:N:"
-  "--junit[write the results as JUnit\'s XML]:FILE:_files"
+  "*--expect[runs that are expected to fail (\* and \? are wildcards)\; \@FILE has one per line]:A,B|@FILE:"
+  "--findings[misbehaviour of a client fails the run, is only reported, or is not looked for (default\: error)]:findings:(error report off)"
+  "--shrink-time[how long to look for the few faults that matter in a failing run of --nemesis or --variations\; 0\: not at all (default\: 60s)]:T:"
+  {-j,--jobs}"[how many runs to do at a time (default\: one per processor)]:N:"
+  "--junit[write the results as JUnit XML]:FILE:_files"
   "--html[write a page with a diagram of each failure]:FILE:_files"
-  "--failures[where FAIL-\*.yaml are written, a scenario for each run that went wrong (default\: .)]:DIRECTORY:"
+  "--failures[where to write FAIL-\*.yaml, a scenario for each run that went wrong (default\: .)]:DIRECTORY:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -372,7 +372,7 @@ _shtab_qgasim_exec_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--timeout[seconds to wait for each answer (default\: 5)]:S:"
   ":where the agent is\: the path of its unix socket, or unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT:_files"
-  "(-)*::the program and its arguments\; no shell reads them, sh -c \'ls \| wc -l\' is one:"
+  "(-)*::the program and its arguments, not a line for a shell\; for one, use sh -c \'ls \| wc -l\':"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -380,7 +380,7 @@ _shtab_qgasim_exec_defaults_added=0
 
 _shtab_qgasim_init_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":what to write, which must not be there yet (default\: scenario.yaml):_files"
+  ":the file to write\; it must not exist yet (default\: scenario.yaml):_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -388,16 +388,16 @@ _shtab_qgasim_init_defaults_added=0
 
 _shtab_qgasim_record_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--virsh[ask the agent of a libvirt domain by virsh, as libvirt holds its socket]:DOMAIN:"
-  "--from[read replies from a file, as they are pasted into a bug report\; - is the standard input]:FILE:_files"
-  {-o,--output}"[what to write, which must not be there yet (default\: the standard output)]:FILE:_files"
-  "--conversation[stand between clients and the agent, and write down what they say until Ctrl-C]:FILE:_files"
+  "--virsh[ask the agent of a libvirt domain through virsh, as libvirt occupies its socket]:DOMAIN:"
+  "--from[read replies from a file, as pasted into a bug report (-\: standard input)]:FILE:_files"
+  {-o,--output}"[the file to write\; it must not exist yet (default\: standard output)]:FILE:_files"
+  "--conversation[forward requests of clients to the agent, and write the conversation to FILE, until Ctrl-C]:FILE:_files"
   "--listen[with --conversation\: where clients connect\: unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT]:ADDRESS:_files"
   "*--qmp[with --conversation\: a monitor of QEMU, and where its clients connect (can be repeated)]:MONITOR=ADDRESS:"
-  {-q,--quiet}"[with --conversation\: do not show what is said]"
-  "--keep[leave these kinds of private values as they are, as in serials,macs\; all\: every kind]:KIND,...:"
-  "--show-redactions[print what was replaced, and by what, on standard error]"
-  "--agent[the simulated release (default\: what the real agent says it is)]:RELEASE:"
+  {-q,--quiet}"[with --conversation\: do not show it]"
+  "--keep[kinds of private values to leave as they are, as in serials,macs (all\: every kind)]:KIND,...:"
+  "--show-redactions[print each replaced value and its replacement on standard error]"
+  "--agent[the simulated release (default\: the real agent\'s)]:RELEASE:"
   "--timeout[seconds to wait for each answer (default\: 10)]:S:"
   ":where the real agent is\: the path of its unix socket, or unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT:_files"
 )
@@ -407,35 +407,35 @@ _shtab_qgasim_record_defaults_added=0
 
 _shtab_qgasim_replay_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--scenario[the guest to serve, or a fleet of several\; NAME\#GUEST is one of a fleet (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--scenario[the guest to serve, or a fleet of guests\; NAME\#GUEST serves one guest of a fleet (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "*--set[change the scenario, as in guest.hostname\=db1\; the value is YAML (can be repeated)]:KEY=VALUE:"
   "*--fault[add a fault, as in \'\{kind\: hang, on\: guest-fsfreeze-thaw\}\' (can be repeated)]:FAULT:"
-  "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd opened, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
-  "--upstream[stand before a real agent there\: PATH, unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT\; the scenario\'s faults and replies disturb it, and its guest is not simulated]:ADDRESS:_files"
-  "--diff[with --upstream\: ask a simulated agent the same, if it is harmless, and show differences]"
+  "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd passed, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
+  "--upstream[forward requests to a real agent at PATH, unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT\; only the scenario\'s faults and replies apply, no guest is simulated]:ADDRESS:_files"
+  "--diff[with --upstream\: send harmless requests to a simulated agent, too, and show where its replies differ]"
   "--agent[release of qemu-ga, as in 7.2, 7.2.22 or latest (default\: the scenario\'s)]:RELEASE:"
   "--channel[what lies between client and agent (default\: the scenario\'s)]:channel:(virtio-serial isa-serial unix-listen vsock-listen)"
-  "--block-rpcs[commands that the agent refuses (default\: the scenario\'s)]:A,B:"
-  "--allow-rpcs[the only commands that it does not refuse (default\: the scenario\'s)]:A,B:"
+  "--block-rpcs[commands for the agent to refuse (default\: the scenario\'s)]:A,B:"
+  "--allow-rpcs[the only commands for the agent to execute (default\: the scenario\'s)]:A,B:"
   "--fsfreeze-hook[the guest\'s script to run at freeze and thaw (default\: the scenario\'s)]:PATH:_files"
-  "*--qmp[where to listen for clients of the machine\'s monitor (QMP), as for --listen, but not stdio (can be repeated\: each is a monitor of its own)]:ADDRESS:_files"
+  "*--qmp[where to listen for clients of the machine\'s monitor (QMP), as for --listen, but not stdio (can be repeated, for several monitors)]:ADDRESS:_files"
   "--qemu[release of QEMU\: 5.2, 7.2, 10.0 or 11.1 (default\: the scenario\'s)]:RELEASE:(5.2 7.2 10.0 11.1)"
-  "*--share[let the guest have a folder of this machine, to read and to write (can be repeated)]:HOST_DIR=GUEST_DIR:_files"
-  "--seed[seed of everything that is made up (default\: the scenario\'s)]:N:"
-  "--log[append what happens to FILE, too (default\: none)]:FILE:_files"
-  "--log-format[how it is written\: lines for people, or one JSON object each (default\: text)]:log_format:(text json)"
+  "*--share[share a folder of this machine with the guest, for reading and writing (can be repeated)]:HOST_DIR=GUEST_DIR:_files"
+  "--seed[seed of all generated values (default\: the scenario\'s)]:N:"
+  "--log[also append what happens to FILE (default\: none)]:FILE:_files"
+  "--log-format[format of FILE\: text, or a JSON object per line (default\: text)]:log_format:(text json)"
   {-v,--verbose}"[show requests and replies in full, not just 160 bytes of each]"
-  {-q,--quiet}"[do not show what happens\; the log file has it all the same]"
+  {-q,--quiet}"[do not show what happens\; --log still writes it]"
   "--ready-fd[write a line of JSON to this file descriptor when clients can connect]:N:"
-  "--control[where to serve the control API\: unix\:PATH or tcp\:\[HOST\:\]PORT (port 0\: one that is free, told in the ready line)]:ADDRESS:_files"
-  "--control-token[a file with the token that the control API asks for\; needed where other machines can connect]:FILE:_files"
+  "--control[where to serve the control API\: unix\:PATH or tcp\:\[HOST\:\]PORT (port 0\: a free one, which the ready line names)]:ADDRESS:_files"
+  "--control-token[a file with the token that clients of the control API must send\; needed if other machines can connect]:FILE:_files"
   "--exit-with-parent[end when the process that started it ends]"
   "--version[print the version]"
-  "--strict[requests must come as they were recorded, in that order]"
+  "--strict[requests must come exactly as recorded, in that order]"
   "--loose[a request gets the reply to the next recorded one with the same command and arguments (default)]"
-  "--pace[let replies take as long as they took (default\: none, they come at once)]:pace:(real none)"
+  "--pace[real\: delay replies as they were recorded (default\: none, at once)]:pace:(real none)"
   "--then[what answers a request that the recording has no reply to\: the simulated guest of the scenario, or an error (default\: error)]:then:(model error)"
-  ":the recording, lines of JSON:_files"
+  ":the recording\: a JSON object per line:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -443,9 +443,9 @@ _shtab_qgasim_replay_defaults_added=0
 
 _shtab_qgasim_scenarios_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--search[only those that mention WORD, in capitals or not (default\: all)]:WORD:"
-  "--names[print their names only]"
-  "*--tag[only those with TAG\; can be repeated\: with any of them (default\: all)]:TAG:"
+  "--search[only scenarios that mention WORD, in any case (default\: all)]:WORD:"
+  "--names[print only their names]"
+  "*--tag[only scenarios with TAG\; if repeated, with any of the tags (default\: all)]:TAG:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -460,28 +460,28 @@ _shtab_qgasim_schema_defaults_added=0
 
 _shtab_qgasim_serve_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--scenario[the guest to serve, or a fleet of several\; NAME\#GUEST is one of a fleet (default\: debian-12)]:FILE-or-NAME:($(qgasim scenarios --names))"
+  "--scenario[the guest to serve, or a fleet of guests\; NAME\#GUEST serves one guest of a fleet (default\: debian-12)]:FILE-or-NAME:_qgasim_scenarios"
   "*--set[change the scenario, as in guest.hostname\=db1\; the value is YAML (can be repeated)]:KEY=VALUE:"
   "*--fault[add a fault, as in \'\{kind\: hang, on\: guest-fsfreeze-thaw\}\' (can be repeated)]:FAULT:"
-  "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd opened, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
-  "--upstream[stand before a real agent there\: PATH, unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT\; the scenario\'s faults and replies disturb it, and its guest is not simulated]:ADDRESS:_files"
-  "--diff[with --upstream\: ask a simulated agent the same, if it is harmless, and show differences]"
+  "--listen[where to listen\: unix\:PATH, tcp\:\[HOST\:\]PORT, vsock\:CID\:PORT or stdio (default\: the socket that systemd passed, else a unix socket in a new temporary directory)\; a fleet\: unix\:DIRECTORY]:ADDRESS:_files"
+  "--upstream[forward requests to a real agent at PATH, unix\:PATH, tcp\:\[HOST\:\]PORT or vsock\:CID\:PORT\; only the scenario\'s faults and replies apply, no guest is simulated]:ADDRESS:_files"
+  "--diff[with --upstream\: send harmless requests to a simulated agent, too, and show where its replies differ]"
   "--agent[release of qemu-ga, as in 7.2, 7.2.22 or latest (default\: the scenario\'s)]:RELEASE:"
   "--channel[what lies between client and agent (default\: the scenario\'s)]:channel:(virtio-serial isa-serial unix-listen vsock-listen)"
-  "--block-rpcs[commands that the agent refuses (default\: the scenario\'s)]:A,B:"
-  "--allow-rpcs[the only commands that it does not refuse (default\: the scenario\'s)]:A,B:"
+  "--block-rpcs[commands for the agent to refuse (default\: the scenario\'s)]:A,B:"
+  "--allow-rpcs[the only commands for the agent to execute (default\: the scenario\'s)]:A,B:"
   "--fsfreeze-hook[the guest\'s script to run at freeze and thaw (default\: the scenario\'s)]:PATH:_files"
-  "*--qmp[where to listen for clients of the machine\'s monitor (QMP), as for --listen, but not stdio (can be repeated\: each is a monitor of its own)]:ADDRESS:_files"
+  "*--qmp[where to listen for clients of the machine\'s monitor (QMP), as for --listen, but not stdio (can be repeated, for several monitors)]:ADDRESS:_files"
   "--qemu[release of QEMU\: 5.2, 7.2, 10.0 or 11.1 (default\: the scenario\'s)]:RELEASE:(5.2 7.2 10.0 11.1)"
-  "*--share[let the guest have a folder of this machine, to read and to write (can be repeated)]:HOST_DIR=GUEST_DIR:_files"
-  "--seed[seed of everything that is made up (default\: the scenario\'s)]:N:"
-  "--log[append what happens to FILE, too (default\: none)]:FILE:_files"
-  "--log-format[how it is written\: lines for people, or one JSON object each (default\: text)]:log_format:(text json)"
+  "*--share[share a folder of this machine with the guest, for reading and writing (can be repeated)]:HOST_DIR=GUEST_DIR:_files"
+  "--seed[seed of all generated values (default\: the scenario\'s)]:N:"
+  "--log[also append what happens to FILE (default\: none)]:FILE:_files"
+  "--log-format[format of FILE\: text, or a JSON object per line (default\: text)]:log_format:(text json)"
   {-v,--verbose}"[show requests and replies in full, not just 160 bytes of each]"
-  {-q,--quiet}"[do not show what happens\; the log file has it all the same]"
+  {-q,--quiet}"[do not show what happens\; --log still writes it]"
   "--ready-fd[write a line of JSON to this file descriptor when clients can connect]:N:"
-  "--control[where to serve the control API\: unix\:PATH or tcp\:\[HOST\:\]PORT (port 0\: one that is free, told in the ready line)]:ADDRESS:_files"
-  "--control-token[a file with the token that the control API asks for\; needed where other machines can connect]:FILE:_files"
+  "--control[where to serve the control API\: unix\:PATH or tcp\:\[HOST\:\]PORT (port 0\: a free one, which the ready line names)]:ADDRESS:_files"
+  "--control-token[a file with the token that clients of the control API must send\; needed if other machines can connect]:FILE:_files"
   "--exit-with-parent[end when the process that started it ends]"
   "--version[print the version]"
 )
@@ -500,7 +500,7 @@ _shtab_qgasim_shell_defaults_added=0
 
 _shtab_qgasim_show_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":a file, the name of a scenario that comes with qgasim, or - for the standard input\; NAME\#GUEST is one of a fleet:($(qgasim scenarios --names))"
+  ":a file, the name of a bundled scenario, or - for standard input\; NAME\#GUEST is one guest of a fleet:_qgasim_scenarios"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -583,6 +583,9 @@ _shtab_qgasim_ctl() {
   esac
 }
 
+# Custom Preamble
+_qgasim_scenarios() { compadd -- $(qgasim scenarios --names); _files -g "*.y(a|)ml" }
+# End Custom Preamble
 
 
 typeset -A opt_args

@@ -20,7 +20,9 @@ def ctl(arguments: list[str]) -> int:
     options = parser.parse_args(arguments, no_options())
     address = options.control or os.environ.get("QGASIM_CONTROL")
     if not address:
-        parser.error("which qgasim? (--control ADDRESS, or QGASIM_CONTROL in the environment)")
+        parser.error(
+            "the control API's address is missing (--control ADDRESS, or QGASIM_CONTROL in the environment)"
+        )
     try:
         with Api(address, _token(options.token_file)) as api:
             return COMMANDS[options.command](Call(parser, options, api))

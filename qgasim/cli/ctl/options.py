@@ -8,11 +8,12 @@ from qgasim.cli.parser import Parser
 __all__ = ["ctl_parser", "no_options"]
 
 _EPILOG: Final = """\
-WORDS are key=value, where a value is taken as JSON if it is any, else as a string; or one YAML or JSON
-mapping, as in '{kind: hang, on: guest-ping}'; or @FILE with one (@-: the standard input). The first word
-of inject may be a kind, of event what it does, of verify and wait a command.
+WORDS are key=value, where a value that is valid JSON is read as JSON, any other as a string; or one YAML
+or JSON mapping, as in '{kind: hang, on: guest-ping}'; or @FILE with such a mapping (@-: standard input).
+The first word may stand alone: the kind for inject, the action for event, the command for verify and wait.
 
-status: 0, 1 if what was to be verified or waited for is not so, 2 after an error
+exit status:
+  0  done    1  not verified, or waited in vain    2  error
 """
 _WORDS: Final[dict[str, Any]] = {"nargs": "+", "metavar": "WORDS"}
 
@@ -28,7 +29,7 @@ def _common() -> Parser:
     common.add_argument(
         "--token-file",
         metavar="FILE",
-        help="a file with its token (default: the token in $QGASIM_CONTROL_TOKEN)",
+        help="a file with the API's token (default: the token in $QGASIM_CONTROL_TOKEN)",
     )
     common.add_argument("--json", action="store_true", help="print what the API answers, as JSON")
     common.add_argument(
@@ -78,12 +79,12 @@ def _add_guests(add: Any) -> None:
     add("guests", "list all guests")
     new = add("new", "create a guest, and print its address")
     new.add_argument(
-        "name", metavar="NAME", nargs="?", help="what it is called (default: numbered)"
+        "name", metavar="NAME", nargs="?", help="name of the guest (default: numbered)"
     )
     new.add_argument(
         "--scenario",
         metavar="FILE-or-NAME",
-        help="what it is made of; a file extends only scenarios that come with qgasim (default: debian-12)",
+        help="the guest's scenario; a file can extend only bundled scenarios (default: debian-12)",
     )
     new.add_argument(
         "--agent", metavar="RELEASE", help="release of qemu-ga (default: the scenario's)"
@@ -98,7 +99,7 @@ def _add_guests(add: Any) -> None:
         "--qmp",
         metavar="ADDRESS",
         action="append",
-        help="where clients of the machine's monitor (QMP) connect, as --listen; may be given again",
+        help="where clients of the machine's monitor (QMP) connect, as --listen (can be repeated)",
     )
     new.add_argument(
         "--seed",
@@ -106,11 +107,13 @@ def _add_guests(add: Any) -> None:
         type=int,
         help="seed of everything that is made up (default: the scenario's)",
     )
-    add("rm", "delete guests").add_argument("names", metavar="NAME", nargs="+", help="which")
-    add("patch", "change a guest while it runs, as in patch hostname=web2").add_argument(
-        "words", **_WORDS, help="a merge patch (RFC 7396) of what a scenario says of a guest"
+    add("rm", "delete guests").add_argument(
+        "names", metavar="NAME", nargs="+", help="guests to delete"
     )
-    add("reset", "begin again with a new guest of the same scenario at the same address")
+    add("patch", "change a guest while it runs, as in patch hostname=web2").add_argument(
+        "words", **_WORDS, help="a merge patch (RFC 7396) for the `guest:` of a scenario"
+    )
+    add("reset", "replace a guest by a new one of the same scenario, at the same address")
     add("stop", "end qgasim, with all its guests")
 
 
@@ -120,44 +123,50 @@ def _add_faults(add: Any) -> None:
     )
     add("faults", "list the faults, and how often each has fired")
     add("clear", "remove faults").add_argument(
-        "ids", metavar="ID", nargs="*", type=int, help="which (default: all)"
+        "ids", metavar="ID", nargs="*", type=int, help="faults to remove (default: all)"
     )
 
 
 def _add_time(add: Any) -> None:
-    add("event", "let an event happen, as in event reboot").add_argument(
-        "words", **_WORDS, help="the event, as in a scenario's timeline; at, delay ... plan it"
+    add("event", "make an event happen, as in event reboot").add_argument(
+        "words",
+        **_WORDS,
+        help="the event, as in a scenario's timeline; at=, delay= and so on schedule it",
     )
-    add("advance", "let the guest's time pass at once").add_argument(
+    add("advance", "advance the guest's time").add_argument(
         "by", metavar="DURATION", help="how much, as in 90s, 1h"
     )
-    add("snapshot", "take a snapshot, or list those that there are").add_argument(
-        "name", metavar="NAME", nargs="?", help="what it is called (default: list them)"
+    add("snapshot", "take a snapshot, or list the snapshots").add_argument(
+        "name", metavar="NAME", nargs="?", help="name of the snapshot (default: list them)"
     )
-    add("revert", "go back to a snapshot").add_argument("name", metavar="NAME", help="which")
+    add("revert", "go back to a snapshot").add_argument(
+        "name", metavar="NAME", help="name of the snapshot"
+    )
 
 
 def _add_journal(add: Any) -> None:
-    journal = add("journal", "print what was asked, answered and done")
-    journal.add_argument("-f", "--follow", action="store_true", help="go on with what happens next")
+    journal = add("journal", "print requests, replies and events")
     journal.add_argument(
-        "--after", metavar="N", type=int, default=0, help="only what came after entry N"
+        "-f", "--follow", action="store_true", help="keep printing what happens next"
+    )
+    journal.add_argument(
+        "--after", metavar="N", type=int, default=0, help="only the entries after number N"
     )
     journal.add_argument(
         "--only", metavar="COMMAND", help="only requests for COMMAND; * and ? are wildcards"
     )
-    verify = add("verify", "verify what was asked, as in verify guest-ping times=2")
+    verify = add("verify", "verify which requests came, as in verify guest-ping times=2")
     verify.add_argument(
         "words",
         **_WORDS,
         help="command, arguments, after, before, within, at_least, at_most, times; with --in-order: commands",
     )
     way = verify.add_mutually_exclusive_group()
-    way.add_argument("--never", action="store_true", help="that it was not asked")
+    way.add_argument("--never", action="store_true", help="verify that no such request came")
     way.add_argument(
-        "--in-order", action="store_true", help="that the commands were asked in this order"
+        "--in-order", action="store_true", help="verify that the commands came in this order"
     )
-    add(
-        "wait", "wait until something was asked or a state is reached, as in wait state=up"
-    ).add_argument("words", **_WORDS, help="state, command, arguments, count, after, within")
+    add("wait", "wait for a request or for a state of the guest, as in wait state=up").add_argument(
+        "words", **_WORDS, help="state, command, arguments, count, after, within"
+    )
     add("findings", "print what clients should not have done")

@@ -57,7 +57,7 @@ def windows_file_open(agent: Agent, path: str, mode: str = "r") -> int:
     """
     flags = _MODES.get(mode)
     if flags is None:
-        # The text with the mode is written into an error that nobody reads.
+        # The text with the mode is written into an error that the agent drops.
         raise CommandError("invalid file open mode")
     if not is_unicode(path):
         raise CommandError(agent.dialect.no_utf16_text.format(NO_UTF16))
@@ -108,7 +108,7 @@ def windows_file_close(agent: Agent, handle: int) -> None:
 
 @command(name="guest-file-read", since=(0, 15), platforms=WINDOWS)
 def windows_file_read(agent: Agent, handle: int, count: int = 4096) -> FileRead:
-    """Read up to *count* bytes (`read_limit`); the end is told when nothing is left to read."""
+    """Read up to *count* bytes (`read_limit`); the end is reported when nothing is left to read."""
     file = _file(agent, handle)
     check_count(count, agent.dialect.read_limit)
     try:
@@ -149,6 +149,6 @@ def windows_file_seek(agent: Agent, handle: int, offset: int, whence: Whence) ->
 
 @command(name="guest-file-flush", since=(0, 15), platforms=WINDOWS)
 def windows_file_flush(agent: Agent, handle: int) -> None:
-    """Have the system write what it holds; a file that is open for reading cannot be flushed."""
+    """Make the system write its buffers; a file that is open for reading cannot be flushed."""
     if not _file(agent, handle).can_write:
         raise CommandError(f"failed to flush file: {ACCESS_DENIED}")

@@ -38,7 +38,7 @@ def windows_exec_status(agent: Agent, pid: int) -> ExecStatus:
         return ExecStatus(exited=False)
     ended = execution.process.exit
     assert ended is not None
-    # Who is ended from outside (TerminateProcess) has the code that the other one says.
+    # A process that another one ends (TerminateProcess) has the exit code that the other one passes.
     code = ended.code if ended.signal is None else 1
     shown = code - (1 << 32) if code >= 1 << 31 else code
     is_exception = code >= _EXCEPTIONS

@@ -164,7 +164,7 @@ def _trim(mount: MountSettings, volume: Volume) -> TrimResult:
 
 #: How long VSS holds writes back (ns).
 HOLD_TIME: Final = 10 * SECOND
-#: That the process has asked for a snapshot that is not yet done.
+#: Whether the process has asked for a snapshot that is not yet done.
 _SNAPSHOT: Final = "has a snapshot under way"
 
 
@@ -182,13 +182,13 @@ def windows_fsfreeze_status(agent: Agent) -> Literal["thawed", "frozen"]:
 
 @command(name="guest-fsfreeze-freeze", since=(0, 15), platforms=WINDOWS)
 def windows_fsfreeze_freeze(agent: Agent) -> int:
-    """Have VSS hold back writes to all volumes, for ten seconds at most; tell how many."""
+    """Make VSS hold back writes to all volumes, for ten seconds at most; return how many volumes."""
     return _freeze(agent, None)
 
 
 @command(name="guest-fsfreeze-freeze-list", since=(2, 2), platforms=WINDOWS)
 def windows_fsfreeze_freeze_list(agent: Agent, mountpoints: list[str] | None = None) -> int:
-    r"""Have VSS hold back writes to the volumes at *mountpoints*, as in ``D:\``; tell how many.
+    r"""Make VSS hold back writes to the volumes at *mountpoints*, as in ``D:\``; return how many volumes.
 
     An empty list means all volumes. UNVERIFIED: whether 3.1 has the command on Windows.
     """
@@ -250,7 +250,7 @@ def _not_added(agent: Agent, name: str, number: int) -> CommandError:
 
 @command(name="guest-fsfreeze-thaw", since=(0, 15), while_frozen=True, platforms=WINDOWS)
 def windows_fsfreeze_thaw(agent: Agent) -> int:
-    """End the snapshot; tell how many volumes were held.
+    """End the snapshot; return how many volumes were held.
 
     After ten seconds that is an error, but thawed they are. An agent that was started anew in between
     knows of no snapshot.

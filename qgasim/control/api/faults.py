@@ -101,9 +101,9 @@ def _fault(armed: ArmedFault) -> FaultStatus:
         id=armed.number,
         fault=written(armed.fault, AnyFault),
         seen=armed.seen,
-        fired=armed.struck,
+        fired=armed.fired,
         is_on=armed.is_on,
-        is_spent=times is not None and armed.struck >= times,
+        is_spent=times is not None and armed.fired >= times,
     )
 
 

@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 CHAPTER = "Guests"
-#: As the name of a guest in a fleet.
+#: What is a name of a guest, as in a fleet.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
@@ -212,7 +212,7 @@ class RemoteGuest(Struct, kw_only=True):
     },
 )
 async def attach(control: Control, body: NewRemote) -> RemoteGuest:
-    """Know a guest that another process serves, as `qgasim-qemu` announces its own.
+    """Register a guest that another process serves, as `qgasim-qemu` announces its own.
 
     It is listed here, what happens to it is in the stream of all guests, and all that is asked about it
     is passed on to that process, with the token of this one. When that process ends, so does the guest.
@@ -287,7 +287,7 @@ def patch_guest(
 def delete(control: Control, name: str) -> None:
     """Delete a guest.
 
-    Its client is hung up on, its streams end, and those who wait for it are answered by 410.
+    Its client is hung up on, its streams end, and requests that wait for it are answered with 410.
     """
     control.guests.delete(name)
 
@@ -307,7 +307,7 @@ def reset(control: Control, name: str) -> GuestDetails:
 class ScenarioQuery(Struct, kw_only=True):
     """How a scenario is written."""
 
-    #: As what.
+    #: The format.
     format: Literal["yaml", "json"] = "yaml"
 
 

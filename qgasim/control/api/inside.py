@@ -28,7 +28,7 @@ __all__ = [
 CHAPTER = "Inside the guest"
 #: The largest file that is sent.
 FILE_LIMIT: Final = 64 << 20
-#: For how long at most an agent's answer is waited for, in seconds.
+#: How long to wait for an agent's answer at most, in seconds.
 LONGEST: Final = 3600
 #: How often is asked whether a program has ended: at first, and at most, in seconds.
 FIRST_POLL: Final = 0.005
@@ -131,7 +131,7 @@ class ProcessView(Struct, kw_only=True):
 
     #: Its number.
     pid: int
-    #: That of the process that started it.
+    #: The number of the process that started it.
     parent: int
     #: What `ps` calls it.
     name: str

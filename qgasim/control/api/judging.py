@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 CHAPTER = "Verification"
-#: For how long at most may be waited, in seconds of the host.
+#: The longest wait, in seconds of the host.
 LONGEST_WAIT = 3600
 
 
@@ -52,7 +52,7 @@ class Never(Struct, kw_only=True):
 
 
 class Verification(Never, kw_only=True):
-    """Requests that are to have been made: once or more, unless it is said otherwise."""
+    """Requests that must have been made: once or more by default."""
 
     #: How often, or more.
     at_least: int | None = None

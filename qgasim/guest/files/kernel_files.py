@@ -41,7 +41,7 @@ class ProcessCounts(Protocol):
 
 
 def mount_kernel_files(machine: Machine, counts: ProcessCounts) -> None:
-    """Mount /proc and /sys; their files are made when somebody first looks."""
+    """Mount /proc and /sys; their files are made at the first look."""
     makers = {"proc": partial(_make_proc, machine, counts), "sysfs": partial(_make_sys, machine)}
     for kind, path in KERNEL_FILES.items():
         volume = Volume(kind, kind, 1 << 20)

@@ -28,6 +28,7 @@ __all__ = [
     "Link",
     "Regular",
     "Unmade",
+    "UnmadeLink",
     "Volume",
     "WouldBlock",
     "count_link",
@@ -54,7 +55,7 @@ def os_error(number: int, path: str | None = None) -> KernelError:
     return _KINDS.get(number, KernelError)(number, os.strerror(number), path)
 
 
-#: So much of a text is converted in one go: Python keeps the interpreter's lock meanwhile, and what is not
+#: How much of a text is converted in one go: Python keeps the interpreter's lock meanwhile, and what is not
 #: UTF-8 takes it 50 ns a byte.
 _PIECE: Final = 1 << 18
 
@@ -213,7 +214,7 @@ class Volume:
         return trimmed
 
     def adopt(self, node: FakeFile, now: int, number: int | None = None) -> None:
-        """Return a new inode its number (the next one if none is said), owner and times (*now*: ns)."""
+        """Return a new inode its number (by default the next one), owner and times (*now*: ns)."""
         if number is None:
             self.fakefs.last_ino += 1
         # Not through the inode itself, which looks at each attribute's name first.
@@ -233,7 +234,7 @@ class Volume:
         owner: tuple[int, int] = (-1, -1),
         times: tuple[int | None, int | None] = (None, None),
     ) -> None:
-        """Change what is said of an inode at *now*.
+        """Change attributes of an inode at *now*.
 
         *owner* is of user and group, *times* of access and modification (ns); -1 and None leave one
         as it is.
@@ -415,7 +416,7 @@ class Regular(FakeFile):
 
 
 class Unmade(Struct):
-    """A regular file of a new guest: its inode is made when somebody looks at it.
+    """A regular file of a new guest: its inode is made at the first look.
 
     Its number is given and its space is taken from the start. Most guests are never asked about most
     of their programs, and an inode takes ten times as long and as much.
@@ -427,7 +428,7 @@ class Unmade(Struct):
     number: int
     now: int
 
-    def make(self, name: str) -> Regular:
+    def make(self, name: str) -> FakeFile:
         """Make the file."""
         volume = self.volume
         node = Regular(name, self.mode, volume)
@@ -461,6 +462,17 @@ class Link(FakeFile):
     def __init__(self, name: str, target: str, volume: Volume) -> None:
         super().__init__(name, stat.S_IFLNK | 0o777, "", filesystem=volume.fakefs)
         self.target = target
+
+
+class UnmadeLink(Unmade):
+    """A symbolic link of a new guest, as `Unmade`: its data are its target."""
+
+    def make(self, name: str) -> Link:
+        """Make the link."""
+        node = Link(name, decode_name(self.data), self.volume)
+        self.volume.adopt(node, self.now, self.number)
+        count_link(node, 1)
+        return node
 
 
 class Fifo(FakeFile):

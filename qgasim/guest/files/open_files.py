@@ -222,7 +222,7 @@ class PipeEnd(OpenFile):
         return data
 
     def write(self, data: bytes | memoryview) -> int:
-        """Write what fits; EPIPE if nobody will ever read it."""
+        """Write what fits; EPIPE if no reader is left."""
         if not self.can_write:
             raise os_error(errno.EBADF)
         pipe = self.pipe

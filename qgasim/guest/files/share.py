@@ -1,6 +1,6 @@
 """Folders of the host that a guest shares: the only way from a guest to files of the host.
 
-Nothing here is used unless somebody named a folder. A name is looked up from the descriptor of the
+Nothing here is used unless the user has named a folder. A name is looked up from the descriptor of the
 directory that it is in, and the host never follows a link: where one leads, the guest works out in its
 own tree. So neither links nor ``..`` lead out of the folder. Only regular files, directories and links
 are there for the guest; devices, pipes and sockets of the host are not.
@@ -34,7 +34,7 @@ __all__ = ["SharedDirectory", "SharedVolume"]
 OPEN_LIMIT: Final = 256
 #: How many directories of a folder are kept open on the host.
 DIRECTORY_LIMIT: Final = 32
-#: No bits that would let a program of the host run as somebody else.
+#: No bits that would let a program of the host run as another user.
 _PERMISSIONS: Final = 0o777
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 #: A pipe that has just taken a file's place must not block.
@@ -53,7 +53,7 @@ def _refusals() -> Generator[None]:
 
 
 class _Descriptor:
-    """A descriptor of the host, closed when nobody has it any longer."""
+    """A descriptor of the host, closed when it is no longer referred to."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -80,7 +80,7 @@ class SharedVolume(Volume):
         self.freeze_error = errno.EOPNOTSUPP
         self.can_trim = False
         self.max_file_size = MAX_LFS_FILESIZE
-        #: What somebody holds, by its device and number on the host: a file has one inode.
+        #: What is in use, by its device and number on the host: a file has one inode.
         self.nodes = WeakValueDictionary[tuple[int, int], FakeFile]()
         #: The directories that are open on the host, the latest used last.
         self._opened: OrderedDict[SharedDirectory, _Descriptor] = OrderedDict()
@@ -119,7 +119,7 @@ class SharedVolume(Volume):
         owner: tuple[int, int] = (-1, -1),
         times: tuple[int | None, int | None] = (None, None),
     ) -> None:
-        """Change mode or times on the host; EPERM for the owner, which is who shares the folder."""
+        """Change mode or times on the host; EPERM for the owner, which is the user who shares the folder."""
         if any(wanted not in (-1, had) for wanted, had in zip(owner, _owner(node), strict=True)):
             raise os_error(errno.EPERM)
         if isinstance(node, SharedDirectory):

@@ -280,7 +280,7 @@ class Stream:
         self._offset = result + count
         self.at_end = False
         if offset == -1:
-            # What is returned is the place asked for, and -1 means failure: nobody has set errno.
+            # What is returned is the place asked for, and -1 means failure, but errno is not set.
             # A device that takes any place for its beginning (/dev/zero) gets that far.
             raise os_error(0)
 

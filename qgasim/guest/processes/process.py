@@ -40,7 +40,7 @@ R = TypeVar("R")
 #: What a step takes a program that works without waiting, and after how many their time passes.
 STEP_TIME: Final = 1_000
 STEP_DEBT: Final = 5_000
-#: So many bytes are read or written in a step.
+#: How many bytes are read or written in a step.
 STEP_BYTES: Final = 1024
 #: What a process can have of the host's memory; one that exceeds it is OOM-killed.
 MEMORY_LIMIT: Final = 64 << 20

@@ -1,8 +1,8 @@
 """The guest's scheduler.
 
 Nothing runs by itself: `Processes.settle` runs what was due until a time, in the order of time, when
-somebody looks. So a process costs nothing while it sleeps, and the same scenario always gives the
-same course.
+the guest is looked at. So a process costs nothing while it sleeps, and the same scenario always runs
+the same way.
 """
 
 import os

@@ -49,7 +49,7 @@ class Table:
         code = {**programs, SCRIPTED: self.scripted.run}
         self._loader = Loader(guest, MappingProxyType(code))
         self.table: dict[int, Process] = {}
-        #: Those of them that have not ended.
+        #: The processes that have not ended.
         self._alive: dict[int, Process] = {}
         self.last_pid = 0
         #: How many were started since the latest boot, and how often one has gone on.
@@ -158,7 +158,7 @@ class Table:
 
     def has_room(self, limit: int) -> bool:
         """Return whether there can be one more process: fewer than *limit* run, and some id is free."""
-        # Some are left for those whom the kernel and init start.
+        # Some are left for those that the kernel and init start.
         return len(self._alive) < limit and len(self.table) < PID_MAX - 100
 
     def new_pid(self) -> int:
@@ -171,7 +171,7 @@ class Table:
     # -- ending --------------------------------------------------------------------------------
 
     def kill(self, pid: int, number: int) -> None:
-        """Send a signal; `NoSuchProcess` if there is nobody to get it."""
+        """Send a signal; `NoSuchProcess` if no process would get it."""
         process = self.table.get(pid)
         if process is None:
             raise NoSuchProcess(f"no process {pid}")

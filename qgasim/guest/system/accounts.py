@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from qgasim.guest.units import Time
 
-__all__ = ["Account", "Entry", "Login", "find_entry", "make_entries", "parse_id"]
+__all__ = ["Account", "Login", "PasswdEntry", "find_entry", "make_entries", "parse_id"]
 
 #: The largest number of a user or group; as one, it stands for none.
 LARGEST_ID: Final = 0xFFFF_FFFF
@@ -53,7 +53,7 @@ class Login(Struct, kw_only=True):
     kind: Literal["user", "dead", "boot", "init", "login"] = "user"
 
 
-class Entry(Struct, frozen=True):
+class PasswdEntry(Struct, frozen=True):
     """What /etc/passwd says of an account."""
 
     name: str
@@ -63,22 +63,22 @@ class Entry(Struct, frozen=True):
     shell: str
 
 
-def make_entries(users: dict[str, Account]) -> list[Entry]:
+def make_entries(users: dict[str, Account]) -> list[PasswdEntry]:
     """Return the entries of *users*, with everything decided that was left open."""
     taken = {account.uid for account in users.values()}
     free = (uid for uid in range(1000, 60000) if uid not in taken)
-    result: list[Entry] = []
+    result: list[PasswdEntry] = []
     for name, account in users.items():
         uid = account.uid
         if uid is None:
             uid = 0 if name == "root" else next(free)
         gid = uid if account.gid is None else account.gid
         home = account.home or ("/root" if name == "root" else f"/home/{name}")
-        result.append(Entry(name, uid, gid, home, account.shell))
+        result.append(PasswdEntry(name, uid, gid, home, account.shell))
     return result
 
 
-def find_entry(passwd: bytes, name: str) -> Entry | None:
+def find_entry(passwd: bytes, name: str) -> PasswdEntry | None:
     """Find an account in the text of /etc/passwd, as getpwnam(3) does."""
     start = re.escape(name.encode("utf-8", "surrogateescape"))
     if b":" in start or b"\n" in start:
@@ -87,7 +87,7 @@ def find_entry(passwd: bytes, name: str) -> Entry | None:
         fields = [field.decode("utf-8", "surrogateescape") for field in found.groups()]
         uid, gid = parse_id(fields[1]), parse_id(fields[2])
         if uid is not None and gid is not None:
-            return Entry(name, uid, gid, fields[4], fields[5])
+            return PasswdEntry(name, uid, gid, fields[4], fields[5])
     return None
 
 

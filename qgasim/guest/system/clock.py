@@ -81,7 +81,7 @@ def _nearest(now: int) -> int:
     return min(max(now, FIRST_TIME), LAST_TIME)
 
 
-#: How many seconds of a guest may pass in one of the host: eleven days. Nobody needs more.
+#: How many seconds of a guest may pass in one of the host: eleven days, more than a test needs.
 FASTEST: Final = 1e6
 
 

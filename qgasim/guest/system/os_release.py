@@ -1,6 +1,6 @@
 """How the text of /etc/os-release is written.
 
-The format lets a value be with or without quotes (os-release(5)); distributions differ in which they write, and who reads
+The format lets a value be with or without quotes (os-release(5)); distributions differ in which they write, and a program that reads
 the file sees it.
 """
 

@@ -39,7 +39,7 @@ class Powered(Protocol):
         ...
 
     def boot(self) -> None:
-        """Come up again."""
+        """Boot again."""
         ...
 
     def postpone(self, duration: int) -> None:
@@ -56,7 +56,7 @@ class Power:
         self.guest = guest
         #: How long a boot takes until the agent answers.
         self.boot_time = boot_time
-        #: After how long somebody outside wakes a suspended guest; None: never.
+        #: After how long the hypervisor wakes a suspended guest; None: never.
         self.wake_after = wake_after
         self.state: PowerState = "running"
         #: How long a guest that is woken takes until it runs: the hypervisor's to say.

@@ -30,7 +30,7 @@ __all__ = [
 
 #: Where a service works, the agent among them.
 SYSTEM_DIRECTORY: Final = "C:\\Windows\\System32"
-#: Of what is beside the drives; nobody sees it.
+#: The root beside the drives, which no client sees.
 _ROOT: Final = MountSettings(device="rootfs", path="/", type="rootfs", size=256 << 20)
 #: What makes the GUIDs of volumes that a scenario leaves open.
 _NAMESPACE: Final = uuid.UUID("5b7f0e6e-6d37-4a6e-9a70-5a3f6f0f7a11")

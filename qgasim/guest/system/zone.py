@@ -34,7 +34,7 @@ _RULE: Final = rb"," + _DATE + rb"(?:/" + _TIME + rb")?"
 _FOOTER: Final = re.compile(
     _NAME + _TIME + rb"(?:" + _NAME + rb"(?:" + _TIME + rb")?" + _RULE + _RULE + rb")?"
 )
-#: The largest number in each group of `_FOOTER`; summer time is an hour ahead where nothing else is said.
+#: The largest number in each group of `_FOOTER`; summer time is an hour ahead by default.
 _LARGEST: Final = (22, 59, 59, 23, 59, 59, *(365, 365, 167, 59, 59) * 2)
 
 

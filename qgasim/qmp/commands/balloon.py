@@ -38,7 +38,7 @@ def query_balloon(monitor: Monitor) -> Any:
 
 @command()
 def balloon(monitor: Monitor, value: int) -> None:
-    """Ask the guest to have *value* bytes left; it does so after a moment, and that is told.
+    """Ask the guest to have *value* bytes left; it does so after a moment, and an event reports it.
 
     The guest's own numbers of its memory stay as they are.
     """

@@ -1,7 +1,7 @@
 """The journal: what clients asked, what was answered, and what happened meanwhile.
 
 It is written while requests are served, so it keeps references then and makes words only when
-somebody reads it.
+it is read.
 """
 
 import json

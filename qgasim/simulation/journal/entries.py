@@ -67,7 +67,7 @@ class Exchange(Struct, kw_only=True, gc=False):
     at: int
     #: When it came: earlier, if the agent was busy, hung or not there.
     sent: int
-    #: Who sent it: the clients are counted from 1; 0 is nobody who had connected.
+    #: Which client sent it, counted from 1; 0: it came from no client.
     connection: int
     #: What it asked for; None if that cannot be told.
     command: str | None
@@ -84,7 +84,7 @@ class Exchange(Struct, kw_only=True, gc=False):
     #: Whether the agent was frozen when the request came to it.
     was_frozen: bool
     #: The faults that touched it.
-    struck: tuple[Fault, ...] = ()
+    fired: tuple[Fault, ...] = ()
     #: Faults that would do the same as those that have touched it by chance.
     pins: tuple[Fault, ...] = ()
     #: What changed: words, or what the command returned and what else is needed to find the words.
@@ -106,7 +106,7 @@ class Exchange(Struct, kw_only=True, gc=False):
     @property
     def faults(self) -> tuple[str, ...]:
         """The names of the faults that touched it; the kind of one that has no name."""
-        return tuple(name_of(fault) for fault in self.struck)
+        return tuple(name_of(fault) for fault in self.fired)
 
     @property
     def effect(self) -> str:
@@ -165,16 +165,20 @@ class Exchange(Struct, kw_only=True, gc=False):
             pieces.append((role, show_bytes(self.reply, self.reply_length, shown)))
         else:
             pieces.append(("delay", "(no reply)"))
-        if self.at - self.sent >= NOTICEABLE:
-            pieces.append(("delay", f"  sent at {self.sent / SECOND:.3f} s"))
+        pieces += self.sent_pieces()
         if self.reply and self.replied is None:
             pieces.append(("delay", "  not received"))
         elif self.replied is not None and self.replied > self.at:
             pieces.append(("delay", f"  after {show_span(self.replied - self.at)}"))
         return pieces + self._fault_pieces()
 
+    def sent_pieces(self) -> list[Piece]:
+        """Return what a line says of when it was sent, if it was read later."""
+        is_late = self.at - self.sent >= NOTICEABLE
+        return [("delay", f"  sent at {self.sent / SECOND:.3f} s")] if is_late else []
+
     def _fault_pieces(self) -> list[Piece]:
-        pieces: list[Piece] = [("fault", f"  [{', '.join(self.faults)}]")] if self.struck else []
+        pieces: list[Piece] = [("fault", f"  [{', '.join(self.faults)}]")] if self.fired else []
         return [*pieces, *(("fault", f"  [= {show_pin(pin)}]") for pin in self.pins)]
 
     def show_request(self, shown: int = SHOWN) -> tuple[str, str]:
@@ -260,11 +264,11 @@ class Note(Struct, kw_only=True):
     #: Which client it is about; 0: none.
     connection: int = 0
     #: What it was: a client that came, had to wait or left, bytes that a fault swallowed, a state that the guest
-    #: entered, an event of the timeline, one that the machine has sent, or what somebody wrote.
+    #: entered, an event of the timeline, one that the machine has sent, or a note.
     kind: Literal["connect", "wait", "disconnect", "swallowed", "state", "event", "qmp", "note"]
     #: What it was, in more words.
     text: str = ""
-    #: Of a client that came: what it found in the channel; of one that left: what it left behind.
+    #: What a client that came found in the channel, or what one that left has left behind.
     marks: tuple[str, ...] = ()
     #: What was swallowed.
     data: bytes = b""

@@ -87,13 +87,13 @@ class NoteTaker(Observer):
         now, number = self._clock.uptime(), self._channel.connections
         self._put(Note(at=now, connection=number, kind="disconnect", marks=tuple(marks)))
 
-    def held(self) -> None:
+    def deferred(self) -> None:
         """Note that the reply to the last request has to wait."""
         if self._last is not None:
             self._last.replied = None
 
     def resumed(self) -> None:
-        """Note that what was held goes on."""
+        """Note that what was deferred goes on."""
         last = self._last
         if last is not None and last.reply and self._is_connected:
             is_there = last.connection == self._channel.connections
@@ -165,7 +165,7 @@ class NoteTaker(Observer):
             replied=now if reply and self._is_connected else None,
             is_silent=is_silent,
             was_frozen=self._is_frozen,
-            struck=fired,
+            fired=fired,
             pins=pins,
             change=change,
             # A pin is at most about as long as the whole reply.

@@ -73,6 +73,13 @@ def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _ranges(p: Process, unit: str, text: str) -> Waiting[list[tuple[int, int]]]:
     ranges: list[tuple[int, int]] = []
+    if is_busybox(p):
+        for bound in re.split("[,-]", text):
+            if bound and not bound.isdecimal():
+                yield from fail(p, f"invalid number '{bound}'")
+    elif odd := re.search(r"[^0-9, \t-].*", text, re.DOTALL):
+        what = "field value" if unit == "f" else "byte/character position"
+        yield from usage_error(p, f"invalid {what} {quote(odd[0])}")
     for part in text.split(","):
         found = re.fullmatch(r"(\d*)(-?)(\d*)", part)
         if not found or not (found[1] or found[3]):

@@ -41,7 +41,7 @@ def test(p: Process) -> Steps:
 
 @program("yes")
 def yes(p: Process) -> Steps:
-    """Print a line until somebody stops it."""
+    """Print a line until it is stopped."""
     words = p.argv[1:]
     if not is_busybox(p):
         words = (yield from parse(p, "", in_order=True)).operands

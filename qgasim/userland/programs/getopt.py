@@ -31,11 +31,10 @@ __all__ = [
 BUSYBOX_BANNER = (
     "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) multi-call binary.\n\nUsage: {name} ...\n"
 )
-_HALT = "-dfhinpw force halt help no-sync no-wall no-wtmp poweroff reboot wtmp-only"
 #: Of programs that are not to be run to be asked (systemd 252, util-linux 2.38.1, sysvinit-utils 3.06), their manuals.
 _MANUALS = {
     "fsfreeze": "-Vfhu freeze help unfreeze version",
-    **dict.fromkeys(("halt", "poweroff", "reboot"), _HALT),
+    "halt": "-dfhinpw force halt help no-sync no-wall no-wtmp poweroff reboot wtmp-only",
     "hwclock": "-DVafhlrsuvw adjfile adjust date delay directisa epoch get getepoch hctosys help localtime noadjfile"
     " param-get param-set predict rtc set setepoch show systohc systz test update-drift utc verbose version",
     "pidof": "-Scdnoqsxz",
@@ -46,6 +45,7 @@ _MANUALS = {
     " property quiet read-only recursive reverse root runtime show-transaction show-types signal state system timestamp"
     " type user value version wait what with-dependencies",
 }
+_MANUALS.update(dict.fromkeys(("poweroff", "reboot"), _MANUALS["halt"]))
 SUFFIXES = {"": 1, "b": 512, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 

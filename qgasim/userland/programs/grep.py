@@ -32,7 +32,7 @@ def grep(p: Process) -> Steps:
     matchers = yield from _compile(p, options, patterns)
     is_recursive = "r" in options
     paths = operands or (["."] if is_recursive else ["-"])
-    # The name of the only file is told if a directory had to be looked into to find it.
+    # The name of the only file is shown if a directory had to be looked into to find it.
     shows_name = len(paths) > 1 or (is_recursive and p.guest.files.is_dir(paths[0], p.cwd))
     if is_recursive:
         paths = _expand(p, paths, strip=not operands and not is_busybox(p))

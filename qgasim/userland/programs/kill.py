@@ -115,7 +115,7 @@ def _list_signals(p: Process, arguments: Sequence[str]) -> Waiting[int]:
 
 
 def _send(p: Process, pid: int, number: int) -> Waiting[bool]:
-    """Send a signal; give whether anybody was there. Who ends itself does not come back."""
+    """Send a signal; return whether a process got it. A program that ends itself does not come back."""
     try:
         p.processes.kill(pid, number)
     except NoSuchProcess:

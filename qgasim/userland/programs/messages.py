@@ -55,7 +55,7 @@ def explain(error: OSError) -> str:
 
 
 def complain(p: Process, text: str) -> Waiting[None]:
-    """Write a message to the standard error; nobody minds if that is closed."""
+    """Write a message to the standard error, if that is open."""
     try:
         yield from p.write(2, f"{label(p)}: {text}\n")
     except OSError:

@@ -301,6 +301,6 @@ def fsfreeze(p: Process) -> Steps:
     if not volume.is_frozen:
         yield from fail(p, f"{path}: unfreeze failed: {os.strerror(errno.EINVAL)}")
     volume.is_frozen = False
-    # Who waits to write can go on.
+    # Processes that wait to write can go on.
     p.guest.is_busy = True
     return 0

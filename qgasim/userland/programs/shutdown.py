@@ -29,7 +29,7 @@ def _go_down(p: Process, way: Way, delay: int = 0) -> None:
 
 @program("shutdown")
 def shutdown(p: Process) -> Steps:
-    """Power off, halt or reboot, now or later. Later words are a message to nobody."""
+    """Power off, halt or reboot, now or later. Words after the time are a message, which is not shown."""
     # `shutdown -h -H +0 hypervisor initiated shutdown` is what the agent runs (recorded:
     # shutdown/halt); without a time we go down at once, where systemd waits for a minute.
     options = yield from parse(p, "hPHrc", {"halt": "H", "poweroff": "P", "reboot": "r"})

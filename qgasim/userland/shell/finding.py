@@ -13,7 +13,7 @@ class ProgramFinder(Tracing):
     """A shell that looks for programs in PATH."""
 
     def describe_missing(self, name: str, error: OSError) -> str:
-        """Return what is said of a program that cannot be run."""
+        """Return the message about a program that cannot be run."""
         words = self.state.words
         if self.state.flavour.is_bash and error.errno == errno.ENOTDIR:
             return f"{name}: {error.strerror}"

@@ -118,7 +118,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     must_have_digits: bool = False
     #: The status after ``\\c``, if not that of what came before.
     cut_status: int | None = None
-    #: What is said of arguments for which there is no directive.
+    #: The message about arguments without a directive.
     excess: str = ""
     #: Which kinds each flag, or a precision (``.``), cannot go with; ``%b`` has none of them then.
     bad_flags: Mapping[str, str] = MappingProxyType({})

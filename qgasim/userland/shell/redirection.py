@@ -7,7 +7,7 @@ from typing import Final
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Waiting, make_pipe
-from qgasim.userland.shell.expansion import Expander, Host
+from qgasim.userland.shell.expansion import Expander, ExpandingShell
 from qgasim.userland.shell.lexer import BadSyntax
 from qgasim.userland.shell.state import ShellError
 from qgasim.userland.shell.syntax import Parameter, Redirection, Text
@@ -39,7 +39,7 @@ class RedirectionFailed(ShellError):
 class Redirector:
     """Changes the descriptors of a shell's process, and puts them back."""
 
-    def __init__(self, shell: Host, expander: Expander) -> None:
+    def __init__(self, shell: ExpandingShell, expander: Expander) -> None:
         self.shell = shell
         self.expander = expander
 

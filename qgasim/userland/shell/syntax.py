@@ -31,7 +31,7 @@ __all__ = [
     "Word",
 ]
 
-#: What is said of a construct that the real shell has and this one does not.
+#: The message about a construct that the real shell has and this one does not.
 NOT_SIMULATED: Final = "qgasim does not simulate this; give the command its result under programs:"
 
 
@@ -128,9 +128,10 @@ class Sequence(Struct, frozen=True):
 
 
 class Subshell(Struct, frozen=True):
-    """``( ... )``."""
+    """``( ... )``; *line* is that of its end."""
 
     body: Sequence
+    line: int
 
 
 class Group(Struct, frozen=True):

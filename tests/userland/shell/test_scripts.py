@@ -689,7 +689,7 @@ CASES = [
         0,
     ),
     Case(
-        "a pipe that nobody reads",
+        "a pipe without a reader",
         "while :; do echo y; done | { read x; echo $x; }; echo done",
         "y\ndone\n",
         "",

@@ -1,6 +1,6 @@
 """What clients did, as the findings look at it: each request, and in what state it met the channel.
 
-It is made of a journal when somebody asks: executed requests, and those that no agent has read.
+It is made from a journal on demand: executed requests, and those that no agent has read.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from qgasim.simulation.channel import VirtioSerial
 from qgasim.simulation.journal import Exchange, Journal, MonitorExchange, Note, show_time
 from qgasim.wire import MessageReader
 
-__all__ = ["IMPATIENCE", "Request", "Story", "show"]
+__all__ = ["IMPATIENCE", "Evidence", "Request", "show"]
 
 #: What follows sooner was sent together with the request before, and what leaves sooner has not
 #: waited for its reply; what comes later has run into a time-out (ns).
@@ -72,7 +72,7 @@ class Request(Struct, kw_only=True):
         return f"{show_time(self.sent)} #{self.connection} {self.command} → (not read)"
 
 
-class Story:
+class Evidence:
     """All that clients did with one guest."""
 
     def __init__(self, journal: Journal, polls_per_second: int) -> None:
@@ -199,7 +199,7 @@ def _order(step: Request | Note) -> tuple[int, int, int]:
 
 def _tell(exchange: Exchange) -> Request:
     answered = exchange.replied if _is_whole(exchange) else None
-    if any(isinstance(fault, Reorder) for fault in exchange.struck):
+    if any(isinstance(fault, Reorder) for fault in exchange.fired):
         # It was put aside until all that came with it was answered.
         answered = exchange.at
     return Request(
