@@ -8,6 +8,7 @@ REQUESTS ?= 10000
 SECONDS ?= 60
 SCRIPTS ?= 20000
 EXAMPLES ?= 200
+MACHINES ?= 200
 SEED ?= 0
 FORMS := $(wildcard .github/ISSUE_TEMPLATE/*.yml)
 # The release of Mermaid that the site's theme is made for.
@@ -21,7 +22,7 @@ WORKERS ?= auto
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test test-integration test-quick coverage check format lint docs wheel-test lowest-test release-check language-server bench fuzz fuzz-corrupt fuzz-hostile fuzz-server \
-	fuzz-schema fuzz-userland update python clean
+	fuzz-schema fuzz-monitor fuzz-userland update python clean
 
 run: .venv/ready
 	$(BIN)/qgasim --scenario scenarios/debian-12.yaml $(ARGS)
@@ -118,6 +119,10 @@ fuzz-server: .venv/ready
 # Requests that schemathesis makes of the control API's document, as it says and otherwise.
 fuzz-schema: .venv/ready
 	$(BIN)/python -m tests.fuzz_schema --examples $(EXAMPLES) --seed $(SEED)
+
+# Requests for the machine's monitor and the real one. Needs QEMU 7.2 (package qemu-system-x86).
+fuzz-monitor: .venv/ready
+	$(BIN)/python -m tests.fuzz_monitor --machines $(MACHINES) --seed $(SEED)
 
 # Scripts in the guest's shells and the real ones (packages dash, bash, busybox), as an unprivileged user.
 fuzz-userland: .venv/ready

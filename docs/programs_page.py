@@ -37,7 +37,8 @@ SHELLS = """\
 `sh` is dash 0.5.12 in a guest with `gnu`, and BusyBox's ash with `busybox`, by the names `dash` and `ash`, too; `bash` is bash 5.2. Random scripts run in these and in
 the real ones in the tests, and their output, messages and status must be the same (`make fuzz-userland` for more of them).
 What bash has besides, such as arrays, and is not simulated, ends the script with one line that names it. The shells do these
-themselves, each what it has: {inside}."""
+themselves, each what it has: {inside}.
+Functions, `eval` and sourced files nest 1,000 deep in dash, which says so, and 8,000 deep in the others, which end by SIGSEGV then."""
 OWN = "a syntax of its own"
 
 

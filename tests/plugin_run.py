@@ -1,6 +1,7 @@
 """Runs of pytest on projects of their own, with the plugin."""
 
 import tempfile
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -21,7 +22,20 @@ PLUGIN = (
     *("-p", "no:anyio", "-p", "no:schemathesis"),
     *(() if IS_INSTALLED else ("-p", "qgasim.pytest_plugin")),
 )
+#: For a process of pytest: only the plugins that `needed_plugins` names. All of those that are installed here
+#: take half of its time, and a user has few of them.
+NO_PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 CLIENT = "from qgasim import SyncClient\n"
+
+
+def needed_plugins(text: str, options: Iterable[str] = ()) -> list[str]:
+    """Return the options that load what the tests in *text* need, in an environment with `NO_PLUGINS`."""
+    named = ["qgasim.pytest_plugin"]
+    if "trio" in text:
+        named.append("pytest_trio.plugin")
+    if "-n" in options:
+        named.append("xdist")
+    return [f"-p{name}" for name in named]
 
 
 class Run:
@@ -43,7 +57,11 @@ class Run:
             f"[pytest]\naddopts = -p no:cacheprovider\nfilterwarnings = error\nstrict_markers = true\n{ini}"
         )
         if process:
-            return self.pytester.runpytest_subprocess(*PLUGIN, *options, timeout=60)
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in NO_PLUGINS.items():
+                    patch.setenv(name, value)
+                plugins = needed_plugins(text, options)
+                return self.pytester.runpytest_subprocess(*plugins, *options, timeout=60)
         return self.pytester.runpytest_inprocess(*PLUGIN, *options)
 
 

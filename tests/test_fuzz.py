@@ -8,7 +8,8 @@ from tests import fuzz, fuzz_connections, mutation
 from tests.real_agent import needs_qemu_ga
 from tests.serving import Course
 
-MESSAGES = 500
+#: `make fuzz` sends more.
+MESSAGES = 250
 
 
 @pytest.mark.slow

@@ -329,7 +329,7 @@ def test_a_real_agent_is_recorded_and_replayed(tmp_path: Path) -> None:
     with real_agent(tmp_path / "real") as upstream:
         record = ["record", upstream, "--listen", f"unix:{proxy}", "--conversation", str(talk)]
         with started(*record) as program:
-            until_there(proxy)
+            until_listening(proxy)
             with SyncClient(str(proxy), timeout=PATIENCE) as client:
                 network = client.call("guest-network-get-interfaces")
             assert echo(proxy, "secret") == "secret\n"
@@ -358,12 +358,17 @@ def echo(path: Path, text: str) -> str:
     return base64.b64decode(status["out-data"]).decode()
 
 
-def until_there(path: Path) -> None:
-    """Wait until a socket's file is there."""
+def until_listening(path: Path) -> None:
+    """Wait until clients can connect: the socket's file is there a moment before. No client has come then."""
     import time
 
     deadline = time.monotonic() + PATIENCE
-    while not path.exists():
+    # The fourth column are the flags, of which this one is SO_ACCEPTCON (Linux, net/unix/af_unix.c, unix_seq_show()).
+    while not [
+        words
+        for words in map(str.split, Path("/proc/net/unix").read_text().splitlines())
+        if words[-1] == str(path) and words[3] == "00010000"
+    ]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -385,12 +390,13 @@ def test_the_bytes_are_kept_if_all_is_kept_and_monitors_stand_beside(tmp_path: P
             *("--keep", "all", "--qmp", f"{qmp}=unix:{monitor}", "-q"),
         ) as program,
     ):
-        until_there(monitor)
+        until_listening(monitor)
         with connect(str(proxy)) as sock, connect(str(monitor)) as beside:
             sock.sendall(PING[:9])
             assert read_line(beside) == b'{"QMP": {}}\r\n'
             beside.sendall(b"hallo")
             assert beside.recv(100) == b"HALLO"
+            assert beside.recv(1) == b""
             sock.sendall(PING[9:])
             assert read_line(sock) == PONG
         end(program, signal.SIGINT)

@@ -1,5 +1,6 @@
 """What stands before an agent that is not simulated: bytes through it, faults in front of it."""
 
+import random
 from collections.abc import Iterator
 from functools import cache
 from itertools import chain
@@ -414,12 +415,26 @@ def test_a_request_that_was_asked_before_is_followed_as_the_first_was() -> None:
         assert received == seen
         assert not course.channel.is_pending
     assert [(e.command, e.reply) for e in journal.exchanges] == [("guest-ping", PONG)] * 7
-    # Half a request is before it: it is none.
+    # What is answered but not yet delivered goes first.
+    zone = b'{"execute":"guest-get-timezone"}\n'
     link.answer = b""
-    course.send(b'{"execute"')
-    link.answer = b'{"error": {}}\n'
-    assert course.send(PING) == link.answer
-    assert link.asked == PING * 7 + b'{"execute"' + PING
+    course.send(zone)
+    link.channel.answered(b'{"return": {"offset": 0}}\n')
+    link.answer = PONG
+    assert course.send(PING) == b'{"return": {"offset": 0}}\n' + PONG
+    # The end of a request is none by itself, nor is one behind half a request.
+    start, end = b'{"execute":', b'"guest-get-users"}\n'
+    refused = b'{"error": {}}\n'
+    for sent, answer in ((start, b""), (end, PONG), (end, refused), (start, b""), (PING, refused)):
+        link.answer = answer
+        assert course.send(sent) == answer
+    assert link.asked == PING * 7 + zone + PING + start + end + end + start + PING
+    assert [each.command for each in journal.exchanges[8:]] == [
+        "guest-ping",
+        "guest-get-users",
+        None,
+        None,
+    ]
 
 
 def test_the_same_freeze_is_noticed_each_time() -> None:
@@ -431,6 +446,56 @@ def test_the_same_freeze_is_noticed_each_time() -> None:
             link.answer = b'{"return": 1}\n'
             course.send(sent)
             assert course.agent.is_frozen == (sent is freeze)
+
+
+def test_a_handshake_that_took_its_time_is_one_line_all_the_same() -> None:
+    link = SilentLink()
+    course = front(link)
+    journal = Journal(course.simulation)
+    course.send(SYNC)
+    course.clock.now += SECOND // 50
+    stray = "JSON parse error, stray '\\uFFFD'"
+    link.channel.answered(b'{"error": {"desc": "%b"}}\n' % stray.encode() + SYNCED)
+    list(course.channel.wake())
+    (line,) = [line for line in journal.transcript().splitlines() if "sync" in line]
+    assert line.endswith("#0 synchronises (guest-sync-delimited 7)  sent at 0.000 s")
+    assert stray not in journal.transcript()
+
+
+def talk_at_random(seed: int, *, is_short: bool = True) -> tuple[bytes, bytes, list[Any]]:
+    """Return what passes an agent that answers at once, in parts and late, and what the journal has of it."""
+    chance = random.Random(seed)
+    requests = [*REQUESTS, b"garbage\n", b'{"execute":', b'"guest-ping"}\n', b"[1]}", PING.strip()]
+    link, plain = TellingLink(), Course("debian-12")
+    course = front(link)
+    journal = Journal(course.simulation)
+    late = received = expected = sent = b""
+    for _ in range(20):
+        data = b"".join(chance.choices(requests, k=chance.choice((1, 1, 1, 2))))
+        data = data[: chance.choice((len(data), len(data), chance.randrange(1, 30)))]
+        reply = plain.send(data)
+        sent, expected, late = sent + data, expected + reply, late + reply
+        cut = len(late) if chance.random() < 0.6 else chance.randrange(len(late) + 1)
+        link.answer, late = late[:cut], late[cut:]
+        if not is_short:
+            assert isinstance(course.channel, UpstreamChannel)
+            course.channel._repeats.clear()
+        received += course.send(data)
+        if late and chance.random() < 0.5:
+            link.channel.answered(late)
+            late = b""
+            received += b"".join(e for e in course.channel.wake() if isinstance(e, bytes))
+    link.channel.answered(late)
+    received += b"".join(e for e in course.channel.wake() if isinstance(e, bytes))
+    assert (link.asked, received) == (sent, expected)
+    return sent, received, [(each.request, each.reply) for each in journal.exchanges]
+
+
+def test_whatever_is_asked_goes_the_short_way_as_the_long_one() -> None:
+    with Offenders() as offenders:
+        for seed in range(24):
+            with offenders.case(str(seed)):
+                assert talk_at_random(seed) == talk_at_random(seed, is_short=False)
 
 
 # -- a simulated twin ------------------------------------------------------------------------------

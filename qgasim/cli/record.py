@@ -1,6 +1,8 @@
 """``qgasim record``: a scenario that answers as a real agent does, with nothing private in it."""
 
 import argparse
+import codecs
+import io
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +27,7 @@ Output of programs, contents of files, keys and passwords are never requested.
 
 
 def record(arguments: list[str]) -> int:
-    """Record an agent; 0: all of it, 1: it stopped answering, or answers as no scenario can, 2: it could not be done."""
+    """Record an agent; 0: all of it, 1: a part, or what no scenario can answer, 2: it could not be done."""
     parser = _make_parser()
     options = parser.parse_args(arguments)
     if options.conversation is not None:
@@ -52,10 +54,12 @@ def record(arguments: list[str]) -> int:
         complain(f"note: {note}", f"{_NAME}: ")
     if survey.failure is not None:
         complain(f"{survey.failure}; what it answered before is recorded", f"{_NAME}: ")
+    for skipped in survey.skipped:
+        complain(f"{skipped}; the rest is recorded", f"{_NAME}: ")
     if options.show_redactions:
         _show(redactor)
     _write(options.output, recorded.text)
-    return _conclude(options.output, recorded, is_whole=survey.failure is None)
+    return _conclude(options.output, recorded, is_whole=not (survey.failure or survey.skipped))
 
 
 def _make_parser() -> Parser:
@@ -173,8 +177,12 @@ def _read(name: str) -> str:
         stream: Any = sys.stdin
         return "" if stream is None else str(stream.read(LIMIT + 1))
     try:
-        with open(name, encoding="utf-8", errors="replace") as file:
-            return file.read(LIMIT + 1)
+        with open(name, "rb") as file:
+            # As Windows' PowerShell writes a file.
+            is_wide = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+            encoding = "utf-16" if is_wide else "utf-8-sig"
+            with io.TextIOWrapper(file, encoding, errors="replace") as text:
+                return text.read(LIMIT + 1)
     except OSError as error:
         raise ClientError(f"{name}: {error.strerror}") from None
 

@@ -15,7 +15,21 @@ from qgasim.errors import CommandError
 from qgasim.qapi.annotations import Alternate, is_in, strip
 from qgasim.wire import hash_order, is_array, is_object
 
-__all__ = ["Member", "Visit", "glib_order", "make_visit", "read_members"]
+__all__ = [
+    "JSON_TYPES",
+    "Member",
+    "Visit",
+    "glib_order",
+    "make_visit",
+    "read_members",
+    "refuse_left",
+    "visit_alternate",
+    "visit_enum",
+    "visit_integer",
+    "visit_list",
+    "visit_members",
+    "wrong_type",
+]
 
 #: Takes a value and the path that errors call it by.
 Visit: TypeAlias = Callable[[Any, str], Any]
@@ -26,14 +40,15 @@ def _kind(value: object) -> type:
     return int if isinstance(value, float) else type(value)
 
 
-def _wrong_type(path: str, expected: str) -> CommandError:
+def wrong_type(path: str, expected: str) -> CommandError:
+    """Return the error about a value of another JSON type."""
     return CommandError(f"Invalid parameter type for '{path}', expected: {expected}")
 
 
 def _visit_int(value: Any, path: str) -> int:
     if type(value) is int and value < 1 << 63:
         return value
-    raise _wrong_type(path, "integer")
+    raise wrong_type(path, "integer")
 
 
 def _visit_uint64(value: Any, path: str) -> int:
@@ -42,49 +57,98 @@ def _visit_uint64(value: Any, path: str) -> int:
     raise CommandError(f"Parameter '{path}' expects uint64")
 
 
+def visit_integer(bits: int, *, is_signed: bool) -> Visit:
+    """Return what visits an integer of *bits* (qapi/qapi-visit-core.c, visit_type_intN(), visit_type_uintN())."""
+    whole = _visit_int if is_signed else _visit_uint64
+    if bits == 64:
+        return whole
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
+    kind = f"{'' if is_signed else 'u'}int{bits}_t"
+
+    def visit(value: Any, path: str) -> int:
+        number = whole(value, path)
+        if not low <= number <= high:
+            raise CommandError(f"Parameter '{_last(path)}' expects {kind}")
+        return number
+
+    return visit
+
+
+def _last(path: str) -> str:
+    """Return the name of a member without its path, as some errors name it: an element of a list has none."""
+    return "null" if path.endswith("]") else path.rpartition(".")[2]
+
+
 def _visit_str(value: Any, path: str) -> str:
     if type(value) is str:
         return value
-    raise _wrong_type(path, "string")
+    raise wrong_type(path, "string")
 
 
 def _visit_bool(value: Any, path: str) -> bool:
     if type(value) is bool:
         return value
-    raise _wrong_type(path, "boolean")
+    raise wrong_type(path, "boolean")
+
+
+def _visit_number(value: Any, path: str) -> float:
+    if type(value) in (int, float):
+        return value  # type: ignore[no-any-return]
+    raise wrong_type(path, "number")
+
+
+def _visit_null(value: Any, path: str) -> None:
+    if value is not None:
+        raise wrong_type(path, "null")
 
 
 def _visit_any(value: Any, path: str) -> Any:
     return value
 
 
-def _visit_enum(values: tuple[str, ...], refusal: str) -> Visit:
+#: What visits the JSON types of a schema's builtin types.
+JSON_TYPES: Final[dict[str, Visit]] = {
+    "int": _visit_int,
+    "string": _visit_str,
+    "boolean": _visit_bool,
+    "number": _visit_number,
+    "null": _visit_null,
+    "value": _visit_any,
+}
+
+
+def visit_enum(values: tuple[str, ...], refusal: str) -> Visit:
+    """Return what visits one of *values*; *refusal*: the error for others (`Dialect.enum_text`)."""
+
     def visit(value: Any, path: str) -> str:
         text = _visit_str(value, path)
         if text not in values:
             # qapi/qapi-visit-core.c, input_type_enum() names the member without its path, and an element
             # of a list, which has no name, "null".
-            name = "null" if path.endswith("]") else path.rpartition(".")[2]
-            raise CommandError(refusal.format(path=name, value=text))
+            raise CommandError(refusal.format(path=_last(path), value=text))
         return text
 
     return visit
 
 
-def _visit_alternate(name: str, branches: dict[type, Visit]) -> Visit:
+def visit_alternate(name: str, branches: dict[type, Visit]) -> Visit:
+    """Return what visits a value by its type; *name*: what errors call the alternate."""
+
     def visit(value: Any, path: str) -> Any:
         branch = branches.get(_kind(value))
         if branch is None:
-            raise _wrong_type(path, name)
+            raise wrong_type(_last(path), name)
         return branch(value, path)
 
     return visit
 
 
-def _visit_list(element: Visit) -> Visit:
+def visit_list(element: Visit) -> Visit:
+    """Return what visits an array."""
+
     def visit(value: Any, path: str) -> list[Any]:
         if not is_array(value):
-            raise _wrong_type(path, "array")
+            raise wrong_type(path, "array")
         return [element(item, f"{path}[{i}]") for i, item in enumerate(value)]
 
     return visit
@@ -101,21 +165,30 @@ class Member(Struct, frozen=True):
 
 def read_members(members: tuple[Member, ...], value: dict[str, Any], prefix: str) -> list[Any]:
     """Read an object's members in order; refuse what is left over."""
+    result = visit_members(members, value, prefix)
+    refuse_left(members, value, prefix)
+    return result
+
+
+def visit_members(members: tuple[Member, ...], value: dict[str, Any], prefix: str) -> list[Any]:
+    """Read an object's members in order."""
     result: list[Any] = []
-    seen = 0
     for member in members:
         if member.name in value:
-            seen += 1
             result.append(member.visit(value[member.name], prefix + member.name))
         elif member.is_optional:
             result.append(member.default)
         else:
             raise CommandError(f"Parameter '{prefix}{member.name}' is missing")
-    if seen != len(value):
-        visited = [member.name for member in members if member.name in value]
+    return result
+
+
+def refuse_left(members: tuple[Member, ...], value: dict[str, Any], prefix: str) -> None:
+    """Refuse an object that has more than *members*."""
+    visited = [member.name for member in members if member.name in value]
+    if len(visited) != len(value):
         left = _first_left(list(value), visited)
         raise CommandError(f"Parameter '{prefix}{left}' is unexpected")
-    return result
 
 
 def _first_left(keys: list[str], visited: list[str]) -> str:
@@ -265,7 +338,7 @@ def _visit_struct(cls: type[Struct], dialect: Dialect) -> Visit:
 
     def visit(value: Any, path: str) -> Struct:
         if not is_object(value):
-            raise _wrong_type(path, "object")
+            raise wrong_type(path, "object")
         read = read_members(members, value, path + ".")
         return cls(**dict(zip(names, read, strict=True)))
 
@@ -291,15 +364,15 @@ def make_visit(annotation: Any, dialect: Dialect) -> Visit:
                 (str if get_origin(a) is Literal else a): make_visit(a, dialect)
                 for a in get_args(bare)
             }
-            return _visit_alternate(mark.name, branches)
+            return visit_alternate(mark.name, branches)
     if "uint64" in marks:
         return _visit_uint64
     if bare in _SCALARS:
         return _SCALARS[bare]
     if get_origin(bare) is Literal:
-        return _visit_enum(get_args(bare), dialect.enum_text)
+        return visit_enum(get_args(bare), dialect.enum_text)
     if get_origin(bare) is list:
-        return _visit_list(make_visit(get_args(bare)[0], dialect))
+        return visit_list(make_visit(get_args(bare)[0], dialect))
     if isinstance(bare, type) and issubclass(bare, Struct):
         return _visit_struct(bare, dialect)
     raise TypeError(f"no way to read {annotation!r} from a request")

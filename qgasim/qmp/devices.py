@@ -11,18 +11,23 @@ from qgasim.qapi.arguments import glib_order
 from qgasim.qmp.board import Board
 from qgasim.qmp.settings import MachineSettings
 
-__all__ = ["BLOCK_BASE", "Cpu", "Device", "Devices", "Dimm"]
+__all__ = ["BLOCK_BASE", "OWN_MEMORY", "Cpu", "Device", "Devices", "Dimm", "Object"]
 
 #: Where memory modules are: behind 4 GiB (pc, hw/i386/pc.c).
 BLOCK_BASE: Final = 4 << 30
 DEFAULT_MEMORY: Final = 512 << 20
+#: The object that is the memory that is not plugged in.
+OWN_MEMORY: Final = "pc.ram"
 
 
 class Device(Struct, kw_only=True):
-    """A device with an id."""
+    """A device that is plugged in."""
 
-    id: str
+    #: Its id; None: it has none.
+    id: str | None
     driver: str
+    #: Which of the devices without an id it is.
+    number: int = 0
     #: What it was made with, by name.
     properties: dict[str, Any] = field(default_factory=dict[str, Any])
     is_hotplugged: bool = False
@@ -34,22 +39,37 @@ class Device(Struct, kw_only=True):
     tells_filter: bool = True
     #: Whether its link is up.
     link_is_up: bool = True
+    #: What errors, events and query-rx-filter call it, if it has no id.
+    name: str = ""
+    #: When the guest was last asked to let it go, by its uptime.
+    asked_at: int | None = None
 
     @property
     def path(self) -> str:
         """The device's QOM path."""
+        if self.id is None:
+            return f"/machine/peripheral-anon/device[{self.number}]"
         return f"/machine/peripheral/{self.id}"
 
 
 class Dimm(Struct, kw_only=True):
     """A memory module."""
 
-    id: str
+    id: str | None
     memdev: str
     size: int
     slot: int
     address: int
     is_hotplugged: bool = False
+
+
+class Object(Struct, kw_only=True):
+    """An object with an id that is no device (``object-add``)."""
+
+    #: Its type.
+    kind: str
+    #: What it was made with, by name.
+    properties: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Cpu(Struct, kw_only=True):
@@ -60,6 +80,8 @@ class Cpu(Struct, kw_only=True):
     path: str | None
     #: The id of a processor that was plugged in.
     id: str | None = None
+    #: Where it is in the list of processors: in the order in which they came.
+    place: int = 0
 
 
 class Devices:
@@ -69,16 +91,20 @@ class Devices:
         self._guest = guest
         #: What the command line says; None: the devices are made up as the guest has them.
         self.board = board
-        #: Devices with an id, by id, in the order in which they came.
+        #: Devices, by id, or by path if they have none, in the order in which they came.
         self.by_id: dict[str, Device] = {}
-        #: The sizes of memory backends, by id.
-        self.backends: dict[str, int] = {}
-        #: The types of objects, by id.
-        self.objects: dict[str, str] = {}
+        #: Objects that are no devices, by id, in the order in which they came.
+        self.objects: dict[str, Object] = {}
         #: The host's sides of network devices.
         self.netdevs: list[str] = []
-        #: What query-chardev says of character devices, besides the agent's and the monitors'.
+        #: What query-chardev says of character devices, besides the agent's and the monitors': of the
+        #: command line, and those that came later.
+        self.first_chardevs: dict[str, dict[str, Any]] = {}
         self.chardevs: dict[str, dict[str, Any]] = {}
+        #: The guest's latest status of places (_OST), by their kind and number: source and status.
+        self.told: dict[tuple[str, int], tuple[int, int]] = {}
+        #: How many devices without an id there were.
+        self.anonymous = 0
         #: Nodes behind disks, with what they were made with, and the sizes that were changed.
         self.nodes: dict[str, dict[str, Any]] = {}
         self.sizes: dict[str, int] = {}
@@ -98,6 +124,7 @@ class Devices:
         self.cpus = [
             Cpu(
                 index=index,
+                place=index,
                 path=f"/machine/unattached/device[{index + 1 if index else 0}]"
                 if index < count
                 else None,
@@ -109,16 +136,22 @@ class Devices:
             self._make_up(settings)
         else:
             self._take(board)
+        self._add_memory(settings)
+
+    def _add_memory(self, settings: MachineSettings) -> None:
         for dimm in settings.dimms:
-            self.backends[f"mem{dimm.id}"] = dimm.size
-            self.plug_dimm(dimm.id, f"mem{dimm.id}", is_hotplugged=False)
+            memdev = f"mem{dimm.id}"
+            self.objects[memdev] = _memory(dimm.size)
+            self.plug_dimm(Device(id=dimm.id, driver="pc-dimm"), memdev)
+        self.objects[OWN_MEMORY] = _memory(self.base_memory)
 
     def _take(self, board: Board) -> None:
         """Add the devices of a command line."""
-        self.backends |= board.backends
-        self.objects |= board.objects
+        for id, kind in board.objects.items():
+            properties = {"size": board.backends[id]} if id in board.backends else {}
+            self.objects[id] = Object(kind=kind, properties=properties)
         self.netdevs += board.netdevs
-        self.chardevs |= board.chardevs
+        self.first_chardevs |= board.chardevs
         self.nodes |= board.nodes
         for each in board.devices:
             device = self._add(each.id, each.driver, **each.properties)
@@ -139,6 +172,7 @@ class Devices:
             device = self._add(f"virtio-disk{number}", "virtio-blk-pci", drive=f"d{number}")
             device.disk = disk.name
         for number, nic in enumerate(self._cards(self._guest.nics)):
+            self.netdevs.append(f"hostnet{number}")
             device = self._add(f"net{number}", "virtio-net-pci", netdev=f"hostnet{number}")
             device.properties["mac"] = nic.mac
             device.nic = nic.name
@@ -152,22 +186,38 @@ class Devices:
         device = self.by_id[id] = Device(id=id, driver=driver, properties=properties)
         return device
 
-    def plug_dimm(self, id: str, memdev: str, *, is_hotplugged: bool) -> Dimm:
-        """Plug in a memory module; there is a place and a backend for it."""
-        slot = min(set(range(self.memory_slots)) - {dimm.slot for dimm in self.dimms})
+    def backends(self) -> dict[str, int]:
+        """Return the sizes of memory backends, by id."""
+        return {
+            id: each.properties.get("size", 0)
+            for id, each in self.objects.items()
+            if each.kind.startswith("memory-backend-")
+        }
+
+    def free_slots(self) -> set[int]:
+        """Return the places for memory modules that are free."""
+        return set(range(self.memory_slots)) - {dimm.slot for dimm in self.dimms}
+
+    def plug_dimm(self, device: Device, memdev: str, *, slot: int | None = None) -> Dimm:
+        """Plug in a memory module; there is a place and a backend for it. *slot* None: the first that is free."""
         address = max([BLOCK_BASE, *(dimm.address + dimm.size for dimm in self.dimms)])
         dimm = Dimm(
-            id=id,
+            id=device.id,
             memdev=memdev,
-            size=self.backends[memdev],
-            slot=slot,
+            size=self.backends()[memdev],
+            slot=min(self.free_slots()) if slot is None else slot,
             address=address,
-            is_hotplugged=is_hotplugged,
+            is_hotplugged=device.is_hotplugged,
         )
         self.dimms.append(dimm)
-        device = self._add(id, "pc-dimm", memdev=memdev)
-        device.is_hotplugged = is_hotplugged
+        device.properties["memdev"] = memdev
+        self.add(device)
         return dimm
+
+    @property
+    def boot_cpus(self) -> int:
+        """How many processors the machine was made with."""
+        return sum(cpu.path is not None and cpu.id is None for cpu in self.cpus)
 
     @property
     def memory(self) -> int:
@@ -185,4 +235,30 @@ class Devices:
 
     def listed(self) -> list[Device]:
         """Return the devices with an id in the order in which QOM lists them: a hash table's, backwards."""
-        return [self.by_id[id] for id in reversed(glib_order(self.by_id))]
+        named = [id for id, device in self.by_id.items() if device.id is not None]
+        return [self.by_id[id] for id in reversed(glib_order(named))]
+
+    def add(self, device: Device) -> None:
+        """Add a device, and give one without an id a number."""
+        if device.id is None:
+            device.number = self.anonymous
+            self.anonymous += 1
+        self.by_id[device.id or device.path] = device
+
+    def remove(self, device: Device) -> None:
+        """Remove a device."""
+        del self.by_id[device.id or device.path]
+
+    def has(self, device: Device) -> bool:
+        """Return whether a device is still there."""
+        return self.by_id.get(device.id or device.path) is device
+
+    def free_mac(self) -> str:
+        """Return the MAC address that a network device has by default (net/net.c)."""
+        used = {device.properties["mac"] for device in self.network()}
+        numbers = (f"52:54:00:12:34:{number:02x}" for number in range(0x56, 0xFF))
+        return next(mac for mac in numbers if mac not in used)
+
+
+def _memory(size: int) -> Object:
+    return Object(kind="memory-backend-ram", properties={"size": size})

@@ -36,6 +36,8 @@ class Following(Plugged):
         self.exit_status = 0
         #: Called when it ends; then its clients are to be hung up on.
         self.on_end: Callable[[], None] = self.hang_up
+        #: Called when the machine has been reset: devices that were to be unplugged go then.
+        self.on_reset: list[Callable[[], object]] = []
         #: What the state is to become by the next event of power, if not what the table says.
         self._stop_cause: Cause = "stop"
         power = self.guest.power
@@ -82,7 +84,9 @@ class Following(Plugged):
     def _rtc_set(self) -> None:
         data: dict[str, Any] = {"offset": self.guest.clock.rtc_offset // SECOND}
         if self.release.rtc_path is not None:
-            data["qom-path"] = self.release.rtc_path
+            # Asked of 7.2 with 1, 2, 3, 4 and 8 processors.
+            before = self.release.rtc_after + self.devices.boot_cpus
+            data["qom-path"] = self.release.rtc_path.format(before)
         self.emit("RTC_CHANGE", data)
 
     def _power_event(self, event: str, reason: str) -> None:
@@ -118,6 +122,8 @@ class Following(Plugged):
             return
         is_guest = reason.startswith("guest")
         self.emit("RESET", {"guest": is_guest, "reason": reason})
+        while self.on_reset:
+            self.on_reset.pop(0)()
         data = {"guest": True, "reason": "guest-reset"}
         for number in range(self.settings.firmware_resets):
             self.call_in_guest(SECOND // 20 * (number + 1), lambda: self.emit("RESET", data))

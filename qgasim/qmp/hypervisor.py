@@ -107,7 +107,10 @@ class Hypervisor(Following):
         """Reset the machine: it boots at once if it runs, or else after `cont`."""
         reason = "host-qmp-system-reset"
         power, clock = self.guest.power, self.guest.clock
-        if self.status == "inmigrate":
+        if not power.reboots:
+            # Before the state is looked at (softmmu/runstate.c, qemu_system_reset_request()).
+            self._switch_off(reason)
+        elif self.status == "inmigrate":
             # What comes from the other host takes the place of all that is there.
             self._tell_reset(reason)
         elif self.status == "suspended":
@@ -115,11 +118,20 @@ class Hypervisor(Following):
             self._happen("reset")
             clock.stop(None, wall_clock_runs=False)
             self._tell_reset(reason)
-        elif self.settings.on_reboot == "shutdown":
-            power.switch_off(reason)
         else:
             power.reset(reason)
             self._happen("reset")
+
+    def _switch_off(self, reason: str) -> None:
+        """Switch the machine off, or stop it for that: one that stands still keeps its state (cpus.c, vm_stop())."""
+        power = self.guest.power
+        runs = self.status == "running" or (
+            self.status == "suspended" and self.release.stops_suspended
+        )
+        if power.keeps_machine and not runs:
+            self.emit("SHUTDOWN", {"guest": False, "reason": reason})
+        else:
+            power.switch_off(reason)
 
     def powerdown(self) -> None:
         """Press the power button: a guest that is awake shuts down, if it heeds it."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from qgasim.agent import Agent
 from qgasim.qmp.board import Board
-from qgasim.qmp.devices import Devices
+from qgasim.qmp.devices import Device, Devices
 from qgasim.qmp.release import find_release
 from qgasim.qmp.settings import MachineSettings
 from qgasim.qmp.states import RunState
@@ -102,7 +102,7 @@ class Plugged(Telling):
     def _tell_filters(self) -> None:
         """Emit that network drivers have said what they receive: they do so while the guest boots."""
         for device in self.devices.network():
-            self.tell_filter(device.id)
+            self._tell_filter(device)
 
     def drive_balloon(self) -> None:
         """Let the guest give back the memory that it is asked for; one that boots does so later.
@@ -118,12 +118,11 @@ class Plugged(Telling):
     def _filter_changed(self, name: str) -> None:
         for device in self.devices.network():
             if device.nic == name:
-                self.tell_filter(device.id)
+                self._tell_filter(device)
 
-    def tell_filter(self, id: str) -> None:
+    def _tell_filter(self, device: Device) -> None:
         """Emit that a network device receives something else, if query-rx-filter was asked since the last time."""
-        device = self.devices.by_id[id]
         if device.tells_filter and not device.is_hotplugged:
             device.tells_filter = False
             path = f"{device.path}/virtio-backend"
-            self.emit("NIC_RX_FILTER_CHANGED", {"name": device.id, "path": path})
+            self.emit("NIC_RX_FILTER_CHANGED", {"name": device.name or device.id, "path": path})

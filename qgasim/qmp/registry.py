@@ -6,17 +6,10 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from msgspec import structs
-
 from qgasim.errors import CommandError
-from qgasim.qapi.registry import (
-    Arguments,
-    Command,
-    Entry,
-    compile_command,
-    make_command,
-)
+from qgasim.qapi.registry import Arguments, Command, Entry, make_command
 from qgasim.qapi.results import make_write
+from qgasim.qmp.reading import make_check
 from qgasim.qmp.release import Release
 
 __all__ = [
@@ -52,7 +45,7 @@ def command(name: str | None = None) -> Callable[[F], F]:
 
 
 def free_command(name: str) -> Callable[[F], F]:
-    """Register a function of the arguments as they are, which it checks itself (``'gen': false``)."""
+    """Register a function of the arguments as they are; those that the schema does not say, it checks itself."""
 
     def register(function: F) -> F:
         COMMANDS[name] = Command(name=name, function=function, since=(0, 0), returns=type(None))
@@ -67,45 +60,42 @@ def is_free(name: str) -> bool:
     return name in _FREE
 
 
-def _of_release(made: Command, release: Release) -> Command:
-    """Return a command with the arguments that a release has, in the order of its schema."""
-    names = release.arguments_of(made.name)
-    known = {parameter.name: parameter for parameter in made.parameters}
-    chosen = tuple(known[name] for name in names if name in known)
-    if chosen == made.parameters:
-        return made
-    own = {p.rstrip("_").replace("_", "-"): p for p in inspect.signature(made.function).parameters}
-    keywords = [own[parameter.name] for parameter in chosen]
-    function = made.function
-
-    def call(monitor: object, *values: Any) -> Any:
-        return function(monitor, **dict(zip(keywords, values, strict=True)))
-
-    return structs.replace(made, parameters=chosen, function=call)
-
-
 def _make_entry(name: str, release: Release) -> Entry:
+    """Return a command as a release has it: its schema says which arguments are right."""
     made = COMMANDS.get(name)
+    check = make_check(release, name)
     if made is None:
-        return _make_unsimulated(name, release)
-    if name not in _FREE:
-        return compile_command(_of_release(made, release), release.dialect)
-
-    def take(arguments: Arguments) -> None:
-        """Take any arguments: the function checks them."""
-
-    return Entry(made, True, take, made.function, make_write(made.returns, release.dialect))
+        return _make_unsimulated(name, release, check)
+    write = make_write(made.returns, release.dialect)
+    if name in _FREE and name in release.unchecked_commands:
+        return Entry(made, True, _take, made.function, write)
+    return Entry(made, True, check, _make_call(made, name in _FREE, check), write)
 
 
-def _make_unsimulated(name: str, release: Release) -> Entry:
-    def take(arguments: Arguments) -> None:
-        """Take any arguments."""
+def _make_call(made: Command, is_free: bool, check: Callable[..., Any]) -> Callable[..., Any]:
+    function = made.function
+    own = {p.rstrip("_").replace("_", "-"): p for p in inspect.signature(function).parameters}
 
+    def call(monitor: object, arguments: Arguments) -> Any:
+        values = check(arguments)
+        if is_free:
+            return function(monitor, values)
+        return function(monitor, **{own[name]: value for name, value in values.items()})
+
+    return call
+
+
+def _take(arguments: Arguments) -> None:
+    """Take any arguments: the function checks them."""
+
+
+def _make_unsimulated(name: str, release: Release, check: Callable[..., Any]) -> Entry:
     def refuse(monitor: object, arguments: Arguments) -> None:
+        check(arguments)
         raise CommandError(f"{NOT_SIMULATED} {name} (QEMU {release.name} has it)")
 
     made = Command(name=name, function=refuse, since=(0, 0), returns=type(None))
-    return Entry(made, False, take, refuse, make_write(made.returns, release.dialect))
+    return Entry(made, False, check, refuse, make_write(made.returns, release.dialect))
 
 
 def is_simulated(entry: Entry) -> bool:

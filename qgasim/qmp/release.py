@@ -52,10 +52,23 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
     lists_all_vlans: bool = True
     #: The QOM path of the real-time clock, as RTC_CHANGE says it.
     rtc_path: str | None = None
+    #: How many devices without an id come before it on that path, besides the processors.
+    rtc_after: int = 2
     #: A migration's last phase has an event of its own.
     tells_device_phase: bool = True
     #: The beginning of an incoming migration is reported even to clients that did not ask for such events.
     tells_setup_always: bool = False
+
+    #: The commands that take their arguments as they are (``'gen': false`` in qapi/*.json).
+    unchecked_commands: tuple[str, ...] = ("device_add",)
+    #: A migration to an address of no known kind is refused before it has begun. UNVERIFIED.
+    reads_uri_first: bool = True
+    #: Whether it is the release whose types of devices were recorded (data/capabilities.json.gz).
+    has_recorded_types: bool = False
+    #: Parameters of migration that can be set, and stay as they were. UNVERIFIED for releases other than 7.2.
+    ignored_parameters: tuple[str, ...] = ()
+    #: What errors call a dirty bitmap or its name (qapi/block-core.json). UNVERIFIED for 5.2.
+    bitmap_alternate: str = "BlockDirtyBitmapOrStr"
 
     @cached_property
     def _data(self) -> dict[str, Any]:
@@ -76,7 +89,8 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
         return found
 
     @cached_property
-    def _by_name(self) -> dict[str, dict[str, Any]]:
+    def types(self) -> dict[str, dict[str, Any]]:
+        """What query-qmp-schema says, by name: commands, events and types."""
         return {each["name"]: each for each in self.entries}
 
     @cached_property
@@ -91,8 +105,16 @@ class Release(Struct, frozen=True, kw_only=True, dict=True, eq=False):
 
     def arguments_of(self, command: str) -> list[str]:
         """Return the names of the arguments of a command, in the schema's order."""
-        arguments = self._by_name[self._by_name[command]["arg-type"]]
-        return [member["name"] for member in arguments["members"]]
+        return [member["name"] for member in self.types[self.argument_type(command)]["members"]]
+
+    def results_of(self, command: str) -> list[str]:
+        """Return the names of the members of what a command returns."""
+        return [member["name"] for member in self.types[self.types[command]["ret-type"]]["members"]]
+
+    def argument_type(self, command: str) -> str:
+        """Return the name of the type of a command's arguments."""
+        name: str = self.types[command]["arg-type"]
+        return name
 
     @cached_property
     def oob_commands(self) -> frozenset[str]:
@@ -139,19 +161,27 @@ RELEASES: Final = (
         tells_cpu_slots="never",
         lists_all_vlans=False,
         tells_device_phase=False,
+        reads_uri_first=False,
+        ignored_parameters=("multifd-zlib-level", "multifd-zstd-level"),
+        unchecked_commands=("device_add", "netdev_add", "object-add"),
+        bitmap_alternate="BlockDirtyBitmapMergeSource",
     ),
     _make(
         (7, 2, 22),
         has_singlestep=True,
         stops_suspended=False,
-        rtc_path="/machine/unattached/device[10]",
+        rtc_path="/machine/unattached/device[{}]",
+        rtc_after=8,
+        reads_uri_first=False,
+        has_recorded_types=True,
+        ignored_parameters=("multifd-zlib-level", "multifd-zstd-level"),
         tells_device_phase=False,
         tells_setup_always=True,
     ),
-    _make((10, 0, 13), rtc_path="/machine/unattached/device[4]/rtc"),
+    _make((10, 0, 13), rtc_path="/machine/unattached/device[{}]/rtc"),
     _make(
         (11, 1, 3),
-        rtc_path="/machine/unattached/device[4]/rtc",
+        rtc_path="/machine/unattached/device[{}]/rtc",
         tells_cpu_type=True,
         tells_cpu_slots="always",
         lists_memdevs_forwards=True,

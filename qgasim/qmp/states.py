@@ -49,5 +49,10 @@ TRANSITIONS: Final[dict[tuple[RunState, Cause], RunState]] = {
     ("running", "migrated"): "postmigrate",
     ("suspended", "migrated"): "postmigrate",
     ("paused", "migrated"): "postmigrate",
+    ("prelaunch", "migrated"): "postmigrate",
+    # Of these, the source (softmmu/runstate.c, runstate_transitions_def).
+    ("shutdown", "migrated"): "postmigrate",
+    ("guest-panicked", "migrated"): "postmigrate",
+    ("watchdog", "migrated"): "postmigrate",
     ("inmigrate", "arrived"): "running",
 }

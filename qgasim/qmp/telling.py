@@ -16,6 +16,9 @@ __all__ = ["MonitorLike", "Telling"]
 class MonitorLike(Protocol):
     """What a process tells its monitors."""
 
+    #: The id of its character device.
+    label: str
+
     def tell(self, event: Event, *, is_early: bool = False) -> None:
         """Send an event to the client, if there is one that has negotiated; *is_early*: in any case."""
         ...

@@ -1,8 +1,8 @@
 """Replies as people paste them into a bug report: partial, one or many, among other text.
 
 A file is one JSON object of replies by command, a list of requests with their replies, or any text in which
-replies stand: what was typed before a reply says which command it is of, else its form does. A line number
-goes with every complaint.
+replies stand: what was typed before a reply says which command it is of, else its form does. What cannot be read is
+passed over, with its line and why.
 """
 
 import json
@@ -36,6 +36,14 @@ _START: Final = re.compile(r'\{\s*"|\[\s*\{')
 _BEFORE: Final = re.compile(r"[ \t>|`\u2502]*")
 #: What lines are quoted by, as in a mail.
 _QUOTED: Final = re.compile(r"^[ \t]*> ?", re.MULTILINE)
+#: What jq and terminals colour by.
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*+m")
+#: What an editor or a web page makes of quotation marks and spaces, and what they were: as many characters.
+_TYPESET: Final = str.maketrans("\u201c\u201d\u201e\u201f\u00a0", '""""\x20')
+#: Where to go on after a value that cannot be read: where a command is named, or a reply or a request begins.
+_NEXT: Final = re.compile(_NAMED.pattern + r'|\{\s*"(?:return|error|execute)"')
+#: More of what cannot be read than this: it is no report.
+_SKIPPED_LIMIT: Final = 20
 #: The members of which an entry of a list, beside the request, has one.
 _HAS_REPLY: Final = frozenset({"return", "error", "reply"})
 _FAMILIES: Final[tuple[Family, ...]] = ("linux", "windows", "freebsd")
@@ -58,45 +66,55 @@ def read_pasted(text: str, name: str) -> Survey:
         name: what messages call it: a path.
 
     Raises:
-        ClientError: there is no reply in it, or one that cannot be read: ``name:line: why``.
+        ClientError: there is no reply in it that can be read: ``name:line: why``.
     """
     if len(text) > LIMIT:
         raise ClientError(f"{name}: expected at most {LIMIT >> 20} MiB")
-    survey = Survey()
-    for found in _find_values(_QUOTED.sub("", text), name):
-        for answer in _answers(found, name):
-            # Of what is there twice, the last counts.
-            survey.answers = [a for a in survey.answers if _key(a) != _key(answer)]
-            survey.answers.append(answer)
-    if not survey.answers:
-        raise ClientError(
+    skipped: list[str] = []
+    answers: dict[tuple[str, str], Answer] = {}
+    for found in _find_values(_QUOTED.sub("", _COLOURS.sub("", text)), name, skipped):
+        try:
+            for answer in _answers(found, name):
+                # Of what is there twice, the last counts.
+                answers.pop(_key(answer), None)
+                answers[_key(answer)] = answer
+        except ClientError as error:
+            skipped.append(str(error))
+        if len(skipped) > _SKIPPED_LIMIT:
+            break
+    if not answers or len(skipped) > _SKIPPED_LIMIT:
+        nothing = (
             f"{name}:1: no reply of an agent is in it (expected JSON as in "
             '{"guest-get-osinfo": {"return": {...}}}, or what a client printed)'
         )
-    return survey
+        raise ClientError(skipped[0] if skipped else nothing)
+    return Survey(list(answers.values()), skipped=skipped)
 
 
 def _key(answer: Answer) -> tuple[str, str]:
     return answer.command, json.dumps(answer.arguments, sort_keys=True)
 
 
-def _find_values(text: str, name: str) -> Iterator[_Value]:
-    """Yield the objects and lists in a text, each with the request before it."""
-    decoder = json.JSONDecoder()
-    at = 0
+def _find_values(text: str, name: str, skipped: list[str]) -> Iterator[_Value]:
+    """Yield the objects and lists in a text, each with the request before it; add to *skipped* what is none."""
+    straight = text.translate(_TYPESET)
+    at = counted = 0
+    line = 1
     request: dict[str, Any] = {}
-    while (start := _START.search(text, at)) is not None:
-        line = text.count("\n", 0, start.start()) + 1
+    while (start := _START.search(straight, at)) is not None:
+        line += text.count("\n", counted, start.start())
+        counted = start.start()
         try:
-            value, end = decoder.raw_decode(text, start.start())
+            value, end = _decode(text, straight, start.start())
         except json.JSONDecodeError as error:
+            following = re.compile("\n").search(text, start.start())
             if _begins_line(text, start.start()):
-                said = f"not JSON, or cut short: {error.msg}"
-                raise ClientError(f"{name}:{error.lineno}: {said}") from None
-            # A pattern of jq or the like.
-            at = text.find("\n", start.start())
-            if at < 0:
+                skipped.append(f"{name}:{error.lineno}: not JSON, or cut short: {error.msg}")
+                following = _NEXT.search(straight, max(error.pos, start.end()))
+            # Else a pattern of jq or the like.
+            if following is None:
                 return
+            at = following.start()
             continue
         except RecursionError:
             raise ClientError(f"{name}:{line}: too many levels") from None
@@ -109,6 +127,15 @@ def _find_values(text: str, name: str) -> Iterator[_Value]:
             request = {}
         else:
             yield _Value(line, value, named)
+
+
+def _decode(text: str, straight: str, at: int) -> tuple[Any, int]:
+    """Return the value of JSON that begins at *at*, and where it ends: with typeset quotes only where it must be."""
+    decoder = json.JSONDecoder()
+    try:
+        return decoder.raw_decode(text, at)
+    except json.JSONDecodeError:
+        return decoder.raw_decode(straight, at)
 
 
 def _begins_line(text: str, at: int) -> bool:
@@ -135,6 +162,9 @@ def _answers(found: _Value, name: str) -> Iterator[Answer]:
             yield _answer(
                 str(_command_of(each)), each.get("arguments") or {}, _reply_of(each), found, name
             )
+    elif is_array(value) and value and all(map(_is_reply, value)):
+        for each in value:
+            yield from _answers(_Value(found.line, each, found.command, found.arguments), name)
     elif is_object(value) and _command_of(value):
         yield from _answers(_Value(found.line, [value]), name)
     else:
@@ -151,6 +181,10 @@ def _unwrap(value: Any) -> Any:
         if is_object(value) and list(value) == [key]:
             value = value[key]
     return value
+
+
+def _is_reply(value: Any) -> bool:
+    return is_object(value) and bool({"return", "error"} & value.keys())
 
 
 def _command_of(value: dict[str, Any]) -> str | None:
@@ -170,7 +204,7 @@ def _reply_of(value: dict[str, Any]) -> Any:
 def _answer(
     command: str, arguments: dict[str, Any], reply: Any, found: _Value, name: str
 ) -> Answer:
-    if not (is_object(reply) and ("return" in reply or "error" in reply)):
+    if not _is_reply(reply):
         reply = {"return": reply}
     try:
         return read_answer(command, arguments, reply)

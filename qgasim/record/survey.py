@@ -74,6 +74,8 @@ class Survey(Struct):
     answers: list[Answer] = field(default_factory=list[Answer])
     #: Why it was asked no more; None: it has answered everything.
     failure: str | None = None
+    #: What was pasted and cannot be read, each with its place and why.
+    skipped: list[str] = field(default_factory=list[str])
 
     def value(self, command: str) -> Any:
         """Return what a command returned; None if it was not asked, or failed."""

@@ -232,7 +232,8 @@ class UpstreamChannel(Channel):
         reader = agent.state.reader
         is_whole = reader.is_between_messages
         requests = [Request(message, sender) for message in reader.feed(data)]
-        came = self._pass_on(data, requests)
+        came = self.link.ask(data, requests)
+        self._expect(requests, came)
         if is_whole and reader.is_between_messages and is_simple_reply(came):
             self._repeats.note(data, requests)
 
@@ -251,16 +252,14 @@ class UpstreamChannel(Channel):
                 self._waiting.appendleft((sender, data[piece.end() :]))
                 return
 
-    def _pass_on(self, data: bytes, requests: list[Request]) -> bytes:
-        """Pass on *data*, unless all *requests* in it are answered already; return what has come at once."""
+    def _pass_on(self, data: bytes, requests: list[Request]) -> None:
+        """Pass on *data*, unless all *requests* in it are answered already."""
         if requests and all(request.is_done for request in requests):
             self._requests += requests
-            return b""
+            return
         for request in requests:
             request.is_replaced = request.is_done
-        came = self.link.ask(data, requests)
-        self._expect(requests, came)
-        return came
+        self._expect(requests, self.link.ask(data, requests))
 
     def _expect(self, requests: list[Request], came: bytes) -> None:
         """Take requests that were passed on, and what has come since."""

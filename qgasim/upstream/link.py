@@ -1,7 +1,7 @@
 """The socket of a real agent, connected to for each client and carried by a task beside the server's."""
 
 import contextlib
-import select
+import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -21,11 +21,13 @@ from qgasim.upstream.replies import Request
 __all__ = ["SocketLink"]
 
 RECEIVE_SIZE: Final = 1 << 16
-#: How long an answer is waited for at once, in µs, before the task does it: most come within some microseconds, and to
-#: be woken by trio takes as long. The kernel rounds it up: to 8 ms where it counts time in 4 ms.
+#: How often an answer is looked for at once, before this thread sleeps: most come within some microseconds.
+EAGER_PASSES: Final = 60
+#: How long this thread then sleeps at most, in µs, before the task waits for it: to be woken by trio takes as long as the
+#: answer. The kernel rounds it up: to 8 ms where it counts time in 4 ms.
 EAGER_WAIT: Final = 1000
-#: How long the agent may take to answer what is then left unread, in ms: nothing else is done meanwhile.
-UNREAD_WAIT: Final = 100
+#: How long the agent may take to answer what is then left unread, in µs: nothing else is done meanwhile.
+UNREAD_WAIT: Final = 100_000
 
 
 class SocketLink:
@@ -96,18 +98,27 @@ class SocketLink:
             self._out += data[sent:]
             self._has_output.set()
         elif requests and not self._is_late:
-            # Asleep: an agent on the same processor can answer only now, and one elsewhere is not disturbed.
-            answer = self._receive(0)
-            self._is_late = not answer
-            return answer
+            return self._await_answer()
         return b""
+
+    def _await_answer(self) -> bytes:
+        """Return what the agent answers at once, or within a moment."""
+        # An agent on the same processor can answer only now. To be woken by one on another costs more than to look.
+        os.sched_yield()
+        for _ in range(EAGER_PASSES):
+            answer = self._receive()
+            if answer or self._sock is None:
+                return answer
+        answer = self._receive(0)
+        self._is_late = not answer
+        return answer
 
     def disconnect(self, *, leaving_unread: bool = False) -> None:
         """Hang up; *leaving_unread*: as a client does that has left a reply unread."""
         self._connects_later = False
         if self._sock is not None:
             if leaving_unread and self._sock.family == socket.AF_UNIX:
-                have_unread(self._sock)
+                leave_unread(self._sock)
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._sock = None
@@ -158,8 +169,7 @@ class SocketLink:
 
     def _take(self, sock: socket.socket) -> None:
         # It blocks, for a moment at most, where it is not told otherwise.
-        sock.setblocking(True)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, EAGER_WAIT))
+        wait_at_most(sock, EAGER_WAIT)
         self._sock = sock
         self._is_late = False
 
@@ -230,15 +240,22 @@ class SocketLink:
         self._poke()
 
 
-def have_unread(sock: socket.socket) -> None:
+def leave_unread(sock: socket.socket) -> None:
     """Leave something unread in the socket of an agent, so that closing it is a reset to the agent.
 
     An agent that is its own server ends then (tests/golden/7.2/conn-unix.jsonl, reply-unread-then-close). What its client
     has left unread was read here already; what is left in its place is the reply to a ping.
     """
-    readable = select.poll()
-    readable.register(sock, select.POLLIN)
-    if not readable.poll(0):
-        with contextlib.suppress(OSError):
-            sock.send(b'{"execute":"guest-ping"}\n', socket.MSG_DONTWAIT)
-            readable.poll(UNREAD_WAIT)
+    with contextlib.suppress(OSError):
+        with contextlib.suppress(BlockingIOError):
+            sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return
+        wait_at_most(sock, UNREAD_WAIT)
+        sock.send(b'{"execute":"guest-ping"}\n', socket.MSG_DONTWAIT)
+        sock.recv(1, socket.MSG_PEEK)
+
+
+def wait_at_most(sock: socket.socket, microseconds: int) -> None:
+    """Let what is received from *sock* be waited for."""
+    sock.setblocking(True)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, microseconds))

@@ -27,12 +27,14 @@ def _directory_of(name: str) -> str:
 def _make(*, is_busybox: bool) -> Userland:
     files: dict[str, dict[str, str]] = {"/usr/bin": {}, "/usr/sbin": {}}
     # Debian's iproute2 is found by both names.
-    links = {} if is_busybox else {"/usr/sbin/ip": "../bin/ip"}
+    links: dict[str, dict[str, str]] = {"/usr/bin": {}, "/usr/sbin": {}}
+    if not is_busybox:
+        links["/usr/sbin"]["ip"] = "../bin/ip"
     for name in PROGRAMS:
         if name in NO_APPLETS or (name == BUSYBOX) is is_busybox:
             files[_directory_of(name)][name] = name
         elif is_busybox:
-            links[f"{_directory_of(name)}/{name}"] = "/usr/bin/busybox"
+            links[_directory_of(name)][name] = "/usr/bin/busybox"
     files["/usr/bin"][SHELL[is_busybox]] = "sh"
     return Userland(
         programs=MappingProxyType(PROGRAMS),

@@ -110,9 +110,9 @@ def test_no_line_is_executed_for_each_byte(make: Callable[[int], Callable[[], ob
 @pytest.mark.slow
 def test_names_that_collide_are_looked_up_in_linear_time() -> None:
     # Real agents are quadratic here, in C.
-    once, twice = (count_lines(unknown_arguments(size)) for size in (10 * SIZE, 20 * SIZE))
+    once, twice = (count_lines(unknown_arguments(size)) for size in (3 * SIZE, 6 * SIZE))
     assert twice < 2.2 * once
-    assert once < 400 * (10 * SIZE / 20)
+    assert once < 400 * (3 * SIZE / 20)
 
 
 class Key(str):

@@ -439,6 +439,7 @@ FIGURES = {
     },
     "conversations.py": {
         "proxied ping, to direct": "at least 0.45",
+        "  all on one processor": "at least 0.45",
         "  MiB for a read of 48 MiB": "at most 32",
         "replay, to the model": "at least 0.5",
     },

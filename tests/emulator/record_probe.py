@@ -30,6 +30,19 @@ DEVICES = """
     virtio-net-ccw virtio-net-pci virtio-scsi-ccw virtio-scsi-pci vmware-svga
 """
 OBJECTS = "none-machine memory-backend-file memory-backend-memfd memory-backend-ram max-x86_64-cpu"
+#: What can be plugged in (qgasim/qmp/commands/devices.py), and what it is plugged into.
+PLUGGED = """
+    e1000 e1000e i6300esb ich9-intel-hda ide-hd igb isa-serial ne2k_pci nvme pc-dimm pci-bridge
+    pcie-root-port pcnet pvpanic qemu-xhci qemu64-x86_64-cpu rtl8139 scsi-cd scsi-hd usb-ehci usb-kbd
+    usb-mouse usb-storage usb-tablet virtconsole virtio-balloon-pci virtio-blk-pci
+    virtio-blk-pci-non-transitional virtio-blk-pci-transitional virtio-net-pci
+    virtio-net-pci-non-transitional virtio-net-pci-transitional virtio-rng-pci virtio-scsi-pci
+    virtio-serial-pci virtserialport vmgenid vmxnet3
+"""
+OTHERS = """
+    container device iothread memory-backend-ram nope virtio-blk-device virtio-net-device
+    virtio-rng-device virtio-scsi-device virtio-serial-device
+"""
 #: Where the first processor is.
 CPU = "/machine/unattached/device[0]"
 
@@ -84,6 +97,14 @@ def record(emulator: str) -> dict[str, Any]:
             keep("device-list-properties", typename=device)
         for name in OBJECTS.split():
             keep("qom-list-properties", typename=name)
+        for name in f"{PLUGGED} {OTHERS}".split():
+            keep("device-list-properties", typename=name)
+            keep("qom-list-properties", typename=name)
+        for each in keep("qom-list-types", abstract=True)["return"]:
+            if each.get("parent") == "interface":
+                keep("qom-list-types", abstract=True, implements=each["name"])
+        for line in ("help", "info"):
+            keep("human-monitor-command", **{"command-line": line})
         keep("query-cpu-model-expansion", type="static", model={"name": "max"})
         for cpu in replies["query-cpu-definitions"]["return"]:
             reply = ask("query-cpu-model-expansion", type="full", model={"name": cpu["name"]})

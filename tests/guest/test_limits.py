@@ -1,6 +1,7 @@
 """What the programs of a guest may take of the server: time in a look, memory; and that it comes back."""
 
 import errno
+import signal
 import warnings
 from typing import Any
 
@@ -144,7 +145,8 @@ def test_a_shell_refuses_what_would_fill_its_memory(
         look(guest, clock)
         if ends:
             break
-    assert ends[0].code in (1, 2)
+    # A host that is slow ends it first (`watchdog.STEP_LIMIT`).
+    assert ends[0].code in (1, 2) or ends[0].signal == signal.SIGKILL
 
 
 @pytest.mark.parametrize("pattern", SLOW.values(), ids=SLOW)

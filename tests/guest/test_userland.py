@@ -19,7 +19,7 @@ def greet(p: Process) -> Steps:
 GREETING = Userland(
     programs={"greet": greet},
     files={"/usr/bin": {"hi": "greet"}},
-    links={"/usr/bin/hello": "hi"},
+    links={"/usr/bin": {"hello": "hi"}},
 )
 
 

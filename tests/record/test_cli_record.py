@@ -93,6 +93,19 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     assert capsys.readouterr().err == f"qgasim record: {said} (try qgasim record --help)\n"
 
 
+def test_what_is_cut_is_left_out_and_windows_encoding_is_read(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "report.txt"
+    path.write_text('{"return": {"host-name": "db7"}}\nguest-get-users\n[{"user":', "utf-16")
+    assert run(["record", "--from", str(path), "-o", str(tmp_path / "vm.yaml")]) == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == (
+        f"qgasim record: {path}:3: not JSON, or cut short: Expecting value; the rest is recorded"
+    )
+    assert said.out.splitlines()[-1] == "1 of 1 replies come from the model"
+
+
 def test_a_missing_file_is_said(capsys: Capture) -> None:
     assert run(["record", "--from", "/nonexistent/x"]) == 2
     assert capsys.readouterr().err == "qgasim: /nonexistent/x: No such file or directory\n"

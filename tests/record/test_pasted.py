@@ -74,6 +74,34 @@ def test_what_is_no_reply_is_refused_with_its_line(text: str, said: str) -> None
     assert str(raised.value).startswith(said)
 
 
+def test_what_cannot_be_read_is_passed_over_with_its_line() -> None:
+    text = """\
+# qm guest cmd 101 get-users
+[
+   { "user" : "a",
+# qm guest cmd 101 get-host-name
+\x1b[1;39m{ \x1b[0m\x1b[34;1m"host-name"\x1b[0m : "b" }
+{"return": [{"x": 1}]}
+virsh # qemu-agent-command vm '{"execute":"guest-get-timezone"}'
+{ \u201creturn\u201d: {\u201coffset\u201d:\u00a00 } }
+Line [{"return": {"id": "debian", "pretty-name": "\u201cours\u201d"}}]
+{"guest-get-vcpus": {"error": 7}, "guest-get-load": {"return":
+"""
+    survey = read_pasted(text, "x")
+    assert [(each.command, each.value) for each in survey.answers] == [
+        ("guest-get-host-name", {"host-name": "b"}),
+        ("guest-get-timezone", {"offset": 0}),
+        ("guest-get-osinfo", {"id": "debian", "pretty-name": "\u201cours\u201d"}),
+    ]
+    assert [said[:20] for said in survey.skipped] == [
+        "x:4: not JSON, or cu",
+        "x:6: it is not said ",
+        "x:11: not JSON, or c",
+    ]
+    with pytest.raises(ClientError, match=r"^x:1: it is not said which"):
+        read_pasted('{"return": [{}]}\n' * 21 + text, "x")
+
+
 def test_of_what_is_told_twice_the_last_counts() -> None:
     text = json.dumps({"guest-get-host-name": {"host-name": "a"}}) + "\n"
     survey = read_pasted(text + text.replace('"a"', '"b"'), "x")

@@ -13,14 +13,20 @@ from typing import Any, Final
 from tests.fuzz_userland import SHELLS, Outcome, RealShell
 
 RECORDINGS: Final = Path(__file__).parent / "shell"
+#: Where scripts run, as it is written down.
+DIRECTORY: Final = "/work"
 
 
-def to_case(script: str, outcome: Outcome) -> dict[str, Any]:
-    """Return the line of a recording; the messages of a script have no order."""
+def to_case(script: str, outcome: Outcome, directory: str = DIRECTORY) -> dict[str, Any]:
+    """Return the line of a recording, made in *directory*; the messages of a script have no order."""
+
+    def show(raw: bytes) -> str:
+        return raw.decode("latin-1").replace(directory, DIRECTORY)
+
     case = {
         "script": script,
-        "stdout": outcome.stdout.decode("latin-1"),
-        "messages": [line.decode("latin-1") for line in outcome.messages],
+        "stdout": show(outcome.stdout),
+        "messages": [show(line) for line in outcome.messages],
         "status": outcome.status,
     }
     return {key: value for key, value in case.items() if value}
@@ -36,7 +42,7 @@ def main() -> int:
             with RealShell(flavour, Path(name)) as real:
                 outcomes = [real.run(script) for script in scripts]
         lines = [
-            json.dumps(to_case(script, outcome))
+            json.dumps(to_case(script, outcome, str(real.directory)))
             for script, outcome in zip(scripts, outcomes, strict=True)
             if outcome is not None
         ]

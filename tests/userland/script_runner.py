@@ -4,6 +4,7 @@ It imports nothing of the project, so that starting a shell from it is cheap. A 
 on its standard input, and so is the answer on its standard output.
 """
 
+import fcntl
 import json
 import os
 import resource
@@ -18,6 +19,8 @@ NOBODY = 65534
 #: Seconds that a script may take, and bytes that it may write.
 LIMIT = 4
 FILE_SIZE = 1 << 20
+#: A descriptor that no script names.
+KEPT = 200
 
 
 def drop_rights() -> None:
@@ -45,6 +48,10 @@ def lay_out(directory: Path, files: dict[str, str]) -> None:
 
 def run(root: Path, argv: list[str], executable: str, path: str) -> tuple[bytes, bytes, int] | None:
     """Return what a script writes, and its status; None if it takes too long or writes too much."""
+    # What the script leaves in the background has this descriptor, too.
+    alive, writer = os.pipe()
+    kept = fcntl.fcntl(writer, fcntl.F_DUPFD, KEPT)
+    os.close(writer)
     with (root / "out").open("wb+") as out, (root / "err").open("wb+") as errors:
         process = subprocess.Popen(
             [word.encode("utf-8", "surrogateescape") for word in argv],
@@ -55,10 +62,14 @@ def run(root: Path, argv: list[str], executable: str, path: str) -> tuple[bytes,
             cwd=root / "w",
             env={"PATH": path, "LC_ALL": "C", "HOME": "/nonexistent"},
             start_new_session=True,
+            pass_fds=(kept,),
         )
+        os.close(kept)
         handle = os.pidfd_open(process.pid)
         is_done = bool(select.select([handle], [], [], LIMIT)[0])
+        is_done = is_done and bool(select.select([alive], [], [], LIMIT)[0])
         os.close(handle)
+        os.close(alive)
         if not is_done:
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()

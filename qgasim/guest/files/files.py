@@ -7,7 +7,7 @@ only what may be executed.
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from pyfakefs.fake_file import FakeDirectory, FakeFile
@@ -19,6 +19,7 @@ from qgasim.guest.files.nodes import (
     Link,
     Regular,
     Unmade,
+    UnmadeLink,
     Volume,
     WouldBlock,
     count_link,
@@ -119,16 +120,27 @@ class Files(Tree):
 
     def write_all(self, path: str, contents: dict[str, bytes], mode: int) -> None:
         """Make new files in the directory *path*, by name; each at most a page long."""
+        volume = self.locate(path).mount.volume
+        volume.take(sum(volume.blocks(len(data)) for data in contents.values()))
+        self._add_unmade(path, contents, mode, Unmade)
+
+    def symlink_all(self, path: str, targets: Mapping[str, str]) -> None:
+        """Make new symbolic links in the directory *path*, by name."""
+        contents = {name: encode_name(target) for name, target in targets.items()}
+        self._add_unmade(path, contents, 0o777, UnmadeLink)
+
+    def _add_unmade(
+        self, path: str, contents: dict[str, bytes], mode: int, kind: type[Unmade]
+    ) -> None:
         place = self.locate(path)
         directory, volume, now = place.node, place.mount.volume, self._now()
         assert isinstance(directory, FakeDirectory)
         volume.budget.take(sum(NODE_SIZE + len(data) for data in contents.values()))
-        volume.take(sum(volume.blocks(len(data)) for data in contents.values()))
         number: int = volume.fakefs.last_ino
         for name, data in contents.items():
             number += 1
             assert name not in directory.entries
-            directory.entries[name] = Unmade(data, mode, volume, number, now)  # type: ignore[assignment]
+            directory.entries[name] = kind(data, mode, volume, number, now)  # type: ignore[assignment]
         volume.fakefs.last_ino = number
         directory.st_mtime_ns = directory.st_ctime_ns = now
 

@@ -28,6 +28,7 @@ __all__ = [
     "Link",
     "Regular",
     "Unmade",
+    "UnmadeLink",
     "Volume",
     "WouldBlock",
     "count_link",
@@ -427,7 +428,7 @@ class Unmade(Struct):
     number: int
     now: int
 
-    def make(self, name: str) -> Regular:
+    def make(self, name: str) -> FakeFile:
         """Make the file."""
         volume = self.volume
         node = Regular(name, self.mode, volume)
@@ -461,6 +462,17 @@ class Link(FakeFile):
     def __init__(self, name: str, target: str, volume: Volume) -> None:
         super().__init__(name, stat.S_IFLNK | 0o777, "", filesystem=volume.fakefs)
         self.target = target
+
+
+class UnmadeLink(Unmade):
+    """A symbolic link of a new guest, as `Unmade`: its data are its target."""
+
+    def make(self, name: str) -> Link:
+        """Make the link."""
+        node = Link(name, decode_name(self.data), self.volume)
+        self.volume.adopt(node, self.now, self.number)
+        count_link(node, 1)
+        return node
 
 
 class Fifo(FakeFile):

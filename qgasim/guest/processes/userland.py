@@ -25,8 +25,8 @@ class Userland(Struct, frozen=True, kw_only=True):
     programs: Mapping[str, Program]
     #: The names of programs, by directory and name of their files.
     files: Mapping[str, Mapping[str, str]]
-    #: Symbolic links: their targets, by path.
-    links: Mapping[str, str]
+    #: Symbolic links: their targets, by directory and name.
+    links: Mapping[str, Mapping[str, str]]
 
 
 #: The userland of a guest without programs.
@@ -51,8 +51,8 @@ def install(userland: Userland, files: Files) -> None:
     """Make the files of all programs."""
     for directory in userland.files:
         files.makedirs(directory)
-    for path, target in userland.links.items():
-        files.symlink(target, path)
+    for directory, targets in userland.links.items():
+        files.symlink_all(directory, targets)
     for directory, names in userland.files.items():
         images = {name: program_image(program) for name, program in names.items()}
         files.write_all(directory, images, 0o755)

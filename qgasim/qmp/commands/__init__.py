@@ -8,9 +8,11 @@ from qgasim.qmp.commands import (
     devices,
     human,
     migration,
+    objects,
     power,
     qom,
     queries,
+    unplugging,
 )
 
 __all__ = ["ALL"]
@@ -23,7 +25,9 @@ ALL = (
     devices,
     human,
     migration,
+    objects,
     power,
     qom,
     queries,
+    unplugging,
 )

@@ -3,11 +3,12 @@
 The errors are those of QEMU 7.2.22, asked with ``-machine pc -S``.
 """
 
-from typing import Any, cast
+from typing import Any
 
 from qgasim.errors import CommandError, DeviceNotFound
 from qgasim.qapi.registry import Arguments
 from qgasim.qmp.commands.queries import list_chardevs
+from qgasim.qmp.identifiers import check_identifier
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command, free_command
 
@@ -21,9 +22,14 @@ def netdev_add(monitor: Monitor, arguments: Arguments) -> None:
         if name not in arguments:
             raise CommandError(f"Parameter '{name}' is missing")
     netdevs = monitor.hypervisor.devices.netdevs
-    id = str(arguments["id"])
+    id, kind, hub = str(arguments["id"]), arguments["type"], arguments.get("netdev")
+    check_identifier("id", id)
     if id in netdevs:
         raise CommandError(f"Duplicate ID '{id}'")
+    if kind in ("nic", "none"):
+        raise CommandError(f"network backend '{kind}' is not compiled into this binary")
+    if kind == "hubport" and hub is not None and hub not in netdevs:
+        raise CommandError(f"netdev '{hub}' not found")
     netdevs.append(id)
 
 
@@ -37,11 +43,15 @@ def netdev_del(monitor: Monitor, id: str) -> None:
 
 
 @command()
-def chardev_add(monitor: Monitor, id: str, backend: Any = None) -> Any:
+def chardev_add(monitor: Monitor, id: str, backend: Any) -> Any:
     """Make a character device: it is listed, and no more."""
     if id in [each["label"] for each in list_chardevs(monitor)]:
         raise CommandError(f"Chardev with id '{id}' already exists")
-    kind = str(cast("dict[str, Any]", backend).get("type", "")) if isinstance(backend, dict) else ""
+    kind = str(backend["type"])
+    size = backend["data"].get("size", 0)
+    if kind in ("ringbuf", "memory") and size & (size - 1):
+        text = "size of ringbuf chardev must be power of two"
+        raise CommandError(f"Failed to add chardev '{id}': {text}")
     monitor.hypervisor.devices.chardevs[id] = {"frontend-open": False, "filename": kind}
     return {}
 

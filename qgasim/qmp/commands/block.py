@@ -9,14 +9,18 @@ from typing import Any, Final, cast
 from qgasim.errors import CommandError
 from qgasim.qapi.registry import Arguments
 from qgasim.qmp.devices import Device
+from qgasim.qmp.identifiers import is_identifier
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command, free_command
-from qgasim.wire import is_array
+from qgasim.wire import is_array, is_object
 
 __all__: list[str] = []
 
 #: The size of what is behind a node whose disk the guest has not got.
 UNKNOWN_SIZE: Final = 10 << 30
+SECTOR: Final = 512
+#: How long the name of a node can be.
+NODE_NAME_LIMIT: Final = 31
 #: Drivers of disks whose medium can be taken out.
 REMOVABLE: Final = ("scsi-cd", "ide-cd")
 
@@ -48,7 +52,7 @@ def _qdev(device: Device) -> str:
     """Return how a device is named (block/block-backend.c, blk_get_attached_dev_id)."""
     if device.driver.startswith("virtio-blk"):
         return f"/machine/peripheral/{device.id}/virtio-backend"
-    return device.id
+    return device.id or device.path
 
 
 def _chain(monitor: Monitor, top: Any) -> list[str]:
@@ -175,7 +179,10 @@ def query_blockstats(monitor: Monitor, query_nodes: bool | None = None) -> Any:
 def query_named_block_nodes(monitor: Monitor, flat: bool | None = None) -> Any:
     """List the nodes that back disks; those of disks without a node are as they were recorded."""
     found = [_describe(monitor, name) for name in monitor.hypervisor.devices.nodes]
-    templates = monitor.release.answers["query-named-block-nodes"]
+    first, *rest = monitor.release.answers["query-named-block-nodes"]
+    # It was recorded flat; else the first node shows what it stands on, as in query-block.
+    inserted = monitor.release.answers["query-block"][0]["inserted"]
+    templates = [first if flat else inserted, *rest]
     for disk in _disks(monitor):
         if disk.properties.get("drive", "") not in monitor.hypervisor.devices.nodes and (
             "drive" in disk.properties
@@ -198,12 +205,30 @@ def blockdev_add(monitor: Monitor, arguments: Arguments) -> None:
     name = arguments.get("node-name")
     if name is None:
         raise CommandError("'node-name' must be specified for the root node")
-    if name in nodes:
-        raise CommandError(f"Duplicate nodes with node-name='{name}'")
     file = arguments.get("file")
-    if isinstance(file, str) and file not in nodes:
+    if isinstance(file, str) and file not in nodes and file not in _drives(monitor):
         raise CommandError(f"Cannot find device='{file}' nor node-name='{file}'")
+    _check_node_name(monitor, str(name))
     nodes[str(name)] = dict(arguments)
+
+
+def _check_node_name(monitor: Monitor, name: str) -> None:
+    """Refuse a name for a node (block.c, bdrv_assign_node_name())."""
+    if not is_identifier(name):
+        raise CommandError(f"Invalid node-name: '{name}'")
+    if name in _drives(monitor):
+        raise CommandError(f"node-name={name} is conflicting with a device id")
+    if name in monitor.hypervisor.devices.nodes:
+        raise CommandError(f"Duplicate nodes with node-name='{name}'")
+    if len(name) > NODE_NAME_LIMIT:
+        raise CommandError("Node name too long")
+
+
+def _drives(monitor: Monitor) -> dict[str, Device]:
+    """Return the disks that are drives with an id, not nodes, by that."""
+    nodes = monitor.hypervisor.devices.nodes
+    every = {each.properties.get("drive", ""): each for each in _disks(monitor)}
+    return {name: each for name, each in every.items() if name and name not in nodes}
 
 
 @command()
@@ -212,26 +237,51 @@ def blockdev_del(monitor: Monitor, node_name: str) -> None:
     devices = monitor.hypervisor.devices
     if node_name not in devices.nodes:
         raise CommandError(f"Failed to find node with node-name='{node_name}'")
-    users = [each.properties.get("drive") for each in devices.by_id.values()]
-    users += [node.get("file") for node in devices.nodes.values()]
-    if node_name in users:
+    if node_name in [each.properties.get("drive") for each in devices.by_id.values()]:
         raise CommandError(f"Node {node_name} is in use")
+    if node_name in [node.get("file") for node in devices.nodes.values()]:
+        raise CommandError(f"Block device {node_name} is in use")
     del devices.nodes[node_name]
 
 
 @command("block_resize")
 def block_resize(
-    monitor: Monitor, device: str | None = None, node_name: str | None = None, size: int = 0
+    monitor: Monitor, size: int, device: str | None = None, node_name: str | None = None
 ) -> None:
     """Change the size of a disk; the guest sees it at once."""
-    devices = monitor.hypervisor.devices
-    name = node_name or device or ""
-    if name not in devices.nodes:
+    devices, drives = monitor.hypervisor.devices, _drives(monitor)
+    found = [name for name in (device, node_name) if name in drives or name in devices.nodes]
+    if not found:
         raise CommandError(f"Cannot find device='{device or ''}' nor node-name='{node_name or ''}'")
-    for node in _chain(monitor, name):
+    if size < 0:
+        raise CommandError("Parameter 'size' expects a >0 size")
+    name = str(found[0])
+    if name in drives:
+        # An overlay, as it was recorded.
+        _check_whole(size)
+        _resize_disk(monitor, drives[name], size)
+        return
+    chain = _chain(monitor, name)
+    drivers = [devices.nodes[each].get("driver") for each in chain]
+    below = devices.nodes[chain[-1]].get("file")
+    drivers += [below.get("driver")] if is_object(below) else []
+    if "null-co" in drivers or "null-aio" in drivers:
+        raise CommandError("Image format driver does not support resize")
+    if drivers[0] == "qcow2":
+        _check_whole(size)
+    for node in chain:
         devices.sizes[node] = size
     for each in _disks(monitor):
         if each.properties.get("drive") == name:
-            for disk in monitor.hypervisor.guest.disks:
-                if disk.name == each.disk:
-                    disk.size = size
+            _resize_disk(monitor, each, size)
+
+
+def _check_whole(size: int) -> None:
+    if size % SECTOR:
+        raise CommandError(f"The new size must be a multiple of {SECTOR}")
+
+
+def _resize_disk(monitor: Monitor, device: Device, size: int) -> None:
+    for disk in monitor.hypervisor.guest.disks:
+        if disk.name == device.disk:
+            disk.size = size

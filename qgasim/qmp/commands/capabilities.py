@@ -7,6 +7,7 @@ the machine types of their age.
 
 import gzip
 import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, Final, Literal, cast
@@ -18,7 +19,15 @@ from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command
 from qgasim.qmp.release import Release, turn_round
 
-__all__ = ["cpu_properties", "cpu_value", "is_device"]
+__all__ = [
+    "ancestors",
+    "cpu_properties",
+    "cpu_value",
+    "is_abstract",
+    "properties_of",
+    "settings_of",
+    "shown_help",
+]
 
 #: Other names of features of processors (target/i386/cpu.c), besides ``_`` for ``-``.
 _ALIASES: Final = {
@@ -102,6 +111,17 @@ def query_tpm_types(monitor: Monitor) -> Any:
 
 
 @command()
+def query_command_line_options(monitor: Monitor, option: str | None = None) -> Any:
+    """Describe options of the command line."""
+    own = monitor.release.answers["query-command-line-options"]
+    known = own if option == "name" else _answer("query-command-line-options")
+    found = [each for each in known if option in (None, each["option"])]
+    if not found:
+        raise CommandError(f"invalid option name: {option}")
+    return found
+
+
+@command()
 def query_sev_capabilities(monitor: Monitor) -> Any:
     """Refuse to tell of AMD's encryption: there is no KVM."""
     return _answer("query-sev-capabilities")
@@ -113,69 +133,97 @@ def query_sgx_capabilities(monitor: Monitor) -> Any:
     return _answer("query-sgx-capabilities")
 
 
+@cache
+def _types() -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in _answer('qom-list-types {"abstract": true}')}
+
+
+def ancestors(name: str) -> Iterator[str]:
+    """Yield a type and those that it is of; nothing for one that there is not."""
+    types = _types()
+    while name in types:
+        yield name
+        name = types[name].get("parent", "")
+
+
+def is_abstract(name: str) -> bool:
+    """Return whether there are only types of a type, and no objects."""
+    return bool(_types()[name].get("abstract"))
+
+
 @command()
 def qom_list_types(
     monitor: Monitor, implements: str | None = None, abstract: bool | None = None
 ) -> Any:
-    """List the types of objects. UNVERIFIED: which implement an interface; all are listed."""
-    return _answer("qom-list-types")
+    """List the types of objects."""
+    chosen: Iterable[str] = _types()
+    key = f'qom-list-types {{"abstract": true, "implements": "{implements}"}}'
+    if key in _recorded().replies:
+        chosen = [each["name"] for each in _answer(key)]
+    elif implements is not None:
+        chosen = [name for name in chosen if implements in ancestors(name)]
+    return [_types()[name] for name in chosen if abstract or not is_abstract(name)]
 
 
-def is_device(name: str) -> bool:
-    """Return whether a type is a device that can be made."""
-    types = {each["name"]: each for each in _answer("qom-list-types")}
-    kind = types.get(name)
-    if kind is None or kind.get("abstract"):
-        return False
-    while kind is not None and kind["name"] != "device":
-        kind = types.get(kind.get("parent", ""))
-    return kind is not None
+def properties_of(name: str) -> dict[str, str] | None:
+    """Return the types of the properties that objects of a type have, by name; None: they were not recorded."""
+    key = f'qom-list-properties {{"typename": "{name}"}}'
+    if key not in _recorded().replies:
+        return None
+    return {each["name"]: each["type"] for each in _answer(key)}
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Return the settings of devices of a type, by name: the default, or None if unknown."""
+    reply = _recorded().replies.get(f'device-list-properties {{"typename": "{name}"}}', {})
+    return {each["name"]: each.get("default-value") for each in reply.get("return", [])}
 
 
 @command()
 def qom_list_properties(monitor: Monitor, typename: str) -> Any:
-    """List the properties of a type, where libvirt asks for them."""
+    """List the properties of a type. UNVERIFIED: those of types that cannot be plugged in; none is listed."""
     key = f'qom-list-properties {{"typename": "{typename}"}}'
     if key in _recorded().replies:
         return _answer(key)
-    if any(each["name"] == typename for each in _answer("qom-list-types")):
+    if typename in _types():
         return []
     raise DeviceNotFound(f"Class '{typename}' not found")
 
 
 @command()
 def device_list_properties(monitor: Monitor, typename: str) -> Any:
-    """List the properties of a device, where libvirt asks for them."""
+    """List the properties of a device. UNVERIFIED: those of devices that cannot be plugged in; none is listed."""
     key = f'device-list-properties {{"typename": "{typename}"}}'
     if key in _recorded().replies:
         return _answer(key)
-    if any(each["name"] == typename for each in _answer("qom-list-types")):
-        return []
-    raise DeviceNotFound(f"Device '{typename}' not found")
+    if typename not in _types():
+        raise DeviceNotFound(f"Device '{typename}' not found")
+    if "device" not in ancestors(typename) or is_abstract(typename):
+        raise CommandError("Parameter 'typename' expects a non-abstract device type")
+    return []
+
+
+def shown_help(line: str) -> str:
+    """Return what the monitor for people shows to ``help`` or ``info``."""
+    text: str = _answer(f'human-monitor-command {{"command-line": "{line}"}}')
+    return text
 
 
 # -- processors ----------------------------------------------------------------------------------
-
-
-class CpuModelInfo(Struct):
-    """QAPI ``CpuModelInfo``."""
-
-    name: str
-    props: Any = None
 
 
 @command()
 def query_cpu_model_expansion(
     monitor: Monitor,
     type: Literal["static", "full"],  # noqa: A002
-    model: CpuModelInfo,
+    model: Any,
 ) -> Any:
     """Return the properties of a processor model with some changed.
 
     UNVERIFIED: the levels of CPUID that follow from changed properties; they are the greatest there are.
     """
-    models, name = _recorded().models, model.name
-    given: Any = model.props
+    models, name = _recorded().models, model["name"]
+    given: Any = model.get("props")
     changes = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     if name not in models:
         raise CommandError(f"CPU model '{name}' not found")

@@ -1,38 +1,28 @@
-"""Commands that plug devices in and out: memory, processors, network, disks, the agent's port.
+"""The command that plugs devices in: memory, processors, network, disks, the agent's port.
 
-What is plugged in or out is the guest's at once or after a while, and the guest's reaction is told by
-events: these take the guest's time, so that a guest that stands still lets nothing go.
+What is plugged in is the guest's at once or after a while of its time, and is told by events.
 """
 
+import re
 from collections.abc import Callable
-from typing import Any, Final
-
-from msgspec import Struct
+from typing import Final
 
 from qgasim.errors import CommandError, DeviceNotFound
 from qgasim.guest.hardware.devices import Disk, MemoryBlock, Vcpu
 from qgasim.guest.hardware.network import Nic
-from qgasim.guest.units import SECOND
 from qgasim.qapi.registry import Arguments
-from qgasim.qmp.commands.capabilities import is_device
-from qgasim.qmp.commands.queries import cpu_place
-from qgasim.qmp.devices import Cpu, Device, Dimm
+from qgasim.qmp.commands.balloon import find_balloon
+from qgasim.qmp.commands.qdev import backend_of, bus_of_port, make_device
+from qgasim.qmp.commands.queries import cpu_place, cpu_type, list_chardevs
+from qgasim.qmp.commands.slots import INSERTED, OPENS, SUCCESS, TAKES, Slot, first_block, react
+from qgasim.qmp.devices import Device, Devices
 from qgasim.qmp.monitor import Monitor
-from qgasim.qmp.registry import command, free_command
+from qgasim.qmp.registry import free_command
 
 __all__ = ["DRIVERS"]
 
-MS: Final = SECOND // 1000
-#: How long the guest takes to take a device, and to let it go (recorded: 15 to 400 ms).
-TAKES: Final = 30 * MS
-LETS_GO: Final = 300 * MS
-#: How long a network device that was let go is still there.
-GONE_AFTER: Final = 60 * MS
-#: How long the agent takes to open its port again (recorded: 70 ms).
-OPENS: Final = 70 * MS
-#: What is written to _OST: sources and statuses (ACPI 6.4, 6.3.5).
-INSERTED, EJECTED = 1, 3
-SUCCESS, IN_PROGRESS = 0, 132
+#: What the address of a memory module is a multiple of, in bytes.
+DIMM_ALIGNMENT: Final = 2 << 20
 #: Drivers that can be named. Those without a meaning here are listed, and no more.
 NETWORK: Final = frozenset({
     "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "virtio-net", "virtio-net-pci",
@@ -48,125 +38,204 @@ OTHERS: Final = frozenset({
     "virtio-balloon-pci", "virtio-rng-pci", "virtio-scsi-pci", "virtio-serial-pci", "vmgenid",
 })  # fmt: skip
 DRIVERS: Final = NETWORK | DISKS | OTHERS | {"pc-dimm", "virtserialport"}
-
-
-# -- in ------------------------------------------------------------------------------------------
+#: How many ports a virtio-serial-pci has (max_ports).
+PORTS: Final = 31
 
 
 @free_command("device_add")
 def device_add(monitor: Monitor, arguments: Arguments) -> None:
     """Plug a device in. What matters of it: ``driver``, ``id``, and of memory ``memdev``, and so on."""
-    if "driver" not in arguments:
-        raise CommandError("Parameter 'driver' is missing")
-    driver = str(arguments["driver"])
-    is_cpu = driver.endswith("-x86_64-cpu")
-    if driver not in DRIVERS and not is_cpu and not is_device(driver):
-        raise CommandError(f"'{driver}' is not a valid device model name")
-    devices = monitor.hypervisor.devices
-    number = len(devices.by_id)
-    id = str(arguments.get("id", f"device[{number}]"))
-    if id in devices.by_id:
-        # UNVERIFIED: the words of 10.0 and 11.1.
-        raise CommandError(f"Duplicate device ID '{id}'")
-    rest = {name: value for name, value in arguments.items() if name not in ("driver", "id")}
-    device = Device(id=id, driver=driver, properties=rest, is_hotplugged=True)
-    plug = _plug_cpu if is_cpu else _PLUG.get(driver, _plug_other)
+    device = make_device(monitor, arguments, DRIVERS)
+    is_cpu = device.driver.endswith("-x86_64-cpu")
+    plug = _plug_cpu if is_cpu else _PLUG.get(device.driver, _plug_other)
     plug(monitor, device)
 
 
 def _plug_other(monitor: Monitor, device: Device) -> None:
-    monitor.hypervisor.devices.by_id[device.id] = device
+    if device.driver.startswith("virtio-balloon") and find_balloon(monitor) is not None:
+        raise CommandError("Only one balloon device is supported")
+    if device.driver == "pci-bridge" and not device.properties.get("chassis_nr"):
+        rule = "Each bridge is required to be assigned a unique chassis id > 0."
+        raise CommandError(f"Bridge chassis not specified. {rule}")
+    monitor.hypervisor.devices.add(device)
 
 
 def _plug_dimm(monitor: Monitor, device: Device) -> None:
     hypervisor = monitor.hypervisor
     devices, guest = hypervisor.devices, hypervisor.guest
-    if "memdev" not in device.properties:
-        raise CommandError("'memdev' property is not set")
-    memdev = str(device.properties["memdev"])
-    if memdev not in devices.backends:
-        raise DeviceNotFound(f"Device '{memdev}' not found")
-    if any(dimm.memdev == memdev for dimm in devices.dimms):
-        raise CommandError(f"can't use already busy memdev: {memdev}")
-    if len(devices.dimms) >= devices.memory_slots:
-        # UNVERIFIED: the words (hw/mem/pc-dimm.c).
-        none = "no slots where allocated, please specify the 'slots' option"
-        raise CommandError("no free slots available" if devices.memory_slots else none)
-    dimm = devices.plug_dimm(device.id, memdev, is_hotplugged=True)
+    memdev = str(device.properties.get("memdev", ""))
+    _check_dimm(devices, device, memdev)
+    wanted = int(device.properties.get("slot", -1))
+    slot = None if wanted == -1 else wanted
+    dimm = devices.plug_dimm(device, memdev, slot=slot)
 
     def take() -> None:
         memory = guest.memory
-        first = _first_block(dimm, memory.block_size)
+        first = first_block(dimm, memory.block_size)
         for index in range(first, first + dimm.size // memory.block_size):
             memory.blocks.append(MemoryBlock(index=index))
-        _Slot(monitor, "DIMM", dimm.slot, device.id).tell(INSERTED, SUCCESS)
 
     hypervisor.call_in_guest(TAKES, take)
+    slot_of = Slot(monitor, "DIMM", dimm.slot, device.id)
+    react(monitor, TAKES, lambda: slot_of.tell(INSERTED, SUCCESS))
 
 
-def _first_block(dimm: Dimm, block_size: int) -> int:
-    return dimm.address // block_size
+def _check_dimm(devices: Devices, device: Device, memdev: str) -> None:
+    """Refuse a memory module that has no memory, or no place (hw/mem/pc-dimm.c, memory-device.c)."""
+    if "memdev" not in device.properties:
+        raise CommandError("'memdev' property must be set")
+    if memdev not in devices.backends():
+        raise DeviceNotFound(f"Device '{memdev}' not found")
+    if any(dimm.memdev == memdev for dimm in devices.dimms):
+        raise CommandError(f"can't use already busy memdev: {memdev}")
+    if node := device.properties.get("node", 0):
+        text = f"'DIMM property node has value {node}' which exceeds the number of numa nodes: 1"
+        raise CommandError(text)
+    slots, slot = devices.memory_slots, int(device.properties.get("slot", -1))
+    if not slots:
+        # UNVERIFIED: the words (hw/mem/pc-dimm.c).
+        raise CommandError("no slots where allocated, please specify the 'slots' option")
+    if slot != -1 and not 0 <= slot < slots:
+        raise CommandError(f"invalid slot number {slot}, valid range is [0-{slots - 1}]")
+    if slot == -1 and not devices.free_slots():
+        raise CommandError("no free slots available")
+    if slot != -1 and slot not in devices.free_slots():
+        raise CommandError(f"slot {slot} is busy")
+    if int(device.properties.get("addr", 0)) % DIMM_ALIGNMENT:
+        raise CommandError(f"address must be aligned to {DIMM_ALIGNMENT:#x} bytes")
 
 
 def _plug_cpu(monitor: Monitor, device: Device) -> None:
     hypervisor = monitor.hypervisor
     devices, guest = hypervisor.devices, hypervisor.guest
+    if device.driver != cpu_type(monitor):
+        raise CommandError(f"Invalid CPU type, expected cpu type: '{cpu_type(monitor)}'")
     topology = cpu_place(monitor)
     for name, limit in topology.limits.items():
-        value = device.properties.get(name)
-        if value is None:
-            # UNVERIFIED: the words (hw/i386/x86.c: "CPU socket-id is not set").
+        value = device.properties.get(name, -1)
+        if value == -1:
             raise CommandError(f"CPU {name} is not set")
-        if type(value) is not int or not 0 <= value < limit:
+        if not 0 <= value < limit:
             text = f"Invalid CPU {name}: {value} must be in range 0:{limit - 1}"
             raise CommandError(text)
     cpu = devices.cpus[topology.index(device.properties)]
     if cpu.path is not None:
         raise CommandError(f"CPU[{cpu.index}] with APIC ID {cpu.index} exists")
-    devices.by_id[device.id] = device
+    devices.add(device)
     cpu.id, cpu.path = device.id, device.path
+    cpu.place = max(cpu.place for cpu in devices.cpus) + 1
     guest.vcpus.append(Vcpu(id=cpu.index, online=False))
-    slot = _Slot(monitor, "CPU", cpu.index, device.id)
-    hypervisor.call_in_guest(TAKES, lambda: slot.tell(INSERTED, SUCCESS))
+    slot = Slot(monitor, "CPU", cpu.index, device.id)
+    react(monitor, TAKES, lambda: slot.tell(INSERTED, SUCCESS))
 
 
 def _plug_nic(monitor: Monitor, device: Device) -> None:
     hypervisor = monitor.hypervisor
-    guest = hypervisor.guest
-    number = len(hypervisor.devices.network())
-    mac = str(device.properties.get("mac", f"52:54:00:12:34:{0x56 + number:02x}"))
-    device.properties = {"netdev": "", **device.properties, "mac": mac}
+    guest, devices = hypervisor.guest, hypervisor.devices
+    netdev = device.properties.get("netdev")
+    backend = backend_of(device.driver)
+    if netdev is not None and netdev not in devices.netdevs:
+        raise CommandError(f"Property '{backend}.netdev' can't find value '{netdev}'")
+    if netdev is not None and any(d.properties["netdev"] == netdev for d in devices.network()):
+        text = f"Property '{backend}.netdev' can't take value '{netdev}', it's in use"
+        raise CommandError(text)
+    mac = str(device.properties.get("mac", devices.free_mac()))
+    if not re.fullmatch(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}", mac):
+        raise CommandError(f"Property '{backend}.mac' doesn't take value '{mac}'")
+    if device.id is None:
+        alike = [each for each in devices.network() if each.driver == device.driver]
+        device.name = f"{device.driver}.{len(alike)}"
+    device.properties = {"netdev": "", **device.properties, "mac": mac.replace("-", ":").lower()}
     names = {nic.name for nic in guest.nics}
     name = next(f"eth{n}" for n in range(len(names) + 1) if f"eth{n}" not in names)
     device.nic = name
-    hypervisor.devices.by_id[device.id] = device
+    devices.add(device)
     hypervisor.call_in_guest(TAKES, lambda: guest.nics.append(Nic(name=name, mac=mac)))
 
 
 def _plug_disk(monitor: Monitor, device: Device) -> None:
     hypervisor = monitor.hypervisor
-    guest = hypervisor.guest
-    if "drive" not in device.properties:
+    guest, devices = hypervisor.guest, hypervisor.devices
+    if device.driver == "nvme" and "serial" not in device.properties:
+        raise CommandError("serial property not set")
+    drive = device.properties.get("drive")
+    if drive is not None:
+        _check_drive(devices, device, str(drive))
+    elif device.driver == "ide-hd":
         raise CommandError("Device needs media, but drive is empty")
+    else:
+        raise CommandError("drive property not set")
     start = "vd" if device.driver.startswith("virtio") else "sd"
     names = {disk.name for disk in guest.disks}
     name = next(n for n in (f"{start}{chr(97 + i)}" for i in range(26)) if n not in names)
     device.disk = name
-    hypervisor.devices.by_id[device.id] = device
+    devices.add(device)
     serial = device.properties.get("serial")
     disk = Disk(name=name, serial=None if serial is None else str(serial))
     hypervisor.call_in_guest(TAKES, lambda: guest.disks.append(disk))
 
 
+def _check_drive(devices: Devices, device: Device, drive: str) -> None:
+    """Refuse what is no drive, or another device's (hw/core/qdev-properties-system.c, set_drive_helper())."""
+    users = {each.properties.get("drive"): each for each in devices.by_id.values()}
+    if drive in users and drive in devices.nodes:
+        mine, other = (f"{each.path}/virtio-backend" for each in (device, users[drive]))
+        conflict = f"Permission conflict on node '{drive}'"
+        use = f"(uses node '{drive}' as 'root' child)"
+        both = f"permissions 'write' are both required by block device '{other}' {use}"
+        raise CommandError(f"{conflict}: {both} and unshared by block device '{mine}' {use}.")
+    if drive in users and drive not in devices.nodes:
+        raise CommandError(f"Drive '{drive}' is already in use by another device")
+    if drive not in devices.nodes and drive not in users and devices.board is None:
+        text = f"Property '{backend_of(device.driver)}.drive' can't find value '{drive}'"
+        raise CommandError(text)
+
+
 def _plug_port(monitor: Monitor, device: Device) -> None:
     hypervisor = monitor.hypervisor
-    hypervisor.devices.by_id[device.id] = device
+    devices = hypervisor.devices
+    _check_port(monitor, device)
+    devices.add(device)
     if device.properties.get("name") != "org.qemu.guest_agent.0" or (
-        hypervisor.devices.port is not None and hypervisor.devices.port is not device
+        devices.port is not None and devices.port is not device
     ):
         return
-    hypervisor.devices.port_id = device.id
+    devices.port_id = str(device.id)
     hypervisor.call_in_guest(OPENS, hypervisor.open_port)
+
+
+def _check_port(monitor: Monitor, device: Device) -> None:
+    """Refuse a port whose number, name or character device is another's (hw/char/virtio-serial-bus.c)."""
+    others = [d for d in monitor.hypervisor.devices.by_id.values() if d.driver == device.driver]
+    chardev = device.properties.get("chardev")
+    if chardev is not None and chardev not in [d["label"] for d in list_chardevs(monitor)]:
+        raise CommandError(f"Property 'virtserialport.chardev' can't find value '{chardev}'")
+    used_chardevs = [other.properties.get("chardev") for other in others]
+    used_chardevs += [each.label for each in monitor.hypervisor.monitors] + ["serial0"]
+    if chardev is not None and chardev in used_chardevs:
+        text = f"can't take value '{chardev}': Device '{chardev}' is in use"
+        raise CommandError(f"Property 'virtserialport.chardev' {text}")
+    bus = bus_of_port(monitor.hypervisor.devices, device)
+    used = [
+        other.properties.get("nr")
+        for other in others
+        if bus_of_port(monitor.hypervisor.devices, other) == bus
+    ]
+    number = device.properties.get("nr")
+    name = device.properties.get("name")
+    if number is not None and number in used:
+        raise CommandError(f"virtio-serial-bus: A port already exists at id {number}")
+    if name is not None and name in [other.properties.get("name") for other in others]:
+        raise CommandError(f"virtio-serial-bus: A port already exists by name {name}")
+    if number is None:
+        number = next(n for n in range(1, PORTS + 1) if n not in used)
+    if number >= PORTS:
+        text = f"Out-of-range port id specified, max. allowed: {PORTS - 1}"
+        raise CommandError(f"virtio-serial-bus: {text}")
+    if number == 0:
+        reason = "reserved for virtconsole devices for backward compatibility."
+        raise CommandError(f"Port number 0 on virtio-serial devices {reason}")
+    device.properties["nr"] = number
 
 
 _PLUG: Final[dict[str, Callable[[Monitor, Device], None]]] = {
@@ -175,159 +244,3 @@ _PLUG: Final[dict[str, Callable[[Monitor, Device], None]]] = {
     **dict.fromkeys(NETWORK, _plug_nic),
     **dict.fromkeys(DISKS, _plug_disk),
 }
-
-
-class _Slot(Struct):
-    """A place that ACPI tells of, and the device in it."""
-
-    monitor: Monitor
-    kind: str
-    number: int
-    device: str
-
-    def tell(self, source: int, status: int, *, is_empty: bool = False) -> None:
-        """Report the guest's status of it (_OST)."""
-        info: dict[str, Any] = {} if is_empty else {"device": self.device}
-        info |= {"slot": str(self.number), "slot-type": self.kind}
-        info |= {"source": source, "status": status}
-        self.monitor.hypervisor.emit("ACPI_DEVICE_OST", {"info": info})
-
-
-# -- out -----------------------------------------------------------------------------------------
-
-
-@command("device_del")
-def device_del(monitor: Monitor, id: str) -> None:
-    """Ask the guest to let a device go; DEVICE_DELETED tells when it has."""
-    device = monitor.hypervisor.devices.by_id.get(id)
-    if device is None:
-        raise DeviceNotFound(f"Device '{id}' not found")
-    devices = monitor.hypervisor.devices
-    dimm = next((dimm for dimm in devices.dimms if dimm.id == id), None)
-    cpu = next((cpu for cpu in devices.cpus if cpu.id == id), None)
-    if dimm is not None:
-        _unplug_dimm(monitor, device, dimm)
-    elif cpu is not None:
-        _unplug_cpu(monitor, device, cpu)
-    elif device is devices.port:
-        _unplug_port(monitor, device)
-    else:
-        _unplug_card(monitor, device)
-
-
-def _tell_deleted(monitor: Monitor, device: Device) -> None:
-    del monitor.hypervisor.devices.by_id[device.id]
-    monitor.hypervisor.emit("DEVICE_DELETED", {"device": device.id, "path": device.path})
-
-
-def _unplug_dimm(monitor: Monitor, device: Device, dimm: Dimm) -> None:
-    hypervisor = monitor.hypervisor
-    devices, memory = hypervisor.devices, hypervisor.guest.memory
-
-    slot = _Slot(monitor, "DIMM", dimm.slot, device.id)
-
-    def let_go() -> None:
-        if device.id not in devices.by_id:
-            return
-        first = _first_block(dimm, memory.block_size)
-        gone = range(first, first + dimm.size // memory.block_size)
-        memory.blocks[:] = [block for block in memory.blocks if block.index not in gone]
-        devices.dimms.remove(dimm)
-        _tell_deleted(monitor, device)
-        slot.tell(EJECTED, SUCCESS, is_empty=True)
-
-    hypervisor.call_in_guest(TAKES // 2, lambda: slot.tell(EJECTED, IN_PROGRESS))
-    hypervisor.call_in_guest(LETS_GO, let_go)
-
-
-def _unplug_cpu(monitor: Monitor, device: Device, cpu: Cpu) -> None:
-    hypervisor = monitor.hypervisor
-    guest = hypervisor.guest
-
-    slot = _Slot(monitor, "CPU", cpu.index, device.id)
-
-    def let_go() -> None:
-        if cpu.id != device.id:
-            return
-        guest.vcpus[:] = [vcpu for vcpu in guest.vcpus if vcpu.id != cpu.index]
-        cpu.id = cpu.path = None
-        hypervisor.emit("DEVICE_DELETED", {"path": f"{device.path}/lapic"})
-        board = hypervisor.devices.board
-        if board is not None and board.has_kvm:
-            # UNVERIFIED: not recorded; libvirt waits for it, and takes processors from domains with KVM.
-            _tell_deleted(monitor, device)
-        else:
-            # Recorded without KVM: the processor itself is not told, only its interrupt controller.
-            del hypervisor.devices.by_id[device.id]
-        slot.tell(EJECTED, SUCCESS, is_empty=True)
-
-    hypervisor.call_in_guest(TAKES // 2, lambda: slot.tell(EJECTED, IN_PROGRESS))
-    hypervisor.call_in_guest(LETS_GO, let_go)
-
-
-def _unplug_port(monitor: Monitor, device: Device) -> None:
-    hypervisor = monitor.hypervisor
-    hypervisor.close_port()
-
-    def let_go() -> None:
-        if hypervisor.devices.by_id.get(device.id) is device:
-            _tell_deleted(monitor, device)
-
-    hypervisor.call_in_guest(TAKES, let_go)
-
-
-def _unplug_card(monitor: Monitor, device: Device) -> None:
-    hypervisor = monitor.hypervisor
-    guest = hypervisor.guest
-
-    def let_go() -> None:
-        guest.nics[:] = [nic for nic in guest.nics if nic.name != device.nic]
-        guest.disks[:] = [disk for disk in guest.disks if disk.name != device.disk]
-        if device.driver.startswith("virtio-"):
-            path = f"{device.path}/virtio-backend"
-            hypervisor.emit("DEVICE_DELETED", {"path": path})
-        hypervisor.call_in_guest(GONE_AFTER, be_gone)
-
-    def be_gone() -> None:
-        if hypervisor.devices.by_id.get(device.id) is device:
-            _tell_deleted(monitor, device)
-
-    hypervisor.call_in_guest(LETS_GO, let_go)
-
-
-# -- objects -------------------------------------------------------------------------------------
-
-
-@free_command("object-add")
-def object_add(monitor: Monitor, arguments: Arguments) -> None:
-    """Make an object. Memory backends can be used by ``pc-dimm``; others are taken, and no more."""
-    for name in ("qom-type", "id"):
-        if name not in arguments:
-            raise CommandError(f"Parameter '{name}' is missing")
-    props = arguments.get("props")
-    values = {**arguments, **(props if isinstance(props, dict) else {})}
-    id = str(arguments["id"])
-    devices = monitor.hypervisor.devices
-    if id in devices.backends or id in devices.objects:
-        raise CommandError(f"attempt to add duplicate property '{id}' to object (type 'container')")
-    kind = str(arguments["qom-type"])
-    if kind.startswith("memory-backend-"):
-        size = values.get("size")
-        if size is None:
-            raise CommandError("Parameter 'size' is missing")
-        if not isinstance(size, int):
-            raise CommandError("Invalid parameter type for 'size', expected: integer")
-        devices.backends[id] = size
-    devices.objects[id] = kind
-
-
-@command()
-def object_del(monitor: Monitor, id: str) -> None:
-    """Remove an object that nothing uses."""
-    devices = monitor.hypervisor.devices
-    if id not in devices.backends and id not in devices.objects:
-        raise CommandError(f"object '{id}' not found")
-    if any(dimm.memdev == id for dimm in devices.dimms):
-        raise CommandError(f"object '{id}' is in use, can not be deleted")
-    devices.backends.pop(id, None)
-    devices.objects.pop(id, None)

@@ -2,36 +2,25 @@
 
 from typing import Any
 
-from msgspec import Struct
-
 from qgasim.errors import CommandError
 from qgasim.qapi.registry import Arguments
+from qgasim.qmp.migration_rules import check_capabilities, check_parameters
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command, free_command
 
 __all__: list[str] = []
 
 
-class MigrationCapabilityStatus(Struct):
-    """QAPI ``MigrationCapabilityStatus``; ``capability`` is checked against the release's."""
-
-    capability: str
-    state: bool
-
-
 @command()
-def migrate_set_capabilities(
-    monitor: Monitor, capabilities: list[MigrationCapabilityStatus]
-) -> None:
+def migrate_set_capabilities(monitor: Monitor, capabilities: list[Any]) -> None:
     """Switch capabilities of migration on or off. Only ``events`` has an effect."""
-    known = [each["capability"] for each in monitor.release.answers["query-migrate-capabilities"]]
-    for each in capabilities:
-        if each.capability not in known:
-            text = monitor.release.dialect.enum_text
-            raise CommandError(text.format(path="capability", value=each.capability))
-    on = monitor.hypervisor.migration.capabilities
-    for each in capabilities:
-        (on.add if each.state else on.discard)(each.capability)
+    migration = monitor.hypervisor.migration
+    migration.check_idle()
+    changed = {each["capability"]: each["state"] for each in capabilities}
+    kept = migration.capabilities - changed.keys()
+    on = kept | {name for name, state in changed.items() if state}
+    check_capabilities(on, migration.parameters)
+    migration.capabilities = on
 
 
 @command()
@@ -61,7 +50,7 @@ def migrate(
     resume: bool | None = None,
 ) -> None:
     """Move the machine to another host: it stops here. Nothing is sent to *uri*."""
-    monitor.hypervisor.migration.start()
+    monitor.hypervisor.migration.start(uri)
 
 
 @command()
@@ -101,7 +90,14 @@ def migrate_incoming(
 @free_command("migrate-set-parameters")
 def migrate_set_parameters(monitor: Monitor, arguments: Arguments) -> None:
     """Change parameters of migration: they are kept, and have no effect."""
-    monitor.hypervisor.migration.parameters |= arguments
+    migration = monitor.hypervisor.migration
+    changed = {
+        name: "" if value is None else value
+        for name, value in arguments.items()
+        if name not in monitor.release.ignored_parameters
+    }
+    check_parameters(migration.parameters | changed)
+    migration.parameters |= changed
 
 
 @command()

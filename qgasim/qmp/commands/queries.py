@@ -80,15 +80,15 @@ def query_iothreads(monitor: Monitor) -> Any:
     )
     return [
         {
-            "poll-shrink": 0,
+            "poll-shrink": each.properties.get("poll-shrink", 0),
             "thread-id": pid,
-            "aio-max-batch": 0,
-            "poll-grow": 0,
-            "poll-max-ns": 32768,
-            "id": id,
+            "aio-max-batch": each.properties.get("aio-max-batch", 0),
+            "poll-grow": each.properties.get("poll-grow", 0),
+            "poll-max-ns": each.properties.get("poll-max-ns", 32768),
+            "id": name,
         }
-        for id, kind in devices.objects.items()
-        if kind == "iothread"
+        for name, each in ((name, devices.objects[name]) for name in glib_order(devices.objects))
+        if each.kind == "iothread"
     ]
 
 
@@ -97,7 +97,7 @@ def list_chardevs(monitor: Monitor) -> list[dict[str, Any]]:
     hypervisor = monitor.hypervisor
     mark = monitor.release.socket_mark
     board = hypervisor.devices.board
-    found = dict(hypervisor.devices.chardevs)
+    found = dict(hypervisor.devices.first_chardevs)
     if board is None or board.has_port:
         found[hypervisor.settings.chardev] = _show_socket(
             hypervisor.agent_address + mark,
@@ -109,6 +109,7 @@ def list_chardevs(monitor: Monitor) -> list[dict[str, Any]]:
         found[each.label] = _show_socket(each.address + mark, True, is_connected=each.has_client)
     if board is None:
         found["serial0"] = {"frontend-open": True, "filename": "file"}
+    found |= hypervisor.devices.chardevs
     return [{"label": name, **found[name]} for name in reversed(glib_order(found))]
 
 
@@ -166,7 +167,7 @@ def query_cpus_fast(monitor: Monitor) -> Any:
     """List the processors that are there; ``thread-id`` is made up, but for a process of its own."""
     release = monitor.release
     found: list[dict[str, Any]] = []
-    for cpu in monitor.hypervisor.devices.cpus:
+    for cpu in sorted(monitor.hypervisor.devices.cpus, key=lambda cpu: cpu.place):
         if cpu.path is not None:
             shown: dict[str, Any] = {
                 "cpu-index": cpu.index,
@@ -249,47 +250,47 @@ def query_memory_devices(monitor: Monitor) -> Any:
 def query_memdev(monitor: Monitor) -> Any:
     """List the memory backends."""
     devices = monitor.hypervisor.devices
-    sizes = {**devices.backends, "pc.ram": devices.base_memory}
-    order = glib_order(sizes)
+    order = [name for name in glib_order(devices.objects) if name in devices.backends()]
     if not monitor.release.lists_memdevs_forwards:
         order.reverse()
-    sharing = {"share": False, "reserve": True} if monitor.release.tells_sharing else {}
-    return [
-        {
+
+    def describe(name: str, given: dict[str, Any]) -> dict[str, Any]:
+        sharing = {"share": given.get("share", False), "reserve": given.get("reserve", True)}
+        return {
             "id": name,
-            "size": sizes[name],
-            "merge": True,
-            "dump": True,
-            "prealloc": False,
-            **sharing,
+            "size": given["size"],
+            "merge": given.get("merge", True),
+            "dump": given.get("dump", True),
+            "prealloc": given.get("prealloc", False),
+            **(sharing if monitor.release.tells_sharing else {}),
             "host-nodes": [],
             "policy": "default",
         }
-        for name in order
-    ]
+
+    return [describe(name, devices.objects[name].properties) for name in order]
 
 
 @command()
 def query_acpi_ospm_status(monitor: Monitor) -> Any:
-    """Return the guest's status of its slots: nothing that shows here."""
+    """Return the guest's latest status of its places for memory and processors."""
     devices = monitor.hypervisor.devices
-    dimms = {dimm.slot: dimm.id for dimm in devices.dimms}
-    slots: list[dict[str, Any]] = [
-        {
-            **({"device": dimms[slot]} if slot in dimms else {}),
-            "slot": str(slot),
-            "slot-type": "DIMM",
-            "source": 0,
-            "status": 0,
+
+    def describe(kind: str, number: int, id: str | None) -> dict[str, Any]:
+        source, status = devices.told.get((kind, number), (0, 0))
+        named = {} if id is None else {"device": id}
+        return {
+            **named,
+            "slot": str(number),
+            "slot-type": kind,
+            "source": source,
+            "status": status,
         }
-        for slot in range(devices.memory_slots)
-    ]
+
+    dimms = {dimm.slot: dimm.id for dimm in devices.dimms}
+    slots = [describe("DIMM", slot, dimms.get(slot)) for slot in range(devices.memory_slots)]
     when = monitor.release.tells_cpu_slots
     if when == "always" or (when == "booted" and monitor.hypervisor.has_booted):
-        slots += [
-            {"slot": str(cpu.index), "slot-type": "CPU", "source": 0, "status": 0}
-            for cpu in devices.cpus
-        ]
+        slots += [describe("CPU", cpu.index, cpu.id) for cpu in devices.cpus]
     return slots
 
 
@@ -302,11 +303,17 @@ def query_rx_filter(monitor: Monitor, name: str | None = None) -> Any:
     hypervisor = monitor.hypervisor
     devices = hypervisor.devices.network()
     if name is not None:
-        devices = [device for device in devices if device.id == name]
+        devices = [device for device in devices if name in (device.id, device.name)]
+        if devices and not devices[0].driver.startswith("virtio-net"):
+            raise CommandError(f"net client({name}) doesn't support rx-filter querying")
+        if not devices and name in hypervisor.devices.netdevs:
+            raise CommandError(f"net client({name}) isn't a NIC")
         if not devices:
             raise CommandError(f"invalid net client name: {name}")
     found: list[dict[str, Any]] = []
     for device in devices:
+        if not device.driver.startswith("virtio-net"):
+            continue
         device.tells_filter = True
         is_driven = hypervisor.has_booted
         lists_all = not is_driven and monitor.release.lists_all_vlans
@@ -314,7 +321,7 @@ def query_rx_filter(monitor: Monitor, name: str | None = None) -> Any:
         addresses = [ip for nic in nics for ip, _ in nic.ipv6()]
         found.append(
             {
-                "name": device.id,
+                "name": device.id or device.name,
                 "promiscuous": not is_driven,
                 "multicast": "normal",
                 "unicast": "normal",
@@ -342,14 +349,16 @@ def _multicast(addresses: list[str]) -> list[str]:
 def set_link(monitor: Monitor, name: str, up: bool) -> None:
     """Plug a network cable in or out: the guest's interface loses its link. No event tells it."""
     hypervisor = monitor.hypervisor
+    is_netdev = name in hypervisor.devices.netdevs
     for device in hypervisor.devices.network():
-        if name in (device.id, device.properties["netdev"]):
+        if name in (device.id, device.name) or (is_netdev and device.properties["netdev"] == name):
             device.link_is_up = up
             for nic in hypervisor.guest.nics:
                 if nic.name == device.nic:
                     nic.up = up
             return
-    raise DeviceNotFound(f"Device '{name}' not found")
+    if not is_netdev:
+        raise DeviceNotFound(f"Device '{name}' not found")
 
 
 # -- what every machine of a release answers alike -----------------------------------------------
@@ -405,16 +414,6 @@ def query_vnc(monitor: Monitor) -> Any:
 def query_gic_capabilities(monitor: Monitor) -> Any:
     """Return what interrupt controllers of ARM there can be: none."""
     raise CommandError("GIC hardware is not available on this target")
-
-
-@command()
-def query_command_line_options(monitor: Monitor, option: str | None = None) -> Any:
-    """Describe options of the command line: ``name`` is the only one that is known here."""
-    known = monitor.release.answers["query-command-line-options"]
-    found = [each for each in known if option in (None, each["option"])]
-    if not found:
-        raise CommandError(f"invalid option name: {option}")
-    return found
 
 
 @command()

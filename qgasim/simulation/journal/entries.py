@@ -165,13 +165,17 @@ class Exchange(Struct, kw_only=True, gc=False):
             pieces.append((role, show_bytes(self.reply, self.reply_length, shown)))
         else:
             pieces.append(("delay", "(no reply)"))
-        if self.at - self.sent >= NOTICEABLE:
-            pieces.append(("delay", f"  sent at {self.sent / SECOND:.3f} s"))
+        pieces += self.sent_pieces()
         if self.reply and self.replied is None:
             pieces.append(("delay", "  not received"))
         elif self.replied is not None and self.replied > self.at:
             pieces.append(("delay", f"  after {show_span(self.replied - self.at)}"))
         return pieces + self._fault_pieces()
+
+    def sent_pieces(self) -> list[Piece]:
+        """Return what a line says of when it was sent, if it was read later."""
+        is_late = self.at - self.sent >= NOTICEABLE
+        return [("delay", f"  sent at {self.sent / SECOND:.3f} s")] if is_late else []
 
     def _fault_pieces(self) -> list[Piece]:
         pieces: list[Piece] = [("fault", f"  [{', '.join(self.faults)}]")] if self.fired else []

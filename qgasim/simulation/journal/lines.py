@@ -55,6 +55,7 @@ class Handshake(Struct):
             *pieces,
             ("command", "synchronises"),
             ("arguments", f" ({exchange.command} {number})"),
+            *exchange.sent_pieces(),
         ]
 
 
@@ -119,9 +120,8 @@ class Folding:
 
 
 def _is_ordinary(exchange: Exchange) -> bool:
-    """Return whether it was answered at once, as it was asked."""
-    was_late = exchange.at - exchange.sent >= NOTICEABLE
-    return not exchange.fired and not was_late and exchange.at == exchange.replied
+    """Return whether it was answered when it was read, as it was asked."""
+    return not exchange.fired and exchange.at == exchange.replied
 
 
 def _is_synchronisation(entry: Entry, kept: Exchange) -> TypeGuard[Exchange]:
@@ -129,6 +129,7 @@ def _is_synchronisation(entry: Entry, kept: Exchange) -> TypeGuard[Exchange]:
         isinstance(entry, Exchange)
         and entry.command in ("guest-sync-delimited", "guest-sync")
         and entry.connection == kept.connection
+        and entry.sent - kept.sent < NOTICEABLE
         and _is_ordinary(entry)
         and entry.error is None
     )

@@ -1,210 +1,86 @@
 """The program awk, as far as one prints columns with it: ``awk -F: '/re/ {print $1, $NF}'``."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
 
 from qgasim.guest.files.nodes import decode_name
-from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.guest.processes.process import Process, Steps
 from qgasim.matching import Pattern
 from qgasim.userland.limits import to_int
-from qgasim.userland.programs.getopt import parse, usage_error
+from qgasim.userland.programs.getopt import not_simulated, parse, usage_error
 from qgasim.userland.programs.inputs import Source
-from qgasim.userland.programs.messages import explain, fail
+from qgasim.userland.programs.messages import fail
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell.printf import expand_escapes
 
 __all__: list[str] = []
 
-_TOKEN: Final = re.compile(
-    r'\s*(?:("(?:[^"\\]|\\.)*")|(\d+)|([A-Za-z_]\w*)|(==|!=|<=|>=|!~|&&|[-$,;(){}~<>+!/]))'
+#: A rule that is known here: an expression, and what is printed of a line that matches it.
+_RULE: Final = re.compile(
+    r"""[\s;]*(?:/((?:[^/\\]|\\.)++)/\s*)?(?:\{\s*print\b((?:[^"{};()]|"(?:[^"\\]|\\.)*+")*+)[\s;]*\})?[\s;]*"""
+)
+#: A value: a text, a field, or a number; and what stands between two that are printed apart.
+_VALUE: Final = re.compile(
+    r"""\s*(?:"((?:[^"\\]|\\.)*+)"|\$(NF|NR|\d+)|(NF|NR|\d+(?![\w.])))|\s*(,)"""
 )
 
 
-class _Unsupported(Exception):
-    """The script is more than the simulated awk knows."""
-
-
-class _Record(Struct):
-    line: str
-    fields: list[str]
-    number: int
-    variables: dict[str, str]
-
-
-_Value = Callable[[_Record], str]
-_Condition = Callable[[_Record], bool]
-
-
 class _Rule(Struct):
-    """``pattern { print values }``; *when* is a record, BEGIN or END."""
+    """``/regex/ {print values}``: *values* are the texts, names and numbers of each item."""
 
-    when: str
-    condition: _Condition
-    prints: list[list[_Value]]
-
-
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = 0
-
-    def peek(self) -> str:
-        found = _TOKEN.match(self.text, self.at)
-        return found[found.lastindex or 0] if found else ""
-
-    def take(self, wanted: str = "") -> str:
-        found = _TOKEN.match(self.text, self.at)
-        token = found[found.lastindex or 0] if found else ""
-        if found is None or (wanted and token != wanted):
-            raise _Unsupported
-        self.at = found.end()
-        return token
-
-    def rules(self) -> list[_Rule]:
-        rules: list[_Rule] = []
-        while self.text[self.at :].strip(" \t\n;"):
-            self.at += len(self.text[self.at :]) - len(self.text[self.at :].lstrip(" \t\n;"))
-            rules.append(self.rule())
-        return rules
-
-    def rule(self) -> _Rule:
-        when = ""
-        condition: _Condition = _everything
-        if self.peek() in ("BEGIN", "END"):
-            when = self.take()
-        elif self.peek() != "{":
-            condition = self.condition()
-        if self.peek() != "{":
-            return _Rule(when, condition, [[]])
-        self.take("{")
-        prints: list[list[_Value]] = []
-        while self.peek() != "}":
-            if self.peek() == ";":
-                self.take()
-                continue
-            prints.append(self.print())
-        self.take("}")
-        return _Rule(when, condition, prints)
-
-    def print(self) -> list[_Value]:
-        self.take("print")
-        values: list[_Value] = []
-        closes = self.peek() == "("
-        if closes:
-            self.take()
-        while self.peek() not in (";", "}", ")", ""):
-            values.append(self.concatenation())
-            if self.peek() != ",":
-                break
-            self.take()
-        if closes:
-            self.take(")")
-        return values
-
-    def condition(self) -> _Condition:
-        one = self.comparison()
-        while self.peek() == "&&":
-            self.take()
-            one = _conjunction(one, self.comparison())
-        return one
-
-    def comparison(self) -> _Condition:
-        if self.peek() == "!":
-            self.take()
-            inner = self.comparison()
-            return lambda record: not inner(record)
-        if self.peek() == "/":
-            regex = self.regex()
-            return lambda record: regex.search(record.line) is not None
-        left = self.concatenation()
-        operator = self.peek()
-        if operator in ("~", "!~"):
-            self.take()
-            regex = self.regex()
-            return lambda record: (regex.search(left(record)) is None) == (operator == "!~")
-        if operator in ("==", "!=", "<", ">", "<=", ">="):
-            self.take()
-            right = self.concatenation()
-            return lambda record: _compare(left(record), operator, right(record))
-        return lambda record: left(record) not in ("", "0")
-
-    def regex(self) -> Pattern:
-        self.take("/")
-        found = re.compile(r"((?:[^/\\]|\\.)*)/").match(self.text, self.at)
-        if found is None:
-            raise _Unsupported
-        self.at = found.end()
-        return compile_regex(found[1].replace("\\/", "/"), extended=True)
-
-    def concatenation(self) -> _Value:
-        values = [self.value()]
-        while (token := self.peek()) and (token[0] in '"$' or token[0].isalnum()):
-            values.append(self.value())
-        return values[0] if len(values) == 1 else lambda record: "".join(v(record) for v in values)
-
-    def value(self) -> _Value:
-        token = self.take()
-        if token.startswith('"'):
-            text = decode_name(expand_escapes(token[1:-1].replace('\\"', '"'))[0])
-            return lambda _: text
-        if token.isdecimal():
-            return lambda _: token
-        if token == "$":
-            return self.field()
-        if token == "NR":
-            return lambda record: str(record.number)
-        if token == "NF":
-            return lambda record: str(len(record.fields))
-        if token[0].isalpha() or token[0] == "_":
-            return lambda record: record.variables.get(token, "")
-        raise _Unsupported
-
-    def field(self) -> _Value:
-        less = 0
-        closes = self.peek() == "("
-        if closes:
-            self.take()
-        number = self.value()
-        if closes:
-            if self.peek() == "-":
-                self.take()
-                less = to_int(self.take())
-            self.take(")")
-
-        def get(record: _Record) -> str:
-            text = number(record)
-            index = (to_int(text) if text.isdecimal() else 0) - less
-            if index == 0:
-                return record.line
-            return record.fields[index - 1] if 0 < index <= len(record.fields) else ""
-
-        return get
+    regex: Pattern | None
+    items: list[list[tuple[str, str]]]
 
 
-def _everything(_: _Record) -> bool:
-    return True
+def _read(text: str) -> list[_Rule] | None:
+    """Return the rules of a script; None if it is more than is known here."""
+    rules: list[_Rule] = []
+    at = 0
+    while at < len(text):
+        found = _RULE.match(text, at)
+        if found is None or not (found[1] or found[2] is not None):
+            return None
+        items = _read_items(found[2] or "")
+        if items is None:
+            return None
+        regex = compile_regex(found[1].replace("\\/", "/"), extended=True) if found[1] else None
+        rules.append(_Rule(regex, items))
+        at = found.end()
+    return rules
 
 
-def _conjunction(one: _Condition, other: _Condition) -> _Condition:
-    return lambda record: one(record) and other(record)
+def _read_items(text: str) -> list[list[tuple[str, str]]] | None:
+    items: list[list[tuple[str, str]]] = [[]]
+    at = 0
+    while text[at:].strip():
+        found = _VALUE.match(text, at)
+        if found is None or (found[4] and not items[-1]):
+            return None
+        if found[4]:
+            items.append([])
+        elif found[1] is not None:
+            plain = decode_name(expand_escapes(found[1].replace('\\"', '"'))[0])
+            items[-1].append(("text", plain))
+        else:
+            items[-1].append(("field", found[2]) if found[2] else ("number", found[3]))
+        at = found.end()
+    return None if len(items) > 1 and not items[-1] else items
 
 
-def _compare(left: str, operator: str, right: str) -> bool:
-    """Compare as numbers if both are some, as text otherwise."""
-    number = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)\s*")
-    order: int
-    if number.fullmatch(left) and number.fullmatch(right):
-        order = (float(left) > float(right)) - (float(left) < float(right))
-    else:
-        order = (left > right) - (left < right)
-    return {
-        "==": order == 0, "!=": order != 0, "<": order < 0, ">": order > 0, "<=": order <= 0,
-        ">=": order >= 0,
-    }[operator]  # fmt: skip
+def _show(value: tuple[str, str], line: str, fields: list[str], number: int) -> str:
+    kind, text = value
+    if kind == "text":
+        return text
+    index = {"NF": len(fields), "NR": number}.get(text)
+    if index is None:
+        index = to_int(text)
+    if kind == "number":
+        return str(index)
+    return line if not index else fields[index - 1] if index <= len(fields) else ""
 
 
 def _splitter(separator: str) -> Callable[[str], list[str]]:
@@ -229,68 +105,35 @@ def _splitter(separator: str) -> Callable[[str], list[str]]:
 @program("awk")
 def awk(p: Process) -> Steps:
     """Print columns of lines."""
-    options = yield from parse(p, "F:v:f:", in_order=True)
+    options = yield from parse(p, "F:", in_order=True)
     words = options.operands
-    script = options.get("f")
-    if script is not None:
-        try:
-            text = decode_name((yield from p.read_file(script)))
-        except OSError as error:
-            yield from fail(p, f"can't open file {script}: {explain(error)}", 2)
-            return 2
-    else:
-        if not words:
-            yield from usage_error(p)
-        text = words.pop(0)
-    variables = {"FS": " ", "OFS": " ", "ORS": "\n"}
-    if "F" in options:
-        given = options.get("F") or ""
-        variables["FS"] = "\t" if given == "t" else decode_name(expand_escapes(given)[0])
-    for item in options.all("v"):
-        name, _, value = item.partition("=")
-        variables[name] = decode_name(expand_escapes(value)[0])
+    if not words:
+        yield from usage_error(p)
+    separator = options.get("F") or " "
+    separator = "\t" if separator == "t" else decode_name(expand_escapes(separator)[0])
     try:
-        rules = _Parser(text).rules()
-        split = _splitter(variables["FS"])
+        rules = _read(words[0])
+        split = _splitter(separator)
     except RegexError as error:
         yield from fail(p, f"bad regex: {error}", 2)
         return 2
-    except _Unsupported:
-        known = "'[/re/] {print $N, ...}'"
-        yield from fail(p, f"syntax error: the simulated awk knows only {known}: {text}", 2)
+    if rules is None:
+        yield from not_simulated(p, f"the script '{words[0]}'", 2)
         return 2
-    return (yield from _run(p, rules, words, variables, split))
-
-
-def _run(
-    p: Process,
-    rules: Sequence[_Rule],
-    paths: list[str],
-    variables: dict[str, str],
-    split: Callable[[str], list[str]],
-) -> Steps:
-    record = _Record("", [], 0, variables)
-    yield from _apply(p, rules, "BEGIN", record)
-    if all(rule.when == "BEGIN" for rule in rules):
-        return 0
-    source = Source(p, paths)
+    source = Source(p, words[1:])
+    number = 0
     while lines := (yield from source.lines()):
+        out: list[str] = []
         for raw in lines:
             line = decode_name(raw.removesuffix(b"\n"))
-            record = _Record(line, split(line), record.number + 1, variables)
-            yield from _apply(p, rules, "", record)
-    yield from _apply(p, rules, "END", record)
-    return 2 if source.has_failed else 0
-
-
-def _apply(p: Process, rules: Sequence[_Rule], when: str, record: _Record) -> Waiting[None]:
-    space, end = record.variables["OFS"], record.variables["ORS"]
-    out: list[str] = []
-    for rule in rules:
-        if rule.when != when or not rule.condition(record):
-            continue
-        for values in rule.prints:
-            out.append(space.join(v(record) for v in values) if values else record.line)
-            out.append(end)
-    if out:
+            fields = split(line)
+            number += 1
+            for rule in rules:
+                if rule.regex is None or rule.regex.search(line):
+                    items = (
+                        "".join(_show(value, line, fields, number) for value in item)
+                        for item in rule.items
+                    )
+                    out.append((" ".join(items) if rule.items[0] else line) + "\n")
         yield from p.write(1, "".join(out))
+    return 2 if source.has_failed else 0

@@ -1,5 +1,6 @@
 """Programs that pass text on, or count it: cat, wc."""
 
+from qgasim.guest.files.nodes import Regular
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.programs.getopt import Options, parse
@@ -27,9 +28,20 @@ def cat(p: Process) -> Steps:
         return (yield from _number(p, options))
     for path in options.operands or ["-"]:
         file = yield from open_input(p, path)
-        if file is None or not (yield from _copy(p, path, file)):
+        if file is not None and _is_output(p, file):
+            yield from complain(p, f"{path}: input file is output file")
+            file.close()
+            status = 1
+        elif file is None or not (yield from _copy(p, path, file)):
             status = 1
     return status
+
+
+def _is_output(p: Process, file: OpenFile) -> bool:
+    """Return whether coreutils' cat would read what it writes; BusyBox's does."""
+    if is_busybox(p) or not isinstance(file.node, Regular) or p.descriptor(1).node is not file.node:
+        return False
+    return file.position < file.node.length
 
 
 def _number(p: Process, options: Options) -> Steps:

@@ -2,16 +2,21 @@
 
 import os
 import stat
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from msgspec import Struct
 
-from qgasim.guest.files.nodes import PAGE_SIZE, Device, Fifo, Regular, Volume
+from qgasim.guest.files.nodes import PAGE_SIZE, Device, Regular
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
-from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
+from qgasim.userland.programs.getopt import (
+    Options,
+    missing_operand,
+    not_simulated,
+    parse,
+    usage_error,
+)
 from qgasim.userland.programs.lstat import Inode, base_name, find_path, join, look
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, quote
 from qgasim.userland.programs.registry import program
@@ -21,8 +26,8 @@ __all__ = ["Copier", "CopyMode", "check_operands", "copy_data", "find_inode"]
 #: What copying 64 KiB from a device takes, so that an endless copy lets time go on.
 DEVICE_TIME: Final = 50_000
 _LONG: Final = {
-    "archive": "a", "recursive": "r", "force": "f", "no-clobber": "n", "dereference": "L",
-    "no-dereference": "P", "verbose": "v",
+    "archive": "a", "recursive": "r", "force": "f", "dereference": "L",
+    "no-dereference": "P",
 }  # fmt: skip
 
 
@@ -36,8 +41,6 @@ class CopyMode(Struct):
     follows: bool = True
     follows_named: bool = True
     forces: bool = False
-    keeps_existing: bool = False
-    is_verbose: bool = False
 
 
 def find_inode(p: Process, path: str, *, follow: bool = True) -> Inode | None:
@@ -69,9 +72,13 @@ def check_operands(p: Process, options: Options) -> Waiting[tuple[list[str], str
 @program("cp")
 def cp(p: Process) -> Steps:
     """Copy files, with ``-r`` directories."""
-    options = yield from parse(p, "arRfpdPLHnv", _LONG)
+    options = yield from parse(p, "arRfpdPLH", _LONG)
     sources, target, is_directory = yield from check_operands(p, options)
     is_recursive = any(o in options for o in "arR")
+    if is_busybox(p) and is_recursive and (old := find_inode(p, target)) and not old.is_dir:
+        # What a directory is to take the place of is looked for in it.
+        first = find_inode(p, sources[0], follow=False)
+        is_directory = is_directory or (first is not None and first.is_dir)
     links = options.last("LPHda") or ("P" if is_recursive else "L")
     mode = CopyMode(
         is_recursive=is_recursive,
@@ -79,8 +86,6 @@ def cp(p: Process) -> Steps:
         follows=links == "L",
         follows_named=links in "LH",
         forces="f" in options,
-        keeps_existing="n" in options,
-        is_verbose="v" in options,
     )
     copier = Copier(p, mode)
     status = 0
@@ -117,22 +122,27 @@ class Copier:
             return (
                 yield from self.complain(f"can't stat '{source}'", f"cannot stat {shown}", error)
             )
-        old = find_inode(p, target, follow=follow or not inode.is_link)
+        old = None
+        try:
+            old = look(p, target, follow=not self.busybox and (follow or not inode.is_link))
+        except NotADirectoryError as error:
+            if self.busybox:
+                return (yield from self.complain(f"can't stat '{target}'", "", error))
+        except OSError:
+            pass
         if self._is_same(source, inode, old):
             text = f"{shown} and {aim} are the same file"
             return (yield from self.complain(text, text))
-        if old is not None and mode.keeps_existing and not inode.is_dir:
-            return True
         if inode.is_dir:
             return (yield from self._copy_directory(source, target, inode, old))
         if old is not None and old.is_dir and not self.busybox:
             text = f"cannot overwrite directory {aim} with non-directory"
             return (yield from self.complain("", text))
-        if mode.is_verbose:
-            yield from p.write(1, f"{shown} -> {aim}\n")
-        if not inode.is_link and (stat.S_ISREG(inode.mode) or not mode.is_recursive):
-            return (yield from self._copy_file(source, target, inode))
-        return (yield from self._copy_special(target, inode, old))
+        if inode.is_link:
+            return (yield from self._copy_link(target, inode, old))
+        if mode.is_recursive and not stat.S_ISREG(inode.mode):
+            yield from not_simulated(p, f"a copy of the special file '{source}'")
+        return (yield from self._copy_file(source, target, inode))
 
     def _is_same(self, source: str, inode: Inode, old: Inode | None) -> bool:
         """Return whether *source* is the old file, or a link to it that would take its place."""
@@ -168,8 +178,6 @@ class Copier:
             except OSError as error:
                 gnu = f"cannot create directory {aim}"
                 return (yield from self.complain(f"can't create directory '{target}'", gnu, error))
-            if mode.is_verbose:
-                yield from p.write(1, f"{shown} -> {aim}\n")
         is_done = True
         for name in names:
             is_done &= yield from self.copy(join(source, name), join(target, name))
@@ -205,6 +213,10 @@ class Copier:
         except OSError as error:
             read.close()
             gnu = f"cannot create regular file {quote(target)}"
+            if self.busybox and self.mode.forces and isinstance(error, FileNotFoundError):
+                return (
+                    yield from self.complain(f"can't create '{target}': Path does not exist", "")
+                )
             return (yield from self.complain(f"can't create '{target}'", gnu, error))
         try:
             yield from copy_data(p, read, write, target)
@@ -218,21 +230,18 @@ class Copier:
             yield from self._preserve(target, inode)
         return True
 
-    def _copy_special(self, target: str, inode: Inode, old: Inode | None) -> Waiting[bool]:
-        p, files, node = self.p, self.p.guest.files, inode.node
+    def _copy_link(self, target: str, inode: Inode, old: Inode | None) -> Waiting[bool]:
+        p, files = self.p, self.p.guest.files
+        if old is not None and self.busybox and not self.mode.forces:
+            return (yield from self.complain(f"can't create '{target}': File exists", ""))
         try:
             if old is not None:
                 yield from p.call(files.unlink, target, p.cwd)
-            if inode.is_link:
-                yield from p.call(files.symlink, inode.target, target, p.cwd)
-            elif isinstance(node, Device):
-                yield from p.call(files.mknod, target, _copy_device(node), p.cwd)
-            elif isinstance(node, Fifo):
-                yield from p.call(files.mkfifo, target, inode.mode & 0o777 & ~p.umask, p.cwd)
+            yield from p.call(files.symlink, inode.target, target, p.cwd)
         except OSError as error:
-            kind = "symbolic link" if inode.is_link else "special file"
-            gnu = f"cannot create {kind} {quote(target)}"
-            return (yield from self.complain(f"can't create {kind} '{target}'", gnu, error))
+            gnu = f"cannot create symbolic link {quote(target)}"
+            text = f"can't create symlink '{target}' to '{inode.target}'"
+            return (yield from self.complain(text, gnu, error))
         if self.mode.preserves:
             yield from self._preserve(target, inode)
         return True
@@ -246,15 +255,6 @@ class Copier:
             yield from p.call(files.chmod, target, inode.mode & 0o7777, p.cwd)
         times = partial(files.set_times, follow=not is_link)
         yield from p.call(times, target, inode.atime, inode.mtime, p.cwd)
-
-
-def _copy_device(device: Device) -> Callable[[str, Volume], Device]:
-    def make(name: str, volume: Volume) -> Device:
-        return Device(
-            name, device.st_mode, volume, device.major, device.minor, device.size_in_bytes
-        )
-
-    return make
 
 
 def copy_data(p: Process, source: OpenFile, target: OpenFile, path: str) -> Waiting[None]:

@@ -1,8 +1,10 @@
 """Programs that work on fields of lines: cut, sort, uniq."""
 
 import re
+from bisect import bisect_left
+from collections.abc import Callable
 from itertools import groupby
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
@@ -12,10 +14,9 @@ from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.getopt import Options, not_simulated, parse, usage_error
 from qgasim.userland.programs.inputs import Source, read_input, split_lines
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
-from qgasim.userland.programs.ordering import PIECE, sort_in_pieces
 from qgasim.userland.programs.registry import program
 
-__all__: list[str] = []
+__all__ = ["PIECE", "sort_in_pieces"]
 
 _CUT_LONG = {
     "bytes": "b", "characters": "c", "fields": "f", "delimiter": "d", "only-delimited": "s",
@@ -72,6 +73,13 @@ def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _ranges(p: Process, unit: str, text: str) -> Waiting[list[tuple[int, int]]]:
     ranges: list[tuple[int, int]] = []
+    if is_busybox(p):
+        for bound in re.split("[,-]", text):
+            if bound and not bound.isdecimal():
+                yield from fail(p, f"invalid number '{bound}'")
+    elif odd := re.search(r"[^0-9, \t-].*", text, re.DOTALL):
+        what = "field value" if unit == "f" else "byte/character position"
+        yield from usage_error(p, f"invalid {what} {quote(odd[0])}")
     for part in text.split(","):
         found = re.fullmatch(r"(\d*)(-?)(\d*)", part)
         if not found or not (found[1] or found[3]):
@@ -91,6 +99,49 @@ def _ranges(p: Process, unit: str, text: str) -> Waiting[list[tuple[int, int]]]:
                 wrong = "fields are numbered from 1"
                 yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
     return ranges
+
+
+T = TypeVar("T")
+
+#: About so many items are sorted at once: Python keeps the interpreter's lock meanwhile.
+PIECE: Final = 4096
+#: Of so many items, one is looked at to tell where the pieces of the result begin.
+_SAMPLE: Final = 64
+
+
+def sort_in_pieces(
+    p: Process, items: list[T], key: Callable[[T], Any], *, is_reverse: bool = False
+) -> Waiting[list[T]]:
+    """Return *items* sorted by *key*; those that are alike stay in their order, also in reverse."""
+    items = items[::-1] if is_reverse else items
+    runs: list[list[T]] = []
+    for at in range(0, len(items), PIECE):
+        runs.append(sorted(items[at : at + PIECE], key=key))
+        yield from p.charge_steps(len(runs[-1]))
+    result = runs[0] if len(runs) == 1 else (yield from _merge_runs(p, runs, key))
+    return result[::-1] if is_reverse else result
+
+
+def _merge_runs(p: Process, runs: list[list[T]], key: Callable[[T], Any]) -> Waiting[list[T]]:
+    """Merge sorted lists: of all of them what is below a pivot, then what is below the next."""
+    sample = sorted(key(item) for run in runs for item in run[::_SAMPLE])
+    pivots = sample[PIECE // _SAMPLE :: PIECE // _SAMPLE]
+    begins = [0] * len(runs)
+    result: list[T] = []
+    for number in range(len(pivots) + 1):
+        piece: list[T] = []
+        for at, run in enumerate(runs):
+            begin = begins[at]
+            end = len(run)
+            if number < len(pivots):
+                end = bisect_left(run, pivots[number], begin, key=key)
+            piece += run[begin:end]
+            begins[at] = end
+        # Of sorted lists put one after another, Python's sort only merges.
+        piece.sort(key=key)
+        result += piece
+        yield from p.charge_steps(len(runs) + len(piece))
+    return result
 
 
 class _Key(Struct):
@@ -117,7 +168,11 @@ def sort(p: Process) -> Steps:
         if data is None:
             return 2
         lines += split_lines(p, data.removesuffix(b"\n")) if data else []
-    order = yield from _make_order(p, options)
+    keys: list[_Key] = []
+    for text in options.all("k"):
+        key = yield from _key(p, text)
+        keys.append(key)
+    order = _Order(options, keys)
     yield from order.take(p, lines)
     numbers = yield from order.sort(p)
     if "u" in options:
@@ -177,14 +232,6 @@ class _Order:
     def values(self, number: int) -> list[Any]:
         """Return the values of the keys of a line."""
         return [column[number] for column in self._columns]
-
-
-def _make_order(p: Process, options: Options) -> Waiting[_Order]:
-    keys: list[_Key] = []
-    for text in options.all("k"):
-        key = yield from _key(p, text)
-        keys.append(key)
-    return _Order(options, keys)
 
 
 def _key(p: Process, text: str) -> Waiting[_Key]:
@@ -259,21 +306,16 @@ def _sort_value(text: bytes, flags: str) -> bytes | float:
     return text.upper() if "f" in flags else text
 
 
-_UNIQ_LONG = {"count": "c", "repeated": "d", "unique": "u"}
-
-
 @program("uniq")
 def uniq(p: Process) -> Steps:
     """Drop lines that are like the one before."""
-    options = yield from parse(p, "cdu", _UNIQ_LONG)
+    options = yield from parse(p, "c", {"count": "c"})
     if len(options.operands) > 2:
         yield from usage_error(p, f"extra operand {quote(options.operands[2])}")
     if len(options.operands) == 2:
         yield from not_simulated(p, "the operand OUTPUT")
 
     def show(line: bytes, count: int) -> bytes:
-        if ("d" in options and count < 2) or ("u" in options and count > 1):
-            return b""
         return (b"%7d " % count if "c" in options else b"") + line + b"\n"
 
     source = Source(p, options.operands)

@@ -4,10 +4,10 @@ import re
 from datetime import UTC
 from typing import Final
 
-from qgasim.guest.processes.process import Process, Steps, Waiting
+from qgasim.guest.processes.process import Process, Steps
 from qgasim.guest.system.load import show_load
 from qgasim.guest.units import SECOND
-from qgasim.userland.programs.getopt import Options, not_simulated, parse, usage_error
+from qgasim.userland.programs.getopt import not_simulated, parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import (
@@ -25,18 +25,13 @@ DATE_FORMAT: Final = "%a %b %e %H:%M:%S %Z %Y"
 #: The kernel takes no time 30 years before its own end (timespec64_valid_settod()).
 LATEST_SET: Final = (1 << 63) // SECOND - 30 * 365 * 24 * 3600
 _DATE_LONG: Final = {
-    "date": "d", "set": "s", "utc": "u", "universal": "u", "rfc-email": "R", "iso-8601": "I",
-}  # fmt: skip
-_ISO: Final = {
-    "": "%F", "date": "%F", "hours": "%FT%H%:z", "minutes": "%FT%H:%M%:z",
-    "seconds": "%FT%T%:z", "ns": "%FT%T,%N%:z",
-}  # fmt: skip
+    "date": "d", "set": "s", "utc": "u", "universal": "u" }  # fmt: skip
 
 
 @program("date")
 def date(p: Process) -> Steps:
     """Print a time, or set the clock."""
-    options = yield from parse(p, "d:s:uRI::", _DATE_LONG)
+    options = yield from parse(p, "d:s:u", _DATE_LONG)
     clock = p.guest.clock
     zone = UTC if "u" in options else local_zone(p)
     when = clock.now()
@@ -57,7 +52,7 @@ def date(p: Process) -> Steps:
             yield from fail(p, f"invalid date '{operand}'")
     text = options.get("s") or options.get("d")
     if text is not None:
-        found = find_time(text, when, zone)
+        found = find_time(text, when, zone, is_busybox=is_busybox(p))
         if found is None:
             yield from fail(p, f"invalid date '{text}'")
             return 1
@@ -73,33 +68,14 @@ def date(p: Process) -> Steps:
     elif is_set:
         status = 1
         yield from complain(p, pick(p, "can't set date", "cannot set date") + ": Invalid argument")
-    form = (yield from _form(p, options)) or form
     yield from p.write(1, format_time(when, zone, form) + "\n")
     return status
-
-
-def _form(p: Process, options: Options) -> Waiting[str]:
-    """Return the format that an option asks for; nothing if none does."""
-    if "R" in options:
-        return "%a, %d %b %Y %H:%M:%S %z"
-    value = options.get("I")
-    if value is None:
-        return ""
-    key = next((key for key in _ISO if value and key.startswith(value)), value)
-    if key not in _ISO:
-        yield from usage_error(p, f"invalid argument {quote(value)} for '--iso-8601'")
-    return _ISO[key]
-
-
-_HWCLOCK_LONG: Final = {
-    "show": "r", "hctosys": "s", "systohc": "w", "utc": "u",
-}  # fmt: skip
 
 
 @program("hwclock")
 def hwclock(p: Process) -> Steps:
     """Print the battery-backed clock, set it by the system's, or the other way round."""
-    options = yield from parse(p, "rswu", _HWCLOCK_LONG)
+    options = yield from parse(p, "rswu", {"show": "r", "hctosys": "s", "systohc": "w", "utc": "u"})
     clock = p.guest.clock
     if "w" in options:
         clock.set_rtc()

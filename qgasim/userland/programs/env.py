@@ -1,9 +1,10 @@
-"""Programs that become another program: env, and BusyBox's own."""
+"""Programs that run others: env, BusyBox's own, and the shell, under all names that scripts call it by."""
 
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import parse
 from qgasim.userland.programs.messages import complain, explain, pick, quote
 from qgasim.userland.programs.registry import PROGRAMS, program
+from qgasim.userland.shell import run_shell
 
 __all__: list[str] = []
 
@@ -19,15 +20,13 @@ def _become(p: Process, words: list[str]) -> Steps:
     return (yield from steps)
 
 
-_ENV_LONG = {"ignore-environment": "i", "unset": "u"}
-
-
 @program("env")
 def env(p: Process) -> Steps:
     """Run a program with another environment, or print it."""
     arguments = ["-i" if a == "-" and i == 0 else a for i, a in enumerate(p.argv[1:])]
+    long = {"ignore-environment": "i", "unset": "u"}
     options = yield from parse(
-        p, "iu:", _ENV_LONG, in_order=True, arguments=arguments, code=pick(p, 1, 125)
+        p, "iu:", long, in_order=True, arguments=arguments, code=pick(p, 1, 125)
     )
     items = [] if "i" in options else list(p.env)
     for name in options.all("u"):
@@ -58,3 +57,9 @@ def busybox(p: Process) -> Steps:
         yield from p.write(2, f"{p.name}: applet not found\n")
         return 127
     return (yield from applet(p))
+
+
+@program("sh", "bash")
+def sh(p: Process) -> Steps:
+    """Run commands: see `qgasim.userland.shell`."""
+    return (yield from run_shell(p))

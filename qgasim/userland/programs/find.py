@@ -1,20 +1,71 @@
 """The program find. Directories are read in the order in which their entries were made."""
 
 import re
-import stat
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn, TypeAlias
+
+from msgspec import Struct
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
-from qgasim.userland.programs.find_tests import MAKERS, File, find_reason
 from qgasim.userland.programs.getopt import is_known, not_simulated
-from qgasim.userland.programs.lstat import join, look
+from qgasim.userland.programs.lstat import Inode, base_name, join, look, node_kind
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
+from qgasim.userland.shell.patterns import matches
 
 __all__: list[str] = []
+
+
+class File(Struct):
+    """A file that was found, under the name by which it was found."""
+
+    path: str
+    inode: Inode
+
+
+Judge: TypeAlias = Callable[[File], bool]
+
+
+def _name(p: Process, word: str, pattern: str) -> Judge:
+    return lambda file: matches(pattern, base_name(file.path))
+
+
+def _folded_name(p: Process, word: str, pattern: str) -> Judge:
+    return lambda file: matches(pattern.lower(), base_name(file.path).lower())
+
+
+def _path(p: Process, word: str, pattern: str) -> Judge:
+    return lambda file: matches(pattern, file.path)
+
+
+def _type(p: Process, word: str, kinds: str) -> Judge | None:
+    several = [kinds] if is_busybox(p) else kinds.split(",")
+    known = all(len(kind) == 1 and kind in "fdlpcbs" for kind in several)
+    return (lambda file: node_kind(file.inode.mode) in kinds.split(",")) if known else None
+
+
+#: The tests: each makes a judge of its name and argument, None if the argument is wrong.
+MAKERS: Final[dict[str, Callable[[Process, str, str], Judge | None]]] = {
+    "-name": _name, "-iname": _folded_name, "-path": _path, "-type": _type,
+}  # fmt: skip
+
+
+def find_reason(word: str, text: str) -> str:
+    """Return what GNU's find says about *text*, which is no argument for *word*."""
+    if word == "-type":
+        if all(kind and kind[0] in "fdlpcbs" for kind in text.split(",")):
+            return "Must separate multiple arguments to -type using: ','"
+        if text.endswith(",") and text[:1] in "fdlpcbs":
+            return (
+                "Last file type in list argument to -type is missing, i.e., list is ending on: ','"
+            )
+        return f"Unknown argument to -type: {text}"
+    return {
+        "-maxdepth": f"Expected a positive decimal integer argument to {word}, but got {quote(text)}",
+        "-mindepth": f"Expected a positive decimal integer argument to {word}, but got {quote(text)}",
+    }.get(word, f"invalid argument `{text}' to `{word}'")
 
 
 #: Judges a file, or does something with it.
@@ -35,7 +86,6 @@ def find(p: Process) -> Steps:
     test = yield from finder.parse()
     for path in paths:
         yield from finder.walk(path, path, 0, test)
-    yield from finder.finish()
     return finder.status
 
 
@@ -47,9 +97,6 @@ class _Finder:
         self.min_depth, self.max_depth = 0, 1 << 30
         self.depth_first = False
         self.acts = False
-        self.pruned = False
-        #: Commands of ``-exec ... +`` and what they are to be run on.
-        self.gathered: list[tuple[list[str], list[str]]] = []
 
     # -- walking -------------------------------------------------------------------------------
 
@@ -60,12 +107,11 @@ class _Finder:
         except OSError as error:
             yield from self.complain(shown, error)
             return
-        file = File(shown, inode, depth)
+        file = File(shown, inode)
         counts = depth >= self.min_depth
-        self.pruned = False
         if counts and not self.depth_first:
             yield from test(file)
-        if inode.is_dir and depth < self.max_depth and not (self.pruned and not self.depth_first):
+        if inode.is_dir and depth < self.max_depth:
             try:
                 names = yield from p.call(p.guest.files.listdir, path, p.cwd)
             except OSError as error:
@@ -113,7 +159,7 @@ class _Finder:
         """Read what follows the operator *after*."""
         if not self.words:
             text = f"expected an expression after '{after}'"
-            yield from fail(self.p, pick(self.p, "invalid expression", text))
+            yield from self._refuse(text)
         word = self.words.pop(0)
         if word in ("!", "-not"):
             test = yield from self._not(word)
@@ -123,11 +169,11 @@ class _Finder:
         if word in ("-a", "-and", "-o", "-or"):
             text = f"you have used a binary operator '{word}' with nothing before it."
             text = f"invalid expression; {text}"
-            yield from fail(self.p, pick(self.p, f"unrecognized: {word}", text))
+            yield from self._refuse(text)
         if word == "(":
             if self.words[:1] == [")"]:
                 text = "invalid expression; empty parentheses are not allowed."
-                yield from fail(self.p, pick(self.p, "unrecognized: )", text))
+                yield from self._refuse(text)
             test = yield from self._any()
             if not self.words or self.words.pop(0) != ")":
                 text = "I was expecting to find a ')' somewhere but did not see one."
@@ -135,6 +181,12 @@ class _Finder:
                 yield from fail(self.p, pick(self.p, "unmatched '('", text))
             return test
         return (yield from self._primary(word))
+
+    def _refuse(self, text: str) -> Waiting[NoReturn]:
+        """End because of an expression with a part missing, which BusyBox's takes for true, or for nothing."""
+        if is_busybox(self.p):
+            return not_simulated(self.p, "an empty expression")
+        return fail(self.p, text)
 
     def _argument(self, word: str) -> Waiting[str]:
         if not self.words:
@@ -148,12 +200,11 @@ class _Finder:
             return (yield from self._exec())
         plain = {
             "-print": self._print, "-print0": self._print0, "-delete": self._delete,
-            "-prune": self._prune, "-empty": self._is_empty,
         }  # fmt: skip
         if word in plain:
             self.depth_first = self.depth_first or word == "-delete"
             return plain[word]
-        if word in ("-depth", "-d"):
+        if word == "-depth" or (word == "-d" and not is_busybox(self.p)):
             self.depth_first = True
             return _always
         if word not in MAKERS and word not in ("-maxdepth", "-mindepth"):
@@ -174,7 +225,10 @@ class _Finder:
             return _always
         if judge is None:
             gnu = find_reason(word, argument)
-            yield from fail(self.p, pick(self.p, f"invalid argument '{argument}' to '{word}'", gnu))
+            busybox = f"invalid argument '{argument}' to '{word}'"
+            if maker is None:
+                busybox = f"invalid number '{argument}'"
+            yield from fail(self.p, pick(self.p, busybox, gnu))
             return _always
         return partial(_judge, judge)
 
@@ -187,11 +241,6 @@ class _Finder:
             self.min_depth = to_int(text)
         return lambda _: True
 
-    def _is_empty(self, file: File) -> Waiting[bool]:
-        if file.inode.is_dir:
-            return not (yield from self.p.call(self.p.guest.files.listdir, file.inode.path))
-        return stat.S_ISREG(file.inode.mode) and file.inode.size == 0
-
     # -- actions -------------------------------------------------------------------------------
 
     def _print(self, file: File) -> Waiting[bool]:
@@ -200,11 +249,6 @@ class _Finder:
 
     def _print0(self, file: File) -> Waiting[bool]:
         yield from self.p.write(1, file.path + "\0")
-        return True
-
-    def _prune(self, _: File) -> Waiting[bool]:
-        self.pruned = True
-        yield from ()
         return True
 
     def _delete(self, file: File) -> Waiting[bool]:
@@ -229,9 +273,7 @@ class _Finder:
         command, last = self.words[:end], self.words[end]
         del self.words[: end + 1]
         if last == "+" and command[-1] == "{}":
-            paths: list[str] = []
-            self.gathered.append((command[:-1], paths))
-            return partial(_gather, paths)
+            yield from not_simulated(self.p, "'-exec ... {} +'")
 
         def run(file: File) -> Waiting[bool]:
             return (yield from self._run([word.replace("{}", file.path) for word in command])) == 0
@@ -249,12 +291,6 @@ class _Finder:
         if how.signal is not None and not is_busybox(self.p):
             yield from complain(self.p, f"{quote(argv[0])} terminated by signal {how.signal}")
         return how.code if how.signal is None else 1
-
-    def finish(self) -> Waiting[None]:
-        """Run what was gathered for ``-exec ... +``."""
-        for command, paths in self.gathered:
-            if paths and (yield from self._run([*command, *paths])):
-                self.status = 1
 
 
 def _always(_: File) -> Waiting[bool]:
@@ -277,9 +313,3 @@ def _either(one: _Test, other: _Test, file: File) -> Waiting[bool]:
 
 def _opposite(test: _Test, file: File) -> Waiting[bool]:
     return not (yield from test(file))
-
-
-def _gather(paths: list[str], file: File) -> Waiting[bool]:
-    yield from ()
-    paths.append(file.path)
-    return True

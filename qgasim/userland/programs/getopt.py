@@ -45,7 +45,7 @@ _MANUALS = {
     " property quiet read-only recursive reverse root runtime show-transaction show-types signal state system timestamp"
     " type user value version wait what with-dependencies",
 }
-_MANUALS |= dict.fromkeys(("poweroff", "reboot"), _MANUALS["halt"])
+_MANUALS.update(dict.fromkeys(("poweroff", "reboot"), _MANUALS["halt"]))
 SUFFIXES = {"": 1, "b": 512, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 

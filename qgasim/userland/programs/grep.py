@@ -16,7 +16,7 @@ __all__: list[str] = []
 _LONG = {
     "ignore-case": "i", "invert-match": "v", "count": "c", "files-with-matches": "l",
     "line-number": "n", "quiet": "q", "silent": "q", "only-matching": "o", "extended-regexp": "E",
-    "fixed-strings": "F", "word-regexp": "w", "line-regexp": "x", "recursive": "r", "regexp": "e",
+    "fixed-strings": "F", "line-regexp": "x", "recursive": "r", "regexp": "e",
     "no-messages": "s", "no-filename": "h", "with-filename": "H", "text": "a",
 }  # fmt: skip
 
@@ -24,7 +24,7 @@ _LONG = {
 @program("grep")
 def grep(p: Process) -> Steps:
     """Print lines that match."""
-    options = yield from parse(p, "ivclnqoEFwxre:shHa" + pick(p, "", "y"), _LONG, code=2)
+    options = yield from parse(p, "ivclnqoEFxre:shHa" + pick(p, "", "y"), _LONG, code=2)
     operands = options.operands
     if "e" not in options and not operands:
         yield from usage_error(p, code=2)
@@ -109,14 +109,7 @@ class _Search:
     def _match(self, matcher: Pattern, line: str, at: int) -> re.Match[str] | None:
         if "x" in self.options:
             return matcher.fullmatch(line) if at == 0 else None
-        while (found := matcher.search(line, at)) and "w" in self.options:
-            start, end = found.span()
-            before = line[start - 1 : start] if start else ""
-            after = line[end : end + 1]
-            if not (_is_word(before) or _is_word(after)):
-                return found
-            at = start + 1
-        return found
+        return matcher.search(line, at)
 
     def file(self, path: str) -> Waiting[None]:
         """Search one file."""
@@ -185,7 +178,3 @@ class _File:
     def _format(self, line: str) -> str:
         name = f"{self.name}:" if self._search.shows_name else ""
         return name + (f"{self._number}:" if "n" in self._options else "") + line + "\n"
-
-
-def _is_word(char: str) -> bool:
-    return char.isalnum() or char == "_"

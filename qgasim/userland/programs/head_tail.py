@@ -12,11 +12,6 @@ from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
-_LONG = {
-    "lines": "n", "bytes": "c", "quiet": "q", "silent": "q", "verbose": "v",
-}  # fmt: skip
-
-
 #: What GNU's programs took once; of that ``-5`` is known here.
 _OLD = re.compile(r"-[0-9]+(.*)|\+[0-9]+")
 
@@ -29,7 +24,7 @@ def _read_options(p: Process) -> Waiting[Options]:
         yield from not_simulated(p, f"'{arguments[0]}'")
     if old:
         arguments[:1] = ["-n", arguments[0][1:]]
-    return (yield from parse(p, "n:c:qv", _LONG, arguments=arguments))
+    return (yield from parse(p, "n:c:", {"lines": "n", "bytes": "c"}, arguments=arguments))
 
 
 def _count(p: Process, options: Options) -> Waiting[tuple[str, str, int]]:
@@ -51,8 +46,6 @@ class _Headers:
     def __init__(self, p: Process, options: Options) -> None:
         self.p = p
         self.is_on = len(options.operands) > 1
-        if options.last("qv"):
-            self.is_on = options.last("qv") == "v"
         self.is_first = True
 
     def print(self, path: str) -> Waiting[None]:
@@ -123,7 +116,7 @@ def tail(p: Process) -> Steps:
             status = 1
         else:
             opened.append((path, file))
-    if is_busybox(p) and not options.last("qv"):
+    if is_busybox(p):
         headers.is_on = len(opened) > 1
     if not opened and is_busybox(p):
         yield from complain(p, "no files")

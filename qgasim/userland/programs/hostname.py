@@ -10,7 +10,7 @@ from qgasim.userland.programs.registry import program
 __all__: list[str] = []
 
 _HOSTNAME_LONG: Final = {
-    "short": "s", "fqdn": "f", "long": "f", "domain": "d", "ip-address": "i",
+    "short": "s", "fqdn": "f", "long": "f",
     "all-ip-addresses": "I",
 }  # fmt: skip
 #: The kernel's __NEW_UTS_LEN.
@@ -20,7 +20,7 @@ HOST_NAME_MAX: Final = 64
 @program("hostname")
 def hostname(p: Process) -> Steps:
     """Print the host name, or set it."""
-    options = yield from parse(p, "sfdiI", _HOSTNAME_LONG)
+    options = yield from parse(p, "sfI", _HOSTNAME_LONG)
     name = options.operands[0] if options.operands else None
     if name is not None:
         if len(name.encode("utf-8", "surrogateescape")) > HOST_NAME_MAX:
@@ -29,12 +29,9 @@ def hostname(p: Process) -> Steps:
         p.guest.hostname = name
         return 0
     text = p.guest.hostname
-    short, _, domain = text.partition(".")
     if "s" in options:
-        text = short
-    elif "d" in options:
-        text = domain
-    elif "i" in options or "I" in options:
+        text = text.partition(".")[0]
+    elif "I" in options:
         addresses = [a for nic in p.guest.nics if nic.name != "lo" for a, _ in nic.ipv4()]
         text = " ".join(addresses)
     yield from p.write(1, text + "\n")

@@ -1,4 +1,4 @@
-"""The program ip: addresses and links of the guest's interfaces; of routes what follows from them."""
+"""The program ip: addresses and links of the guest's interfaces."""
 
 import errno
 import os
@@ -10,17 +10,7 @@ from typing import Final, NoReturn
 
 from qgasim.guest.hardware.network import Nic, find_masters
 from qgasim.guest.processes.process import Process, ProgramExit, Steps, Waiting
-from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import is_known, not_simulated
-from qgasim.userland.programs.interfaces import (
-    HARDWARE_ADDRESS,
-    find_nic,
-    gateways,
-    interfaces,
-    is_loopback,
-    networks,
-    set_up,
-)
 from qgasim.userland.programs.messages import complain, is_busybox, pick
 from qgasim.userland.programs.registry import program
 
@@ -29,32 +19,21 @@ __all__: list[str] = []
 #: How many addresses an interface can be given; a real one has no limit but the memory.
 ADDRESS_LIMIT: Final = 4096
 
-OBJECTS: Final = ("address", "link", "route")
+OBJECTS: Final = ("address", "link")
 #: What iproute2's knows besides (ip help, iproute2 6.1).
 _KNOWN_OBJECTS: Final = (
-    "neighbour", "neighbor", "addrlabel", "amt", "fou", "help", "ila", "ioam", "l2tp", "macsec", "maddress", "monitor", "mptcp",
+    "route", "neighbour", "neighbor", "addrlabel", "amt", "fou", "help", "ila", "ioam", "l2tp", "macsec", "maddress", "monitor", "mptcp",
     "mroute", "mrule", "netconf", "netns", "nexthop", "ntable", "ntbl", "rule", "sr", "tap",
     "tcpmetrics", "token", "tunnel", "tuntap", "vrf", "xfrm",
 )  # fmt: skip
 VERBS: Final = {
     "address": ("add", "del", "delete", "show", "list", "lst", "flush"),
     "link": ("set", "show", "list", "lst"),
-    "route": ("show", "list", "lst"),
 }
 #: What each object can be told besides.
 _KNOWN_VERBS: Final = (
-    "add",
-    "del",
-    "delete",
-    "get",
-    "replace",
-    "flush",
-    "change",
-    "append",
-    "save",
-    "restore",
-    "help",
-)
+    "add", "del", "delete", "get", "replace", "flush", "change", "append", "save", "restore", "help",
+)  # fmt: skip
 
 
 class _Style:
@@ -63,7 +42,6 @@ class _Style:
     def __init__(self) -> None:
         self.versions: list[int] = [4, 6]
         self.is_oneline = False
-        self.is_brief = False
         #: The bonds and bridges, by the names of their parts.
         self.masters: dict[str, Nic] = {}
 
@@ -93,8 +71,6 @@ def ip(p: Process) -> Steps:
             style.versions = [int(option)]
         elif option in ("o", "oneline"):
             style.is_oneline = True
-        elif option in ("br", "brief"):
-            style.is_brief = True
         elif is_known(p, word):
             yield from not_simulated(p, f"option '-{option}'", pick(p, 1, 255))
         else:
@@ -116,7 +92,7 @@ def ip(p: Process) -> Steps:
             yield from not_simulated(p, f"'{subject} {words[0]}'")
         gnu = f'Command "{words[0]}" is unknown, try "ip {subject} help".'
         yield from _fail(p, f"invalid argument '{words[0]}' to 'ip'", gnu, pick(p, 1, 255))
-    run = {"address": _address, "link": _link, "route": _route}[subject]
+    run = {"address": _address, "link": _link}[subject]
     yield from run(p, style, str(verb), words[1:])
     return 0
 
@@ -131,6 +107,39 @@ def _find_verb(verbs: tuple[str, ...], words: list[str]) -> str | None:
     return {"list": "show", "lst": "show", "delete": "del"}.get(found or "", found)
 
 
+# -- the interfaces --------------------------------------------------------------------------------
+
+
+def _find_nic(p: Process, name: str) -> Nic | None:
+    """Find an interface."""
+    return next((nic for nic in p.guest.nics if nic.name == name), None)
+
+
+def _is_loopback(nic: Nic) -> bool:
+    """Return whether it is ``lo``."""
+    return nic.name == "lo"
+
+
+def _interfaces(nic: Nic) -> list[IPv4Interface | IPv6Interface]:
+    """Return the addresses of *nic*."""
+    return [ip_interface(address) for address in nic.addresses]
+
+
+def _set_up(nic: Nic, *, up: bool) -> None:
+    """Switch an interface. The kernel forgets its IPv6 addresses, and makes a link-local one anew."""
+    if nic.up == up:
+        return
+    nic.up = up
+    if not up:
+        nic.addresses = [address for address in nic.addresses if ":" not in address]
+    elif _is_loopback(nic):
+        nic.addresses.append("::1/128")
+    elif nic.mac:
+        parts = [int(part, 16) for part in nic.mac.split(":")]
+        eui = bytes([parts[0] ^ 2, *parts[1:3], 0xFF, 0xFE, *parts[3:]])
+        nic.addresses.append(IPv6Interface((b"\xfe\x80" + bytes(6) + eui, 64)).with_prefixlen)
+
+
 # -- what can be asked for ------------------------------------------------------------------------
 
 
@@ -143,7 +152,7 @@ def _take(words: list[str], *names: str) -> str | None:
 
 
 def _get_nic(p: Process, name: str, *, shows: bool = False) -> Waiting[Nic]:
-    nic = find_nic(p, name)
+    nic = _find_nic(p, name)
     if nic is None:
         gnu = f'Device "{name}" does not exist.' if shows else f'Cannot find device "{name}"'
         yield from _fail(p, f"can't find device '{name}'", gnu)
@@ -193,7 +202,7 @@ def _address(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[
 
 def _add(p: Process, nic: Nic, address: IPv4Interface | IPv6Interface) -> Waiting[None]:
     """Add an address: those of IPv4 stay before those of IPv6."""
-    for other in interfaces(nic):
+    for other in _interfaces(nic):
         # An address of IPv6 is there once, whatever its prefix.
         if other == address or (other.version == 6 and other.ip == address.ip):
             yield from _refuse(p, errno.EEXIST)
@@ -201,7 +210,7 @@ def _add(p: Process, nic: Nic, address: IPv4Interface | IPv6Interface) -> Waitin
         # What the kernel says when it has no memory for one (net/ipv4/devinet.c, inet_rtm_newaddr()).
         yield from _refuse(p, errno.ENOBUFS)
     # Recorded: net/extra-address.
-    count = sum(other.version == 4 for other in interfaces(nic))
+    count = sum(other.version == 4 for other in _interfaces(nic))
     at = count if address.version == 4 else len(nic.addresses)
     nic.addresses.insert(at, address.with_prefixlen)
 
@@ -209,7 +218,7 @@ def _add(p: Process, nic: Nic, address: IPv4Interface | IPv6Interface) -> Waitin
 def _remove(
     p: Process, nic: Nic, address: IPv4Interface | IPv6Interface, *, has_prefix: bool
 ) -> Waiting[None]:
-    for at, other in enumerate(interfaces(nic)):
+    for at, other in enumerate(_interfaces(nic)):
         if other == address or (other.ip == address.ip and not has_prefix):
             del nic.addresses[at]
             return
@@ -217,7 +226,7 @@ def _remove(
 
 
 def _flags(style: _Style, nic: Nic) -> str:
-    kinds = ["LOOPBACK"] if is_loopback(nic) else ["BROADCAST", "MULTICAST"]
+    kinds = ["LOOPBACK"] if _is_loopback(nic) else ["BROADCAST", "MULTICAST"]
     if nic.mac is None:
         kinds = ["POINTOPOINT", "NOARP"]
     if nic.bond:
@@ -230,7 +239,7 @@ def _flags(style: _Style, nic: Nic) -> str:
 def _state(nic: Nic) -> str:
     if not nic.up:
         return "DOWN"
-    return "UNKNOWN" if is_loopback(nic) or nic.mac is None else "UP"
+    return "UNKNOWN" if _is_loopback(nic) or nic.mac is None else "UP"
 
 
 def _name(nic: Nic) -> str:
@@ -239,9 +248,9 @@ def _name(nic: Nic) -> str:
 
 
 def _qdisc(nic: Nic) -> str:
-    if not nic.up and not is_loopback(nic):
+    if not nic.up and not _is_loopback(nic):
         return "noop"
-    return "noqueue" if is_loopback(nic) or nic.is_made_of_others else "pfifo_fast"
+    return "noqueue" if _is_loopback(nic) or nic.is_made_of_others else "pfifo_fast"
 
 
 def _head(p: Process, style: _Style, nic: Nic, *, is_link: bool) -> str:
@@ -257,7 +266,7 @@ def _head(p: Process, style: _Style, nic: Nic, *, is_link: bool) -> str:
 
 
 def _hardware(p: Process, nic: Nic) -> str:
-    if is_loopback(nic):
+    if _is_loopback(nic):
         return f"link/loopback {nic.mac or '00:00:00:00:00:00'} brd 00:00:00:00:00:00"
     if not nic.mac:
         return "link/none"
@@ -266,12 +275,7 @@ def _hardware(p: Process, nic: Nic) -> str:
 
 
 def _address_lines(p: Process, style: _Style, nic: Nic) -> Iterator[str]:
-    shown = [i for i in interfaces(nic) if i.version in style.versions]
-    if style.is_brief:
-        if shown or len(style.versions) == 2:
-            texts = "".join(f"{i.with_prefixlen} " for i in shown)
-            yield f"{_name(nic):<16} {_state(nic):<14} {texts}\n"
-        return
+    shown = [i for i in _interfaces(nic) if i.version in style.versions]
     if len(style.versions) == 2 and not style.is_oneline:
         yield f"{_head(p, style, nic, is_link=False)}\n    {_hardware(p, nic)}\n"
     elif shown and not style.is_oneline:
@@ -293,13 +297,13 @@ def _describe(nic: Nic, i: IPv4Interface | IPv6Interface, *, is_secondary: bool)
         return f"inet6 {i.with_prefixlen} scope {scope} "
     scope = "host" if i.is_loopback else "global"
     broadcast = ""
-    if not is_loopback(nic) and i.network.prefixlen < 31:
+    if not _is_loopback(nic) and i.network.prefixlen < 31:
         broadcast = f" brd {i.network.broadcast_address}"
     secondary = " secondary" if is_secondary else ""
     return f"inet {i.with_prefixlen}{broadcast} scope {scope}{secondary} {nic.name}"
 
 
-# -- links and routes -----------------------------------------------------------------------------
+# -- links -----------------------------------------------------------------------------
 
 
 def _link(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[None]:
@@ -309,16 +313,12 @@ def _link(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[Non
         for nic in (yield from _chosen(p, words)):
             separator = "\\" if style.is_oneline else "\n"
             text = f"{_head(p, style, nic, is_link=True)}{separator}    {_hardware(p, nic)}\n"
-            if style.is_brief:
-                text = (
-                    f"{_name(nic):<16} {_state(nic):<14} {nic.mac or ''} <{_flags(style, nic)}> \n"
-                )
             yield from p.write(1, text)
 
 
 #: What ``ip link set`` sets besides (ip-link(8) of iproute2 6.1): the most usual of it.
 _KNOWN_SETTINGS: Final = frozenset({
-    "addrgenmode", "alias", "allmulticast", "arp", "broadcast", "dynamic", "group", "master", "multicast", "name",
+    "address", "addrgenmode", "alias", "allmulticast", "arp", "broadcast", "dynamic", "group", "master", "mtu", "multicast", "name",
     "netns", "nomaster", "protodown", "qlen", "trailers", "txqlen", "txqueuelen", "type", "vf", "xdp",
 })  # fmt: skip
 
@@ -336,41 +336,14 @@ def _set_link(p: Process, words: list[str]) -> Waiting[None]:
     while rest:
         word = rest.pop(0)
         if word in ("up", "down"):
-            set_up(nic, up=word == "up")
-            continue
-        value = rest.pop(0) if rest else ""
-        if word == "address":
-            if not re.fullmatch(HARDWARE_ADDRESS, value):
-                gnu = f'"{value}" is invalid lladdr.'
-                yield from _fail(p, f"invalid argument '{value}' to 'address'", gnu, 1)
-            nic.mac = value.lower()
-        elif word == "mtu" and value.isdecimal():
-            nic.mtu = to_int(value)
-        elif word == "promisc":
-            p.guest.on_filter(nic.name)
+            _set_up(nic, up=word == "up")
+        elif word in ("dev", "promisc"):
+            # ``promisc on`` or ``off``: the interface's filter changes either way.
+            del rest[:1]
+            if word == "promisc":
+                p.guest.on_filter(nic.name)
         elif word in _KNOWN_SETTINGS:
             yield from not_simulated(p, f"'link set {word}'")
-        elif word != "dev":
+        else:
             gnu = f'Error: either "dev" is duplicate, or "{word}" is a garbage.'
             yield from _fail(p, f"invalid argument '{word}' to 'ip'", gnu, pick(p, 1, 255))
-
-
-def _route(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[None]:
-    """List the gateways and networks of interfaces."""
-    wanted = _take(words, "dev")
-    version = 6 if style.versions == [6] else 4
-    for nic, gateway in gateways(p, version):
-        if wanted is None or nic.name == wanted:
-            metric = pick(p, " metric 1024 ", "metric 1024 pref medium") if version == 6 else ""
-            yield from p.write(1, f"default via {gateway} dev {nic.name} {metric}\n")
-    for nic, i in networks(p, version):
-        if wanted is not None and nic.name != wanted:
-            continue
-        if version == 6:
-            tail = "metric 256 pref medium" if not is_busybox(p) else "metric 256 "
-            text = f"{i.network} dev {nic.name} proto kernel {tail}"
-        elif is_busybox(p):
-            text = f"{i.network} dev {nic.name} scope link  src {i.ip} "
-        else:
-            text = f"{i.network} dev {nic.name} proto kernel scope link src {i.ip} "
-        yield from p.write(1, text + "\n")

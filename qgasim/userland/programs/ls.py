@@ -1,6 +1,6 @@
 """The program ls."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import tzinfo
 from typing import Final
 
@@ -20,51 +20,19 @@ from qgasim.userland.programs.user_names import group_name, user_name
 
 __all__: list[str] = []
 
-_LETTERS: Final = "1aAdhlnrRSt"
+_LETTERS: Final = "1aAdlnrRt"
 _LONG: Final = {
-    "all": "a", "almost-all": "A", "directory": "d", "recursive": "R", "human-readable": "h",
+    "all": "a", "almost-all": "A", "directory": "d", "recursive": "R",
     "reverse": "r", "numeric-uid-gid": "n",
 }  # fmt: skip
 #: Half a year of 365.2425 days (GNU) and of 365 days (BusyBox).
 _RECENT_GNU: Final = 31556952 // 2
 _RECENT_BUSYBOX: Final = 3600 * 24 * 365 // 2
-_UNITS: Final = "KMGTPE"
 _DOTS: Final = frozenset({".", ".."})
 #: So many files are looked at, or shown, between two turns of others; what each costs, in steps and in bytes.
 _BATCH: Final = 512
 _ENTRY_STEPS: Final = 4
 _ENTRY_SIZE: Final = 256
-
-
-def human_gnu(size: int) -> str:
-    """Write a size as ``ls -h`` and ``df -h`` of GNU do: rounded up, two digits or more."""
-    if size < 1024:
-        return str(size)
-    unit = 1024
-    for letter in _UNITS:
-        tenths = -(-size * 10 // unit)
-        if tenths < 100:
-            return f"{tenths // 10}.{tenths % 10}{letter}"
-        if -(-size // unit) < 1024:
-            return f"{-(-size // unit)}{letter}"
-        unit *= 1024
-    return f"{-(-size * 1024 // unit)}E"
-
-
-def human_busybox(size: int, *, fraction: bool = True) -> str:
-    """Write a size as BusyBox does (make_human_readable_str): rounded, one digit after the point."""
-    tenths, letter = 0, ""
-    for unit in _UNITS:
-        if size < 1024:
-            break
-        letter = unit
-        tenths = (size % 1024 * 10 + 512) // 1024
-        size //= 1024
-    if tenths >= 10:
-        size, tenths = size + 1, 0
-    if not letter:
-        return str(size)
-    return f"{size}.{tenths}{letter}" if fraction else f"{size + (tenths >= 5)}{letter}"
 
 
 class _Entry(Struct, gc=False):
@@ -125,7 +93,9 @@ class _Lister:
                 try:
                     followed = look(self.p, path)
                 except OSError:
-                    # A link that leads nowhere is listed itself.
+                    # GNU lists a link that leads nowhere itself.
+                    if self.busybox:
+                        raise
                     followed = inode
                 # GNU follows an argument only to a directory.
                 if followed.is_dir or self.busybox:
@@ -138,14 +108,12 @@ class _Lister:
         return _Entry(name, path, inode)
 
     def sort(self, entries: list[_Entry]) -> list[_Entry]:
-        options = self.options
-        order: Callable[[_Entry], tuple[int, bytes]] = lambda e: (0, encode_name(e.name))  # noqa: E731
-        by = options.last("tS")
-        if by == "t":
-            order = lambda e: (-e.inode.mtime, encode_name(e.name))  # noqa: E731
-        elif by == "S":
-            order = lambda e: (-e.inode.size, encode_name(e.name))  # noqa: E731
-        return sorted(entries, key=order, reverse="r" in options)
+        is_by_time = "t" in self.options
+
+        def order(entry: _Entry) -> tuple[int, bytes]:
+            return (-entry.inode.mtime if is_by_time else 0), encode_name(entry.name)
+
+        return sorted(entries, key=order, reverse="r" in self.options)
 
     def show_directory(self, path: str) -> Waiting[None]:
         p, options = self.p, self.options
@@ -164,7 +132,8 @@ class _Lister:
             names = [name for name in names if not name.startswith(".")]
         entries = self.sort((yield from self.look_at_all(path, names)))
         if self.is_long:
-            yield from p.write(1, f"total {self.total(entries)}\n")
+            blocks = sum(entry.inode.blocks for entry in entries)
+            yield from p.write(1, f"total {blocks // 2}\n")
         yield from self.show_entries(entries)
         if "R" in options:
             for entry in entries:
@@ -187,13 +156,6 @@ class _Lister:
                     entries.append(entry)
             yield from p.charge_steps(_ENTRY_STEPS * len(batch))
         return entries
-
-    def total(self, entries: Sequence[_Entry]) -> str:
-        size = sum(entry.inode.blocks for entry in entries) * 512
-        if "h" not in self.options:
-            return str(size // 1024)
-        # UNVERIFIED: BusyBox pads this to the width of a size.
-        return f"{human_busybox(size, fraction=False):<7}" if self.busybox else human_gnu(size)
 
     def show_entries(self, entries: list[_Entry]) -> Waiting[None]:
         inodes = [entry.inode for entry in entries]
@@ -243,8 +205,6 @@ class _Lister:
         size = f"{inode.size:9} "
         if inode.is_device:
             size = f"{inode.major:4}, {inode.minor:3} "
-        elif "h" in self.options:
-            size = f"{human_busybox(inode.size):>7} "
         return (
             f"{format_mode(inode.mode)} {inode.links:4} "
             f"{self.owner(inode.uid):{width}} {self.group(inode.gid):{width}} {size}{self.date(inode)} "
@@ -255,12 +215,11 @@ class _Lister:
         devices = [inode for inode in inodes if inode.is_device]
         major = max((len(str(inode.major)) for inode in devices), default=0)
         minor = max((len(str(inode.minor)) for inode in devices), default=0)
-        is_human = "h" in self.options
 
         def show_size(inode: Inode) -> str:
             if inode.is_device:
                 return f"{inode.major:>{major}}, {inode.minor:>{minor}}"
-            return human_gnu(inode.size) if is_human else str(inode.size)
+            return str(inode.size)
 
         size = max(map(len, map(show_size, inodes)), default=0)
         links = len(str(max((inode.links for inode in inodes), default=0)))

@@ -1,4 +1,4 @@
-"""What lstat(2) and statfs(2) tell the guest's programs."""
+"""What lstat(2) tells the guest's programs."""
 
 import errno
 import stat
@@ -13,7 +13,6 @@ from qgasim.guest.processes.process import Process
 
 __all__ = [
     "Inode",
-    "Usage",
     "base_name",
     "device_of",
     "find_path",
@@ -21,13 +20,10 @@ __all__ = [
     "join",
     "look",
     "node_kind",
-    "usage_of",
 ]
 
 #: Where the numbers of devices without a device node (proc, tmpfs) begin.
 FIRST_ANONYMOUS: Final = 20
-#: Bytes for each inode of a file system, mkfs.ext4's default.
-INODE_RATIO: Final = 16384
 
 
 class Inode(Struct, gc=False):
@@ -65,17 +61,6 @@ class Inode(Struct, gc=False):
     def is_device(self) -> bool:
         """Return whether it is a device node."""
         return stat.S_ISCHR(self.mode) or stat.S_ISBLK(self.mode)
-
-
-class Usage(Struct):
-    """The space of a file system, in blocks, and its inodes."""
-
-    block_size: int
-    total: int
-    free: int
-    available: int
-    inodes: int
-    free_inodes: int
 
 
 def _space(node: FakeFile, volume: Volume, target: str) -> tuple[int, int]:
@@ -140,21 +125,6 @@ def device_of(p: Process, mount: Mount) -> tuple[int, int]:
         return node.major, node.minor
     volumes = list(dict.fromkeys(id(m.volume) for m in p.guest.files.mounts))
     return 0, FIRST_ANONYMOUS + volumes.index(id(mount.volume))
-
-
-def usage_of(volume: Volume) -> Usage:
-    """Do what statfs(2) does."""
-    block = volume.block_size
-    free = volume.size + volume.reserved - volume.used
-    inodes = (volume.size + volume.reserved) // INODE_RATIO
-    return Usage(
-        block_size=block,
-        total=(volume.size + volume.reserved) // block,
-        free=free // block,
-        available=max(0, free - volume.reserved) // block,
-        inodes=inodes,
-        free_inodes=max(0, inodes - volume.fakefs.last_ino),
-    )
 
 
 def node_kind(mode: int) -> str:

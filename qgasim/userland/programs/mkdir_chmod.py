@@ -11,9 +11,9 @@ from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
 from qgasim.userland.programs.lstat import Inode, join, look
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
-from qgasim.userland.programs.modes import format_mode, parse_mode
+from qgasim.userland.programs.modes import parse_mode
 from qgasim.userland.programs.registry import program
-from qgasim.userland.programs.timestamps import find_time, local_zone
+from qgasim.userland.programs.timestamps import find_time, format_time, local_zone
 from qgasim.userland.programs.user_names import find_user, groups
 
 __all__: list[str] = []
@@ -27,8 +27,7 @@ Change = Callable[[str, bool], Waiting[None]]
 @program("mkdir")
 def mkdir(p: Process) -> Steps:
     """Make directories, with ``-p`` those above them, too."""
-    long = {"mode": "m", "parents": "p", "verbose": "v"}
-    options = yield from parse(p, "m:pv", long)
+    options = yield from parse(p, "m:p", {"mode": "m", "parents": "p"})
     if not options.operands:
         yield from missing_operand(p)
     text = options.get("m")
@@ -42,8 +41,8 @@ def mkdir(p: Process) -> Steps:
         failed = yield from _make(p, path, mode, options)
         if failed is not None:
             where, error = failed
-            text = pick(p, f"can't create directory '{where}'", "")
-            text = text or f"cannot create directory {quote(where)}"
+            gnu = f"cannot create directory {quote(where)}"
+            text = pick(p, f"can't create directory '{where}'", gnu)
             yield from complain(p, f"{text}: {explain(error)}")
             status = 1
     return status
@@ -52,7 +51,7 @@ def mkdir(p: Process) -> Steps:
 def _make(
     p: Process, path: str, mode: int | None, options: Options
 ) -> Waiting[tuple[str, OSError] | None]:
-    """Make a directory; give what could not be made, and why."""
+    """Make a directory; return what could not be made, and why."""
     files = p.guest.files
     steps = [path]
     if "p" in options:
@@ -71,45 +70,33 @@ def _make(
             return step, NotADirectoryError(20, os.strerror(20)) if is_inner else error
         except OSError as error:
             return step, error
-        if "v" in options:
-            shown = pick(p, f"created directory: '{step}'", "")
-            yield from p.write(1, (shown or f"{p.argv[0]}: created directory {quote(step)}") + "\n")
     return None
 
 
 # -- touch -------------------------------------------------------------------------------------
 
-_TOUCH_LONG = {"no-create": "c", "date": "d", "reference": "r", "no-dereference": "h"}
-
 
 @program("touch")
 def touch(p: Process) -> Steps:
     """Set the times of files, which are made if they are not there."""
-    options = yield from parse(p, "acmd:r:hf", _TOUCH_LONG)
+    long = {"no-create": "c", "date": "d", "no-dereference": "h"}
+    options = yield from parse(p, "cd:h", long)
     if not options.operands:
         yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")
     now = p.guest.clock.now()
-    accessed = modified = now
-    reference = options.get("r")
+    when = now
     follow = "h" not in options
-    if reference is not None:
-        try:
-            inode = look(p, reference, follow=follow)
-        except OSError as error:
-            gnu = f"failed to get attributes of {quote(reference)}"
-            text = pick(p, f"can't stat '{reference}'", gnu)
-            yield from fail(p, f"{text}: {explain(error)}")
-        else:
-            accessed, modified = inode.atime, inode.mtime
     for text in options.all("d"):
-        found = find_time(text, now, local_zone(p))
+        # BusyBox keeps the time of the day.
+        is_day = is_busybox(p) and re.fullmatch(r"\d{4}-\d\d?-\d\d?", text)
+        time = format_time(now, local_zone(p), " %T") if is_day else ""
+        found = find_time(text + time, now, local_zone(p), is_busybox=is_busybox(p))
         if found is None:
             what = pick(p, "invalid date", "invalid date format")
             yield from fail(p, f"{what} {quote(text)}")
         else:
-            accessed = modified = found
+            when = found
     set_times = partial(p.guest.files.set_times, follow=follow)
-    only = {letter for letter, _ in options if letter in "am"}
     status = 0
     for path in options.operands:
         try:
@@ -118,8 +105,7 @@ def touch(p: Process) -> Steps:
                     continue
                 flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
                 (yield from p.open(path, flags)).close()
-            times = (accessed if only != {"m"} else None), (modified if only != {"a"} else None)
-            yield from p.call(set_times, path, *times, p.cwd)
+            yield from p.call(set_times, path, when, when, p.cwd)
         except OSError as error:
             text = pick(p, path, f"cannot touch {quote(path)}")
             yield from complain(p, f"{text}: {explain(error)}")
@@ -129,14 +115,12 @@ def touch(p: Process) -> Steps:
 
 # -- chmod -------------------------------------------------------------------------------------
 
-_CHMOD_LONG = {"recursive": "R", "verbose": "v", "quiet": "f", "silent": "f"}
-
 
 @program("chmod")
 def chmod(p: Process) -> Steps:
     """Change permission bits."""
     arguments, mode = _take_minus(p.argv[1:])
-    options = yield from parse(p, "Rvf", _CHMOD_LONG, arguments=arguments)
+    options = yield from parse(p, "R", {"recursive": "R"}, arguments=arguments)
     paths = options.operands
     if mode is None:
         if not paths:
@@ -156,20 +140,8 @@ def chmod(p: Process) -> Steps:
             return
         new = parse_mode(text, inode.mode & 0o7777, is_directory=inode.is_dir, umask=p.umask) or 0
         yield from p.call(p.guest.files.chmod, path, new, p.cwd)
-        old = inode.mode & 0o7777
-        if "v" in options:
-            yield from p.write(1, _describe(p, path, old, new))
 
     return (yield from _change_all(p, paths, options, change))
-
-
-def _describe(p: Process, path: str, old: int, new: int) -> str:
-    if is_busybox(p):
-        return f"mode of '{path}' changed to {new:04o} ({format_mode(new)[1:]})\n"
-    before, after = (f"{mode:04o} ({format_mode(mode)[1:]})" for mode in (old, new))
-    if old == new:
-        return f"mode of {quote(path)} retained as {after}\n"
-    return f"mode of {quote(path)} changed from {before} to {after}\n"
 
 
 def _take_minus(arguments: list[str]) -> tuple[list[str], str | None]:
@@ -194,14 +166,12 @@ def _change_all(p: Process, paths: list[str], options: Options, change: Change) 
             try:
                 yield from change(step, follows)
             except OSError as error:
-                yield from _refuse(p, step, error, options)
+                yield from _refuse(p, step, error)
                 status = 1
     return status
 
 
-def _refuse(p: Process, path: str, error: OSError, options: Options) -> Waiting[None]:
-    if "f" in options:
-        return
+def _refuse(p: Process, path: str, error: OSError) -> Waiting[None]:
     text = f"cannot access {quote(path)}"
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         what = "permissions" if p.name == "chmod" else "ownership"
@@ -230,13 +200,11 @@ def _walk(p: Process, path: str, *, is_top: bool = True) -> Iterator[tuple[str, 
 
 # -- chown -------------------------------------------------------------------------------------
 
-_CHOWN_LONG = {"recursive": "R", "no-dereference": "h", "quiet": "f", "silent": "f"}
-
 
 @program("chown")
 def chown(p: Process) -> Steps:
     """Change the owner, the group or both."""
-    options = yield from parse(p, "Rhf", _CHOWN_LONG)
+    options = yield from parse(p, "Rh", {"recursive": "R", "no-dereference": "h"})
     paths = options.operands
     if not paths:
         yield from missing_operand(p)

@@ -2,36 +2,155 @@
 
 import errno
 import os
+import re
 from typing import Final
 
+from msgspec import Struct
 from pyfakefs.fake_file import FakeDirectory
 
-from qgasim.guest.files.nodes import os_error
+from qgasim.guest.files.nodes import Device, Volume, decode_name, os_error
 from qgasim.guest.files.tree import Mount
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.programs.getopt import not_simulated, parse, usage_error
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick
-from qgasim.userland.programs.mount_options import (
-    KERNEL_KINDS,
-    GuestRequest,
-    MountError,
-    change_options,
-    do_mount,
-    read_fstab,
-)
 from qgasim.userland.programs.registry import program
 
-__all__: list[str] = []
+__all__ = ["change_options"]
 
-_MOUNT_LONG: Final = {"options": "o", "types": "t"}
 #: util-linux's status of a failed mount or umount; BusyBox's mount gives -1.
 MOUNT_FAILED: Final = 32
+#: Kinds of file systems that need no device.
+KERNEL_KINDS: Final = frozenset({
+    "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "ramfs", "cgroup", "cgroup2", "debugfs",
+    "mqueue", "securityfs", "tracefs", "bpf", "configfs", "hugetlbfs", "pstore",
+})  # fmt: skip
+#: What mount(8) keeps for itself.
+_OWN_FLAGS: Final = frozenset({
+    "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "_netdev", "nofail",
+    "remount", "bind", "rbind", "loop", "exec", "suid", "dev", "async", "rw", "ro",
+})  # fmt: skip
+_TIMES: Final = ("noatime", "relatime", "strictatime")
+_SWITCHES: Final = ("nosuid", "nodev", "noexec", "sync", "dirsync", "mand", "nodiratime", *_TIMES)
+
+
+class MountError(Exception):
+    """Mounting has failed, with the kernel's *number* and util-linux's text."""
+
+    def __init__(self, number: int, text: str, *, is_from_kernel: bool = False) -> None:
+        super().__init__(text)
+        self.number = number
+        self.is_from_kernel = is_from_kernel
+
+
+class GuestRequest(Struct):
+    """What is to be mounted where, and how."""
+
+    source: str
+    target: str
+    kind: str = "auto"
+    flags: list[str] = []
+
+
+def change_options(old: str, flags: list[str]) -> str:
+    """Return mount options changed by *flags*, in the order of /proc/mounts."""
+    kept = [flag for flag in old.split(",") if flag]
+    for flag in flags:
+        if flag in ("ro", "rw"):
+            kept = [flag, *(k for k in kept if k not in ("ro", "rw"))]
+        elif flag in _TIMES:
+            kept = [k for k in kept if k not in _TIMES] + [flag]
+        elif flag in ("exec", "suid", "dev", "diratime"):
+            kept = [k for k in kept if k != f"no{flag}"]
+        elif flag == "async":
+            kept = [k for k in kept if k != "sync"]
+        elif flag == "atime":
+            kept = [k for k in kept if k != "noatime"]
+        elif flag not in _OWN_FLAGS:
+            name = flag.partition("=")[0]
+            kept = [k for k in kept if k.partition("=")[0] != name] + [flag]
+    if not any(k in _TIMES for k in kept):
+        kept.append("relatime")
+    kept = [k for k in kept if k != "strictatime"]
+    first = [k for k in kept if k in ("ro", "rw")] or ["rw"]
+    switches = [s for s in _SWITCHES if s in kept]
+    return ",".join([*first, *switches, *(k for k in kept if k not in (*first, *switches))])
+
+
+def read_fstab(p: Process) -> list[GuestRequest]:
+    """Return the lines of /etc/fstab."""
+    try:
+        text = decode_name(p.guest.files.read_settings("/etc/fstab"))
+    except OSError:
+        return []
+    rows = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return [
+        GuestRequest(
+            _plain(row[0]), _plain(row[1]), row[2], row[3].split(",") if len(row) > 3 else []
+        )
+        for row in rows
+        if len(row) > 2
+    ]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def find_device(p: Process, path: str) -> Device | None:
+    """Return the device node at *path*."""
+    node = p.guest.files.find(path, p.cwd)
+    return node if isinstance(node, Device) else None
+
+
+def _find_volume(p: Process, source: str) -> Volume | None:
+    if source not in p.guest.volumes and p.guest.files.exists(source, p.cwd):
+        source = p.guest.mount_source(p.guest.files.locate(source, p.cwd).path)
+    return p.guest.volumes.get(source)
+
+
+def do_mount(p: Process, wish: GuestRequest) -> None:
+    """Mount what *wish* says; `MountError` if that can't be."""
+    files = p.guest.files
+    target = files.locate(wish.target, p.cwd) if files.exists(wish.target, p.cwd) else None
+    if target is None:
+        raise MountError(errno.ENOENT, "mount point does not exist.")
+    try:
+        volume = _choose(p, wish)
+        above = files.find_mount(target.path)
+        if above is not None and above.volume is volume and above.root is volume.root:
+            raise MountError(errno.EBUSY, f"{wish.source} already mounted on {wish.target}.")
+        if target.path == "/":
+            raise os_error(errno.EBUSY, "/")
+        files.mount(volume, target.path, change_options("rw", wish.flags))
+    except OSError as error:
+        text = {
+            errno.ENOTDIR: "mount point is not a directory.",
+            errno.EBUSY: f"{wish.source} already mounted or mount point busy.",
+        }.get(error.errno or 0, f"mount failed: {error.strerror}.")
+        raise MountError(error.errno or 0, text, is_from_kernel=True) from None
+
+
+def _choose(p: Process, wish: GuestRequest) -> Volume:
+    volume = _find_volume(p, wish.source)
+    if volume is not None and wish.kind in ("auto", volume.kind):
+        return volume
+    if wish.source.startswith(("UUID=", "LABEL=")):
+        raise MountError(errno.ENOENT, f"can't find {wish.source}.")
+    if volume is None and not p.guest.files.exists(wish.source, p.cwd):
+        raise MountError(errno.ENOENT, f"special device {wish.source} does not exist.")
+    if volume is None and find_device(p, wish.source) is None:
+        raise MountError(
+            errno.ENOTBLK, f"{wish.source} is not a block device.", is_from_kernel=True
+        )
+    bad = f"wrong fs type, bad option, bad superblock on {os.path.normpath(wish.source)}, "
+    text = f"{bad}missing codepage or helper program, or other error."
+    raise MountError(errno.EINVAL, text, is_from_kernel=True)
 
 
 @program("mount")
 def mount(p: Process) -> Steps:
     """Mount a file system, change how it is mounted, or list what is."""
-    options = yield from parse(p, "o:t:", _MOUNT_LONG)
+    options = yield from parse(p, "o:t:", {"options": "o", "types": "t"})
     operands = options.operands
     flags = [flag for text in options.all("o") for flag in text.split(",") if flag]
     if not operands:
@@ -39,6 +158,8 @@ def mount(p: Process) -> Steps:
         return 0
     if "bind" in flags or "rbind" in flags:
         yield from not_simulated(p, "'bind'")
+    if options.get("t") in KERNEL_KINDS and operands:
+        yield from not_simulated(p, f"'{options.get('t')}'")
     wish = GuestRequest("", operands[-1], options.get("t") or "auto", flags)
     if len(operands) > 2:
         yield from usage_error(p, "bad usage")

@@ -12,19 +12,17 @@ from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
-_MV_LONG = {"force": "f", "no-clobber": "n", "verbose": "v"}
-
 
 @program("mv")
 def mv(p: Process) -> Steps:
     """Move or rename files and directories."""
-    options = yield from parse(p, "fnv", _MV_LONG)
+    options = yield from parse(p, "f", {"force": "f"})
     sources, target, is_directory = yield from check_operands(p, options)
     status = 0
     for source in sources:
         path = join(target, base_name(source)) if is_directory else target
         try:
-            is_done = yield from _move(p, source, path, options)
+            is_done = yield from _move(p, source, path)
         except OSError as error:
             gnu = f"cannot move {quote(source)} to {quote(path)}"
             text = pick(p, f"can't rename '{source}'", gnu)
@@ -35,33 +33,31 @@ def mv(p: Process) -> Steps:
     return status
 
 
-def _move(p: Process, source: str, target: str, options: Options) -> Waiting[bool]:
+def _move(p: Process, source: str, target: str) -> Waiting[bool]:
     inode = find_inode(p, source, follow=source.endswith("/"))
     old = find_inode(p, target, follow=False)
-    if not is_busybox(p):
-        wrong = _find_obstacle(p, source, target, inode, old)
-        if wrong:
-            yield from complain(p, wrong)
+    if is_busybox(p):
+        try:
+            look(p, target)
+        except NotADirectoryError:
+            yield from complain(p, f"can't stat '{target}': Path has non-directory component")
             return False
-    if old is not None and "n" in options:
-        return True
+        except OSError:
+            pass
+    elif wrong := _find_obstacle(p, source, target, inode, old):
+        yield from complain(p, wrong)
+        return False
     if target.endswith("/") and inode is not None and not inode.is_dir:
         raise os_error(errno.ENOTDIR)
     try:
-        # rename(2) does nothing for two names of one file; mv then removes the first.
-        if inode is not None and old is not None and inode.node is old.node:
-            if inode.path != old.path:
-                yield from p.call(p.guest.files.unlink, source, p.cwd)
-        else:
+        # rename(2) does nothing for two names of one file.
+        if inode is None or old is None or inode.node is not old.node:
             yield from p.call(p.guest.files.rename, source, target, p.cwd)
     except OSError as error:
         if error.errno != errno.EXDEV or inode is None:
             raise
         if not (yield from _move_over(p, source, target, inode, old)):
             return False
-    if "v" in options:
-        verb = pick(p, "", "renamed ")
-        yield from p.write(1, f"{verb}{quote(source)} -> {quote(target)}\n")
     return True
 
 
@@ -112,13 +108,13 @@ def _move_over(
 
 # -- ln ----------------------------------------------------------------------------------------
 
-_LN_LONG = {"symbolic": "s", "force": "f", "no-dereference": "n", "verbose": "v"}
+_LN_LONG = {"symbolic": "s", "force": "f", "no-dereference": "n"}
 
 
 @program("ln")
 def ln(p: Process) -> Steps:
     """Make links."""
-    options = yield from parse(p, "sfnv", _LN_LONG)
+    options = yield from parse(p, "sfn", _LN_LONG)
     words = list(options.operands)
     if not words:
         yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")
@@ -137,9 +133,6 @@ def ln(p: Process) -> Steps:
         if wrong:
             yield from complain(p, wrong)
             status = 1
-        elif "v" in options:
-            arrow = "->" if "s" in options or is_busybox(p) else "=>"
-            yield from p.write(1, f"{quote(path)} {arrow} {quote(word)}\n")
     return status
 
 

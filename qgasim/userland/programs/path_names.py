@@ -41,7 +41,8 @@ def basename(p: Process) -> Steps:
 @program("dirname")
 def dirname(p: Process) -> Steps:
     """Print a path without its last component."""
-    words = (yield from parse(p, "")).operands
+    # BusyBox's takes no options.
+    words = p.argv[1:] if is_busybox(p) else (yield from parse(p, "")).operands
     if not words:
         yield from missing_operand(p)
     if is_busybox(p) and len(words) > 1:

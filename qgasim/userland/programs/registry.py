@@ -47,7 +47,7 @@ def _guarded(function: Program) -> Program:
                     yield from complain(p, f"standard output: {explain(error)}")
                 return UNCHECKED.get(p.name, 0)
             yield from complain(p, f"{what}: {explain(error)}")
-            # grep's failures are 2; 1 is "no match".
-            return 2 if p.name == "grep" else 1
+            # grep's and ls's failures are 2; 1 is "no match", or that a file is not there.
+            return 2 if p.name in ("grep", "ls") else 1
 
     return run

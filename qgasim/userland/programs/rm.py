@@ -11,15 +11,15 @@ from qgasim.userland.programs.registry import program
 __all__: list[str] = []
 
 _RM_LONG = {
-    "recursive": "r", "force": "f", "verbose": "v", "dir": "d", "preserve-root": "preserve",
-    "no-preserve-root": "everything", "one-file-system": "x",
+    "recursive": "r", "force": "f", "dir": "d", "preserve-root": "preserve",
+    "no-preserve-root": "everything",
 }  # fmt: skip
 
 
 @program("rm")
 def rm(p: Process) -> Steps:
     """Remove files, with ``-r`` directories and all in them."""
-    options = yield from parse(p, "rRfv" if is_busybox(p) else "rRfvdx", _RM_LONG)
+    options = yield from parse(p, "rRf" if is_busybox(p) else "rRfd", _RM_LONG)
     if not options.operands:
         if "f" in options:
             return 0
@@ -84,7 +84,4 @@ def remove(p: Process, path: str, options: Options) -> Waiting[bool]:
         text = pick(p, f"can't remove '{path}'", f"cannot remove {quote(path)}")
         yield from complain(p, f"{text}: {explain(error)}")
         return False
-    if "v" in options:
-        kind = pick(p, "directory: ", "directory ") if inode.is_dir else ""
-        yield from p.write(1, f"removed {kind}{quote(path)}\n")
     return is_done

@@ -1,36 +1,267 @@
-"""The program sed: reading its input and running a script."""
+"""The program sed: its scripts, and what runs them."""
 
 import os
 import re
-import signal
 from collections import deque
 from contextlib import suppress
+from typing import Final
+
+from msgspec import Struct, field
 
 from qgasim.guest.files.nodes import decode_name, encode_name
-from qgasim.guest.processes.process import STEP_BYTES, Killed, Process, Steps, Waiting
+from qgasim.guest.processes.process import STEP_BYTES, Process, Steps, Waiting
+from qgasim.matching import Pattern
 from qgasim.userland.limits import check_size, to_int
 from qgasim.userland.programs.getopt import Options, not_simulated, parse, usage_error
 from qgasim.userland.programs.inputs import Source
 from qgasim.userland.programs.lstat import look
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick
+from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
-from qgasim.userland.programs.sed_script import (
-    Address,
-    Instruction,
-    NotSimulatedError,
-    ScriptError,
-    compile_script,
-)
 
 __all__: list[str] = []
 
 _LONG = {
     "quiet": "n", "silent": "n", "expression": "e", "in-place": "i", "regexp-extended": "E",
 }  # fmt: skip
-#: Jumps in one cycle after which a script is taken to run for ever.
-_MAX_STEPS = 100_000
-#: How long the pattern space may become, in characters.
-_MAX_SPACE = 16 << 20
+
+
+_PLAIN: Final = "pd"
+#: Commands that sed has besides, and flags of ``s``: those that BusyBox's has, too, and the others.
+_KNOWN: Final = "=DPhHgGxyrwTnNbtcaiq:{}", "lWFRevzQ"
+_KNOWN_FLAGS: Final = "mMew"
+_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
+
+
+class ScriptError(ValueError):
+    """A script is wrong: GNU's text, the place, and BusyBox's text if it has another."""
+
+    def __init__(self, text: str, at: int, busybox: str = "") -> None:
+        super().__init__(text)
+        self.at = at
+        self.busybox = busybox
+
+
+class NotSimulatedError(Exception):
+    """A script has what the real sed knows, and this one does not: the text names it."""
+
+
+class Address(Struct):
+    """Which lines are meant: a number, the last, or those that match."""
+
+    line: int = 0
+    is_last: bool = False
+    regex: Pattern | None = None
+
+
+class Instruction(Struct):
+    """A command with its addresses."""
+
+    name: str
+    first: Address | None = None
+    last: Address | None = None
+    is_negated: bool = False
+    regex: Pattern | None = None
+    #: Text, and the numbers of groups (0: all that matched).
+    replacement: list[str | int] = field(default_factory=list["str | int"])
+    is_global: bool = False
+    prints: bool = False
+    number: int = 1
+
+
+def compile_script(text: str, *, extended: bool, is_busybox: bool) -> list[Instruction]:
+    """Read a script: `ScriptError` if it is wrong, `NotSimulatedError` if it is more than is known here."""
+    return _Compiler(text, extended=extended, is_busybox=is_busybox).compile()
+
+
+class _Compiler:
+    def __init__(self, text: str, *, extended: bool, is_busybox: bool) -> None:
+        self.text = text
+        self.known = _KNOWN[0] if is_busybox else "".join(_KNOWN)
+        self.at = 0
+        self.extended = extended
+        self.script: list[Instruction] = []
+        self.last_regex = ""
+
+    def peek(self) -> str:
+        return self.text[self.at : self.at + 1]
+
+    def take(self) -> str:
+        char = self.peek()
+        self.at += 1
+        return char
+
+    def skip(self, chars: str) -> None:
+        while self.peek() and self.peek() in chars:
+            self.at += 1
+
+    def wrong(self, text: str, busybox: str = "") -> ScriptError:
+        return ScriptError(text, min(self.at, len(self.text)), busybox)
+
+    def compile(self) -> list[Instruction]:
+        while True:
+            self.skip(" \t\n;")
+            if not self.peek():
+                break
+            if self.peek() == "#":
+                self._line()
+                continue
+            self._instruction()
+        return self.script
+
+    def _line(self) -> str:
+        end = self.text.find("\n", self.at)
+        end = len(self.text) if end < 0 else end
+        line, self.at = self.text[self.at : end], end + 1
+        return line
+
+    # -- addresses -----------------------------------------------------------------------------
+
+    def _number(self) -> int | None:
+        found = re.compile(r"\d+").match(self.text, self.at)
+        if found is None:
+            return None
+        self.at = found.end()
+        return to_int(found[0])
+
+    def _address(self) -> Address | None:
+        number = self._number()
+        if number is not None:
+            if self.peek() == "~" or not number:
+                raise NotSimulatedError(f"the address '{number}{self.peek()}'")
+            return Address(line=number)
+        char = self.peek()
+        if char == "$":
+            self.take()
+            return Address(is_last=True)
+        if char and char in "/\\":
+            self.take()
+            delimiter = self.take() if char == "\\" else "/"
+            pattern = self._delimited(delimiter, "unterminated address regex")
+            fold = self.peek() == "I"
+            if fold:
+                self.take()
+            return Address(regex=self._regex(pattern, fold=fold))
+        return None
+
+    def _delimited(self, delimiter: str, unterminated: str) -> str:
+        """Take the text up to *delimiter*, which a backslash makes a plain character."""
+        out = ""
+        in_bracket = False
+        while True:
+            char = self.take()
+            if not char:
+                raise self.wrong(unterminated, f"unmatched '{delimiter}'")
+            if in_bracket:
+                in_bracket = char != "]" or out.endswith(("[", "[^"))
+            elif char == "\\":
+                following = self.take()
+                out += following if following == delimiter else "\\" + following
+                continue
+            elif char == delimiter:
+                return out
+            else:
+                in_bracket = char == "[" and unterminated != ""
+            out += char
+
+    def _regex(self, pattern: str, *, fold: bool) -> Pattern:
+        pattern = pattern or self.last_regex
+        self.last_regex = pattern
+        for letter in "tnrfv":
+            pattern = re.sub(rf"(?<!\\)((?:\\\\)*)\\{letter}", rf"\1{_ESCAPES[letter]}", pattern)
+        try:
+            return compile_regex(pattern, extended=self.extended, ignore_case=fold)
+        except RegexError as error:
+            raise self.wrong(str(error), f"bad regex '{pattern}': {error}") from None
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def _instruction(self) -> None:
+        first, last = self._addresses()
+        self.skip(" \t")
+        is_negated = self.peek() == "!"
+        self.skip("! \t")
+        name = self.take()
+        if not name:
+            raise self.wrong("missing command")
+        instruction = Instruction(name, first, last, is_negated)
+        self.script.append(instruction)
+        if name == "s":
+            self._substitution(instruction)
+        elif name in self.known:
+            raise NotSimulatedError(f"the command '{name}'")
+        elif name not in _PLAIN:
+            raise self.wrong(f"unknown command: `{name}'", f"unsupported command {name}")
+        self.skip(" \t")
+        if self.peek() not in ("", ";", "\n", "}", "#"):
+            self.at += 1
+            raise self.wrong("extra characters after command")
+
+    def _addresses(self) -> tuple[Address | None, Address | None]:
+        """Read the addresses before a command: none, one, or two with a comma."""
+        first = self._address()
+        self.skip(" \t")
+        if first is None or self.peek() != ",":
+            return first, None
+        self.take()
+        self.skip(" \t")
+        if self.peek() == "+":
+            raise NotSimulatedError("the address '+N'")
+        last = self._address()
+        if last is None:
+            raise self.wrong("unexpected `,'", "no address after comma")
+        return first, last
+
+    def _substitution(self, instruction: Instruction) -> None:
+        delimiter = self.take()
+        unterminated = "unterminated `s' command"
+        pattern = self._delimited(delimiter, unterminated)
+        start = self.at
+        end = start
+        while end < len(self.text) and self.text[end] != delimiter:
+            end += 2 if self.text[end] == "\\" else 1
+        if end >= len(self.text):
+            self.at = end
+            raise self.wrong(unterminated, f"unmatched '{delimiter}'")
+        self.at = end + 1
+        instruction.replacement = _replacement(self.text[start:end], delimiter)
+        fold = False
+        while (flag := self.peek()) and (flag in "gpiI" or flag.isdecimal()):
+            number = self._number()
+            if number is not None:
+                instruction.number = number
+                continue
+            self.take()
+            instruction.is_global = instruction.is_global or flag == "g"
+            instruction.prints = instruction.prints or flag == "p"
+            fold = fold or flag in "iI"
+        if self.peek() and self.peek() in _KNOWN_FLAGS:
+            raise NotSimulatedError(f"the flag '{self.peek()}' of 's'")
+        if self.peek() not in ("", ";", "\n", "}", "#", " ", "\t"):
+            self.at += 1
+            raise self.wrong("unknown option to `s'", "bad option in substitution expression")
+        instruction.regex = self._regex(pattern, fold=fold)
+        highest = max(
+            (part for part in instruction.replacement if isinstance(part, int)), default=0
+        )
+        if highest > instruction.regex.groups:
+            text = f"invalid reference \\{highest} on `s' command's RHS"
+            raise self.wrong(text, f"invalid reference \\{highest} on 's' command's RHS")
+
+
+def _replacement(text: str, delimiter: str) -> list[str | int]:
+    parts: list[str | int] = []
+    for found in re.finditer(r"\\(.|\n)|&|[^\\&]+", text):
+        escaped = found[1]
+        if found[0] == "&":
+            parts.append(0)
+        elif escaped is None:
+            parts.append(found[0])
+        elif escaped.isdecimal() and escaped != delimiter:
+            parts.append(int(escaped))
+        else:
+            parts.append(_ESCAPES.get(escaped, escaped) if escaped != delimiter else escaped)
+    return parts
 
 
 @program("sed")
@@ -51,7 +282,7 @@ def sed(p: Process) -> Steps:
         editor = _Editor(p, script, is_quiet="n" in options)
         source = Source(p, words)
         yield from editor.run(source, 1)
-        return editor.code or (pick(p, 1, 2) if source.has_failed else 0)
+        return pick(p, 1, 2) if source.has_failed else 0
     status = 0
     for path in words:
         status = (yield from _edit_in_place(p, script, path, options)) or status
@@ -95,11 +326,7 @@ def _edit_in_place(
     if suffix:
         yield from p.call(files.rename, path, path + suffix, p.cwd)
     yield from p.call(files.rename, new, path, p.cwd)
-    return editor.code
-
-
-class _Done(Exception):
-    """No more cycles: ``q``, or ``n`` at the end."""
+    return 0
 
 
 class _Editor:
@@ -109,14 +336,12 @@ class _Editor:
         self.is_quiet = is_quiet
         self.space = ""
         self.number = 0
-        self.code = 0
         #: Whether the line in the pattern space had a newline at its end.
         self.has_end = True
         self.waiting: deque[bytes] = deque()
         self.source = Source(p, [])
         self.out = 1
         self.lines: list[str] = []
-        self.appended: list[str] = []
         #: Ranges that have begun, and the line at which they end (None: at the second address).
         self.open: dict[int, int | None] = {}
         self.needs_end = False
@@ -124,13 +349,10 @@ class _Editor:
     def run(self, source: Source, out: int) -> Waiting[None]:
         """Edit all lines of *source*."""
         self.source, self.out = source, out
-        try:
-            while (yield from self._next()):
-                yield from self._cycle()
-                if len(self.lines) > 1000:
-                    yield from self._flush()
-        except _Done:
-            pass
+        while (yield from self._next()):
+            yield from self._cycle()
+            if len(self.lines) > 1000:
+                yield from self._flush()
         yield from self._flush()
 
     def _flush(self) -> Waiting[None]:
@@ -172,11 +394,6 @@ class _Editor:
     def _end_cycle(self, *, prints: bool = True) -> None:
         if prints and not self.is_quiet:
             self._print(self.space)
-        for text in self.appended:
-            start = "\n" if self.needs_end else ""
-            self.needs_end = False
-            self.lines.append(f"{start}{text}\n")
-        self.appended.clear()
 
     # -- addresses -----------------------------------------------------------------------------
 
@@ -216,63 +433,21 @@ class _Editor:
     # -- commands ------------------------------------------------------------------------------
 
     def _cycle(self) -> Waiting[None]:
-        at = steps = 0
-        is_replaced = False
-        while at < len(self.script):
-            steps += 1
-            if steps > _MAX_STEPS:
-                yield from fail(self.p, "the script does not end", 4)
-            if len(self.space) > _MAX_SPACE:
-                raise Killed(signal.SIGKILL)
+        for at, instruction in enumerate(self.script):
             yield from self.p.charge_steps(1 + len(self.space) // STEP_BYTES)
-            instruction = self.script[at]
-            at += 1
-            name = instruction.name
-            if not (yield from self._is_chosen(at - 1, instruction)):
-                if name == "{":
-                    at = instruction.jump
+            if not (yield from self._is_chosen(at, instruction)):
                 continue
-            if name == "s":
-                done = self._substitute(instruction)
-                is_replaced = is_replaced or done
-            elif name == "b" or (name == "t" and is_replaced):
-                is_replaced = False
-                at = instruction.jump
-            elif name == "d":
-                self._end_cycle(prints=False)
-                return
-            elif name == "q":
-                self.code = to_int(instruction.text or "0")
-                self._end_cycle()
-                raise _Done
-            elif name in "nN":
-                yield from self._read_more(name)
-            elif name == "c":
-                is_inner = instruction.last is not None and at - 1 in self.open
-                if instruction.is_negated or not is_inner:
-                    self.lines.append(instruction.text + "\n")
-                self._end_cycle(prints=False)
-                return
-            elif name == "p":
-                self._print(self.space)
-            elif name == "i":
-                self.lines.append(instruction.text + "\n")
-            elif name == "a":
-                self.appended.append(instruction.text)
+            match instruction.name:
+                case "s":
+                    self._substitute(instruction)
+                case "d":
+                    self._end_cycle(prints=False)
+                    return
+                case _:
+                    self._print(self.space)
         self._end_cycle()
 
-    def _read_more(self, name: str) -> Waiting[None]:
-        if (yield from self._is_last()):
-            # GNU prints the pattern space before it ends for want of a next line.
-            self._end_cycle(prints=name == "n" or pick(self.p, False, True))
-            raise _Done
-        if name == "n":
-            self._end_cycle()
-            self.space = self._take()
-        else:
-            self.space += "\n" + self._take()
-
-    def _substitute(self, instruction: Instruction) -> bool:
+    def _substitute(self, instruction: Instruction) -> None:
         assert instruction.regex is not None
         parts: list[str] = []
         at = count = size = 0
@@ -291,11 +466,10 @@ class _Editor:
             if not instruction.is_global:
                 break
         if not parts:
-            return False
+            return
         self.space = "".join(parts) + self.space[at:]
         if instruction.prints:
             self._print(self.space)
-        return True
 
 
 def _expand(replacement: list[str | int], found: re.Match[str]) -> str:

@@ -27,17 +27,12 @@ def _go_down(p: Process, way: Way, delay: int = 0) -> None:
     p.guest.power.shut_down(way, delay + p.guest.settings.power.shutdown_time)
 
 
-_SHUTDOWN_LONG: Final = {
-    "halt": "H", "poweroff": "P", "reboot": "r",
-}  # fmt: skip
-
-
 @program("shutdown")
 def shutdown(p: Process) -> Steps:
     """Power off, halt or reboot, now or later. Words after the time are a message, which is not shown."""
     # `shutdown -h -H +0 hypervisor initiated shutdown` is what the agent runs (recorded:
     # shutdown/halt); without a time we go down at once, where systemd waits for a minute.
-    options = yield from parse(p, "hPHrc", _SHUTDOWN_LONG)
+    options = yield from parse(p, "hPHrc", {"halt": "H", "poweroff": "P", "reboot": "r"})
     if "c" in options:
         p.guest.power.cancel()
         return 0
@@ -57,13 +52,10 @@ def _delay(p: Process, options: Options) -> Waiting[int]:
     return (yield from fail(p, f"Failed to parse time specification: {when}"))
 
 
-_DOWN_LONG: Final = {"force": "f", "poweroff": "p"}
-
-
 @program("poweroff", "halt", "reboot")
 def go_down(p: Process) -> Steps:
     """Power off, halt or reboot."""
-    options = yield from parse(p, "fp", _DOWN_LONG)
+    options = yield from parse(p, "fp", {"force": "f", "poweroff": "p"})
     _go_down(p, "powerdown" if "p" in options else WAYS.get(p.name, "powerdown"))
     return 0
 

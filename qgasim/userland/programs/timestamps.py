@@ -23,6 +23,7 @@ __all__ = [
 #: What Python can tell in any time zone, in seconds since 1970: the years 1 to 9999.
 EARLIEST: Final = -62_135_510_400
 LATEST: Final = 253_402_214_400
+_DIRECTIVE: Final = re.compile(r"%([-_0^#]?)(\d*)(:z|[a-zA-Z%])")
 DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -82,14 +83,9 @@ _DIRECTIVES: Final[Mapping[str, Callable[[datetime, int], str]]] = {
     "A": lambda m, _: DAYS[m.weekday()],
     "b": lambda m, _: MONTHS[m.month - 1][:3],
     "B": lambda m, _: MONTHS[m.month - 1],
-    "c": lambda m, _: (
-        f"{DAYS[m.weekday()][:3]} {MONTHS[m.month - 1][:3]} {m.day:2} {m.hour:02}:{m.minute:02}:{m.second:02} {m.year}"
-    ),
     "C": lambda m, _: f"{m.year // 100:02}",
     "d": lambda m, _: f"{m.day:02}",
-    "D": lambda m, _: f"{m.month:02}/{m.day:02}/{m.year % 100:02}",
     "e": lambda m, _: f"{m.day:2}",
-    "F": lambda m, _: f"{m.year}-{m.month:02}-{m.day:02}",
     "g": lambda m, _: f"{m.isocalendar().year % 100:02}",
     "G": lambda m, _: str(m.isocalendar().year),
     "h": lambda m, _: MONTHS[m.month - 1][:3],
@@ -105,21 +101,14 @@ _DIRECTIVES: Final[Mapping[str, Callable[[datetime, int], str]]] = {
     "p": lambda m, _: "AM" if m.hour < 12 else "PM",
     "P": lambda m, _: "am" if m.hour < 12 else "pm",
     "q": lambda m, _: str((m.month + 2) // 3),
-    "r": lambda m, _: (
-        f"{m.hour % 12 or 12:02}:{m.minute:02}:{m.second:02} {'AM' if m.hour < 12 else 'PM'}"
-    ),
-    "R": lambda m, _: f"{m.hour:02}:{m.minute:02}",
     "s": lambda _, when: str(when // SECOND),
     "S": lambda m, _: f"{m.second:02}",
     "t": lambda _, __: "\t",
-    "T": lambda m, _: f"{m.hour:02}:{m.minute:02}:{m.second:02}",
     "u": lambda m, _: str(m.isoweekday()),
     "U": lambda m, _: f"{(_day_of_year(m) + 6 - m.isoweekday() % 7) // 7:02}",
     "V": lambda m, _: f"{m.isocalendar().week:02}",
     "w": lambda m, _: str(m.isoweekday() % 7),
     "W": lambda m, _: f"{(_day_of_year(m) + 6 - m.weekday()) // 7:02}",
-    "x": lambda m, _: f"{m.month:02}/{m.day:02}/{m.year % 100:02}",
-    "X": lambda m, _: f"{m.hour:02}:{m.minute:02}:{m.second:02}",
     "y": lambda m, _: f"{m.year % 100:02}",
     "Y": lambda m, _: str(m.year),
     "z": lambda m, _: _offset(m),
@@ -129,16 +118,25 @@ _DIRECTIVES: Final[Mapping[str, Callable[[datetime, int], str]]] = {
 }
 
 
+#: Directives that stand for others.
+_FORMS: Final[Mapping[str, str]] = {
+    "c": "%a %b %e %H:%M:%S %Y", "D": "%m/%d/%y", "F": "%Y-%m-%d", "r": "%I:%M:%S %p", "R": "%H:%M",
+    "T": "%H:%M:%S", "x": "%m/%d/%y", "X": "%H:%M:%S",
+}  # fmt: skip
+
+
 def format_time(when: int, zone: tzinfo, form: str) -> str:
     """Write a time as strftime(3) does in the C locale, with ``%N`` and the flags ``-``, ``_``."""
     check_formats(form)
     moment = to_datetime(when, zone)
 
     def replace(found: re.Match[str]) -> str:
-        directive = _DIRECTIVES.get(found[3])
-        if directive is None:
+        if (form := _FORMS.get(found[3])) is not None:
+            text = _DIRECTIVE.sub(replace, form)
+        elif (directive := _DIRECTIVES.get(found[3])) is not None:
+            text = directive(moment, when)
+        else:
             return found[0]
-        text = directive(moment, when)
         if found[1] == "-":
             return text.lstrip("0 ") or text[-1:]
         if found[1] == "_":
@@ -150,7 +148,7 @@ def format_time(when: int, zone: tzinfo, form: str) -> str:
             return text[:width] if found[3] == "N" else text.rjust(width, "0")
         return text
 
-    return re.sub(r"%([-_0^#]?)(\d*)(:z|[a-zA-Z%])", replace, form)
+    return _DIRECTIVE.sub(replace, form)
 
 
 def _zone_of(text: str, default: tzinfo) -> tzinfo:
@@ -163,9 +161,18 @@ def _zone_of(text: str, default: tzinfo) -> tzinfo:
     return timezone(-offset if text[0] == "-" else offset)
 
 
-def find_time(text: str, now: int, zone: tzinfo) -> int | None:
+#: What BusyBox reads of it, besides digits only.
+_BUSYBOX: Final = re.compile(
+    r"@-?\d+|[A-Z][a-z]{2} +\d\d? \d\d?:\d\d?:\d\d? \d{4}"
+    r"|(\d{4}-\d\d?-\d\d?)?(^| |$)(\d\d?:\d\d?(:\d\d?)?( [-+]\d\d(\d\d)?)?)?"
+)
+
+
+def find_time(text: str, now: int, zone: tzinfo, *, is_busybox: bool = False) -> int | None:
     """Read a time as ``date -d`` does; None if it is none that we know."""
     text = text.strip()
+    if is_busybox and not _BUSYBOX.fullmatch(text):
+        return None
     if re.fullmatch(r"@-?\d+(\.\d{1,9})?", text):
         whole, _, part = text[1:].partition(".")
         return (-1 if whole[:1] == "-" else 1) * to_int(whole.lstrip("-")) * SECOND + int(

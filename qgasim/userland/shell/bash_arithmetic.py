@@ -66,8 +66,6 @@ class _Evaluation(Evaluation):
         """Return the value of the expression."""
         if not self.text.strip(BLANK):
             return 0
-        if self.depth > MAX_DEPTH:
-            raise self._fail(self.words.too_deep)
         return super().run()
 
     # -- tokens ------------------------------------------------------------------------------
@@ -143,6 +141,8 @@ class _Evaluation(Evaluation):
         if self.idle:
             return 0
         text = self.get(name)
+        if text and self.depth >= MAX_DEPTH:
+            raise self._fail(self.words.too_deep)
         return evaluate(text, self.get, self.assign, self.depth + 1) if text else 0
 
     def _to_number(self, text: str) -> int:

@@ -60,6 +60,9 @@ class Conditions(Documents):
             raise self.refuse("( < and > in [[")
         if token.literal == "=~":
             raise self.refuse("=~")
+        if token.text == ")":
+            message = "syntax error in conditional expression: unexpected token `)'"
+            raise self._fail_in(message, -1)
         if token.literal not in BASH.binary:
             found = "" if token.word else f"unexpected token `{self._spell(token)}', "
             raise self._fail_in(f"{found}conditional binary operator expected")
@@ -86,5 +89,11 @@ class Conditions(Documents):
         line = self.line - (self.text[self.at - 1 : self.at] == "\n")
         error = BadSyntax(message, line)
         is_end = not self.text[self.at :].strip()
+        try:
+            while not self.is_end(self.read_token()):
+                pass
+        except BadSyntax:
+            # It reads on, and finds more errors.
+            return self.refuse("[[ with an error of syntax")
         error.status = status or (None if is_end else -1)
         return error

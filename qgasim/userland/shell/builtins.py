@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
+from qgasim.userland.shell.children import WriteFailed
 from qgasim.userland.shell.conditions import TestError, decide
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
@@ -25,6 +26,7 @@ from qgasim.userland.shell.state import (
     ReturnBack,
     ShellError,
     hash_bucket,
+    is_name,
 )
 
 __all__ = ["bad_option", "parse_options", "to_number"]
@@ -124,13 +126,17 @@ def echo(shell: Shell, argv: list[str]) -> Steps:
 @builtin("printf")
 def printf(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments by a format."""
-    if shell.state.flavour.is_bash and argv[1:2] == ["-v"]:
-        raise shell.refuse("-v")
     flavour = shell.state.flavour
+    variable = ""
     if flavour.has_applet_messages:
         arguments = argv[2:] if argv[1:2] == ["--"] else argv[1:]
     else:
-        _, arguments = parse_options(shell, argv, "")
+        options, arguments = parse_options(shell, argv, "v:" if flavour.is_bash else "")
+        variable = options.get("v", "")
+        if "[" in variable:
+            raise shell.refuse("arrays")
+        if "v" in options and not is_name(variable):
+            raise ShellError(flavour.words.bad_name.format(variable), 2)
     if not arguments:
         yield from _complain_plainly(shell, flavour.words.printf_usage)
         return 2
@@ -139,10 +145,14 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     output, errors, status = format_printf(arguments, flavour.printf)
     done = 0
     for error in errors:
-        yield from shell.write(output[done : error.at])
-        done = error.at
+        if not variable:
+            yield from shell.write(output[done : error.at])
+            done = error.at
         yield from _complain_plainly(shell, error.text)
-    yield from shell.write(output[done:])
+    if variable:
+        shell.state.set(variable, decode_name(output.replace(b"\0", b"")))
+    else:
+        yield from shell.write(output[done:])
     return status
 
 
@@ -179,13 +189,13 @@ def evaluate(shell: Shell, argv: list[str]) -> Steps:
     """Run arguments as commands."""
     state, text = shell.state, " ".join(argv[1:])
     if not state.flavour.is_bash:
-        return (yield from shell.run_text(text, shell.inner_line))
+        return (yield from shell.nest(shell.run_text(text, shell.inner_line)))
     text = " ".join(parse_options(shell, argv, "")[1])
     # Its name is in errors of syntax only.
     state.command = None
     state.substitutions += 1
     try:
-        return (yield from shell.run_text(text, shell.inner_line))
+        return (yield from shell.nest(shell.run_text(text, shell.inner_line)))
     except BadSyntax:
         state.command = "eval"
         raise
@@ -221,13 +231,19 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     state.sources += 1
     state.substitutions += 1
     try:
-        return (yield from shell.run_text(decode_name(raw), 1))
+        return (yield from shell.nest(shell.run_text(decode_name(raw), 1)))
     except ReturnBack as back:
         return back.status
     except ShellError as error:
         # Said with the line of the file.
         yield from shell.complain(error)
         raise LeaveShell(error.status) from None
+    except BadSyntax as error:
+        if not is_bash:
+            raise
+        # Said with the name of the file.
+        yield from shell.complain(error)
+        return shell.recover(error)
     finally:
         state.sources -= 1
         state.substitutions -= 1
@@ -434,7 +450,11 @@ def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
                 yield from shell.complain(f"{name}: not found")
             return 1
         if is_verbose:
-            yield from shell.write(f"{name}: not found\n")
+            try:
+                yield from shell.write(f"{name}: not found\n")
+            except WriteFailed as error:
+                if str(error):
+                    yield from shell.complain(error)
         return 127
     yield from shell.write(text + "\n")
     return 0
@@ -500,6 +520,8 @@ def unalias(shell: Shell, argv: list[str]) -> Steps:
     if "a" in options:
         shell.state.aliases.clear()
         return 0
+    if not rest and shell.state.flavour.is_bash:
+        raise ShellError(f"usage: unalias{shell.state.flavour.usages['unalias']}")
     status = 0
     for name in rest:
         if shell.state.aliases.pop(name, None) is None:

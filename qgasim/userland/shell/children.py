@@ -8,13 +8,14 @@ from typing import Final
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.files.open_files import OpenFile
-from qgasim.guest.processes.process import Exit, Process, Steps, Waiting, make_pipe
+from qgasim.guest.processes.process import Exit, Killed, Process, Steps, Waiting, make_pipe
 from qgasim.userland.shell.expansion import Expander
 from qgasim.userland.shell.lexer import Refused
+from qgasim.userland.shell.nesting import LEVEL_SIZE, MAX_LEVELS, Nested
 from qgasim.userland.shell.parser import BadSyntax
 from qgasim.userland.shell.redirection import Redirector
 from qgasim.userland.shell.state import Job, ShellError, State
-from qgasim.userland.shell.syntax import Command, Sequence
+from qgasim.userland.shell.syntax import Command, Sequence, Simple
 
 __all__ = ["SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
 
@@ -61,8 +62,8 @@ class ShellProcess(ABC):
         #: The status of the last command substitution of the command; it is that of an assignment.
         self.substituted = 0
         self._debt = 0
-        #: Whether functions called each other until the host's stack was used up.
-        self.has_recursed = False
+        #: How deep functions, ``eval`` and sourced files are nested.
+        self._levels = 0
 
     @property
     def applet(self) -> str:
@@ -149,6 +150,20 @@ class ShellProcess(ABC):
             text = state.words.write_error.format(command=state.command, reason=error.strerror)
             raise WriteFailed(text, 1) from None
 
+    def nest(self, steps: Steps) -> Steps:
+        """Run *steps* a level deeper; too deep, and the shell ends, as one whose stack is used up."""
+        if self._levels == MAX_LEVELS:
+            raise Killed(signal.SIGSEGV)
+        self._levels += 1
+        self.p.take_memory(LEVEL_SIZE)
+        try:
+            returned: list[int] = []
+            yield Nested(steps=steps, returned=returned)
+            return returned[0]
+        finally:
+            self._levels -= 1
+            self.p.take_memory(-LEVEL_SIZE)
+
     def spend(self) -> Waiting[None]:
         """Let the guest's time pass that a command takes which the shell does itself."""
         self._debt += STEP_TIME
@@ -164,9 +179,7 @@ class ShellProcess(ABC):
         """Start a subshell that runs *body*."""
         if not self.p.processes.has_room(MAX_PROCESSES):
             raise ShellError("can't fork: Resource temporarily unavailable")
-        state = State(self.state.flavour)
-        self.state.copy_to(state)
-        child = self.p.fork(self.make_program(state, body), files=files)
+        child = self.p.fork(self.make_program(self.state.copy(), body), files=files)
         self.inherit(child)
         return child
 
@@ -210,7 +223,11 @@ class ShellProcess(ABC):
         finally:
             reader.close()
         self.substituted = yield from self.wait_for(child, is_quiet=True)
-        return decode_name(b"".join(parts).replace(b"\0", b"")).rstrip("\n")
+        raw = b"".join(parts)
+        if b"\0" in raw and self.state.flavour.is_bash:
+            text = "warning: command substitution: ignored null byte in input"
+            yield from self.complain(text)
+        return decode_name(raw.replace(b"\0", b"")).rstrip("\n")
 
     def start_pipeline(self, commands: list[Command], *, is_background: bool) -> list[Process]:
         """Start each of *commands* in a subshell, each writing to the next."""
@@ -229,7 +246,7 @@ class ShellProcess(ABC):
                 following, target = make_pipe(self.p.guest.clock.now)
                 files[1] = target
             try:
-                children.append(self.fork(_runner(command), files))
+                children.append(self.fork(_runner(command, is_inner=self.state.is_inner), files))
             finally:
                 for file in (source, target):
                     if file is not None:
@@ -279,8 +296,14 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
     return run
 
 
-def _runner(command: Command) -> Callable[[ShellProcess], Steps]:
-    return lambda shell: shell.execute(command, is_last=True)
+def _runner(command: Command, *, is_inner: bool) -> Callable[[ShellProcess], Steps]:
+    def run(shell: ShellProcess) -> Steps:
+        if isinstance(command, Simple) and shell.state.flavour.is_bash:
+            # No subshell as to the status with which an unset variable ends it.
+            shell.state.is_inner = is_inner
+        return (yield from shell.execute(command, is_last=True))
+
+    return run
 
 
 def to_status(how: Exit) -> int:

@@ -3,8 +3,10 @@
 import re
 from typing import Final
 
+from msgspec.structs import replace
+
 from qgasim.userland.shell.lexer import BadSyntax, Refused
-from qgasim.userland.shell.syntax import Part, Text, Word
+from qgasim.userland.shell.syntax import Parameter, Part, Text, Word
 from qgasim.userland.shell.tokens import Tokens
 
 __all__ = ["Documents"]
@@ -64,6 +66,8 @@ class Documents(Tokens):
             self._take(PLAIN_BODY, parts, is_quoted=True)
             char = self.peek()
             if not char:
+                if not drops_quotes:
+                    self._complete_bad(parts, 0, 0)
                 return tuple(parts)
             if char == "\\":
                 self._read_quoted_escape(parts, '$`"\\' if drops_quotes else "$`\\")
@@ -95,7 +99,9 @@ class Documents(Tokens):
             if self.words.missing_brace in str(error) and OPEN_NAME.search(body):
                 error.line -= self.text[self.at - 1 : self.at] != "\n"
                 raise
-            if str(error).endswith((self.words.missing_brace, self.words.missing_parentheses)):
+            if scanner.at == len(body) and str(error).endswith(
+                (self.words.missing_brace, self.words.missing_parentheses)
+            ):
                 # The line is the one behind the delimiter.
                 error.line += 1
                 raise
@@ -129,9 +135,17 @@ class Documents(Tokens):
 
     def _scan_bash_document(self, body: str, line: int) -> Word:
         try:
-            return self.scan_text(body, line)
+            word = self.scan_text(body, line)
         except BadSyntax as error:
             if isinstance(error, Refused):
                 raise
+            if "`}'" in str(error):
+                raw = (Text(body, is_quoted=True),)
+                return (Parameter("", is_quoted=True, operator="bad", word=raw),)
             # bash finds it only when it expands the document.
             raise self.refuse("a here-document with an error of syntax") from None
+        # There "$*" is joined by blanks, whatever IFS is.
+        return tuple(
+            replace(part, name="@") if isinstance(part, Parameter) and part.name == "*" else part
+            for part in word
+        )

@@ -116,13 +116,14 @@ class Expander:
         pattern = "".join(
             patterns.escape(piece.text) if piece.kind is Kind.QUOTED else piece.text
             for piece in pieces
+            if piece.kind is not Kind.BREAK or self.shell.state.flavour.is_bash
         )
         return pattern if self.shell.state.flavour.has_caret else pattern.replace("[^", "[\\^")
 
     def _join(self, pieces: list[Piece]) -> str:
         if sum(len(piece.text) for piece in pieces) > MAX_LENGTH:
             raise ShellError("out of memory", 1)
-        return "".join(" " if piece.kind is Kind.BREAK else piece.text for piece in pieces)
+        return "".join(piece.text for piece in pieces)
 
     def _expand(self, word: Word, *, tilde: str = "") -> Waiting[list[Piece]]:
         pieces: list[Piece] = []
@@ -155,14 +156,14 @@ class Expander:
         text = yield from self.expand_string(word)
         return self.evaluate(text)
 
-    def evaluate(self, text: str) -> int:
-        """Work out an arithmetic expression."""
+    def evaluate(self, text: str, about: str = "") -> int:
+        """Work out an arithmetic expression; bash's messages begin with *about*."""
         state = self.shell.state
         try:
             return state.flavour.evaluate(text, self._get_number, state.assign)
         except BadArithmetic as error:
             if state.flavour.is_bash:
-                raise CommandDropped(str(error), 1) from None
+                raise CommandDropped(f"{about}{error}", 1) from None
             raise ShellError(str(error)) from None
 
     def _get_number(self, name: str) -> str | None:
@@ -271,9 +272,11 @@ class Expander:
         if not values and operator:
             return [Piece("", kind)]
         pieces: list[Piece] = []
+        is_joined = part.name == "*" and state.flavour.is_bash
+        border = self._separator() if is_joined else " "
         for text in values:
             if pieces:
-                pieces.append(Piece("", Kind.BREAK))
+                pieces.append(Piece(border, Kind.BREAK))
             pieces.append(Piece(text, kind))
         return pieces
 
@@ -335,12 +338,17 @@ class Expander:
         return patterns.replace(pattern, replacement, value, is_global=operator == "//")
 
     def _cut(self, part: Parameter, value: str) -> Waiting[str]:
-        start = yield from self._calculate(part.word)
+        text = yield from self.expand_string(part.word)
+        is_bash = self.shell.state.flavour.is_bash
+        if is_bash and text.count("(") > text.count(")"):
+            raise CommandDropped(f"bad substitution: no closing `)' in {text}", 1)
+        about = f"{part.name}: " if is_bash else ""
+        start = self.evaluate(text, about)
         if start < 0:
             start = max(start + len(value), 0)
         if part.other is None:
             return value[start:]
-        length = yield from self._calculate(part.other)
+        length = self.evaluate((yield from self.expand_string(part.other)), about)
         if length < 0:
             end = len(value) + length
             return value[start:end] if end > start else value[start:]

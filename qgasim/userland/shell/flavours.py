@@ -55,6 +55,24 @@ BASH_BUILTINS: Final = (
 )
 
 
+ASH_OPTIONS: Final = MappingProxyType({
+    "e": "errexit", "f": "noglob", "I": "ignoreeof", "m": "monitor", "n": "noexec", "x": "xtrace", "v": "verbose",
+    "C": "noclobber", "a": "allexport", "b": "notify", "u": "nounset", "E": "errtrace", "1": "vi", "2": "pipefail",
+})  # fmt: skip
+DASH_OPTIONS: Final = MappingProxyType({
+    "e": "errexit", "f": "noglob", "I": "ignoreeof", "i": "interactive", "m": "monitor", "n": "noexec", "s": "stdin",
+    "x": "xtrace", "v": "verbose", "V": "vi", "E": "emacs", "C": "noclobber", "a": "allexport", "b": "notify",
+    "u": "nounset", "p": "privileged", "1": "nolog", "3": "debug",
+})  # fmt: skip
+BASH_OPTIONS: Final = MappingProxyType({
+    "a": "allexport", "B": "braceexpand", "1": "emacs", "e": "errexit", "E": "errtrace", "T": "functrace",
+    "h": "hashall", "H": "histexpand", "3": "history", "I": "ignoreeof", "4": "interactive-comments", "k": "keyword",
+    "m": "monitor", "C": "noclobber", "n": "noexec", "f": "noglob", "5": "nolog", "b": "notify", "u": "nounset",
+    "t": "onecmd", "P": "physical", "2": "pipefail", "6": "posix", "p": "privileged", "v": "verbose", "7": "vi",
+    "x": "xtrace",
+})  # fmt: skip
+
+
 class Words(Struct, frozen=True, kw_only=True):
     """What a shell says; ``{}`` stands for what it is about."""
 
@@ -125,8 +143,6 @@ class Flavour(Struct, frozen=True, kw_only=True):
     error_status: int = 2
     #: Whether the lines of ``eval`` and of traps count from 1, or go on from where they stand.
     counts_inner_lines: bool = False
-    #: Whether there is ``set -o pipefail``.
-    has_pipefail: bool = True
     #: Whether ``$@`` and ``$*`` count as set without any arguments.
     has_set_arguments: bool = True
     #: Whether there is ``<<<``.
@@ -153,6 +169,10 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_applet_messages: bool = False
     #: The order of the letters in ``$-``.
     option_letters: str = "ubaCvxicsnmIfe"
+    #: The options of ``set`` by letter, in the shell's order; a digit stands for those that have none.
+    long_options: Mapping[str, str]
+    #: What is shown before them.
+    options_head: str = ""
     #: Options that are set at first, and those that are known and not simulated.
     initial_options: str = ""
     refused_options: str = ""
@@ -201,6 +221,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
 
 ASH: Final = Flavour(
     name="ash",
+    long_options=ASH_OPTIONS,
     words=Words(hashed="{} is {}"),
     printf=printf.ASH,
     evaluate=ash_arithmetic.evaluate,
@@ -253,7 +274,6 @@ DASH: Final = Flavour(
     splits_conditions=True,
     evaluate=arithmetic.evaluate,
     counts_inner_lines=True,
-    has_pipefail=False,
     has_caret=False,
     redirection_status=2,
     printf=printf.DASH,
@@ -262,7 +282,10 @@ DASH: Final = Flavour(
     early_message=DASH_MESSAGE,
     repeats_name=True,
     max_depth=1000,
-    option_letters="efIimnsxvVECabu",
+    option_letters="pubaCEVvxsnmiIfe",
+    long_options=DASH_OPTIONS,
+    options_head="Current option settings",
+    refused_options="i",
     prompt="# ",
     has_random=False,
     # Debian builds it without line numbers for scripts.
@@ -322,8 +345,9 @@ BASH: Final = Flavour(
     first_line=1,
     error_status=1,
     option_letters="abefhkmnptuvxBCEHPTcs",
-    initial_options="hB",
-    refused_options="kptHPT",
+    long_options=BASH_OPTIONS,
+    initial_options="hB4",
+    refused_options="kptHPT6",
     forgetful=frozenset(("command", "jobs", "kill", "ulimit")),
     has_set_arguments=False,
     has_here_strings=True,

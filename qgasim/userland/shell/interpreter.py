@@ -18,6 +18,7 @@ from qgasim.guest.units import SECOND
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess
 from qgasim.userland.shell.expansion import to_bytes
+from qgasim.userland.shell.nesting import unwind
 from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed
 from qgasim.userland.shell.simple import SimpleCommands
@@ -92,13 +93,10 @@ class Shell(SimpleCommands):
     def run(self, body: Callable[[], Steps]) -> Steps:
         """Run *body* and what belongs to the end of the shell."""
         try:
-            status = yield from self._finish(body)
+            status = yield from unwind(self._finish(body))
         except Replaced as replaced:
             steps = replaced.steps
         except RecursionError:
-            if self.has_recursed and self.state.flavour.max_depth:
-                yield from self.complain(self.state.words.too_deep)
-                return 2
             # The real shell uses up its stack.
             raise Killed(int(signal.SIGSEGV)) from None
         else:
@@ -110,6 +108,8 @@ class Shell(SimpleCommands):
         action = self.state.traps.pop(0, "")
         if action:
             self.state.status = status
+            if self.state.flavour.is_bash and self.state.is_inner:
+                self.state.substitutions = max(self.state.substitutions, 1)
             try:
                 yield from self.run_text(action, self.inner_line)
             except LeaveShell as leave:
@@ -131,8 +131,10 @@ class Shell(SimpleCommands):
         except BadSyntax as error:
             yield from self.complain(error)
             if error.status is None:
-                return self.state.status or 2
-            return self.state.status if error.status < 0 else error.status
+                return 2 if "e" in self.state.options else self.state.status or 2
+            if error.status < 0 and "e" not in self.state.options:
+                return self.state.status
+            return abs(error.status)
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
@@ -314,6 +316,9 @@ class Shell(SimpleCommands):
                     status = out.status
                     if self._leaves(out):
                         return status
+        except (DropCommand, CommandDropped):
+            self._stay_in_loop()
+            raise
         finally:
             self.state.loops -= 1
 
@@ -347,11 +352,18 @@ class Shell(SimpleCommands):
                     status = out.status
                     if self._leaves(out):
                         break
+        except (DropCommand, CommandDropped):
+            self._stay_in_loop()
+            raise
         finally:
             state.loops -= 1
         if is_bash:
             state.line = line
         return status
+
+    def _stay_in_loop(self) -> None:
+        # bash forgets to count: a later `break` ends all that follows.
+        self.state.loops += 1
 
     @staticmethod
     def _leaves(out: BreakOut) -> bool:
@@ -432,7 +444,7 @@ class Shell(SimpleCommands):
         return (yield from self.wait_for(child))
 
     def _run_redirected(self, node: Redirected) -> Steps:
-        if not self.state.flavour.is_bash:
+        if not self.state.flavour.is_bash or isinstance(node.command, Simple):
             self.state.line = node.line
         if isinstance(node.command, Subshell):
             # The redirection is the subshell's own business, and so is its failure.
@@ -469,13 +481,16 @@ def _run_inner(node: Subshell) -> Callable[[ShellProcess], Steps]:
         if shell.state.flavour.is_bash:
             # The loops around it are not its own.
             shell.state.loops = 0
+            shell.state.line = node.line
         try:
             return (yield from shell.execute(node.body, is_last=True))
-        except (Abandon, DropCommand) as error:
+        except (Abandon, DropCommand, ShellError) as error:
+            if not (shell.state.flavour.is_bash and _is_negation(node.body)):
+                raise
             # execute_in_subshell() turns even such a status around.
-            if shell.state.flavour.is_bash and _is_negation(node.body):
-                raise LeaveShell(int(not error.status)) from None
-            raise
+            if isinstance(error, ShellError):
+                yield from shell.complain(error)
+            raise LeaveShell(int(not error.status)) from None
 
     return run
 

@@ -97,7 +97,7 @@ class Scanner(ABC):
         self.text = text
         self.flavour = flavour
         self.words = flavour.words
-        self.at = 0
+        self.at: int = 0
         #: Whether the text is that of a here-document.
         self.is_document = False
         self._line = line

@@ -17,6 +17,8 @@ from qgasim.userland.shell.syntax import (
     If,
     Item,
     Loop,
+    Parameter,
+    Part,
     Pipeline,
     Redirected,
     Redirection,
@@ -41,6 +43,8 @@ APPENDING: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+=")
 ELEMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 #: What can begin the body of a function in bash.
 COMPOUND: Final = frozenset(("{", "[[", "case", "for", "if", "select", "until", "while"))
+#: What only bash takes for a delimiter.
+DELIMITER: Final = re.compile(r"[ \t]*[^\s;&|<>()]*[$`]")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 
@@ -207,7 +211,7 @@ class Parser(Conditions):
                     self.step()
                     body = self._parse_list(")")
                     self.expect(")")
-                    command = Subshell(body)
+                    command = Subshell(body, self.line)
         redirections: list[Redirection] = []
         while self.look().redirection:
             redirections.append(self._parse_redirection())
@@ -288,6 +292,11 @@ class Parser(Conditions):
             self.step()
         elif self.look().text == ";":
             self.step()
+        if self.flavour.is_bash and self.skip_newlines().literal == "{":
+            self.step()
+            body = self._parse_list("}")
+            self.expect("}")
+            return For(name, words, body, line, source)
         return For(name, words, self._parse_do(), line, source)
 
     def _parse_case(self) -> Case:
@@ -345,12 +354,15 @@ class Parser(Conditions):
         token = self.step()
         assert token.redirection is not None
         number, operator = token.redirection
+        is_document = operator in ("<<", "<<-")
+        if is_document and not self.flavour.is_bash and DELIMITER.match(self.text, self.at):
+            raise self.refuse("an expansion in the delimiter of a here-document")
         line_token = self.look()
         if not line_token.word:
             raise self.unexpected()
         self.step()
         result = Redirection(number, operator, line_token.word)
-        if operator in ("<<", "<<-"):
+        if is_document:
             delimiter, is_quoted = self._to_delimiter(line_token)
             self.pending.append((result, delimiter, is_quoted, operator == "<<-", self.line))
             result.target = ()
@@ -359,9 +371,7 @@ class Parser(Conditions):
     def _to_delimiter(self, token: Token) -> tuple[str, bool]:
         texts = [part for part in token.word if isinstance(part, Text)]
         if len(texts) < len(token.word):
-            if not self.flavour.is_bash:
-                raise self.refuse("an expansion in the delimiter of a here-document")
-            # It stands for itself.
+            # An expansion stands for itself.
             return self.text[token.start : self.at].strip(), False
         return "".join(part.text for part in texts), any(part.is_quoted for part in texts)
 
@@ -395,6 +405,10 @@ class Parser(Conditions):
                 elif token.literal == "]]":
                     is_test = False
                 self.step()
+                if first and self.flavour.is_bash:
+                    # Its line is known when it has looked at the next token.
+                    is_over = self.look().text == "\n"
+                    line = self.line - is_over
             elif is_test and token.text in ("&&", "||"):
                 self.step()
                 words.append((Text("-a" if token.text == "&&" else "-o"),))
@@ -448,4 +462,16 @@ def _to_assignment(word: Word) -> Assignment | None:
     if match is None:
         return None
     rest = first.text[match.end() :]
-    return Assignment(match[1], ((Text(rest), *word[1:]) if rest else word[1:]))
+    value = (Text(rest), *word[1:]) if rest else word[1:]
+    return Assignment(match[1], tuple(_cut_head(part, match[0]) for part in value))
+
+
+def _cut_head(part: Part, head: str) -> Part:
+    """Take *head* off what bash shows of a bad substitution: it is about the value alone."""
+    if not (isinstance(part, Parameter) and part.operator == "bad" and part.other):
+        return part
+    shown = part.other[0]
+    assert isinstance(shown, Text)
+    return Parameter(
+        "", part.is_quoted, "bad", (Text(shown.text.removeprefix(head), is_quoted=True),)
+    )

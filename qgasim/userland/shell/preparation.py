@@ -67,6 +67,7 @@ class Preparation(ProgramFinder):
         state = self.state
         for item in assignments:
             value = yield from self.expander.expand_string(item.value, is_assignment=True)
+            yield from self.trace_assignment(item.name, value)
             if before is not None:
                 before.setdefault(item.name, state.variables.get(item.name))
             if before is None:

@@ -17,6 +17,8 @@ __all__: list[str] = []
 
 WHITE: Final = " \t\n"
 SPACE: Final = " \t\n\v\f\r"
+#: What bash leaves where the input ends behind a backslash, and nothing is before it.
+DANGLING: Final = b"\x01"
 MAX_LINE: Final = 16 << 20
 
 
@@ -169,6 +171,9 @@ def _read_line(shell: Shell, options: dict[str, str], number: int) -> Waiting[Li
         else:
             raw += byte
             escaped.append(False)
+    if is_escape and shell.state.flavour.is_bash:
+        raw += DANGLING
+        escaped.append(True)
     text = decode_name(bytes(raw))
     marks: list[bool] = []
     at = 0
@@ -261,4 +266,5 @@ def _split(line: Line, names: list[str], separators: str, blank: str) -> list[st
             end -= 1
     value = text[at:end]
     values.append(value.rstrip(blank) if blank else value)
-    return values
+    mark = DANGLING.decode()
+    return [value if value == mark else value.removesuffix(mark) for value in values]

@@ -93,6 +93,9 @@ class SimpleCommands(Preparation):
 
     def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0]
+        if name[:1] == "%" and self.state.flavour.is_bash:
+            # A job, which fg continues.
+            name, argv = "fg", ["fg", *argv]
         function = self.state.functions.get(name)
         if function is not None and name not in SPECIAL:
             yield from self.spend()
@@ -137,18 +140,20 @@ class SimpleCommands(Preparation):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
-            if error.status == 127:
-                # jump_to_top_level() of parse_comsub().
-                raise LeaveShell(1 if state.is_inner else 127) from None
-            if (
-                state.flavour.is_bash
-                and not isinstance(error, Refused)
-                and "e" not in state.options
-            ):
-                return 2
-            raise LeaveShell(2) from None
+            return self.recover(error)
         finally:
             state.command = before
+
+    def recover(self, error: BadSyntax) -> int:
+        """Return the status of a builtin that stumbled over an error of syntax; most shells end."""
+        state = self.state
+        if error.status == 127:
+            # jump_to_top_level() of parse_comsub().
+            raise LeaveShell(1 if state.is_inner else 127)
+        is_refused = isinstance(error, Refused)
+        if is_refused or "e" in state.options or not state.flavour.is_bash:
+            raise LeaveShell(2)
+        return 2
 
     def _call(self, function: Function, argv: list[str]) -> Steps:
         state = self.state
@@ -163,16 +168,13 @@ class SimpleCommands(Preparation):
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
             raise ShellError(state.words.too_deep)
         try:
-            return (yield from self.execute(function.body))
+            return (yield from self.nest(self.execute(function.body)))
         except ReturnBack as back:
             return back.status
         except ShellError as error:
             # Said while it is known that this is a function.
             yield from self.complain(error)
             raise leave(error) from None
-        except RecursionError:
-            self.has_recursed = True
-            raise
         finally:
             state.leave_scope()
             if state.flavour.is_bash:

@@ -1,5 +1,6 @@
 """What a shell remembers: variables, options, functions, jobs; and how its commands break off."""
 
+import copy
 import re
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -14,7 +15,6 @@ from qgasim.userland.shell.syntax import Function
 
 __all__ = [
     "DEFAULT_PATH",
-    "OPTIONS",
     "Abandon",
     "BreakOut",
     "CommandDropped",
@@ -36,23 +36,6 @@ __all__ = [
 T = TypeVar("T")
 #: ash's own, for want of PATH (recorded: exec/env-no-path).
 DEFAULT_PATH: Final = "/sbin:/usr/sbin:/bin:/usr/bin"
-#: The options of ``set``, by letter, in ash's order; a digit stands for those that have none.
-OPTIONS: Final = {
-    "e": "errexit",
-    "f": "noglob",
-    "I": "ignoreeof",
-    "m": "monitor",
-    "n": "noexec",
-    "x": "xtrace",
-    "v": "verbose",
-    "C": "noclobber",
-    "a": "allexport",
-    "b": "notify",
-    "u": "nounset",
-    "E": "errtrace",
-    "1": "vi",
-    "2": "pipefail",
-}
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 #: What a variable takes besides its name and value, in bytes.
 VARIABLE_SIZE: Final = 200
@@ -207,37 +190,21 @@ class State:
         #: What ``getopts`` looks at next: an argument, and where within the one before (0: at none).
         self.option: tuple[int, int] = (1, 0)
 
-    def copy_to(self, other: "State") -> None:
-        """Return *other* all that a subshell inherits."""
-        other.take(self.size)
-        other.variables = dict(self.variables)
+    def copy(self) -> "State":
+        """Return all that a subshell inherits."""
+        other = copy.copy(self)
+        for name in ("variables", "functions", "origins", "aliases", "hashed", "limits"):
+            setattr(other, name, dict(getattr(self, name)))
         other.scopes = [dict(scope) for scope in self.scopes]
-        other.functions = dict(self.functions)
-        other.origin = self.origin
-        other.origins = dict(self.origins)
-        other.aliases = dict(self.aliases)
-        other.hashed = dict(self.hashed)
         other.traps = {number: action for number, action in self.traps.items() if not action}
-        if self.flavour.is_bash:
-            other.shown_traps = dict(self.traps if self.shown_traps is None else self.shown_traps)
-        other.arguments = list(self.arguments)
-        other.name = self.name
-        other.options = set(self.options)
-        other.status = self.status
-        other.directory = self.directory
-        other.limits = dict(self.limits)
-        other.main_pid = self.main_pid
+        other.arguments, other.options = list(self.arguments), set(self.options)
+        other.jobs, other.temporary = [], {}
         other.is_inner = True
-        other.background_pid = self.background_pid
-        other.loops = self.loops
-        other.sources = self.sources
-        other.substitutions = self.substitutions
-        other.conditions = self.conditions
-        other.line = self.line
         # dash's fork closes the script: what it parses then has lines of its own.
         other.parsed_line = 1
-        other.command = self.command
-        other.option = self.option
+        if self.flavour.is_bash and self.shown_traps is None:
+            other.shown_traps = dict(self.traps)
+        return other
 
     def take(self, size: int) -> None:
         """Count *size* bytes more, or fewer, as the process's; it is killed if it has too many."""
@@ -271,7 +238,7 @@ class State:
             self.option = (int(value) if value and re.fullmatch("[1-9][0-9]{0,8}", value) else 1, 0)
 
     def assign(self, name: str, value: str) -> None:
-        """Set a variable outside of a builtin: for bash a read-only one ends no more than the command."""
+        """Assign to a variable outside of a builtin: for bash a read-only one ends no more than the command."""
         try:
             self.set(name, value)
         except ReadOnly as error:

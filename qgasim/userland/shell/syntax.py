@@ -128,9 +128,10 @@ class Sequence(Struct, frozen=True):
 
 
 class Subshell(Struct, frozen=True):
-    """``( ... )``."""
+    """``( ... )``; *line* is that of its end."""
 
     body: Sequence
+    line: int
 
 
 class Group(Struct, frozen=True):

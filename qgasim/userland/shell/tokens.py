@@ -187,7 +187,8 @@ class Tokens(Scanner):
         """Put the alias that begins a command in its place."""
         token = self.look()
         name = token.literal
-        if name in self.aliases and name not in used:
+        # A script of bash replaces none.
+        if not self.flavour.is_bash and name in self.aliases and name not in used:
             self.text = self.aliases[name] + self.text[self.at :]
             self._line, self._line_at = self.line, 0
             self.at = 0

@@ -16,12 +16,9 @@ class Tracing(ShellProcess):
     """A shell that shows what it does."""
 
     def trace_simple(self, node: Simple, argv: list[str], saved: Saved) -> Waiting[None]:
-        """Show a simple command that assigns, and then runs *argv*."""
+        """Show a simple command that runs *argv*, and for all but bash what it assigns before."""
         state = self.state
-        words = [(a.name, state.get(a.name) or "") for a in node.assignments]
         if state.flavour.is_bash:
-            for name, value in words:
-                yield from self.trace(f"{name}={value and quote_as_bash(value)}", saved)
             if argv[:1] == ["(("]:
                 yield from self.trace(f"(( {argv[1]} ))", saved)
             elif argv:
@@ -30,9 +27,14 @@ class Tracing(ShellProcess):
         while state.flavour.has_applet_messages and (rest := _strip_command(argv)):
             argv = rest
         show: Callable[[str], str] = _quote_word if state.flavour.quotes_trace else str
-        shown = [f"{name}={show(value)}" for name, value in words]
+        shown = [f"{a.name}={show(state.get(a.name) or '')}" for a in node.assignments]
         shown += [show(argument) for argument in argv]
         yield from self.trace(" ".join(shown), saved)
+
+    def trace_assignment(self, name: str, value: str) -> Waiting[None]:
+        """Show an assignment as bash does, before it is made."""
+        if self.state.flavour.is_bash and "x" in self.state.options:
+            yield from self.trace(f"{name}={value and quote_as_bash(value)}", {})
 
     def trace(self, text: str, saved: Saved) -> Waiting[None]:
         """Show what ``set -x`` shows, where the shell's messages go, not the command's."""

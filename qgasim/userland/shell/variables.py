@@ -6,9 +6,9 @@ from typing import Final
 from qgasim.guest.processes.process import Steps
 from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.interpreter import Shell
-from qgasim.userland.shell.quoting import quote_always, quote_as_bash, quote_doubly
+from qgasim.userland.shell.quoting import quote_always, quote_doubly
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.state import OPTIONS, ShellError, State, is_name
+from qgasim.userland.shell.state import ShellError, State, is_name
 
 __all__ = ["change_options"]
 
@@ -24,6 +24,10 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
     """
     options = shell.state.options
     rest = list(arguments)
+    known = {*shell.state.flavour.long_options, *extra}
+    name = ""
+    if shell.state.flavour.is_bash:
+        _check_letters(shell, arguments, {*known, "o"})
     while rest and rest[0][:1] in ("-", "+"):
         word = rest.pop(0)
         if word == "--":
@@ -36,20 +40,31 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
             if letter == "o" and rest:
                 name = rest.pop(0)
                 flavour = shell.state.flavour
-                known = flavour.has_pipefail or name != "pipefail"
-                letters = [key for key, long in OPTIONS.items() if long == name and known]
+                letters = [key for key, long in flavour.long_options.items() if long == name]
                 if not letters:
                     message = flavour.words.bad_long_option.format(name)
                     raise ShellError(message, flavour.bad_option_status)
                 letter = letters[0]  # noqa: PLW2901
             elif letter == "o":
                 return []
-            elif letter in shell.state.flavour.refused_options:
-                raise shell.refuse(f"-{letter}")
-            elif letter not in (*OPTIONS, *shell.state.flavour.initial_options, *extra):
+            elif letter not in known or letter.isdecimal():
                 raise bad_option(shell, "set", letter)
+            if letter in shell.state.flavour.refused_options:
+                raise shell.refuse(word if letter in word else f"-o {name}")
             (options.add if is_on else options.discard)(letter)
     return rest or None
+
+
+def _check_letters(shell: Shell, arguments: list[str], known: set[str]) -> None:
+    """Raise the error about a letter that is no option: bash looks at all before it sets any."""
+    for word in arguments:
+        if word[:1] not in ("-", "+") or word in ("-", "--"):
+            return
+        for letter in word[1:]:
+            if letter not in known or letter.isdecimal():
+                raise bad_option(shell, "set", letter)
+        if word.endswith("o"):
+            return
 
 
 @builtin("set")
@@ -61,15 +76,16 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
         yield from show(shell, [f"{name}={quote_always(value)}" for name, value in shown])
         return 0
     if argv[1:] in (["-o"], ["+o"]):
-        if state.flavour.is_bash:
-            raise shell.refuse(argv[1])
         is_list = argv[1] == "-o"
+        form = "{:<15}\t{}" if state.flavour.is_bash else "{:<16}{}"
         lines = [
-            f"{name:<16}{'on' if letter in state.options else 'off'}"
+            form.format(name, "on" if letter in state.options else "off")
             if is_list
             else f"set {'-' if letter in state.options else '+'}o {name}"
-            for letter, name in OPTIONS.items()
+            for letter, name in state.flavour.long_options.items()
         ]
+        if is_list and state.flavour.options_head:
+            lines.insert(0, state.flavour.options_head)
         yield from show(shell, lines)
         return 0
     try:
@@ -79,6 +95,10 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
             yield from shell.complain(error)
             return 1
         raise
+    if "m" in state.options and not state.flavour.is_bash:
+        # setjobctl() wants a terminal.
+        state.options.discard("m")
+        yield from shell.complain("can't access tty; job control turned off")
     if rest is not None:
         state.arguments = rest
     return 0
@@ -128,8 +148,7 @@ def export(shell: Shell, argv: list[str]) -> Steps:
             state.temporary.pop(name, None)
         if sign:
             state.set(name, value)
-            if state.flavour.is_bash and "x" in state.options:
-                yield from shell.trace(f"{name}={value and quote_as_bash(value)}", {})
+            yield from shell.trace_assignment(name, value)
         state.mark(name, exported="n" not in options if is_export else None, readonly=not is_export)
     return status
 

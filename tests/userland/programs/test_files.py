@@ -91,8 +91,6 @@ CASES = [
     ),
     Case(B, "ls -ln a", stdout="-rw-r-----    1 1000     100              8 Jan  1  2020 a\n"),
     Case(G, "ls -ln a", stdout="-rw-r----- 1 1000 100 8 Jan  1  2020 a\n"),
-    Case(G, "ls -lh big", stdout="-rw-r--r-- 1 root root 1.5K Jan  1 00:00 big\n"),
-    Case(B, "ls -lh big", stdout="-rw-r--r--    1 root     root        1.5K Jan  1 00:00 big\n"),
     Case(G, "ls -l /dev/null", stdout="crw-rw-rw- 1 root root 1, 3 Jan  1 00:00 /dev/null\n"),
     Case(
         B, "ls -l /dev/null",
@@ -126,8 +124,6 @@ CASES = [
     Case(BOTH, "touch -d @5 a ; stat -c %X:%Y a", stdout="5:5\n"),
     Case(BOTH, ["touch", "-d", "2021-02-03 04:05:06", "a", ";", "stat", "-c", "%y", "a"],
          stdout="2021-02-03 04:05:06.000000000 +0000\n"),
-    Case(BOTH, "touch -r a n ; stat -c %Y n", stdout="1577836800\n"),
-    Case(G, "touch -m -d @5 a ; stat -c %X:%Y a", stdout="1577836800:5\n"),
     Case(B, "touch no/x", stderr="touch: no/x: " + NONE, status=1),
     Case(G, "touch no/x", stderr="touch: cannot touch 'no/x': " + NONE, status=1),
     Case(G, "touch -d zz a", stderr="touch: invalid date format 'zz'\n", status=1),
@@ -140,8 +136,6 @@ CASES = [
     Case(G, "rm no", stderr="rm: cannot remove 'no': " + NONE, status=1),
     Case(B, "rm d", stderr="rm: 'd' is a directory\n", status=1),
     Case(G, "rm d", stderr="rm: cannot remove 'd': Is a directory\n", status=1),
-    Case(G, "rm -rv d", stdout="removed 'd/x'\nremoved directory 'd'\n"),
-    Case(B, "rm -rv d", stdout="removed 'd/x'\nremoved directory: 'd'\n"),
     Case(B, "rm -r .", stderr="rm: can't remove '.' or '..'\n", status=1),
     Case(
         G, "rm -r d/..", status=1,
@@ -183,7 +177,6 @@ CASES = [
     Case(G, "cp -r d d/e", stderr="cp: cannot copy a directory, 'd', into itself, 'd/e'\n", status=1),
     Case(G, "cp a", status=1,
          stderr="cp: missing destination file operand after 'a'\n" + TRY.format("cp")),
-    Case(BOTH, "cp -v a n", stdout="'a' -> 'n'\n"),
     # mv
     Case(BOTH, "mv a n ; ls", stdout="d\nl\nn\n"),
     Case(BOTH, "mv a d ; ls d", stdout="a\nx\n"),
@@ -199,7 +192,6 @@ CASES = [
         stderr="mv: cannot move 'd' to a subdirectory of itself, 'd/e'\n",
     ),
     Case(G, "mv a a", stderr="mv: 'a' and 'a' are the same file\n", status=1),
-    Case(G, "mv -v a n", stdout="renamed 'a' -> 'n'\n"),
     # chmod, chown
     Case(BOTH, "chmod 600 a ; stat -c %a a", stdout="600\n"),
     Case(BOTH, "chmod u+x,o=r a ; stat -c %a a", stdout="744\n"),
@@ -224,9 +216,7 @@ CASES = [
     Case(BOTH, "find . -name a -o -name x -print", stdout="./d/x\n"),
     Case(BOTH, "find d ! -name x", stdout="d\n"),
     Case(BOTH, ["find", "d", "-type", "f", "-exec", "basename", "{}", "\\;"], stdout="x\n"),
-    Case(BOTH, "find a d -name ? -exec echo {} +", stdout="a d d/x\n"),
     Case(BOTH, "find d -delete ; ls", stdout="a\nl\n"),
-    Case(BOTH, "find . -name d -prune -o -type f -print", stdout="./a\n./.h\n"),
     Case(B, "find no", stderr="find: no: " + NONE, status=1),
     Case(G, "find no", stderr="find: 'no': " + NONE, status=1),
     Case(G, "find . -zz", stderr="find: unknown predicate `-zz'\n", status=1),
@@ -241,14 +231,8 @@ CASES = [
     Case(BOTH, ["sed", "-n", "$p"], "1\n2\n3\n", "3\n"),
     Case(BOTH, ["sed", "2,3d"], "1\n2\n3\n4\n", "1\n4\n"),
     Case(BOTH, ["sed", "-n", "/b/,/c/p"], "a\nb\nx\nc\nd\n", "b\nx\nc\n"),
-    Case(BOTH, ["sed", "2q"], "1\n2\n3\n", "1\n2\n"),
     Case(BOTH, ["sed", "-e", "s/a/b/", "-e", "s/b/c/p"], "a\n", "c\nc\n"),
     Case(BOTH, ["sed", "/b/!d"], "a\nb\n", "b\n"),
-    Case(BOTH, ["sed", "1a\\x"], "1\n2\n", "1\nx\n2\n"),
-    Case(BOTH, ["sed", "2i x"], "1\n2\n", "1\nx\n2\n"),
-    Case(BOTH, ["sed", "1c x"], "1\n2\n", "x\n2\n"),
-    Case(BOTH, ["sed", ":a;N;$!ba;s/\\n/,/g"], "1\n2\n3\n", "1,2,3\n"),
-    Case(BOTH, ["sed", "-n", "1{p;p}"], "1\n2\n", "1\n1\n"),
     Case(BOTH, "sed -i s/one/1/ a ; cat a ; stat -c %a:%U a", stdout="1\ntwo\n640:alice\n"),
     Case(G, "sed p no", stderr="sed: can't read no: " + NONE, status=2),
     Case(B, "sed p no", stderr="sed: no: " + NONE, status=1),
@@ -260,9 +244,6 @@ CASES = [
     Case(BOTH, ["awk", "{print $2}"], " a  b\tc\n", "b\n"),
     Case(BOTH, ["awk", "-F:", "{print $1, $NF}"], "a:b:c\n", "a c\n"),
     Case(BOTH, ["awk", '/x/ {print $1 "-" NR}'], "ax\nb\ncx\n", "ax-1\ncx-3\n"),
-    Case(BOTH, ["awk", "NR==2"], "1\n2\n", "2\n"),
-    Case(BOTH, ["awk", "-F", ",", '$1 == "k" {print $2}'], "j,1\nk,2\n", "2\n"),
-    Case(BOTH, ["awk", "END {print NR}"], "1\n2\n", "2\n"),
 ]  # fmt: skip
 
 
@@ -316,8 +297,6 @@ def test_file_programs_say_what_real_ones_do(
     make_guest: Make, run: Run, userland: Userland, case: Case
 ) -> None:
     guest = make_guest(userland)
-    if "big" in case.argv:
-        guest.files.write("/w/big", bytes(1500))
     out = errors = b""
     status = None
     for argv in steps(case.argv):

@@ -13,7 +13,7 @@ from msgspec import convert
 from qgasim.guest import Guest, GuestSettings
 from qgasim.userland import USERLANDS
 from qgasim.userland.programs.messages import quote, quote_if_odd
-from qgasim.userland.programs.mount_options import change_options
+from qgasim.userland.programs.mount import change_options
 from tests.userland.programs.conftest import Run
 
 NICS = [
@@ -58,17 +58,10 @@ def test_an_interface_that_goes_down_loses_its_addresses_of_ipv6(ask: Ask, userl
 def test_ip_sets_a_link(ask: Ask) -> None:
     guest = make_guest()
     _, eth0, _ = guest.nics
-    assert ask(guest, "ip link set dev eth0 down mtu 9000 address 02:00:00:00:00:0A") == ("", "", 0)
-    assert (eth0.up, eth0.mtu, eth0.mac) == (False, 9000, "02:00:00:00:00:0a")
-    assert "eth0: <BROADCAST,MULTICAST> mtu 9000" in ask(guest, "ip link show dev eth0")[0]
-    assert ask(guest, "ip -br link show eth0")[0].split()[:3] == [
-        "eth0",
-        "DOWN",
-        "02:00:00:00:00:0a",
-    ]
+    assert ask(guest, "ip link set dev eth0 down") == ("", "", 0)
+    assert not eth0.up
+    assert "eth0: <BROADCAST,MULTICAST> mtu 1500" in ask(guest, "ip link show dev eth0")[0]
     assert ask(guest, "ip addr show up dev eth0") == ("", "", 0)
-    wrong = ask(guest, "ip link set eth0 address nonsense")
-    assert wrong == ("", '"nonsense" is invalid lladdr.\n', 1)
     assert ask(guest, "ip link set eth0 rubbish")[2] == 255
 
 
@@ -111,17 +104,6 @@ def test_a_link_without_a_hardware_address_has_none(ask: Ask) -> None:
     assert out.splitlines()[1].split() == ["link/none"]
 
 
-def test_routes_follow_from_addresses(ask: Ask) -> None:
-    guest = make_guest()
-    out = ask(guest, "ip route show dev eth0")[0]
-    assert "10.0.2.0/24 dev eth0 proto kernel scope link src 10.0.2.15 \n" in out
-    assert "tun0" not in out
-    assert (
-        "2001:db8::/64 dev eth0 proto kernel metric 256 pref medium\n"
-        in ask(guest, "ip -6 route")[0]
-    )
-
-
 @pytest.mark.parametrize(
     ("old", "flags", "new"),
     [
@@ -158,7 +140,7 @@ def test_mount_options_are_changed_and_shown_as_the_kernel_does(
         ("mount LABEL=none /mnt", "can't find LABEL=none."),
         ("mount /dev/nowhere /mnt", "special device /dev/nowhere does not exist."),
         ("mount /etc/hostname /mnt", "/etc/hostname is not a block device."),
-        ("mount -t tmpfs x /nowhere", "mount point does not exist."),
+        ("mount /dev/vda1 /nowhere", "mount point does not exist."),
     ],
 )
 def test_what_cannot_be_mounted_is_named(ask: Ask, line: str, text: str) -> None:
@@ -169,17 +151,6 @@ def test_what_cannot_be_mounted_is_named(ask: Ask, line: str, text: str) -> None
     out, errors, status = ask(guest, line)
     assert (out, status) == ("", 32)
     assert f": {text}\n" in errors
-
-
-@pytest.mark.parametrize(
-    ("size", "total"), [("64k", 64 << 10), ("2M", 2 << 20), ("1g", 1 << 30), ("4096", 4096)]
-)
-def test_a_tmpfs_has_the_size_that_was_asked_for(ask: Ask, size: str, total: int) -> None:
-    # tmpfs(5): "The size may have a k, m, or g suffix for Ki, Mi, Gi".
-    guest = make_guest()
-    guest.files.makedirs("/mnt")
-    assert ask(guest, f"mount -t tmpfs -o size={size} scratch /mnt") == ("", "", 0)
-    assert guest.files.mounts[-1].volume.size == total
 
 
 @pytest.mark.parametrize(

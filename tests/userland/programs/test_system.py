@@ -103,7 +103,6 @@ SAME = [
     ("hostname", "oracle.lab\n"),
     ("hostname -s", "oracle\n"),
     ("hostname -f", "oracle.lab\n"),
-    ("hostname -d", "lab\n"),
     ("uname", "Linux\n"),
     ("uname -a", "Linux oracle.lab 6.1.0 #1 SMP x86_64 GNU/Linux\n"),
     ("uname -srm", "Linux 6.1.0 x86_64\n"),
@@ -118,9 +117,6 @@ SAME = [
     ("date +%s", "1718452800\n"),
     ("date -u -d @0 +%F", "1970-01-01\n"),
     ("date -d 2024-01-01~00:00:00 +%s", "1704063600\n"),
-    ("date -R", "Sat, 15 Jun 2024 14:00:00 +0200\n"),
-    ("date -Iseconds", "2024-06-15T14:00:00+02:00\n"),
-    ("date -I", "2024-06-15\n"),
     ("mount -t ext4",
      ("/dev/vda1 on / type ext4 (rw,relatime)\n"
      "/dev/vda3 on /data type ext4 (rw,nosuid,nodev,relatime)\n"
@@ -129,24 +125,11 @@ SAME = [
      ("2: eth0    inet 10.0.2.15/24 brd 10.0.2.255 scope global eth0"
      "\\       valid_lft forever preferred_lft forever\n")),
     ("ip -6 a s lo", None),
-    ("ip -br a",
-     ("lo               UNKNOWN        127.0.0.1/8 ::1/128 \n"
-     "eth0             UP             10.0.2.15/24 fe80::5054:ff:fe12:3456/64 \n")),
-    ("ip -br link show eth0",
-     "eth0             UP             52:54:00:12:34:56 <BROADCAST,MULTICAST,UP,LOWER_UP> \n"),
     ("grep -r lab /etc/hostname", "oracle.lab\n"),
     ("grep -rc lab /etc/hostname", "1\n"),
     ("kill -l 9", "KILL\n"),
     ("kill -l KILL", "9\n"),
 ]  # fmt: skip
-
-
-def test_the_default_route_comes_first(run: Run, guest: Guest) -> None:
-    guest.nics[1].gateways = ["10.0.2.2", "fe80::2"]
-    assert sh(run, guest, "ip route")[0].startswith("default via 10.0.2.2 dev eth0 \n10.0.2.0/24 ")
-    assert sh(run, guest, "ip -6 route")[0].startswith("default via fe80::2 dev eth0 ")
-    guest.nics[1].up = False
-    assert sh(run, guest, "ip route")[0] == ""
 
 
 @pytest.mark.parametrize(("line", "expected"), SAME, ids=[line for line, _ in SAME])
@@ -181,9 +164,6 @@ DIFFERENT = [
      "    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n"
      "    inet 127.0.0.1/8 scope host lo\n       valid_lft forever preferred_lft forever\n"
      "    inet6 ::1/128 scope host \n       valid_lft forever preferred_lft forever\n")),
-    ("ip route",
-     "10.0.2.0/24 dev eth0 scope link  src 10.0.2.15 \n",
-     "10.0.2.0/24 dev eth0 proto kernel scope link src 10.0.2.15 \n"),
 ]  # fmt: skip
 
 
@@ -370,13 +350,6 @@ def test_remounting_keeps_other_options(run: Run, guest: Guest) -> None:
     assert mount.options == "rw,nosuid,noatime,data=ordered"
 
 
-def test_a_tmpfs_has_the_size_that_was_asked_for(run: Run, guest: Guest) -> None:
-    assert sh(run, guest, "mount -t tmpfs -o size=2m,noexec scratch /srv") == ("", "", 0)
-    mount = guest.files.mounts[-1]
-    assert (mount.volume.device, mount.volume.kind) == ("scratch", "tmpfs")
-    assert (mount.volume.size, mount.options) == (2 * MIB, "rw,noexec,relatime,size=2m")
-
-
 def test_a_busy_mount_goes_only_lazily(run: Run, guest: Guest) -> None:
     guest.files.write("/data/x", b"")
     file = guest.files.open("/data/x", 0)
@@ -423,13 +396,11 @@ def test_addresses_are_added_and_deleted(run: Run, guest: Guest) -> None:
 
 def test_links_are_switched(run: Run, guest: Guest) -> None:
     eth0 = guest.nics[1]
-    assert sh(run, guest, "ip link set dev eth0 address 02:00:00:00:00:01 mtu 1400")[2] == 0
-    assert (eth0.mac, eth0.mtu) == ("02:00:00:00:00:01", 1400)
     assert sh(run, guest, "ip link set eth0 down") == ("", "", 0)
     assert (eth0.up, eth0.addresses) == (False, ["10.0.2.15/24"])
     assert "state DOWN" in sh(run, guest, "ip link show eth0")[0]
     assert sh(run, guest, "ip link set eth0 up")[2] == 0
-    assert (eth0.up, eth0.addresses) == (True, ["10.0.2.15/24", "fe80::ff:fe00:1/64"])
+    assert (eth0.up, eth0.addresses) == (True, ["10.0.2.15/24", "fe80::5054:ff:fe12:3456/64"])
 
 
 def test_ip_is_in_both_directories() -> None:

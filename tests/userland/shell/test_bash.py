@@ -35,7 +35,6 @@ REFUSED = [
     ("mapfile x", "mapfile"),
     ("shopt -s nullglob", "shopt"),
     ("f() { local -a x; }; f", "local: -a"),
-    ("printf -v x a", "printf: -v"),
 ]
 
 #: Expected output: bash 5.2.15.

@@ -6,12 +6,12 @@ import pytest
 
 from tests.fuzz_userland import SHELLS, Outcome, Simulated
 from tests.offenders import Offenders
-from tests.userland.record_shells import RECORDINGS, to_case
+from tests.userland.record_shells import DIRECTORY, RECORDINGS, to_case
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_script_does_what_the_real_shell_did(shell: str) -> None:
-    simulated = Simulated(SHELLS[shell], "/work")
+    simulated = Simulated(SHELLS[shell], DIRECTORY)
     with Offenders() as offenders:
         for line in (RECORDINGS / f"{shell}.jsonl").read_text().splitlines():
             case = json.loads(line)
