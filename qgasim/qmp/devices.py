@@ -101,7 +101,7 @@ class Devices:
         #: command line, and those that came later.
         self.first_chardevs: dict[str, dict[str, Any]] = {}
         self.chardevs: dict[str, dict[str, Any]] = {}
-        #: The last source and status that the guest reported of a slot (_OST), by its kind and number.
+        #: The guest's latest status of places (_OST), by their kind and number: source and status.
         self.told: dict[tuple[str, int], tuple[int, int]] = {}
         #: How many devices without an id there were.
         self.anonymous = 0
@@ -265,7 +265,7 @@ class Devices:
         return self.by_id.get(device.id or device.path) is device
 
     def free_mac(self) -> str:
-        """Return the MAC address that a network device has without an option (net/net.c)."""
+        """Return the MAC address that a network device has by default (net/net.c)."""
         used = {device.properties["mac"] for device in self.network()}
         numbers = (f"52:54:00:12:34:{number:02x}" for number in range(0x56, 0xFF))
         return next(mac for mac in numbers if mac not in used)

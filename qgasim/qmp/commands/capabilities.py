@@ -174,7 +174,7 @@ def properties_of(name: str) -> dict[str, str] | None:
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """Return what devices of a type are made with, by name: the default, or None if unknown."""
+    """Return the settings of devices of a type, by name: the default, or None if unknown."""
     reply = _recorded().replies.get(f'device-list-properties {{"typename": "{name}"}}', {})
     return {each["name"]: each.get("default-value") for each in reply.get("return", [])}
 

@@ -172,7 +172,7 @@ def backend_of(driver: str) -> str:
 
 
 def bus_of_port(devices: Devices, port: Device) -> str:
-    """Return the bus of a port of virtio-serial: the first there is, if the device names none."""
+    """Return the bus of a port of virtio-serial: by default the first one."""
     first = next(
         (d for d in devices.by_id.values() if d.driver.startswith("virtio-serial-pci")), None
     )

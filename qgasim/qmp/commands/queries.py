@@ -272,7 +272,7 @@ def query_memdev(monitor: Monitor) -> Any:
 
 @command()
 def query_acpi_ospm_status(monitor: Monitor) -> Any:
-    """Return the guest's last status of its slots for memory and processors."""
+    """Return the guest's latest status of its places for memory and processors."""
     devices = monitor.hypervisor.devices
 
     def describe(kind: str, number: int, id: str | None) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Slot(Struct):
     device: str | None
 
     def tell(self, source: int, status: int, *, is_empty: bool = False) -> None:
-        """Report the status that the guest gave it (_OST)."""
+        """Report the guest's status of it (_OST)."""
         is_named = self.device is not None and not is_empty
         info: dict[str, Any] = {"device": self.device} if is_named else {}
         info |= {"slot": str(self.number), "slot-type": self.kind}

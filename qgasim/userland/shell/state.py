@@ -239,7 +239,7 @@ class State:
             self.option = (int(value) if value and re.fullmatch("[1-9][0-9]{0,8}", value) else 1, 0)
 
     def assign(self, name: str, value: str) -> None:
-        """Set a variable outside of a builtin: for bash a read-only one ends no more than the command."""
+        """Assign to a variable outside of a builtin: for bash a read-only one ends no more than the command."""
         try:
             self.set(name, value)
         except ReadOnly as error:
