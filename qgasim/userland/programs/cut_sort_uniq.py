@@ -162,6 +162,9 @@ _SORT_LONG = {
 def sort(p: Process) -> Steps:
     """Sort lines by their bytes."""
     options = yield from parse(p, "nruk:t:s", _SORT_LONG, code=2)
+    tab = options.get("t") or ""
+    if len(encode_name(tab)) > 1 and tab != "\\0":
+        yield from fail(p, pick(p, "bad -t parameter", f"multi-character tab {quote(tab)}"), 2)
     lines: list[bytes] = []
     for path in options.operands or ["-"]:
         data = yield from read_input(p, path)
@@ -237,6 +240,9 @@ class _Order:
 def _key(p: Process, text: str) -> Waiting[_Key]:
     place = r"(\d+)(?:\.(\d+))?([a-zA-Z]*)"
     found = re.fullmatch(f"{place}(?:,{place})?", text)
+    if re.match(r"\d+(?:\.\d+)?(?:[bdfghiMnRrV]+[^\d,bdfghiMnRrV]|[^\d.,bdfghiMnRrV])", text):
+        stray = f"stray character in field spec: invalid field specification {quote(text)}"
+        yield from fail(p, pick(p, "unknown key option", stray), 2)
     if not found:
         count = f"invalid number at field start: invalid count at start of {quote(text)}"
         wrong = pick(p, "bad field specification", count)
