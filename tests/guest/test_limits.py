@@ -30,7 +30,7 @@ ENDLESS = {
     "forks": "f() { f | f & }; f; sleep 1000",
     "files": "while :; do : > /tmp/x; done",
     "directories": "cd /tmp; while :; do mkdir d; cd d; done; sleep 1000",
-    "reading what is written": "echo a > /tmp/x; cat < /tmp/x >> /tmp/x",
+    "reading what is written": "echo a > /tmp/x; tr a b < /tmp/x >> /tmp/x",
 }
 #: What wants all of an endless input at once.
 GREEDY = {
