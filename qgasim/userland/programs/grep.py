@@ -113,7 +113,9 @@ class _Search:
 
     def file(self, path: str) -> Waiting[None]:
         """Search one file."""
-        source = Source(self.p, [path])
+        is_directory = path != "-" and self.p.guest.files.is_dir(path, self.p.cwd)
+        # For an applet a directory is empty.
+        source = Source(self.p, ["/dev/null" if is_directory and is_busybox(self.p) else path])
         source.is_quiet = "s" in self.options
         file = _File(self, "(standard input)" if path == "-" else path)
         while not file.is_done and (lines := (yield from source.lines())):
@@ -128,7 +130,7 @@ class _Search:
             yield from complain(self.p, f"{file.name}: binary file matches")
         source.skip()
         self.has_failed = self.has_failed or source.has_failed
-        if not source.has_failed:
+        if not source.has_failed or is_directory:
             yield from self._summary(file.name, file.count)
 
     def _summary(self, name: str, count: int) -> Waiting[None]:

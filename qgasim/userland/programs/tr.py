@@ -109,9 +109,9 @@ def tr(p: Process) -> Steps:
         if not is_busybox(p):
             yield from p.write(2, f"{p.argv[0]}: missing operand after {quote(sets[-1])}\n{why}\n")
         yield from usage_error(p)
-    if is_busybox(p) and not deletes:
+    if is_busybox(p):
         # What follows them is not looked at.
-        sets = sets[:2]
+        sets = sets[: 1 if deletes and not squeezes else 2]
     if len(sets) > (1 if deletes and not squeezes else 2):
         why = ""
         if deletes and len(sets) == 2:

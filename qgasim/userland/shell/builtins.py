@@ -294,7 +294,7 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
     try:
         steps = p.replace(
             rest,
-            env=state.environment(),
+            env=shell.environment(replaces=True),
             search=DEFAULT_PATH if search is None else search,
         )
     except OSError as error:

@@ -62,6 +62,8 @@ class ShellProcess(ABC):
         #: The status of the last command substitution of the command; it is that of an assignment.
         self.substituted = 0
         self._debt = 0
+        #: Whether the next command is all that this process runs: what it opens stays open, for a trap.
+        self.keeps_redirections = False
         #: How deep functions, ``eval`` and sourced files are nested.
         self._levels = 0
 
@@ -301,6 +303,7 @@ def _runner(command: Command, *, is_inner: bool) -> Callable[[ShellProcess], Ste
         if isinstance(command, Simple) and shell.state.flavour.is_bash:
             # No subshell as to the status with which an unset variable ends it.
             shell.state.is_inner = is_inner
+            shell.keeps_redirections = True
         return (yield from shell.execute(command, is_last=True))
 
     return run

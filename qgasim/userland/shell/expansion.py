@@ -40,8 +40,9 @@ class Kind(Enum):
     QUOTED = 0
     LITERAL = 1
     EXPANDED = 2
-    #: The border between two positional parameters.
+    #: The border between two positional parameters; in bash that between unquoted ones is one of IFS, if there is any.
     BREAK = 3
+    JOINT = 4
 
 
 class Piece(Struct, frozen=True):
@@ -276,7 +277,8 @@ class Expander:
         border = self._separator() if is_joined else " "
         for text in values:
             if pieces:
-                pieces.append(Piece(border, Kind.BREAK))
+                is_joint = state.flavour.is_bash and not part.is_quoted
+                pieces.append(Piece(border, Kind.JOINT if is_joint else Kind.BREAK))
             pieces.append(Piece(text, kind))
         return pieces
 
@@ -364,7 +366,9 @@ class Expander:
         # Whether blanks ended the last field: then one other separator still belongs to that end.
         is_open = False
         for piece in pieces:
-            if piece.kind is Kind.BREAK:
+            if piece.kind is Kind.JOINT and separators:
+                piece = Piece(separators[0], Kind.EXPANDED)  # noqa: PLW2901
+            if piece.kind in (Kind.BREAK, Kind.JOINT):
                 if field is not None:
                     fields.append(field)
                 field, is_open = None, False
@@ -408,6 +412,9 @@ class Expander:
             pattern = self._to_pattern(field)
             if patterns.is_pattern(pattern):
                 found = yield from patterns.find_files(self.shell.p, pattern)
+                if self.shell.state.flavour.is_bash:
+                    # globskipdots
+                    found = [name for name in found if name.rpartition("/")[2] not in (".", "..")]
                 return found or [text]
         return [text]
 

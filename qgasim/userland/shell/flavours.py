@@ -21,7 +21,7 @@ from qgasim.userland.shell.printf import Rules
 __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 
 
-FORGETFUL: Final = "alias export getopts hash jobs kill readonly set times trap ulimit umask"
+MUTE: Final = "alias cd command export hash jobs kill pwd readonly set times trap type ulimit umask"
 BASH_USAGES: Final = {
     "alias": " [-p] [name[=value] ... ]",
     "cd": " [-L|[-P [-e]] [-@]] [dir]",
@@ -227,8 +227,7 @@ ASH: Final = Flavour(
     evaluate=ash_arithmetic.evaluate,
     test=conditions.ASH,
     has_applet_messages=True,
-    forgetful=frozenset(FORGETFUL.split()),
-    mute=frozenset(("cd", "command", "pwd", "type")),
+    mute=frozenset(MUTE.split()),
     clears_errexit=True,
     negates_jumps=True,
     survives_redirection=True,

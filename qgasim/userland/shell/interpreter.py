@@ -108,7 +108,7 @@ class Shell(SimpleCommands):
         action = self.state.traps.pop(0, "")
         if action:
             self.state.status = status
-            if self.state.flavour.is_bash and self.state.is_inner:
+            if self.state.flavour.is_bash and self.state.is_forked:
                 self.state.substitutions = max(self.state.substitutions, 1)
             try:
                 yield from self.run_text(action, self.inner_line)
@@ -132,9 +132,9 @@ class Shell(SimpleCommands):
             yield from self.complain(error)
             if error.status is None:
                 return 2 if "e" in self.state.options else self.state.status or 2
-            if error.status < 0 and "e" not in self.state.options:
-                return self.state.status
-            return abs(error.status)
+            if error.status < 0:
+                return 2 if "e" in self.state.options else self.state.status
+            return error.status
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""

@@ -124,7 +124,7 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
                 yield from shell.complain(error)
                 status = error.status
                 continue
-        elif shell.state.flavour.is_bash and not re.fullmatch("[0-9]{1,12}", target):
+        elif shell.state.flavour.is_bash and not _is_pid(target):
             yield from shell.complain(f"`{target}': not a pid or valid job spec")
             status = 1
             continue
@@ -146,6 +146,10 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
             if job.processes[-1] is processes[-1]:
                 job.is_reported = True
     return status
+
+
+def _is_pid(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,12}", text) is not None and int(text) < 1 << 31
 
 
 def _wait_for(shell: Shell, processes: list[Process], *, wants_all: bool) -> Steps:

@@ -89,9 +89,8 @@ class Redirector:
 
     def _apply_one(self, redirection: Redirection, saved: Saved) -> Waiting[None]:
         number, operator = redirection.number, redirection.operator
-        yield from self._check_target(redirection)
         try:
-            text = yield from self.expander.expand_string(redirection.target)
+            text = yield from self._expand_target(redirection)
         except ShellError as error:
             if operator in ("<<", "<<-") and not self.shell.state.flavour.is_bash:
                 raise self._fail(str(error)) from None
@@ -126,8 +125,8 @@ class Redirector:
         flavour = self.shell.state.flavour
         return flavour.has_bashisms and number == 1 and (bool(text) or flavour.is_bash)
 
-    def _check_target(self, redirection: Redirection) -> Waiting[None]:
-        """Refuse what bash expands to no word, or to several."""
+    def _expand_target(self, redirection: Redirection) -> Waiting[str]:
+        """Expand to one text; bash refuses what becomes no word, or several, and takes the name of a file."""
         target = redirection.target
         is_document = redirection.operator in ("<<", "<<-", "<<<")
         if (
@@ -135,12 +134,10 @@ class Redirector:
             or is_document
             or all(part.is_quoted for part in target)
         ):
-            return
-        before = self.shell.state.variables.copy()
+            return (yield from self.expander.expand_string(target))
         words = yield from self.expander.expand_words([target])
-        self.shell.state.variables = before
         if len(words) == 1:
-            return
+            return words[0]
         source = "".join(
             part.text if isinstance(part, Text) else f"${part.name}"
             for part in target

@@ -11,7 +11,7 @@ from qgasim.userland.shell.tokens import KEYWORDS, Token
 __all__ = ["show_words"]
 
 #: Descriptors that are not shown, by what opens them.
-USUAL: Final = {"<": 0, "<>": 0, ">": 1, ">>": 1, ">|": 1}
+USUAL: Final = {"<": 0, "<>": 1, ">": 1, ">>": 1, ">|": 1}
 
 
 def show_words(source: str) -> str:

@@ -41,7 +41,8 @@ class SimpleCommands(Preparation):
         is_temporary = bool(argv) and (name not in SPECIAL or state.flavour.is_bash)
         before: dict[str, Variable | None] = {}
         saved: Saved | None = None
-        keeps = name == "exec"
+        keeps = name == "exec" or self.keeps_redirections
+        self.keeps_redirections = False
         try:
             if not state.flavour.is_bash:
                 saved = yield from self.redirector.apply(node.redirections)
@@ -184,6 +185,19 @@ class SimpleCommands(Preparation):
             if not state.flavour.is_bash:
                 state.option = option
 
+    def environment(self, name: str = "", *, replaces: bool = False) -> list[str]:
+        """Return what a program is given; bash tells it which file it is, and counts down if it *replaces* it."""
+        state = self.state
+        given = state.environment()
+        if not state.flavour.is_bash:
+            return given
+        level = state.get("SHLVL") or ""
+        if replaces and level.isdecimal() and (state.is_inner or not state.is_forked):
+            lower = f"SHLVL={int(level[:9]) - 1}"
+            given = [lower if item.startswith("SHLVL=") else item for item in given]
+        path = self.find_in_path(name)
+        return given if path is None else [*given, f"_={path}"]
+
     def run_program(self, argv: list[str], *, is_last: bool = False) -> Steps:
         """Run a program; with *is_last* in the place of the shell."""
         p, state = self.p, self.state
@@ -191,11 +205,13 @@ class SimpleCommands(Preparation):
         search = DEFAULT_PATH if path is None else path
         try:
             if is_last and not any(state.traps.values()):
-                raise Replaced(p.replace(argv, env=state.environment(), search=search))
+                raise Replaced(
+                    p.replace(argv, env=self.environment(argv[0], replaces=True), search=search)
+                )
             self.remember(argv[0])
             child = p.processes.spawn(
                 argv,
-                env=state.environment(),
+                env=self.environment(argv[0]),
                 cwd=p.cwd,
                 files=p.files,
                 parent=p.pid,

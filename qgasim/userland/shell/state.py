@@ -174,8 +174,9 @@ class State:
         #: ``$$``: a subshell's is that of the shell it comes from.
         self.main_pid = 0
         self.background_pid: int | None = None
-        #: Whether this is a subshell.
+        #: Whether this is a subshell; and whether its process is another one than the shell's.
         self.is_inner = False
+        self.is_forked = False
         self.loops = 0
         #: How many files are being run by ``.``, and command substitutions.
         self.sources = 0
@@ -199,7 +200,7 @@ class State:
         other.traps = {number: action for number, action in self.traps.items() if not action}
         other.arguments, other.options = list(self.arguments), set(self.options)
         other.jobs, other.temporary = [], {}
-        other.is_inner = True
+        other.is_inner = other.is_forked = True
         # dash's fork closes the script: what it parses then has lines of its own.
         other.parsed_line = 1
         if self.flavour.is_bash and self.shown_traps is None:
@@ -305,13 +306,23 @@ class State:
         self.origins[function.name] = self.origin
 
     def environment(self) -> list[str]:
-        """Return the exported variables, in the order of ash's hash table."""
+        """Return the exported variables, in the order of the shell's hash table."""
+
+        def place(name: str) -> tuple[bool, int]:
+            if not self.flavour.is_bash:
+                return (False, hash_bucket(name, 39))
+            # What is assigned for the command comes first.
+            is_lasting = name not in self.temporary
+            return (is_lasting, hash_as_bash(name) % (1024 if is_lasting else 4))
+
+        names = list(self.variables)
+        if self.flavour.is_bash:
+            # Of those in one place the newest is first.
+            names.reverse()
         return [
             f"{name}={variable.value}"
-            for name, variable in sorted(
-                self.variables.items(), key=lambda item: hash_bucket(item[0], 39)
-            )
-            if variable.is_exported and variable.value is not None
+            for name in sorted(names, key=place)
+            if (variable := self.variables[name]).is_exported and variable.value is not None
         ]
 
     @property
@@ -335,3 +346,11 @@ def hash_bucket(name: str, size: int = 31) -> int:
     """Return where *name* is in a hash table of ash's of so many places: 31 for commands."""
     raw = name.encode("utf-8", "surrogateescape")
     return ((raw[0] << 4) + sum(raw)) % size
+
+
+def hash_as_bash(name: str) -> int:
+    """Return hash_string() of bash's hashlib.c."""
+    value = 2166136261
+    for byte in name.encode("utf-8", "surrogateescape"):
+        value = value * 16777619 % (1 << 32) ^ byte
+    return value

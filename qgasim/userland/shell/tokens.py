@@ -148,9 +148,9 @@ class Tokens(Scanner):
             line = self.line + (not self.text.endswith("\n"))
             return OpenEnd("syntax error: unexpected end of file", line)
         name = "newline" if token.text == "\n" else self.text[start : self.at]
-        if "$(" in name:
+        if "$(" in name or "$'" in name:
             # It shows the commands in another form than they were written.
-            raise self.refuse("an error of syntax at a substitution")
+            raise self.refuse("an error of syntax at $( or $'")
         if token.redirection:
             digits = re.match("[0-9]+", name)
             name = digits[0] if digits else token.redirection[1]
