@@ -10,6 +10,7 @@ What a real QEMU would do to the host is never asked: see `tests.monitor_request
 import argparse
 import json
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -273,6 +274,8 @@ def main() -> int:
     parser.add_argument("--machines", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    # QEMU is to end with this, whatever ends it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     start = time.monotonic()
     found = 0
     kinds: dict[tuple[str, str, str], int] = {}
