@@ -16,8 +16,9 @@ MERMAID := 11.17.2
 # What `make lowest-test` needs besides, and which tests it leaves out: their tools want newer versions.
 LOWEST_TOOLS := pytest pytest-trio pytest-xdist hypothesis jsonschema coverage qemu.qmp shtab argparse-manpage
 LOWEST_TESTS := --ignore=tests/control/test_schema.py tests
-# How many tests are run at a time: `make test WORKERS=0` runs them in one process.
-WORKERS ?= auto
+# How many tests are run at a time: `make test WORKERS=0` runs them in one process. There is one more than
+# processors, for a test waits a sixth of its time: for a time-out, a program that starts, another thread.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # pytest and what it starts are a few hundred Pythons: none of them compiles again what another has.
 export PYTHONDONTWRITEBYTECODE :=
 

@@ -278,6 +278,38 @@ def test_the_clock_comes_behind_the_processors() -> None:
         assert event["data"]["qom-path"] == f"/machine/unattached/{path}"
 
 
+def test_what_follows_an_expired_watchdog() -> None:
+    # Asked of QEMU 7.2.22 with -device ib700 (its timer is started by a write to port 0x443).
+    expected = {
+        "reset": ["WATCHDOG", "VSERPORT_CHANGE", "RESET"],
+        "shutdown": ["WATCHDOG", "POWERDOWN"],
+        "poweroff": ["WATCHDOG"],
+        "pause": ["WATCHDOG", "STOP"],
+        "debug": ["WATCHDOG"],
+        "none": ["WATCHDOG"],
+        "inject-nmi": ["WATCHDOG"],
+    }
+    with Offenders() as offenders:
+        for action, events in expected.items():
+            with offenders.case(action):
+                machine = Machine(watchdog="reset", on_powerdown="ignore", on_shutdown="pause")
+                machine.ask("set-action", watchdog=action)
+                machine.simulation.guest.files.write("/dev/watchdog", b"1")
+                machine.advance(31)
+                assert machine.events()[: len(events)] == events
+                assert machine.hypervisor.has_ended == (action == "poweroff")
+
+
+def test_a_panic_that_is_to_end_qemu_is_a_shutdown_that_can_be_kept() -> None:
+    # Asked of QEMU 7.2.22 with -device pvpanic (written to port 0x505).
+    machine = Machine(on_panic="pause", on_shutdown="pause")
+    machine.ask("set-action", panic="exit-failure")
+    machine.simulation.guest.power.panic()
+    found = [m["data"] for m in machine.messages() if "data" in m]
+    assert found == [{"action": "poweroff"}, {"guest": True, "reason": "guest-panic"}]
+    assert not machine.hypervisor.has_ended
+
+
 def test_a_halt_is_told_by_the_port_only() -> None:
     machine = Machine()
     list(

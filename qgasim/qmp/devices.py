@@ -198,15 +198,26 @@ class Devices:
         """Return the places for memory modules that are free."""
         return set(range(self.memory_slots)) - {dimm.slot for dimm in self.dimms}
 
-    def plug_dimm(self, device: Device, memdev: str, *, slot: int | None = None) -> Dimm:
-        """Plug in a memory module; there is a place and a backend for it. *slot* None: the first that is free."""
-        address = max([BLOCK_BASE, *(dimm.address + dimm.size for dimm in self.dimms)])
+    def _free_address(self, size: int) -> int:
+        """Return the first place in memory that is large enough (hw/mem/memory-device.c)."""
+        address = BLOCK_BASE
+        for dimm in sorted(self.dimms, key=lambda dimm: dimm.address):
+            if dimm.address >= address + size:
+                break
+            address = dimm.address + dimm.size
+        return address
+
+    def plug_dimm(
+        self, device: Device, memdev: str, *, slot: int | None = None, address: int | None = None
+    ) -> Dimm:
+        """Plug in a memory module; there is a place and a backend for it. None: the first that is free."""
+        size = self.backends()[memdev]
         dimm = Dimm(
             id=device.id,
             memdev=memdev,
-            size=self.backends()[memdev],
+            size=size,
             slot=min(self.free_slots()) if slot is None else slot,
-            address=address,
+            address=self._free_address(size) if address is None else address,
             is_hotplugged=device.is_hotplugged,
         )
         self.dimms.append(dimm)

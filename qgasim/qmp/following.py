@@ -171,17 +171,21 @@ class Following(Plugged):
             self.emit("GUEST_PANICKED", {"action": "pause"})
         if action == "none":
             self.emit("GUEST_PANICKED", {"action": "run"})
-        elif action == "pause" or self.guest.power.keeps_machine:
+        elif action == "pause" or (action != "exit-failure" and self.guest.power.keeps_machine):
             if not self.release.tells_panic_twice:
                 self.emit("GUEST_PANICKED", {"action": "pause"})
             self._stop_as("panic")
         else:
             self.emit("GUEST_PANICKED", {"action": "poweroff"})
             self.emit("SHUTDOWN", {"guest": True, "reason": "guest-panic"})
-            self._finish(1 if action == "exit-failure" else 0)
+            if self.guest.power.keeps_machine:
+                # UNVERIFIED: recorded only where the monitor's client caused the panic, with STOP before SHUTDOWN.
+                self._stop_as("off")
+            else:
+                self.vanish(1 if action == "exit-failure" else 0)
 
-    def _finish(self, status: int) -> None:
-        """End, and the guest with it, though the port was never closed."""
+    def vanish(self, status: int) -> None:
+        """End at once, and the guest with it, though the port was never closed. *status*: of the process."""
         self._is_quitting = True
         self.has_ended = True
         self.guest.power.keeps_machine = False

@@ -112,11 +112,9 @@ class UpstreamChannel(Channel):
 
     def next_event(self) -> int | None:
         """Return the uptime at which `wake` should next be called; None: only when told."""
-        if self._deferred is None and self._has_output:
-            return 0
-        event = self.agent.guest.next_event()
         if self._deferred is None:
-            return event
+            return 0 if self._has_output else self.agent.guest.next_event()
+        event = self.agent.guest.next_event()
         return self._deferred[0] if event is None else min(event, self._deferred[0])
 
     @property

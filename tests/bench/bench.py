@@ -263,7 +263,7 @@ def _served(scenario: str, path: str) -> list[str]:
 
 #: Makes 100,000 files, and one of 10 MB.
 FURNISH = """
-mkdir /tmp/many; cd /tmp/many; i=0; while [ $((i+=1)) -le 100000 ]; do : > $i; done
+mkdir /tmp/many; cd /tmp/many; for i in 1 2 3 4 5 6 7 8 9 10; do touch $(seq ${i}00000 ${i}09999); done
 seq 200000 | sed 's/.*/&7919 is where a line of a log begins, and ends./' | head -c 10000000 > /tmp/big
 """
 

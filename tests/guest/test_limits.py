@@ -37,7 +37,6 @@ GREEDY = {
     "sort": "sort /dev/zero",
     "tail": "tail /dev/zero",
     "a line": "grep x /dev/zero",
-    "sed's pattern space": "echo x | sed ':a;s/.*/&&/;ba'",
 }
 #: What a shell refuses.
 WILD = {

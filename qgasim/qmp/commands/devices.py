@@ -67,7 +67,8 @@ def _plug_dimm(monitor: Monitor, device: Device) -> None:
     _check_dimm(devices, device, memdev)
     wanted = int(device.properties.get("slot", -1))
     slot = None if wanted == -1 else wanted
-    dimm = devices.plug_dimm(device, memdev, slot=slot)
+    address = int(device.properties.get("addr", 0)) or None
+    dimm = devices.plug_dimm(device, memdev, slot=slot, address=address)
 
     def take() -> None:
         memory = guest.memory
@@ -82,16 +83,31 @@ def _plug_dimm(monitor: Monitor, device: Device) -> None:
 
 def _check_dimm(devices: Devices, device: Device, memdev: str) -> None:
     """Refuse a memory module that has no memory, or no place (hw/mem/pc-dimm.c, memory-device.c)."""
+    if "memdev" in device.properties and memdev not in devices.backends():
+        raise DeviceNotFound(f"Device '{memdev}' not found")
+    _check_slot(devices, int(device.properties.get("slot", -1)))
     if "memdev" not in device.properties:
         raise CommandError("'memdev' property must be set")
-    if memdev not in devices.backends():
-        raise DeviceNotFound(f"Device '{memdev}' not found")
-    if any(dimm.memdev == memdev for dimm in devices.dimms):
-        raise CommandError(f"can't use already busy memdev: {memdev}")
+    _check_address(devices, int(device.properties.get("addr", 0)), devices.backends()[memdev])
     if node := device.properties.get("node", 0):
         text = f"'DIMM property node has value {node}' which exceeds the number of numa nodes: 1"
         raise CommandError(text)
-    slots, slot = devices.memory_slots, int(device.properties.get("slot", -1))
+    if any(dimm.memdev == memdev for dimm in devices.dimms):
+        raise CommandError(f"can't use already busy memdev: {memdev}")
+
+
+def _check_address(devices: Devices, address: int, size: int) -> None:
+    """Refuse a place in memory; 0: any. UNVERIFIED: what lies outside all places is taken."""
+    if address % DIMM_ALIGNMENT:
+        raise CommandError(f"address must be aligned to {DIMM_ALIGNMENT:#x} bytes")
+    for dimm in devices.dimms if address else ():
+        if address < dimm.address + dimm.size and dimm.address < address + size:
+            text = f"address range conflicts with memory device id='{dimm.id or ''}'"
+            raise CommandError(text)
+
+
+def _check_slot(devices: Devices, slot: int) -> None:
+    slots = devices.memory_slots
     if not slots:
         # UNVERIFIED: the words (hw/mem/pc-dimm.c).
         raise CommandError("no slots where allocated, please specify the 'slots' option")
@@ -101,8 +117,6 @@ def _check_dimm(devices: Devices, device: Device, memdev: str) -> None:
         raise CommandError("no free slots available")
     if slot != -1 and slot not in devices.free_slots():
         raise CommandError(f"slot {slot} is busy")
-    if int(device.properties.get("addr", 0)) % DIMM_ALIGNMENT:
-        raise CommandError(f"address must be aligned to {DIMM_ALIGNMENT:#x} bytes")
 
 
 def _plug_cpu(monitor: Monitor, device: Device) -> None:

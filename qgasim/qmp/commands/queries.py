@@ -400,6 +400,10 @@ for _name in (
     "query-block-jobs",
     "query-pr-managers",
     "query-fdsets",
+    "query-block-exports",
+    "query-tpm",
+    "query-vcpu-dirty-limit",
+    "query-vnc-servers",
 ):
     _register_empty(_name)
 

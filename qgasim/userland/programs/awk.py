@@ -25,7 +25,7 @@ _RULE: Final = re.compile(
 )
 #: A value: a text, a field, or a number; and what stands between two that are printed apart.
 _VALUE: Final = re.compile(
-    r"""\s*(?:"((?:[^"\\]|\\.)*+)"|\$(NF|NR|\d+)|(NF|NR|\d+(?![\w.])))|\s*(,)"""
+    r"""\s*(?:"((?:[^"\\]|\\.)*+)"|\$(NF|NR|\d+)|(NF|NR|\d{1,15}(?![\w.])))|\s*(,)"""
 )
 
 
@@ -55,8 +55,8 @@ def _read(text: str) -> list[_Rule] | None:
 
 def _read_items(text: str) -> list[list[tuple[str, str]]] | None:
     items: list[list[tuple[str, str]]] = [[]]
-    at = 0
-    while text[at:].strip():
+    at, end = 0, len(text.rstrip())
+    while at < end:
         found = _VALUE.match(text, at)
         if found is None or (found[4] and not items[-1]):
             return None

@@ -3,7 +3,7 @@
 from qgasim.guest.files.nodes import Regular
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process, Steps, Waiting
-from qgasim.userland.programs.getopt import Options, parse
+from qgasim.userland.programs.getopt import parse
 from qgasim.userland.programs.inputs import (
     CHUNK,
     Source,
@@ -19,13 +19,13 @@ __all__: list[str] = []
 @program("cat")
 def cat(p: Process) -> Steps:
     """Print files."""
-    options = yield from parse(p, "bnu", {"number-nonblank": "b", "number": "n"})
+    options = yield from parse(p, "nu", {"number": "n"})
     status = 0
     if 1 not in p.files and not is_busybox(p):
         # It looks at its output before it opens anything.
         yield from fail(p, "standard output: Bad file descriptor")
-    if "n" in options or "b" in options:
-        return (yield from _number(p, options))
+    if "n" in options:
+        return (yield from _number(p, options.operands))
     for path in options.operands or ["-"]:
         file = yield from open_input(p, path)
         if file is not None and _is_output(p, file):
@@ -44,15 +44,15 @@ def _is_output(p: Process, file: OpenFile) -> bool:
     return file.position < file.node.length
 
 
-def _number(p: Process, options: Options) -> Steps:
-    """Print files with the numbers of their lines, or with ``-b`` of those that are not empty."""
+def _number(p: Process, paths: list[str]) -> Steps:
+    """Print files with the numbers of their lines."""
     number = 0
     is_start = True
-    source = Source(p, options.operands)
+    source = Source(p, paths)
     while lines := (yield from source.lines()):
         out: list[bytes] = []
         for line in lines:
-            if is_start and not ("b" in options and line == b"\n"):
+            if is_start:
                 number += 1
                 out.append(b"%6d\t" % number)
             is_start = line.endswith(b"\n") or is_busybox(p)
@@ -77,13 +77,10 @@ def _copy(p: Process, path: str, file: OpenFile) -> Waiting[bool]:
         file.close()
 
 
-_WC_LONG = {"bytes": "c", "chars": "m", "lines": "l", "words": "w"}
-
-
 @program("wc")
 def wc(p: Process) -> Steps:
     """Count lines, words and bytes."""
-    options = yield from parse(p, "clmw", _WC_LONG)
+    options = yield from parse(p, "clmw", {"bytes": "c", "chars": "m", "lines": "l", "words": "w"})
     which = [o for o in "lwmc" if o in options] or ["l", "w", "c"]
     rows: list[tuple[list[int], str]] = []
     status = 0

@@ -154,14 +154,14 @@ class _Key(Struct):
 
 _SORT_LONG = {
     "numeric-sort": "n", "reverse": "r", "unique": "u", "key": "k", "field-separator": "t",
-    "ignore-case": "f", "ignore-leading-blanks": "b", "stable": "s",
+    "stable": "s",
 }  # fmt: skip
 
 
 @program("sort")
 def sort(p: Process) -> Steps:
     """Sort lines by their bytes."""
-    options = yield from parse(p, "nrufbk:t:s", _SORT_LONG, code=2)
+    options = yield from parse(p, "nruk:t:s", _SORT_LONG, code=2)
     tab = options.get("t") or ""
     if len(encode_name(tab)) > 1 and tab != "\\0":
         yield from fail(p, pick(p, "bad -t parameter", f"multi-character tab {quote(tab)}"), 2)
@@ -192,7 +192,7 @@ class _Order:
 
     def __init__(self, options: Options, keys: list[_Key]) -> None:
         self._keys = keys or [_Key()]
-        flags = "".join(name for name, _ in options if name in "nrfb")
+        flags = "".join(name for name, _ in options if name in "nr")
         for key in self._keys:
             key.flags = key.flags or flags
         separator = encode_name(options.get("t") or "")
@@ -252,7 +252,7 @@ def _key(p: Process, text: str) -> Waiting[_Key]:
         gnu = f"field number is zero: invalid field specification {quote(text)}"
         yield from fail(p, pick(p, "bad field specification", gnu), 2)
     flags = found[3] + (found[6] or "")
-    if unknown := set(flags) - set("nrfb"):
+    if unknown := set(flags) - set("nr"):
         yield from not_simulated(p, f"the key option '{min(unknown)}'", 2)
     end = (to_int(found[4]), to_int(found[5] or "0")) if found[4] else None
     start = (to_int(found[1]), to_int(found[2] or "1"))
@@ -288,8 +288,6 @@ def _extract(line: bytes, key: _Key, separator: bytes) -> bytes:
     field, char = key.start
     found = _find_field(line, field, separator)
     begin = len(line) if found is None else found[0]
-    if "b" in key.flags:
-        begin += len(line[begin:]) - len(line[begin:].lstrip(b" \t"))
     begin += char - 1
     if key.end is None:
         return line[begin:]
@@ -304,12 +302,10 @@ _NUMBER = re.compile(rb"\s*+(-?\d*\.?\d+)")
 
 
 def _sort_value(text: bytes, flags: str) -> bytes | float:
-    if "n" in flags:
-        found = _NUMBER.match(text)
-        return float(found[1]) if found else 0.0
-    if "b" in flags:
-        text = text.lstrip(b" \t")
-    return text.upper() if "f" in flags else text
+    if "n" not in flags:
+        return text
+    found = _NUMBER.match(text)
+    return float(found[1]) if found else 0.0
 
 
 @program("uniq")

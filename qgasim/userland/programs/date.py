@@ -24,14 +24,13 @@ __all__: list[str] = []
 DATE_FORMAT: Final = "%a %b %e %H:%M:%S %Z %Y"
 #: The kernel takes no time 30 years before its own end (timespec64_valid_settod()).
 LATEST_SET: Final = (1 << 63) // SECOND - 30 * 365 * 24 * 3600
-_DATE_LONG: Final = {
-    "date": "d", "set": "s", "utc": "u", "universal": "u" }  # fmt: skip
 
 
 @program("date")
 def date(p: Process) -> Steps:
     """Print a time, or set the clock."""
-    options = yield from parse(p, "d:s:u", _DATE_LONG)
+    long = {"date": "d", "set": "s", "utc": "u", "universal": "u"}
+    options = yield from parse(p, "d:s:u", long)
     clock = p.guest.clock
     zone = UTC if "u" in options else local_zone(p)
     when = clock.now()

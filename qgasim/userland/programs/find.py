@@ -28,49 +28,40 @@ class File(Struct):
 Judge: TypeAlias = Callable[[File], bool]
 
 
-def _name(p: Process, word: str, pattern: str) -> Judge:
+def _name(p: Process, pattern: str) -> Judge:
     return lambda file: matches(pattern, base_name(file.path))
 
 
-def _folded_name(p: Process, word: str, pattern: str) -> Judge:
+def _folded_name(p: Process, pattern: str) -> Judge:
     return lambda file: matches(pattern.lower(), base_name(file.path).lower())
 
 
-def _path(p: Process, word: str, pattern: str) -> Judge:
-    return lambda file: matches(pattern, file.path)
-
-
-def _type(p: Process, word: str, kinds: str) -> Judge | None:
+def _type(p: Process, kinds: str) -> Judge | None:
     several = [kinds] if is_busybox(p) else kinds.split(",")
     known = all(len(kind) == 1 and kind in "fdlpcbs" for kind in several)
     return (lambda file: node_kind(file.inode.mode) in kinds.split(",")) if known else None
 
 
 #: The tests: each makes a judge of its name and argument, None if the argument is wrong.
-MAKERS: Final[dict[str, Callable[[Process, str, str], Judge | None]]] = {
-    "-name": _name, "-iname": _folded_name, "-path": _path, "-type": _type,
+MAKERS: Final[dict[str, Callable[[Process, str], Judge | None]]] = {
+    "-name": _name, "-iname": _folded_name, "-type": _type,
 }  # fmt: skip
 
 
 def find_reason(word: str, text: str) -> str:
     """Return what GNU's find says about *text*, which is no argument for *word*."""
-    if word == "-type":
-        if all(kind and kind[0] in "fdlpcbs" for kind in text.split(",")):
-            return "Must separate multiple arguments to -type using: ','"
-        if text.endswith(",") and text[:1] in "fdlpcbs":
-            return (
-                "Last file type in list argument to -type is missing, i.e., list is ending on: ','"
-            )
-        return f"Unknown argument to -type: {text}"
-    return {
-        "-maxdepth": f"Expected a positive decimal integer argument to {word}, but got {quote(text)}",
-        "-mindepth": f"Expected a positive decimal integer argument to {word}, but got {quote(text)}",
-    }.get(word, f"invalid argument `{text}' to `{word}'")
+    if word == "-maxdepth":
+        return f"Expected a positive decimal integer argument to {word}, but got {quote(text)}"
+    if all(kind and kind[0] in "fdlpcbs" for kind in text.split(",")):
+        return "Must separate multiple arguments to -type using: ','"
+    if text.endswith(",") and text[:1] in "fdlpcbs":
+        return "Last file type in list argument to -type is missing, i.e., list is ending on: ','"
+    return f"Unknown argument to -type: {text}"
 
 
 #: Judges a file, or does something with it.
 _Test = Callable[[File], Waiting[bool]]
-_ACTIONS: Final = frozenset({"-print", "-print0", "-exec", "-delete"})
+_ACTIONS: Final = frozenset({"-print", "-exec", "-delete"})
 
 
 @program("find")
@@ -94,7 +85,7 @@ class _Finder:
         self.p = p
         self.words = words
         self.status = 0
-        self.min_depth, self.max_depth = 0, 1 << 30
+        self.max_depth = 1 << 30
         self.depth_first = False
         self.acts = False
 
@@ -108,8 +99,7 @@ class _Finder:
             yield from self.complain(shown, error)
             return
         file = File(shown, inode)
-        counts = depth >= self.min_depth
-        if counts and not self.depth_first:
+        if not self.depth_first:
             yield from test(file)
         if inode.is_dir and depth < self.max_depth:
             try:
@@ -119,7 +109,7 @@ class _Finder:
                 names = []
             for name in names:
                 yield from self.walk(join(path, name), join(shown, name), depth + 1, test)
-        if counts and self.depth_first:
+        if self.depth_first:
             yield from test(file)
 
     def complain(self, path: str, error: OSError, verb: str = "") -> Waiting[None]:
@@ -199,7 +189,7 @@ class _Finder:
         if word == "-exec":
             return (yield from self._exec())
         plain = {
-            "-print": self._print, "-print0": self._print0, "-delete": self._delete,
+            "-print": self._print, "-delete": self._delete,
         }  # fmt: skip
         if word in plain:
             self.depth_first = self.depth_first or word == "-delete"
@@ -207,7 +197,7 @@ class _Finder:
         if word == "-depth" or (word == "-d" and not is_busybox(self.p)):
             self.depth_first = True
             return _always
-        if word not in MAKERS and word not in ("-maxdepth", "-mindepth"):
+        if word not in MAKERS and word != "-maxdepth":
             text = f"unknown predicate `{word}'"
             # The level of -O is part of its word.
             if is_known(self.p, word[:2] if re.fullmatch("-O[0-9]*", word) else word):
@@ -216,39 +206,22 @@ class _Finder:
                 text = f"paths must precede expression: `{word}'"
             yield from fail(self.p, pick(self.p, f"unrecognized: {word}", text))
         argument = yield from self._argument(word)
-        maker = MAKERS.get(word)
-        try:
-            judge = maker(self.p, word, argument) if maker else self._depth(word, argument)
-        except OSError as error:
-            name = pick(self.p, argument, quote(argument))
-            yield from fail(self.p, f"{name}: {explain(error)}")
+        if word == "-maxdepth" and argument.isdecimal():
+            self.max_depth = to_int(argument)
             return _always
+        judge = MAKERS[word](self.p, argument) if word in MAKERS else None
         if judge is None:
-            gnu = find_reason(word, argument)
-            busybox = f"invalid argument '{argument}' to '{word}'"
-            if maker is None:
-                busybox = f"invalid number '{argument}'"
-            yield from fail(self.p, pick(self.p, busybox, gnu))
+            what = (
+                f"argument '{argument}' to '{word}'" if word in MAKERS else f"number '{argument}'"
+            )
+            yield from fail(self.p, pick(self.p, f"invalid {what}", find_reason(word, argument)))
             return _always
         return partial(_judge, judge)
-
-    def _depth(self, word: str, text: str) -> Callable[[File], bool] | None:
-        if not text.isdecimal():
-            return None
-        if word == "-maxdepth":
-            self.max_depth = to_int(text)
-        else:
-            self.min_depth = to_int(text)
-        return lambda _: True
 
     # -- actions -------------------------------------------------------------------------------
 
     def _print(self, file: File) -> Waiting[bool]:
         yield from self.p.write(1, file.path + "\n")
-        return True
-
-    def _print0(self, file: File) -> Waiting[bool]:
-        yield from self.p.write(1, file.path + "\0")
         return True
 
     def _delete(self, file: File) -> Waiting[bool]:

@@ -9,10 +9,6 @@ from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
-_HOSTNAME_LONG: Final = {
-    "short": "s", "fqdn": "f", "long": "f",
-    "all-ip-addresses": "I",
-}  # fmt: skip
 #: The kernel's __NEW_UTS_LEN.
 HOST_NAME_MAX: Final = 64
 
@@ -20,7 +16,8 @@ HOST_NAME_MAX: Final = 64
 @program("hostname")
 def hostname(p: Process) -> Steps:
     """Print the host name, or set it."""
-    options = yield from parse(p, "sfI", _HOSTNAME_LONG)
+    long = {"short": "s", "fqdn": "f", "long": "f", "all-ip-addresses": "I"}
+    options = yield from parse(p, "sfI", long)
     name = options.operands[0] if options.operands else None
     if name is not None:
         if len(name.encode("utf-8", "surrogateescape")) > HOST_NAME_MAX:

@@ -19,7 +19,6 @@ __all__: list[str] = []
 #: How many addresses an interface can be given; a real one has no limit but the memory.
 ADDRESS_LIMIT: Final = 4096
 
-OBJECTS: Final = ("address", "link")
 #: What iproute2's knows besides (ip help, iproute2 6.1).
 _KNOWN_OBJECTS: Final = (
     "route", "neighbour", "neighbor", "addrlabel", "amt", "fou", "help", "ila", "ioam", "l2tp", "macsec", "maddress", "monitor", "mptcp",
@@ -27,7 +26,7 @@ _KNOWN_OBJECTS: Final = (
     "tcpmetrics", "token", "tunnel", "tuntap", "vrf", "xfrm",
 )  # fmt: skip
 VERBS: Final = {
-    "address": ("add", "del", "delete", "show", "list", "lst", "flush"),
+    "address": ("add", "del", "delete", "show", "list", "lst"),
     "link": ("set", "show", "list", "lst"),
 }
 #: What each object can be told besides.
@@ -80,7 +79,7 @@ def ip(p: Process) -> Steps:
         yield from complain(p, "no object") if is_busybox(p) else p.write(2, _USAGE)
         return pick(p, 1, 255)
     name = words.pop(0)
-    subject = next((known for known in OBJECTS if known.startswith(name)), "")
+    subject = next((known for known in VERBS if known.startswith(name)), "")
     if not subject and any(known.startswith(name) for known in _KNOWN_OBJECTS):
         yield from not_simulated(p, f"'{name}'")
     if not subject:
@@ -182,9 +181,6 @@ def _address(p: Process, style: _Style, verb: str, words: list[str]) -> Waiting[
         yield from _fail(p, 'need "dev" argument', gnu, pick(p, 1, 255))
         return
     nic = yield from _get_nic(p, name)
-    if verb == "flush":
-        nic.addresses = [a for a in nic.addresses if ip_interface(a).version not in style.versions]
-        return
     text = _take(words, "local") or next((w for w in words if re.match(r"[\da-fA-F:]+[.:]", w)), "")
     if not text and words:
         text = words[0]

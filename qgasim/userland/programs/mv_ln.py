@@ -108,13 +108,11 @@ def _move_over(
 
 # -- ln ----------------------------------------------------------------------------------------
 
-_LN_LONG = {"symbolic": "s", "force": "f", "no-dereference": "n"}
-
 
 @program("ln")
 def ln(p: Process) -> Steps:
     """Make links."""
-    options = yield from parse(p, "sfn", _LN_LONG)
+    options = yield from parse(p, "sfn", {"symbolic": "s", "force": "f", "no-dereference": "n"})
     words = list(options.operands)
     if not words:
         yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")

@@ -77,6 +77,7 @@ def compile_script(text: str, *, extended: bool, is_busybox: bool) -> list[Instr
 class _Compiler:
     def __init__(self, text: str, *, extended: bool, is_busybox: bool) -> None:
         self.text = text
+        self.is_busybox = is_busybox
         self.known = _KNOWN[0] if is_busybox else "".join(_KNOWN)
         self.at = 0
         self.extended = extended
@@ -127,7 +128,7 @@ class _Compiler:
     def _address(self) -> Address | None:
         number = self._number()
         if number is not None:
-            if self.peek() == "~" or not number:
+            if not number or (self.peek() == "~" and not self.is_busybox):
                 raise NotSimulatedError(f"the address '{number}{self.peek()}'")
             return Address(line=number)
         char = self.peek()
@@ -138,7 +139,7 @@ class _Compiler:
             self.take()
             delimiter = self.take() if char == "\\" else "/"
             pattern = self._delimited(delimiter, "unterminated address regex")
-            fold = self.peek() == "I"
+            fold = self.peek() == "I" and not self.is_busybox
             if fold:
                 self.take()
             return Address(regex=self._regex(pattern, fold=fold))

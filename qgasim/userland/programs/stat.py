@@ -24,9 +24,6 @@ from qgasim.userland.programs.user_names import group_name, user_name
 
 __all__: list[str] = []
 
-_LONG: Final = {
-    "dereference": "L", "format": "c",
-}  # fmt: skip
 _TIMES: Final = "Access: %x\nModify: %y\nChange: %z\n"
 _RIGHTS: Final = "Access: (%04a/%10.10A)  Uid: (%5u/%8U)   Gid: (%5g/%8G)\n"
 _SIZES: Final = "  File: {name}\n  Size: %-10s\tBlocks: %-10b IO Block: %-6o %F\n"
@@ -35,7 +32,7 @@ _SIZES: Final = "  File: {name}\n  Size: %-10s\tBlocks: %-10b IO Block: %-6o %F\
 @program("stat")
 def stat_(p: Process) -> Steps:
     """Print what the kernel knows of files."""
-    options = yield from parse(p, "c:L", _LONG)
+    options = yield from parse(p, "c:L", {"dereference": "L", "format": "c"})
     if not options.operands:
         yield from missing_operand(p)
     given = options.get("c")

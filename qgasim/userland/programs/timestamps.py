@@ -163,7 +163,7 @@ def _zone_of(text: str, default: tzinfo) -> tzinfo:
 
 #: What BusyBox reads of it, besides digits only.
 _BUSYBOX: Final = re.compile(
-    r"@-?\d+|[A-Z][a-z]{2} +\d\d? \d\d?:\d\d?:\d\d? \d{4}"
+    r"@\d+|[A-Z][a-z]{2} +\d\d? \d\d?:\d\d?:\d\d? \d{4}"
     r"|(\d{4}-\d\d?-\d\d?)?(^| |$)(\d\d?:\d\d?(:\d\d?)?( [-+]\d\d(\d\d)?)?)?"
 )
 
