@@ -34,7 +34,8 @@ def _count(p: Process, options: Options) -> Waiting[tuple[str, str, int]]:
     sign = text[0] if text[0] in "+-" else ""
     what = "invalid number of " + ("lines" if unit == "n" else "bytes")
     # A plus is shown with what is no number.
-    is_shown = sign == "+" and not text[1:2].isdigit() and not is_busybox(p)
+    is_number = re.fullmatch("[0-9]+([bkKmMGTPEZY](i?B)?)?", text[1:])
+    is_shown = sign == "+" and not is_number and not is_busybox(p)
     digits = text[1:] if sign and not is_shown else text
     number = yield from to_number(p, digits, what)
     return unit, sign, number

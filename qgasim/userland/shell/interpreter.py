@@ -251,7 +251,9 @@ class Shell(SimpleCommands):
             case Function():
                 state.define(node)
             case Redirected():
+                line = state.line
                 status = yield from self._run_redirected(node)
+                state.line = line if state.flavour.is_bash else state.line
         state.status = status
         if self.pending:
             yield from self.run_traps()
