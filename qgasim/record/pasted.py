@@ -170,7 +170,7 @@ def _answers(found: _Value, name: str) -> Iterator[Answer]:
     else:
         command = found.command or _guess(value)
         if command is None:
-            text = "it is not said which command this is the reply of, and its form is that of none"
+            text = "no command is named for this reply, and its form does not identify one"
             raise ClientError(f"{name}:{found.line}: {text} (name the command in the line above)")
         yield _answer(command, found.arguments, value, found, name)
 

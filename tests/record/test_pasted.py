@@ -60,8 +60,8 @@ REFUSED = {
         'guest-get-users\n{"return": [\n  {"user": "a",\n',
         "x:4: not JSON, or cut short: ",
     ),
-    "no command": ('one\ntwo\n{"return": {"x": 1}}\n', "x:3: it is not said which command"),
-    "several commands": ('{"return": [{}]}', "x:1: it is not said which command"),
+    "no command": ('one\ntwo\n{"return": {"x": 1}}\n', "x:3: no command is named"),
+    "several commands": ('{"return": [{}]}', "x:1: no command is named"),
     "no reply": ('{"guest-get-users": {"error": 7}}', "x:1: not a reply to guest-get-users"),
     "deep": ('{"a":' * 100_000, "x:1: too many levels"),
 }
@@ -95,7 +95,7 @@ Line [{"return": {"id": "debian", "pretty-name": "\u201cours\u201d"}}]
     ]
     assert [said[:20] for said in survey.skipped] == [
         "x:4: not JSON, or cu",
-        "x:6: it is not said ",
+        "x:6: no command is n",
         "x:11: not JSON, or c",
     ]
     with pytest.raises(ClientError, match=r"^x:1: "):
