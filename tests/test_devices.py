@@ -394,7 +394,6 @@ def test_ip_shows_what_interfaces_are_made_of() -> None:
     assert gnu == LINKS.format(mode, mode, mode, mode, permanent, mode, mode)
     busybox = Course(STACKED.replace("os: {", "os: {userland: busybox, "))
     assert output_of(busybox, "ip", "link") == LINKS.format(*[""] * 7)
-    assert "\neth0.7@eth0      UP             \n" in output_of(Course(STACKED), "ip", "-br", "addr")
 
 
 def test_proc_shows_vlans_and_bonds() -> None:
