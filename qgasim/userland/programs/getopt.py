@@ -31,7 +31,8 @@ __all__ = [
 BUSYBOX_BANNER = (
     "BusyBox v1.35.0 (Debian 1:1.35.0-4+deb12u1+b1) multi-call binary.\n\nUsage: {name} ...\n"
 )
-#: Of programs that are not to be run to be asked (systemd 252, util-linux 2.38.1, sysvinit-utils 3.06), their manuals.
+#: Of programs that are not to be run to be asked: the options in their manuals (systemd 252, util-linux 2.38.1,
+#: sysvinit-utils 3.06). UNVERIFIED: those that their sources take and the manuals leave out, such as ``shutdown -t``.
 _MANUALS = {
     "fsfreeze": "-Vfhu freeze help unfreeze version",
     "halt": "-dfhinpw force halt help no-sync no-wall no-wtmp poweroff reboot wtmp-only",
@@ -39,10 +40,10 @@ _MANUALS = {
     " param-get param-set predict rtc set setepoch show systohc systz test update-drift utc verbose version",
     "pidof": "-Scdnoqsxz",
     "shutdown": "-FHKPacfhkrt halt help no-wall poweroff reboot show",
-    "systemctl": "-HMPTafhilnopqrst after all before boot-loader-entry boot-loader-menu check-inhibitors dry-run failed"
-    " firmware-setup force full global help host ignore-inhibitors image job-mode kill-who legend lines machine marked"
+    "systemctl": "-HMPTafhilnopqrst after all before boot-loader-entry boot-loader-menu check-inhibitors dry-run fail failed"
+    " firmware-setup force full global help host ignore-inhibitors image job-mode kill-who kill-whom legend lines machine marked"
     " message mkdir no-ask-password no-block no-legend no-pager no-reload no-wall no-warn now output plain preset-mode"
-    " property quiet read-only recursive reverse root runtime show-transaction show-types signal state system timestamp"
+    " property quiet read-only reboot-argument recursive reverse root runtime show-transaction show-types signal state system timestamp"
     " type user value version wait what with-dependencies",
 }
 _MANUALS.update(dict.fromkeys(("poweroff", "reboot"), _MANUALS["halt"]))
