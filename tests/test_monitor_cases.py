@@ -1,4 +1,4 @@
-"""What the real QEMU 7.2 answered where the fuzzer had found a difference (tests/golden/monitor).
+"""What the real QEMU 7.2 answered where the fuzzer had found a difference (tests/monitor_cases).
 
 A case is a machine: the first line has the arguments of the command line, each other a request with what
 followed it. ``python -m tests.test_monitor_cases`` records them again, from the requests that are there.
@@ -13,7 +13,7 @@ import pytest
 from tests.fuzz_monitor import NEGOTIATE, Ours, deleted, exchange, mask, pair
 from tests.offenders import Offenders
 
-CASES = Path(__file__).parent / "golden" / "monitor"
+CASES = Path(__file__).parent / "monitor_cases"
 FILES = sorted(CASES.glob("*.jsonl"))
 
 
