@@ -54,7 +54,7 @@ What the guest does with what is plugged in takes guest time: a paused guest let
 Nothing is transferred by a migration: the guest that comes is the one of the scenario. What backs disks is as it was recorded.
 
 Arguments of all commands are read as the release's schema says, also those of commands that are not simulated: these
-then fail with `qgasim does not simulate ...`. In QEMU's tree of objects (QOM) are the devices that have an id or were plugged
+then fail with "qgasim does not simulate ...". In QEMU's tree of objects (QOM) are the devices that have an id or were plugged
 in, processors, the objects of `object-add` and character devices; other parts of the machine are not.
 A descriptor for `getfd` is not looked for.
 """
