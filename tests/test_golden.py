@@ -564,10 +564,7 @@ def reconnect(replay: Served, step: Step) -> None:
 
 @pytest.mark.slow
 def test_every_variant_named_in_a_recording_is_described() -> None:
-    paths = [
-        GOLDEN / release / f"{name}.jsonl" for release in RECORDED for name in families(release)
-    ]
-    for path in paths:
+    for path in GOLDEN.glob("*/*.jsonl"):
         with path.open("rb") as lines:
             scenario: Any = parse_conversation([next(lines)], str(path)).meta["scenario"]
         for glob in scenario.get("variants", {}) if isinstance(scenario, dict) else {}:
