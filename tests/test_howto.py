@@ -76,7 +76,7 @@ def test_every_block_of_a_page_is_run(page: Path) -> None:
 
 
 #: What is in a sentence and no command: the beginning of a message, and one of its reasons.
-NOT_COMMANDS = {"qgasim exec:", "qgasim does not simulate"}
+NOT_COMMANDS = {"qgasim exec:", "qgasim does not simulate", "qgasim does not simulate ..."}
 
 
 def test_commands_in_sentences_exist_with_their_options(capfd: pytest.CaptureFixture[str]) -> None:
