@@ -50,10 +50,12 @@ def cannot_open(p: Process, path: str, error: OSError) -> Waiting[None]:
         form = "can't open {quoted}: {why}" if p.name in BUSYBOX_OPEN else "{name}: {why}"
     else:
         form = GNU_OPEN.get(p.name, "{odd}: {why}")
-    return complain(p, form.format_map(_names(path, error)))
+    return complain(p, form.format_map(_names(p, path, error)))
 
 
-def _names(path: str, error: OSError) -> dict[str, str]:
+def _names(p: Process, path: str, error: OSError) -> dict[str, str]:
+    if path == "-" and p.name == "grep":
+        path = "(standard input)"
     shown = {"name": path, "quoted": quote(path), "odd": quote_if_odd(path)}
     return shown | {"why": explain(error)}
 
@@ -62,7 +64,7 @@ def cannot_read(p: Process, path: str, error: OSError) -> Waiting[None]:
     """Report that *path* is open but can't be read: it is a directory, mostly."""
     forms = BUSYBOX_READ if is_busybox(p) else GNU_READ
     form = forms.get(p.name, "{name}: {why}")
-    return complain(p, form.format_map(_names(path, error)))
+    return complain(p, form.format_map(_names(p, path, error)))
 
 
 def open_input(p: Process, path: str, *, quiet: bool = False) -> Waiting[OpenFile | None]:

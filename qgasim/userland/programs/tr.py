@@ -102,7 +102,8 @@ def tr(p: Process) -> Steps:
     wanted = 2 if deletes == squeezes else 1
     if not sets:
         yield from missing_operand(p)
-    if len(sets) < wanted:
+    # BusyBox's copies what it is not told to replace by anything.
+    if len(sets) < wanted and (deletes or not is_busybox(p)):
         why = "Two strings must be given when translating."
         if deletes:
             why = "Two strings must be given when both deleting and squeezing repeats."
