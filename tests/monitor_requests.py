@@ -296,8 +296,6 @@ MADE: Final = words(
 )
 #: What the real QEMU would do something with: the arguments are wrong, or none is sent.
 NEVER_VALID: Final = ("migrate", "quit", "getfd", "migrate-incoming", "qmp_capabilities")
-#: Types of objects, backends and network devices that open something on the host are never asked for.
-HARMLESS_KINDS: Final = {"hubport", "null", "ringbuf", "nope"}
 
 
 class Requests:

@@ -107,6 +107,7 @@ def settings_of(recording: Recording) -> MachineSettings:
         max_vcpus=int(smp.get("maxcpus", smp[""])),
         memory=size(memory[""]),
         memory_slots=int(memory.get("slots", 0)),
+        max_memory=size(memory["maxmem"]) if "maxmem" in memory else None,
         dimms=[
             DimmSettings(id=device["id"], size=sizes[device["memdev"]])
             for device in devices

@@ -167,6 +167,42 @@ def test_a_module_a_processor_and_a_card_are_the_guests() -> None:
     assert error["desc"] == "Invalid CPU socket-id: 2 must be in range 0:0"
 
 
+def test_each_of_many_devices_has_a_name_of_its_own_in_the_guest() -> None:
+    machine = Machine(memory_slots=2)
+    guest = machine.simulation.guest
+    for number in range(200):
+        machine.ask("netdev_add", type="user", id=f"n{number}")
+        machine.ask("device_add", driver="virtio-net-pci", id=f"net{number}x", netdev=f"n{number}")
+    for number in range(30):
+        machine.ask("blockdev-add", driver="null-co", node_name=f"d{number}")
+        made = machine.ask(
+            "device_add", driver="virtio-blk-pci", id=f"v{number}", drive=f"d{number}"
+        )
+        assert made == {}
+    machine.advance(1)
+    names = [*(nic.name for nic in guest.nics), *(disk.name for disk in guest.disks)]
+    assert len(names) == len(set(names)) == 231
+    assert "vdaa" in names
+    # The last that QEMU has (net/net.c), for all that come after it.
+    assert guest.nics[-1].mac == "52:54:00:12:34:ff"
+    machine.ask("device_del", id="net7x")
+    machine.advance(2)
+    assert len(guest.nics) == 200
+
+
+def test_memory_that_cannot_be_had_is_refused() -> None:
+    machine = Machine(memory_slots=256)
+    size = 100 << 30
+    answers = [
+        machine.ask("object-add", qom_type="memory-backend-ram", id=f"m{number}", size=size)
+        for number in range(11)
+    ]
+    assert answers[:10] == [{}] * 10
+    assert answers[10]["desc"] == "cannot set up guest memory 'm10': Cannot allocate memory"
+    error = machine.ask("object-add", qom_type="memory-backend-ram", id="m", size=-1)
+    assert error["desc"] == "cannot set up guest memory 'm': Cannot allocate memory"
+
+
 def test_a_processor_of_a_machine_with_kvm_is_told_when_it_has_gone() -> None:
     board = Board(machine="pc-i440fx-7.2", topology=Topology(1, 4, 1), has_kvm=True)
     machine = Machine(board=board, max_vcpus=4)

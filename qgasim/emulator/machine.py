@@ -60,6 +60,7 @@ def make_settings(line: CommandLine, release: str) -> MachineSettings:
         "max_vcpus": line.max_vcpus,
         "memory": line.memory,
         "memory_slots": int(str(memory.get("slots", 0))),
+        "max_memory": parse_size(str(memory["maxmem"]), "M") if "maxmem" in memory else None,
         "dimms": list(_dimms(line)),
     }
     return MachineSettings(**plain)

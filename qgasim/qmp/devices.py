@@ -11,11 +11,13 @@ from qgasim.qapi.arguments import glib_order
 from qgasim.qmp.board import Board
 from qgasim.qmp.settings import MachineSettings
 
-__all__ = ["BLOCK_BASE", "OWN_MEMORY", "Cpu", "Device", "Devices", "Dimm", "Object"]
+__all__ = ["BLOCK_BASE", "MEMORY_LIMIT", "OWN_MEMORY", "Cpu", "Device", "Devices", "Dimm", "Object"]
 
 #: Where memory modules are: behind 4 GiB (pc, hw/i386/pc.c).
 BLOCK_BASE: Final = 4 << 30
 DEFAULT_MEMORY: Final = 512 << 20
+#: How much memory modules can have, and objects for them, if no more is known: the host's is bounded, too.
+MEMORY_LIMIT: Final = 1 << 40
 #: The object that is the memory that is not plugged in.
 OWN_MEMORY: Final = "pc.ram"
 
@@ -37,8 +39,6 @@ class Device(Struct, kw_only=True):
     disk: str | None = None
     #: Whether an event reports the next change of what a network device receives.
     tells_filter: bool = True
-    #: Whether its link is up.
-    link_is_up: bool = True
     #: What errors, events and query-rx-filter call it, if it has no id.
     name: str = ""
     #: When the guest was last asked to let it go, by its uptime.
@@ -120,17 +120,8 @@ class Devices:
         plugged = sum(dimm.size for dimm in settings.dimms)
         #: The memory that is not plugged in, in bytes.
         self.base_memory = settings.memory or max(0, whole - plugged) or DEFAULT_MEMORY
-        count = len(guest.vcpus)
-        self.cpus = [
-            Cpu(
-                index=index,
-                place=index,
-                path=f"/machine/unattached/device[{index + 1 if index else 0}]"
-                if index < count
-                else None,
-            )
-            for index in range(max(count, settings.max_vcpus or 0))
-        ]
+        self._max_memory = settings.max_memory
+        self.cpus = _places(len(guest.vcpus), settings.max_vcpus or 0)
         self.port_id = settings.port
         if board is None:
             self._make_up(settings)
@@ -194,11 +185,17 @@ class Devices:
             if each.kind.startswith("memory-backend-")
         }
 
+    @property
+    def module_space(self) -> int:
+        """How much memory modules can have together, in bytes."""
+        known = self._max_memory
+        return MEMORY_LIMIT if known is None else max(0, known - self.base_memory)
+
     def free_slots(self) -> set[int]:
         """Return the places for memory modules that are free."""
         return set(range(self.memory_slots)) - {dimm.slot for dimm in self.dimms}
 
-    def _free_address(self, size: int) -> int:
+    def free_address(self, size: int) -> int:
         """Return the first place in memory that is large enough (hw/mem/memory-device.c)."""
         address = BLOCK_BASE
         for dimm in sorted(self.dimms, key=lambda dimm: dimm.address):
@@ -217,7 +214,7 @@ class Devices:
             memdev=memdev,
             size=size,
             slot=min(self.free_slots()) if slot is None else slot,
-            address=self._free_address(size) if address is None else address,
+            address=self.free_address(size) if address is None else address,
             is_hotplugged=device.is_hotplugged,
         )
         self.dimms.append(dimm)
@@ -239,6 +236,15 @@ class Devices:
     def port(self) -> Device | None:
         """The agent's port; None: it is unplugged."""
         return self.by_id.get(self.port_id)
+
+    def free_name(self, names: Iterable[str]) -> str:
+        """Return the first of *names* that no interface or disk of the guest has or is about to have."""
+        guest = self._guest
+        used = {nic.name for nic in guest.nics} | {disk.name for disk in guest.disks}
+        used |= {
+            name for device in self.by_id.values() for name in (device.nic, device.disk) if name
+        }
+        return next(name for name in names if name not in used)
 
     def network(self) -> list[Device]:
         """Return the network devices, the first one first."""
@@ -268,8 +274,23 @@ class Devices:
         """Return the MAC address that a network device has by default (net/net.c)."""
         used = {device.properties["mac"] for device in self.network()}
         numbers = (f"52:54:00:12:34:{number:02x}" for number in range(0x56, 0xFF))
-        return next(mac for mac in numbers if mac not in used)
+        # When none is left, it counts from -1.
+        return next((mac for mac in numbers if mac not in used), "52:54:00:12:34:ff")
 
 
 def _memory(size: int) -> Object:
     return Object(kind="memory-backend-ram", properties={"size": size})
+
+
+def _places(count: int, most: int) -> list[Cpu]:
+    """Return the places for processors, *count* of which are taken."""
+    return [
+        Cpu(
+            index=index,
+            place=index,
+            path=f"/machine/unattached/device[{index + 1 if index else 0}]"
+            if index < count
+            else None,
+        )
+        for index in range(max(count, most))
+    ]

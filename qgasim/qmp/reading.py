@@ -1,7 +1,7 @@
 """Reading arguments by a release's schema (query-qmp-schema), so that all of its commands refuse what QEMU refuses.
 
 The visitor is the agent's (`qapi.arguments`); what it visits is in the schema, but for two things that it
-does not name: what kind of integer a member is (`_NUMBERS`), and what an alternate is called.
+does not name: what kind of integer a member is (`_UNSIGNED`, `_INTEGERS`), and what an alternate is called.
 """
 
 from collections.abc import Callable, Mapping

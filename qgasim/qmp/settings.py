@@ -59,5 +59,7 @@ class MachineSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     memory: Size | None = None
     #: How many places for memory modules there are (``-m slots=``).
     memory_slots: int = 0
+    #: The most memory there can be, with that of modules (``-m maxmem=``); absent: 1 TiB for modules.
+    max_memory: Size | None = None
     #: Memory that was plugged in on the command line.
     dimms: list[DimmSettings] = field(default_factory=list[DimmSettings])

@@ -51,7 +51,7 @@ def _size_of(monitor: Monitor, device: Device | None) -> int:
 def _qdev(device: Device) -> str:
     """Return how a device is named (block/block-backend.c, blk_get_attached_dev_id)."""
     if device.driver.startswith("virtio-blk"):
-        return f"/machine/peripheral/{device.id}/virtio-backend"
+        return f"{device.path}/virtio-backend"
     return device.id or device.path
 
 

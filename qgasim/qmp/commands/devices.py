@@ -5,6 +5,8 @@ What is plugged in is the guest's at once or after a while of its time, and is t
 
 import re
 from collections.abc import Callable
+from itertools import chain, count, product
+from string import ascii_lowercase
 from typing import Final
 
 from qgasim.errors import CommandError, DeviceNotFound
@@ -15,15 +17,15 @@ from qgasim.qmp.commands.balloon import find_balloon
 from qgasim.qmp.commands.qdev import backend_of, bus_of_port, make_device
 from qgasim.qmp.commands.queries import cpu_place, cpu_type, list_chardevs
 from qgasim.qmp.commands.slots import INSERTED, OPENS, SUCCESS, TAKES, Slot, first_block, react
-from qgasim.qmp.devices import Device, Devices
+from qgasim.qmp.devices import BLOCK_BASE, Device, Devices
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import free_command
 
-__all__ = ["DRIVERS"]
+__all__: list[str] = []
 
 #: What the address of a memory module is a multiple of, in bytes.
 DIMM_ALIGNMENT: Final = 2 << 20
-#: Drivers that can be named. Those without a meaning here are listed, and no more.
+#: Drivers with a meaning here; of others, devices are listed, and no more.
 NETWORK: Final = frozenset({
     "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "virtio-net", "virtio-net-pci",
     "virtio-net-pci-non-transitional", "virtio-net-pci-transitional", "vmxnet3",
@@ -32,12 +34,6 @@ DISKS: Final = frozenset({
     "ide-hd", "nvme", "scsi-hd", "usb-storage", "virtio-blk", "virtio-blk-pci",
     "virtio-blk-pci-non-transitional", "virtio-blk-pci-transitional",
 })  # fmt: skip
-OTHERS: Final = frozenset({
-    "i6300esb", "ich9-intel-hda", "isa-serial", "pci-bridge", "pcie-root-port", "pvpanic",
-    "qemu-xhci", "scsi-cd", "usb-ehci", "usb-kbd", "usb-mouse", "usb-tablet", "virtconsole",
-    "virtio-balloon-pci", "virtio-rng-pci", "virtio-scsi-pci", "virtio-serial-pci", "vmgenid",
-})  # fmt: skip
-DRIVERS: Final = NETWORK | DISKS | OTHERS | {"pc-dimm", "virtserialport"}
 #: How many ports a virtio-serial-pci has (max_ports).
 PORTS: Final = 31
 
@@ -45,7 +41,7 @@ PORTS: Final = 31
 @free_command("device_add")
 def device_add(monitor: Monitor, arguments: Arguments) -> None:
     """Plug a device in. What matters of it: ``driver``, ``id``, and of memory ``memdev``, and so on."""
-    device = make_device(monitor, arguments, DRIVERS)
+    device = make_device(monitor, arguments)
     is_cpu = device.driver.endswith("-x86_64-cpu")
     plug = _plug_cpu if is_cpu else _PLUG.get(device.driver, _plug_other)
     plug(monitor, device)
@@ -88,7 +84,7 @@ def _check_dimm(devices: Devices, device: Device, memdev: str) -> None:
     _check_slot(devices, int(device.properties.get("slot", -1)))
     if "memdev" not in device.properties:
         raise CommandError("'memdev' property must be set")
-    _check_address(devices, int(device.properties.get("addr", 0)), devices.backends()[memdev])
+    _check_place(devices, int(device.properties.get("addr", 0)), devices.backends()[memdev])
     if node := device.properties.get("node", 0):
         text = f"'DIMM property node has value {node}' which exceeds the number of numa nodes: 1"
         raise CommandError(text)
@@ -96,10 +92,26 @@ def _check_dimm(devices: Devices, device: Device, memdev: str) -> None:
         raise CommandError(f"can't use already busy memdev: {memdev}")
 
 
-def _check_address(devices: Devices, address: int, size: int) -> None:
-    """Refuse a place in memory; 0: any. UNVERIFIED: what lies outside all places is taken."""
+def _check_place(devices: Devices, address: int, size: int) -> None:
+    """Refuse what does not fit into the memory for modules; *address* 0: anywhere."""
+    used, space = sum(dimm.size for dimm in devices.dimms), devices.module_space
+    if used + size > space:
+        total = f"use of total space for memory devices {space:#x}"
+        raise CommandError(f"not enough space, currently {used:#x} in {total}")
     if address % DIMM_ALIGNMENT:
         raise CommandError(f"address must be aligned to {DIMM_ALIGNMENT:#x} bytes")
+    if size % DIMM_ALIGNMENT:
+        raise CommandError(f"backend memory size must be multiple of {DIMM_ALIGNMENT:#x}")
+    # With a gap for each module, to align it (pc, hw/i386/pc.c, enforce_aligned_dimm).
+    room = space + (devices.memory_slots << 30)
+    if address and not BLOCK_BASE <= address <= BLOCK_BASE + room - size:
+        wanted = f"can't add memory device [{address:#x}:{size:#x}]"
+        usable = f"usable range for memory devices [{BLOCK_BASE:#x}:{room:#x}]"
+        raise CommandError(f"{wanted}, {usable}")
+    if not address and devices.free_address(size) > BLOCK_BASE + room - size:
+        # UNVERIFIED: the words (hw/mem/memory-device.c).
+        found = "could not find position in guest address space for memory device"
+        raise CommandError(f"{found} - memory fragmented due to alignments")
     for dimm in devices.dimms if address else ():
         if address < dimm.address + dimm.size and dimm.address < address + size:
             text = f"address range conflicts with memory device id='{dimm.id or ''}'"
@@ -160,9 +172,7 @@ def _plug_nic(monitor: Monitor, device: Device) -> None:
         alike = [each for each in devices.network() if each.driver == device.driver]
         device.name = f"{device.driver}.{len(alike)}"
     device.properties = {"netdev": "", **device.properties, "mac": mac.replace("-", ":").lower()}
-    names = {nic.name for nic in guest.nics}
-    name = next(f"eth{n}" for n in range(len(names) + 1) if f"eth{n}" not in names)
-    device.nic = name
+    device.nic = name = devices.free_name(f"eth{number}" for number in count())
     devices.add(device)
     hypervisor.call_in_guest(TAKES, lambda: guest.nics.append(Nic(name=name, mac=mac)))
 
@@ -180,9 +190,8 @@ def _plug_disk(monitor: Monitor, device: Device) -> None:
     else:
         raise CommandError("drive property not set")
     start = "vd" if device.driver.startswith("virtio") else "sd"
-    names = {disk.name for disk in guest.disks}
-    name = next(n for n in (f"{start}{chr(97 + i)}" for i in range(26)) if n not in names)
-    device.disk = name
+    letters = chain.from_iterable(product(ascii_lowercase, repeat=length) for length in count(1))
+    device.disk = name = devices.free_name(f"{start}{''.join(each)}" for each in letters)
     devices.add(device)
     serial = device.properties.get("serial")
     disk = Disk(name=name, serial=None if serial is None else str(serial))

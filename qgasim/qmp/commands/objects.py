@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from qgasim.errors import CommandError
 from qgasim.qapi.registry import Arguments
-from qgasim.qmp.devices import OWN_MEMORY, Object
+from qgasim.qmp.devices import MEMORY_LIMIT, OWN_MEMORY, Object
 from qgasim.qmp.identifiers import check_identifier
 from qgasim.qmp.monitor import Monitor
 from qgasim.qmp.registry import command, free_command
@@ -32,7 +32,7 @@ def object_add(monitor: Monitor, arguments: Arguments) -> None:
     if id in devices.objects:
         raise CommandError(f"attempt to add duplicate property '{id}' to object (type 'container')")
     if kind.startswith("memory-backend-"):
-        _check_memory(kind, values.get("size"))
+        _check_memory(kind, id, values.get("size"), sum(devices.backends().values()))
     polls = values.get(_POLL, 0)
     if kind == "iothread" and not isinstance(polls, int):
         raise CommandError(f"Invalid parameter type for '{_POLL}', expected: integer")
@@ -43,13 +43,20 @@ def object_add(monitor: Monitor, arguments: Arguments) -> None:
     devices.objects[id] = Object(kind=kind, properties=values)
 
 
-def _check_memory(kind: str, size: Any) -> None:
+def _check_memory(kind: str, id: str, size: Any, used: int) -> None:
+    """Refuse memory that cannot be had; *used*: what other objects have.
+
+    A size that is negative, or close to 2^64, makes QEMU 7.2 abort (softmmu/physmem.c); here it is too much.
+    """
     if size is None:
         raise CommandError("Parameter 'size' is missing")
-    if not isinstance(size, int):
+    if type(size) is not int:
         raise CommandError("Invalid parameter type for 'size', expected: integer")
     if size == 0:
         raise CommandError(f"property 'size' of {kind} doesn't take value '0'")
+    if not 0 < size < MEMORY_LIMIT - used:
+        # UNVERIFIED: how much the host has; 1 TiB was too much for one.
+        raise CommandError(f"cannot set up guest memory '{id}': Cannot allocate memory")
 
 
 @command()

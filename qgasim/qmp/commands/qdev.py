@@ -4,6 +4,8 @@ What types there are, and which properties they have, is as it was recorded of Q
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final
 
 from qgasim.errors import CommandError
@@ -41,6 +43,8 @@ _HAS_BUS: Final = {
 }
 #: What is there already, and takes nothing while the machine is on.
 _FIXED: Final = {"ISA": "isa.0", "IDE": "ide.1"}
+#: Drivers that 7.2 does not have, and a later release has.
+_LATER: Final = ("igb",)
 #: What is made with the machine only; recorded.
 _NOT_PLUGGABLE: Final = ("i440FX", "vmgenid")
 _BITS: Final = re.compile(r"(u?)int(8|16|32|64)$")
@@ -51,8 +55,8 @@ _SLOT: Final = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,2})(?:\.([0-7]))?")
 SLOTS: Final = 32
 
 
-def make_device(monitor: Monitor, arguments: Arguments, drivers: frozenset[str]) -> Device:
-    """Return the device that ``device_add`` asks for; *drivers*: those that are known besides those of 7.2.
+def make_device(monitor: Monitor, arguments: Arguments) -> Device:
+    """Return the device that ``device_add`` asks for.
 
     Raises:
         CommandError: there is no such driver, no bus for it, or a property is wrong.
@@ -65,7 +69,7 @@ def make_device(monitor: Monitor, arguments: Arguments, drivers: frozenset[str])
     if given is None or is_array(given) or is_object(given):
         raise CommandError("Parameter 'driver' is missing")
     driver = _ALIASES.get(str(given), str(given))
-    _check_driver(driver, drivers)
+    _check_driver(driver)
     if devices.board is None:
         _check_bus(devices, driver, arguments.get("bus"))
     if monitor.hypervisor.migration.is_under_way:
@@ -103,9 +107,9 @@ def _check_slot(devices: Devices, device: Device) -> None:
         raise CommandError(f"{text}, in use by {user}")
 
 
-def _check_driver(driver: str, drivers: frozenset[str]) -> None:
+def _check_driver(driver: str) -> None:
     types = list(ancestors(driver))
-    if driver not in drivers and "device" not in types:
+    if "device" not in types and driver not in _LATER:
         raise CommandError(f"'{driver}' is not a valid device model name")
     if types and is_abstract(driver):
         raise CommandError("Parameter 'driver' expects a non-abstract device type")
@@ -120,10 +124,7 @@ def _bus_type(driver: str) -> str | None:
 def _check_bus(devices: Devices, driver: str, wanted: Any) -> None:
     """Refuse a device for which there is no bus, or that cannot be on the one that it is to be on."""
     buses = {"pci.0": "PCI", **{name: kind for kind, name in _FIXED.items()}}
-    for each in devices.by_id.values():
-        if each.driver in _HAS_BUS:
-            end = "" if each.driver == "pci-bridge" else ".0"
-            buses[f"{each.id}{end}"] = _HAS_BUS[each.driver]
+    buses |= {name: _HAS_BUS[each.driver] for name, each in _buses(devices)}
     kind = _bus_type(driver)
     if isinstance(wanted, str):
         if wanted not in buses:
@@ -135,6 +136,20 @@ def _check_bus(devices: Devices, driver: str, wanted: Any) -> None:
         raise CommandError(f"No '{kind}' bus found for device '{driver}'")
     if kind in _FIXED:
         raise CommandError(f"Bus '{_FIXED[kind]}' does not support hotplugging")
+
+
+def _buses(devices: Devices) -> Iterator[tuple[str, Device]]:
+    """Yield the names of buses, each with the device that has it (hw/core/bus.c, qbus_init_internal())."""
+    counts = Counter[str]()
+    for each in devices.by_id.values():
+        kind = _HAS_BUS.get(each.driver)
+        if kind is None:
+            continue
+        if each.id is None:
+            yield f"{kind.lower()}.{counts[kind]}", each
+            counts[kind] += 1
+        else:
+            yield each.id if each.driver == "pci-bridge" else f"{each.id}.0", each
 
 
 def _read(device: Device, name: str, kind: str, value: Any) -> Any:
@@ -173,7 +188,5 @@ def backend_of(driver: str) -> str:
 
 def bus_of_port(devices: Devices, port: Device) -> str:
     """Return the bus of a port of virtio-serial: by default the first one."""
-    first = next(
-        (d for d in devices.by_id.values() if d.driver.startswith("virtio-serial-pci")), None
-    )
-    return str(port.properties.get("bus", f"{first.id}.0" if first else ""))
+    first = next((n for n, d in _buses(devices) if d.driver.startswith("virtio-serial-pci")), "")
+    return str(port.properties.get("bus", first))

@@ -352,7 +352,6 @@ def set_link(monitor: Monitor, name: str, up: bool) -> None:
     is_netdev = name in hypervisor.devices.netdevs
     for device in hypervisor.devices.network():
         if name in (device.id, device.name) or (is_netdev and device.properties["netdev"] == name):
-            device.link_is_up = up
             for nic in hypervisor.guest.nics:
                 if nic.name == device.nic:
                     nic.up = up
