@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from qgasim.guest.processes.userland import Userland
+from qgasim.userland.programs.env import BUSYBOX, OWN_FILES
 from qgasim.userland.programs.registry import PROGRAMS
 
 __all__ = ["USERLANDS"]
@@ -13,9 +14,6 @@ __all__ = ["USERLANDS"]
 SBIN: Final = frozenset(
     ("chpasswd", "fsfreeze", "halt", "hwclock", "poweroff", "reboot", "shutdown")
 )
-#: Programs that BusyBox's guest has as files of their own (stand-ins, or Debian's).
-NO_APPLETS: Final = frozenset(("chpasswd", "halt", "poweroff", "reboot", "shutdown", "systemctl"))
-BUSYBOX: Final = "busybox"
 #: What the shell is called besides ``sh``, by whether it is BusyBox's.
 SHELL: Final = MappingProxyType({True: "ash", False: "dash"})
 
@@ -31,7 +29,9 @@ def _make(*, is_busybox: bool) -> Userland:
     if not is_busybox:
         links["/usr/sbin"]["ip"] = "../bin/ip"
     for name in PROGRAMS:
-        if name in NO_APPLETS or (name == BUSYBOX) is is_busybox:
+        if is_busybox and name == "bash":
+            continue
+        if name in OWN_FILES or (name == BUSYBOX) is is_busybox:
             files[_directory_of(name)][name] = name
         elif is_busybox:
             links[_directory_of(name)][name] = "/usr/bin/busybox"

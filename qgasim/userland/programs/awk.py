@@ -12,7 +12,7 @@ from qgasim.matching import Pattern
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import not_simulated, parse, usage_error
 from qgasim.userland.programs.inputs import Source
-from qgasim.userland.programs.messages import fail
+from qgasim.userland.programs.messages import fail, pick
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell.printf import expand_escapes
@@ -121,6 +121,7 @@ def awk(p: Process) -> Steps:
         yield from not_simulated(p, f"the script '{words[0]}'", 2)
         return 2
     source = Source(p, words[1:])
+    source.stops_at_failure = True
     number = 0
     while lines := (yield from source.lines()):
         out: list[str] = []
@@ -136,4 +137,4 @@ def awk(p: Process) -> Steps:
                     )
                     out.append((" ".join(items) if rule.items[0] else line) + "\n")
         yield from p.write(1, "".join(out))
-    return 2 if source.has_failed else 0
+    return pick(p, 1, 2) if source.has_failed else 0

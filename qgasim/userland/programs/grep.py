@@ -137,10 +137,10 @@ class _Search:
         options = self.options
         if "q" in options:
             return
-        if "c" in options:
+        if "l" in options:
+            yield from self.p.write(1, f"{name}\n" if count else "")
+        elif "c" in options:
             yield from self.p.write(1, f"{name}:{count}\n" if self.shows_name else f"{count}\n")
-        if "l" in options and count:
-            yield from self.p.write(1, f"{name}\n")
 
 
 class _File:

@@ -23,7 +23,7 @@ GNU_OPEN = {
     "head": "cannot open {quoted} for reading: {why}",
     "tail": "cannot open {quoted} for reading: {why}",
     "sort": "cannot read: {odd}: {why}",
-    "awk": "{name}: {why}",
+    "awk": "cannot open {name} ({why})",
     "grep": "{name}: {why}",
     "sed": "can't read {name}: {why}",
 }
@@ -112,6 +112,8 @@ class Source:
         self.has_failed = False
         #: Whether to say nothing about files that can't be read.
         self.is_quiet = False
+        #: Whether a file that cannot be read is the last.
+        self.stops_at_failure = False
         #: Called with the file's name when one begins.
         self.on_file: Callable[[str], None] = lambda _path: None
         self._file: OpenFile | None = None
@@ -128,6 +130,8 @@ class Source:
                 self._file = yield from open_input(self.p, self.path, quiet=self.is_quiet)
                 if self._file is None:
                     self.has_failed = True
+                    if self.stops_at_failure:
+                        self.todo.clear()
                     continue
                 self.on_file(self.path)
             data: bytes = yield from self._read(self._file)

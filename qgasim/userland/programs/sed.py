@@ -229,8 +229,12 @@ class _Compiler:
         fold = False
         while (flag := self.peek()) and (flag in "gpiI" or flag.isdecimal()):
             number = self._number()
+            if number == 0 and not self.is_busybox:
+                raise self.wrong("number option to `s' command may not be zero")
             if number is not None:
                 instruction.number = number
+                # BusyBox takes 0 for all.
+                instruction.is_global = instruction.is_global or not number
                 continue
             self.take()
             instruction.is_global = instruction.is_global or flag == "g"
@@ -285,6 +289,8 @@ def sed(p: Process) -> Steps:
         yield from editor.run(source, 1)
         return pick(p, 1, 2) if source.has_failed else 0
     status = 0
+    if not words:
+        yield from fail(p, pick(p, "-i requires an argument", "no input files"), pick(p, 1, 4))
     for path in words:
         status = (yield from _edit_in_place(p, script, path, options)) or status
     return status

@@ -111,7 +111,6 @@ class Words(Struct, frozen=True, kw_only=True):
     hashed: str = "{} is a tracked alias for {}"
     not_set: str = "{}: parameter not set"
     write_error: str = "write error: {reason}"
-    whom_to_kill: str = "you need to specify whom to kill"
     no_such_job: str = "{}: no such job"
     getopts_usage: str = "usage: getopts optstring var [arg]"
     #: ``{name}`` is the shell's.
@@ -261,7 +260,6 @@ DASH: Final = Flavour(
         bad_loop_variable="Bad for loop variable",
         function="{} is a shell function",
         write_error="{command}: I/O error",
-        whom_to_kill="Usage: kill [-s sigspec | -signum | -sigspec] [pid | job]... or\nkill -l [exitstatus]",
         no_such_job="No such job: {}",
         too_many="can't shift that many",
         getopts_usage="Usage: getopts optstring var [arg...]",

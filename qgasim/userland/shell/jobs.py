@@ -3,9 +3,11 @@
 import re
 import signal
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from qgasim.guest.processes.process import Blocked, Process, Steps
+from msgspec import Struct
+
+from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
 from qgasim.guest.processes.signals import SIGNALS, find_signal
 from qgasim.guest.processes.table import NoSuchProcess
 from qgasim.userland.limits import to_int
@@ -19,67 +21,181 @@ from qgasim.userland.shell.state import Job, ShellError
 __all__: list[str] = []
 
 
+class _KillWords(Struct, frozen=True, kw_only=True):
+    """What a shell's ``kill`` says, and with which status it ends then."""
+
+    usage: str
+    bad_signal: str
+    #: Of an argument of ``-l``.
+    bad_listed: str
+    bad_target: str
+    gone: str
+    #: Whether the first mistake ends it.
+    stops: bool = False
+    status: int = 1
+
+
+_KILL: Final = {
+    "ash": _KillWords(
+        usage="you need to specify whom to kill",
+        bad_signal="bad signal name '{}'",
+        bad_listed="unknown signal '{}'",
+        bad_target="invalid number '{}'",
+        gone="can't kill pid {}: No such process",
+    ),
+    # dash 0.5.12 (jobs.c, killcmd()).
+    "dash": _KillWords(
+        usage="Usage: kill [-s sigspec | -signum | -sigspec] [pid | job]... or\nkill -l [exitstatus]",
+        bad_signal="invalid signal number or name: {}",
+        bad_listed="invalid signal number or exit status: {}",
+        bad_target="Illegal number: {}",
+        gone="No such process\n",
+        stops=True,
+        status=2,
+    ),
+    # bash 5.2.15 (builtins/kill.def).
+    "bash": _KillWords(
+        usage="kill: usage: kill [-s sigspec | -n signum | -sigspec] pid | jobspec ... or kill -l [sigspec]",
+        bad_signal="{}: invalid signal specification",
+        bad_listed="{}: invalid signal specification",
+        bad_target="{}: arguments must be process or job IDs",
+        gone="({}) - No such process",
+    ),
+}
+
+
+#: What dash and bash list besides, or call otherwise.
+_IO: Final = {29: "IO"}
+_REAL_TIME: Final = {
+    34 + at: name
+    for at, name in enumerate(
+        [
+            "RTMIN",
+            *(f"RTMIN+{n}" for n in range(1, 16)),
+            *(f"RTMAX-{14 - n}" for n in range(14)),
+            "RTMAX",
+        ]
+    )
+}
+
+
 @builtin("kill")
 def kill(shell: Shell, argv: list[str]) -> Steps:
     """Send a signal to processes."""
-    p = shell.p
-    rest = argv[1:]
-    number = int(signal.SIGTERM)
-    if rest[:1] == ["-l"]:
-        return (yield from _list_signals(shell, rest[1:]))
-    if rest and rest[0].startswith("-") and rest[0] != "--":
-        name = rest.pop(0)[1:]
-        if name == "s" and rest:
-            name = rest.pop(0)
-        named = find_signal(name)
-        if named is None:
-            yield from shell.write_error(f"{shell.applet}: bad signal name '{name}'\n")
-            return 1
-        number = named
-    if rest[:1] == ["--"]:
-        rest = rest[1:]
-    if not rest:
-        yield from shell.write_error(f"{shell.applet}: you need to specify whom to kill\n")
+    words = _KILL[shell.state.flavour.name]
+    if argv[1:2] == ["-l"]:
+        return (yield from _list_signals(shell, argv[2:], words))
+    number, targets = yield from _take_signal(shell, argv, words)
+    if number is None:
+        return 1
+    if not targets:
+        if shell.state.flavour.is_bash:
+            yield from shell.write_error(f"{words.usage}\n")
+            return 2
+        yield from _complain(shell, words, words.usage)
         return 1
     failures = 0
-    for target in rest:
+    for target in targets:
         if target.startswith("%"):
             pids = [process.pid for process in _get_job(shell, target).processes]
         elif re.fullmatch("-?[0-9]{1,10}", target):
             # A process group is its leader: there are no terminals, so hardly any groups.
-            pids = [to_int(target.lstrip("-+")) or p.pid]
+            pids = [to_int(target.lstrip("-+")) or shell.p.pid]
         else:
-            yield from shell.write_error(f"{shell.applet}: invalid number '{target}'\n")
+            yield from _complain(shell, words, words.bad_target.format(target))
             failures += 1
             continue
         for pid in pids:
-            try:
-                p.processes.kill(pid, number)
-            except NoSuchProcess:
-                message = f"can't kill pid {target}: No such process"
-                yield from shell.write_error(f"{shell.applet}: {message}\n")
+            if not (yield from _send(shell, pid, number)):
+                yield from _warn(shell, words.gone.format(target))
                 failures += 1
-            if p.exit is not None:
-                # The shell has ended itself: it does not go on.
-                yield Blocked(is_ready=lambda: False)
-            if p.is_stopped:
-                yield Blocked(until=p.guest.clock.uptime())
-    return min(failures, 1)
+    if shell.state.flavour.is_bash:
+        # One that it could be sent to is enough.
+        return int(failures == len(targets))
+    return failures & 0xFF if shell.state.flavour.has_applet_messages else min(failures, 1)
 
 
-def _list_signals(shell: Shell, arguments: list[str]) -> Steps:
+def _send(shell: Shell, pid: int, number: int) -> Waiting[bool]:
+    """Send a signal; return whether a process got it."""
+    p = shell.p
+    try:
+        p.processes.kill(pid, number)
+    except NoSuchProcess:
+        return False
+    if p.exit is not None:
+        # The shell has ended itself: it does not go on.
+        yield Blocked(is_ready=lambda: False)
+    if p.is_stopped:
+        yield Blocked(until=p.guest.clock.uptime())
+    return True
+
+
+def _take_signal(
+    shell: Shell, argv: list[str], words: _KillWords
+) -> Waiting[tuple[int | None, list[str]]]:
+    """Take the signal off the arguments; None, after a message: there is no such signal."""
+    rest = argv[1:]
+    number: int | None = int(signal.SIGTERM)
+    if rest and rest[0].startswith("-") and rest[0] != "--":
+        name = rest.pop(0)[1:]
+        number = find_signal(name)
+        is_dash = shell.state.flavour.name == "dash"
+        if name in ("s", "n") and (rest or name == "s" or not is_dash):
+            if not rest and not shell.state.flavour.has_applet_messages:
+                raise ShellError(shell.state.words.no_argument.format(name), words.status)
+            name = rest.pop(0) if rest else name
+            number = find_signal(name)
+        elif is_dash and (number is None or name.startswith("SIG")):
+            raise bad_option(shell, "kill", name[0])
+        if number is None:
+            yield from _complain(shell, words, words.bad_signal.format(name))
+    return number, rest[1:] if rest[:1] == ["--"] else rest
+
+
+def _complain(shell: Shell, words: _KillWords, text: str) -> Waiting[None]:
+    if words.stops:
+        raise ShellError(text, words.status)
+    yield from _warn(shell, text)
+
+
+def _warn(shell: Shell, text: str) -> Waiting[None]:
+    if shell.state.flavour.has_applet_messages:
+        return shell.write_error(f"{shell.applet}: {text}\n")
+    return shell.complain(text)
+
+
+def _list_signals(shell: Shell, arguments: list[str], words: _KillWords) -> Steps:
+    is_applet = shell.state.flavour.has_applet_messages
     if not arguments:
-        yield from show(shell, [f"{n:2}) {name}" for n, name in SIGNALS.items()])
+        if is_applet:
+            lines = [f"{n:2}) {name}" for n, name in SIGNALS.items()]
+        elif shell.state.flavour.is_bash:
+            cells = [f"{n:2}) SIG{name}" for n, name in (SIGNALS | _IO | _REAL_TIME).items()]
+            lines = ["\t".join(cells[at : at + 5]) for at in range(0, len(cells), 5)]
+            lines[-1] += "\t"
+        else:
+            numbers = {number: str(number) for number in (0, 16, 32, 33)}
+            lines = [(SIGNALS | _IO | _REAL_TIME | numbers)[number] for number in range(65)]
+        yield from show(shell, lines)
         return 0
     status = 0
-    for text in arguments:
-        if text.isdecimal() and len(text) < 9:
-            number = to_int(text) & 0x7F
-            yield from shell.write(f"{SIGNALS.get(number, number or 'EXIT')}\n")
-        elif (found := find_signal(text)) is not None:
+    is_dash = shell.state.flavour.name == "dash"
+    for text in arguments[:1] if is_dash else arguments:
+        if is_dash and not text.isdecimal():
+            raise ShellError(words.bad_target.format(text), words.status)
+        number = to_int(text) if text.isdecimal() and len(text) < 9 else None
+        if is_applet and number is not None:
+            yield from shell.write(f"{SIGNALS.get(number & 0x7F, number & 0x7F or 'EXIT')}\n")
+        elif number is not None and (known := number - 128 if number > 128 else number) in SIGNALS:
+            yield from shell.write(f"{SIGNALS[known]}\n")
+        elif number == 0 and shell.state.flavour.is_bash:
+            yield from shell.write("EXIT\n")
+        elif number is None and (found := find_signal(text)) is not None:
             yield from shell.write(f"{found}\n")
         else:
-            yield from shell.write_error(f"{shell.applet}: unknown signal '{text}'\n")
+            yield from _complain(shell, words, words.bad_listed.format(text))
+            if is_applet:
+                return 1
             status = 1
     return status
 
@@ -95,7 +211,9 @@ def _get_job(shell: Shell, text: str) -> Job:
         if name.isdecimal() and job.number == int(name[:9]):
             return job
     state = shell.state
-    status = 127 if state.flavour.is_bash and state.command == "wait" else 2
+    status = 2
+    if state.flavour.is_bash:
+        status = {"wait": 127, "kill": 1}.get(state.command or "", 2)
     raise ShellError(state.words.no_such_job.format(text), status)
 
 

@@ -221,7 +221,7 @@ class State:
         return variable.value if variable is not None else None
 
     def set(self, name: str, value: str | None, *, exported: bool = False) -> None:
-        """Return a variable a value; `ShellError` if it is read-only."""
+        """Set a variable; `ShellError` if it is read-only."""
         variable = self.variables.get(name, Variable())
         if variable.is_readonly:
             raise ReadOnly(self.words.is_read_only.format(name), self.flavour.error_status)
