@@ -14,6 +14,7 @@ from qgasim.userland.shell import builtins, directories, jobs, reading, variable
 from qgasim.userland.shell.directories import find_directory
 from qgasim.userland.shell.flavours import choose_flavour
 from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.registry import BUILTINS
 from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
 from qgasim.userland.shell.variables import change_options
@@ -33,7 +34,7 @@ def run_shell(p: Process) -> Steps:
     try:
         arguments = change_options(shell, argv[1:], extra="csil") or []
         body = _choose_body(shell, arguments)
-    except ShellError as error:
+    except (ShellError, Refused) as error:
         yield from shell.complain(error)
         return 2
     return (yield from body)
@@ -84,6 +85,8 @@ def _take_environment(shell: Shell) -> None:
         name, sign, value = item.partition("=")
         if sign and is_name(name) and name not in ("IFS", "PPID", "OPTIND"):
             state.variables[name] = Variable(value, is_exported=True)
+    if state.flavour.is_bash:
+        state.variables["OLDPWD"] = Variable(is_exported=True)
     state.directory = find_directory(shell, state.get("PWD"))
     state.set("PWD", state.directory, exported=True)
     if not state.flavour.has_shell_level:

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
+from qgasim.errors import GuestError
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell.children import WriteFailed
@@ -71,8 +72,10 @@ def parse_options(shell: Shell, argv: list[str], known: str) -> tuple[dict[str, 
     return options, rest
 
 
-def bad_option(shell: Shell, name: str, letter: str) -> ShellError:
-    """Make the error about an option that the builtin *name* does not have."""
+def bad_option(shell: Shell, name: str, letter: str) -> GuestError:
+    """Make the error about an option that the builtin *name* does not have, or that is not simulated."""
+    if letter.isalpha() and re.search(rf"-\w*{letter}", shell.state.flavour.usages.get(name, "")):
+        return shell.refuse(f"-{letter}")
     return ShellError(_add_usage(shell, name, shell.state.words.bad_option.format(letter)))
 
 
@@ -319,8 +322,10 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
 @immediate_builtin("exit")
 def leave(shell: Shell, argv: list[str]) -> NoReturn:
     """End the shell."""
-    status = to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status
-    if len(argv) > 2 and shell.state.flavour.is_bash:
+    state = shell.state
+    status = state.status if state.trapped_status is None else state.trapped_status
+    status = to_number(shell, argv[1]) if len(argv) > 1 else status
+    if len(argv) > 2 and state.flavour.is_bash:
         raise ShellError("too many arguments", 1)
     raise LeaveShell(status)
 
@@ -494,7 +499,8 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
     """Define or show aliases."""
     aliases = shell.state.aliases
     status = 0
-    for argument in argv[1:] or sorted(aliases):
+    given = parse_options(shell, argv, "")[1] if shell.state.flavour.is_bash else argv[1:]
+    for argument in given or sorted(aliases):
         name, sign, value = argument.partition("=")
         if sign and name:
             shell.state.set_action(aliases, name, value)

@@ -14,8 +14,9 @@ from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.nesting import LEVEL_SIZE, MAX_LEVELS, Nested
 from qgasim.userland.shell.parser import BadSyntax
 from qgasim.userland.shell.redirection import Redirector
+from qgasim.userland.shell.showing import show_words
 from qgasim.userland.shell.state import Job, ShellError, State
-from qgasim.userland.shell.syntax import Command, Sequence, Simple
+from qgasim.userland.shell.syntax import NOT_SIMULATED, Command, Sequence, Simple
 
 __all__ = ["SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
 
@@ -131,6 +132,16 @@ class ShellProcess(ABC):
             yield from self.write_error(f"{state.command}: {usage}\n")
         else:
             yield from self.write_error(f"{head}{error}\n")
+
+    def show_source(self, source: str) -> str:
+        """Return how bash shows words, which `Parser` has found in *source*."""
+        if shown := show_words(source):
+            return shown
+        raise self.refuse("a message about a substitution of this kind")
+
+    def refuse(self, construct: str) -> Refused:
+        """Make the error for what the real shell does and this one does not simulate."""
+        return Refused(f"{construct}: {NOT_SIMULATED}", self.state.line)
 
     def write_error(self, text: str) -> Waiting[None]:
         """Write to the standard error, whether or not that works."""
@@ -248,7 +259,8 @@ class ShellProcess(ABC):
                 following, target = make_pipe(self.p.guest.clock.now)
                 files[1] = target
             try:
-                children.append(self.fork(_runner(command, is_inner=self.state.is_inner), files))
+                body = _runner(command, is_inner=self.state.is_inner, is_background=is_background)
+                children.append(self.fork(body, files))
             finally:
                 for file in (source, target):
                     if file is not None:
@@ -285,6 +297,8 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
         # dash counts the lines that it parses from 1 there.
         state.parsed_line = 1
         state.substitutions += 1
+        if not state.flavour.is_bash:
+            state.conditions = 0
         if state.flavour.clears_errexit:
             state.options.discard("e")
         if isinstance(body, Sequence):
@@ -298,8 +312,12 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
     return run
 
 
-def _runner(command: Command, *, is_inner: bool) -> Callable[[ShellProcess], Steps]:
+def _runner(
+    command: Command, *, is_inner: bool, is_background: bool
+) -> Callable[[ShellProcess], Steps]:
     def run(shell: ShellProcess) -> Steps:
+        if is_background and not shell.state.flavour.is_bash:
+            shell.state.conditions = 0
         if isinstance(command, Simple) and shell.state.flavour.is_bash:
             # No subshell as to the status with which an unset variable ends it.
             shell.state.is_inner = is_inner

@@ -64,6 +64,10 @@ class ExpandingShell(Protocol):
         """Return what *body* writes, without the newlines at its end."""
         ...
 
+    def show_source(self, source: str) -> str:
+        """Return how bash shows words."""
+        ...
+
 
 class Expander:
     """Expands words for a shell."""

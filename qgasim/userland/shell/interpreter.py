@@ -18,6 +18,7 @@ from qgasim.guest.units import SECOND
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess
 from qgasim.userland.shell.expansion import to_bytes
+from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.nesting import unwind
 from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed
@@ -105,17 +106,23 @@ class Shell(SimpleCommands):
 
     def _finish(self, body: Callable[[], Steps]) -> Steps:
         status = yield from self._guard(body)
-        action = self.state.traps.pop(0, "")
-        if action:
-            self.state.status = status
-            if self.state.flavour.is_bash and self.state.is_forked:
-                self.state.substitutions = max(self.state.substitutions, 1)
-            try:
-                yield from self.run_text(action, self.inner_line)
-            except LeaveShell as leave:
-                return leave.status
-            except (ShellError, BadSyntax) as error:
-                yield from self.complain(error)
+        state = self.state
+        action = state.traps.pop(0, "")
+        if not action:
+            return status
+        state.status = status
+        if state.flavour.is_bash and state.is_forked:
+            state.substitutions = max(state.substitutions, 1)
+        try:
+            yield from self._run_trap(action, "exit trap")
+        except LeaveShell as leave:
+            is_error = state.flavour.is_bash and isinstance(leave, Abandon)
+            return status if is_error else leave.status
+        except (ReturnBack, BreakOut):
+            return status
+        except (ShellError, BadSyntax) as error:
+            yield from self.complain(error)
+            return status if state.flavour.is_bash else error.status or 2
         return status
 
     def _guard(self, body: Callable[[], Steps]) -> Steps:
@@ -272,8 +279,30 @@ class Shell(SimpleCommands):
             action = state.traps.get(self.pending.pop(0))
             if action:
                 status = state.status
-                yield from self.run_text(action, self.inner_line)
+                yield from self._run_trap(action, "trap")
                 state.status = status
+
+    def _run_trap(self, action: str, name: str) -> Waiting[None]:
+        """Run what a trap is; bash goes on behind an error of syntax there, with *name* in the message."""
+        state = self.state
+        line, before, conditions = state.line, state.trapped_status, state.conditions
+        state.conditions = 0
+        if name == "exit trap" or not state.flavour.is_bash:
+            state.trapped_status = state.status
+        try:
+            yield from self.run_text(action, 1 if state.flavour.is_bash else self.inner_line)
+        except BadSyntax as error:
+            if isinstance(error, Refused) or not state.flavour.is_bash:
+                raise
+            state.command = name
+            yield from self.complain(error)
+            state.command = None
+            if "e" in state.options:
+                raise LeaveShell(2) from None
+        finally:
+            state.trapped_status, state.conditions = before, conditions
+            if state.flavour.is_bash:
+                state.line = line
 
     def _test(self, node: Command) -> Steps:
         """Run a condition: its failure does not end the shell."""
@@ -409,7 +438,12 @@ class Shell(SimpleCommands):
                 first = command.words[0][0]
                 if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):
                     self._prehash(first.text)
-        children = self.start_pipeline(node.commands, is_background=False)
+        # What fails in what is negated ends no child either.
+        self.state.conditions += node.is_negated
+        try:
+            children = self.start_pipeline(node.commands, is_background=False)
+        finally:
+            self.state.conditions -= node.is_negated
         statuses: list[int] = []
         for child in children:
             is_quiet = child is not children[-1]
@@ -483,6 +517,7 @@ def _run_inner(node: Subshell) -> Callable[[ShellProcess], Steps]:
         if shell.state.flavour.is_bash:
             # The loops around it are not its own.
             shell.state.loops = 0
+            shell.state.trapped_status = None
             shell.state.line = node.line
         try:
             return (yield from shell.execute(node.body, is_last=True))

@@ -360,8 +360,11 @@ class Parser(Conditions):
         line_token = self.look()
         if not line_token.word:
             raise self.unexpected()
+        if self.flavour.is_bash:
+            self._check_word(line_token, is_first=False)
         self.step()
-        result = Redirection(number, operator, line_token.word)
+        source = self.text[line_token.start : self.at]
+        result = Redirection(number, operator, line_token.word, source)
         if is_document:
             delimiter, is_quoted = self._to_delimiter(line_token)
             self.pending.append((result, delimiter, is_quoted, operator == "<<-", self.line))

@@ -12,6 +12,8 @@ from qgasim.userland.shell.quoting import quote_unprintable
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
+    Abandon,
+    BreakOut,
     CommandDropped,
     DropCommand,
     LeaveShell,
@@ -67,6 +69,10 @@ class SimpleCommands(Preparation):
             # Said where the redirections lead.
             yield from self.complain(error)
             raise leave(error) from None
+        except (BreakOut, ReturnBack):
+            if state.flavour.is_bash:
+                state.line = line
+            raise
         except Replaced:
             keeps = True
             raise
@@ -135,6 +141,8 @@ class SimpleCommands(Preparation):
                 raise LeaveShell(error.status) from None
             if isinstance(error, CommandDropped):
                 raise DropCommand(error.status) from None
+            if argv[0] == "exit" and state.flavour.is_bash and len(argv) > 2:
+                raise Abandon(error.status) from None
             is_end = argv[0] == "exit" or (argv[0] == "exec" and error.status > 2)
             if is_special and (is_end or not state.flavour.is_bash):
                 raise LeaveShell(error.status) from None

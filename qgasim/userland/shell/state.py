@@ -168,6 +168,8 @@ class State:
         self.name = "sh"
         self.options: set[str] = set()
         self.status = 0
+        #: What it was before the trap that runs: that of ``exit`` there.
+        self.trapped_status: int | None = None
         #: The working directory as the user came there, links included.
         self.directory = "/"
         self.limits: dict[str, str] = {}

@@ -8,7 +8,7 @@ from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_n
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.quoting import quote_always, quote_doubly
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.state import ShellError, State, is_name
+from qgasim.userland.shell.state import ShellError, State, Variable, is_name
 
 __all__ = ["change_options"]
 
@@ -72,6 +72,8 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
     """Set options and positional parameters; without any, show the variables."""
     state = shell.state
     if len(argv) == 1:
+        if state.flavour.is_bash:
+            raise shell.refuse("set without arguments")
         shown = sorted((n, v.value) for n, v in state.variables.items() if v.value is not None)
         yield from show(shell, [f"{name}={quote_always(value)}" for name, value in shown])
         return 0
@@ -135,6 +137,8 @@ def export(shell: Shell, argv: list[str]) -> Steps:
     is_export = argv[0] == "export"
     options, rest = parse_options(shell, argv, "np" if is_export else "p")
     if not rest or "p" in options:
+        if state.flavour.is_bash and not is_export:
+            raise shell.refuse("readonly without names")
         yield from show(shell, _show_marked(state, argv[0]))
         return 0
     status = 0
@@ -157,7 +161,11 @@ def _show_marked(state: State, kind: str) -> list[str]:
     """Return what ``export`` or ``readonly`` shows of the variables."""
     lines: list[str] = []
     is_bash = state.flavour.is_bash
-    for name, variable in sorted(state.variables.items()):
+    variables = dict(state.variables)
+    if is_bash:
+        # What is assigned for this command alone is not shown.
+        variables |= {name: before or Variable() for name, before in state.temporary.items()}
+    for name, variable in sorted(variables.items()):
         if variable.is_exported if kind == "export" else variable.is_readonly:
             letters = "r" * variable.is_readonly + "x" * variable.is_exported
             head = f"declare -{letters}" if is_bash else kind
