@@ -343,6 +343,8 @@ def go_back(shell: Shell, argv: list[str]) -> Steps:
                 raise
             yield from shell.complain(error)
             status = 2
+    if state.flavour.cuts_returned:
+        status &= 0xFF
     if state.flavour.is_bash and len(argv) > 2:
         yield from shell.complain("too many arguments")
         raise LeaveShell(1)
@@ -412,15 +414,17 @@ def command(shell: Shell, argv: list[str]) -> Steps:
 @builtin("type")
 def show_type(shell: Shell, argv: list[str]) -> Steps:
     """Print what commands are."""
-    status = 0
-    if shell.state.flavour.is_bash:
+    flavour = shell.state.flavour
+    status, names, is_verbose = 0, argv[1:], True
+    if flavour.is_bash:
         options, names = parse_options(shell, argv, "afptP")
         if options:
             raise shell.refuse(f"-{next(iter(options))}")
-    else:
-        names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
+    elif flavour.has_bashisms and names and names[0].startswith("-"):
+        # typecmd() of BusyBox: whatever the option is.
+        names, is_verbose = names[1:], False
     for name in names:
-        status = (yield from _describe(shell, name, is_verbose=True)) or status
+        status = (yield from _describe(shell, name, is_verbose=is_verbose)) or status
     return status
 
 

@@ -18,7 +18,7 @@ from qgasim.userland.shell.showing import show_words
 from qgasim.userland.shell.state import Job, ShellError, State
 from qgasim.userland.shell.syntax import NOT_SIMULATED, Command, Sequence, Simple
 
-__all__ = ["SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
+__all__ = ["COMMAND_NOT_SHOWN", "SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
 
 #: What a command takes that the shell does itself.
 STEP_TIME: Final = 50_000
@@ -26,6 +26,8 @@ STEP_TIME: Final = 50_000
 STEP_DEBT: Final = 1_000_000
 MAX_PROCESSES: Final = 256
 MAX_OUTPUT: Final = 16 << 20
+#: In place of the command in bash's messages about jobs.
+COMMAND_NOT_SHOWN: Final = "(qgasim does not show the command)"
 #: What the shell says when a signal ended a command.
 SIGNAL_TEXTS: Final[dict[int, str]] = {
     signal.SIGHUP: "Hangup",
@@ -206,14 +208,19 @@ class ShellProcess(ABC):
         """Wait for a child, say which signal ended it unless *is_quiet*, and give its status."""
         how = yield from self.p.wait(child)
         if how.signal is not None and not is_quiet:
-            yield from self.report(how)
+            yield from self.report(child.pid, how)
         return to_status(how)
 
-    def report(self, how: Exit) -> Waiting[None]:
+    def report(self, pid: int, how: Exit) -> Waiting[None]:
         """Report which signal ended a command."""
-        if how.signal is not None and how.signal not in (signal.SIGINT, signal.SIGPIPE):
-            text = SIGNAL_TEXTS.get(how.signal, f"Unknown signal {how.signal}")
+        if how.signal is None or how.signal in (signal.SIGINT, signal.SIGPIPE):
+            return
+        text = SIGNAL_TEXTS.get(how.signal, f"Unknown signal {how.signal}")
+        if not self.state.flavour.is_bash:
             yield from self.write_error(f"{text}\n")
+        elif how.signal != signal.SIGTERM and how.signal not in self.state.traps:
+            # notify_of_job_status() of bash's jobs.c.
+            yield from self.complain(f"{pid:5} {text:<24}{COMMAND_NOT_SHOWN}")
 
     def substitute(self, body: Sequence | str) -> Waiting[str]:
         """Return what *body* writes, without the newlines at its end."""

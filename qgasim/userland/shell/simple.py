@@ -12,6 +12,7 @@ from qgasim.userland.shell.quoting import quote_unprintable
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
+    ERROR_TRAP,
     Abandon,
     BreakOut,
     CommandDropped,
@@ -89,14 +90,19 @@ class SimpleCommands(Preparation):
     def _dispatch(
         self, argv: list[str], before: dict[str, Variable | None], *, is_last: bool
     ) -> Steps:
+        specials = self.state.specials
         if not argv:
             yield from self.spend()
+            specials.last_argument = ""
             return self.substituted
         temporary, self.state.temporary = self.state.temporary, before
         try:
-            return (yield from self._run_words(argv, is_last=is_last))
+            status = yield from self._run_words(argv, is_last=is_last)
         finally:
             self.state.temporary = temporary
+        if argv[0] not in ("[[", "(("):
+            specials.last_argument = argv[-1]
+        return status
 
     def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0]
@@ -174,6 +180,7 @@ class SimpleCommands(Preparation):
         if state.flavour.is_bash:
             state.line, state.origin = function.line, state.origins[function.name]
         state.scopes.append({})
+        error_trap = None if "E" in state.options else state.traps.pop(ERROR_TRAP, None)
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
             raise ShellError(state.words.too_deep)
         try:
@@ -186,6 +193,8 @@ class SimpleCommands(Preparation):
             raise leave(error) from None
         finally:
             state.leave_scope()
+            if error_trap is not None:
+                state.traps.setdefault(ERROR_TRAP, error_trap)
             if state.flavour.is_bash:
                 state.line, state.origin = line, origin
             state.arguments = arguments
