@@ -25,6 +25,8 @@ STEP_TIME: Final = 50_000
 #: How much of that is waited for at once: looking at the clock costs the host something, too.
 STEP_DEBT: Final = 1_000_000
 MAX_PROCESSES: Final = 256
+#: How many statuses of processes bash keeps that were waited for; the real one keeps as many as there may be processes.
+MAX_STATUSES: Final = 64
 MAX_OUTPUT: Final = 16 << 20
 #: What the shell says when a signal ended a command.
 SIGNAL_TEXTS: Final[dict[int, str]] = {
@@ -81,6 +83,10 @@ class ShellProcess(ABC):
     @abstractmethod
     def execute(self, node: Command, *, is_last: bool = False) -> Steps:
         """Run a command; with *is_last* the process may become the program that it runs."""
+
+    @abstractmethod
+    def prepare_fork(self, command: Command) -> None:
+        """Do what comes before *command* of a pipeline runs."""
 
     @abstractmethod
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
@@ -259,6 +265,8 @@ class ShellProcess(ABC):
                 following, target = make_pipe(self.p.guest.clock.now)
                 files[1] = target
             try:
+                if not is_background:
+                    self.prepare_fork(command)
                 body = _runner(command, is_inner=self.state.is_inner, is_background=is_background)
                 children.append(self.fork(body, files))
             finally:
@@ -282,9 +290,11 @@ class ShellProcess(ABC):
     def add_job(self, processes: list[Process]) -> Job:
         """Remember processes in the background."""
         state = self.state
-        for job in [job for job in state.jobs if job.is_done and job.is_reported]:
+        waited = [job for job in state.jobs if job.is_done and job.is_waited]
+        # bash keeps the statuses of those that have no number any more.
+        for job in waited[: -MAX_STATUSES if state.flavour.is_bash else None]:
             state.jobs.remove(job)
-        number = max((job.number for job in state.jobs), default=0) + 1
+        number = max((job.number for job in state.jobs if job not in waited), default=0) + 1
         job = Job(number, processes)
         state.jobs.append(job)
         state.background_pid = processes[-1].pid
