@@ -158,8 +158,10 @@ class RealShell:
         if found is None:
             return None
         stdout, stderr, status = found[0].encode("latin-1"), found[1].encode("latin-1"), found[2]
-        stdout = stdout.replace(self.path.encode(), b"/usr/bin")
-        stderr = stderr.replace(self.path.encode(), b"/usr/bin")
+        # A script may pass what it shows through `tr a b`.
+        for path in (self.path, self.path.replace("a", "b")):
+            stdout = stdout.replace(path.encode(), b"/usr/bin")
+            stderr = stderr.replace(path.encode(), b"/usr/bin")
         return Outcome(stdout, tuple(sorted(stderr.splitlines())), status if status >= 0 else None)
 
 
@@ -238,10 +240,10 @@ def compare(
 
 
 def _judge(script: str, ours: Outcome | None, theirs: Outcome | None, real: RealShell) -> Verdict:
+    if theirs is not None and theirs == ours:
+        return Verdict.SAME
     if theirs is None or is_incomparable(script, theirs):
         return Verdict.UNCOMPARED
-    if theirs == ours:
-        return Verdict.SAME
     if is_refused(ours):
         return Verdict.REFUSED
     outcomes = {theirs}

@@ -7,6 +7,7 @@ on its standard input, and so is the answer on its standard output.
 import fcntl
 import json
 import os
+import re
 import resource
 import select
 import shutil
@@ -21,6 +22,9 @@ NOBODY = 65534
 #: Seconds that a script may take, and bytes that it may write.
 LIMIT = 4
 FILE_SIZE = 1 << 20
+#: What shells say if there are too many processes, and how often a script is tried then.
+NO_ROOM = re.compile(rb"(?i)(cannot|can't) fork|\bfork: |Resource temporarily")
+ATTEMPTS = 3
 #: A descriptor that no script names.
 KEPT = 200
 
@@ -92,6 +96,20 @@ def run(request: dict[str, Any]) -> tuple[bytes, bytes, int] | None:
     return None if status in (-signal.SIGKILL, -signal.SIGXFSZ) else (stdout, stderr, status)
 
 
+def run_with_room(request: dict[str, Any]) -> tuple[bytes, bytes, int] | None:
+    """Run a script again if there was no room for its processes: another runner's may have taken it."""
+    for _ in range(ATTEMPTS):
+        try:
+            found = run(request)
+        except BlockingIOError:
+            pass
+        else:
+            if found is None or not NO_ROOM.search(found[1]):
+                return found
+        time.sleep(1)
+    return None
+
+
 def main() -> None:
     """Answer requests until the input ends."""
     drop_rights()
@@ -99,7 +117,7 @@ def main() -> None:
         request = json.loads(line)
         root = Path(request["root"])
         lay_out(root / "w", request["files"])
-        found = run(request)
+        found = run_with_room(request)
         answer = found and (found[0].decode("latin-1"), found[1].decode("latin-1"), found[2])
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

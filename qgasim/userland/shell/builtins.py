@@ -395,12 +395,10 @@ def command(shell: Shell, argv: list[str]) -> Steps:
     if not rest:
         return 0
     if "v" in options or "V" in options:
-        names = rest if shell.state.flavour.is_bash else rest[:1]
-        least = 127
-        for name in names:
-            status = yield from _describe(shell, name, is_verbose="V" in options)
-            least = min(status, least)
-        return least
+        status = 127
+        for name in rest if shell.state.flavour.is_bash else rest[:1]:
+            status = min(status, (yield from _describe(shell, name, is_verbose="V" in options)))
+        return status
     found = None if rest[0] in shell.state.flavour.missing else BUILTINS.get(rest[0])
     if found is None:
         state = shell.state

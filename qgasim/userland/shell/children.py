@@ -18,13 +18,15 @@ from qgasim.userland.shell.showing import show_words
 from qgasim.userland.shell.state import Job, ShellError, State
 from qgasim.userland.shell.syntax import NOT_SIMULATED, Command, Sequence, Simple
 
-__all__ = ["COMMAND_NOT_SHOWN", "SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
+__all__ = ["SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
 
 #: What a command takes that the shell does itself.
 STEP_TIME: Final = 50_000
 #: How much of that is waited for at once: looking at the clock costs the host something, too.
 STEP_DEBT: Final = 1_000_000
 MAX_PROCESSES: Final = 256
+#: How many statuses of processes bash keeps that were waited for; the real one keeps as many as there may be processes.
+MAX_STATUSES: Final = 64
 MAX_OUTPUT: Final = 16 << 20
 #: In place of the command in bash's messages about jobs.
 COMMAND_NOT_SHOWN: Final = "(qgasim does not show the command)"
@@ -83,6 +85,10 @@ class ShellProcess(ABC):
     @abstractmethod
     def execute(self, node: Command, *, is_last: bool = False) -> Steps:
         """Run a command; with *is_last* the process may become the program that it runs."""
+
+    @abstractmethod
+    def prepare_fork(self, command: Command) -> None:
+        """Do what comes before *command* of a pipeline runs."""
 
     @abstractmethod
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
@@ -255,7 +261,7 @@ class ShellProcess(ABC):
         files = dict(self.p.files)
         source: OpenFile | None = None
         if is_background:
-            source = files[0] = self._open_null()
+            source = files[0] = _open_null(self.p)
         for index, command in enumerate(commands):
             following: OpenFile | None = None
             target: OpenFile | None = None
@@ -266,6 +272,8 @@ class ShellProcess(ABC):
                 following, target = make_pipe(self.p.guest.clock.now)
                 files[1] = target
             try:
+                if not is_background:
+                    self.prepare_fork(command)
                 body = _runner(command, is_inner=self.state.is_inner, is_background=is_background)
                 children.append(self.fork(body, files))
             finally:
@@ -278,24 +286,27 @@ class ShellProcess(ABC):
                 child.handlers[signal.SIGINT] = child.handlers[signal.SIGQUIT] = None
         return children
 
-    def _open_null(self) -> OpenFile:
-        try:
-            return self.p.guest.files.open("/dev/null", 0)
-        except OSError:
-            reader, writer = make_pipe(self.p.guest.clock.now)
-            writer.close()
-            return reader
-
     def add_job(self, processes: list[Process]) -> Job:
         """Remember processes in the background."""
         state = self.state
-        for job in [job for job in state.jobs if job.is_done and job.is_reported]:
+        waited = [job for job in state.jobs if job.is_done and job.is_waited]
+        # bash keeps the statuses of those that have no number any more.
+        for job in waited[: -MAX_STATUSES if state.flavour.is_bash else None]:
             state.jobs.remove(job)
-        number = max((job.number for job in state.jobs), default=0) + 1
+        number = max((job.number for job in state.jobs if job not in waited), default=0) + 1
         job = Job(number, processes)
         state.jobs.append(job)
         state.background_pid = processes[-1].pid
         return job
+
+
+def _open_null(p: Process) -> OpenFile:
+    try:
+        return p.guest.files.open("/dev/null", 0)
+    except OSError:
+        reader, writer = make_pipe(p.guest.clock.now)
+        writer.close()
+        return reader
 
 
 def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:

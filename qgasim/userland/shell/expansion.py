@@ -6,6 +6,7 @@ quoted ones are safe from being patterns.
 
 from collections.abc import Iterable
 from enum import Enum
+from itertools import groupby
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -28,6 +29,8 @@ from qgasim.userland.shell.syntax import (
 __all__ = ["Expander", "ExpandingShell", "to_bytes"]
 
 WHITE: Final = " \t\n"
+#: CTLNUL of bash.
+NULL_MARK: Final = "\x7f"
 #: More than any command line can hold.
 MAX_LENGTH: Final = 16 << 20
 MAX_WORDS: Final = 1 << 17
@@ -39,6 +42,8 @@ class Kind(Enum):
     QUOTED = 0
     LITERAL = 1
     EXPANDED = 2
+    #: The empty result of an operator in double quotes.
+    NULL = 5
     #: The border between two positional parameters; in bash that between unquoted ones is one of IFS, if there is any.
     BREAK = 3
     JOINT = 4
@@ -114,6 +119,20 @@ class Expander:
         """Expand to one text, without splitting or file names."""
         pieces = yield from self._expand(word, tilde="assignment" if is_assignment else "word")
         return self._join(pieces)
+
+    def expand_case(self, word: Word, *, is_pattern: bool) -> Waiting[str]:
+        """Expand what ``case`` compares; bash leaves its mark there for what an operator has emptied in quotes."""
+        pieces = yield from self._expand(word, tilde="word")
+        marked: list[Piece] = []
+        for is_quoted, group in groupby(
+            pieces, lambda piece: piece.kind in (Kind.QUOTED, Kind.NULL)
+        ):
+            run = list(group)
+            is_null = is_quoted and any(piece.kind is Kind.NULL for piece in run)
+            is_null = is_null and not any(piece.text for piece in run)
+            marked += [Piece(NULL_MARK, Kind.QUOTED)] if is_null else run
+        pieces = marked if any(piece.text for piece in pieces) else pieces
+        return self._to_pattern(pieces) if is_pattern else self._join(pieces)
 
     def expand_pattern(self, word: Word) -> Waiting[str]:
         """Expand to a pattern, in which what was quoted is escaped."""
@@ -272,7 +291,9 @@ class Expander:
             if values is None or (
                 part.name == "*" and part.is_quoted and not state.flavour.is_bash
             ):
-                return [Piece((yield from self._modify_text(part, value)), kind)]
+                text = yield from self._modify_text(part, value)
+                is_null = state.flavour.is_bash and part.is_quoted and bool(value) and not text
+                return [Piece(text, Kind.NULL if is_null else kind)]
             values = yield from self._modify_each(part, values)
         if values is None:
             # A missing one in double quotes is an empty argument.
@@ -421,7 +442,7 @@ class Expander:
                 field, is_open = None, False
                 continue
             if piece.kind is not Kind.EXPANDED:
-                if piece.text or piece.kind is Kind.QUOTED:
+                if piece.text or piece.kind in (Kind.QUOTED, Kind.NULL):
                     field = [*(field or []), piece]
                     is_open = False
                 continue

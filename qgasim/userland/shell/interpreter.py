@@ -423,7 +423,7 @@ class Shell(SimpleCommands):
         line, self.state.line = self.state.line, node.line
         if "x" in self.state.options and self.state.flavour.is_bash:
             yield from self.trace(self.show_source(node.source), {})
-        text = yield from self.expander.expand_string(node.word)
+        text = yield from self.expander.expand_case(node.word, is_pattern=False)
         status = 0
         for item in node.items:
             if (yield from self._matches(item, text)):
@@ -436,24 +436,24 @@ class Shell(SimpleCommands):
 
     def _matches(self, item: CaseItem, text: str) -> Waiting[bool]:
         for word in item.patterns:
-            pattern = yield from self.expander.expand_pattern(word)
+            pattern = yield from self.expander.expand_case(word, is_pattern=True)
             if patterns.matches(to_bytes(pattern), to_bytes(text)):
                 return True
         return False
 
-    def _prehash(self, name: str) -> None:
-        if name not in self.state.functions and self.find_builtin(name) is None:
-            self.remember(name)
+    def prepare_fork(self, command: Command) -> None:
+        """Look for the program that *command* runs, before the fork as prehash() of eval.c does."""
+        if not isinstance(command, Simple) or not command.words or self.state.flavour.is_bash:
+            return
+        first = command.words[0][0]
+        if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):
+            name = first.text
+            if name not in self.state.functions and self.find_builtin(name) is None:
+                self.remember(name)
 
     def _run_pipeline(self, node: Pipeline) -> Steps:
         if node.is_negated and len(node.commands) == 1:
             return (yield from self._run_negated(node.commands[0]))
-        for command in node.commands:
-            if isinstance(command, Simple) and command.words and not self.state.flavour.is_bash:
-                # prehash() of eval.c: where a program is is looked for before the fork.
-                first = command.words[0][0]
-                if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):
-                    self._prehash(first.text)
         # What fails in what is negated ends no child either.
         self.state.conditions += node.is_negated
         try:

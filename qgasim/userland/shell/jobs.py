@@ -12,7 +12,7 @@ from qgasim.guest.processes.signals import SIGNALS, find_signal
 from qgasim.guest.processes.table import NoSuchProcess
 from qgasim.userland.limits import to_int
 from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
-from qgasim.userland.shell.children import COMMAND_NOT_SHOWN, SIGNAL_TEXTS, to_status
+from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.quoting import quote_always, quote_singly
 from qgasim.userland.shell.registry import builtin, immediate_builtin
@@ -200,21 +200,29 @@ def _list_signals(shell: Shell, arguments: list[str], words: _KillWords) -> Step
     return status
 
 
+def _known_jobs(shell: Shell) -> list[Job]:
+    """Return the jobs that have numbers; bash takes them from those that were waited for."""
+    state = shell.state
+    return [job for job in state.jobs if not (state.flavour.is_bash and job.is_waited)]
+
+
 def _get_job(shell: Shell, text: str) -> Job:
-    jobs = shell.state.jobs
+    state, jobs = shell.state, _known_jobs(shell)
     name = text.removeprefix("%")
-    if name in ("", "%", "+") and jobs:
+    is_current = name in ("", "%", "+")
+    if is_current and jobs:
         return jobs[-1]
-    if name == "-" and jobs:
+    if name == "-" and (len(jobs) > 1 or (jobs and state.flavour.is_bash)):
         return jobs[-2:][0]
     for job in jobs:
         if name.isdecimal() and job.number == int(name[:9]):
             return job
-    state = shell.state
-    status = 2
     if state.flavour.is_bash:
-        status = {"wait": 127, "kill": 1}.get(state.command or "", 2)
-    raise ShellError(state.words.no_such_job.format(text), status)
+        status = 127 if state.command == "wait" else 1
+        raise ShellError(state.words.no_such_job.format(text), status)
+    if is_current or name == "-":
+        raise ShellError(f"No {'current' if is_current else 'previous'} job")
+    raise ShellError(state.words.no_such_job.format(text))
 
 
 @builtin("wait")
@@ -223,17 +231,15 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
     options, rest = parse_options(shell, argv, "n")
     jobs = shell.state.jobs
     if "n" in options:
-        running = [process for job in jobs for process in job.processes if not job.is_reported]
+        running = [process for job in jobs for process in job.processes if not job.is_waited]
         if not running:
             return 127
         return (yield from _wait_for(shell, running, wants_all=False))
     if not rest:
         everything = [process for job in jobs for process in job.processes]
         status = yield from _wait_for(shell, everything, wants_all=True)
-        if status > 128 and shell.pending:
-            return status
-        _forget_jobs(shell)
-        return 0
+        shell.state.forget_jobs()
+        return status if status > 128 and shell.pending else 0
     status = 0
     for target in rest:
         if target.startswith("%"):
@@ -265,13 +271,8 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
             yield from shell.report(processes[-1].pid, how)
         for job in jobs:
             if job.processes[-1] is processes[-1]:
-                job.is_reported = True
+                job.is_waited = True
     return status
-
-
-def _forget_jobs(shell: Shell) -> None:
-    if shell.state.flavour.is_bash:
-        shell.state.jobs.clear()
 
 
 def _is_pid(text: str) -> bool:
@@ -309,34 +310,39 @@ def _describe(job: Job) -> str:
 
 @builtin("jobs")
 def show_jobs(shell: Shell, argv: list[str]) -> Steps:
-    """Show processes in the background."""
-    state = shell.state
-    options, _ = parse_options(shell, argv, "lp")
-    # Without a terminal, bash forgets those that have ended.
-    jobs = [job for job in state.jobs if not (state.flavour.is_bash and job.is_done)]
-    places = list(enumerate(jobs, 1))
-    for index, job in places if state.flavour.is_bash else reversed(places):
-        mark = "+" if index == len(jobs) else "-" if index == len(jobs) - 1 else " "
+    """Show processes in the background, or those that are named."""
+    options, names = parse_options(shell, argv, "lp")
+    state, jobs = shell.state, _known_jobs(shell)
+    if jobs and state.flavour.is_bash:
+        raise shell.refuse("jobs with their commands")
+    status = 0
+    for name in names or [f"%{job.number}" for job in reversed(jobs)]:
+        try:
+            job = _get_job(shell, name)
+        except ShellError as error:
+            if not state.flavour.is_bash:
+                raise
+            yield from shell.complain(error)
+            status = error.status
+            continue
+        mark = "+" if job in state.jobs[-1:] else "-" if job in state.jobs[-2:] else " "
+        first, *others = (process.pid for process in job.processes)
+        head = f"[{job.number}]" + (
+            f"{mark}  " if state.flavour.has_applet_messages else f" {mark} "
+        )
         if "p" in options:
-            line = str(job.processes[0].pid)
+            text = f"{first}\n"
+        elif "l" in options:
+            text = f"{head}{first} {_describe(job)}".ljust(33)
+            text += (
+                "".join(f" |\n{'':{len(head)}}{pid}".ljust(len(head) + 27) for pid in others) + "\n"
+            )
         else:
-            pid = f"{job.processes[-1].pid} " if "l" in options else ""
-            line = _show_job(shell, job, mark, pid)
-        yield from shell.write(f"{line}\n")
-    state.jobs = [job for job in state.jobs if not job.is_done]
-    return 0
-
-
-def _show_job(shell: Shell, job: Job, mark: str, pid: str) -> str:
-    """Return a line of ``jobs``: a shell without a terminal knows no commands, but bash."""
-    flavour = shell.state.flavour
-    if flavour.is_bash:
-        return f"[{job.number}]{mark}  {pid}{_describe(job):<24}{COMMAND_NOT_SHOWN} &"
-    between = " " if flavour.name == "dash" else ""
-    pipes = " | " * (len(job.processes) - 1)
-    return (
-        f"[{job.number}]{between}{mark}{' ' if between else '  '}{pid}{_describe(job):<27}{pipes}"
-    )
+            text = f"{head}{_describe(job)}".ljust(33) + " | " * len(others) + "\n"
+        yield from shell.write(text)
+        if job.is_done:
+            state.jobs.remove(job)
+    return status
 
 
 @immediate_builtin("fg", "bg")
@@ -344,9 +350,9 @@ def foreground(shell: Shell, argv: list[str]) -> NoReturn:
     """Fail: there is no terminal to control jobs from."""
     if shell.state.flavour.is_bash:
         raise ShellError("no job control", 1)
-    if len(argv) > 1:
-        raise ShellError(shell.state.words.no_such_job.format(argv[1]))
-    raise ShellError("No current job")
+    _, names = parse_options(shell, argv, "")
+    _get_job(shell, names[0] if names else "%")
+    raise ShellError(f"job {names[0] if names else '(null)'} not created under job control")
 
 
 @builtin("trap")

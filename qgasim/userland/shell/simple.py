@@ -38,6 +38,16 @@ class SimpleCommands(Preparation):
         """Run a simple command: expansions, redirections, assignments, then what it names."""
         state = self.state
         line, state.line = state.line, node.line
+        try:
+            status = yield from self._run_simple(node, is_last=is_last)
+        except (BreakOut, ReturnBack):
+            state.line = line if state.flavour.is_bash else state.line
+            raise
+        state.line = line if state.flavour.is_bash else state.line
+        return status
+
+    def _run_simple(self, node: Simple, *, is_last: bool) -> Steps:
+        state = self.state
         self.substituted = 0
         argv = yield from self.expand_arguments(node.words)
         name = argv[0] if argv else ""
@@ -57,11 +67,9 @@ class SimpleCommands(Preparation):
                 saved = yield from self.redirect_as_bash(node, before, argv)
                 if saved is None:
                     return state.status
-            status = yield from self._dispatch(argv, before, is_last=is_last)
+            return (yield from self._dispatch(argv, before, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
-            if state.flavour.is_bash:
-                state.line = line
             ends = name in SPECIAL and name not in state.flavour.missing
             if ends and not state.flavour.is_bash:
                 raise LeaveShell(error.status) from None
@@ -70,17 +78,9 @@ class SimpleCommands(Preparation):
             # Said where the redirections lead.
             yield from self.complain(error)
             raise leave(error) from None
-        except (BreakOut, ReturnBack):
-            if state.flavour.is_bash:
-                state.line = line
-            raise
         except Replaced:
             keeps = True
             raise
-        else:
-            if state.flavour.is_bash:
-                state.line = line
-            return status
         finally:
             if saved is not None:
                 (self.redirector.keep if keeps else self.redirector.undo)(saved)
