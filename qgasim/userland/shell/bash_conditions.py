@@ -18,6 +18,15 @@ class Conditions(Documents):
 
     def parse_condition(self) -> Simple:
         """Parse ``[[ ... ]]``: a command with the words of ``test``."""
+        try:
+            return self._parse_condition()
+        except BadSyntax as error:
+            if "EOF while looking for matching" in str(error):
+                # It finds more errors.
+                raise self.refuse("[[ with an error of syntax") from None
+            raise
+
+    def _parse_condition(self) -> Simple:
         line = self.line
         words: list[Word] = [self.step().word]
         if self.look().literal == "]]":

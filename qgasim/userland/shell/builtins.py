@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
+from qgasim.errors import GuestError
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell.children import WriteFailed
@@ -71,8 +72,10 @@ def parse_options(shell: Shell, argv: list[str], known: str) -> tuple[dict[str, 
     return options, rest
 
 
-def bad_option(shell: Shell, name: str, letter: str) -> ShellError:
-    """Make the error about an option that the builtin *name* does not have."""
+def bad_option(shell: Shell, name: str, letter: str) -> GuestError:
+    """Make the error about an option that the builtin *name* does not have, or that is not simulated."""
+    if letter.isalpha() and re.search(rf"-\w*{letter}", shell.state.flavour.usages.get(name, "")):
+        return shell.refuse(f"-{letter}")
     return ShellError(_add_usage(shell, name, shell.state.words.bad_option.format(letter)))
 
 
@@ -319,8 +322,10 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
 @immediate_builtin("exit")
 def leave(shell: Shell, argv: list[str]) -> NoReturn:
     """End the shell."""
-    status = to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status
-    if len(argv) > 2 and shell.state.flavour.is_bash:
+    state = shell.state
+    status = state.status if state.trapped_status is None else state.trapped_status
+    status = to_number(shell, argv[1]) if len(argv) > 1 else status
+    if len(argv) > 2 and state.flavour.is_bash:
         raise ShellError("too many arguments", 1)
     raise LeaveShell(status)
 
@@ -338,6 +343,8 @@ def go_back(shell: Shell, argv: list[str]) -> Steps:
                 raise
             yield from shell.complain(error)
             status = 2
+    if state.flavour.cuts_returned:
+        status &= 0xFF
     if state.flavour.is_bash and len(argv) > 2:
         yield from shell.complain("too many arguments")
         raise LeaveShell(1)
@@ -388,7 +395,10 @@ def command(shell: Shell, argv: list[str]) -> Steps:
     if not rest:
         return 0
     if "v" in options or "V" in options:
-        return (yield from _describe(shell, rest[0], is_verbose="V" in options))
+        status = 127
+        for name in rest if shell.state.flavour.is_bash else rest[:1]:
+            status = min(status, (yield from _describe(shell, name, is_verbose="V" in options)))
+        return status
     found = None if rest[0] in shell.state.flavour.missing else BUILTINS.get(rest[0])
     if found is None:
         state = shell.state
@@ -407,15 +417,17 @@ def command(shell: Shell, argv: list[str]) -> Steps:
 @builtin("type")
 def show_type(shell: Shell, argv: list[str]) -> Steps:
     """Print what commands are."""
-    status = 0
-    if shell.state.flavour.is_bash:
+    flavour = shell.state.flavour
+    status, names, is_verbose = 0, argv[1:], True
+    if flavour.is_bash:
         options, names = parse_options(shell, argv, "afptP")
         if options:
             raise shell.refuse(f"-{next(iter(options))}")
-    else:
-        names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
+    elif flavour.has_bashisms and names and names[0].startswith("-"):
+        # typecmd() of BusyBox: whatever the option is.
+        names, is_verbose = names[1:], False
     for name in names:
-        status = (yield from _describe(shell, name, is_verbose=True)) or status
+        status = (yield from _describe(shell, name, is_verbose=is_verbose)) or status
     return status
 
 
@@ -494,7 +506,8 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
     """Define or show aliases."""
     aliases = shell.state.aliases
     status = 0
-    for argument in argv[1:] or sorted(aliases):
+    given = parse_options(shell, argv, "")[1] if shell.state.flavour.is_bash else argv[1:]
+    for argument in given or sorted(aliases):
         name, sign, value = argument.partition("=")
         if sign and name:
             shell.state.set_action(aliases, name, value)

@@ -176,7 +176,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
     initial_options: str = ""
     refused_options: str = ""
     prompt: str = r"\w \$ "
-    #: Whether there are ``$RANDOM``, ``$LINENO`` and ``$SHLVL``.
+    #: Whether there are ``$RANDOM`` and ``$EPOCHSECONDS``, ``$LINENO``, and ``$SHLVL``.
     has_random: bool = True
     has_line_numbers: bool = True
     has_shell_level: bool = True
@@ -199,6 +199,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_no_enotdir: bool = False
     sources_with_arguments: bool = True
     has_exec_options: bool = True
+    #: Whether ``return`` takes the low byte of its argument.
+    cuts_returned: bool = True
     #: Whether ``local x`` takes the value of an outer ``x`` away.
     clears_locals: bool = True
     #: Whether ``getopts`` takes ``OPTARG`` away at the end of the options.
@@ -210,6 +212,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     options: Mapping[str, str] = MappingProxyType({})
     #: What is shown behind the message about a wrong option.
     usages: Mapping[str, str] = MappingProxyType({})
+    #: The letters of ``ulimit``'s limits, and ``a``.
+    limits: frozenset[str] = frozenset("acdefilmnqrstuvx")
     #: Builtins that the real shell has and this one does not simulate: a script that runs one ends.
     refused: frozenset[str] = frozenset()
     #: Whether the constructs that only bash has are refused where they are not simulated.
@@ -295,6 +299,8 @@ DASH: Final = Flavour(
     has_no_enotdir=True,
     sources_with_arguments=False,
     has_exec_options=False,
+    cuts_returned=False,
+    limits=frozenset("acdflmnprstvw"),
     clears_locals=False,
     unsets_optarg=False,
     read_needs_names=True,
@@ -352,6 +358,7 @@ BASH: Final = Flavour(
     clears_errexit=True,
     bad_option_status=2,
     usages=MappingProxyType(BASH_USAGES),
+    limits=frozenset("acdefilmnpqrstuvx"),
     stumbles_over_directories=False,
     not_set_status=127,
     refused=frozenset(BASH_BUILTINS.split()),

@@ -45,6 +45,7 @@ ELEMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 COMPOUND: Final = frozenset(("{", "[[", "case", "for", "if", "select", "until", "while"))
 #: What only bash takes for a delimiter.
 DELIMITER: Final = re.compile(r"[ \t]*[^\s;&|<>()]*[$`]")
+QUOTES: Final = re.compile(r"""'([^']*)'|"([^"]*)"|\\(.)""")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 
@@ -340,8 +341,8 @@ class Parser(Conditions):
 
     def _parse_function_keyword(self) -> Function:
         self.step()
-        if self.flavour.is_bash and not self.look().word:
-            raise self.unexpected()
+        if not self.look().word:
+            raise self.unexpected("word")
         name = self.step().literal
         if not (name if self.flavour.is_bash else NAME.fullmatch(name)):
             raise self.fail(self.words.bad_function_name)
@@ -360,8 +361,11 @@ class Parser(Conditions):
         line_token = self.look()
         if not line_token.word:
             raise self.unexpected()
+        if self.flavour.is_bash:
+            self._check_word(line_token, is_first=False)
         self.step()
-        result = Redirection(number, operator, line_token.word)
+        source = self.text[line_token.start : self.at]
+        result = Redirection(number, operator, line_token.word, source)
         if is_document:
             delimiter, is_quoted = self._to_delimiter(line_token)
             self.pending.append((result, delimiter, is_quoted, operator == "<<-", self.line))
@@ -370,10 +374,14 @@ class Parser(Conditions):
 
     def _to_delimiter(self, token: Token) -> tuple[str, bool]:
         texts = [part for part in token.word if isinstance(part, Text)]
-        if len(texts) < len(token.word):
-            # An expansion stands for itself.
-            return self.text[token.start : self.at].strip(), False
-        return "".join(part.text for part in texts), any(part.is_quoted for part in texts)
+        if len(texts) == len(token.word):
+            return "".join(part.text for part in texts), any(part.is_quoted for part in texts)
+        # An expansion stands for itself.
+        source = self.text[token.start : self.at].replace("\\\n", "")
+        if "$(" in source:
+            raise self.refuse("$( in the delimiter of a here-document")
+        delimiter = QUOTES.sub(lambda match: match[match.lastindex or 0], source)
+        return delimiter, delimiter != source
 
     def _parse_simple(self, end: str) -> Command:
         assignments: list[Assignment] = []
