@@ -309,6 +309,8 @@ class Served:
         took = self.clock() - began
         self.process.kill()
         self.process.wait()
+        self.reader.close()
+        self.client.close()
         return took
 
 

@@ -80,7 +80,7 @@ def test_what_is_no_command_line_is_refused(arguments: list[str], words: str) ->
 
 
 def test_numbers_are_checked() -> None:
-    with pytest.raises(CommandLineError, match="'cpus' expects a number"):
+    with pytest.raises(CommandLineError, match=r"Parameter 'smp\.cpus' expects integer"):
         _ = parse(["-smp", "many"]).vcpus
     with pytest.raises(CommandLineError, match="'size' expects"):
         _ = parse(["-m", "much"]).memory
