@@ -90,7 +90,7 @@ def _set_as_bash(shell: Shell) -> None:
     }
     for name, value in given.items():
         variables[name] = Variable(value)
-    for name, value in {"HOSTNAME": p.guest.hostname, "OPTERR": "1", "TERM": "dumb"}.items():
+    for name, value in {"OPTERR": "1", "TERM": "dumb"}.items():
         variables.setdefault(name, Variable(value))
     variables.pop("_", None)
     state.specials.last_argument = p.argv[0]
@@ -109,6 +109,8 @@ def _take_environment(shell: Shell) -> None:
         name, sign, value = item.partition("=")
         if sign and is_name(name) and name not in ("IFS", "PPID", "OPTIND"):
             state.variables[name] = Variable(value, is_exported=True)
+    if state.flavour.has_random:
+        state.variables.setdefault("HOSTNAME", Variable(p.guest.hostname))
     if state.flavour.is_bash:
         _set_as_bash(shell)
     state.directory = find_directory(shell, state.get("PWD"))

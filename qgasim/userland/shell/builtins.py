@@ -33,6 +33,8 @@ from qgasim.userland.shell.state import (
 __all__ = ["bad_option", "parse_options", "to_number"]
 
 MAX_NUMBER: Final = 0x7FFFFFFF
+#: What cannot be in the name of an alias: legal_alias_name() of bash.
+NO_ALIAS: Final = re.compile(r"""[()<>;&|\s\\'"`$/]""")
 
 
 def to_number(shell: Shell, text: str) -> int:
@@ -507,9 +509,14 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
     aliases = shell.state.aliases
     status = 0
     given = parse_options(shell, argv, "")[1] if shell.state.flavour.is_bash else argv[1:]
-    for argument in given or sorted(aliases):
+    is_bash = shell.state.flavour.is_bash
+    every = sorted(aliases) if is_bash else sorted(aliases, key=lambda name: hash_bucket(name, 39))
+    for argument in given or every:
         name, sign, value = argument.partition("=")
-        if sign and name:
+        if sign and name and is_bash and NO_ALIAS.search(name):
+            yield from shell.complain(f"`{name}': invalid alias name")
+            status = 1
+        elif sign and name:
             shell.state.set_action(aliases, name, value)
         elif name in aliases:
             yield from shell.write(f"{_show_alias(shell, name)}\n")

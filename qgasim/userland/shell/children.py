@@ -12,11 +12,11 @@ from qgasim.guest.processes.process import Exit, Killed, Process, Steps, Waiting
 from qgasim.userland.shell.expansion import Expander
 from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.nesting import LEVEL_SIZE, MAX_LEVELS, Nested
-from qgasim.userland.shell.parser import BadSyntax
-from qgasim.userland.shell.redirection import Redirector
+from qgasim.userland.shell.parser import BadSyntax, Parser
+from qgasim.userland.shell.redirection import RedirectionFailed, Redirector
 from qgasim.userland.shell.showing import show_words
 from qgasim.userland.shell.state import Job, ShellError, State
-from qgasim.userland.shell.syntax import NOT_SIMULATED, Command, Sequence, Simple
+from qgasim.userland.shell.syntax import NOT_SIMULATED, Command, Redirection, Sequence, Simple
 
 __all__ = ["SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
 
@@ -319,6 +319,8 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
             state.conditions = 0
         if state.flavour.clears_errexit:
             state.options.discard("e")
+        if state.flavour.is_bash and (file := _find_file(body, state)) is not None:
+            return (yield from _show_file(shell, file))
         if isinstance(body, Sequence):
             return (yield from shell.execute(body, is_last=True))
         try:
@@ -328,6 +330,41 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
             raise
 
     return run
+
+
+def _find_file(body: Sequence | str, state: State) -> Redirection | None:
+    """Return what bash's ``$(<file)`` reads, if *body* is that: can_optimize_cat_file() of evalstring.c."""
+    if isinstance(body, str):
+        if not re.match(r"\s*0?<", body):
+            return None
+        parser = Parser(body + "\n", state.flavour, state.line, state.aliases)
+        command = parser.parse_command()
+        if command is None or not parser.is_finished:
+            return None
+        body = command
+    if len(body.items) != 1 or body.items[0].is_background:
+        return None
+    simple = body.items[0].command
+    if not isinstance(simple, Simple) or simple.words or simple.assignments:
+        return None
+    match simple.redirections:
+        case [Redirection(number=0, operator="<") as found]:
+            return found
+    return None
+
+
+def _show_file(shell: ShellProcess, file: Redirection) -> Steps:
+    try:
+        yield from shell.redirector.apply([file])
+        while part := (yield from shell.p.call(shell.p.descriptor(0).read, 65536)):
+            yield from shell.p.write(1, part)
+    except RedirectionFailed as error:
+        yield from shell.complain(error)
+        return 1
+    except OSError:
+        # A directory, say: zcatfd() of bash says nothing.
+        return 0
+    return 0
 
 
 def _runner(

@@ -113,6 +113,10 @@ class Words(Struct, frozen=True, kw_only=True):
     write_error: str = "write error: {reason}"
     no_such_job: str = "{}: no such job"
     getopts_usage: str = "usage: getopts optstring var [arg]"
+    #: Of options of ``read``.
+    bad_timeout: str = "invalid timeout"
+    bad_count: str = "invalid count"
+    bad_file: str = "invalid file descriptor"
     #: ``{name}`` is the shell's.
     getopts_option: str = "Illegal option -{}"
     getopts_argument: str = "No arg for -{} option"
@@ -184,6 +188,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     ends_trap_at_error: bool = False
     #: Whether ``-e`` does not count in command substitutions.
     clears_errexit: bool = False
+    #: Whether ``break`` in a function leaves the loops around its call.
+    breaks_through_functions: bool = False
     #: Whether ``!`` turns the status of a ``return`` around.
     negates_jumps: bool = False
     #: Whether ``set -e`` overlooks that a compound command's redirection fails.
@@ -232,6 +238,7 @@ ASH: Final = Flavour(
     has_applet_messages=True,
     mute=frozenset(MUTE.split()),
     clears_errexit=True,
+    breaks_through_functions=True,
     negates_jumps=True,
     survives_redirection=True,
     splits_conditions=True,
@@ -335,6 +342,9 @@ BASH: Final = Flavour(
         hashed="{} is hashed ({})",
         not_set="{}: unbound variable",
         no_such_job="{}: no such job",
+        bad_timeout="{}: invalid timeout specification",
+        bad_count="{}: invalid number",
+        bad_file="{}: invalid file descriptor specification",
         getopts_usage="usage: getopts optstring name [arg ...]",
         getopts_option="{name}: illegal option -- {}",
         getopts_argument="{name}: option requires an argument -- {}",

@@ -364,7 +364,8 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
         prefix = "SIG" if state.flavour.is_bash else ""
         show_action = quote_singly if state.flavour.is_bash else quote_always
         traps = state.traps if state.shown_traps is None else state.shown_traps
-        names = {number: f"{prefix}{name}" for number, name in SIGNALS.items()}
+        known = SIGNALS if state.flavour.has_applet_messages else SIGNALS | _IO | _REAL_TIME
+        names = {number: f"{prefix}{name}" for number, name in known.items()}
         names |= {0: "EXIT", ERROR_TRAP: "ERR"}
         lines = [
             f"trap -- {show_action(action)} {names.get(number, number)}"
@@ -406,6 +407,12 @@ def _find_trap(shell: Shell, name: str) -> int | None:
         return ERROR_TRAP
     if name.upper() in ("DEBUG", "RETURN") and flavour.is_bash:
         raise shell.refuse(name)
+    if flavour.name == "dash" and name.upper().startswith("SIG"):
+        return None
+    if not flavour.has_applet_messages and name.upper().removeprefix("SIG") in _REAL_TIME.values():
+        return next(
+            n for n, known in _REAL_TIME.items() if known == name.upper().removeprefix("SIG")
+        )
     return find_signal(name)
 
 

@@ -173,7 +173,9 @@ class SimpleCommands(Preparation):
     def _call(self, function: Function, argv: list[str]) -> Steps:
         state = self.state
         arguments, state.arguments = state.arguments, argv[1:]
-        loops, state.loops = state.loops, 0
+        loops, name = state.loops, state.function
+        state.loops = loops if state.flavour.breaks_through_functions else 0
+        state.function = function.name
         option = state.option
         state.option = option if state.flavour.is_bash else (1, 0)
         line, origin = state.line, state.origin
@@ -197,7 +199,7 @@ class SimpleCommands(Preparation):
                 state.traps.setdefault(ERROR_TRAP, error_trap)
             if state.flavour.is_bash:
                 state.line, state.origin = line, origin
-            state.arguments = arguments
+            state.arguments, state.function = arguments, name
             state.loops = loops
             if not state.flavour.is_bash:
                 state.option = option

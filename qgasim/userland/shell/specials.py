@@ -12,7 +12,7 @@ __all__ = ["read_special", "restart_seconds"]
 #: Arrays that bash sets itself, and this one does not; and others of that kind.
 _NOT_SIMULATED: Final = frozenset((
     "BASHOPTS", "BASH_ARGC", "BASH_ARGV", "BASH_ARGV0", "BASH_COMMAND", "BASH_LINENO", "BASH_SOURCE", "BASH_VERSINFO",
-    "DIRSTACK", "FUNCNAME", "GROUPS", "PIPESTATUS",
+    "DIRSTACK", "GROUPS", "PIPESTATUS",
 ))  # fmt: skip
 
 
@@ -32,6 +32,8 @@ def read_special(shell: _Shell, name: str) -> str | None:
         match name:
             case "RANDOM":
                 return str(guest.random.randrange(1 << 15))
+            case "FUNCNAME":
+                return state.function or (None if state.flavour.is_bash else "")
             case "EPOCHSECONDS":
                 return str(guest.clock.now() // SECOND)
             case "EPOCHREALTIME":

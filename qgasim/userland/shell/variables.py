@@ -74,7 +74,10 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
     if len(argv) == 1:
         if state.flavour.is_bash:
             raise shell.refuse("set without arguments")
-        shown = sorted((n, v.value) for n, v in state.variables.items() if v.value is not None)
+        values = {n: v.value for n, v in state.variables.items() if v.value is not None}
+        if state.flavour.has_random:
+            values.setdefault("FUNCNAME", state.function)
+        shown = sorted(values.items())
         yield from show(shell, [f"{name}={quote_always(value)}" for name, value in shown])
         return 0
     if argv[1:] in (["-o"], ["+o"]):
@@ -236,7 +239,8 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         yield from shell.write(text + "\n")
         return 0
     mode = rest[0]
-    if re.fullmatch("[0-7]{1,4}", mode):
+    largest = 0o777 if state.flavour.has_applet_messages else 0o7777
+    if re.fullmatch("[0-7]{1,22}", mode) and int(mode, 8) <= largest:
         p.umask = int(mode, 8) & 0o777
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
