@@ -281,21 +281,30 @@ class Expander:
             raise NotSet(state.words.not_set.format(name), self._not_set_status())
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
+        if values is not None and state.flavour.is_bash and operator[:1] in _MODIFIERS:
+            values = yield from self._modify_all(part, values)
+            return self._to_pieces(part, values)
         # What is not there is not compared with a pattern; bash does not even with an empty one.
-        if (value is None or (not value and state.flavour.is_bash)) and operator[:1] in _MODIFIERS:
+        is_missing = value is None or (not value and state.flavour.is_bash and operator != ":")
+        if is_missing and operator[:1] in _MODIFIERS:
             return [Piece("", kind)]
         if operator and operator[-1] not in "-=?":
-            value = yield from self._modify(part, value or "")
-            is_null = state.flavour.is_bash and part.is_quoted and not value
-            return [Piece(value, Kind.NULL if is_null else kind)]
+            text = yield from self._modify(part, value or "")
+            is_null = state.flavour.is_bash and part.is_quoted and value and not text
+            return [Piece(text, Kind.NULL if is_null else kind)]
         if values is None:
             # A missing one in double quotes is an empty argument.
             return [Piece(value or "", kind)]
+        if not values and operator and not (part.name == "*" and part.is_quoted):
+            return [Piece("", kind)]
+        return self._to_pieces(part, values)
+
+    def _to_pieces(self, part: Parameter, values: list[str]) -> list[Piece]:
+        """Return positional parameters as pieces."""
+        state, kind = self.shell.state, _kind(is_quoted=part.is_quoted)
         if part.name == "*" and part.is_quoted:
             separator = self._separator()
             return [Piece(separator.join(values), kind)]
-        if not values and operator:
-            return [Piece("", kind)]
         pieces: list[Piece] = []
         is_joined = part.name == "*" and state.flavour.is_bash
         border = self._separator() if is_joined else " "
@@ -350,7 +359,7 @@ class Expander:
     def _modify(self, part: Parameter, value: str) -> Waiting[str]:
         operator = part.operator
         if operator == ":":
-            return (yield from self._cut(part, value))
+            return value[(yield from self._cut(part, len(value)))]
         pattern = yield from self.expand_pattern(part.word)
         if operator in ("#", "##"):
             pattern, value = to_bytes(pattern), to_bytes(value)
@@ -363,22 +372,37 @@ class Expander:
         replacement = yield from self.expand_string(part.other or ())
         return patterns.replace(pattern, replacement, value, is_global=operator == "//")
 
-    def _cut(self, part: Parameter, value: str) -> Waiting[str]:
+    def _modify_all(self, part: Parameter, values: list[str]) -> Waiting[list[str]]:
+        """Do what an operator of bash's does with positional parameters: cut them out, or change each."""
+        if part.operator == ":":
+            values = [self.shell.state.name, *values]
+            return values[(yield from self._cut(part, len(values), is_list=True))]
+        changed = list(values)
+        for index, value in enumerate(values):
+            changed[index] = yield from self._modify(part, value)
+        return changed
+
+    def _cut(self, part: Parameter, size: int, *, is_list: bool = False) -> Waiting[slice]:
+        """Return which part of *size* characters or parameters ``${name:offset:length}`` stands for."""
         text = yield from self.expand_string(part.word)
         is_bash = self.shell.state.flavour.is_bash
         if is_bash and text.count("(") > text.count(")"):
             raise CommandDropped(f"bad substitution: no closing `)' in {text}", 1)
         about = f"{part.name}: " if is_bash else ""
         start = self.evaluate(text, about)
-        if start < 0:
-            start = max(start + len(value), 0)
-        if part.other is None:
-            return value[start:]
-        length = self.evaluate((yield from self.expand_string(part.other)), about)
-        if length < 0:
-            end = len(value) + length
-            return value[start:end] if end > start else value[start:]
-        return value[start : start + length]
+        start += size if start < 0 else 0
+        length = size
+        if part.other is not None:
+            text = yield from self.expand_string(part.other)
+            length = self.evaluate(text, about)
+        if not 0 <= start <= size:
+            return slice(0, 0)
+        end = start + length if length >= 0 else size + length
+        if end >= start and not (is_list and length < 0):
+            return slice(start, end)
+        if is_bash:
+            raise CommandDropped(f"{text}: substring expression < 0", 1)
+        return slice(start, None)
 
     def _split(self, pieces: list[Piece]) -> list[list[Piece]]:
         """Split into fields by IFS."""

@@ -405,17 +405,9 @@ class Scanner(ABC):
         start = self.at - 2
         is_bash = self.flavour.is_bash
         if self.peek() == "#" and self.peek(2) != "#}":
-            self.at += 1
-            name = self._read_name(is_braced=True)
-            if name and self.accept("}"):
-                return Parameter(name, is_quoted, "length", is_braced=True)
-            if not self.peek():
-                raise self.fail_open(self.words.missing_brace, "}", start)
-            if is_bash and self.peek() == "[":
-                raise self.refuse("arrays")
-            self.at = start + 2
-            if not name and self.peek(3)[2:] == "}":
-                return self._read_bad_substitution(name, start, is_quoted=is_quoted)
+            length = self._read_length(start, is_quoted=is_quoted)
+            if length is not None:
+                return length
         if is_bash and self.peek() == "!":
             raise self.refuse("${!name}")
         name = self._read_name(is_braced=True)
@@ -436,6 +428,8 @@ class Scanner(ABC):
         ):
             return self._read_bad_substitution(name, start, is_quoted=is_quoted)
         operator = match[0]
+        if operator in ("/", "//") and name in ("@", "*") and not is_bash:
+            raise self.refuse(f"${{{name}/}}")
         self.at = match.end()
         if operator == ":" and self.peek() == "}":
             if not is_bash:
@@ -450,6 +444,21 @@ class Scanner(ABC):
             other = self._read_braced_word("", operator, start, is_quoted=is_quoted)
         self.at += 1
         return Parameter(name, is_quoted, operator, word, other, is_braced=True)
+
+    def _read_length(self, start: int, *, is_quoted: bool) -> Parameter | None:
+        """Read ``${#name}``; None if it is ``$#`` with an operator."""
+        self.at += 1
+        name = self._read_name(is_braced=True)
+        if name and self.accept("}"):
+            return Parameter(name, is_quoted, "length", is_braced=True)
+        if not self.peek():
+            raise self.fail_open(self.words.missing_brace, "}", start)
+        if self.flavour.is_bash and self.peek() == "[":
+            raise self.refuse("arrays")
+        self.at = start + 2
+        if not name and self.peek(3)[2:] == "}":
+            return self._read_bad_substitution(name, start, is_quoted=is_quoted)
+        return None
 
     def _fail_in_brace(self, start: int, *, is_quoted: bool, is_open: bool = False) -> BadSyntax:
         words = self.words

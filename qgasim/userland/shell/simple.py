@@ -66,6 +66,11 @@ class SimpleCommands(Preparation):
                 saved = yield from self.redirect_as_bash(node, before, argv)
                 if saved is None:
                     return state.status
+            if not argv:
+                yield from self.spend()
+                # execute_null_command() of bash forks then.
+                is_forked = any(target.operator == "<>" for target in node.redirections)
+                return 0 if is_forked and state.flavour.is_bash else self.substituted
             return (yield from self._dispatch(argv, before, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
@@ -73,7 +78,9 @@ class SimpleCommands(Preparation):
             if ends and not state.flavour.is_bash:
                 raise LeaveShell(error.status) from None
             return error.status
-        except ShellError as error:
+        except Refused:
+            raise
+        except (ShellError, BadSyntax) as error:
             # Said where the redirections lead.
             yield from self.complain(error)
             raise leave(error) from None
@@ -89,9 +96,6 @@ class SimpleCommands(Preparation):
     def _dispatch(
         self, argv: list[str], before: dict[str, Variable | None], *, is_last: bool
     ) -> Steps:
-        if not argv:
-            yield from self.spend()
-            return self.substituted
         temporary, self.state.temporary = self.state.temporary, before
         try:
             return (yield from self._run_words(argv, is_last=is_last))

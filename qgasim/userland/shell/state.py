@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from qgasim.errors import GuestError
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.shell.flavours import Flavour
+from qgasim.userland.shell.lexer import BadSyntax
 from qgasim.userland.shell.syntax import Function
 
 __all__ = [
@@ -106,10 +107,10 @@ class Abandon(LeaveShell):
     """Raised to end the shell for an error."""
 
 
-def leave(error: ShellError) -> LeaveShell:
+def leave(error: ShellError | BadSyntax) -> LeaveShell:
     """Return what ends the command, or the shell, in which *error* came up."""
     is_dropped = isinstance(error, CommandDropped)
-    return (DropCommand if is_dropped else Abandon)(error.status)
+    return (DropCommand if is_dropped else Abandon)(error.status or 0)
 
 
 class BreakOut(Exception):

@@ -145,7 +145,9 @@ def export(shell: Shell, argv: list[str]) -> Steps:
     for argument in rest:
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            status = yield from _complain_of_name(shell, name)
+            status = yield from _complain_of_name(
+                shell, argument if state.flavour.is_bash else name
+            )
             continue
         if state.flavour.is_bash and "n" not in options:
             # What is assigned for this command alone stays.
@@ -207,7 +209,9 @@ def local(shell: Shell, argv: list[str]) -> Steps:
             raise shell.refuse(argument)
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            status = yield from _complain_of_name(shell, name)
+            status = yield from _complain_of_name(
+                shell, argument if state.flavour.is_bash else name
+            )
             continue
         is_new = name not in state.scopes[-1] and name not in state.temporary
         state.make_local(name)
@@ -234,8 +238,9 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         yield from shell.write(text + "\n")
         return 0
     mode = rest[0]
-    if re.fullmatch("[0-7]{1,4}", mode):
-        p.umask = int(mode, 8) & 0o777
+    highest = state.flavour.max_umask
+    if re.fullmatch("[0-7]+", mode) and (not highest or len(mode.lstrip("0")) <= highest):
+        p.umask = int(mode[-3:], 8)
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
         raise ShellError(state.words.bad_octal.format(mode), state.flavour.error_status)
