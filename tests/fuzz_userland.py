@@ -256,7 +256,9 @@ def _judge(script: str, ours: Outcome | None, theirs: Outcome | None, real: Real
         outcomes.add(again)
         if ours is None or ours.status != again.status or not ours.is_shuffled(again):
             continue
-        if len(outcomes) > 1 or (has_processes(script) and "set -" in script):
+        # What runs in the background writes at some time, and dash writes the lines of `set -x` in pieces.
+        is_race = has_background(script) or (has_processes(script) and "set -" in script)
+        if is_race or len(outcomes) > 1:
             return Verdict.RACING
     return Verdict.DIFFERENT
 

@@ -458,9 +458,10 @@ class Expander:
         text = self._join(field)
         if "f" not in self.shell.state.options and set(text) & set("*?["):
             pattern = self._to_pattern(field)
+            is_bash = self.shell.state.flavour.is_bash
             if patterns.is_pattern(pattern):
-                found = yield from patterns.find_files(self.shell.p, pattern)
-                if self.shell.state.flavour.is_bash:
+                found = yield from patterns.find_files(self.shell.p, pattern, joins=is_bash)
+                if is_bash:
                     # globskipdots
                     found = [name for name in found if name.rpartition("/")[2] not in (".", "..")]
                 return found or [text]

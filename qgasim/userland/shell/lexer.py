@@ -488,7 +488,7 @@ class Scanner(ABC):
             is_single = self.at <= quote_end
             if not char:
                 start = quote_start if is_open else start
-                raise self._fail_in_brace(start, is_quoted=is_quoted, is_open=is_open)
+                raise self._fail_in_brace(start, is_quoted=quoted, is_open=is_open)
             if not is_open and not is_single and char in ("}", stop):
                 return join_texts(parts)
             if char in "}/:":
