@@ -271,9 +271,12 @@ def _read_source(shell: Shell, path: str) -> Waiting[bytes]:
             error.errno == errno.ENOTDIR and state.flavour.has_no_enotdir
         )
         reason = state.words.no_such_script if is_missing else error.strerror
+        message = state.words.cannot_open_script.format(path, reason)
         if state.flavour.is_bash:
             state.command = None
-        message = state.words.cannot_open_script.format(path, reason)
+        if state.flavour.is_bash and "e" in state.options and not state.conditions:
+            yield from shell.complain(message)
+            raise LeaveShell(state.status or 1) from None
         raise ShellError(message, state.flavour.error_status) from None
 
 
@@ -414,6 +417,20 @@ def command(shell: Shell, argv: list[str]) -> Steps:
         return (yield from found(shell, arguments))
 
     return (yield from shell.run_builtin(run, rest, is_special=rest[0] == "exec"))
+
+
+@builtin("builtin")
+def run_builtin(shell: Shell, argv: list[str]) -> Steps:
+    """Run a builtin even if a function has its name."""
+    _, rest = parse_options(shell, argv, "")
+    if not rest:
+        return 0
+    if rest[0] in shell.state.flavour.refused:
+        raise shell.refuse(rest[0])
+    found = shell.find_builtin(rest[0])
+    if found is None:
+        raise ShellError(f"{rest[0]}: not a shell builtin", 1)
+    return (yield from shell.run_builtin(found, rest))
 
 
 @builtin("type")

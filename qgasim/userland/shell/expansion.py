@@ -294,13 +294,13 @@ class Expander:
                 text = yield from self._modify_text(part, value)
                 is_null = state.flavour.is_bash and part.is_quoted and bool(value) and not text
                 return [Piece(text, Kind.NULL if is_null else kind)]
-            values = yield from self._modify_each(part, values)
+            values = yield from self._modify_all(part, values)
         if values is None:
             # A missing one in double quotes is an empty argument.
             return [Piece(value or "", kind)]
-        return self._place_values(part, values)
+        return self._to_pieces(part, values)
 
-    def _place_values(self, part: Parameter, values: list[str]) -> list[Piece]:
+    def _to_pieces(self, part: Parameter, values: list[str]) -> list[Piece]:
         """Return the pieces of ``$@`` or ``$*``."""
         state = self.shell.state
         kind = _kind(is_quoted=part.is_quoted)
@@ -361,39 +361,15 @@ class Expander:
 
     def _modify_text(self, part: Parameter, value: str | None) -> Waiting[str]:
         # What is not there is not compared with a pattern; bash does not even with an empty one.
-        if value is None or (
-            not value and self.shell.state.flavour.is_bash and part.operator != "/"
-        ):
+        is_bash = self.shell.state.flavour.is_bash
+        if value is None or (not value and is_bash and part.operator not in (":", "/")):
             return ""
         return (yield from self._modify(part, value))
-
-    def _modify_each(self, part: Parameter, values: list[str]) -> Waiting[list[str]]:
-        """Modify ``$@``: bash each of the values, the others all as one text of C with a zero between two."""
-        state = self.shell.state
-        if not state.flavour.is_bash:
-            text = yield from self._modify(part, "\0".join(values))
-            return text.split("\0") if values else []
-        if part.operator != ":":
-            found = list(values)
-            for index, value in enumerate(values):
-                found[index] = yield from self._modify_text(part, value)
-            return found
-        values = [state.name, *values]
-        start = self.evaluate((yield from self.expand_string(part.word)))
-        if start < 0:
-            start += len(values)
-        if part.other is None:
-            length = len(values)
-        else:
-            length = self.evaluate((yield from self.expand_string(part.other)))
-        if length < 0:
-            raise state.drop(f"{length}: substring expression < 0")
-        return values[max(start, 1 if start else 0) :][:length] if start >= 0 else []
 
     def _modify(self, part: Parameter, value: str) -> Waiting[str]:
         operator = part.operator
         if operator == ":":
-            return (yield from self._cut(part, value))
+            return value[(yield from self._cut(part, len(value)))]
         pieces = yield from self._expand(part.word, tilde="word")
         pattern = self._to_pattern(pieces)
         if operator[0] in "#%":
@@ -407,22 +383,41 @@ class Expander:
         replaced = patterns.replace(pattern, replacement, first, is_global=operator == "//")
         return value if replaced == first else replaced
 
-    def _cut(self, part: Parameter, value: str) -> Waiting[str]:
+    def _modify_all(self, part: Parameter, values: list[str]) -> Waiting[list[str]]:
+        """Modify ``$@``: bash cuts it or changes each, the others all as one text of C with a zero between two."""
+        state = self.shell.state
+        if not state.flavour.is_bash:
+            text = yield from self._modify(part, "\0".join(values))
+            return text.split("\0") if values else []
+        if part.operator == ":":
+            values = [state.name, *values]
+            return values[(yield from self._cut(part, len(values), is_list=True))]
+        changed = list(values)
+        for index, value in enumerate(values):
+            changed[index] = yield from self._modify_text(part, value)
+        return changed
+
+    def _cut(self, part: Parameter, size: int, *, is_list: bool = False) -> Waiting[slice]:
+        """Return which part of *size* characters or parameters ``${name:offset:length}`` stands for."""
         text = yield from self.expand_string(part.word)
         is_bash = self.shell.state.flavour.is_bash
         if is_bash and text.count("(") > text.count(")"):
             raise CommandDropped(f"bad substitution: no closing `)' in {text}", 1)
         about = f"{part.name}: " if is_bash else ""
         start = self.evaluate(text, about)
-        if start < 0:
-            start = max(start + len(value), 0)
-        if part.other is None:
-            return value[start:]
-        length = self.evaluate((yield from self.expand_string(part.other)), about)
-        if length < 0:
-            end = len(value) + length
-            return value[start:end] if end > start else value[start:]
-        return value[start : start + length]
+        start += size if start < 0 else 0
+        length = size
+        if part.other is not None:
+            text = yield from self.expand_string(part.other)
+            length = self.evaluate(text, about)
+        if not 0 <= start <= size:
+            return slice(0, 0)
+        end = start + length if length >= 0 else size + length
+        if end >= start and not (is_list and length < 0):
+            return slice(start, end)
+        if is_bash:
+            raise CommandDropped(f"{text}: substring expression < 0", 1)
+        return slice(start, None)
 
     def _split(self, pieces: list[Piece]) -> list[list[Piece]]:
         """Split into fields by IFS."""
@@ -478,9 +473,10 @@ class Expander:
         text = self._join(field)
         if "f" not in self.shell.state.options and set(text) & set("*?["):
             pattern = self._to_pattern(field)
+            is_bash = self.shell.state.flavour.is_bash
             if patterns.is_pattern(pattern):
-                found = yield from patterns.find_files(self.shell.p, pattern)
-                if self.shell.state.flavour.is_bash:
+                found = yield from patterns.find_files(self.shell.p, pattern, joins=is_bash)
+                if is_bash:
                     # globskipdots
                     found = [name for name in found if name.rpartition("/")[2] not in (".", "..")]
                 return found or [text]

@@ -24,6 +24,7 @@ __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 MUTE: Final = "alias cd command export hash jobs kill pwd readonly set times trap type ulimit umask"
 BASH_USAGES: Final = {
     "alias": " [-p] [name[=value] ... ]",
+    "builtin": " [shell-builtin [arg ...]]",
     "cd": " [-L|[-P [-e]] [-@]] [dir]",
     "command": " [-pVv] command [arg ...]",
     ".": " filename [arguments]",
@@ -50,7 +51,7 @@ DASH_MESSAGE: Final = "{name}: {line}: {command}{error}"
 BASH_MESSAGE: Final = "{name}: line {line}: {command}{error}"
 #: What bash has besides, and this one does not.
 BASH_BUILTINS: Final = (
-    "bind builtin caller compgen complete compopt declare dirs disown enable fc help history logout"
+    "bind caller compgen complete compopt declare dirs disown enable fc help history logout"
     " mapfile popd pushd readarray shopt suspend typeset"
 )
 
@@ -216,6 +217,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     quotes_trace: bool = True
     #: Options of builtins, where they are not ash's: see `parse_options`.
     options: Mapping[str, str] = MappingProxyType({})
+    #: How many digits a mode of ``umask`` may have besides zeros at its beginning; 0: any number.
+    max_umask: int = 0
     #: What is shown behind the message about a wrong option.
     usages: Mapping[str, str] = MappingProxyType({})
     #: The letters of ``ulimit``'s limits, and ``a``.
@@ -236,6 +239,7 @@ ASH: Final = Flavour(
     evaluate=ash_arithmetic.evaluate,
     test=conditions.ASH,
     has_applet_messages=True,
+    max_umask=3,
     mute=frozenset(MUTE.split()),
     clears_errexit=True,
     breaks_through_functions=True,
@@ -243,7 +247,7 @@ ASH: Final = Flavour(
     survives_redirection=True,
     splits_conditions=True,
     refused=frozenset(("help",)),
-    missing=frozenset(("mapfile", "shopt", "declare", "((")),
+    missing=frozenset(("builtin", "mapfile", "shopt", "declare", "((")),
 )
 DASH: Final = Flavour(
     name="dash",
@@ -313,7 +317,9 @@ DASH: Final = Flavour(
     read_needs_names=True,
     quotes_trace=False,
     options=MappingProxyType({"export": "p", "read": "p:r", "wait": "", "hash": "rv"}),
-    missing=frozenset(("[[", "((", "let", "source", "mapfile", "shopt", "declare", "history")),
+    missing=frozenset(
+        ("builtin", "[[", "((", "let", "source", "mapfile", "shopt", "declare", "history")
+    ),
 )
 BASH: Final = Flavour(
     name="bash",
@@ -357,6 +363,7 @@ BASH: Final = Flavour(
     early_message=BASH_MESSAGE,
     first_line=1,
     error_status=1,
+    max_umask=4,
     option_letters="abefhkmnptuvxBCEHPTcs",
     long_options=BASH_OPTIONS,
     initial_options="hB4",

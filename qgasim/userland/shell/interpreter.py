@@ -112,7 +112,7 @@ class Shell(SimpleCommands):
         if not action:
             return status
         state.status = status
-        if state.flavour.is_bash and state.is_forked:
+        if state.flavour.is_bash and (state.is_forked or state.is_inner):
             state.substitutions = max(state.substitutions, 1)
         try:
             yield from self._run_trap(action, "exit trap")
@@ -138,11 +138,11 @@ class Shell(SimpleCommands):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
+            if "e" in self.state.options:
+                return 2
             if error.status is None:
-                return 2 if "e" in self.state.options else self.state.status or 2
-            if error.status < 0:
-                return 2 if "e" in self.state.options else self.state.status
-            return error.status
+                return self.state.status or 2
+            return self.state.status if error.status < 0 else error.status
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
@@ -490,7 +490,7 @@ class Shell(SimpleCommands):
 
     def _run_subshell(self, node: Subshell, *, is_last: bool) -> Steps:
         if is_last and not any(self.state.traps.values()):
-            self.state.is_inner = True
+            self.state.is_inner, self.state.parsed_line = True, 1
             self.state.specials.subshells += 1
             raise LeaveShell((yield from _run_inner(node)(self)))
         child = self.fork(_run_inner(node), self.p.files)
@@ -513,7 +513,9 @@ class Shell(SimpleCommands):
             return error.status
         try:
             return (yield from self.execute(node.command))
-        except ShellError as error:
+        except Refused:
+            raise
+        except (ShellError, BadSyntax) as error:
             # Said where the redirection leads.
             yield from self.complain(error)
             raise leave(error) from None

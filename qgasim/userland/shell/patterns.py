@@ -32,6 +32,8 @@ __all__ = [
     "strip",
 ]
 
+#: The slashes that begin a path, its names, and the slashes behind each.
+PARTS: Final = re.compile(r"\A/*|[^/]+|/+")
 CLASSES: Final = {
     "alpha": string.ascii_letters,
     "digit": string.digits,
@@ -253,22 +255,24 @@ def replace(pattern: str, replacement: str, text: str, *, is_global: bool) -> st
     return "".join(parts) + text[at:]
 
 
-def find_files(p: Process, pattern: str) -> Waiting[list[str]]:
-    """Return the paths that match *pattern*, sorted as bytes; none if there are no such files."""
-    prefix = "/" if pattern.startswith("/") else ""
-    parts = [part for part in pattern.split("/") if part]
-    if not parts:
-        return []
+def find_files(p: Process, pattern: str, *, joins: bool) -> Waiting[list[str]]:
+    """Return the paths that match *pattern*, sorted as bytes; none if there are no such files.
+
+    Slashes stay as they are, but with *joins*, as in bash, several become one behind what is a pattern.
+    """
+    prefix, *parts = PARTS.findall(pattern)
+    if joins:
+        first = next(index for index, part in enumerate(parts) if is_pattern(part))
+        parts[first:] = ["/" if part.startswith("/") else part for part in parts[first:]]
     found: list[str] = []
     before = p.memory
     yield from _walk(p, prefix, parts, found)
     p.take_memory(before - p.memory)
-    if pattern.endswith("/"):
-        found = [path + "/" for path in found if p.guest.files.is_dir(path, p.cwd)]
     return sorted(found, key=encode_name)
 
 
 def _walk(p: Process, prefix: str, parts: list[str], found: list[str]) -> Waiting[None]:
+    """Find what matches *parts* behind *prefix*; every other part is slashes."""
     files, part, rest = p.guest.files, parts[0], parts[1:]
     if is_pattern(part):
         directory = prefix or "."
@@ -285,9 +289,12 @@ def _walk(p: Process, prefix: str, parts: list[str], found: list[str]) -> Waitin
     for name in names:
         path = prefix + name
         yield from p.charge_steps(1)
-        if rest:
+        if len(rest) > 1:
             if files.is_dir(path, p.cwd):
-                yield from _walk(p, path + "/", rest, found)
+                yield from _walk(p, path + rest[0], rest[1:], found)
+        elif rest:
+            if files.is_dir(path, p.cwd):
+                found.append(path + rest[0])
         elif files.find(path, p.cwd, follow=False) is not None:
             p.take_memory(len(path) + LINE_SIZE)
             found.append(path)

@@ -30,14 +30,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         raise ShellError(state.words.getopts_usage)
     known, name = argv[1], argv[2]
     arguments = argv[3:] or state.arguments
-    index, offset = state.option
-    if index > len(arguments) + 1:
-        # getoptscmd() of dash's options.c.
-        index, offset = 1, 0
-    # Within a word of several letters, OPTIND is already that of the next word.
-    word = arguments[index - 2] if offset and index - 2 < len(arguments) else ""
-    if offset >= len(word):
-        word, offset = arguments[index - 1] if index <= len(arguments) else "", 0
+    word, index, offset = _find_option(state.option, arguments)
     if not offset:
         if not word.startswith("-") or word in ("-", "--"):
             state.set("OPTIND", str(index + (word == "--")))
@@ -47,16 +40,16 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
             return 1
         index, offset = index + 1, 1
     letter = word[offset]
-    offset = offset + 1 if offset + 1 < len(word) else 0
+    offset += 1
     at = known.find(letter) if letter != ":" else -1
     result, value, message = letter, None, ""
     if at < 0:
         result, value, message = "?", letter, state.words.getopts_option
     elif known[at + 1 : at + 2] == ":":
-        if offset:
+        if offset < len(word):
             value, offset = word[offset:], 0
         elif index <= len(arguments):
-            value, index = arguments[index - 1], index + 1
+            value, index, offset = arguments[index - 1], index + 1, 0
         else:
             result, value, message = "?", letter, state.words.getopts_argument
             if known.startswith(":"):
@@ -66,8 +59,11 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         value = None
     is_empty = value is None and not message and not state.flavour.is_bash
     _set_argument(shell, "" if is_empty else value)
-    is_within = offset > 0 and state.flavour.is_bash
-    state.set("OPTIND", str(index - is_within))
+    is_within = 0 < offset < len(word)
+    if state.flavour.is_bash and not is_within:
+        # It goes on with another word; dash and ash with the same place in what is the word by then.
+        offset = 0
+    state.set("OPTIND", str(index - (is_within and state.flavour.is_bash)))
     state.option = (index, offset)
     _set_result(shell, name, result)
     return 0
@@ -79,6 +75,19 @@ def _is_quiet(state: State) -> bool:
     if state.flavour.is_bash:
         return re.match("0*[1-9]", switch) is None
     return state.flavour.has_bashisms and switch == "0"
+
+
+def _find_option(option: tuple[int, int], arguments: list[str]) -> tuple[str, int, int]:
+    """Return the word with the next option, the number of the word to look at, and the place in the one before."""
+    index, offset = option
+    if index > len(arguments) + 1:
+        # getoptscmd() of dash's options.c.
+        index, offset = 1, 0
+    # Within a word of several letters, OPTIND is already that of the next word.
+    word = arguments[index - 2] if offset and index - 2 < len(arguments) else ""
+    if offset >= len(word):
+        return arguments[index - 1] if index <= len(arguments) else "", index, 0
+    return word, index, offset
 
 
 def _set_result(shell: Shell, name: str, result: str) -> None:

@@ -67,6 +67,12 @@ class SimpleCommands(Preparation):
                 saved = yield from self.redirect_as_bash(node, before, argv)
                 if saved is None:
                     return state.status
+            if not argv:
+                yield from self.spend()
+                state.specials.last_argument = ""
+                # execute_null_command() of bash forks then.
+                is_forked = any(target.operator == "<>" for target in node.redirections)
+                return 0 if is_forked and state.flavour.is_bash else self.substituted
             return (yield from self._dispatch(argv, before, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
@@ -74,7 +80,9 @@ class SimpleCommands(Preparation):
             if ends and not state.flavour.is_bash:
                 raise LeaveShell(error.status) from None
             return error.status
-        except ShellError as error:
+        except Refused:
+            raise
+        except (ShellError, BadSyntax) as error:
             # Said where the redirections lead.
             yield from self.complain(error)
             raise leave(error) from None
@@ -90,18 +98,13 @@ class SimpleCommands(Preparation):
     def _dispatch(
         self, argv: list[str], before: dict[str, Variable | None], *, is_last: bool
     ) -> Steps:
-        specials = self.state.specials
-        if not argv:
-            yield from self.spend()
-            specials.last_argument = ""
-            return self.substituted
         temporary, self.state.temporary = self.state.temporary, before
         try:
             status = yield from self._run_words(argv, is_last=is_last)
         finally:
             self.state.temporary = temporary
         if argv[0] not in ("[[", "(("):
-            specials.last_argument = argv[-1]
+            self.state.specials.last_argument = argv[-1]
         return status
 
     def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:

@@ -12,6 +12,7 @@ from qgasim.errors import GuestError
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.guest.processes.signals import MAX_SIGNAL
 from qgasim.userland.shell.flavours import Flavour
+from qgasim.userland.shell.lexer import BadSyntax
 from qgasim.userland.shell.syntax import Function
 
 __all__ = [
@@ -121,10 +122,10 @@ class Abandon(LeaveShell):
     """Raised to end the shell for an error."""
 
 
-def leave(error: ShellError) -> LeaveShell:
+def leave(error: ShellError | BadSyntax) -> LeaveShell:
     """Return what ends the command, or the shell, in which *error* came up."""
     is_dropped = isinstance(error, CommandDropped)
-    return (DropCommand if is_dropped else Abandon)(error.status)
+    return (DropCommand if is_dropped else Abandon)(error.status or 0)
 
 
 class BreakOut(Exception):

@@ -77,6 +77,8 @@ class Tokens(Scanner):
         #: What there is to say of the text, and the lines.
         self.warnings: list[tuple[str, int]] = []
         self._token: Token | None = None
+        #: How many compound commands are open around the position.
+        self.nesting = 0
         #: How many tokens the command may still have.
         self.tokens_left = MAX_TOKENS
 
@@ -167,7 +169,7 @@ class Tokens(Scanner):
         end = self.text.find("\n", last)
         shown = self.text[self.text.rfind("\n", 0, last) + 1 : None if end < 0 else end]
         line = self.line - (token.text == "\n")
-        if self.pending:
+        if self.pending and not self.nesting:
             # The documents that begin at the line have been read.
             self.at = len(self.text) if end < 0 else end + 1
             self.read_documents()

@@ -239,9 +239,9 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         yield from shell.write(text + "\n")
         return 0
     mode = rest[0]
-    largest = 0o777 if state.flavour.has_applet_messages else 0o7777
-    if re.fullmatch("[0-7]{1,22}", mode) and int(mode, 8) <= largest:
-        p.umask = int(mode, 8) & 0o777
+    highest = state.flavour.max_umask
+    if re.fullmatch("[0-7]+", mode) and (not highest or len(mode.lstrip("0")) <= highest):
+        p.umask = int(mode[-3:], 8)
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
         raise ShellError(state.words.bad_octal.format(mode), state.flavour.error_status)
