@@ -62,5 +62,5 @@ def _read_of_bash(shell: _Shell, name: str) -> str | None:
 
 def restart_seconds(shell: _Shell, value: str) -> None:
     """Let ``$SECONDS`` of bash go on from *value*."""
-    seconds = int(value) if re.fullmatch("[0-9]{1,9}", value) else 0
+    seconds = int(value) if re.fullmatch("-?[0-9]{1,9}", value) else 0
     shell.state.specials.started = shell.p.guest.clock.uptime() - seconds * SECOND
