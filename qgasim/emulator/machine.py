@@ -100,8 +100,9 @@ def _dimms(line: CommandLine) -> Iterator[DimmSettings]:
     backends = _backends(line)
     for _, device in line.devices():
         if device["driver"] == "pc-dimm":
-            size = backends.get(str(device.get("memdev")), 0)
-            yield DimmSettings(id=str(device.get("id", "")), size=size)
+            memdev = str(device.get("memdev"))
+            size = backends.get(memdev, 0)
+            yield DimmSettings(id=str(device.get("id", "")), size=size, memdev=memdev)
 
 
 def find_port(line: CommandLine) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,6 @@ from tests.command_line import ROOT
 from tests.serving import PATIENCE, Course, connect, read_line, settle
 
 PING = b'{"execute":"guest-ping"}\n'
-
-
-@pytest.fixture
-def hang_ups() -> Iterator[None]:
-    """Let what a test starts end at SIGHUP, also where nohup has started the tests: it ignores the signal then."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 def test_an_agent_that_starts_again_leaves_a_users_file_alone(tmp_path: Path) -> None:
@@ -65,9 +56,14 @@ def test_a_greeting_that_no_client_can_read_is_not_part_of_the_protocol() -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hang_ups")
+@pytest.mark.usefixtures("signals_of_a_terminal")
+@pytest.mark.parametrize("is_ignored", [False, True], ids=["", "nohup"])
 @pytest.mark.parametrize("scenario", ["debian-12", "two-guests"])
-def test_a_hang_up_of_the_terminal_leaves_nothing_behind(scenario: str, tmp_path: Path) -> None:
+def test_a_hang_up_of_the_terminal_leaves_nothing_behind(
+    scenario: str, is_ignored: bool, tmp_path: Path
+) -> None:
+    if is_ignored:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if scenario == "two-guests":
         file = tmp_path / "fleet.yaml"
         file.write_text("{qgasim: 1, fleet: {a: {extends: debian-12}, b: {extends: debian-12}}}")
@@ -82,6 +78,12 @@ def test_a_hang_up_of_the_terminal_leaves_nothing_behind(scenario: str, tmp_path
             program.stdout.readline()
             assert os.listdir(tmp_path / "t")
             program.send_signal(signal.SIGHUP)
+            if is_ignored:
+                first = min((tmp_path / "t").glob("*/*.sock"))
+                with connect(str(first)) as sock:
+                    sock.sendall(PING)
+                    assert read_line(sock)
+                program.terminate()
             assert program.wait(PATIENCE) == 0
         finally:
             program.kill()
@@ -118,7 +120,7 @@ MOMENTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hang_ups")
+@pytest.mark.usefixtures("signals_of_a_terminal")
 @pytest.mark.parametrize(
     ("moment", "number"),
     [
@@ -158,7 +160,7 @@ runpy.run_module("qgasim", run_name="__main__")
 """
 
 
-@pytest.mark.usefixtures("hang_ups")
+@pytest.mark.usefixtures("signals_of_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_comes_before_main_ends_it_without_a_traceback(
     number: signal.Signals,

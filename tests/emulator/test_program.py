@@ -192,6 +192,8 @@ def test_a_machine_begins_and_ends(kind: str, place: Path) -> None:
     chardev = "socket,id=ga,path=ga.sock,server=on,wait=off"
     ports = ["-device", "virtio-serial-pci", "-chardev", chardev, "-device", PORT]
     more = ["-chardev", "socket,id=no,path=no.sock,server=on,wait=off", "-smp", "2,maxcpus=4"]
+    more += ["-m", "128,slots=2,maxmem=1G", "-object", "memory-backend-ram,id=m0,size=128M"]
+    more += ["-device", "pc-dimm,id=dimm0,memdev=m0"]
     words = ["-S", "-name", "vm1", "-uuid", uuid, "-pidfile", "pid", *ports, *more]
     with Machine(kind, place, *words) as machine:
         assert (place / "pid").read_text() == f"{machine.process.pid}\n"
@@ -204,8 +206,10 @@ def test_a_machine_begins_and_ends(kind: str, place: Path) -> None:
         assert names["mon"] == f"unix:{place}/qmp.sock,server=on"
         assert names["ga"].endswith("ga.sock,server=on")
         assert names["no"] == "disconnected:unix:no.sock,server=on"
+        dimm = machine.ask("query-memory-devices")[0]["data"]
+        assert (dimm["id"], dimm["memdev"], dimm["size"]) == ("dimm0", "/objects/m0", 128 << 20)
         machine.ask("device_add", driver="virtio-balloon-pci", id="b1")
-        assert machine.ask("query-balloon") == {"actual": 128 << 20}
+        assert machine.ask("query-balloon") == {"actual": 256 << 20}
         machine.ask("cont")
         assert machine.ask("query-status")["status"] == "running"
         assert machine.events == {"RESUME": None}
