@@ -66,7 +66,7 @@ def _run_file(shell: Shell, arguments: list[str]) -> Steps:
         is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         reason = words.no_such_script if is_missing else error.strerror
         yield from shell.complain(words.cannot_open_script.format(arguments[0], reason))
-        return state.flavour.no_script_status
+        return 127 if state.flavour.is_bash else 2
     state.name = state.command = arguments[0]
     state.arguments = arguments[1:]
     text = decode_name(raw.replace(b"\0", b""))
@@ -77,7 +77,8 @@ def _take_environment(shell: Shell) -> None:
     state, p = shell.state, shell.p
     defaults = {"IFS": " \t\n", "LINENO": "", "OPTIND": "1", "PATH": DEFAULT_PATH}
     defaults |= {"PPID": str(p.parent), "PS1": state.flavour.prompt, "PS2": "> ", "PS4": "+ "}
-    if not state.flavour.has_line_numbers:
+    if state.flavour.is_dash:
+        # Debian builds it without line numbers for scripts.
         del defaults["LINENO"]
     for name, value in defaults.items():
         state.variables[name] = Variable(value)
@@ -89,7 +90,7 @@ def _take_environment(shell: Shell) -> None:
         state.variables["OLDPWD"] = Variable(is_exported=True)
     state.directory = find_directory(shell, state.get("PWD"))
     state.set("PWD", state.directory, exported=True)
-    if not state.flavour.has_shell_level:
+    if state.flavour.is_dash:
         return
     level = state.get("SHLVL") or ""
     depth = int(level) if re.fullmatch("[0-9]{1,9}", level) else 0

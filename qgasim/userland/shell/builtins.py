@@ -113,7 +113,7 @@ def false(shell: Shell, argv: list[str]) -> int:
 
 def _complain_plainly(shell: Shell, text: str) -> Waiting[None]:
     """Write a message as builtins do that are programs, too."""
-    if shell.state.flavour.has_applet_messages:
+    if shell.state.flavour.is_ash:
         yield from shell.write_error(f"{shell.applet}: {text}\n")
     else:
         yield from shell.complain(text)
@@ -131,7 +131,7 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments by a format."""
     flavour = shell.state.flavour
     variable = ""
-    if flavour.has_applet_messages:
+    if flavour.is_ash:
         arguments = argv[2:] if argv[1:2] == ["--"] else argv[1:]
     else:
         options, arguments = parse_options(shell, argv, "v:" if flavour.is_bash else "")
@@ -143,7 +143,7 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     if not arguments:
         yield from _complain_plainly(shell, flavour.words.printf_usage)
         return 2
-    if flavour.has_applet_messages and 1 not in shell.p.files:
+    if flavour.is_ash and 1 not in shell.p.files:
         return 1
     output, errors, status = format_printf(arguments, flavour.printf)
     done = 0
@@ -216,7 +216,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     if len(argv) < 2 and is_bash:
         raise ShellError("filename argument required\n.: usage: . filename [arguments]")
     if len(argv) < 2:
-        return state.flavour.no_source_status
+        return 0 if state.flavour.is_dash else 2
     path = argv[1]
     if "/" not in path:
         found = _find_source(shell, path)
@@ -226,7 +226,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         path = found or path
     raw = yield from _read_source(shell, path)
     arguments = state.arguments
-    takes_arguments = len(argv) > 2 and state.flavour.sources_with_arguments
+    takes_arguments = len(argv) > 2 and not state.flavour.is_dash
     if takes_arguments:
         state.arguments = argv[2:]
     line, origin = state.line, state.origin
@@ -266,7 +266,7 @@ def _read_source(shell: Shell, path: str) -> Waiting[bytes]:
         return b""
     except OSError as error:
         is_missing = error.errno == errno.ENOENT or (
-            error.errno == errno.ENOTDIR and state.flavour.has_no_enotdir
+            error.errno == errno.ENOTDIR and state.flavour.is_dash
         )
         reason = state.words.no_such_script if is_missing else error.strerror
         message = state.words.cannot_open_script.format(path, reason)
@@ -291,7 +291,7 @@ def _find_source(shell: Shell, name: str) -> str | None:
 @builtin("exec")
 def execute(shell: Shell, argv: list[str]) -> Steps:
     """Become another program; without one, only the redirections stay."""
-    has_options = shell.state.flavour.has_exec_options
+    has_options = not shell.state.flavour.is_dash
     rest = parse_options(shell, argv, "")[1] if has_options else argv[1:]
     if not rest:
         return 0
@@ -446,7 +446,7 @@ def show_type(shell: Shell, argv: list[str]) -> Steps:
 
 def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
     state = shell.state
-    if name in KEYWORDS and (name != "function" or state.flavour.has_bashisms):
+    if name in KEYWORDS and (name != "function" or not state.flavour.is_dash):
         text = f"{name} is a shell keyword" if is_verbose else name
     elif name in state.aliases:
         alias = state.aliases[name]

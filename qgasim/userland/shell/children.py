@@ -78,7 +78,7 @@ class ShellProcess(ABC):
     @property
     def inner_line(self) -> int:
         """The number of the first line of ``eval`` or of a trap."""
-        return 1 if self.state.flavour.counts_inner_lines else self.state.line
+        return 1 if self.state.flavour.is_dash else self.state.line
 
     @abstractmethod
     def execute(self, node: Command, *, is_last: bool = False) -> Steps:
@@ -106,13 +106,14 @@ class ShellProcess(ABC):
             yield from self._complain_as_bash(error)
             return
         line = error.line if isinstance(error, BadSyntax) else state.line
-        is_shown = command and (flavour.repeats_name or command != state.name)
-        form = flavour.message if command else flavour.early_message
-        if isinstance(error, WriteFailed) and flavour.has_applet_messages:
-            form = f"{self.applet}: {{error}}"
-        shown = f"{command}: " if is_shown else ""
-        text = form.format(name=state.name, line=line, command=shown, error=error)
-        yield from self.write_error(f"{text}\n")
+        shown = f"{command}: " if command and (flavour.is_dash or command != state.name) else ""
+        if flavour.is_dash:
+            head = f"{state.name}: {line}: {shown}"
+        elif isinstance(error, WriteFailed):
+            head = f"{self.applet}: "
+        else:
+            head = f"{state.name}: {shown}line {line}: " if command else f"{state.name}: "
+        yield from self.write_error(f"{head}{error}\n")
 
     def _complain_as_bash(self, error: Exception | str) -> Waiting[None]:
         state = self.state
@@ -309,7 +310,7 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
         state.substitutions += 1
         if not state.flavour.is_bash:
             state.conditions = 0
-        if state.flavour.clears_errexit:
+        if not state.flavour.is_dash:
             state.options.discard("e")
         if isinstance(body, Sequence):
             return (yield from shell.execute(body, is_last=True))

@@ -142,7 +142,8 @@ class Expander:
             for piece in pieces
             if piece.kind is not Kind.BREAK or self.shell.state.flavour.is_bash
         )
-        return pattern if self.shell.state.flavour.has_caret else pattern.replace("[^", "[\\^")
+        # dash negates by "!" alone.
+        return pattern.replace("[^", "[\\^") if self.shell.state.flavour.is_dash else pattern
 
     def _join(self, pieces: list[Piece]) -> str:
         if sum(len(piece.text) for piece in pieces) > MAX_LENGTH:
@@ -249,7 +250,7 @@ class Expander:
                 return None if state.background_pid is None else str(state.background_pid)
             case "-":
                 return state.flags()
-            case "RANDOM" if state.flavour.has_random and name not in state.variables:
+            case "RANDOM" if not state.flavour.is_dash and name not in state.variables:
                 return str(self.shell.p.guest.random.randrange(32768))
             case _:
                 return state.get(name)
@@ -261,7 +262,7 @@ class Expander:
         value: str | None
         if part.name in ("@", "*"):
             values = state.arguments
-            is_set = values or state.flavour.has_set_arguments
+            is_set = values or not state.flavour.is_bash
             value = " ".join(values) if is_set else None
         else:
             value = self.get_parameter(part.name)
@@ -318,8 +319,9 @@ class Expander:
     def _not_set_status(self) -> int:
         """Return with which status a shell ends for want of a variable; bash's subshells and ``-e`` have 1."""
         state = self.shell.state
-        is_inner = state.is_inner or "e" in state.options
-        return 1 if state.flavour.is_bash and is_inner else state.flavour.not_set_status
+        if not state.flavour.is_bash:
+            return 2
+        return 1 if state.is_inner or "e" in state.options else 127
 
     def _separator(self) -> str:
         separators = self.shell.state.get("IFS")

@@ -22,7 +22,7 @@ class ProgramFinder(Tracing):
             if is_directory and self.state.flavour.is_bash:
                 return f"{name}: Is a directory"
             return f"{name}: {error.strerror}"
-        if "/" not in name and self.state.flavour.stumbles_over_directories:
+        if "/" not in name and not self.state.flavour.is_bash:
             # What is found there, but is no program, is forbidden (find_command() of exec.c).
             files = self.p.guest.files
             if any(files.exists(path, self.p.cwd) for path in self.candidates(name)):

@@ -458,11 +458,11 @@ class Shell(SimpleCommands):
         try:
             return int(not (yield from self._test(command)))
         except ReturnBack as back:
-            if flavour.negates_jumps:
+            if flavour.is_ash:
                 raise ReturnBack(int(not back.status)) from None
             raise
         except BreakOut as out:
-            if flavour.negates_jumps or flavour.is_bash:
+            if flavour.is_ash or flavour.is_bash:
                 out.status = int(not out.status)
             raise
 
@@ -491,11 +491,7 @@ class Shell(SimpleCommands):
         except RedirectionFailed as error:
             yield from self.complain(error)
             state = self.state
-            if (
-                "e" in state.options
-                and not state.conditions
-                and not state.flavour.survives_redirection
-            ):
+            if "e" in state.options and not state.conditions and not state.flavour.is_ash:
                 raise LeaveShell(error.status) from None
             return error.status
         try:

@@ -272,7 +272,7 @@ class Scanner(ABC):
             parts.append(Substitution(self.parse_substitution(), is_quoted))
         elif self.accept("{"):
             parts.append(self._read_braced(is_quoted=is_quoted))
-        elif not is_quoted and self.flavour.has_bashisms and self.peek() == "'":
+        elif not is_quoted and not self.flavour.is_dash and self.peek() == "'":
             parts.append(self._read_dollar_quoted())
         elif self.flavour.is_bash and self.peek() == "[":
             raise self.refuse("$[...]")
@@ -421,7 +421,7 @@ class Scanner(ABC):
             raise self._fail_in_brace(start, is_quoted=is_quoted)
         match = OPERATOR.match(self.text, self.at)
         if match is None or not (
-            self.flavour.has_bashisms
+            not self.flavour.is_dash
             or self.peek(2) == ":}"
             or match[0][0] in "-=?+#%"
             or match[0][:1] + match[0][1:2] in (":-", ":=", ":?", ":+")

@@ -116,7 +116,7 @@ class Parser(Conditions):
     def parse_text(self, text: str) -> Sequence:
         """Parse all of another text."""
         # dash counts the lines in backquotes from 1.
-        line = 1 if self.flavour.counts_inner_lines else self.line
+        line = 1 if self.flavour.is_dash else self.line
         parser = Parser(text, self.flavour, line, self.aliases)
         # parsebackq() of dash's parser.c reads one list, and forgets what follows it.
         is_empty = parser._ends_list(parser.skip_newlines())
@@ -181,7 +181,7 @@ class Parser(Conditions):
         self.replace_alias()
         token = self.look()
         line = self.line
-        if token.literal == "function" and self.flavour.has_bashisms:
+        if token.literal == "function" and not self.flavour.is_dash:
             return self._parse_function_keyword()
         self.nesting += 1
         command = self._parse_compound(token)
@@ -424,7 +424,7 @@ class Parser(Conditions):
                     assignments.append(assignment)
                 else:
                     words.append(token.word)
-                if len(words) == 1 and token.literal == "[[" and self.flavour.has_bashisms:
+                if len(words) == 1 and token.literal == "[[" and not self.flavour.is_dash:
                     is_test = True
                 elif token.literal == "]]":
                     is_test = False

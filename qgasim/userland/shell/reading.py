@@ -35,7 +35,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         if not word.startswith("-") or word in ("-", "--"):
             state.set("OPTIND", str(index + (word == "--")))
             _set_result(shell, name, "?")
-            if state.flavour.unsets_optarg:
+            if not state.flavour.is_dash:
                 state.unset("OPTARG")
             return 1
         index, offset = index + 1, 1
@@ -109,7 +109,7 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     """Read a line into variables."""
     state = shell.state
     options, given = parse_options(shell, argv, "rsp:n:t:u:d:")
-    if state.flavour.read_needs_names:
+    if state.flavour.is_dash:
         if not given:
             raise ShellError("arg count")
         if not all(map(is_name, given)):
@@ -134,7 +134,7 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     else:
         ifs = state.get("IFS")
         separators = WHITE if ifs is None else ifs
-        if state.flavour.has_applet_messages:
+        if state.flavour.is_ash:
             values = _split_as_ash(line, names, separators)
         else:
             # bash takes even escaped blanks off the end.

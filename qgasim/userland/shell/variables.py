@@ -43,7 +43,7 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
                 letters = [key for key, long in flavour.long_options.items() if long == name]
                 if not letters:
                     message = flavour.words.bad_long_option.format(name)
-                    raise ShellError(message, flavour.bad_option_status)
+                    raise ShellError(message, 1 if flavour.is_ash else 2)
                 letter = letters[0]  # noqa: PLW2901
             elif letter == "o":
                 return []
@@ -217,7 +217,7 @@ def local(shell: Shell, argv: list[str]) -> Steps:
         state.make_local(name)
         if sign:
             state.set(name, value)
-        elif is_new and name in state.variables and state.flavour.clears_locals:
+        elif is_new and name in state.variables and not state.flavour.is_dash:
             state.set(name, None)
     return status
 
@@ -255,13 +255,12 @@ def _apply_mode(state: State, mode: str, allowed: int) -> int:
         _check_bash_mode(mode)
     elif len(clauses) > 1 or not mode:
         # setmode() of dash ends at a comma as at the end, bb_parse_mode() of BusyBox goes on.
-        is_ash = state.flavour.has_applet_messages
         clauses = [
             clause
             for at, clause in enumerate(clauses, 1)
-            if clause or (at < len(clauses) and not is_ash)
+            if clause or (at < len(clauses) and not state.flavour.is_ash)
         ]
-    if clauses and not state.flavour.has_bashisms and re.fullmatch("[ugoa]+", clauses[-1]):
+    if clauses and state.flavour.is_dash and re.fullmatch("[ugoa]+", clauses[-1]):
         del clauses[-1]
     for clause in clauses:
         if not CLAUSE.fullmatch(clause):
