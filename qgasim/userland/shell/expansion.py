@@ -282,7 +282,8 @@ class Expander:
             raise NotSet(state.words.not_set.format(name), self._not_set_status())
         if operator == "length":
             return [Piece(str(len(encode_name(value or ""))), kind)]
-        if values is not None and state.flavour.is_bash and operator[:1] in _MODIFIERS:
+        is_modifier = operator[:1] in _MODIFIERS and operator[-1] not in "-=?+"
+        if values is not None and state.flavour.is_bash and is_modifier:
             values = yield from self._modify_all(part, values)
             return self._to_pieces(part, values)
         # What is not there is not compared with a pattern; bash does not even with an empty one.
@@ -341,13 +342,14 @@ class Expander:
         if part.operator[-1] == "-":
             return (yield from self._expand_default(part))
         if part.operator[-1] == "?":
+            pieces = yield from self._expand(part.word, tilde="word")
+            message = self._join(pieces)
             if state.flavour.is_bash:
                 state.status = 1
-            message = yield from self.expand_string(part.word)
+                message = " ".join(map(self._join, self._split(pieces)))
             if not part.word:
                 is_strict = part.operator[0] == ":"
-                unset = state.words.null_or_unset if is_strict else "parameter not set"
-                message = unset
+                message = state.words.null_or_unset if is_strict else "parameter not set"
             raise ShellError(f"{part.name}: {message}", self._not_set_status())
         is_variable = part.name[0].isalpha() or part.name[0] == "_"
         if not is_variable and state.flavour.is_bash:

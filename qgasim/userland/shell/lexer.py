@@ -356,7 +356,7 @@ class Scanner(ABC):
         while depth:
             match = PARENTHESIS.match(self.text, at)
             if match is None:
-                raise self.fail_open("", ")", start)
+                raise self._fail_in_parenthesis(")", start, start)
             at, char = match.end(), match[1]
             if char == "(" and self.text[at - 2] == "$" and self.text[at : at + 1] != "(":
                 self.at = at
@@ -367,8 +367,14 @@ class Scanner(ABC):
             elif (end := QUOTED_ENDS[char].match(self.text, at)) is not None:
                 at = end.end()
             else:
-                raise self.fail_open("", char, at)
+                raise self._fail_in_parenthesis(char, at, start)
         return at
+
+    def _fail_in_parenthesis(self, closing: str, at: int, start: int) -> BadSyntax:
+        if "${" in self.text[start:] and '"' in self.text[start:]:
+            # Quotes within braces within quotes are not looked at: bash may find another one open.
+            return self.refuse("(( that is open, or a quote in it")
+        return self.fail_open("", closing, at)
 
     def _read_arithmetic(self) -> Word:
         """Read up to ``))``."""
