@@ -342,10 +342,10 @@ class Expander:
         if part.operator[-1] == "-":
             return (yield from self._expand_default(part))
         if part.operator[-1] == "?":
+            state.status = 1 if state.flavour.is_bash else state.status
             pieces = yield from self._expand(part.word, tilde="word")
             message = self._join(pieces)
             if state.flavour.is_bash:
-                state.status = 1
                 message = " ".join(map(self._join, self._split(pieces)))
             if not part.word:
                 is_strict = part.operator[0] == ":"

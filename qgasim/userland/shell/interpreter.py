@@ -72,6 +72,8 @@ class Shell(SimpleCommands):
     def __init__(self, p: Process, state: State, builtins: Mapping[str, Builtin]) -> None:
         super().__init__(p, state)
         self._builtins = builtins
+        #: Whether the command with redirections that runs next is behind a ``!``.
+        self.is_negated = False
 
     def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
         """Return what the shell does itself for the command *name*."""
@@ -455,6 +457,7 @@ class Shell(SimpleCommands):
 
     def _run_negated(self, command: Command) -> Steps:
         flavour = self.state.flavour
+        self.is_negated = flavour.is_bash and isinstance(command, Redirected)
         try:
             return int(not (yield from self._test(command)))
         except ReturnBack as back:
@@ -480,11 +483,14 @@ class Shell(SimpleCommands):
         return (yield from self.wait_for(child))
 
     def _run_redirected(self, node: Redirected) -> Steps:
+        # That a redirection fails is no status that bash turns around.
+        failure = 0 if self.is_negated else None
+        self.is_negated = False
         if not self.state.flavour.is_bash or isinstance(node.command, Simple):
             self.state.line = node.line
         if isinstance(node.command, Subshell):
             # The redirection is the subshell's own business, and so is its failure.
-            child = self.fork(_run_redirected_inner(node), self.p.files)
+            child = self.fork(_run_redirected_inner(node, failure), self.p.files)
             return (yield from self.wait_for(child))
         try:
             saved = yield from self.redirector.apply(node.redirections)
@@ -493,7 +499,7 @@ class Shell(SimpleCommands):
             state = self.state
             if "e" in state.options and not state.conditions and not state.flavour.is_ash:
                 raise LeaveShell(error.status) from None
-            return error.status
+            return error.status if failure is None else failure
         try:
             return (yield from self.execute(node.command))
         except Refused:
@@ -535,13 +541,14 @@ def _is_negation(body: Sequence) -> bool:
     return isinstance(command, Pipeline) and command.is_negated
 
 
-def _run_redirected_inner(node: Redirected) -> Callable[[ShellProcess], Steps]:
+def _run_redirected_inner(node: Redirected, failure: int | None) -> Callable[[ShellProcess], Steps]:
     def run(shell: ShellProcess) -> Steps:
         assert isinstance(node.command, Subshell)
         try:
             yield from shell.redirector.apply(node.redirections)
         except RedirectionFailed as error:
-            raise ShellError(str(error), shell.state.flavour.error_status) from None
+            status = shell.state.flavour.error_status if failure is None else failure
+            raise ShellError(str(error), status) from None
         return (yield from _run_inner(node.command)(shell))
 
     return run

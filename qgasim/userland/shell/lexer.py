@@ -518,6 +518,12 @@ class Scanner(ABC):
                 else:
                     self._read_escape(parts)
             elif char in "$`":
+                is_taken = self.flavour.is_bash or (is_pattern and not self.flavour.is_dash)
+                is_taken = is_taken and not (is_open or self.is_document)
+                if is_taken and self.peek(2) == "$'":
+                    self.at += 1
+                    parts.append(self._read_dollar_quoted())
+                    continue
                 self._read_expansion(parts, is_quoted=is_quoted or is_open)
             else:
                 self._read_special(parts)

@@ -92,9 +92,12 @@ class Parser(Conditions):
     def parse_substitution(self) -> Sequence:
         """Parse commands up to ``)`` and step over it."""
         self.forget_token()
+        # dash forgets a document that has not begun by the end of the substitution.
+        pending, self.pending = self.pending, []
         if self.skip_newlines().text == ")":
             self.at = self.look().start + 1
             self.forget_token()
+            self.pending = pending
             return Sequence([])
         if not self.flavour.is_bash and self._ends_list(self.look()):
             # list() of dash's parser.c has none then, and parsebackq() wants the parenthesis.
@@ -103,6 +106,9 @@ class Parser(Conditions):
             body = self._parse_list(")")
             if self.look().text != ")":
                 raise self.unexpected(")")
+            if self.flavour.is_bash and (count := len(self.pending)):
+                text = f"{count} unterminated here-document{'s' if count > 1 else ''}"
+                self.warnings.append((f"warning: command substitution: {text}", self.line))
         except BadSyntax as error:
             if isinstance(error, OpenEnd):
                 raise OpenEnd("unexpected EOF while looking for matching `)'", error.line) from None
@@ -111,6 +117,7 @@ class Parser(Conditions):
             raise
         self.at = self.look().start + 1
         self.forget_token()
+        self.pending = [*self.pending, *pending] if self.flavour.is_bash else pending
         return body
 
     def parse_text(self, text: str) -> Sequence:

@@ -69,7 +69,9 @@ class SimpleCommands(Preparation):
             if not argv:
                 yield from self.spend()
                 # execute_null_command() of bash forks then.
-                is_forked = any(target.operator == "<>" for target in node.redirections)
+                is_forked = any(
+                    not item.number and item.operator in ("<", "<>") for item in node.redirections
+                )
                 return 0 if is_forked and state.flavour.is_bash else self.substituted
             return (yield from self._dispatch(argv, before, is_last=is_last))
         except RedirectionFailed as error:
@@ -238,9 +240,7 @@ class SimpleCommands(Preparation):
                 name = quote_unprintable(name)
             yield from self.complain(self.describe_missing(name, error))
             # What is found on PATH but is no program counts as missing.
-            is_directory = "/" not in argv[0] and any(
-                p.guest.files.is_dir(path, p.cwd) for path in self.candidates(argv[0])
-            )
+            is_directory = "/" not in argv[0] and self.finds_directory(argv[0])
             return 127 if is_missing or is_directory else 126
         self.inherit(child)
         return (yield from self.wait_for(child))
