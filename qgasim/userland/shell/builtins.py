@@ -304,22 +304,31 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
             search=DEFAULT_PATH if search is None else search,
         )
     except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError) or (
-            isinstance(error, NotADirectoryError) and not state.flavour.is_bash
-        )
+        if state.flavour.is_bash:
+            raise (yield from _fail_as_bash(shell, rest[0], error)) from None
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         message = shell.describe_missing(rest[0], error)
-        if state.flavour.is_bash and is_missing:
-            message = message.replace("command not found", "not found")
-        elif state.flavour.is_bash:
-            path = rest[0] if rest[0].startswith("/") else f"{p.cwd}/{rest[0].removeprefix('./')}"
-            state.command = None
-            yield from shell.complain(f"{path}: {error.strerror}")
-            if "e" in state.options:
-                raise LeaveShell(126) from None
-            state.command = "exec"
-            message = f"{path}: cannot execute: {error.strerror}"
         raise ShellError(message, 127 if is_missing else 126) from None
     raise Replaced(steps)
+
+
+def _fail_as_bash(shell: Shell, name: str, error: OSError) -> Waiting[ShellError]:
+    """Make the error of ``exec`` as bash has it, after a first message about a path."""
+    state, p = shell.state, shell.p
+    is_directory = p.guest.files.is_dir(name, p.cwd)
+    if "/" not in name:
+        if is_directory:
+            return ShellError(f"{name}: cannot execute: Is a directory", 126)
+        return ShellError(f"{name}: not found", 127)
+    path = name if name.startswith("/") else f"{p.cwd.rstrip('/')}/{name.removeprefix('./')}"
+    reason = "Is a directory" if is_directory else error.strerror
+    command, state.command = state.command, None
+    yield from shell.complain(f"{path}: {reason}")
+    is_missing = error.errno == errno.ENOENT
+    if is_missing or "e" in state.options:
+        raise LeaveShell(127 if is_missing else 126)
+    state.command = command
+    return ShellError(f"{path}: cannot execute: {reason}", 126)
 
 
 @immediate_builtin("exit")

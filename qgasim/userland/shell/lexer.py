@@ -474,6 +474,8 @@ class Scanner(ABC):
 
     def _read_bad_substitution(self, name: str, start: int, *, is_quoted: bool) -> Parameter:
         """Read on to the brace: there is a complaint only when this is expanded."""
+        # dash does not count a newline behind a name.
+        self._line -= self.flavour.is_dash and bool(name) and self.peek() == "\n"
         self._read_braced_word("", "-", start, is_quoted=is_quoted)
         self.at += 1
         raw = Text(self.text[start : self.at], is_quoted=True)
