@@ -73,6 +73,30 @@ def _run_file(shell: Shell, arguments: list[str]) -> Steps:
     return (yield from shell.run(lambda: shell.run_text(text, 1, is_last=True)))
 
 
+def _set_as_bash(shell: Shell) -> None:
+    """Set what bash 5.2 of Debian sets besides: initialize_shell_variables() of variables.c."""
+    state, p = shell.state, shell.p
+    variables = state.variables
+    variables["OLDPWD"] = Variable(is_exported=True)
+    for name in ("UID", "EUID"):
+        variables[name] = Variable("0", is_readonly=True)
+    machine = p.guest.settings.os.machine
+    given = {
+        "BASH": shell.find_in_path(p.argv[0]) or p.argv[0],
+        "BASH_VERSION": "5.2.15(1)-release",
+        "HOSTTYPE": machine,
+        "MACHTYPE": f"{machine}-pc-linux-gnu",
+        "OSTYPE": "linux-gnu",
+    }
+    for name, value in given.items():
+        variables[name] = Variable(value)
+    for name, value in {"OPTERR": "1", "TERM": "dumb"}.items():
+        variables.setdefault(name, Variable(value))
+    variables.pop("_", None)
+    state.specials.last_argument = p.argv[0]
+    state.specials.started = p.guest.clock.uptime()
+
+
 def _take_environment(shell: Shell) -> None:
     state, p = shell.state, shell.p
     defaults = {"IFS": " \t\n", "LINENO": "", "OPTIND": "1", "PATH": DEFAULT_PATH}
@@ -86,8 +110,10 @@ def _take_environment(shell: Shell) -> None:
         name, sign, value = item.partition("=")
         if sign and is_name(name) and name not in ("IFS", "PPID", "OPTIND"):
             state.variables[name] = Variable(value, is_exported=True)
+    if not state.flavour.is_dash:
+        state.variables.setdefault("HOSTNAME", Variable(p.guest.hostname))
     if state.flavour.is_bash:
-        state.variables["OLDPWD"] = Variable(is_exported=True)
+        _set_as_bash(shell)
     state.directory = find_directory(shell, state.get("PWD"))
     state.set("PWD", state.directory, exported=True)
     if state.flavour.is_dash:

@@ -33,6 +33,8 @@ from qgasim.userland.shell.state import (
 __all__ = ["bad_option", "parse_options", "to_number"]
 
 MAX_NUMBER: Final = 0x7FFFFFFF
+#: What cannot be in the name of an alias: legal_alias_name() of bash.
+NO_ALIAS: Final = re.compile(r"""[()<>;&|\s\\'"`$/]""")
 
 
 def to_number(shell: Shell, text: str) -> int:
@@ -355,6 +357,8 @@ def go_back(shell: Shell, argv: list[str]) -> Steps:
                 raise
             yield from shell.complain(error)
             status = 2
+    if not state.flavour.is_dash:
+        status &= 0xFF
     if state.flavour.is_bash and len(argv) > 2:
         yield from shell.complain("too many arguments")
         raise LeaveShell(1)
@@ -441,15 +445,17 @@ def run_builtin(shell: Shell, argv: list[str]) -> Steps:
 @builtin("type")
 def show_type(shell: Shell, argv: list[str]) -> Steps:
     """Print what commands are."""
-    status = 0
-    if shell.state.flavour.is_bash:
+    flavour = shell.state.flavour
+    status, names, is_verbose = 0, argv[1:], True
+    if flavour.is_bash:
         options, names = parse_options(shell, argv, "afptP")
         if options:
             raise shell.refuse(f"-{next(iter(options))}")
-    else:
-        names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
+    elif not flavour.is_dash and names and names[0].startswith("-"):
+        # typecmd() of BusyBox: whatever the option is.
+        names, is_verbose = names[1:], False
     for name in names:
-        status = (yield from _describe(shell, name, is_verbose=True)) or status
+        status = (yield from _describe(shell, name, is_verbose=is_verbose)) or status
     return status
 
 
@@ -529,9 +535,14 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
     aliases = shell.state.aliases
     status = 0
     given = parse_options(shell, argv, "")[1] if shell.state.flavour.is_bash else argv[1:]
-    for argument in given or sorted(aliases):
+    is_bash = shell.state.flavour.is_bash
+    every = sorted(aliases) if is_bash else sorted(aliases, key=lambda name: hash_bucket(name, 39))
+    for argument in given or every:
         name, sign, value = argument.partition("=")
-        if sign and name:
+        if sign and name and is_bash and NO_ALIAS.search(name):
+            yield from shell.complain(f"`{name}': invalid alias name")
+            status = 1
+        elif sign and name:
             shell.state.set_action(aliases, name, value)
         elif name in aliases:
             yield from shell.write(f"{_show_alias(shell, name)}\n")

@@ -12,11 +12,11 @@ from qgasim.guest.processes.process import Exit, Killed, Process, Steps, Waiting
 from qgasim.userland.shell.expansion import Expander
 from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.nesting import LEVEL_SIZE, MAX_LEVELS, Nested
-from qgasim.userland.shell.parser import BadSyntax
-from qgasim.userland.shell.redirection import Redirector
+from qgasim.userland.shell.parser import BadSyntax, Parser
+from qgasim.userland.shell.redirection import RedirectionFailed, Redirector
 from qgasim.userland.shell.showing import show_words
 from qgasim.userland.shell.state import Job, ShellError, State
-from qgasim.userland.shell.syntax import NOT_SIMULATED, Command, Sequence, Simple
+from qgasim.userland.shell.syntax import NOT_SIMULATED, Command, Redirection, Sequence, Simple
 
 __all__ = ["SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
 
@@ -28,6 +28,8 @@ MAX_PROCESSES: Final = 256
 #: How many statuses of processes bash keeps that were waited for; the real one keeps as many as there may be processes.
 MAX_STATUSES: Final = 64
 MAX_OUTPUT: Final = 16 << 20
+#: In place of the command in bash's messages about jobs.
+COMMAND_NOT_SHOWN: Final = "(qgasim does not show the command)"
 #: What the shell says when a signal ended a command.
 SIGNAL_TEXTS: Final[dict[int, str]] = {
     signal.SIGHUP: "Hangup",
@@ -213,14 +215,19 @@ class ShellProcess(ABC):
         """Wait for a child, say which signal ended it unless *is_quiet*, and give its status."""
         how = yield from self.p.wait(child)
         if how.signal is not None and not is_quiet:
-            yield from self.report(how)
+            yield from self.report(child.pid, how)
         return to_status(how)
 
-    def report(self, how: Exit) -> Waiting[None]:
+    def report(self, pid: int, how: Exit) -> Waiting[None]:
         """Report which signal ended a command."""
-        if how.signal is not None and how.signal not in (signal.SIGINT, signal.SIGPIPE):
-            text = SIGNAL_TEXTS.get(how.signal, f"Unknown signal {how.signal}")
+        if how.signal is None or how.signal in (signal.SIGINT, signal.SIGPIPE):
+            return
+        text = SIGNAL_TEXTS.get(how.signal, f"Unknown signal {how.signal}")
+        if not self.state.flavour.is_bash:
             yield from self.write_error(f"{text}\n")
+        elif how.signal != signal.SIGTERM and how.signal not in self.state.traps:
+            # notify_of_job_status() of bash's jobs.c.
+            yield from self.complain(f"{pid:5} {text:<24}{COMMAND_NOT_SHOWN}")
 
     def substitute(self, body: Sequence | str) -> Waiting[str]:
         """Return what *body* writes, without the newlines at its end."""
@@ -255,7 +262,7 @@ class ShellProcess(ABC):
         files = dict(self.p.files)
         source: OpenFile | None = None
         if is_background:
-            source = files[0] = self._open_null()
+            source = files[0] = _open_null(self.p)
         for index, command in enumerate(commands):
             following: OpenFile | None = None
             target: OpenFile | None = None
@@ -280,14 +287,6 @@ class ShellProcess(ABC):
                 child.handlers[signal.SIGINT] = child.handlers[signal.SIGQUIT] = None
         return children
 
-    def _open_null(self) -> OpenFile:
-        try:
-            return self.p.guest.files.open("/dev/null", 0)
-        except OSError:
-            reader, writer = make_pipe(self.p.guest.clock.now)
-            writer.close()
-            return reader
-
     def add_job(self, processes: list[Process]) -> Job:
         """Remember processes in the background."""
         state = self.state
@@ -302,6 +301,15 @@ class ShellProcess(ABC):
         return job
 
 
+def _open_null(p: Process) -> OpenFile:
+    try:
+        return p.guest.files.open("/dev/null", 0)
+    except OSError:
+        reader, writer = make_pipe(p.guest.clock.now)
+        writer.close()
+        return reader
+
+
 def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
     def run(shell: ShellProcess) -> Steps:
         state = shell.state
@@ -312,6 +320,8 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
             state.conditions = 0
         if not state.flavour.is_dash:
             state.options.discard("e")
+        if state.flavour.is_bash and (file := _find_file(body, state)) is not None:
+            return (yield from _show_file(shell, file))
         if isinstance(body, Sequence):
             return (yield from shell.execute(body, is_last=True))
         try:
@@ -321,6 +331,41 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
             raise
 
     return run
+
+
+def _find_file(body: Sequence | str, state: State) -> Redirection | None:
+    """Return what bash's ``$(<file)`` reads, if *body* is that: can_optimize_cat_file() of evalstring.c."""
+    if isinstance(body, str):
+        if not re.match(r"\s*0?<", body):
+            return None
+        parser = Parser(body + "\n", state.flavour, state.line, state.aliases)
+        command = parser.parse_command()
+        if command is None or not parser.is_finished:
+            return None
+        body = command
+    if len(body.items) != 1 or body.items[0].is_background:
+        return None
+    simple = body.items[0].command
+    if not isinstance(simple, Simple) or simple.words or simple.assignments:
+        return None
+    match simple.redirections:
+        case [Redirection(number=0, operator="<") as found]:
+            return found
+    return None
+
+
+def _show_file(shell: ShellProcess, file: Redirection) -> Steps:
+    try:
+        yield from shell.redirector.apply([file])
+        while part := (yield from shell.p.call(shell.p.descriptor(0).read, 65536)):
+            yield from shell.p.write(1, part)
+    except RedirectionFailed as error:
+        yield from shell.complain(error)
+        return 1
+    except OSError:
+        # A directory, say: zcatfd() of bash says nothing.
+        return 0
+    return 0
 
 
 def _runner(

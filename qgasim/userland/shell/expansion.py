@@ -15,6 +15,7 @@ from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import MEMORY_LIMIT, Process, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.arithmetic import BadArithmetic
+from qgasim.userland.shell.specials import read_special
 from qgasim.userland.shell.state import CommandDropped, NotSet, ShellError, State
 from qgasim.userland.shell.syntax import (
     Arithmetic,
@@ -33,8 +34,6 @@ NULL_MARK: Final = "\x7f"
 #: More than any command line can hold.
 MAX_LENGTH: Final = 16 << 20
 MAX_WORDS: Final = 1 << 17
-#: What begins the operators that change a value.
-_MODIFIERS: Final = frozenset("#%/:")
 
 
 class Kind(Enum):
@@ -71,6 +70,10 @@ class ExpandingShell(Protocol):
 
     def show_source(self, source: str) -> str:
         """Return how bash shows words."""
+        ...
+
+    def refuse(self, construct: str) -> Exception:
+        """Make the error for what the real shell does and this one does not simulate."""
         ...
 
 
@@ -250,10 +253,9 @@ class Expander:
                 return None if state.background_pid is None else str(state.background_pid)
             case "-":
                 return state.flags()
-            case "RANDOM" if not state.flavour.is_dash and name not in state.variables:
-                return str(self.shell.p.guest.random.randrange(32768))
             case _:
-                return state.get(name)
+                value = state.get(name)
+                return value if name in state.variables else read_special(self.shell, name)
 
     def _expand_parameter(self, part: Parameter) -> Waiting[list[Piece]]:
         state = self.shell.state
@@ -263,7 +265,8 @@ class Expander:
         if part.name in ("@", "*"):
             values = state.arguments
             is_set = values or not state.flavour.is_bash
-            value = " ".join(values) if is_set else None
+            border = self._separator() if part.name == "*" and part.is_quoted else " "
+            value = border.join(values) if is_set else None
         else:
             value = self.get_parameter(part.name)
         operator = part.operator
@@ -281,32 +284,31 @@ class Expander:
             name = f"${part.name}" if has_dollar else part.name
             raise NotSet(state.words.not_set.format(name), self._not_set_status())
         if operator == "length":
-            return [Piece(str(len(encode_name(value or ""))), kind)]
-        is_modifier = operator[:1] in _MODIFIERS and operator[-1] not in "-=?+"
-        if values is not None and state.flavour.is_bash and is_modifier:
-            values = yield from self._modify_all(part, values)
-            return self._to_pieces(part, values)
-        # What is not there is not compared with a pattern; bash does not even with an empty one.
-        is_missing = value is None or (not value and state.flavour.is_bash and operator != ":")
-        if is_missing and operator[:1] in _MODIFIERS:
-            return [Piece("", kind)]
+            is_count = values is not None and state.flavour.is_bash
+            return [
+                Piece(str(len(values or ()) if is_count else len(encode_name(value or ""))), kind)
+            ]
         if operator and operator[-1] not in "-=?":
-            text = yield from self._modify(part, value or "")
-            is_null = state.flavour.is_bash and part.is_quoted and value and not text
-            return [Piece(text, Kind.NULL if is_null else kind)]
+            if values is None or (
+                part.name == "*" and part.is_quoted and not state.flavour.is_bash
+            ):
+                text = yield from self._modify_text(part, value)
+                is_null = state.flavour.is_bash and part.is_quoted and bool(value) and not text
+                return [Piece(text, Kind.NULL if is_null else kind)]
+            values = yield from self._modify_all(part, values)
         if values is None:
             # A missing one in double quotes is an empty argument.
             return [Piece(value or "", kind)]
-        if not values and operator and not (part.name == "*" and part.is_quoted):
-            return [Piece("", kind)]
         return self._to_pieces(part, values)
 
     def _to_pieces(self, part: Parameter, values: list[str]) -> list[Piece]:
-        """Return positional parameters as pieces."""
-        state, kind = self.shell.state, _kind(is_quoted=part.is_quoted)
+        """Return the pieces of ``$@`` or ``$*``."""
+        state = self.shell.state
+        kind = _kind(is_quoted=part.is_quoted)
         if part.name == "*" and part.is_quoted:
-            separator = self._separator()
-            return [Piece(separator.join(values), kind)]
+            return [Piece(self._separator().join(values), kind)]
+        if not values and part.operator and not state.flavour.is_bash:
+            return [Piece("", kind)]
         pieces: list[Piece] = []
         is_joined = part.name == "*" and state.flavour.is_bash
         border = self._separator() if is_joined else " "
@@ -360,30 +362,42 @@ class Expander:
         state.assign(part.name, value)
         return [Piece(value, _kind(is_quoted=part.is_quoted))]
 
+    def _modify_text(self, part: Parameter, value: str | None) -> Waiting[str]:
+        # What is not there is not compared with a pattern; bash does not even with an empty one.
+        is_bash = self.shell.state.flavour.is_bash
+        if value is None or (not value and is_bash and part.operator not in (":", "/")):
+            return ""
+        return (yield from self._modify(part, value))
+
     def _modify(self, part: Parameter, value: str) -> Waiting[str]:
         operator = part.operator
         if operator == ":":
             return value[(yield from self._cut(part, len(value)))]
-        pattern = yield from self.expand_pattern(part.word)
-        if operator in ("#", "##"):
+        pieces = yield from self._expand(part.word, tilde="word")
+        pattern = self._to_pattern(pieces)
+        if operator[0] in "#%":
             pattern, value = to_bytes(pattern), to_bytes(value)
-            length = patterns.match_prefix(pattern, value, is_longest=operator == "##")
-            return from_bytes(value[length:] if length > 0 else value)
-        if operator in ("%", "%%"):
-            pattern, value = to_bytes(pattern), to_bytes(value)
-            length = patterns.match_suffix(pattern, value, is_longest=operator == "%%")
-            return from_bytes(value[: len(value) - length] if length > 0 else value)
+            return from_bytes(patterns.strip(operator, pattern, value))
         replacement = yield from self.expand_string(part.other or ())
-        return patterns.replace(pattern, replacement, value, is_global=operator == "//")
+        is_anchored = pattern[:1] in ("#", "%") and pieces[0].kind is not Kind.QUOTED
+        if operator == "/" and self.shell.state.flavour.is_bash and is_anchored:
+            return patterns.replace_end(pattern[0], pattern[1:], replacement, value)
+        first = value.split("\0")[0]
+        replaced = patterns.replace(pattern, replacement, first, is_global=operator == "//")
+        return value if replaced == first else replaced
 
     def _modify_all(self, part: Parameter, values: list[str]) -> Waiting[list[str]]:
-        """Do what an operator of bash's does with positional parameters: cut them out, or change each."""
+        """Modify ``$@``: bash cuts it or changes each, the others all as one text of C with a zero between two."""
+        state = self.shell.state
+        if not state.flavour.is_bash:
+            text = yield from self._modify(part, "\0".join(values))
+            return text.split("\0") if values else []
         if part.operator == ":":
-            values = [self.shell.state.name, *values]
+            values = [state.name, *values]
             return values[(yield from self._cut(part, len(values), is_list=True))]
         changed = list(values)
         for index, value in enumerate(values):
-            changed[index] = yield from self._modify(part, value)
+            changed[index] = yield from self._modify_text(part, value)
         return changed
 
     def _cut(self, part: Parameter, size: int, *, is_list: bool = False) -> Waiting[slice]:

@@ -118,6 +118,10 @@ class Words(Struct, frozen=True, kw_only=True):
     bad_listed: str = "unknown signal '{}'"
     bad_target: str = "invalid number '{}'"
     gone: str = "can't kill pid {}: No such process"
+    #: Of options of ``read``.
+    bad_timeout: str = "invalid timeout"
+    bad_count: str = "invalid count"
+    bad_file: str = "invalid file descriptor"
     #: ``{name}`` is the shell's.
     getopts_option: str = "Illegal option -{}"
     getopts_argument: str = "No arg for -{} option"
@@ -164,6 +168,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     max_umask: int = 0
     #: What is shown behind the message about a wrong option.
     usages: Mapping[str, str] = MappingProxyType({})
+    #: The letters of ``ulimit``'s limits, and ``a``.
+    limits: frozenset[str] = frozenset("acdefilmnqrstuvx")
     #: Builtins that the real shell has and this one does not simulate: a script that runs one ends.
     refused: frozenset[str] = frozenset()
     #: Builtins that it does not have.
@@ -229,6 +235,7 @@ DASH: Final = Flavour(
     options_head="Current option settings",
     refused_options="i",
     prompt="# ",
+    limits=frozenset("acdflmnprstvw"),
     options=MappingProxyType({"export": "p", "read": "p:r", "wait": "", "hash": "rv"}),
     missing=frozenset(
         ("builtin", "[[", "((", "let", "source", "mapfile", "shopt", "declare", "history")
@@ -259,6 +266,9 @@ BASH: Final = Flavour(
         bad_name="`{}': not a valid identifier",
         hashed="{} is hashed ({})",
         not_set="{}: unbound variable",
+        bad_timeout="{}: invalid timeout specification",
+        bad_count="{}: invalid number",
+        bad_file="{}: invalid file descriptor specification",
         getopts_usage="usage: getopts optstring name [arg ...]",
         getopts_option="{name}: illegal option -- {}",
         getopts_argument="{name}: option requires an argument -- {}",
@@ -281,6 +291,7 @@ BASH: Final = Flavour(
     refused_options="kptHPT6",
     forgetful=frozenset(("command", "jobs", "kill", "ulimit")),
     usages=MappingProxyType(BASH_USAGES),
+    limits=frozenset("acdefilmnpqrstuvx"),
     refused=frozenset(BASH_BUILTINS.split()),
 )
 _BY_NAME: Final = MappingProxyType({"ash": ASH, "bash": BASH, "dash": DASH})

@@ -24,6 +24,7 @@ from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed
 from qgasim.userland.shell.simple import SimpleCommands
 from qgasim.userland.shell.state import (
+    ERROR_TRAP,
     Abandon,
     BreakOut,
     CommandDropped,
@@ -234,6 +235,8 @@ class Shell(SimpleCommands):
         if "n" in state.options:
             return 0
         status = 0
+        # bash looks before the command runs, which may set it.
+        has_trap = ERROR_TRAP in state.traps or not state.flavour.is_bash
         match node:
             case Simple():
                 status = yield from self.run_simple(node, is_last=is_last)
@@ -270,9 +273,22 @@ class Shell(SimpleCommands):
         can_fail = isinstance(inner, Simple | Subshell) or (
             isinstance(node, Pipeline) and not node.is_negated
         )
-        if status and "e" in state.options and not state.conditions and can_fail:
-            raise LeaveShell(status)
+        if status and not state.conditions and can_fail:
+            yield from self._fail(status, has_trap=has_trap)
         return status
+
+    def _fail(self, status: int, *, has_trap: bool = True) -> Waiting[None]:
+        """Do what a command that failed leads to: the trap ``ERR``, and the end of the shell with ``-e``."""
+        state = self.state
+        # It is not run within itself.
+        if has_trap and (action := state.traps.pop(ERROR_TRAP, "")):
+            try:
+                yield from self._run_trap(action, "error trap")
+            finally:
+                state.traps.setdefault(ERROR_TRAP, action)
+            state.status = status
+        if "e" in state.options:
+            raise LeaveShell(status)
 
     def run_traps(self) -> Waiting[None]:
         """Run the traps of the signals that came."""
@@ -478,6 +494,7 @@ class Shell(SimpleCommands):
     def _run_subshell(self, node: Subshell, *, is_last: bool) -> Steps:
         if is_last and not any(self.state.traps.values()):
             self.state.is_inner, self.state.parsed_line = True, 1
+            self.state.specials.subshells += 1
             raise LeaveShell((yield from _run_inner(node)(self)))
         child = self.fork(_run_inner(node), self.p.files)
         return (yield from self.wait_for(child))
@@ -496,9 +513,9 @@ class Shell(SimpleCommands):
             saved = yield from self.redirector.apply(node.redirections)
         except RedirectionFailed as error:
             yield from self.complain(error)
-            state = self.state
-            if "e" in state.options and not state.conditions and not state.flavour.is_ash:
-                raise LeaveShell(error.status) from None
+            self.state.status = error.status
+            if failure is None and not self.state.conditions and not self.state.flavour.is_ash:
+                yield from self._fail(error.status)
             return error.status if failure is None else failure
         try:
             return (yield from self.execute(node.command))

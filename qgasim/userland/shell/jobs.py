@@ -14,7 +14,7 @@ from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.quoting import quote_always, quote_singly
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.state import Job, ShellError
+from qgasim.userland.shell.state import ERROR_TRAP, Job, ShellError
 
 __all__: list[str] = []
 
@@ -221,7 +221,7 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
             return status
         how = processes[-1].exit
         if how is not None:
-            yield from shell.report(how)
+            yield from shell.report(processes[-1].pid, how)
         for job in jobs:
             if job.processes[-1] is processes[-1]:
                 job.is_waited = True
@@ -315,8 +315,11 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
         prefix = "SIG" if state.flavour.is_bash else ""
         show_action = quote_singly if state.flavour.is_bash else quote_always
         traps = state.traps if state.shown_traps is None else state.shown_traps
+        known = SIGNALS if state.flavour.is_ash else SIGNALS | _IO | _REAL_TIME
+        names = {number: f"{prefix}{name}" for number, name in known.items()}
+        names |= {0: "EXIT", ERROR_TRAP: "ERR"}
         lines = [
-            f"trap -- {show_action(action)} {f'{prefix}{SIGNALS[number]}' if number in SIGNALS else number or 'EXIT'}"
+            f"trap -- {show_action(action)} {names.get(number, number)}"
             for number, action in sorted(traps.items())
         ]
         yield from show(shell, lines)
@@ -324,11 +327,11 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
     action: str | None = None
     if len(rest) > 1:
         action = rest.pop(0)
-    elif state.flavour.is_bash and find_signal(rest[0]) is None:
+    elif state.flavour.is_bash and _find_trap(shell, rest[0]) is None:
         raise ShellError(f"usage: trap{state.flavour.usages['trap']}")
     status = 0
     for name in rest:
-        number = find_signal(name)
+        number = _find_trap(shell, name)
         if number is None:
             message = state.words.bad_trap.format(name)
             if state.flavour.is_dash:
@@ -343,9 +346,25 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
             shell.p.handlers.pop(number, None)
             continue
         state.set_action(state.traps, number, action)
-        if number:
+        if 0 < number < ERROR_TRAP:
             shell.p.handlers[number] = _make_handler(shell, number) if action else None
     return status
+
+
+def _find_trap(shell: Shell, name: str) -> int | None:
+    """Return what a trap can be set for; None: there is no such signal."""
+    flavour = shell.state.flavour
+    if not flavour.is_dash and (name.upper() if flavour.is_bash else name) == "ERR":
+        return ERROR_TRAP
+    if name.upper() in ("DEBUG", "RETURN") and flavour.is_bash:
+        raise shell.refuse(name)
+    if flavour.is_dash and name.upper().startswith("SIG"):
+        return None
+    if not flavour.is_ash and name.upper().removeprefix("SIG") in _REAL_TIME.values():
+        return next(
+            n for n, known in _REAL_TIME.items() if known == name.upper().removeprefix("SIG")
+        )
+    return find_signal(name)
 
 
 def _make_handler(shell: Shell, number: int) -> Callable[[], None]:
@@ -357,27 +376,40 @@ def times(shell: Shell, argv: list[str]) -> Steps:
     """Show the processor time used: none, for the guest has no such account."""
     if shell.state.flavour.is_bash:
         parse_options(shell, argv, "")
-    yield from shell.write("0m0.000s 0m0.000s\n" * 2)
+    zero = "0m0.000s" if not shell.state.flavour.is_dash else "0m0.000000s"
+    yield from shell.write(f"{zero} {zero}\n" * 2)
     return 0
 
 
 @builtin("ulimit")
 def ulimit(shell: Shell, argv: list[str]) -> Steps:
-    """Show or set limits; none has any effect."""
-    limits = shell.state.limits
+    """Show or set a limit; none has any effect."""
+    state = shell.state
+    flavour, limits = state.flavour, state.limits
     rest = [word for word in argv[1:] if word not in ("-S", "-H")]
-    letter = rest.pop(0)[-1] if rest and rest[0].startswith("-") else "f"
-    if letter not in "acdefilmnpqrstuvwx":
-        if not shell.state.flavour.is_ash:
-            raise bad_option(shell, "ulimit", letter)
-        yield from shell.write_error(f"ulimit: invalid option -- '{letter}'\n")
+    letter = rest.pop(0)[1:] if rest and rest[0].startswith("-") else "f"
+    if letter not in flavour.limits:
+        if not flavour.is_ash:
+            raise bad_option(shell, "ulimit", letter[:1])
+        yield from shell.write_error(f"ulimit: invalid option -- '{letter[:1]}'\n")
         return 1
-    defaults = {"c": "0", "e": "0", "n": "1024", "r": "0", "s": "8192", "l": "64"}
+    if letter == "a" or rest[:1] in (["soft"], ["hard"]):
+        raise shell.refuse(f"ulimit {rest[0] if rest else '-a'}")
+    if rest and not re.fullmatch("[0-9]{1,18}|unlimited", rest[0]):
+        if flavour.is_dash:
+            raise ShellError("bad number")
+        yield from _complain_of_limit(shell, rest[0])
+        return 1
     if rest:
-        if not re.fullmatch("[0-9]{1,18}|unlimited", rest[0]):
-            yield from shell.write_error(f"{shell.applet}: invalid number '{rest[0]}'\n")
-            return 1
         limits[letter] = rest[0]
     else:
+        defaults = {"c": "0", "e": "0", "n": "1024", "r": "0", "s": "8192", "l": "64"}
         yield from shell.write(f"{limits.get(letter, defaults.get(letter, 'unlimited'))}\n")
     return 0
+
+
+def _complain_of_limit(shell: Shell, text: str) -> Waiting[None]:
+    if shell.state.flavour.is_bash:
+        yield from shell.complain(f"{text}: invalid number")
+    else:
+        yield from shell.write_error(f"{shell.applet}: invalid number '{text}'\n")

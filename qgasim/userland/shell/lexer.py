@@ -8,9 +8,8 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from qgasim.errors import GuestError
-from qgasim.guest.files.nodes import decode_name
 from qgasim.userland.shell.flavours import Flavour
-from qgasim.userland.shell.printf import expand_escapes
+from qgasim.userland.shell.printf import expand_dollar_quoted
 from qgasim.userland.shell.syntax import (
     NOT_SIMULATED,
     Arithmetic,
@@ -304,9 +303,9 @@ class Scanner(ABC):
             if not char:
                 raise self.fail(self.words.unterminated_quote)
             self.at += 2 if char == "\\" else 1
-        raw = self.text[start : self.at].replace("\\'", "'").replace('\\"', '"')
+        raw = self.text[start : self.at]
         self.at += 1
-        return Text(decode_name(expand_escapes(raw)[0].split(b"\0")[0]), is_quoted=True)
+        return Text(expand_dollar_quoted(raw, self.flavour.printf), is_quoted=True)
 
     def _read_backquoted(self, *, is_quoted: bool) -> Sequence | str:
         start = self.at
@@ -434,8 +433,6 @@ class Scanner(ABC):
         ):
             return self._read_bad_substitution(name, start, is_quoted=is_quoted)
         operator = match[0]
-        if operator in ("/", "//") and name in ("@", "*") and not is_bash:
-            raise self.refuse(f"${{{name}/}}")
         self.at = match.end()
         if operator == ":" and self.peek() == "}":
             if not is_bash:

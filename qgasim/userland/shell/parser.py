@@ -359,8 +359,8 @@ class Parser(Conditions):
 
     def _parse_function_keyword(self) -> Function:
         self.step()
-        if self.flavour.is_bash and not self.look().word:
-            raise self.unexpected()
+        if not self.look().word:
+            raise self.unexpected("word")
         name = self.step().literal
         if not (name if self.flavour.is_bash else NAME.fullmatch(name)):
             raise self.fail(self.words.bad_function_name)

@@ -28,6 +28,8 @@ __all__ = [
     "match_suffix",
     "matches",
     "replace",
+    "replace_end",
+    "strip",
 ]
 
 #: The slashes that begin a path, its names, and the slashes behind each.
@@ -195,6 +197,42 @@ def match_suffix(pattern: str, text: str, *, is_longest: bool) -> int:
     """Return the length of the shortest or longest end that *pattern* matches; -1 if none."""
     found = _ends[is_longest](pattern).match(text[::-1])
     return -1 if found is None else found.end()
+
+
+def strip(operator: str, pattern: str, text: str) -> str:
+    """Take a beginning (``#``, ``##``) or an end (``%``, ``%%``) off that *pattern* matches.
+
+    A text with zeros in it is one of C for each part: subevalvar() of dash's and BusyBox's shells looks only at
+    the first, but for the shortest end, and drops what stands behind an end that is taken off.
+    """
+    first, zero, _ = text.partition("\0")
+    is_longest = len(operator) == 2
+    if operator[0] == "#":
+        if zero and is_longest and matches(pattern, first):
+            return ""
+        return text[max(match_prefix(pattern, first, is_longest=is_longest), 0) :]
+    if is_longest:
+        length = match_suffix(pattern, first, is_longest=True)
+        return text if length < 0 else first[: len(first) - length]
+    parts = text.split("\0")
+    for count in range(len(parts), 0, -1):
+        length = match_suffix(pattern, parts[count - 1], is_longest=False)
+        if length >= 0:
+            text = "\0".join(parts[:count])
+            return text[: len(text) - length]
+    return text
+
+
+def replace_end(anchor: str, pattern: str, replacement: str, text: str) -> str:
+    """Put *replacement* for what *pattern* matches at the beginning (``#``) or the end (``%``) of *text*."""
+    find = match_prefix if anchor == "#" else match_suffix
+    length = find(pattern, text, is_longest=True)
+    if length < 0:
+        return text
+    check_size(len(text) + len(replacement))
+    return (
+        replacement + text[length:] if anchor == "#" else text[: len(text) - length] + replacement
+    )
 
 
 def replace(pattern: str, replacement: str, text: str, *, is_global: bool) -> str:

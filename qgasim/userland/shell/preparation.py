@@ -8,6 +8,7 @@ from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.finding import ProgramFinder
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
+from qgasim.userland.shell.specials import restart_seconds
 from qgasim.userland.shell.state import ReadOnly, ShellError, Variable
 from qgasim.userland.shell.syntax import Assignment, Simple, Text, Word
 
@@ -69,7 +70,10 @@ class Preparation(ProgramFinder):
             if before is not None:
                 before.setdefault(item.name, state.variables.get(item.name))
             if before is None:
-                state.assign(item.name, value)
+                if item.name == "SECONDS" and state.flavour.is_bash:
+                    restart_seconds(self, value)
+                else:
+                    state.assign(item.name, value)
                 continue
             try:
                 state.set(item.name, value, exported=True)

@@ -8,10 +8,10 @@ from msgspec import Struct
 from qgasim.guest.files.nodes import WouldBlock, decode_name, encode_name
 from qgasim.guest.processes.process import Blocked, Steps, Waiting
 from qgasim.guest.units import SECOND
-from qgasim.userland.shell.builtins import parse_options, to_number
+from qgasim.userland.shell.builtins import parse_options
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.registry import builtin
-from qgasim.userland.shell.state import ShellError, is_name
+from qgasim.userland.shell.state import ShellError, State, is_name
 
 __all__: list[str] = []
 
@@ -54,7 +54,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
             result, value, message = "?", letter, state.words.getopts_argument
             if known.startswith(":"):
                 result = ":"
-    if message and not known.startswith(":"):
+    if message and not known.startswith(":") and not _is_quiet(state):
         yield from shell.write_error(message.format(letter, name=state.name) + "\n")
         value = None
     is_empty = value is None and not message and not state.flavour.is_bash
@@ -67,6 +67,14 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
     state.option = (index, offset)
     _set_result(shell, name, result)
     return 0
+
+
+def _is_quiet(state: State) -> bool:
+    """Return whether ``getopts`` complains of nothing: OPTERR is 0; bash takes any text that is no number for that."""
+    switch = state.get("OPTERR") or "1"
+    if state.flavour.is_bash:
+        return re.match("0*[1-9]", switch) is None
+    return not state.flavour.is_dash and switch == "0"
 
 
 def _find_option(option: tuple[int, int], arguments: list[str]) -> tuple[str, int, int]:
@@ -122,7 +130,8 @@ def read(shell: Shell, argv: list[str]) -> Steps:
                 raise ShellError(state.words.bad_name.format(name), 1)
             yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
             return 1
-    number = to_number(shell, options["u"]) if "u" in options else 0
+    _check_options(state, options)
+    number = int(options.get("u", 0))
     if state.flavour.is_bash and number not in shell.p.files:
         what = f"{number}: invalid file descriptor" if "u" in options else f"read error: {number}"
         raise ShellError(f"{what}: Bad file descriptor", 1)
@@ -145,14 +154,26 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     return 0 if line.is_complete else 1
 
 
+def _check_options(state: State, options: dict[str, str]) -> None:
+    words = state.words
+    wanted = (
+        ("t", r"[0-9]{1,9}(\.[0-9]{0,9})?" + "?" * state.flavour.is_bash, words.bad_timeout),
+        ("n", "[0-9]{1,9}", words.bad_count),
+        ("u", "[0-9]{1,9}", words.bad_file),
+    )
+    for letter, pattern, message in wanted:
+        if letter in options and not re.fullmatch(pattern, options[letter]):
+            raise ShellError(message.format(options[letter]), state.flavour.error_status)
+
+
 def _read_line(shell: Shell, options: dict[str, str], number: int) -> Waiting[Line | None]:
     delimiter = encode_name((options.get("d", "\n") or "\0")[0])[:1]
-    limit = to_number(shell, options["n"]) if "n" in options else 0
+    limit = int(options.get("n", 0))
+    if not limit and "n" in options and shell.state.flavour.is_bash:
+        return Line("", [], is_complete=True)
     deadline = None
     if "t" in options:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", options["t"]):
-            raise ShellError(f"read: '{options['t']}': invalid timeout", 1)
-        deadline = shell.p.guest.clock.uptime() + int(float(options["t"]) * SECOND)
+        deadline = shell.p.guest.clock.uptime() + int(float(options["t"] or 0) * SECOND)
     raw = bytearray()
     escaped: list[bool] = []
     is_escape = is_complete = False

@@ -12,6 +12,7 @@ from qgasim.userland.shell.quoting import quote_unprintable
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
+    ERROR_TRAP,
     Abandon,
     BreakOut,
     CommandDropped,
@@ -68,6 +69,7 @@ class SimpleCommands(Preparation):
                     return state.status
             if not argv:
                 yield from self.spend()
+                state.specials.last_argument = ""
                 # execute_null_command() of bash forks then.
                 is_forked = any(
                     not item.number and item.operator in ("<", "<>") for item in node.redirections
@@ -100,9 +102,12 @@ class SimpleCommands(Preparation):
     ) -> Steps:
         temporary, self.state.temporary = self.state.temporary, before
         try:
-            return (yield from self._run_words(argv, is_last=is_last))
+            status = yield from self._run_words(argv, is_last=is_last)
         finally:
             self.state.temporary = temporary
+        if argv[0] not in ("[[", "(("):
+            self.state.specials.last_argument = argv[-1]
+        return status
 
     def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0]
@@ -173,13 +178,16 @@ class SimpleCommands(Preparation):
     def _call(self, function: Function, argv: list[str]) -> Steps:
         state = self.state
         arguments, state.arguments = state.arguments, argv[1:]
-        loops, state.loops = state.loops, 0
+        loops, name = state.loops, state.function
+        state.loops = loops if state.flavour.is_ash else 0
+        state.function = function.name
         option = state.option
         state.option = option if state.flavour.is_bash else (1, 0)
         line, origin = state.line, state.origin
         if state.flavour.is_bash:
             state.line, state.origin = function.line, state.origins[function.name]
         state.scopes.append({})
+        error_trap = None if "E" in state.options else state.traps.pop(ERROR_TRAP, None)
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
             raise ShellError(state.words.too_deep)
         try:
@@ -192,9 +200,11 @@ class SimpleCommands(Preparation):
             raise leave(error) from None
         finally:
             state.leave_scope()
+            if error_trap is not None:
+                state.traps.setdefault(ERROR_TRAP, error_trap)
             if state.flavour.is_bash:
                 state.line, state.origin = line, origin
-            state.arguments = arguments
+            state.arguments, state.function = arguments, name
             state.loops = loops
             if not state.flavour.is_bash:
                 state.option = option

@@ -10,12 +10,14 @@ from msgspec.structs import replace
 
 from qgasim.errors import GuestError
 from qgasim.guest.processes.process import Process, Steps
+from qgasim.guest.processes.signals import MAX_SIGNAL
 from qgasim.userland.shell.flavours import Flavour
 from qgasim.userland.shell.lexer import BadSyntax
 from qgasim.userland.shell.syntax import Function
 
 __all__ = [
     "DEFAULT_PATH",
+    "ERROR_TRAP",
     "Abandon",
     "BreakOut",
     "CommandDropped",
@@ -37,6 +39,8 @@ __all__ = [
 T = TypeVar("T")
 #: ash's own, for want of PATH (recorded: exec/env-no-path).
 DEFAULT_PATH: Final = "/sbin:/usr/sbin:/bin:/usr/bin"
+#: The number in `State.traps` of what runs when a command fails (``ERR``).
+ERROR_TRAP: Final = MAX_SIGNAL + 1
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 #: What a variable takes besides its name and value, in bytes.
 VARIABLE_SIZE: Final = 200
@@ -69,6 +73,17 @@ class Job(Struct, eq=False):
     def is_done(self) -> bool:
         """Return whether all have ended."""
         return all(process.exit is not None for process in self.processes)
+
+
+class Specials(Struct):
+    """What bash's variables show that it makes up when they are read."""
+
+    #: The last word of the command before.
+    last_argument: str = ""
+    #: The uptime from which ``SECONDS`` counts, in ns.
+    started: int = 0
+    #: How many subshells are around this one.
+    subshells: int = 0
 
 
 class ShellError(GuestError):
@@ -149,6 +164,8 @@ class State:
     #: What a subshell of bash shows in place of the traps until it sets one itself.
     shown_traps: dict[int, str] | None = None
     name = "sh"
+    #: The function that runs.
+    function = ""
     status = 0
     #: What it was before the trap that runs: that of ``exit`` there.
     trapped_status: int | None = None
@@ -196,6 +213,7 @@ class State:
         self.arguments: list[str] = []
         self.options: set[str] = set()
         self.limits: dict[str, str] = {}
+        self.specials = Specials()
 
     def copy(self) -> "State":
         """Return all that a subshell inherits."""
@@ -203,10 +221,16 @@ class State:
         for name in ("variables", "functions", "origins", "aliases", "hashed", "limits"):
             setattr(other, name, dict(getattr(self, name)))
         other.scopes = [dict(scope) for scope in self.scopes]
-        other.traps = {number: action for number, action in self.traps.items() if not action}
+        keeps_errors = self.flavour.is_bash and "E" in self.options
+        other.traps = {
+            number: action
+            for number, action in self.traps.items()
+            if not action or (number == ERROR_TRAP and keeps_errors)
+        }
         other.arguments, other.options = list(self.arguments), set(self.options)
         other.jobs, other.temporary = [], {}
         other.is_inner = other.is_forked = True
+        other.specials = replace(self.specials, subshells=self.specials.subshells + 1)
         # dash's fork closes the script: what it parses then has lines of its own.
         other.parsed_line = 1
         if self.flavour.is_bash and self.shown_traps is None:

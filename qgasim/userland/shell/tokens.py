@@ -31,6 +31,11 @@ class OpenEnd(BadSyntax):
     """bash's script ends in the middle of a command."""
 
 
+#: Redirections of bash that are not simulated: of a new descriptor, and one that closes the other (``>&3-``).
+NAMED_REDIRECTION: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}[<>]")
+MOVE: Final = re.compile(r"(?<=[<>]&)[0-9]+-(?![^\s;&|)])")
+
+
 class Token(Struct, frozen=True):
     """A word, or an operator: then *text* is that, and the word is empty."""
 
@@ -121,6 +126,8 @@ class Tokens(Scanner):
         saved = self._token
         word = self.read_word()
         self._token = saved
+        if self.flavour.is_bash and NAMED_REDIRECTION.match(self.text, start):
+            raise self.refuse("{name}<" if self.peek() == "<" else "{name}>")
         return Token("", word, start=start)
 
     def _check_redirection(self, operator: str, following: str) -> None:
@@ -128,6 +135,8 @@ class Tokens(Scanner):
             raise self.refuse(f"{operator}(...)")
         if operator == "&>" and following == ">" and self.flavour.is_bash:
             raise self.refuse("&>>")
+        if self.flavour.is_bash and MOVE.match(self.text, self.at):
+            raise self.refuse(f"{operator}...-")
 
     def skip_newlines(self) -> Token:
         while self.look().text == "\n":

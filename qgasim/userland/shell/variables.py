@@ -74,7 +74,10 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
     if len(argv) == 1:
         if state.flavour.is_bash:
             raise shell.refuse("set without arguments")
-        shown = sorted((n, v.value) for n, v in state.variables.items() if v.value is not None)
+        values = {n: v.value for n, v in state.variables.items() if v.value is not None}
+        if not state.flavour.is_dash:
+            values.setdefault("FUNCNAME", state.function)
+        shown = sorted(values.items())
         yield from show(shell, [f"{name}={quote_always(value)}" for name, value in shown])
         return 0
     if argv[1:] in (["-o"], ["+o"]):
@@ -121,9 +124,10 @@ def shift(shell: Shell, argv: list[str]) -> int:
     return 0
 
 
-def _complain_of_name(shell: Shell, name: str) -> Steps:
+def _complain_of_name(shell: Shell, argument: str) -> Steps:
     """Complain of what is no name of a variable; only bash goes on, and has the status that this returns."""
-    error = ShellError(shell.state.words.bad_name.format(name), shell.state.flavour.error_status)
+    shown = argument if shell.state.flavour.is_bash else argument.partition("=")[0]
+    error = ShellError(shell.state.words.bad_name.format(shown), shell.state.flavour.error_status)
     if not shell.state.flavour.is_bash:
         raise error
     yield from shell.complain(error)
@@ -145,9 +149,7 @@ def export(shell: Shell, argv: list[str]) -> Steps:
     for argument in rest:
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            status = yield from _complain_of_name(
-                shell, argument if state.flavour.is_bash else name
-            )
+            status = yield from _complain_of_name(shell, argument)
             continue
         if state.flavour.is_bash and "n" not in options:
             # What is assigned for this command alone stays.
@@ -185,7 +187,8 @@ def unset(shell: Shell, argv: list[str]) -> int:
         if "f" in options:
             shell.state.functions.pop(name, None)
             continue
-        if not is_name(name) and shell.state.flavour.is_bash and "v" not in options:
+        is_either = shell.state.flavour.is_bash and "v" not in options
+        if is_either and name not in shell.state.variables:
             # It may be the name of a function.
             shell.state.functions.pop(name, None)
             continue
@@ -209,9 +212,7 @@ def local(shell: Shell, argv: list[str]) -> Steps:
             raise shell.refuse(argument)
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            status = yield from _complain_of_name(
-                shell, argument if state.flavour.is_bash else name
-            )
+            status = yield from _complain_of_name(shell, argument)
             continue
         is_new = name not in state.scopes[-1] and name not in state.temporary
         state.make_local(name)
