@@ -20,7 +20,7 @@ from qgasim.userland.shell.registry import BUILTINS
 from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
 from qgasim.userland.shell.variables import BASH_USAGE, change_options, give_up_job_control
 
-#: Long options of bash that are not simulated; and what is said of others, but for the list of all.
+#: Long options of bash that are not simulated.
 LONG_OPTIONS: Final = frozenset((
     "debug", "debugger", "dump-po-strings", "dump-strings", "help", "init-file", "posix", "pretty-print", "rcfile",
     "restricted", "verbose", "version",

@@ -74,7 +74,7 @@ def _check_letters(shell: Shell, arguments: list[str], known: set[str], *, is_st
 
 
 def give_up_job_control(shell: Shell) -> Waiting[None]:
-    """Say that there is no terminal, which setjobctl() wants."""
+    """Switch job control off, with a message: setjobctl() wants a terminal."""
     shell.state.options.discard("m")
     yield from shell.complain("can't access tty; job control turned off")
 
