@@ -54,7 +54,6 @@ PROGRAMS: Final = [
     "sort",
     "tail",
     "tr",
-    "uniq",
     "wc",
 ]
 

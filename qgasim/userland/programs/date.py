@@ -1,11 +1,10 @@
-"""Programs about time: date, hwclock, uptime."""
+"""Programs about time: date, hwclock."""
 
 import re
 from datetime import UTC
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps
-from qgasim.guest.system.load import show_load
 from qgasim.guest.units import SECOND
 from qgasim.userland.programs.getopt import not_simulated, parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
@@ -83,27 +82,4 @@ def hwclock(p: Process) -> Steps:
     else:
         form = pick(p, "%a %b %e %H:%M:%S %Y  0.000000 seconds", "%F %H:%M:%S.%6N%:z")
         yield from p.write(1, format_time(clock.rtc(), local_zone(p), form) + "\n")
-    return 0
-
-
-@program("uptime")
-def uptime(p: Process) -> Steps:
-    """Print how long the guest has been up."""
-    options = yield from parse(p, "s", {"since": "s"})
-    up = p.guest.boot_uptime()
-    if "s" in options:
-        since = p.guest.clock.now() - up
-        yield from p.write(1, format_time(since, local_zone(p), "%F %T\n"))
-        return 0
-    days, minutes = up // (86400 * SECOND), up // (60 * SECOND) % 60
-    hours = up // (3600 * SECOND) % 24
-    text = format_time(p.guest.clock.now(), local_zone(p), " %H:%M:%S up ")
-    if days:
-        text += f"{days} day{'s' if days != 1 else ''}, "
-    text += f"{hours:2}:{minutes:02}" if hours else f"{minutes} min"
-    users = sum(login.kind == "user" for login in p.guest.logins)
-    ending = "" if users == 1 and not is_busybox(p) else "s"
-    # procps reads /proc/loadavg, BusyBox asks sysinfo(2).
-    load = ", ".join(show_load(p.guest.load(), rounds=not is_busybox(p)))
-    yield from p.write(1, f"{text}, {users:2} user{ending},  load average: {load}\n")
     return 0

@@ -31,11 +31,10 @@ GNU_READ = {
     "head": "error reading {quoted}: {why}",
     "tail": "error reading {quoted}: {why}",
     "sort": "read failed: {name}: {why}",
-    "uniq": "error reading {quoted}: {why}",
     "sed": "couldn't read {name}: {why}",
 }
 #: Programs of BusyBox that say "can't open": those that need the file.
-BUSYBOX_OPEN = frozenset({"cat", "tail", "uniq"})
+BUSYBOX_OPEN = frozenset({"cat", "tail"})
 BUSYBOX_READ = {
     "cat": "read error: {why}",
     "tail": "read error: {why}",

@@ -40,9 +40,7 @@ KNOWN: Final[dict[str, dict[str, str]]] = {
         "touch": "-acdfhmrt date no-create no-dereference reference",
         "tr": "-Ccds",
         "uname": "-aimnoprsv all hardware-platform kernel-name kernel-release kernel-version machine nodename operating-system processor",
-        "uniq": "-cdfisuwz",
         "wc": "-Lclmw",
-        "who": "-Ha",
     },
     "gnu": {
         "awk": "-FWfv",
@@ -80,10 +78,7 @@ KNOWN: Final[dict[str, dict[str, str]]] = {
         "tr": "-Ccdst complement delete help squeeze-repeats truncate-set1 version",
         "umount": "-ANORVacdfhilnqrtv all all-targets detach-loop fake force help internal-only lazy namespace no-canonicalize no-mtab quiet read-only recursive test-opts types verbose version",
         "uname": "-aimnoprsv all hardware-platform help kernel-name kernel-release kernel-version machine nodename operating-system processor version",
-        "uniq": "-Dcdfisuwz all-repeated check-chars count group help ignore-case repeated skip-chars skip-fields unique version zero-terminated",
-        "uptime": "-Vhps help pretty since version",
         "wc": "-Lclmw bytes chars files0-from help lines max-line-length version words",
-        "who": "-HTabdlmpqrstuw all boot count dead heading help ips login lookup mesg message process runlevel short time users version writable",
         "yes": "help version",
     },
 }

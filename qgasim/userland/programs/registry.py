@@ -10,7 +10,7 @@ from qgasim.userland.programs.messages import complain, explain, is_busybox
 
 #: What BusyBox 1.35's applets do without a standard output, as tried: they say so, say it otherwise ...
 CHECKED: Final = frozenset(("cat", "echo", "tail", "tr"))
-NAMED: Final = frozenset(("cut", "env", "head", "id", "sort", "uname", "uniq", "wc"))
+NAMED: Final = frozenset(("cut", "env", "head", "id", "sort", "uname", "wc"))
 #: ... or only end with a status, or not even that.
 UNCHECKED: Final = MappingProxyType(
     {"basename": 1, "dirname": 255, "printf": 1, "pwd": 255, "seq": 255}

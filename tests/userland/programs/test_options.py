@@ -141,7 +141,6 @@ WORDS = [
     ("sed 0~2d", "sed: the address '0~'", 1),
     ("sed 2,+1d", "sed: the address '+N'", 1),
     ("sort -k1V", "sort: the key option 'V'", 2),
-    ("uniq a b", "uniq: the operand OUTPUT", 1),
     ("head -n -1", "head: a number of what is left out", 1),
     ("tail -5c", "tail: '-5c'", 1),
     ("tr a [=a=]", "tr: '[=a=]'", 1),

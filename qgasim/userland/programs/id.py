@@ -1,6 +1,5 @@
-"""Programs about accounts: id, who."""
+"""The program id."""
 
-from datetime import tzinfo
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
@@ -8,7 +7,6 @@ from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import parse, usage_error
 from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
 from qgasim.userland.programs.registry import program
-from qgasim.userland.programs.timestamps import format_time, local_zone
 from qgasim.userland.programs.user_names import (
     User,
     find_user,
@@ -74,35 +72,3 @@ def identity(p: Process) -> Steps:
         texts = [(look_up(p, n) if "n" in options else None) or str(n) for n in numbers]
         yield from p.write(1, " ".join(texts) + "\n")
     return status
-
-
-@program("who")
-def who(p: Process) -> Steps:
-    """List who is logged in, or when the guest booted."""
-    options = yield from parse(p, "b", {"boot": "b"})
-    zone = local_zone(p)
-    if "b" in options:
-        yield from _print_boot(p, zone)
-        return 0
-    for login in p.guest.logins:
-        if login.kind != "user":
-            continue
-        if is_busybox(p):
-            time = format_time(login.time, zone, "%b %e %H:%M:%S")
-            text = f"{login.user:<15} {login.line:<15} {'?':<7} {time:<16.16} {login.host}\n"
-        else:
-            time = format_time(login.time, zone, "%b %e %H:%M")
-            host = f" ({login.host})" if login.host else ""
-            text = f"{login.user:<8} {login.line:<12} {time}{host}\n"
-        yield from p.write(1, text)
-    return 0
-
-
-def _print_boot(p: Process, zone: tzinfo) -> Waiting[None]:
-    """Print when the guest booted (coreutils, src/who.c, print_boottime())."""
-    booted = [login.time for login in p.guest.logins if login.kind == "boot"]
-    if not booted and p.guest.settings.logins is not None:
-        booted = [p.guest.boot_wall_time]
-    for at in booted:
-        time = format_time(at, zone, "%b %e %H:%M")
-        yield from p.write(1, f"{'':<8} {'system boot':<12} {time}\n")

@@ -1,4 +1,4 @@
-"""Programs that make up what they print, or print nothing: true, false, test, yes, seq, sleep."""
+"""The smallest programs: true, false, test, yes, seq, sleep."""
 
 import re
 from decimal import Decimal, InvalidOperation
