@@ -13,7 +13,6 @@ from qgasim.simulation.memento import Memento
 from qgasim.userland import USERLANDS
 from tests.serving import Course
 
-
 SECOND = 10**9
 #: 2024-06-15T12:00:00Z
 NOON = 1_718_452_800 * SECOND
