@@ -115,10 +115,10 @@ def awk(p: Process) -> Steps:
         rules = _read(words[0])
         split = _splitter(separator)
     except RegexError as error:
-        yield from fail(p, f"bad regex: {error}", 2)
+        yield from fail(p, f"bad regex: {error}")
         return 2
     if rules is None:
-        yield from not_simulated(p, f"the script '{words[0]}'", 2)
+        yield from not_simulated(p, f"the script '{words[0]}'")
         return 2
     source = Source(p, words[1:])
     source.stops_at_failure = True

@@ -1,37 +1,30 @@
 """The program cut."""
 
 import re
+from typing import Final
 
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
-from qgasim.userland.limits import MAX_INT, to_int
-from qgasim.userland.programs.getopt import parse, usage_error
+from qgasim.userland.limits import to_int
+from qgasim.userland.programs.getopt import Options, not_simulated, parse, usage_error
 from qgasim.userland.programs.inputs import Source
-from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import fail, is_busybox, pick, quote_text
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
 
-_CUT_LONG = {
+_LONG: Final = {
     "bytes": "b", "characters": "c", "fields": "f", "delimiter": "d", "only-delimited": "s",
 }  # fmt: skip
+_END: Final = 1 << 62
 
 
 @program("cut")
 def cut(p: Process) -> Steps:
     """Print parts of lines."""
-    options = yield from parse(p, "b:c:f:d:s", _CUT_LONG)
-    unit = options.last("bcf")
-    if not unit:
-        needed = " a list of bytes, characters, or fields"
-        wrong = pick(p, "expected" + needed, "you must specify" + needed)
-        yield from (fail(p, wrong) if pick(p, 1, 0) else usage_error(p, wrong))
-    ranges = _merge((yield from _ranges(p, unit, options.get(unit) or "")))
-    delimiter = encode_name(options.get("d") or "\t")
-    if is_busybox(p):
-        delimiter = delimiter[:1]
-    elif len(delimiter.decode("utf-8", "replace")) != 1:
-        yield from usage_error(p, "the delimiter must be a single character")
+    options = yield from parse(p, "b:c:f:d:s", _LONG)
+    unit, delimiter = yield from _check(p, options)
+    ranges = _merge((yield from (_read_busybox if is_busybox(p) else _read_gnu)(p, unit, options)))
     source = Source(p, options.operands)
     while lines := (yield from source.lines()):
         out: list[bytes] = []
@@ -54,6 +47,32 @@ def cut(p: Process) -> Steps:
     return int(source.has_failed)
 
 
+def _check(p: Process, options: Options) -> Waiting[tuple[str, bytes]]:
+    """Return the kind of list, and the delimiter; end if the options do not go together."""
+    lists = [name for name, _ in options if name in "bcf"]
+    wrong = ""
+    for text in options.all("d"):
+        if len(encode_name(text)) > 1 and not is_busybox(p):
+            wrong = "the delimiter must be a single character"
+    if len(lists) > 1:
+        yield from usage_error(p, pick(p, "", "only one list may be specified"))
+    if not lists:
+        needed = "a list of bytes, characters, or fields"
+        wrong = wrong or pick(p, f"expected {needed}", f"you must specify {needed}")
+    elif lists[0] != "f" and "s" in options and (is_busybox(p) or "d" not in options):
+        between = pick(p, " ", "\n\t")
+        wrong = f"suppressing non-delimited lines makes sense{between}only when operating on fields"
+    elif lists[0] != "f" and "d" in options:
+        what = pick(p, "a delimiter", "an input delimiter")
+        wrong = wrong or f"{what} may be specified only when operating on fields"
+    if wrong:
+        yield from fail(p, wrong) if is_busybox(p) else usage_error(p, wrong)
+    delimiter = options.get("d")
+    if delimiter == "\n":
+        yield from not_simulated(p, "a newline as delimiter")
+    return lists[0], b"\t" if delimiter is None else encode_name(delimiter)[:1] or b"\0"
+
+
 def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return *ranges* from left to right, those that overlap as one."""
     merged: list[tuple[int, int]] = []
@@ -65,31 +84,63 @@ def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _ranges(p: Process, unit: str, text: str) -> Waiting[list[tuple[int, int]]]:
+def _read_gnu(p: Process, unit: str, options: Options) -> Waiting[list[tuple[int, int]]]:
+    """Read a list as coreutils 9.1 does (src/set-fields.c, set_fields())."""
+    text = options.get(unit) or ""
+    zero, dash, odd, large = (
+        ("fields are numbered from 1", "field range", "field value", "field number")
+        if unit == "f"
+        else (
+            "byte/character positions are numbered from 1",
+            "byte or character range",
+            "byte/character position",
+            "byte/character offset",
+        )
+    )
     ranges: list[tuple[int, int]] = []
-    if is_busybox(p):
-        for bound in re.split("[,-]", text):
-            if bound and not bound.isdecimal():
-                yield from fail(p, f"invalid number '{bound}'")
-    elif odd := re.search(r"[^0-9, \t-].*", text, re.DOTALL):
-        what = "field value" if unit == "f" else "byte/character position"
-        yield from usage_error(p, f"invalid {what} {quote(odd[0])}")
-    for part in text.split(","):
-        found = re.fullmatch(r"(\d*)(-?)(\d*)", part)
-        if not found or not (found[1] or found[3]):
-            wrong = f"invalid field value {quote(part)}"
-            yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
-        else:
-            first = to_int(found[1] or "1")
-            last = to_int(found[3]) if found[3] else (1 << 62 if found[2] else first)
-            if max(first, (found[3] and last) or 0) >= MAX_INT and not is_busybox(p):
-                what = "field number" if unit == "f" else "byte/character offset"
-                large = found[1] if first >= MAX_INT else found[3]
-                yield from usage_error(p, f"{what} {quote(large)} is too large")
-            ranges.append((first, last))
-            if last < first and not is_busybox(p):
-                yield from usage_error(p, "invalid decreasing range")
-            if not first:
-                wrong = "fields are numbered from 1"
-                yield from (fail(p, "invalid range") if pick(p, 1, 0) else usage_error(p, wrong))
+    for found in re.finditer(r"(?:^|[, \t])(\d*)(-?)(\d*)(?=([^, \t]?))", text, re.ASCII):
+        begin, range_, end, rest = found.groups()
+        wrong = ""
+        if int(begin[:25] or "0") >= (1 << 64) - 1:
+            wrong = f"{large} {quote_text(begin)} is too large"
+        elif range_ and begin and not int(begin):
+            wrong = zero
+        elif int(end[:25] or "0") >= (1 << 64) - 1:
+            wrong = f"{large} {quote_text(end)} is too large"
+        elif rest == "-":
+            wrong = f"invalid {dash}"
+        elif rest:
+            wrong = f"invalid {odd} {quote_text(text[found.end() :])}"
+        elif range_ and not begin and not end:
+            wrong = "invalid range with no endpoint: -"
+        elif range_ and end and int(end) < int(begin or "1"):
+            wrong = "invalid decreasing range"
+        elif not range_ and not int(begin or "0"):
+            wrong = zero
+        if wrong:
+            yield from usage_error(p, wrong)
+        first = to_int(begin or "1")
+        ranges.append((first, to_int(end) if end else _END if range_ else first))
+    return ranges
+
+
+def _read_busybox(p: Process, unit: str, options: Options) -> Waiting[list[tuple[int, int]]]:
+    """Read a list as BusyBox 1.35 does, where 0 is the first, too."""
+    ranges: list[tuple[int, int]] = []
+    for part in filter(None, (options.get(unit) or "").split(",")):
+        begin, dash, end = part.partition("-")
+        for number in filter(None, (begin, end)):
+            if not re.fullmatch("[0-9]{1,10}", number):
+                yield from fail(p, f"invalid number '{number}'")
+            if int(number) >= 1 << 31:
+                yield from fail(p, f"number {number} is not in 0..2147483647 range")
+        first = max(int(begin or "1"), 1)
+        last = int(end) if end else _END if dash else first
+        if last < first - 1:
+            yield from fail(p, f"{last}<{first - 1}")
+        if last < first:
+            yield from not_simulated(p, f"the range '{part}'")
+        ranges.append((first, last))
+    if not ranges:
+        yield from fail(p, "missing list of positions")
     return ranges

@@ -7,7 +7,7 @@ from typing import Final
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.guest.units import SECOND
 from qgasim.userland.programs.getopt import not_simulated, parse, usage_error
-from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote_text
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import (
     EARLIEST,
@@ -42,7 +42,7 @@ def date(p: Process) -> Steps:
                 # strftime(3) leaves what it does not know; recorded with glibc's. UNVERIFIED: musl's.
                 form = re.sub("%%|%(?=N|q|:z)", "%%", form)
         elif operand is not options.operands[0] or options.last("ds"):
-            extra = f"extra operand {quote(operand)}"
+            extra = f"extra operand {quote_text(operand)}"
             yield from usage_error(p, "" if is_busybox(p) else extra)
         elif re.fullmatch(r"\d{8}(\d\d|\d{4})?(\.\d\d)?", operand):
             yield from not_simulated(p, f"'{operand}'")
@@ -58,7 +58,7 @@ def date(p: Process) -> Steps:
         is_set = "s" in options
     if not EARLIEST <= when // SECOND <= LATEST:
         # UNVERIFIED: BusyBox's words. GNU's date goes on until the year has no int.
-        text = f"time {quote(str(when // SECOND))} is out of range"
+        text = f"time {quote_text(str(when // SECOND))} is out of range"
         yield from fail(p, pick(p, f"invalid date '{text}'", text))
     status = 0
     if is_set and 0 <= when // SECOND < LATEST_SET:

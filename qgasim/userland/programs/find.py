@@ -11,7 +11,15 @@ from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import is_known, not_simulated
 from qgasim.userland.programs.lstat import Inode, base_name, join, look, node_kind
-from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import (
+    complain,
+    explain,
+    fail,
+    is_busybox,
+    pick,
+    quote,
+    quote_text,
+)
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell.patterns import matches
 
@@ -51,7 +59,7 @@ MAKERS: Final[dict[str, Callable[[Process, str], Judge | None]]] = {
 def find_reason(word: str, text: str) -> str:
     """Return what GNU's find says about *text*, which is no argument for *word*."""
     if word == "-maxdepth":
-        return f"Expected a positive decimal integer argument to {word}, but got {quote(text)}"
+        return f"Expected a positive decimal integer argument to {word}, but got {quote_text(text)}"
     if all(kind and kind[0] in "fdlpcbs" for kind in text.split(",")):
         return "Must separate multiple arguments to -type using: ','"
     if text.endswith(",") and text[:1] in "fdlpcbs":

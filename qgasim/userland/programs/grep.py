@@ -7,7 +7,7 @@ from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.matching import Pattern
 from qgasim.userland.programs.getopt import Options, parse, usage_error
 from qgasim.userland.programs.inputs import Source
-from qgasim.userland.programs.messages import complain, fail, is_busybox, pick
+from qgasim.userland.programs.messages import complain, fail, is_busybox
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
 
@@ -24,10 +24,10 @@ _LONG = {
 @program("grep")
 def grep(p: Process) -> Steps:
     """Print lines that match."""
-    options = yield from parse(p, "ivclnqoEFxre:shHa" + pick(p, "", "y"), _LONG, code=2)
+    options = yield from parse(p, "ivclnqoEFxre:shHay", _LONG)
     operands = options.operands
     if "e" not in options and not operands:
-        yield from usage_error(p, code=2)
+        yield from usage_error(p)
     patterns = "\n".join(options.all("e") or [operands.pop(0)]).split("\n")
     matchers = yield from _compile(p, options, patterns)
     is_recursive = "r" in options
@@ -60,8 +60,8 @@ def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[
         return [compile_regex(pattern, **how) for pattern in patterns]
     except RegexError as error:
         if is_busybox(p):
-            yield from fail(p, f"bad regex '{patterns[0]}'", 2)
-        yield from fail(p, str(error), 2)
+            yield from fail(p, f"bad regex '{patterns[0]}'")
+        yield from fail(p, str(error))
         raise
 
 
@@ -114,8 +114,7 @@ class _Search:
     def file(self, path: str) -> Waiting[None]:
         """Search one file."""
         is_directory = path != "-" and self.p.guest.files.is_dir(path, self.p.cwd)
-        # For an applet a directory is empty.
-        source = Source(self.p, ["/dev/null" if is_directory and is_busybox(self.p) else path])
+        source = Source(self.p, [path])
         source.is_quiet = "s" in self.options
         file = _File(self, "(standard input)" if path == "-" else path)
         while not file.is_done and (lines := (yield from source.lines())):

@@ -5,7 +5,7 @@ from typing import Final
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import parse, usage_error
-from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote_text
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.user_names import (
     User,
@@ -33,7 +33,7 @@ def _find(p: Process, name: str) -> Waiting[User | None]:
     if user is None and name.isdecimal() and not is_busybox(p):
         user = next((user for user in users(p) if user.uid == to_int(name)), None)
     if user is None:
-        odd = f"{quote(name)}: no such user"
+        odd = f"{quote_text(name)}: no such user"
         yield from complain(p, pick(p, f"unknown user {name}", odd))
     return user
 

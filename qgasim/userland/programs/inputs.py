@@ -32,6 +32,7 @@ GNU_READ = {
     "tail": "error reading {quoted}: {why}",
     "sort": "read failed: {name}: {why}",
     "sed": "couldn't read {name}: {why}",
+    "awk": "read error ({why})",
 }
 #: Programs of BusyBox that say "can't open": those that need the file.
 BUSYBOX_OPEN = frozenset({"cat", "tail"})
@@ -39,7 +40,7 @@ BUSYBOX_READ = {
     "cat": "read error: {why}",
     "tail": "read error: {why}",
     "head": "{name}: Input/output error",
-    "sed": "read error: {why}",
+    "awk": "cmd. line:1: {why}",
 }
 
 
@@ -92,12 +93,21 @@ def read_input(p: Process, path: str) -> Waiting[bytes | None]:
     if file is None:
         return None
     try:
-        return (yield from p.read_rest(file))
+        data = yield from p.read_rest(file)
     except OSError as error:
+        if is_busybox(p):
+            return b""
         yield from cannot_read(p, path, error)
         return None
+    else:
+        return end_at_nul(p, data)
     finally:
         file.close()
+
+
+def end_at_nul(p: Process, data: bytes) -> bytes:
+    """Return *data* with a newline for each NUL, if that ends a line, too: for applets that read strings."""
+    return data.replace(b"\0", b"\n") if is_busybox(p) and p.name in ("cut", "sort") else data
 
 
 class Source:
@@ -159,9 +169,14 @@ class Source:
 
     def _read(self, file: OpenFile) -> Waiting[bytes]:
         try:
-            return (yield from self.p.call(file.read, CHUNK))
+            return end_at_nul(self.p, (yield from self.p.call(file.read, CHUNK)))
         except OSError as error:
+            if is_busybox(self.p) and self.p.name != "awk":
+                # Applets that read by lines take an error for the end.
+                return b""
             self.has_failed = True
+            if self.stops_at_failure:
+                self.todo.clear()
             if not self.is_quiet:
                 yield from cannot_read(self.p, self.path, error)
             return b""

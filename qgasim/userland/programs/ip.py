@@ -71,7 +71,7 @@ def ip(p: Process) -> Steps:
         elif option in ("o", "oneline"):
             style.is_oneline = True
         elif is_known(p, word):
-            yield from not_simulated(p, f"option '-{option}'", pick(p, 1, 255))
+            yield from not_simulated(p, f"option '-{option}'")
         else:
             gnu = f'Option "-{option}" is unknown, try "ip -help".'
             yield from _fail(p, f"invalid argument '-{option}' to 'ip'", gnu, pick(p, 1, 255))

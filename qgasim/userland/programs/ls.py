@@ -46,7 +46,7 @@ class _Entry(Struct, gc=False):
 @program("ls")
 def ls(p: Process) -> Steps:
     """List directories, one name per line: the output is never a terminal."""
-    options = yield from parse(p, _LETTERS, _LONG, code=pick(p, 1, 2))
+    options = yield from parse(p, _LETTERS, _LONG)
     lister = _Lister(p, options)
     files: list[_Entry] = []
     directories: list[_Entry] = []

@@ -10,7 +10,15 @@ from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
 from qgasim.userland.programs.lstat import Inode, join, look
-from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import (
+    complain,
+    explain,
+    fail,
+    is_busybox,
+    pick,
+    quote,
+    quote_text,
+)
 from qgasim.userland.programs.modes import parse_mode
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import find_time, format_time, local_zone
@@ -35,7 +43,7 @@ def mkdir(p: Process) -> Steps:
     if text is not None:
         mode = parse_mode(text, 0o777, is_directory=True, umask=p.umask)
         if mode is None:
-            yield from fail(p, f"invalid mode {quote(text)}")
+            yield from fail(p, f"invalid mode {quote_text(text)}")
     status = 0
     for path in options.operands:
         failed = yield from _make(p, path, mode, options)
@@ -93,7 +101,7 @@ def touch(p: Process) -> Steps:
         found = find_time(text + time, now, local_zone(p), is_busybox=is_busybox(p))
         if found is None:
             what = pick(p, "invalid date", "invalid date format")
-            yield from fail(p, f"{what} {quote(text)}")
+            yield from fail(p, f"{what} {quote_text(text)}")
         else:
             when = found
     set_times = partial(p.guest.files.set_times, follow=follow)
@@ -131,7 +139,7 @@ def chmod(p: Process) -> Steps:
     if parse_mode(mode) is None:
         if is_busybox(p):
             yield from fail(p, f"invalid mode '{mode}'")
-        yield from usage_error(p, f"invalid mode: {quote(mode)}")
+        yield from usage_error(p, f"invalid mode: {quote_text(mode)}")
     text = mode
 
     def change(path: str, follow: bool) -> Waiting[None]:
@@ -231,10 +239,12 @@ def _read_owner(p: Process, spec: str) -> Waiting[tuple[int, int]]:
         elif user.isdecimal():
             uid = to_int(user)
         else:
-            yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote(spec)}"))
+            yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote_text(spec)}"))
     if group:
         found = next((g.gid for g in groups(p) if g.name == group), None)
         if found is None and not group.isdecimal():
-            yield from fail(p, pick(p, f"unknown group {group}", f"invalid group: {quote(spec)}"))
+            yield from fail(
+                p, pick(p, f"unknown group {group}", f"invalid group: {quote_text(spec)}")
+            )
         gid = to_int(group) if found is None else found
     return uid, gid

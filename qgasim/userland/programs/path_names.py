@@ -3,7 +3,7 @@
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import missing_operand, parse, usage_error
 from qgasim.userland.programs.lstat import base_name
-from qgasim.userland.programs.messages import is_busybox, quote
+from qgasim.userland.programs.messages import is_busybox, quote_text
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
@@ -30,7 +30,7 @@ def basename(p: Process) -> Steps:
     if not words:
         yield from missing_operand(p)
     if len(words) > 2:
-        yield from usage_error(p, "" if is_busybox(p) else f"extra operand {quote(words[2])}")
+        yield from usage_error(p, "" if is_busybox(p) else f"extra operand {quote_text(words[2])}")
     name = base_name(words[0])
     if len(words) == 2 and name != words[1]:
         name = name.removesuffix(words[1])

@@ -19,7 +19,7 @@ _RM_LONG = {
 @program("rm")
 def rm(p: Process) -> Steps:
     """Remove files, with ``-r`` directories and all in them."""
-    options = yield from parse(p, "rRf" if is_busybox(p) else "rRfd", _RM_LONG)
+    options = yield from parse(p, "rRfd", _RM_LONG)
     if not options.operands:
         if "f" in options:
             return 0
