@@ -138,7 +138,7 @@ def _read_busybox(p: Process, unit: str, options: Options) -> Waiting[list[tuple
         last = int(end) if end else _END if dash else first
         if last < first - 1:
             yield from fail(p, f"{last}<{first - 1}")
-        if last < first:
+        if not last:
             yield from not_simulated(p, f"the range '{part}'")
         ranges.append((first, last))
     if not ranges:

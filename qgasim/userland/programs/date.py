@@ -12,6 +12,7 @@ from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import (
     EARLIEST,
     LATEST,
+    UnknownDateError,
     find_time,
     format_time,
     local_zone,
@@ -41,6 +42,7 @@ def date(p: Process) -> Steps:
             if is_busybox(p):
                 # strftime(3) leaves what it does not know; recorded with glibc's. UNVERIFIED: musl's.
                 form = re.sub("%%|%(?=N|q|:z)", "%%", form)
+                form = re.sub(r"(%%)|%(?=\d+s)", lambda found: found[1] or "%_", form)
         elif operand is not options.operands[0] or options.last("ds"):
             extra = f"extra operand {quote_text(operand)}"
             yield from usage_error(p, "" if is_busybox(p) else extra)
@@ -50,10 +52,13 @@ def date(p: Process) -> Steps:
             yield from fail(p, f"invalid date '{operand}'")
     text = options.get("s") or options.get("d")
     if text is not None:
-        found = find_time(text, when, zone, is_busybox=is_busybox(p))
+        try:
+            found = find_time(text, when, zone, is_busybox=is_busybox(p))
+        except UnknownDateError:
+            return (yield from not_simulated(p, f"the date '{text}'"))
         if found is None:
-            yield from fail(p, f"invalid date '{text}'")
-            return 1
+            shown = pick(p, f"'{text}'", quote_text(text))
+            return (yield from fail(p, f"invalid date {shown}"))
         when = found
         is_set = "s" in options
     if not EARLIEST <= when // SECOND <= LATEST:

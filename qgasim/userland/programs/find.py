@@ -60,6 +60,8 @@ def find_reason(word: str, text: str) -> str:
     """Return what GNU's find says about *text*, which is no argument for *word*."""
     if word == "-maxdepth":
         return f"Expected a positive decimal integer argument to {word}, but got {quote_text(text)}"
+    if not text:
+        return "Arguments to -type should contain at least one letter"
     if all(kind and kind[0] in "fdlpcbs" for kind in text.split(",")):
         return "Must separate multiple arguments to -type using: ','"
     if text.endswith(",") and text[:1] in "fdlpcbs":
@@ -176,7 +178,7 @@ class _Finder:
             if not self.words or self.words.pop(0) != ")":
                 text = "I was expecting to find a ')' somewhere but did not see one."
                 text = f"invalid expression; {text}"
-                yield from fail(self.p, pick(self.p, "unmatched '('", text))
+                yield from fail(self.p, pick(self.p, "unpaired '('", text))
             return test
         return (yield from self._primary(word))
 

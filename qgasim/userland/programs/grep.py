@@ -31,7 +31,10 @@ def grep(p: Process) -> Steps:
     patterns = "\n".join(options.all("e") or [operands.pop(0)]).split("\n")
     matchers = yield from _compile(p, options, patterns)
     is_recursive = "r" in options
-    paths = operands or (["."] if is_recursive else ["-"])
+    paths = operands or (["."] if is_recursive and not is_busybox(p) else ["-"])
+    if not is_busybox(p) and "v" in options and "x" not in options and not any(patterns):
+        # Each line matches, so that it does not even look.
+        return 1
     # The name of the only file is shown if a directory had to be looked into to find it.
     shows_name = len(paths) > 1 or (is_recursive and p.guest.files.is_dir(paths[0], p.cwd))
     if is_recursive:
@@ -51,18 +54,30 @@ def grep(p: Process) -> Steps:
 
 
 def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[Pattern]]:
-    how = {
-        "fixed": "F" in options,
-        "extended": "E" in options,
-        "ignore_case": bool(options.last("iy")),
-    }
+    kind = options.last("EF")
+    if not is_busybox(p) and {"E", "F"} <= {name for name, _ in options}:
+        yield from fail(p, "conflicting matchers specified")
+    warnings: list[str] = []
+    ignore = bool(options.last("iy"))
     try:
-        return [compile_regex(pattern, **how) for pattern in patterns]
+        matchers = [
+            compile_regex(
+                pattern,
+                fixed=kind == "F",
+                extended=kind == "E",
+                ignore_case=ignore,
+                warnings=warnings,
+            )
+            for pattern in patterns
+        ]
+        for warning in [] if is_busybox(p) else warnings:
+            yield from complain(p, f"warning: {warning}")
     except RegexError as error:
         if is_busybox(p):
             yield from fail(p, f"bad regex '{patterns[0]}'")
         yield from fail(p, str(error))
         raise
+    return matchers
 
 
 def _expand(p: Process, paths: list[str], *, strip: bool) -> list[str]:

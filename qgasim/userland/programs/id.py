@@ -48,6 +48,16 @@ def identity(p: Process) -> Steps:
     options = yield from parse(p, "ugGnra", _ID_LONG)
     which = options.last("ugG")
     status = 0
+    kinds = {name for name, _ in options if name in "ugG"}
+    text = ""
+    if len(kinds) > 1:
+        text = 'cannot print "only" of more than one choice'
+    elif not kinds and options.last("nr"):
+        text = "cannot print only names or real IDs in default format"
+    elif is_busybox(p) and len(options.operands) > 1:
+        text = "more than one user"
+    if text:
+        yield from usage_error(p) if is_busybox(p) else fail(p, text)
     names: list[str | None] = [*options.operands] or [None]
     for name in names:
         user = ROOT if name is None else (yield from _find(p, name))
@@ -56,9 +66,6 @@ def identity(p: Process) -> Steps:
             continue
         ids = _group_ids(p, user)
         if not which:
-            if "n" in options or "r" in options:
-                text = "cannot print only names or real IDs in default format"
-                yield from (usage_error(p) if is_busybox(p) else fail(p, text))
             line = f"uid={_named(user.uid, user_name(p, user.uid))}"
             line += f" gid={_named(user.gid, group_name(p, user.gid))}"
             # A process that init started has no supplementary groups, and BusyBox then prints

@@ -126,9 +126,10 @@ class _Lister:
             yield from complain(p, f"{text}: {explain(error)}")
             self.status = pick(p, 1, 2)
             return
-        if "a" in options:
+        shown = options.last("aA")
+        if shown == "a":
             names = [".", "..", *names]
-        elif "A" not in options:
+        elif not shown:
             names = [name for name in names if not name.startswith(".")]
         entries = self.sort((yield from self.look_at_all(path, names)))
         if self.is_long:

@@ -43,12 +43,14 @@ def dirname(p: Process) -> Steps:
     """Print a path without its last component."""
     # BusyBox's takes no options.
     words = p.argv[1:] if is_busybox(p) else (yield from parse(p, "")).operands
+    words = words[1:] if words[:1] == ["--"] and is_busybox(p) else words
     if not words:
         yield from missing_operand(p)
     if is_busybox(p) and len(words) > 1:
         yield from usage_error(p)
     for word in words:
-        yield from p.write(1, _parent(word) + "\n")
+        parent = "//" if word == "//" and is_busybox(p) else _parent(word)
+        yield from p.write(1, parent + "\n")
     return 0
 
 

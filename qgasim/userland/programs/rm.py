@@ -25,7 +25,8 @@ def rm(p: Process) -> Steps:
             return 0
         yield from missing_operand(p)
     status = 0
-    for path in options.operands:
+    for operand in options.operands:
+        path = operand.rstrip("/") or operand[:1] if is_busybox(p) else operand
         wrong = _protect(p, path, options)
         if wrong:
             for line in wrong:

@@ -12,10 +12,12 @@ from qgasim.userland.programs.lstat import Inode, device_of, look
 from qgasim.userland.programs.messages import (
     complain,
     explain,
+    fail,
     is_busybox,
     pick,
     quote,
     quote_if_odd,
+    quote_text,
 )
 from qgasim.userland.programs.modes import format_mode, kind_name
 from qgasim.userland.programs.registry import program
@@ -36,6 +38,9 @@ def stat_(p: Process) -> Steps:
     if not options.operands:
         yield from missing_operand(p)
     given = options.get("c")
+    for found in re.finditer(r"%([-0+ #']*\d*(?:\.\d*)?)(.?)", given or "", re.DOTALL):
+        if found[1] and found[2] in ("", "%") and not is_busybox(p):
+            yield from fail(p, f"{quote_text(found[0])}: invalid directive")
     status = 0
     for path in options.operands:
         try:
@@ -46,19 +51,21 @@ def stat_(p: Process) -> Steps:
             status = 1
             continue
         form = _form(p, inode) if given is None else given + "\n"
-        yield from p.write(1, _fill(form, _values(p, path, inode)))
+        yield from p.write(1, _fill(p, form, _values(p, path, inode)))
     return status
 
 
-def _fill(form: str, values: Mapping[str, Callable[[], str | int]]) -> str:
+def _fill(p: Process, form: str, values: Mapping[str, Callable[[], str | int]]) -> str:
     def replace(found: re.Match[str]) -> str:
         flags, width, precision, name = found.groups()
         if name == "%":
             return "%"
         if name not in values:
-            return "?"
+            return pick(p, name, "?")
         value = values[name]()
         text = str(value)
+        if isinstance(value, int) and not is_busybox(p):
+            text = ("+" if "+" in flags else " " if " " in flags else "") + text
         if precision and isinstance(value, str):
             text = text[: to_int(precision)]
         if "#" in flags and isinstance(value, str) and name == "a":
