@@ -1,5 +1,8 @@
 """What a whole run of the tests needs."""
 
+import signal
+from collections.abc import Iterator
+
 import coverage
 import pytest
 
@@ -36,6 +39,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("skipif") or item.nodeid.startswith(INTEGRATION):
             item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture
+def signals_of_a_terminal() -> Iterator[None]:
+    """Let what a test starts end at SIGINT and SIGHUP.
+
+    It inherits that they are ignored where the tests run in the background of a script, or by nohup.
+    """
+    before = {
+        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

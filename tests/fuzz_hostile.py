@@ -35,7 +35,11 @@ ADDRESS_LIMIT: Final = 4 << 30
 #: So many scripts are given to a server, each for so long (seconds), before it is ended.
 SCRIPTS: Final = 12
 PATIENCE: Final = 0.4
+#: The first has longer, so that what grows slowly is seen.
+LONG_PATIENCE: Final = 4.0
 SCENARIOS: Final = ("debian-12", "alpine-3.20")
+#: bash is in the first only.
+SHELLS: Final = ("/bin/sh", "/bin/sh", "/bin/bash")
 COMMAND: Final = (sys.executable, "-W", "always", "-m", "qgasim", "--quiet")
 NUMBERS: Final = (
     "0", "-1", "1", "2", "007", "4096", "65536", "99999", "999999999", "2147483647", "2147483648",
@@ -223,9 +227,42 @@ class Writer:
             ]
         )
 
-    def script(self) -> str:
+    def bash(self) -> str:
+        """Write what only bash takes."""
+        number, glob, regex = self.pick(NUMBERS), self.pick(GLOBS), self.pick(REGEXES)
+        return self.pick(
+            [
+                f"[[ $BIG =~ {regex} ]]; echo ${{BASH_REMATCH[0]}}",
+                f"[[ $BIG == {glob} ]]",
+                f"[[ {number} -gt {self.pick(NUMBERS)} && -n $BIG ]]",
+                "while :; do printf -v x %s%s $x $BIG; done",
+                f"printf -v x %{number}s a",
+                f"read -N {number} x < /dev/zero",
+                "read -d '' x < /dev/urandom",
+                f"for ((i={number};;i++)); do :; done",
+                f"echo $(({number}**{self.pick(NUMBERS)}))",
+                f"let x={number}; ((x<<={number}))",
+                "declare -i x='x+1'; while :; do x=x+x; done",
+                "x=a; while :; do x+=$x; done",
+                "x='x[x]'; echo $((x)) ${x[1/0]}",
+                f"echo {{1..{number}}} {{a,b}}{{a,b}} ${{x[{number}]}}",
+                "cat <(cat <(cat <(yes)))",
+                "while :; do cat <(yes) & done",
+                f"x=${{BIG:{number}}} y=${{BIG: -{self.pick(NUMBERS)}}}",
+                "trap ': $BIG' DEBUG ERR EXIT; while :; do false; done",
+                "trap 'kill -TERM $$' TERM; kill -TERM $$",
+                "set -o pipefail; yes | yes | yes",
+                "PS4='$(yes)'; set -x; :",
+                "time while :; do :; done",
+                f"cat <<<$BIG{regex!r}",
+                'f() { f "$@" "$@"; }; f a',
+            ]
+        )
+
+    def script(self, shell: str = "/bin/sh") -> str:
+        kinds = [self.options, self.options, self.texts, self.shell, self.nest]
         parts = [
-            self.random.choice((self.options, self.options, self.texts, self.shell, self.nest))()
+            self.random.choice([*kinds, self.bash, self.bash] if "bash" in shell else kinds)()
             for _ in range(self.random.choice((1, 1, 2, 3)))
         ]
         joined = self.random.choice(("; ", " | ", " & ", " && ")).join(parts)
@@ -280,9 +317,9 @@ class Served:
         self.slowest = max(self.slowest, self.clock() - asked)
         return json.loads(reply)
 
-    def run(self, script: str) -> int:
+    def run(self, script: str, shell: str = "/bin/sh") -> int:
         """Start a script; return its process id, 0 if it could not be started."""
-        said = self.ask("guest-exec", path="/bin/sh", arg=["-s"], **_input(script))
+        said = self.ask("guest-exec", path=shell, arg=["-s"], **_input(script))
         return int(said.get("return", {}).get("pid", 0))
 
     def clock(self) -> float:
@@ -309,6 +346,8 @@ class Served:
         took = self.clock() - began
         self.process.kill()
         self.process.wait()
+        self.reader.close()
+        self.client.close()
         return took
 
 
@@ -347,9 +386,9 @@ def _serve(seed: str, report: Report, scripts: int) -> None:
         try:
             for number in range(scripts):
                 name = f"{seed}.{number}"
-                script = Writer(name).script()
+                shell, script = _write(name)
                 report.scripts += 1
-                memory = _try(served, name, script, report, memory)
+                memory = _try(served, name, (shell, script), report, memory)
         except (OSError, ValueError) as error:
             report.complain(seed, f"no answer: {error!r}", script)
         took = served.end()
@@ -361,11 +400,19 @@ def _serve(seed: str, report: Report, scripts: int) -> None:
                 report.complain(seed, line[-400:], script)
 
 
-def _try(served: Served, seed: str, script: str, report: Report, memory: int) -> int:
+def _write(seed: str) -> tuple[str, str]:
+    """Write a script; return the shell that is to run it, and the script."""
+    writer = Writer(seed)
+    shell = writer.pick(SHELLS)
+    return shell, writer.script(shell)
+
+
+def _try(served: Served, seed: str, work: tuple[str, str], report: Report, memory: int) -> int:
     """Run one script; return the most memory that the server has had."""
     served.slowest = 0
-    pid = served.run(script)
-    deadline = time.monotonic() + PATIENCE
+    shell, script = work
+    pid = served.run(script, shell)
+    deadline = time.monotonic() + (LONG_PATIENCE if seed.endswith(".0") else PATIENCE)
     while time.monotonic() < deadline:
         served.ask("guest-ping")
         said = served.ask("guest-exec-status", pid=pid) if pid else {"return": {"exited": True}}
@@ -393,7 +440,7 @@ def main() -> int:
     options = parser.parse_args()
     report = Report()
     if options.only:
-        print(Writer(options.only).script())
+        print(*_write(options.only), sep="\n")
     deadline = time.monotonic() + options.seconds
     number = 0
     while time.monotonic() < deadline:

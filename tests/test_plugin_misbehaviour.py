@@ -240,6 +240,7 @@ def test_two(qga):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("signals_of_a_terminal")
 def test_an_interrupt_reaches_a_test_whose_guest_loops(run: Run) -> None:
     # Not a bound on time: the time-out of a run ends what hangs.
     result = run(

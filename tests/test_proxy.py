@@ -240,6 +240,36 @@ def test_another_release_than_the_one_that_is_named_is_told(
     assert blueprint.survey.system_id == "alpine"
 
 
+def test_where_the_real_agent_answers_differently_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "x" * 400
+    behind = loads(f"""\
+extends: debian-12
+replies:
+  - {{on: guest-get-host-name, reply: {{name: {name}}}}}
+""")
+    proxy = tmp_path / "proxy"
+    with ServerThread(behind.build(), str(tmp_path / "agent")) as thread:
+        options = Namespace(upstream=thread.path, scenario=None, agent=None)
+        blueprint = make_front(loads("extends: debian-12"), options)
+        simulation = blueprint.build()
+        show_differences(blueprint, simulation)
+        with ServerThread(simulation, proxy), SyncClient(str(proxy)) as client:
+            assert client.call("guest-ping") == {}
+            assert client.call("guest-get-host-name") == {"name": name}
+    shown = capsys.readouterr().err.splitlines()
+    assert shown == [
+        (
+            "difference: values: name: a member that the simulated agent does not have; host-name: a member"
+            " that the simulated agent always has is absent"
+        ),
+        '   sent      {"execute": "guest-get-host-name"}',
+        f'   real      {{"return": {{"name": "{"x" * 279}... (425 bytes)',
+        '   simulated {"return": {"host-name": "debian"}}',
+    ]
+
+
 def test_an_agent_that_is_gone_is_told_to_each_client(tmp_path: Path) -> None:
     proxy = str(tmp_path / "proxy")
     simulation = front(str(tmp_path / "nothing")).build()
@@ -288,6 +318,7 @@ def test_what_is_no_agent_is_told_in_a_line(
     [
         (["--upstream", "/nonexistent/s"], "qgasim: /nonexistent/s: No such file or directory"),
         (["--upstream", "tcp:x"], "qgasim: --upstream: expected tcp:[HOST:]PORT, found 'tcp:x'"),
+        (["--upstream", "x", "--agent", "8.3"], "--agent: no such release: '8.3'"),
         (["--diff"], "--diff: has no effect without --upstream"),
         (["--upstream", "x", "--qmp", "unix:/x"], "--qmp: has no effect on a real agent"),
         (
@@ -307,6 +338,14 @@ def test_what_is_no_agent_is_told_in_a_line(
             ["record", "x", "--conversation", "y", "--listen", "unix:/z", "--qmp", "q"],
             "--qmp: expected MONITOR=ADDRESS",
         ),
+        (
+            ["record", "x", "--conversation", "y", "--listen", "tcp:x"],
+            "--listen: expected unix:PATH",
+        ),
+        (
+            ["record", "x", "--conversation", "y", "--listen", "unix:/z", "--qmp", "tcp:x=unix:/q"],
+            "--qmp: expected tcp:[HOST:]PORT, found 'tcp:x'",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(
@@ -320,6 +359,27 @@ def test_what_cannot_be_is_refused_in_a_line(
     found = capsys.readouterr().err
     assert why in found
     assert found.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--qmp", "m=unix:q"], "--qmp: what a monitor says is not redacted: add --keep all"),
+        ([], "/there: File exists"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused_in_a_line(
+    options: list[str], why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there").write_text("a recording")
+    behind = loads("extends: debian-12\nreplies: [{on: guest-info, reply: {version: '7.3'}}]")
+    with ServerThread(behind.build(), str(tmp_path / "agent")) as thread:
+        places = ["--conversation", f"{tmp_path}/there", "--listen", f"unix:{tmp_path}/s"]
+        assert run(["record", thread.path, *places, *options]) == 2
+    note, found = capfd.readouterr().err.splitlines()
+    assert note.startswith("qgasim record: note: ")
+    assert why in found
+    assert (tmp_path / "there").read_text() == "a recording"
 
 
 @needs_qemu_ga

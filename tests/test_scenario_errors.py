@@ -976,6 +976,22 @@ replies: [{on: guest-pong, reply: 1}]
             "f:1:40: replies[0].reply.a[0]: JSON has no inf (write the bytes with raw)",
         ],
     ),
+    "a machine that there cannot be": (
+        (
+            "machine: {uuid: x, port: 1a, chardev: a b, firmware_resets: 11, memory_slots: 257, max_vcpus: 256, "
+            "dimms: [{id: d, size: 0}, {id: d, size: 1}]}"
+        ),
+        [
+            "f:1:17: machine.uuid: expected a UUID, as in 6a1f3c5e-1111-4222-8333-444455556666, found 'x'",
+            "f:1:26: machine.port: expected an id (a letter, then letters, digits, '-._'), found '1a'",
+            "f:1:39: machine.chardev: expected an id (a letter, then letters, digits, '-._'), found 'a b'",
+            "f:1:61: machine.firmware_resets: expected 0 to 10, found 11",
+            "f:1:79: machine.memory_slots: expected 0 to 256, found 257",
+            "f:1:95: machine.max_vcpus: expected 2 (the guest's processors) to 255, found 256",
+            "f:1:122: machine.dimms[0].size: expected more than 0 bytes",
+            "f:1:131: machine.dimms[1].id: there is a module 'd' already",
+        ],
+    ),
     "an event that brings what is wrong": (
         "timeline: [{do: file_changes, path: a, file: {text: b, owner: c}, at: 1s}, {do: nic_appears, nic: {name: e, mac: f}, at: 1s}, {do: addresses, nic: e, add: [g], at: 1s}]",
         [

@@ -391,6 +391,20 @@ def test_replies_are_the_same_however_they_are_cut() -> None:
         assert list(chain.from_iterable(talk(front(ModelLink(size))))) == whole
 
 
+def test_a_line_without_the_number_is_no_reply_to_a_resynchronisation() -> None:
+    # It answers what a client before this one asked.
+    link = TellingLink()
+    course = front(link)
+    journal = Journal(course.simulation)
+    list(course.channel.connect())
+    link.answer = b""
+    course.send(b'{"execute":"guest-sync","arguments":{"id":7}}\n')
+    for value in (b"[]", b"8", b"7"):
+        link.channel.answered(b'{"return": %b}\n' % value)
+        list(course.channel.wake())
+    assert [(e.command, e.reply) for e in journal.exchanges] == [("guest-sync", b'{"return": 7}\n')]
+
+
 def test_a_request_that_was_asked_before_is_followed_as_the_first_was() -> None:
     # It goes a shorter way, unless something is under way: what can be seen is the same.
     link = TellingLink()

@@ -2,18 +2,15 @@
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from qgasim.cli.differences import difference_lines
 from qgasim.cli.parser import Parser, add_address, add_timeout
-from qgasim.cli.text import readable_bytes
 
 if TYPE_CHECKING:
     from qgasim.compare import Comparison
 
 __all__ = ["compare"]
-
-#: How many characters of a request or an answer are shown.
-_WIDTH: Final = 300
 
 
 def compare(arguments: list[str]) -> int:
@@ -65,10 +62,7 @@ def _to_lines(result: "Comparison") -> list[str]:
     for number, difference in enumerate(result.differences, 1):
         lines += [
             "",
-            f"{number}. {difference.topic}: {difference.what}",
-            f"   sent      {_show(difference.request)}",
-            f"   real      {_show(difference.real)}",
-            f"   simulated {_show(difference.simulated)}",
+            *difference_lines(f"{number}.", difference),
         ]
     count = len(result.differences)
     said = (
@@ -95,8 +89,3 @@ def _to_json(result: "Comparison") -> dict[str, Any]:
             for difference in result.differences
         ],
     }
-
-
-def _show(data: bytes) -> str:
-    text = readable_bytes(data[:_WIDTH].removesuffix(b"\n")).decode()
-    return f"{text}... ({len(data)} bytes)" if len(data) > _WIDTH else text or "(nothing)"

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from qgasim.cli.hints import ways_in
 from qgasim.cli.log import LiveLog
@@ -13,7 +13,7 @@ from qgasim.cli.parser import mute
 from qgasim.cli.ready import write_ready
 from qgasim.errors import QgaSimError
 from qgasim.scenario import Scenario
-from qgasim.serving.foreground import PARENT_INTERVAL, settle_memory
+from qgasim.serving.foreground import PARENT_INTERVAL, ending_signals, settle_memory
 from qgasim.serving.listen import UnixAddress
 from qgasim.serving.systemd import notify
 from qgasim.serving.threads import ServerThreadPool
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_fleet", "fleet_directory", "introduce_fleet", "serve_fleet"]
 
-_SIGNALS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-
 
 def serve_fleet(
     options: argparse.Namespace,
@@ -32,7 +30,7 @@ def serve_fleet(
     directory: str,
     log: LiveLog,
 ) -> None:
-    """Serve each guest at ``DIRECTORY/NAME.sock`` until SIGINT, SIGTERM or SIGHUP.
+    """Serve each guest at ``DIRECTORY/NAME.sock`` until a signal; see `ending_signals`.
 
     Args:
         options: of the command line.
@@ -44,7 +42,8 @@ def serve_fleet(
     addresses = {name: UnixAddress(f"{directory}/{name}.sock") for name in simulations}
     parent = os.getppid()
     # Before the thread is there, so that it leaves them to this one; one that comes before that waits.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signals = ending_signals()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         with (
             fleet_directory(directory),
@@ -58,7 +57,7 @@ def serve_fleet(
                 line = describe_fleet(scenario, simulations, addresses, directory)
                 write_ready(options.ready_fd, line)
             introduce_fleet(scenario, simulations, addresses)
-            while not signal.sigtimedwait(_SIGNALS, PARENT_INTERVAL):
+            while not signal.sigtimedwait(signals, PARENT_INTERVAL):
                 if options.exit_with_parent and os.getppid() != parent:
                     break
     finally:

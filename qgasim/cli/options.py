@@ -58,7 +58,7 @@ def _names(text: str) -> list[str]:
 
 def serve_parser(
     prog: str = "qgasim", description: str = _DESCRIPTION, epilog: str = _EPILOG
-) -> argparse.ArgumentParser:
+) -> Parser:
     """Return the parser of the options with which a guest is served."""
     parser = Parser(
         prog=prog,

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from qgasim.cli.text import readable
@@ -28,8 +29,6 @@ COMMANDS: Final = {
     "show": "scenarios",
 }
 
-#: How argparse begins what it says of options that a parser does not have.
-_UNKNOWN: Final = "unrecognized arguments: "
 #: The longest time-out, in seconds: a year. A socket can still hold it.
 _LONGEST: Final = 365 * 86400
 
@@ -41,14 +40,24 @@ class Parser(argparse.ArgumentParser):
     failure_status = 2
 
     def error(self, message: str) -> NoReturn:
-        words = message.removeprefix(_UNKNOWN).split() if message.startswith(_UNKNOWN) else []
-        if words:
-            from qgasim.suggestions import did_you_mean
-
-            message += did_you_mean(words[0].partition("=")[0], self._option_string_actions)
         self.exit(
             self.failure_status, readable(f"{self.prog}: {message} (try {self.prog} --help)") + "\n"
         )
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        options, unknown = self.parse_known_args(args, namespace or argparse.Namespace())
+        if unknown:
+            self.refuse(unknown)
+        return options
+
+    def refuse(self, words: list[str]) -> NoReturn:
+        """Report words that no argument takes; suggest the option that the first may mean."""
+        from qgasim.suggestions import did_you_mean
+
+        hint = did_you_mean(words[0].partition("=")[0], self._option_string_actions)
+        self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:

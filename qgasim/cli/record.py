@@ -2,9 +2,8 @@
 
 import argparse
 import codecs
-import io
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from qgasim.cli.hints import hint
 from qgasim.cli.parser import Parser, add_address, add_timeout
@@ -169,20 +168,22 @@ def _survey(options: argparse.Namespace) -> "tuple[Survey, str]":
         return take(ask_by_wire(agent)), "a real agent"
 
 
+def _decode(data: bytes) -> str:
+    # As Windows' PowerShell writes a file.
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig", "replace").replace("\r\n", "\n")
+
+
 def _read(name: str) -> str:
     from qgasim.record.pasted import LIMIT
 
     # One more than is taken, so that what is too long is refused.
     if name == "-":
-        stream: Any = sys.stdin
-        return "" if stream is None else str(stream.read(LIMIT + 1))
+        stream = getattr(sys.stdin, "buffer", None)
+        return "" if stream is None else _decode(stream.read(4 * LIMIT + 1))
     try:
         with open(name, "rb") as file:
-            # As Windows' PowerShell writes a file.
-            is_wide = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-            encoding = "utf-16" if is_wide else "utf-8-sig"
-            with io.TextIOWrapper(file, encoding, errors="replace") as text:
-                return text.read(LIMIT + 1)
+            return _decode(file.read(4 * LIMIT + 1))
     except OSError as error:
         raise ClientError(f"{name}: {error.strerror}") from None
 

@@ -21,7 +21,7 @@ from qgasim.cli.options import (
     serve_parser,
     with_options,
 )
-from qgasim.cli.parser import COMMANDS
+from qgasim.cli.parser import COMMANDS, Parser
 from qgasim.cli.ready import check_ready_fd, write_ready
 
 __all__ = ["serve", "serve_as"]
@@ -41,7 +41,7 @@ def serve(arguments: list[str]) -> int:
         gc.enable()
 
 
-def serve_as(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
+def serve_as(parser: Parser, arguments: list[str]) -> int:
     """Serve a guest as the options of *parser* say."""
     # Only now: `qgasim --help` should not wait for it.
     from qgasim.serving.listen import UnixAddress, parse_address
@@ -151,14 +151,14 @@ def _directory() -> Generator[str]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _refuse(parser: argparse.ArgumentParser, words: list[str]) -> NoReturn:
+def _refuse(parser: Parser, words: list[str]) -> NoReturn:
     """Refuse words that no option takes; suggest what was meant."""
     from qgasim.scenario import library
     from qgasim.suggestions import did_you_mean
 
     word = words[0]
     if word.startswith("-"):
-        parser.error(f"unrecognized arguments: {' '.join(words)}")
+        parser.refuse(words)
     if word in COMMANDS:
         parser.error(f"a command comes first, its options after it, as in qgasim {word} --help")
     if word in library() or word.endswith((".yaml", ".yml")):

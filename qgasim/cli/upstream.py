@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from qgasim.cli.text import complain, readable_bytes
+from qgasim.cli.differences import difference_lines
+from qgasim.cli.text import complain
 from qgasim.errors import QgaSimError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ __all__ = ["make_front", "show_differences"]
 
 #: How long to wait for the agent's first answers, in seconds.
 _TIMEOUT: Final = 10.0
-#: How many characters of a request or an answer are shown.
-_WIDTH: Final = 300
 
 
 def make_front(scenario: "Scenario", options: argparse.Namespace) -> "Front":
@@ -67,17 +66,7 @@ def show_differences(front: "Front", simulation: "Simulation") -> None:
     def show(difference: "Difference") -> None:
         if sys.stderr is None:
             return
-        lines = [
-            f"difference: {difference.topic}: {difference.what}",
-            f"   sent      {_show(difference.request)}",
-            f"   real      {_show(difference.real)}",
-            f"   simulated {_show(difference.simulated)}",
-        ]
-        print("\n".join(lines), file=sys.stderr, flush=True)
+        lines = "\n".join(difference_lines("difference:", difference))
+        print(lines, file=sys.stderr, flush=True)
 
     simulation.observe(Twin(simulation, show, front.survey))
-
-
-def _show(data: bytes) -> str:
-    text = readable_bytes(data[:_WIDTH].removesuffix(b"\n")).decode()
-    return f"{text}... ({len(data)} bytes)" if len(data) > _WIDTH else text or "(nothing)"

@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from qgasim.control.feed import Feed
-from qgasim.control.guests import Guests
+from qgasim.control.guests import AdoptedGuest, Guests
 from qgasim.control.start import make_server, tell_failure
 from qgasim.errors import QgaSimError
 from qgasim.http.access import Access
@@ -31,6 +31,8 @@ __all__ = ["Announcement"]
 PATIENCE: Final = 10.0
 #: How long is waited until a process that is not there is tried again, in seconds.
 INTERVAL: Final = 1.0
+#: The status of an answer that says that this process did not answer.
+_NOT_REACHED: Final = 424
 
 
 class _Absent(QgaSimError):
@@ -97,25 +99,43 @@ class Announcement:
                 server.listen()
                 nursery.start_soon(server.serve)
                 where = name_address(server.address)
-                tell: Callable[[str], None] | None = on_absent
-                guest = guests.adopt(name, live, addresses, is_connected)
-                while True:
-                    answer = await self._announce(guest.name, where, tell)
-                    tell = None
-                    if answer.status == 409 and guest.name == name:
-                        # An earlier process of this name is still there, or another guest has it.
-                        guests.release(guest)
-                        other = f"{name}-{os.getpid()}"
-                        guest = guests.adopt(other, live, addresses, is_connected)
-                        continue
-                    if answer.status != 201:
-                        problem = answer.body.decode("utf-8", "replace")
-                        text = f"{name_address(self._control)}: {answer.status} {problem:.200}"
-                        raise QgaSimError(text)
-                    # The other process reads along as long as it is there.
-                    await feed.wait_until_unread()
+
+                def adopt(name: str) -> AdoptedGuest:
+                    return guests.adopt(name, live, addresses, is_connected)
+
+                await self._keep_announced(name, guests, adopt, where, on_absent)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+
+    async def _keep_announced(
+        self,
+        name: str,
+        guests: Guests,
+        adopt: Callable[[str], AdoptedGuest],
+        where: str,
+        on_absent: Callable[[str], None] | None,
+    ) -> None:
+        guest = adopt(name)
+        while True:
+            answer = await self._announce(guest.name, where, on_absent)
+            on_absent = None
+            if answer.status == 409 and guest.name == name:
+                # An earlier process of this name is still there, or another guest has it.
+                guests.release(guest)
+                guest = adopt(f"{name}-{os.getpid()}")
+            elif answer.status >= 500 or answer.status == _NOT_REACHED:
+                # It is about to end, or could not ask back.
+                await trio.sleep(INTERVAL)
+            elif answer.status == 201:
+                # The other process reads along as long as it is there; in the next, the name may be free.
+                await guests.feed.wait_until_unread()
+                if guest.name != name:
+                    guests.release(guest)
+                    guest = adopt(name)
+            else:
+                problem = answer.body.decode("utf-8", "replace")
+                text = f"{name_address(self._control)}: {answer.status} {problem:.200}"
+                raise QgaSimError(text)
 
     async def _announce(
         self, name: str, where: str, on_absent: Callable[[str], None] | None

@@ -54,7 +54,10 @@ def _be_machine(line: CommandLine, release: Release) -> int:
     parent = detach() if line.has("daemonize") else None
     block_signals()
     path = line.value("pidfile")
-    pid_file = None if path is None else PidFile(path)
+    try:
+        pid_file = None if path is None else PidFile(path)
+    except OSError as error:
+        raise CommandLineError(f"cannot create PID file: {error}") from None
     try:
         emulator = Emulator(line, release.name)
         emulator.listen()

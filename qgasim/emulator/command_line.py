@@ -14,7 +14,15 @@ from msgspec import Struct, field
 
 from qgasim.errors import QgaSimError
 
-__all__ = ["CommandLine", "CommandLineError", "Property", "parse", "parse_properties", "parse_size"]
+__all__ = [
+    "CommandLine",
+    "CommandLineError",
+    "Property",
+    "parse",
+    "parse_properties",
+    "parse_size",
+    "read_number",
+]
 
 #: Options that take no value.
 FLAGS: Final = frozenset(
@@ -99,6 +107,16 @@ class CommandLine(Struct, kw_only=True):
         """Return what each *option* says, by name."""
         return [parse_properties(value, VALUED[option]) for value in self.values(option)]
 
+    def describe(self, option: str) -> list[tuple[str, dict[str, Property]]]:
+        """Return each *option* as it was given, which messages begin with, and what it says."""
+        return list(
+            zip(
+                (f"-{option} {v}" for v in self.values(option)),
+                self.properties(option),
+                strict=True,
+            )
+        )
+
     def merged(self, option: str) -> dict[str, Property]:
         """Return what all of *option* say together, for those that describe one thing (``-machine``)."""
         merged: dict[str, Property] = {}
@@ -116,17 +134,17 @@ class CommandLine(Struct, kw_only=True):
         """How many processors are there at the start."""
         smp = self.merged("smp")
         if "cpus" in smp:
-            return _number(smp["cpus"], "cpus")
+            return read_number(smp["cpus"], "smp.cpus")
         threads = 1
         for part in ("sockets", "dies", "clusters", "cores", "threads"):
-            threads *= _number(smp.get(part, 1), part)
+            threads *= read_number(smp.get(part, 1), f"smp.{part}")
         return threads
 
     @property
     def max_vcpus(self) -> int:
         """How many processors there can be."""
         smp = self.merged("smp")
-        return _number(smp["maxcpus"], "maxcpus") if "maxcpus" in smp else self.vcpus
+        return read_number(smp["maxcpus"], "smp.maxcpus") if "maxcpus" in smp else self.vcpus
 
     @property
     def memory(self) -> int:
@@ -139,9 +157,25 @@ class CommandLine(Struct, kw_only=True):
         """The type of machine; empty if it is not given."""
         return str(self.merged("machine").get("type", ""))
 
+    def devices(self) -> list[tuple[str, dict[str, Property]]]:
+        """Return each ``-device`` as it was given, and its properties: its driver, a text, is one.
+
+        Raises:
+            CommandLineError: it has none.
+        """
+        devices = self.describe("device")
+        for text, device in devices:
+            if not isinstance(device.get("driver"), str):
+                raise CommandLineError(f"{text}: Parameter 'driver' is missing")
+        return devices
+
     def chardevs(self) -> dict[str, dict[str, Property]]:
         """Return the character devices by their id."""
         return {str(chardev.get("id", "")): chardev for chardev in self.properties("chardev")}
+
+    def name_chardev(self, label: str) -> str:
+        """Return the option of a character device as it was given, by its id; one must be there."""
+        return {str(said.get("id", "")): text for text, said in self.describe("chardev")}[label]
 
 
 def parse(arguments: Sequence[str]) -> CommandLine:
@@ -209,8 +243,9 @@ def parse_size(text: str, unit: str) -> int:
     return int(found[1]) * factor
 
 
-def _number(value: Property, name: str) -> int:
+def read_number(value: Property, name: str) -> int:
+    """Return the number that *value* says; CommandLineError as QEMU has it for integers of ``-smp``."""
     text = str(value)
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise CommandLineError(f"Parameter '{name}' expects a number")
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise CommandLineError(f"Parameter '{name}' expects integer")
     return int(text)

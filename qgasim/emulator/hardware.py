@@ -77,7 +77,7 @@ def _memory(line: CommandLine, guest: GuestSettings) -> Memory:
 
 
 def _nics(line: CommandLine, nics: list[Nic]) -> Iterator[Nic]:
-    devices = [d for d in line.properties("device") if NETWORK.fullmatch(str(d.get("driver", "")))]
+    devices = [device for _, device in line.devices() if NETWORK.fullmatch(device["driver"])]
     devices += [nic for nic in line.properties("nic") if nic.get("type") != "none"]
     given = iter(devices)
     for nic in nics:
@@ -146,8 +146,8 @@ def _letters() -> list[str]:
 def _disk_devices(line: CommandLine) -> Iterator[dict[str, Property]]:
     """Yield what is a disk, as a device has it: those of ``-drive if=...`` without a device as well."""
     drives = {str(drive.get("id", "")): drive for drive in line.properties("drive")}
-    for device in line.properties("device"):
-        if device.get("driver") in DISKS:
+    for _, device in line.devices():
+        if device["driver"] in DISKS:
             drive = drives.get(str(device.get("drive", "")), {})
             yield {**{k: drive[k] for k in ("serial", "size") if k in drive}, **device}
     for drive in drives.values():

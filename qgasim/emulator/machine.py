@@ -5,7 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from qgasim.emulator.command_line import CommandLine, CommandLineError, parse_size
+from qgasim.emulator.command_line import (
+    CommandLine,
+    CommandLineError,
+    parse_size,
+    read_number,
+)
 from qgasim.emulator.hardware import DISKS, NETWORK
 from qgasim.guest.hardware.network import Nic
 from qgasim.guest.settings import GuestSettings
@@ -21,6 +26,11 @@ _ALIASES: Final = {"": "pc-i440fx", "pc": "pc-i440fx", "q35": "pc-q35"}
 #: What QEMU does if ``-action`` and ``-watchdog-action`` say nothing (softmmu/runstate-action.c).
 _PANIC: Final = "poweroff"
 _WATCHDOG: Final = "reset"
+#: How many processors a type of machine takes (query-machines of 7.2.22). UNVERIFIED: those of 8.1 and later take more.
+_PROCESSORS: Final = {"pc-i440fx": 255}
+_MOST_PROCESSORS: Final = 288
+#: How many slots for memory there can be (ACPI_MAX_RAM_SLOTS).
+_SLOTS: Final = 256
 
 
 def make_settings(line: CommandLine, release: str) -> MachineSettings:
@@ -31,7 +41,7 @@ def make_settings(line: CommandLine, release: str) -> MachineSettings:
     """
     port = find_port(line) or {}
     actions = line.merged("action")
-    drivers = {str(device.get("driver", "")) for device in line.properties("device")}
+    drivers = {device["driver"] for _, device in line.devices()}
     incoming = line.value("incoming")
     start = "running"
     if incoming is not None:
@@ -57,27 +67,48 @@ def make_settings(line: CommandLine, release: str) -> MachineSettings:
         "watchdog": watchdog,
         "port": str(port.get("id", "channel0")),
         "chardev": str(port.get("chardev", "charchannel0")),
-        "max_vcpus": line.max_vcpus,
+        "max_vcpus": _max_vcpus(line, release),
         "memory": line.memory,
-        "memory_slots": int(str(memory.get("slots", 0))),
+        "memory_slots": _memory_slots(line),
         "max_memory": parse_size(str(memory["maxmem"]), "M") if "maxmem" in memory else None,
         "dimms": list(_dimms(line)),
     }
     return MachineSettings(**plain)
 
 
+def _max_vcpus(line: CommandLine, release: str) -> int:
+    """Return how many processors there can be, as many as the machine takes at most (hw/core/machine.c)."""
+    count, machine = line.max_vcpus, _machine(line, release)
+    limit = _PROCESSORS.get(machine.rpartition("-")[0], _MOST_PROCESSORS)
+    if count > limit:
+        text = f"Invalid SMP CPUs {count}. The max CPUs supported by machine '{machine}' is {limit}"
+        raise CommandLineError(text)
+    return count
+
+
+def _memory_slots(line: CommandLine) -> int:
+    for name, memory in line.describe("m"):
+        if not re.fullmatch("[0-9]{1,9}", str(memory.get("slots", 0))):
+            raise CommandLineError(f"{name}: Parameter 'slots' expects a number")
+    slots = int(str(line.merged("m").get("slots", 0)))
+    if slots > _SLOTS:
+        raise CommandLineError(f"unsupported amount of memory slots: {slots}")
+    return slots
+
+
 def _dimms(line: CommandLine) -> Iterator[DimmSettings]:
     backends = _backends(line)
-    for device in line.properties("device"):
-        if device.get("driver") == "pc-dimm":
-            size = backends.get(str(device.get("memdev")), 0)
-            yield DimmSettings(id=str(device.get("id", "")), size=size)
+    for _, device in line.devices():
+        if device["driver"] == "pc-dimm":
+            memdev = str(device.get("memdev"))
+            size = backends.get(memdev, 0)
+            yield DimmSettings(id=str(device.get("id", "")), size=size, memdev=memdev)
 
 
 def find_port(line: CommandLine) -> dict[str, Any] | None:
     """Return the device that is the agent's port; None: there is none."""
-    for device in line.properties("device"):
-        if device.get("driver") == "virtserialport" and device.get("name") == AGENT_PORT:
+    for _, device in line.devices():
+        if device["driver"] == "virtserialport" and device.get("name") == AGENT_PORT:
             return device
     return None
 
@@ -119,7 +150,9 @@ def _topology(line: CommandLine) -> Topology | None:
     smp = line.merged("smp")
     if not smp:
         return None
-    counts = [int(str(smp.get(part, 1))) for part in ("sockets", "cores", "threads")]
+    parts = ("sockets", "cores", "threads")
+    # Zero is one (hw/core/machine-smp.c).
+    counts = [max(1, read_number(smp.get(part, 1), f"smp.{part}")) for part in parts]
     # Sockets come first before 6.2's machines, then cores (hw/core/machine-smp.c); libvirt says all three.
     if "sockets" not in smp:
         counts[0] = max(1, line.max_vcpus // (counts[1] * counts[2]))
@@ -129,11 +162,14 @@ def _topology(line: CommandLine) -> Topology | None:
 def _backends(line: CommandLine) -> dict[str, int]:
     """Return the sizes of memory backends by id, without that of the machine's own memory."""
     own = line.merged("machine").get("memory-backend")
-    return {
-        str(each["id"]): parse_size(str(each.get("size", 0)), "b")
-        for each in line.properties("object")
-        if str(each.get("qom-type", "")).startswith("memory-backend-") and each.get("id") != own
-    }
+    backends: dict[str, int] = {}
+    for name, each in line.describe("object"):
+        if str(each.get("qom-type", "")).startswith("memory-backend-"):
+            if "id" not in each:
+                raise CommandLineError(f"{name}: Parameter 'id' is missing")
+            if each["id"] != own:
+                backends[str(each["id"])] = parse_size(str(each.get("size", 0)), "b")
+    return backends
 
 
 def _nodes(line: CommandLine) -> dict[str, dict[str, Any]]:
@@ -148,10 +184,8 @@ def _devices(line: CommandLine, guest: GuestSettings) -> Iterator[BoardDevice]:
     """Yield the devices that have an id; interfaces and disks are the guest's, in order."""
     cards = iter(_cards(guest.nics))
     disks: dict[str, Iterator[str]] = {}
-    for device in line.properties("device"):
-        driver = str(device.get("driver", ""))
-        if not driver:
-            raise CommandLineError("-device: Parameter 'driver' is missing")
+    for _, device in line.devices():
+        driver = device["driver"]
         nic = next(cards, None) if NETWORK.fullmatch(driver) else None
         disk = None
         if driver in DISKS:

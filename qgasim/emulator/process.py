@@ -58,7 +58,8 @@ class Emulator:
         settings = make_settings(line, release)
         monitors = list(find_monitors(line))
         port = find_port(line)
-        agent = None if port is None else agent_address(line, settings.chardev)
+        has_chardev = port is not None and "chardev" in port
+        agent = agent_address(line, settings.chardev) if has_chardev else None
         blueprint = _plan(line)
         self._announced = _announce(line, blueprint)
         simulation = blueprint.build() if self._announced is None else self._announced.simulation
@@ -99,7 +100,11 @@ class Emulator:
     def run(self) -> int:
         """Serve until the machine ends, or a signal ends it; return the exit status."""
         settle_memory()
-        trio.run(self._run)
+        try:
+            trio.run(self._run)
+        finally:
+            for monitor in self._monitors:
+                monitor.close()
         return self._hypervisor.exit_status
 
     async def _run(self) -> None:

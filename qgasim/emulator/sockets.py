@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from qgasim.emulator.command_line import CommandLine, CommandLineError, parse_properties
 from qgasim.serving.listen import (
-    AgentSocket,
     InheritedSocket,
+    MachineSocket,
     SocketAddress,
     TcpAddress,
     UnixAddress,
@@ -25,27 +25,28 @@ def find_monitors(line: CommandLine) -> Iterator[tuple[SocketAddress, str | None
         CommandLineError: it is no socket that listens.
     """
     chardevs = line.chardevs()
-    for text in [*line.values("qmp"), *line.values("qmp-pretty")]:
-        yield _parse_qmp(text), None
-    for monitor in line.properties("mon"):
+    for option in ("qmp", "qmp-pretty"):
+        for text in line.values(option):
+            yield _parse_qmp(text, f"-{option} {text}"), None
+    for name, monitor in line.describe("mon"):
         label = str(monitor.get("chardev", ""))
         if label not in chardevs:
-            raise CommandLineError(f'-mon chardev={label}: chardev "{label}" not found')
+            raise CommandLineError(f'{name}: chardev "{label}" not found')
         if monitor.get("mode", "readline") == "control":
-            yield _address(chardevs[label], f"-chardev {label}"), label
+            yield _address(chardevs[label], line.name_chardev(label)), label
 
 
-def _parse_qmp(text: str) -> SocketAddress:
+def _parse_qmp(text: str, name: str) -> SocketAddress:
     kind, _, rest = text.partition(":")
     first, *options = rest.split(",")
     found = parse_properties(",".join(options)) if options else {}
     if kind == "unix":
-        return _address({"backend": "socket", "path": first, **found}, f"-qmp {text}")
+        return _address({"backend": "socket", "path": first, **found}, name)
     if kind == "tcp":
         host, _, port = first.rpartition(":")
         where = {"backend": "socket", "host": host, "port": port, **found}
-        return _address(where, f"-qmp {text}")
-    raise CommandLineError(f"-qmp {text}: qgasim simulates monitors on sockets that listen only")
+        return _address(where, name)
+    raise CommandLineError(f"{name}: qgasim simulates monitors on sockets that listen only")
 
 
 def _address(chardev: dict[str, Any], name: str) -> SocketAddress:
@@ -62,7 +63,7 @@ def _address(chardev: dict[str, Any], name: str) -> SocketAddress:
             raise CommandLineError(text) from None
         return InheritedSocket(number)
     if "path" in chardev:
-        return AgentSocket(os.path.abspath(str(chardev["path"])))
+        return MachineSocket(os.path.abspath(str(chardev["path"])), name)
     port = str(chardev.get("port", ""))
     if not port.isdigit() or int(port) > 0xFFFF:
         raise CommandLineError(f"{name}: one of path, fd or port is missing")
@@ -89,8 +90,10 @@ def agent_address(line: CommandLine, label: str) -> SocketAddress:
     """
     chardevs = line.chardevs()
     if label not in chardevs:
-        raise CommandLineError(f"Property 'virtserialport.chardev' can't find value '{label}'")
-    return _address(chardevs[label], f"-chardev {label}")
+        name = next(n for n, device in line.devices() if str(device.get("chardev")) == label)
+        text = f"{name}: Property 'virtserialport.chardev' can't find value '{label}'"
+        raise CommandLineError(text)
+    return _address(chardevs[label], line.name_chardev(label))
 
 
 def open_chardevs(line: CommandLine, others: set[str]) -> dict[str, dict[str, Any]]:

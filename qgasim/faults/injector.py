@@ -143,7 +143,7 @@ class ArmedFault:
 
     @property
     def struck_process(self) -> int:
-        """How often it has fired at the agent's process that it fired last."""
+        """How often it has fired at the agent's process at which it fired last."""
         return self.fired - self._before
 
 

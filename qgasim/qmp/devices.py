@@ -131,7 +131,7 @@ class Devices:
 
     def _add_memory(self, settings: MachineSettings) -> None:
         for dimm in settings.dimms:
-            memdev = f"mem{dimm.id}"
+            memdev = dimm.memdev or f"mem{dimm.id}"
             self.objects[memdev] = _memory(dimm.size)
             self.plug_dimm(Device(id=dimm.id, driver="pc-dimm"), memdev)
         self.objects[OWN_MEMORY] = _memory(self.base_memory)

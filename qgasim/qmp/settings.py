@@ -19,6 +19,8 @@ class DimmSettings(Struct, kw_only=True, forbid_unknown_fields=True):
     id: str
     #: Its size.
     size: Size
+    #: The id of the object that is its memory; ``mem`` and its own id by default, as libvirt has it.
+    memdev: str | None = None
 
 
 class MachineSettings(Struct, kw_only=True, forbid_unknown_fields=True):

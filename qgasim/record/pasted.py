@@ -8,6 +8,7 @@ passed over, with its line and why.
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final
 
 from msgspec import Struct, field
@@ -44,6 +45,9 @@ _TYPESET: Final = str.maketrans("\u201c\u201d\u201e\u201f\u00a0", '""""\x20')
 _NEXT: Final = re.compile(_NAMED.pattern + r'|\{\s*"(?:return|error|execute)"')
 #: More of what cannot be read than this: it is no report.
 _SKIPPED_LIMIT: Final = 20
+#: How often what looks like JSON, within a line, may be none.
+_FAILURES_LIMIT: Final = 1000
+_NEWLINE: Final = re.compile("\n")
 #: The members of which an entry of a list, beside the request, has one.
 _HAS_REPLY: Final = frozenset({"return", "error", "reply"})
 _FAMILIES: Final[tuple[Family, ...]] = ("linux", "windows", "freebsd")
@@ -72,7 +76,8 @@ def read_pasted(text: str, name: str) -> Survey:
         raise ClientError(f"{name}: expected at most {LIMIT >> 20} MiB")
     skipped: list[str] = []
     answers: dict[tuple[str, str], Answer] = {}
-    for found in _find_values(_QUOTED.sub("", _COLOURS.sub("", text)), name, skipped):
+    values = _find_values(_QUOTED.sub("", _COLOURS.sub("", text)), name, skipped)
+    for found in chain.from_iterable(map(_take_apart, values)):
         try:
             for answer in _answers(found, name):
                 # Of what is there twice, the last counts.
@@ -98,7 +103,7 @@ def _key(answer: Answer) -> tuple[str, str]:
 def _find_values(text: str, name: str, skipped: list[str]) -> Iterator[_Value]:
     """Yield the objects and lists in a text, each with the request before it; add to *skipped* what is none."""
     straight = text.translate(_TYPESET)
-    at = counted = 0
+    at = counted = failures = 0
     line = 1
     request: dict[str, Any] = {}
     while (start := _START.search(straight, at)) is not None:
@@ -106,18 +111,26 @@ def _find_values(text: str, name: str, skipped: list[str]) -> Iterator[_Value]:
         counted = start.start()
         try:
             value, end = _decode(text, straight, start.start())
-        except json.JSONDecodeError as error:
-            following = re.compile("\n").search(text, start.start())
-            if _begins_line(text, start.start()):
+        except (json.JSONDecodeError, RecursionError) as error:
+            failures += 1
+            if failures > _FAILURES_LIMIT:
+                # Each takes as long as the text before it.
+                skipped.append(f"{name}:{line}: too much that is not JSON, the rest is not read")
+                return
+            following = _NEWLINE.search(text, start.start())
+            if isinstance(error, RecursionError):
+                skipped.append(f"{name}:{line}: too many levels")
+                request = {}
+                following = _NEXT.search(straight, start.end())
+            elif _begins_line(text, start.start()):
                 skipped.append(f"{name}:{error.lineno}: not JSON, or cut short: {error.msg}")
+                request = {}
                 following = _NEXT.search(straight, max(error.pos, start.end()))
             # Else a pattern of jq or the like.
             if following is None:
                 return
             at = following.start()
             continue
-        except RecursionError:
-            raise ClientError(f"{name}:{line}: too many levels") from None
         named = _last_named(text[at : start.start()])
         at = end
         if is_object(value) and "execute" in value and not _HAS_REPLY & value.keys():
@@ -151,6 +164,16 @@ def _last_named(text: str) -> str | None:
     return full or f"guest-{of_qm or of_api}"
 
 
+def _take_apart(found: _Value) -> Iterator[_Value]:
+    """Yield the replies in a list of them, else the value as it is."""
+    value = _unwrap(found.value)
+    if is_array(value) and value and all(map(_is_reply, value)):
+        for each in value:
+            yield _Value(found.line, each, found.command, found.arguments)
+    else:
+        yield found
+
+
 def _answers(found: _Value, name: str) -> Iterator[Answer]:
     """Yield the answers that a value is, or has in it."""
     value = _unwrap(found.value)
@@ -162,9 +185,6 @@ def _answers(found: _Value, name: str) -> Iterator[Answer]:
             yield _answer(
                 str(_command_of(each)), each.get("arguments") or {}, _reply_of(each), found, name
             )
-    elif is_array(value) and value and all(map(_is_reply, value)):
-        for each in value:
-            yield from _answers(_Value(found.line, each, found.command, found.arguments), name)
     elif is_object(value) and _command_of(value):
         yield from _answers(_Value(found.line, [value]), name)
     else:

@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from qgasim.serving.endpoint import ClientDriver
-from qgasim.serving.listen import SocketAddress, TcpAddress, UnixAddress
+from qgasim.serving.listen import MachineSocket, SocketAddress, TcpAddress, UnixAddress
 
 __all__ = ["SHORTAGES", "SHORTAGE_PAUSE", "Listener"]
 
@@ -24,6 +24,8 @@ FAILURE_PAUSE: Final = 1.0
 #: What passes when something else is let go of, and how long is waited for that, in seconds.
 SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 SHORTAGE_PAUSE: Final = 0.1
+#: Whose files end with their servers.
+_REMOVED: Final = (UnixAddress, MachineSocket)
 
 
 class Listener:
@@ -56,16 +58,16 @@ class Listener:
         """
         address = self._address
         self._sock = address.listen()
-        if isinstance(address, UnixAddress):
+        if isinstance(address, _REMOVED):
             self._inode = os.stat(address.path, follow_symlinks=False).st_ino
         elif isinstance(address, TcpAddress):
             self._address = TcpAddress(address.host, self._sock.getsockname()[1])
 
     def close(self) -> None:
-        """Let no client connect any more; a unix socket's file is removed."""
+        """Let no client connect any more; a unix socket's file is removed, but for that of a real agent's kind."""
         self._is_closed = True
         self._close_socket()
-        if isinstance(self._address, UnixAddress):
+        if isinstance(self._address, _REMOVED):
             _remove(self._address.path, self._inode)
             # Another socket may be there from now on, and have the same number.
             self._inode = 0

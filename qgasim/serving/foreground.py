@@ -12,7 +12,7 @@ import trio
 from qgasim.guest.processes.watchdog import watchdog
 from qgasim.serving.server import Server
 
-__all__ = ["PARENT_INTERVAL", "run", "run_until_signal", "settle_memory"]
+__all__ = ["PARENT_INTERVAL", "ending_signals", "run", "run_until_signal", "settle_memory"]
 
 #: How often to check whether the parent process is still there, in seconds.
 PARENT_INTERVAL: Final = 0.25
@@ -36,7 +36,8 @@ async def _cancel_without_parent(scope: trio.CancelScope, parent: int) -> None:
     scope.cancel()
 
 
-def _signals() -> list[signal.Signals]:
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end a server: SIGINT, SIGTERM, and SIGHUP if that is not ignored (nohup)."""
     is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [signal.SIGINT, signal.SIGTERM, *([] if is_ignored else [signal.SIGHUP])]
 
@@ -70,8 +71,8 @@ def run_until_signal(
     failures: list[Exception] = []
 
     async def run_main() -> None:
-        with trio.open_signal_receiver(*_signals()) as signals:
-            _hurry_at(_signals())
+        with trio.open_signal_receiver(*ending_signals()) as signals:
+            _hurry_at(ending_signals())
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             async with trio.open_nursery() as nursery:
 
@@ -90,7 +91,7 @@ def run_until_signal(
                     nursery.cancel_scope.cancel()
 
     # One that comes before the receiver is there waits: the socket's file is removed in any case.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
     try:
         trio.run(run_main)
     finally:

@@ -16,6 +16,7 @@ __all__ = [
     "Address",
     "AgentSocket",
     "InheritedSocket",
+    "MachineSocket",
     "SocketAddress",
     "Stdio",
     "TcpAddress",
@@ -94,6 +95,23 @@ class AgentSocket(Struct, frozen=True):
         except OSError as error:
             raise ListenError(f"Failed to unlink socket {path}: {error.strerror}") from None
         return _bind(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path, failed)
+
+
+class MachineSocket(AgentSocket, frozen=True):
+    """A unix socket as QEMU makes one: as qemu-ga does, but errors name the option, and its file goes with it.
+
+    (io/channel-socket.c of 7.2, socket_listen_cleanup.)
+    """
+
+    #: As it was given: ``-qmp unix:/path,...``.
+    option: str
+
+    def listen(self) -> socket.socket:
+        """Return a socket that listens there; raise ListenError if none can."""
+        try:
+            return super().listen()
+        except ListenError as error:
+            raise ListenError(f"{self.option}: {error}") from None
 
 
 class InheritedSocket(Struct, frozen=True):

@@ -56,8 +56,14 @@ def test_a_greeting_that_no_client_can_read_is_not_part_of_the_protocol() -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("signals_of_a_terminal")
+@pytest.mark.parametrize("is_ignored", [False, True], ids=["", "nohup"])
 @pytest.mark.parametrize("scenario", ["debian-12", "two-guests"])
-def test_a_hang_up_of_the_terminal_leaves_nothing_behind(scenario: str, tmp_path: Path) -> None:
+def test_a_hang_up_of_the_terminal_leaves_nothing_behind(
+    scenario: str, is_ignored: bool, tmp_path: Path
+) -> None:
+    if is_ignored:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if scenario == "two-guests":
         file = tmp_path / "fleet.yaml"
         file.write_text("{qgasim: 1, fleet: {a: {extends: debian-12}, b: {extends: debian-12}}}")
@@ -67,11 +73,20 @@ def test_a_hang_up_of_the_terminal_leaves_nothing_behind(scenario: str, tmp_path
         [sys.executable, "-m", "qgasim", "--scenario", scenario],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path / "t")},
     ) as program:  # fmt: skip
-        assert program.stdout
-        program.stdout.readline()
-        assert os.listdir(tmp_path / "t")
-        program.send_signal(signal.SIGHUP)
-        assert program.wait(PATIENCE) == 0
+        try:
+            assert program.stdout
+            program.stdout.readline()
+            assert os.listdir(tmp_path / "t")
+            program.send_signal(signal.SIGHUP)
+            if is_ignored:
+                first = min((tmp_path / "t").glob("*/*.sock"))
+                with connect(str(first)) as sock:
+                    sock.sendall(PING)
+                    assert read_line(sock)
+                program.terminate()
+            assert program.wait(PATIENCE) == 0
+        finally:
+            program.kill()
     assert os.listdir(tmp_path / "t") == []
 
 
@@ -105,6 +120,7 @@ MOMENTS = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("signals_of_a_terminal")
 @pytest.mark.parametrize(
     ("moment", "number"),
     [
@@ -144,6 +160,7 @@ runpy.run_module("qgasim", run_name="__main__")
 """
 
 
+@pytest.mark.usefixtures("signals_of_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_comes_before_main_ends_it_without_a_traceback(
     number: signal.Signals,

@@ -1,6 +1,7 @@
 """``--control`` on the command line: what is served, told and refused."""
 
 import http.client
+import io
 import json
 import re
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from qgasim.client.blocking import SyncClient
+from qgasim.control.start import tell_failure
 from tests.command_line import ROOT, run
 from tests.controlling import Api
 from tests.serving import PATIENCE
@@ -220,3 +222,23 @@ print([name for name in sys.modules if name == "h11" or name.startswith(("qgasim
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+class Full(io.StringIO):
+    """A file for which there is no room."""
+
+    def write(self, _: str) -> int:
+        raise OSError
+
+
+def test_a_bug_in_a_request_is_told_in_a_line_if_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_failure(ValueError("x" * 1000))
+    told = capsys.readouterr().err
+    assert told.startswith("qgasim: a request to the control API failed: ValueError('xxx")
+    assert (told.count("\n"), len(told) < 600) == (1, True)
+    for other in (Full(), None):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", other)
+            tell_failure(ValueError())

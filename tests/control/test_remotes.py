@@ -1,5 +1,6 @@
 """Guests that another process serves, and that it has announced."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,7 +105,11 @@ def test_qgasim_qemu_announces_its_guest(hub: Api, tmp_path: Path) -> None:
     words = ["-name", "guest", "-chardev", chardev, "-device", port]
     with subprocess.Popen(
         [*command, *words],
-        env={"QGASIM_CONTROL": f"unix:{hub.path}", "PYTHONPATH": ":".join(sys.path)},
+        env={
+            **os.environ,
+            "QGASIM_CONTROL": f"unix:{hub.path}",
+            "PYTHONPATH": ":".join(sys.path),
+        },
     ) as process:
         kind, _, said = read_event(stream)
         # The hub has a guest of this name already.
@@ -130,6 +135,7 @@ def test_an_emulator_announces_its_guest_whenever_the_api_is_there(tmp_path: Pat
         "import sys; from qgasim.emulator import main; sys.exit(main())",
     ]
     environment = {
+        **os.environ,
         "QGASIM_CONTROL": f"unix:{directory}/control.sock",
         "PYTHONPATH": ":".join(sys.path),
     }

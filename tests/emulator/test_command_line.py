@@ -1,7 +1,11 @@
 """QEMU's command line. ``libvirt-9.0.txt`` is what libvirt 9.0 of Debian 12 started a domain with."""
 
+import json
+import random
 import shlex
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +17,12 @@ from qgasim.emulator.command_line import (
     parse_size,
 )
 from qgasim.emulator.hardware import lay_over
+from qgasim.emulator.machine import make_board, make_settings
+from qgasim.emulator.sockets import find_monitors
 from qgasim.guest import GuestSettings
 from qgasim.guest.hardware.devices import Memory
 from qgasim.scenario import load
+from tests.offenders import Offenders
 
 LIBVIRT = shlex.split(Path(__file__).with_name("libvirt-9.0.txt").read_text())
 
@@ -80,7 +87,7 @@ def test_what_is_no_command_line_is_refused(arguments: list[str], words: str) ->
 
 
 def test_numbers_are_checked() -> None:
-    with pytest.raises(CommandLineError, match="'cpus' expects a number"):
+    with pytest.raises(CommandLineError, match=r"Parameter 'smp\.cpus' expects integer"):
         _ = parse(["-smp", "many"]).vcpus
     with pytest.raises(CommandLineError, match="'size' expects"):
         _ = parse(["-m", "much"]).memory
@@ -140,3 +147,59 @@ def test_disks_get_their_serials_and_places() -> None:
 def test_what_the_command_line_leaves_open_stays() -> None:
     guest = GuestSettings(vcpus=3)
     assert lay_over(parse([]), guest).vcpus == 3
+
+
+VALUES = [
+    "",
+    "x",
+    "-1",
+    "9" * 20,
+    "1e3",
+    "0",
+    "off",
+    "nope",
+    "\0",
+    "٣",
+    "é" * 300,
+    "{",
+    "[]",
+    "null",
+    "1.5",
+    "a,,b",
+    "=",
+    "0x",
+]
+#: What can stand for a value of JSON.
+OBJECTS: list[Any] = [None, 1, -1, True, [], {"a": [1]}, "x", 10**30, 1.5, ""]
+MORE = shlex.split("""
+    -m 512,slots=4,maxmem=2G -action shutdown=pause -drive file=/x,id=d,if=virtio -device virtio-blk-pci,drive=d,addr=0x7
+    -object memory-backend-ram,id=m0,size=128M -device pc-dimm,id=dimm0,memdev=m0 -qmp unix:/q,server=on,wait=off
+    -device e1000,mac=52:54:00:00:00:01,id=nic -smp cpus=2,sockets=1,cores=2,threads=1,maxcpus=4 -machine q35,memory-backend=m0
+""")
+
+
+def change(chance: random.Random, word: str) -> str:
+    """Change a value somewhere in a word."""
+    if word.startswith("{"):
+        said = json.loads(word)
+        return json.dumps({**said, chance.choice(list(said)): chance.choice(OBJECTS)})
+    parts = word.split(",")
+    at = chance.randrange(len(parts))
+    name, equals, _ = parts[at].partition("=")
+    parts[at] = name * (chance.random() < 0.7) + equals + chance.choice(VALUES)
+    return ",".join(parts)
+
+
+def test_any_command_line_is_taken_or_refused() -> None:
+    chance = random.Random(1)
+    guest = load("debian-12").guest
+    with Offenders() as offenders:
+        for _ in range(400):
+            words = [*LIBVIRT[1:], *MORE]
+            for at in chance.sample(range(len(words)), 2):
+                words[at] = change(chance, words[at])
+            with offenders.case(str(words)), suppress(CommandLineError):
+                line = parse(words)
+                make_settings(line, "7.2")
+                make_board(line, lay_over(line, guest), "7.2")
+                list(find_monitors(line))

@@ -1,6 +1,7 @@
 """`qgasim record` as it is typed."""
 
 import contextlib
+import io
 import os
 import socket
 import tempfile
@@ -19,7 +20,7 @@ from tests.test_compare import Relay, be_silent, hang_up
 from tests.test_compare import serving as serve_fake
 
 Capture = pytest.CaptureFixture[str]
-PASTED = '{"guest-get-host-name": {"host-name": "db7.corp"}}'
+PASTED = '{"guest-get-host-name": {"host-name": "xylo.corp"}}'
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_without_a_file_the_scenario_is_printed_and_all_else_is_said_elsewhere(
     assert run(["record", "--from", pasted]) == 0
     said = capsys.readouterr()
     assert loads(said.out).guest.hostname
-    assert "db7" not in said.out
+    assert "xylo" not in said.out
     assert said.err.splitlines() == [
         "qgasim record: note: guest-info is not among the replies: release 7.2 is assumed (--agent names another)",
         "qgasim record: 1 of 1 replies come from the model",
@@ -67,7 +68,7 @@ def test_without_a_file_the_scenario_is_printed_and_all_else_is_said_elsewhere(
 def test_kinds_can_be_kept(pasted: str, capsys: Capture) -> None:
     assert run(["record", "--from", pasted, "--keep", "macs,hosts", "--agent", "9.0"]) == 0
     scenario = loads(capsys.readouterr().out)
-    assert scenario.guest.hostname == "db7.corp"
+    assert scenario.guest.hostname == "xylo.corp"
     assert scenario.agent.release == "9.0"
 
 
@@ -104,6 +105,16 @@ def test_what_is_cut_is_left_out_and_windows_encoding_is_read(
         f"qgasim record: {path}:3: not JSON, or cut short: Expecting value; the rest is recorded"
     )
     assert said.out.splitlines()[-1] == "1 of 1 replies come from the model"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_standard_input_is_read_as_a_file_is(
+    encoding: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    given = io.TextIOWrapper(io.BytesIO(PASTED.encode(encoding)))
+    monkeypatch.setattr("sys.stdin", given)
+    assert run(["record", "--from", "-", "--keep", "hosts"]) == 0
+    assert loads(capsys.readouterr().out).guest.hostname == "xylo.corp"
 
 
 def test_a_missing_file_is_said(capsys: Capture) -> None:

@@ -64,6 +64,7 @@ REFUSED = {
     "several commands": ('{"return": [{}]}', "x:1: no command is named"),
     "no reply": ('{"guest-get-users": {"error": 7}}', "x:1: not a reply to guest-get-users"),
     "deep": ('{"a":' * 100_000, "x:1: too many levels"),
+    "deep replies": ('{"return":' * 100_000, "x:1: too many levels"),
 }
 
 
@@ -106,3 +107,33 @@ def test_of_what_is_told_twice_the_last_counts() -> None:
     text = json.dumps({"guest-get-host-name": {"host-name": "a"}}) + "\n"
     survey = read_pasted(text + text.replace('"a"', '"b"'), "x")
     assert survey.object("guest-get-host-name") == {"host-name": "b"}
+
+
+NAMED = '{"execute": "guest-get-users"}\n%s\n{"guest-get-host-name": {"host-name": "b"}}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # Its request is not that of the next reply.
+        (NAMED % '{"return": [{"user": "a",', ["x:3: not JSON, or c"]),
+        (NAMED % ('{"return": ' + "[" * 100_000), ["x:2: too many level"]),
+        # One entry of a list.
+        (
+            '[{"return": {"host-name": "b"}}, {"return": {"x": 1}}]',
+            ["x:1: no command is "],
+        ),
+    ],
+    ids=["cut", "deep", "listed"],
+)
+def test_what_cannot_be_read_takes_nothing_else_with_it(text: str, said: list[str]) -> None:
+    survey = read_pasted(text, "x")
+    assert [(each.command, each.value) for each in survey.answers] == [
+        ("guest-get-host-name", {"host-name": "b"})
+    ]
+    assert [each[:19] for each in survey.skipped] == said
+
+
+def test_a_text_of_braces_is_not_read_to_its_end() -> None:
+    survey = read_pasted('{"guest-get-host-name": {"host-name": "b"}}\n' + 'a {"\n' * 100_000, "x")
+    assert survey.skipped == ["x:1002: too much that is not JSON, the rest is not read"]

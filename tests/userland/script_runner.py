@@ -7,6 +7,7 @@ on its standard input, and so is the answer on its standard output.
 import fcntl
 import json
 import os
+import re
 import resource
 import select
 import shutil
@@ -15,11 +16,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 NOBODY = 65534
 #: Seconds that a script may take, and bytes that it may write.
 LIMIT = 4
 FILE_SIZE = 1 << 20
+#: What shells say if there are too many processes, and how often a script is tried then.
+NO_ROOM = re.compile(rb"(?i)(cannot|can't) fork|\bfork: |Resource temporarily")
+ATTEMPTS = 3
 #: A descriptor that no script names.
 KEPT = 200
 
@@ -50,24 +55,30 @@ def lay_out(directory: Path, files: dict[str, str]) -> None:
         os.utime(path, (start, start))
 
 
-def run(root: Path, argv: list[str], executable: str, path: str) -> tuple[bytes, bytes, int] | None:
+def run(request: dict[str, Any]) -> tuple[bytes, bytes, int] | None:
     """Return what a script writes, and its status; None if it takes too long or writes too much."""
+    root = Path(request["root"])
     # What the script leaves in the background has this descriptor, too.
     alive, writer = os.pipe()
     kept = fcntl.fcntl(writer, fcntl.F_DUPFD, KEPT)
     os.close(writer)
+    processors = os.sched_getaffinity(0)
+    if request["on_one_processor"]:
+        # What is started inherits it.
+        os.sched_setaffinity(0, {min(processors)})
     with (root / "out").open("wb+") as out, (root / "err").open("wb+") as errors:
         process = subprocess.Popen(
-            [word.encode("utf-8", "surrogateescape") for word in argv],
-            executable=executable,
+            [word.encode("utf-8", "surrogateescape") for word in request["argv"]],
+            executable=request["executable"],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=errors,
             cwd=root / "w",
-            env={"PATH": path, "LC_ALL": "C", "HOME": "/nonexistent"},
+            env={"PATH": request["path"], "LC_ALL": "C", "HOME": "/nonexistent"},
             start_new_session=True,
             pass_fds=(kept,),
         )
+        os.sched_setaffinity(0, processors)
         os.close(kept)
         handle = os.pidfd_open(process.pid)
         is_done = bool(select.select([handle], [], [], LIMIT)[0])
@@ -85,6 +96,20 @@ def run(root: Path, argv: list[str], executable: str, path: str) -> tuple[bytes,
     return None if status in (-signal.SIGKILL, -signal.SIGXFSZ) else (stdout, stderr, status)
 
 
+def run_with_room(request: dict[str, Any]) -> tuple[bytes, bytes, int] | None:
+    """Run a script again if there was no room for its processes: another runner's may have taken it."""
+    for _ in range(ATTEMPTS):
+        try:
+            found = run(request)
+        except BlockingIOError:
+            pass
+        else:
+            if found is None or not NO_ROOM.search(found[1]):
+                return found
+        time.sleep(1)
+    return None
+
+
 def main() -> None:
     """Answer requests until the input ends."""
     drop_rights()
@@ -92,7 +117,7 @@ def main() -> None:
         request = json.loads(line)
         root = Path(request["root"])
         lay_out(root / "w", request["files"])
-        found = run(root, request["argv"], request["executable"], request["path"])
+        found = run_with_room(request)
         answer = found and (found[0].decode("latin-1"), found[1].decode("latin-1"), found[2])
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

@@ -284,7 +284,7 @@ class Files(Tree):
         self.mknod(path, lambda name, volume: Fifo(name, mode, volume), cwd)
 
     def link(self, source: str, path: str, cwd: str = "/") -> None:
-        """Return the file *source* one more name."""
+        """Add one more name of the file *source*."""
         old = self.locate(source, cwd, follow=False)
         if old.node is None:
             raise os_error(errno.ENOENT, source)

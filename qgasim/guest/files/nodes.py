@@ -214,7 +214,7 @@ class Volume:
         return trimmed
 
     def adopt(self, node: FakeFile, now: int, number: int | None = None) -> None:
-        """Return a new inode its number (by default the next one), owner and times (*now*: ns)."""
+        """Set the number of a new inode (by default the next one), owner and times (*now*: ns)."""
         if number is None:
             self.fakefs.last_ino += 1
         # Not through the inode itself, which looks at each attribute's name first.
@@ -408,7 +408,7 @@ class Regular(FakeFile):
         self._length = length
 
     def forget(self) -> None:
-        """Return the space back: the last name and the last open file are gone."""
+        """Release the space: the last name and the last open file are gone."""
         self.volume.take(-self.allocated)
         self.volume.budget.take(-sum(map(len, self.pages.values())))
         self.allocated = 0
@@ -416,7 +416,7 @@ class Regular(FakeFile):
 
 
 class Unmade(Struct):
-    """A regular file of a new guest: its inode is made at the first look.
+    """A regular file or a link of a new guest: its inode is made at the first look.
 
     Its number is given and its space is taken from the start. Most guests are never asked about most
     of their programs, and an inode takes ten times as long and as much.

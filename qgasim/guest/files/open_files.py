@@ -273,7 +273,7 @@ class Sink(OpenFile):
         return len(data)
 
     def forget(self) -> None:
-        """Return the memory back: what was kept is not asked for any more."""
+        """Release the memory: what was kept is not asked for any more."""
         if self._budget is not None:
             self._budget.take(-len(self.data))
             self._budget = None

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-__all__ = ["SIGNALS", "find_signal"]
+__all__ = ["MAX_SIGNAL", "SIGNALS", "find_signal"]
 
 MAX_SIGNAL: Final = 64
 SIGNALS: Final = dict(

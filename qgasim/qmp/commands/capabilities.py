@@ -231,15 +231,19 @@ def query_cpu_model_expansion(
     for each, value in changes.items():
         if each not in props and each not in ("migratable", "hv-passthrough"):
             raise CommandError(f"Property '{name}-x86_64-cpu.{each}' not found")
-        props[each] = value
+        props[_canonical(each, props)] = value
     if changes and name == "base":
         props |= {level: models["max"][level] for level in ("level", "xlevel")}
-        for alias in props:
-            other = _ALIASES.get(alias, alias.replace("_", "-"))
-            props[alias] = props.get(other, props[alias])
+    props = {each: props[_canonical(each, props)] for each in props}
     if type == "static":
         return {"model": {"name": "base", "props": _static(props)}}
     return {"model": {"name": name, "props": turn_round(props)}}
+
+
+def _canonical(name: str, props: dict[str, Any]) -> str:
+    """Return the property of a processor of which *name* is another name, or itself."""
+    other = _ALIASES.get(name, name.replace("_", "-"))
+    return other if other in props else name
 
 
 def _static(props: dict[str, Any]) -> Any:

@@ -139,8 +139,7 @@ class Copier:
         try:
             old = look(p, target, follow=not self.busybox and (follow or not inode.is_link))
         except NotADirectoryError as error:
-            if self.busybox:
-                return (yield from self.complain(f"can't stat '{target}'", "", error))
+            return (yield from self.complain(f"can't stat '{target}'", f"cannot stat {aim}", error))
         except OSError:
             pass
         if self._is_same(source, inode, old):
@@ -179,10 +178,14 @@ class Copier:
             text = f"cannot overwrite non-directory {aim} with directory {shown}"
             return (yield from self.complain(f"target '{target}' is not a directory", text))
         place = find_path(p, target)
-        if place is not None and f"{place}/".startswith(f"{inode.path.rstrip('/')}/"):
+        top = inode.path.rstrip("/")
+        is_inside = place is not None and f"{place}/".startswith(f"{top}/")
+        if is_inside:
             text = f"cannot copy a directory, {shown}, into itself, {aim}"
-            busybox = f"recursion detected, omitting directory '{source}'"
-            return (yield from self.complain(busybox, text))
+            inside = source.rstrip("/") + (place or "").removeprefix(top)
+            yield from self.complain(f"recursion detected, omitting directory '{inside}'", text)
+            if old is not None or (place or "").count("/") != top.count("/") + 1:
+                return False
         # The names are read first: a copy into a directory of the source must end.
         names = files.listdir(source, p.cwd)
         if old is None:
@@ -191,7 +194,7 @@ class Copier:
             except OSError as error:
                 gnu = f"cannot create directory {aim}"
                 return (yield from self.complain(f"can't create directory '{target}'", gnu, error))
-        is_done = True
+        is_done = not is_inside
         for name in names:
             is_done &= yield from self.copy(join(source, name), join(target, name))
         if mode.preserves:

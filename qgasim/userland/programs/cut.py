@@ -40,7 +40,7 @@ def cut(p: Process) -> Steps:
             if len(parts) > 1:
                 pieces = (part for first, last in ranges for part in parts[first - 1 : last])
                 out.append(delimiter.join(pieces))
-            elif "s" not in options:
+            elif "s" not in options or (is_busybox(p) and not line):
                 out.append(line)
             p.take_memory(-size)
         yield from p.write(1, b"".join(line + b"\n" for line in out))

@@ -41,7 +41,7 @@ def date(p: Process) -> Steps:
             form = operand[1:]
             if is_busybox(p):
                 # strftime(3) leaves what it does not know; recorded with glibc's. UNVERIFIED: musl's.
-                form = re.sub("%%|%(?=N|q|:z)", "%%", form)
+                form = re.sub(r"%%|%(?=[-_0^#]?\d*(?:N|q|:z))", "%%", form)
                 form = re.sub(r"(%%)|%(?=\d+s)", lambda found: found[1] or "%_", form)
         elif operand is not options.operands[0] or options.last("ds"):
             extra = f"extra operand {quote_text(operand)}"

@@ -140,14 +140,14 @@ class _Finder:
             return test
         return partial(_both, test, self._print)
 
-    def _any(self) -> Waiting[_Test]:
-        test = yield from self._all()
+    def _any(self, after: str = "") -> Waiting[_Test]:
+        test = yield from self._all(after)
         while self.words and self.words[0] in ("-o", "-or"):
             other = yield from self._all(self.words.pop(0))
             test = partial(_either, test, other)
         return test
 
-    def _all(self, after: str = "") -> Waiting[_Test]:
+    def _all(self, after: str) -> Waiting[_Test]:
         test = yield from self._not(after)
         while self.words and self.words[0] not in ("-o", "-or", ")"):
             joiner = self.words.pop(0) if self.words[0] in ("-a", "-and") else ""
@@ -159,6 +159,9 @@ class _Finder:
         """Read what follows the operator *after*."""
         if not self.words:
             text = f"expected an expression after '{after}'"
+            if after == "(":
+                text = "invalid expression; expected to find a ')' but didn't see one."
+                text += " Perhaps you need an extra predicate after '('"
             yield from self._refuse(text)
         word = self.words.pop(0)
         if word in ("!", "-not"):
@@ -174,7 +177,7 @@ class _Finder:
             if self.words[:1] == [")"]:
                 text = "invalid expression; empty parentheses are not allowed."
                 yield from self._refuse(text)
-            test = yield from self._any()
+            test = yield from self._any("(")
             if not self.words or self.words.pop(0) != ")":
                 text = "I was expecting to find a ')' somewhere but did not see one."
                 text = f"invalid expression; {text}"

@@ -68,7 +68,7 @@ KNOWN: Final[dict[str, dict[str, str]]] = {
         "mv": "-STZbfintuv backup context force help interactive no-clobber no-target-directory strip-trailing-slashes suffix target-directory update verbose version",
         "pwd": "-LP help logical physical version",
         "rm": "-IRdfirv dir force help interactive no-preserve-root one-file-system preserve-root recursive verbose version",
-        "sed": "-Eefilnrsuz debug expression file follow-symlinks help in-place line-length null-data posix quiet regexp-extended sandbox separate silent unbuffered version",
+        "sed": "-Ebefilnrsuz binary debug expression file follow-symlinks help in-place line-length null-data posix quiet regexp-extended sandbox separate silent unbuffered version",
         "seq": "-fsw equal-width format help separator version",
         "sleep": "help version",
         "sort": "-CMRSTVbcdfghikmnorstuz batch-size buffer-size check compress-program debug dictionary-order field-separator files0-from general-numeric-sort help human-numeric-sort ignore-case ignore-leading-blanks ignore-nonprinting key merge month-sort numeric-sort output parallel random-sort random-source reverse sort stable temporary-directory unique version version-sort zero-terminated",

@@ -1,5 +1,7 @@
 """Programs about paths: pwd, basename, dirname."""
 
+import re
+
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import missing_operand, parse, usage_error
 from qgasim.userland.programs.lstat import base_name
@@ -49,7 +51,10 @@ def dirname(p: Process) -> Steps:
     if is_busybox(p) and len(words) > 1:
         yield from usage_error(p)
     for word in words:
-        parent = "//" if word == "//" and is_busybox(p) else _parent(word)
+        parent = _parent(word)
+        if parent == "/" and is_busybox(p) and re.match("//(?!/)", word):
+            # dirname(3) of glibc leaves two slashes alone.
+            parent = "//"
         yield from p.write(1, parent + "\n")
     return 0
 

@@ -14,6 +14,7 @@ from qgasim.userland.shell import builtins, directories, jobs, reading, variable
 from qgasim.userland.shell.directories import find_directory
 from qgasim.userland.shell.flavours import choose_flavour
 from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.registry import BUILTINS
 from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
 from qgasim.userland.shell.variables import change_options
@@ -33,7 +34,7 @@ def run_shell(p: Process) -> Steps:
     try:
         arguments = change_options(shell, argv[1:], extra="csil") or []
         body = _choose_body(shell, arguments)
-    except ShellError as error:
+    except (ShellError, Refused) as error:
         yield from shell.complain(error)
         return 2
     return (yield from body)
@@ -72,6 +73,30 @@ def _run_file(shell: Shell, arguments: list[str]) -> Steps:
     return (yield from shell.run(lambda: shell.run_text(text, 1, is_last=True)))
 
 
+def _set_as_bash(shell: Shell) -> None:
+    """Set what bash 5.2 of Debian sets besides: initialize_shell_variables() of variables.c."""
+    state, p = shell.state, shell.p
+    variables = state.variables
+    variables["OLDPWD"] = Variable(is_exported=True)
+    for name in ("UID", "EUID"):
+        variables[name] = Variable("0", is_readonly=True)
+    machine = p.guest.settings.os.machine
+    given = {
+        "BASH": shell.find_in_path(p.argv[0]) or p.argv[0],
+        "BASH_VERSION": "5.2.15(1)-release",
+        "HOSTTYPE": machine,
+        "MACHTYPE": f"{machine}-pc-linux-gnu",
+        "OSTYPE": "linux-gnu",
+    }
+    for name, value in given.items():
+        variables[name] = Variable(value)
+    for name, value in {"OPTERR": "1", "TERM": "dumb"}.items():
+        variables.setdefault(name, Variable(value))
+    variables.pop("_", None)
+    state.specials.last_argument = p.argv[0]
+    state.specials.started = p.guest.clock.uptime()
+
+
 def _take_environment(shell: Shell) -> None:
     state, p = shell.state, shell.p
     defaults = {"IFS": " \t\n", "LINENO": "", "OPTIND": "1", "PATH": DEFAULT_PATH}
@@ -84,6 +109,10 @@ def _take_environment(shell: Shell) -> None:
         name, sign, value = item.partition("=")
         if sign and is_name(name) and name not in ("IFS", "PPID", "OPTIND"):
             state.variables[name] = Variable(value, is_exported=True)
+    if state.flavour.has_random:
+        state.variables.setdefault("HOSTNAME", Variable(p.guest.hostname))
+    if state.flavour.is_bash:
+        _set_as_bash(shell)
     state.directory = find_directory(shell, state.get("PWD"))
     state.set("PWD", state.directory, exported=True)
     if not state.flavour.has_shell_level:

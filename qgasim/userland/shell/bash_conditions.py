@@ -18,6 +18,15 @@ class Conditions(Documents):
 
     def parse_condition(self) -> Simple:
         """Parse ``[[ ... ]]``: a command with the words of ``test``."""
+        try:
+            return self._parse_condition()
+        except BadSyntax as error:
+            if "EOF while looking for matching" in str(error):
+                # It finds more errors.
+                raise self.refuse("[[ with an error of syntax") from None
+            raise
+
+    def _parse_condition(self) -> Simple:
         line = self.line
         words: list[Word] = [self.step().word]
         if self.look().literal == "]]":
@@ -43,8 +52,12 @@ class Conditions(Documents):
         if token.text == "(" or token.redirection:
             raise self.refuse("( < and > in [[")
         if not token.word:
-            name = "EOF" if self.is_end(token) else self._spell(token)
-            raise self._fail_in(f"unexpected token `{name}' in conditional command", 2)
+            is_end = self.is_end(token)
+            name = "EOF" if is_end else self._spell(token)
+            message = f"unexpected token `{name}' in conditional command"
+            error = self._fail_in(message, 2 if is_end else -1)
+            error.line += is_end
+            raise error
         if token.literal == "!":
             return [self.step().word, *self._parse_term()]
         is_unary = token.literal in BASH.unary | BASH.refused

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
+from qgasim.errors import GuestError
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell.children import WriteFailed
@@ -32,6 +33,8 @@ from qgasim.userland.shell.state import (
 __all__ = ["bad_option", "parse_options", "to_number"]
 
 MAX_NUMBER: Final = 0x7FFFFFFF
+#: What cannot be in the name of an alias: legal_alias_name() of bash.
+NO_ALIAS: Final = re.compile(r"""[()<>;&|\s\\'"`$/]""")
 
 
 def to_number(shell: Shell, text: str) -> int:
@@ -71,8 +74,10 @@ def parse_options(shell: Shell, argv: list[str], known: str) -> tuple[dict[str, 
     return options, rest
 
 
-def bad_option(shell: Shell, name: str, letter: str) -> ShellError:
-    """Make the error about an option that the builtin *name* does not have."""
+def bad_option(shell: Shell, name: str, letter: str) -> GuestError:
+    """Make the error about an option that the builtin *name* does not have, or that is not simulated."""
+    if letter.isalpha() and re.search(rf"-\w*{letter}", shell.state.flavour.usages.get(name, "")):
+        return shell.refuse(f"-{letter}")
     return ShellError(_add_usage(shell, name, shell.state.words.bad_option.format(letter)))
 
 
@@ -266,9 +271,12 @@ def _read_source(shell: Shell, path: str) -> Waiting[bytes]:
             error.errno == errno.ENOTDIR and state.flavour.has_no_enotdir
         )
         reason = state.words.no_such_script if is_missing else error.strerror
+        message = state.words.cannot_open_script.format(path, reason)
         if state.flavour.is_bash:
             state.command = None
-        message = state.words.cannot_open_script.format(path, reason)
+        if state.flavour.is_bash and "e" in state.options and not state.conditions:
+            yield from shell.complain(message)
+            raise LeaveShell(state.status or 1) from None
         raise ShellError(message, state.flavour.error_status) from None
 
 
@@ -319,8 +327,10 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
 @immediate_builtin("exit")
 def leave(shell: Shell, argv: list[str]) -> NoReturn:
     """End the shell."""
-    status = to_number(shell, argv[1]) if len(argv) > 1 else shell.state.status
-    if len(argv) > 2 and shell.state.flavour.is_bash:
+    state = shell.state
+    status = state.status if state.trapped_status is None else state.trapped_status
+    status = to_number(shell, argv[1]) if len(argv) > 1 else status
+    if len(argv) > 2 and state.flavour.is_bash:
         raise ShellError("too many arguments", 1)
     raise LeaveShell(status)
 
@@ -338,6 +348,8 @@ def go_back(shell: Shell, argv: list[str]) -> Steps:
                 raise
             yield from shell.complain(error)
             status = 2
+    if state.flavour.cuts_returned:
+        status &= 0xFF
     if state.flavour.is_bash and len(argv) > 2:
         yield from shell.complain("too many arguments")
         raise LeaveShell(1)
@@ -388,7 +400,10 @@ def command(shell: Shell, argv: list[str]) -> Steps:
     if not rest:
         return 0
     if "v" in options or "V" in options:
-        return (yield from _describe(shell, rest[0], is_verbose="V" in options))
+        status = 127
+        for name in rest if shell.state.flavour.is_bash else rest[:1]:
+            status = min(status, (yield from _describe(shell, name, is_verbose="V" in options)))
+        return status
     found = None if rest[0] in shell.state.flavour.missing else BUILTINS.get(rest[0])
     if found is None:
         state = shell.state
@@ -404,18 +419,34 @@ def command(shell: Shell, argv: list[str]) -> Steps:
     return (yield from shell.run_builtin(run, rest, is_special=rest[0] == "exec"))
 
 
+@builtin("builtin")
+def run_builtin(shell: Shell, argv: list[str]) -> Steps:
+    """Run a builtin even if a function has its name."""
+    _, rest = parse_options(shell, argv, "")
+    if not rest:
+        return 0
+    if rest[0] in shell.state.flavour.refused:
+        raise shell.refuse(rest[0])
+    found = shell.find_builtin(rest[0])
+    if found is None:
+        raise ShellError(f"{rest[0]}: not a shell builtin", 1)
+    return (yield from shell.run_builtin(found, rest))
+
+
 @builtin("type")
 def show_type(shell: Shell, argv: list[str]) -> Steps:
     """Print what commands are."""
-    status = 0
-    if shell.state.flavour.is_bash:
+    flavour = shell.state.flavour
+    status, names, is_verbose = 0, argv[1:], True
+    if flavour.is_bash:
         options, names = parse_options(shell, argv, "afptP")
         if options:
             raise shell.refuse(f"-{next(iter(options))}")
-    else:
-        names = [name for name in argv[1:] if name not in ("-p", "-a", "-t", "--")]
+    elif flavour.has_bashisms and names and names[0].startswith("-"):
+        # typecmd() of BusyBox: whatever the option is.
+        names, is_verbose = names[1:], False
     for name in names:
-        status = (yield from _describe(shell, name, is_verbose=True)) or status
+        status = (yield from _describe(shell, name, is_verbose=is_verbose)) or status
     return status
 
 
@@ -494,9 +525,15 @@ def alias(shell: Shell, argv: list[str]) -> Steps:
     """Define or show aliases."""
     aliases = shell.state.aliases
     status = 0
-    for argument in argv[1:] or sorted(aliases):
+    given = parse_options(shell, argv, "")[1] if shell.state.flavour.is_bash else argv[1:]
+    is_bash = shell.state.flavour.is_bash
+    every = sorted(aliases) if is_bash else sorted(aliases, key=lambda name: hash_bucket(name, 39))
+    for argument in given or every:
         name, sign, value = argument.partition("=")
-        if sign and name:
+        if sign and name and is_bash and NO_ALIAS.search(name):
+            yield from shell.complain(f"`{name}': invalid alias name")
+            status = 1
+        elif sign and name:
             shell.state.set_action(aliases, name, value)
         elif name in aliases:
             yield from shell.write(f"{_show_alias(shell, name)}\n")

@@ -12,10 +12,11 @@ from qgasim.guest.processes.process import Exit, Killed, Process, Steps, Waiting
 from qgasim.userland.shell.expansion import Expander
 from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.nesting import LEVEL_SIZE, MAX_LEVELS, Nested
-from qgasim.userland.shell.parser import BadSyntax
-from qgasim.userland.shell.redirection import Redirector
+from qgasim.userland.shell.parser import BadSyntax, Parser
+from qgasim.userland.shell.redirection import RedirectionFailed, Redirector
+from qgasim.userland.shell.showing import show_words
 from qgasim.userland.shell.state import Job, ShellError, State
-from qgasim.userland.shell.syntax import Command, Sequence, Simple
+from qgasim.userland.shell.syntax import NOT_SIMULATED, Command, Redirection, Sequence, Simple
 
 __all__ = ["SIGNAL_TEXTS", "ShellProcess", "WriteFailed", "to_status"]
 
@@ -24,7 +25,11 @@ STEP_TIME: Final = 50_000
 #: How much of that is waited for at once: looking at the clock costs the host something, too.
 STEP_DEBT: Final = 1_000_000
 MAX_PROCESSES: Final = 256
+#: How many statuses of processes bash keeps that were waited for; the real one keeps as many as there may be processes.
+MAX_STATUSES: Final = 64
 MAX_OUTPUT: Final = 16 << 20
+#: In place of the command in bash's messages about jobs.
+COMMAND_NOT_SHOWN: Final = "(qgasim does not show the command)"
 #: What the shell says when a signal ended a command.
 SIGNAL_TEXTS: Final[dict[int, str]] = {
     signal.SIGHUP: "Hangup",
@@ -82,6 +87,10 @@ class ShellProcess(ABC):
         """Run a command; with *is_last* the process may become the program that it runs."""
 
     @abstractmethod
+    def prepare_fork(self, command: Command) -> None:
+        """Do what comes before *command* of a pipeline runs."""
+
+    @abstractmethod
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
 
@@ -131,6 +140,16 @@ class ShellProcess(ABC):
             yield from self.write_error(f"{state.command}: {usage}\n")
         else:
             yield from self.write_error(f"{head}{error}\n")
+
+    def show_source(self, source: str) -> str:
+        """Return how bash shows words, which `Parser` has found in *source*."""
+        if shown := show_words(source):
+            return shown
+        raise self.refuse("a message about a substitution of this kind")
+
+    def refuse(self, construct: str) -> Refused:
+        """Make the error for what the real shell does and this one does not simulate."""
+        return Refused(f"{construct}: {NOT_SIMULATED}", self.state.line)
 
     def write_error(self, text: str) -> Waiting[None]:
         """Write to the standard error, whether or not that works."""
@@ -195,14 +214,19 @@ class ShellProcess(ABC):
         """Wait for a child, say which signal ended it unless *is_quiet*, and give its status."""
         how = yield from self.p.wait(child)
         if how.signal is not None and not is_quiet:
-            yield from self.report(how)
+            yield from self.report(child.pid, how)
         return to_status(how)
 
-    def report(self, how: Exit) -> Waiting[None]:
+    def report(self, pid: int, how: Exit) -> Waiting[None]:
         """Report which signal ended a command."""
-        if how.signal is not None and how.signal not in (signal.SIGINT, signal.SIGPIPE):
-            text = SIGNAL_TEXTS.get(how.signal, f"Unknown signal {how.signal}")
+        if how.signal is None or how.signal in (signal.SIGINT, signal.SIGPIPE):
+            return
+        text = SIGNAL_TEXTS.get(how.signal, f"Unknown signal {how.signal}")
+        if not self.state.flavour.is_bash:
             yield from self.write_error(f"{text}\n")
+        elif how.signal != signal.SIGTERM and how.signal not in self.state.traps:
+            # notify_of_job_status() of bash's jobs.c.
+            yield from self.complain(f"{pid:5} {text:<24}{COMMAND_NOT_SHOWN}")
 
     def substitute(self, body: Sequence | str) -> Waiting[str]:
         """Return what *body* writes, without the newlines at its end."""
@@ -237,7 +261,7 @@ class ShellProcess(ABC):
         files = dict(self.p.files)
         source: OpenFile | None = None
         if is_background:
-            source = files[0] = self._open_null()
+            source = files[0] = _open_null(self.p)
         for index, command in enumerate(commands):
             following: OpenFile | None = None
             target: OpenFile | None = None
@@ -248,7 +272,10 @@ class ShellProcess(ABC):
                 following, target = make_pipe(self.p.guest.clock.now)
                 files[1] = target
             try:
-                children.append(self.fork(_runner(command, is_inner=self.state.is_inner), files))
+                if not is_background:
+                    self.prepare_fork(command)
+                body = _runner(command, is_inner=self.state.is_inner, is_background=is_background)
+                children.append(self.fork(body, files))
             finally:
                 for file in (source, target):
                     if file is not None:
@@ -259,24 +286,27 @@ class ShellProcess(ABC):
                 child.handlers[signal.SIGINT] = child.handlers[signal.SIGQUIT] = None
         return children
 
-    def _open_null(self) -> OpenFile:
-        try:
-            return self.p.guest.files.open("/dev/null", 0)
-        except OSError:
-            reader, writer = make_pipe(self.p.guest.clock.now)
-            writer.close()
-            return reader
-
     def add_job(self, processes: list[Process]) -> Job:
         """Remember processes in the background."""
         state = self.state
-        for job in [job for job in state.jobs if job.is_done and job.is_reported]:
+        waited = [job for job in state.jobs if job.is_done and job.is_waited]
+        # bash keeps the statuses of those that have no number any more.
+        for job in waited[: -MAX_STATUSES if state.flavour.is_bash else None]:
             state.jobs.remove(job)
-        number = max((job.number for job in state.jobs), default=0) + 1
+        number = max((job.number for job in state.jobs if job not in waited), default=0) + 1
         job = Job(number, processes)
         state.jobs.append(job)
         state.background_pid = processes[-1].pid
         return job
+
+
+def _open_null(p: Process) -> OpenFile:
+    try:
+        return p.guest.files.open("/dev/null", 0)
+    except OSError:
+        reader, writer = make_pipe(p.guest.clock.now)
+        writer.close()
+        return reader
 
 
 def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
@@ -285,8 +315,12 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
         # dash counts the lines that it parses from 1 there.
         state.parsed_line = 1
         state.substitutions += 1
+        if not state.flavour.is_bash:
+            state.conditions = 0
         if state.flavour.clears_errexit:
             state.options.discard("e")
+        if state.flavour.is_bash and (file := _find_file(body, state)) is not None:
+            return (yield from _show_file(shell, file))
         if isinstance(body, Sequence):
             return (yield from shell.execute(body, is_last=True))
         try:
@@ -298,8 +332,47 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
     return run
 
 
-def _runner(command: Command, *, is_inner: bool) -> Callable[[ShellProcess], Steps]:
+def _find_file(body: Sequence | str, state: State) -> Redirection | None:
+    """Return what bash's ``$(<file)`` reads, if *body* is that: can_optimize_cat_file() of evalstring.c."""
+    if isinstance(body, str):
+        if not re.match(r"\s*0?<", body):
+            return None
+        parser = Parser(body + "\n", state.flavour, state.line, state.aliases)
+        command = parser.parse_command()
+        if command is None or not parser.is_finished:
+            return None
+        body = command
+    if len(body.items) != 1 or body.items[0].is_background:
+        return None
+    simple = body.items[0].command
+    if not isinstance(simple, Simple) or simple.words or simple.assignments:
+        return None
+    match simple.redirections:
+        case [Redirection(number=0, operator="<") as found]:
+            return found
+    return None
+
+
+def _show_file(shell: ShellProcess, file: Redirection) -> Steps:
+    try:
+        yield from shell.redirector.apply([file])
+        while part := (yield from shell.p.call(shell.p.descriptor(0).read, 65536)):
+            yield from shell.p.write(1, part)
+    except RedirectionFailed as error:
+        yield from shell.complain(error)
+        return 1
+    except OSError:
+        # A directory, say: zcatfd() of bash says nothing.
+        return 0
+    return 0
+
+
+def _runner(
+    command: Command, *, is_inner: bool, is_background: bool
+) -> Callable[[ShellProcess], Steps]:
     def run(shell: ShellProcess) -> Steps:
+        if is_background and not shell.state.flavour.is_bash:
+            shell.state.conditions = 0
         if isinstance(command, Simple) and shell.state.flavour.is_bash:
             # No subshell as to the status with which an unset variable ends it.
             shell.state.is_inner = is_inner

@@ -28,7 +28,9 @@ def _normalize(directory: str, path: str) -> str:
             del names[-1:]
         elif name not in ("", "."):
             names.append(name)
-    return "/" + "/".join(names)
+    # Two slashes may mean something else (POSIX), and stay.
+    is_double = path.startswith("//") and not path.startswith("///")
+    return ("//" if is_double else "/") + "/".join(names)
 
 
 @builtin("cd", "chdir")
@@ -50,7 +52,10 @@ def cd(shell: Shell, argv: list[str]) -> Steps:
     candidates = [target]
     search = state.get("CDPATH")
     if search and not target.startswith(("/", "./", "../")) and target not in (".", ".."):
-        candidates = [f"{part}/{target}" if part else target for part in search.split(":")]
+        slash = "/" if state.flavour.is_bash else ""
+        candidates = [
+            f"{part.removesuffix(slash)}/{target}" if part else target for part in search.split(":")
+        ]
         candidates.append(target)
     error: OSError | None = None
     for candidate in candidates:

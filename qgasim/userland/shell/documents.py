@@ -50,6 +50,15 @@ class Documents(Tokens):
             else:
                 redirection.target = self._scan_document(body, first_line, start, delimiter)
 
+    def fail_open(self, message: str, closing: str, start: int) -> BadSyntax:
+        """Make the error for what lacks its *closing*; bash warns of the documents, too, that then do not begin."""
+        error = super().fail_open(message, closing, start)
+        for _, delimiter, *_ in self.pending if self.flavour.is_bash else ():
+            line = self.line + 1
+            text = f"here-document at line {line} delimited by end-of-file (wanted `{delimiter}')"
+            self.warnings.append((f"warning: {text}", line))
+        return error
+
     def _warn_of_document(self, lines: list[str], delimiter: str, line: int) -> None:
         if lines and not lines[-1].endswith("\n"):
             lines[-1] += "\n"

@@ -6,6 +6,7 @@ quoted ones are safe from being patterns.
 
 from collections.abc import Iterable
 from enum import Enum
+from itertools import groupby
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from qgasim.guest.files.nodes import decode_name, encode_name
 from qgasim.guest.processes.process import MEMORY_LIMIT, Process, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.arithmetic import BadArithmetic
+from qgasim.userland.shell.specials import read_special
 from qgasim.userland.shell.state import CommandDropped, NotSet, ShellError, State
 from qgasim.userland.shell.syntax import (
     Arithmetic,
@@ -27,11 +29,11 @@ from qgasim.userland.shell.syntax import (
 __all__ = ["Expander", "ExpandingShell", "to_bytes"]
 
 WHITE: Final = " \t\n"
+#: CTLNUL of bash.
+NULL_MARK: Final = "\x7f"
 #: More than any command line can hold.
 MAX_LENGTH: Final = 16 << 20
 MAX_WORDS: Final = 1 << 17
-#: What begins the operators that change a value.
-_MODIFIERS: Final = frozenset("#%/:")
 
 
 class Kind(Enum):
@@ -40,6 +42,8 @@ class Kind(Enum):
     QUOTED = 0
     LITERAL = 1
     EXPANDED = 2
+    #: The empty result of an operator in double quotes.
+    NULL = 5
     #: The border between two positional parameters; in bash that between unquoted ones is one of IFS, if there is any.
     BREAK = 3
     JOINT = 4
@@ -62,6 +66,14 @@ class ExpandingShell(Protocol):
 
     def substitute(self, body: Sequence | str) -> Waiting[str]:
         """Return what *body* writes, without the newlines at its end."""
+        ...
+
+    def show_source(self, source: str) -> str:
+        """Return how bash shows words."""
+        ...
+
+    def refuse(self, construct: str) -> Exception:
+        """Make the error for what the real shell does and this one does not simulate."""
         ...
 
 
@@ -107,6 +119,20 @@ class Expander:
         """Expand to one text, without splitting or file names."""
         pieces = yield from self._expand(word, tilde="assignment" if is_assignment else "word")
         return self._join(pieces)
+
+    def expand_case(self, word: Word, *, is_pattern: bool) -> Waiting[str]:
+        """Expand what ``case`` compares; bash leaves its mark there for what an operator has emptied in quotes."""
+        pieces = yield from self._expand(word, tilde="word")
+        marked: list[Piece] = []
+        for is_quoted, group in groupby(
+            pieces, lambda piece: piece.kind in (Kind.QUOTED, Kind.NULL)
+        ):
+            run = list(group)
+            is_null = is_quoted and any(piece.kind is Kind.NULL for piece in run)
+            is_null = is_null and not any(piece.text for piece in run)
+            marked += [Piece(NULL_MARK, Kind.QUOTED)] if is_null else run
+        pieces = marked if any(piece.text for piece in pieces) else pieces
+        return self._to_pattern(pieces) if is_pattern else self._join(pieces)
 
     def expand_pattern(self, word: Word) -> Waiting[str]:
         """Expand to a pattern, in which what was quoted is escaped."""
@@ -226,10 +252,9 @@ class Expander:
                 return None if state.background_pid is None else str(state.background_pid)
             case "-":
                 return state.flags()
-            case "RANDOM" if state.flavour.has_random and name not in state.variables:
-                return str(self.shell.p.guest.random.randrange(32768))
             case _:
-                return state.get(name)
+                value = state.get(name)
+                return value if name in state.variables else read_special(self.shell, name)
 
     def _expand_parameter(self, part: Parameter) -> Waiting[list[Piece]]:
         state = self.shell.state
@@ -239,7 +264,8 @@ class Expander:
         if part.name in ("@", "*"):
             values = state.arguments
             is_set = values or state.flavour.has_set_arguments
-            value = " ".join(values) if is_set else None
+            border = self._separator() if part.name == "*" and part.is_quoted else " "
+            value = border.join(values) if is_set else None
         else:
             value = self.get_parameter(part.name)
         operator = part.operator
@@ -257,20 +283,30 @@ class Expander:
             name = f"${part.name}" if has_dollar else part.name
             raise NotSet(state.words.not_set.format(name), self._not_set_status())
         if operator == "length":
-            return [Piece(str(len(encode_name(value or ""))), kind)]
-        # What is not there is not compared with a pattern; bash does not even with an empty one.
-        if (value is None or (not value and state.flavour.is_bash)) and operator[:1] in _MODIFIERS:
-            return [Piece("", kind)]
+            is_count = values is not None and state.flavour.is_bash
+            return [
+                Piece(str(len(values or ()) if is_count else len(encode_name(value or ""))), kind)
+            ]
         if operator and operator[-1] not in "-=?":
-            value = yield from self._modify(part, value or "")
-            return [Piece(value, kind)]
+            if values is None or (
+                part.name == "*" and part.is_quoted and not state.flavour.is_bash
+            ):
+                text = yield from self._modify_text(part, value)
+                is_null = state.flavour.is_bash and part.is_quoted and bool(value) and not text
+                return [Piece(text, Kind.NULL if is_null else kind)]
+            values = yield from self._modify_all(part, values)
         if values is None:
             # A missing one in double quotes is an empty argument.
             return [Piece(value or "", kind)]
+        return self._to_pieces(part, values)
+
+    def _to_pieces(self, part: Parameter, values: list[str]) -> list[Piece]:
+        """Return the pieces of ``$@`` or ``$*``."""
+        state = self.shell.state
+        kind = _kind(is_quoted=part.is_quoted)
         if part.name == "*" and part.is_quoted:
-            separator = self._separator()
-            return [Piece(separator.join(values), kind)]
-        if not values and operator:
+            return [Piece(self._separator().join(values), kind)]
+        if not values and part.operator and not state.flavour.is_bash:
             return [Piece("", kind)]
         pieces: list[Piece] = []
         is_joined = part.name == "*" and state.flavour.is_bash
@@ -323,38 +359,65 @@ class Expander:
         state.assign(part.name, value)
         return [Piece(value, _kind(is_quoted=part.is_quoted))]
 
+    def _modify_text(self, part: Parameter, value: str | None) -> Waiting[str]:
+        # What is not there is not compared with a pattern; bash does not even with an empty one.
+        is_bash = self.shell.state.flavour.is_bash
+        if value is None or (not value and is_bash and part.operator not in (":", "/")):
+            return ""
+        return (yield from self._modify(part, value))
+
     def _modify(self, part: Parameter, value: str) -> Waiting[str]:
         operator = part.operator
         if operator == ":":
-            return (yield from self._cut(part, value))
-        pattern = yield from self.expand_pattern(part.word)
-        if operator in ("#", "##"):
+            return value[(yield from self._cut(part, len(value)))]
+        pieces = yield from self._expand(part.word, tilde="word")
+        pattern = self._to_pattern(pieces)
+        if operator[0] in "#%":
             pattern, value = to_bytes(pattern), to_bytes(value)
-            length = patterns.match_prefix(pattern, value, is_longest=operator == "##")
-            return from_bytes(value[length:] if length > 0 else value)
-        if operator in ("%", "%%"):
-            pattern, value = to_bytes(pattern), to_bytes(value)
-            length = patterns.match_suffix(pattern, value, is_longest=operator == "%%")
-            return from_bytes(value[: len(value) - length] if length > 0 else value)
+            return from_bytes(patterns.strip(operator, pattern, value))
         replacement = yield from self.expand_string(part.other or ())
-        return patterns.replace(pattern, replacement, value, is_global=operator == "//")
+        is_anchored = pattern[:1] in ("#", "%") and pieces[0].kind is not Kind.QUOTED
+        if operator == "/" and self.shell.state.flavour.is_bash and is_anchored:
+            return patterns.replace_end(pattern[0], pattern[1:], replacement, value)
+        first = value.split("\0")[0]
+        replaced = patterns.replace(pattern, replacement, first, is_global=operator == "//")
+        return value if replaced == first else replaced
 
-    def _cut(self, part: Parameter, value: str) -> Waiting[str]:
+    def _modify_all(self, part: Parameter, values: list[str]) -> Waiting[list[str]]:
+        """Modify ``$@``: bash cuts it or changes each, the others all as one text of C with a zero between two."""
+        state = self.shell.state
+        if not state.flavour.is_bash:
+            text = yield from self._modify(part, "\0".join(values))
+            return text.split("\0") if values else []
+        if part.operator == ":":
+            values = [state.name, *values]
+            return values[(yield from self._cut(part, len(values), is_list=True))]
+        changed = list(values)
+        for index, value in enumerate(values):
+            changed[index] = yield from self._modify_text(part, value)
+        return changed
+
+    def _cut(self, part: Parameter, size: int, *, is_list: bool = False) -> Waiting[slice]:
+        """Return which part of *size* characters or parameters ``${name:offset:length}`` stands for."""
         text = yield from self.expand_string(part.word)
         is_bash = self.shell.state.flavour.is_bash
         if is_bash and text.count("(") > text.count(")"):
             raise CommandDropped(f"bad substitution: no closing `)' in {text}", 1)
         about = f"{part.name}: " if is_bash else ""
         start = self.evaluate(text, about)
-        if start < 0:
-            start = max(start + len(value), 0)
-        if part.other is None:
-            return value[start:]
-        length = self.evaluate((yield from self.expand_string(part.other)), about)
-        if length < 0:
-            end = len(value) + length
-            return value[start:end] if end > start else value[start:]
-        return value[start : start + length]
+        start += size if start < 0 else 0
+        length = size
+        if part.other is not None:
+            text = yield from self.expand_string(part.other)
+            length = self.evaluate(text, about)
+        if not 0 <= start <= size:
+            return slice(0, 0)
+        end = start + length if length >= 0 else size + length
+        if end >= start and not (is_list and length < 0):
+            return slice(start, end)
+        if is_bash:
+            raise CommandDropped(f"{text}: substring expression < 0", 1)
+        return slice(start, None)
 
     def _split(self, pieces: list[Piece]) -> list[list[Piece]]:
         """Split into fields by IFS."""
@@ -374,7 +437,7 @@ class Expander:
                 field, is_open = None, False
                 continue
             if piece.kind is not Kind.EXPANDED:
-                if piece.text or piece.kind is Kind.QUOTED:
+                if piece.text or piece.kind in (Kind.QUOTED, Kind.NULL):
                     field = [*(field or []), piece]
                     is_open = False
                 continue
@@ -410,9 +473,10 @@ class Expander:
         text = self._join(field)
         if "f" not in self.shell.state.options and set(text) & set("*?["):
             pattern = self._to_pattern(field)
+            is_bash = self.shell.state.flavour.is_bash
             if patterns.is_pattern(pattern):
-                found = yield from patterns.find_files(self.shell.p, pattern)
-                if self.shell.state.flavour.is_bash:
+                found = yield from patterns.find_files(self.shell.p, pattern, joins=is_bash)
+                if is_bash:
                     # globskipdots
                     found = [name for name in found if name.rpartition("/")[2] not in (".", "..")]
                 return found or [text]

@@ -27,7 +27,8 @@ class ProgramFinder(Tracing):
             files = self.p.guest.files
             if any(files.exists(path, self.p.cwd) for path in self.candidates(name)):
                 return f"{name}: Permission denied"
-        return (words.path_not_found if "/" in name else words.not_found).format(name)
+        is_path = "/" in name or (self.state.flavour.is_bash and not self.state.get("PATH"))
+        return (words.path_not_found if is_path else words.not_found).format(name)
 
     def find_in_path(self, name: str) -> str | None:
         """Return the file that is run for *name*; None if there is none."""

@@ -24,6 +24,7 @@ __all__ = ["ASH", "BASH", "DASH", "Flavour", "Words", "choose_flavour"]
 MUTE: Final = "alias cd command export hash jobs kill pwd readonly set times trap type ulimit umask"
 BASH_USAGES: Final = {
     "alias": " [-p] [name[=value] ... ]",
+    "builtin": " [shell-builtin [arg ...]]",
     "cd": " [-L|[-P [-e]] [-@]] [dir]",
     "command": " [-pVv] command [arg ...]",
     ".": " filename [arguments]",
@@ -50,7 +51,7 @@ DASH_MESSAGE: Final = "{name}: {line}: {command}{error}"
 BASH_MESSAGE: Final = "{name}: line {line}: {command}{error}"
 #: What bash has besides, and this one does not.
 BASH_BUILTINS: Final = (
-    "bind builtin caller compgen complete compopt declare dirs disown enable fc help history logout"
+    "bind caller compgen complete compopt declare dirs disown enable fc help history logout"
     " mapfile popd pushd readarray shopt suspend typeset"
 )
 
@@ -113,6 +114,10 @@ class Words(Struct, frozen=True, kw_only=True):
     write_error: str = "write error: {reason}"
     no_such_job: str = "{}: no such job"
     getopts_usage: str = "usage: getopts optstring var [arg]"
+    #: Of options of ``read``.
+    bad_timeout: str = "invalid timeout"
+    bad_count: str = "invalid count"
+    bad_file: str = "invalid file descriptor"
     #: ``{name}`` is the shell's.
     getopts_option: str = "Illegal option -{}"
     getopts_argument: str = "No arg for -{} option"
@@ -176,7 +181,7 @@ class Flavour(Struct, frozen=True, kw_only=True):
     initial_options: str = ""
     refused_options: str = ""
     prompt: str = r"\w \$ "
-    #: Whether there are ``$RANDOM``, ``$LINENO`` and ``$SHLVL``.
+    #: Whether there are ``$RANDOM`` and ``$EPOCHSECONDS``, ``$LINENO``, and ``$SHLVL``.
     has_random: bool = True
     has_line_numbers: bool = True
     has_shell_level: bool = True
@@ -184,6 +189,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     ends_trap_at_error: bool = False
     #: Whether ``-e`` does not count in command substitutions.
     clears_errexit: bool = False
+    #: Whether ``break`` in a function leaves the loops around its call.
+    breaks_through_functions: bool = False
     #: Whether ``!`` turns the status of a ``return`` around.
     negates_jumps: bool = False
     #: Whether ``set -e`` overlooks that a compound command's redirection fails.
@@ -199,6 +206,8 @@ class Flavour(Struct, frozen=True, kw_only=True):
     has_no_enotdir: bool = False
     sources_with_arguments: bool = True
     has_exec_options: bool = True
+    #: Whether ``return`` takes the low byte of its argument.
+    cuts_returned: bool = True
     #: Whether ``local x`` takes the value of an outer ``x`` away.
     clears_locals: bool = True
     #: Whether ``getopts`` takes ``OPTARG`` away at the end of the options.
@@ -208,8 +217,12 @@ class Flavour(Struct, frozen=True, kw_only=True):
     quotes_trace: bool = True
     #: Options of builtins, where they are not ash's: see `parse_options`.
     options: Mapping[str, str] = MappingProxyType({})
+    #: How many digits a mode of ``umask`` may have besides zeros at its beginning; 0: any number.
+    max_umask: int = 0
     #: What is shown behind the message about a wrong option.
     usages: Mapping[str, str] = MappingProxyType({})
+    #: The letters of ``ulimit``'s limits, and ``a``.
+    limits: frozenset[str] = frozenset("acdefilmnqrstuvx")
     #: Builtins that the real shell has and this one does not simulate: a script that runs one ends.
     refused: frozenset[str] = frozenset()
     #: Whether the constructs that only bash has are refused where they are not simulated.
@@ -226,13 +239,15 @@ ASH: Final = Flavour(
     evaluate=ash_arithmetic.evaluate,
     test=conditions.ASH,
     has_applet_messages=True,
+    max_umask=3,
     mute=frozenset(MUTE.split()),
     clears_errexit=True,
+    breaks_through_functions=True,
     negates_jumps=True,
     survives_redirection=True,
     splits_conditions=True,
     refused=frozenset(("help",)),
-    missing=frozenset(("mapfile", "shopt", "declare", "((")),
+    missing=frozenset(("builtin", "mapfile", "shopt", "declare", "((")),
 )
 DASH: Final = Flavour(
     name="dash",
@@ -295,12 +310,16 @@ DASH: Final = Flavour(
     has_no_enotdir=True,
     sources_with_arguments=False,
     has_exec_options=False,
+    cuts_returned=False,
+    limits=frozenset("acdflmnprstvw"),
     clears_locals=False,
     unsets_optarg=False,
     read_needs_names=True,
     quotes_trace=False,
     options=MappingProxyType({"export": "p", "read": "p:r", "wait": "", "hash": "rv"}),
-    missing=frozenset(("[[", "((", "let", "source", "mapfile", "shopt", "declare", "history")),
+    missing=frozenset(
+        ("builtin", "[[", "((", "let", "source", "mapfile", "shopt", "declare", "history")
+    ),
 )
 BASH: Final = Flavour(
     name="bash",
@@ -329,6 +348,9 @@ BASH: Final = Flavour(
         hashed="{} is hashed ({})",
         not_set="{}: unbound variable",
         no_such_job="{}: no such job",
+        bad_timeout="{}: invalid timeout specification",
+        bad_count="{}: invalid number",
+        bad_file="{}: invalid file descriptor specification",
         getopts_usage="usage: getopts optstring name [arg ...]",
         getopts_option="{name}: illegal option -- {}",
         getopts_argument="{name}: option requires an argument -- {}",
@@ -341,6 +363,7 @@ BASH: Final = Flavour(
     early_message=BASH_MESSAGE,
     first_line=1,
     error_status=1,
+    max_umask=4,
     option_letters="abefhkmnptuvxBCEHPTcs",
     long_options=BASH_OPTIONS,
     initial_options="hB4",
@@ -352,6 +375,7 @@ BASH: Final = Flavour(
     clears_errexit=True,
     bad_option_status=2,
     usages=MappingProxyType(BASH_USAGES),
+    limits=frozenset("acdefilmnpqrstuvx"),
     stumbles_over_directories=False,
     not_set_status=127,
     refused=frozenset(BASH_BUILTINS.split()),

@@ -18,11 +18,13 @@ from qgasim.guest.units import SECOND
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.children import ShellProcess
 from qgasim.userland.shell.expansion import to_bytes
+from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.nesting import unwind
 from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed
 from qgasim.userland.shell.simple import SimpleCommands
 from qgasim.userland.shell.state import (
+    ERROR_TRAP,
     Abandon,
     BreakOut,
     CommandDropped,
@@ -105,17 +107,23 @@ class Shell(SimpleCommands):
 
     def _finish(self, body: Callable[[], Steps]) -> Steps:
         status = yield from self._guard(body)
-        action = self.state.traps.pop(0, "")
-        if action:
-            self.state.status = status
-            if self.state.flavour.is_bash and self.state.is_forked:
-                self.state.substitutions = max(self.state.substitutions, 1)
-            try:
-                yield from self.run_text(action, self.inner_line)
-            except LeaveShell as leave:
-                return leave.status
-            except (ShellError, BadSyntax) as error:
-                yield from self.complain(error)
+        state = self.state
+        action = state.traps.pop(0, "")
+        if not action:
+            return status
+        state.status = status
+        if state.flavour.is_bash and (state.is_forked or state.is_inner):
+            state.substitutions = max(state.substitutions, 1)
+        try:
+            yield from self._run_trap(action, "exit trap")
+        except LeaveShell as leave:
+            is_error = state.flavour.is_bash and isinstance(leave, Abandon)
+            return status if is_error else leave.status
+        except (ReturnBack, BreakOut):
+            return status
+        except (ShellError, BadSyntax) as error:
+            yield from self.complain(error)
+            return status if state.flavour.is_bash else error.status or 2
         return status
 
     def _guard(self, body: Callable[[], Steps]) -> Steps:
@@ -130,11 +138,11 @@ class Shell(SimpleCommands):
             return error.status
         except BadSyntax as error:
             yield from self.complain(error)
+            if "e" in self.state.options:
+                return 2
             if error.status is None:
-                return 2 if "e" in self.state.options else self.state.status or 2
-            if error.status < 0:
-                return 2 if "e" in self.state.options else self.state.status
-            return error.status
+                return self.state.status or 2
+            return self.state.status if error.status < 0 else error.status
 
     def run_text(self, text: str, line: int, *, is_last: bool = False) -> Steps:
         """Run all commands of *text*; *is_last* says that the shell ends with them."""
@@ -225,6 +233,8 @@ class Shell(SimpleCommands):
         if "n" in state.options:
             return 0
         status = 0
+        # bash looks before the command runs, which may set it.
+        has_trap = ERROR_TRAP in state.traps or not state.flavour.is_bash
         match node:
             case Simple():
                 status = yield from self.run_simple(node, is_last=is_last)
@@ -261,9 +271,22 @@ class Shell(SimpleCommands):
         can_fail = isinstance(inner, Simple | Subshell) or (
             isinstance(node, Pipeline) and not node.is_negated
         )
-        if status and "e" in state.options and not state.conditions and can_fail:
-            raise LeaveShell(status)
+        if status and not state.conditions and can_fail:
+            yield from self._fail(status, has_trap=has_trap)
         return status
+
+    def _fail(self, status: int, *, has_trap: bool = True) -> Waiting[None]:
+        """Do what a command that failed leads to: the trap ``ERR``, and the end of the shell with ``-e``."""
+        state = self.state
+        # It is not run within itself.
+        if has_trap and (action := state.traps.pop(ERROR_TRAP, "")):
+            try:
+                yield from self._run_trap(action, "error trap")
+            finally:
+                state.traps.setdefault(ERROR_TRAP, action)
+            state.status = status
+        if "e" in state.options:
+            raise LeaveShell(status)
 
     def run_traps(self) -> Waiting[None]:
         """Run the traps of the signals that came."""
@@ -272,8 +295,30 @@ class Shell(SimpleCommands):
             action = state.traps.get(self.pending.pop(0))
             if action:
                 status = state.status
-                yield from self.run_text(action, self.inner_line)
+                yield from self._run_trap(action, "trap")
                 state.status = status
+
+    def _run_trap(self, action: str, name: str) -> Waiting[None]:
+        """Run what a trap is; bash goes on behind an error of syntax there, with *name* in the message."""
+        state = self.state
+        line, before, conditions = state.line, state.trapped_status, state.conditions
+        state.conditions = 0
+        if name == "exit trap" or not state.flavour.is_bash:
+            state.trapped_status = state.status
+        try:
+            yield from self.run_text(action, 1 if state.flavour.is_bash else self.inner_line)
+        except BadSyntax as error:
+            if isinstance(error, Refused) or not state.flavour.is_bash:
+                raise
+            state.command = name
+            yield from self.complain(error)
+            state.command = None
+            if "e" in state.options:
+                raise LeaveShell(2) from None
+        finally:
+            state.trapped_status, state.conditions = before, conditions
+            if state.flavour.is_bash:
+                state.line = line
 
     def _test(self, node: Command) -> Steps:
         """Run a condition: its failure does not end the shell."""
@@ -378,7 +423,7 @@ class Shell(SimpleCommands):
         line, self.state.line = self.state.line, node.line
         if "x" in self.state.options and self.state.flavour.is_bash:
             yield from self.trace(self.show_source(node.source), {})
-        text = yield from self.expander.expand_string(node.word)
+        text = yield from self.expander.expand_case(node.word, is_pattern=False)
         status = 0
         for item in node.items:
             if (yield from self._matches(item, text)):
@@ -391,25 +436,30 @@ class Shell(SimpleCommands):
 
     def _matches(self, item: CaseItem, text: str) -> Waiting[bool]:
         for word in item.patterns:
-            pattern = yield from self.expander.expand_pattern(word)
+            pattern = yield from self.expander.expand_case(word, is_pattern=True)
             if patterns.matches(to_bytes(pattern), to_bytes(text)):
                 return True
         return False
 
-    def _prehash(self, name: str) -> None:
-        if name not in self.state.functions and self.find_builtin(name) is None:
-            self.remember(name)
+    def prepare_fork(self, command: Command) -> None:
+        """Look for the program that *command* runs, before the fork as prehash() of eval.c does."""
+        if not isinstance(command, Simple) or not command.words or self.state.flavour.is_bash:
+            return
+        first = command.words[0][0]
+        if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):
+            name = first.text
+            if name not in self.state.functions and self.find_builtin(name) is None:
+                self.remember(name)
 
     def _run_pipeline(self, node: Pipeline) -> Steps:
         if node.is_negated and len(node.commands) == 1:
             return (yield from self._run_negated(node.commands[0]))
-        for command in node.commands:
-            if isinstance(command, Simple) and command.words and not self.state.flavour.is_bash:
-                # prehash() of eval.c: where a program is is looked for before the fork.
-                first = command.words[0][0]
-                if len(command.words[0]) == 1 and isinstance(first, Text) and is_name(first.text):
-                    self._prehash(first.text)
-        children = self.start_pipeline(node.commands, is_background=False)
+        # What fails in what is negated ends no child either.
+        self.state.conditions += node.is_negated
+        try:
+            children = self.start_pipeline(node.commands, is_background=False)
+        finally:
+            self.state.conditions -= node.is_negated
         statuses: list[int] = []
         for child in children:
             is_quiet = child is not children[-1]
@@ -440,7 +490,8 @@ class Shell(SimpleCommands):
 
     def _run_subshell(self, node: Subshell, *, is_last: bool) -> Steps:
         if is_last and not any(self.state.traps.values()):
-            self.state.is_inner = True
+            self.state.is_inner, self.state.parsed_line = True, 1
+            self.state.specials.subshells += 1
             raise LeaveShell((yield from _run_inner(node)(self)))
         child = self.fork(_run_inner(node), self.p.files)
         return (yield from self.wait_for(child))
@@ -456,17 +507,15 @@ class Shell(SimpleCommands):
             saved = yield from self.redirector.apply(node.redirections)
         except RedirectionFailed as error:
             yield from self.complain(error)
-            state = self.state
-            if (
-                "e" in state.options
-                and not state.conditions
-                and not state.flavour.survives_redirection
-            ):
-                raise LeaveShell(error.status) from None
+            self.state.status = error.status
+            if not self.state.conditions and not self.state.flavour.survives_redirection:
+                yield from self._fail(error.status)
             return error.status
         try:
             return (yield from self.execute(node.command))
-        except ShellError as error:
+        except Refused:
+            raise
+        except (ShellError, BadSyntax) as error:
             # Said where the redirection leads.
             yield from self.complain(error)
             raise leave(error) from None
@@ -483,6 +532,7 @@ def _run_inner(node: Subshell) -> Callable[[ShellProcess], Steps]:
         if shell.state.flavour.is_bash:
             # The loops around it are not its own.
             shell.state.loops = 0
+            shell.state.trapped_status = None
             shell.state.line = node.line
         try:
             return (yield from shell.execute(node.body, is_last=True))

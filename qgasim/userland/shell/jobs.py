@@ -16,7 +16,7 @@ from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.quoting import quote_always, quote_singly
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.state import Job, ShellError
+from qgasim.userland.shell.state import ERROR_TRAP, Job, ShellError
 
 __all__: list[str] = []
 
@@ -200,21 +200,29 @@ def _list_signals(shell: Shell, arguments: list[str], words: _KillWords) -> Step
     return status
 
 
+def _known_jobs(shell: Shell) -> list[Job]:
+    """Return the jobs that have numbers; bash takes them from those that were waited for."""
+    state = shell.state
+    return [job for job in state.jobs if not (state.flavour.is_bash and job.is_waited)]
+
+
 def _get_job(shell: Shell, text: str) -> Job:
-    jobs = shell.state.jobs
+    state, jobs = shell.state, _known_jobs(shell)
     name = text.removeprefix("%")
-    if name in ("", "%", "+") and jobs:
+    is_current = name in ("", "%", "+")
+    if is_current and jobs:
         return jobs[-1]
-    if name == "-" and jobs:
+    if name == "-" and (len(jobs) > 1 or (jobs and state.flavour.is_bash)):
         return jobs[-2:][0]
     for job in jobs:
         if name.isdecimal() and job.number == int(name[:9]):
             return job
-    state = shell.state
-    status = 2
     if state.flavour.is_bash:
-        status = {"wait": 127, "kill": 1}.get(state.command or "", 2)
-    raise ShellError(state.words.no_such_job.format(text), status)
+        status = 127 if state.command == "wait" else 1
+        raise ShellError(state.words.no_such_job.format(text), status)
+    if is_current or name == "-":
+        raise ShellError(f"No {'current' if is_current else 'previous'} job")
+    raise ShellError(state.words.no_such_job.format(text))
 
 
 @builtin("wait")
@@ -223,13 +231,14 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
     options, rest = parse_options(shell, argv, "n")
     jobs = shell.state.jobs
     if "n" in options:
-        running = [process for job in jobs for process in job.processes if not job.is_reported]
+        running = [process for job in jobs for process in job.processes if not job.is_waited]
         if not running:
             return 127
         return (yield from _wait_for(shell, running, wants_all=False))
     if not rest:
         everything = [process for job in jobs for process in job.processes]
         status = yield from _wait_for(shell, everything, wants_all=True)
+        shell.state.forget_jobs()
         return status if status > 128 and shell.pending else 0
     status = 0
     for target in rest:
@@ -259,10 +268,10 @@ def wait(shell: Shell, argv: list[str]) -> Steps:
             return status
         how = processes[-1].exit
         if how is not None:
-            yield from shell.report(how)
+            yield from shell.report(processes[-1].pid, how)
         for job in jobs:
             if job.processes[-1] is processes[-1]:
-                job.is_reported = True
+                job.is_waited = True
     return status
 
 
@@ -301,19 +310,39 @@ def _describe(job: Job) -> str:
 
 @builtin("jobs")
 def show_jobs(shell: Shell, argv: list[str]) -> Steps:
-    """Show processes in the background."""
-    options, _ = parse_options(shell, argv, "lp")
-    jobs = [job for job in shell.state.jobs if not job.is_reported]
-    for index, job in reversed(list(enumerate(jobs, 1))):
-        mark = "+" if index == len(jobs) else "-" if index == len(jobs) - 1 else " "
+    """Show processes in the background, or those that are named."""
+    options, names = parse_options(shell, argv, "lp")
+    state, jobs = shell.state, _known_jobs(shell)
+    if jobs and state.flavour.is_bash:
+        raise shell.refuse("jobs with their commands")
+    status = 0
+    for name in names or [f"%{job.number}" for job in reversed(jobs)]:
+        try:
+            job = _get_job(shell, name)
+        except ShellError as error:
+            if not state.flavour.is_bash:
+                raise
+            yield from shell.complain(error)
+            status = error.status
+            continue
+        mark = "+" if job in state.jobs[-1:] else "-" if job in state.jobs[-2:] else " "
+        first, *others = (process.pid for process in job.processes)
+        head = f"[{job.number}]" + (
+            f"{mark}  " if state.flavour.has_applet_messages else f" {mark} "
+        )
         if "p" in options:
-            line = str(job.processes[0].pid)
+            text = f"{first}\n"
+        elif "l" in options:
+            text = f"{head}{first} {_describe(job)}".ljust(33)
+            text += (
+                "".join(f" |\n{'':{len(head)}}{pid}".ljust(len(head) + 27) for pid in others) + "\n"
+            )
         else:
-            pid = f"{job.processes[-1].pid} " if "l" in options else ""
-            line = f"[{job.number}]{mark}  {pid}{_describe(job):<27}"
-        yield from shell.write(f"{line}\n")
-        job.is_reported = job.is_done
-    return 0
+            text = f"{head}{_describe(job)}".ljust(33) + " | " * len(others) + "\n"
+        yield from shell.write(text)
+        if job.is_done:
+            state.jobs.remove(job)
+    return status
 
 
 @immediate_builtin("fg", "bg")
@@ -321,9 +350,9 @@ def foreground(shell: Shell, argv: list[str]) -> NoReturn:
     """Fail: there is no terminal to control jobs from."""
     if shell.state.flavour.is_bash:
         raise ShellError("no job control", 1)
-    if len(argv) > 1:
-        raise ShellError(shell.state.words.no_such_job.format(argv[1]))
-    raise ShellError("No current job")
+    _, names = parse_options(shell, argv, "")
+    _get_job(shell, names[0] if names else "%")
+    raise ShellError(f"job {names[0] if names else '(null)'} not created under job control")
 
 
 @builtin("trap")
@@ -335,8 +364,11 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
         prefix = "SIG" if state.flavour.is_bash else ""
         show_action = quote_singly if state.flavour.is_bash else quote_always
         traps = state.traps if state.shown_traps is None else state.shown_traps
+        known = SIGNALS if state.flavour.has_applet_messages else SIGNALS | _IO | _REAL_TIME
+        names = {number: f"{prefix}{name}" for number, name in known.items()}
+        names |= {0: "EXIT", ERROR_TRAP: "ERR"}
         lines = [
-            f"trap -- {show_action(action)} {f'{prefix}{SIGNALS[number]}' if number in SIGNALS else number or 'EXIT'}"
+            f"trap -- {show_action(action)} {names.get(number, number)}"
             for number, action in sorted(traps.items())
         ]
         yield from show(shell, lines)
@@ -344,11 +376,11 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
     action: str | None = None
     if len(rest) > 1:
         action = rest.pop(0)
-    elif state.flavour.is_bash and find_signal(rest[0]) is None:
+    elif state.flavour.is_bash and _find_trap(shell, rest[0]) is None:
         raise ShellError(f"usage: trap{state.flavour.usages['trap']}")
     status = 0
     for name in rest:
-        number = find_signal(name)
+        number = _find_trap(shell, name)
         if number is None:
             message = state.words.bad_trap.format(name)
             if state.flavour.ends_trap_at_error:
@@ -363,9 +395,25 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
             shell.p.handlers.pop(number, None)
             continue
         state.set_action(state.traps, number, action)
-        if number:
+        if 0 < number < ERROR_TRAP:
             shell.p.handlers[number] = _make_handler(shell, number) if action else None
     return status
+
+
+def _find_trap(shell: Shell, name: str) -> int | None:
+    """Return what a trap can be set for; None: there is no such signal."""
+    flavour = shell.state.flavour
+    if flavour.has_bashisms and (name.upper() if flavour.is_bash else name) == "ERR":
+        return ERROR_TRAP
+    if name.upper() in ("DEBUG", "RETURN") and flavour.is_bash:
+        raise shell.refuse(name)
+    if flavour.name == "dash" and name.upper().startswith("SIG"):
+        return None
+    if not flavour.has_applet_messages and name.upper().removeprefix("SIG") in _REAL_TIME.values():
+        return next(
+            n for n, known in _REAL_TIME.items() if known == name.upper().removeprefix("SIG")
+        )
+    return find_signal(name)
 
 
 def _make_handler(shell: Shell, number: int) -> Callable[[], None]:
@@ -377,27 +425,40 @@ def times(shell: Shell, argv: list[str]) -> Steps:
     """Show the processor time used: none, for the guest has no such account."""
     if shell.state.flavour.is_bash:
         parse_options(shell, argv, "")
-    yield from shell.write("0m0.000s 0m0.000s\n" * 2)
+    zero = "0m0.000s" if shell.state.flavour.has_bashisms else "0m0.000000s"
+    yield from shell.write(f"{zero} {zero}\n" * 2)
     return 0
 
 
 @builtin("ulimit")
 def ulimit(shell: Shell, argv: list[str]) -> Steps:
-    """Show or set limits; none has any effect."""
-    limits = shell.state.limits
+    """Show or set a limit; none has any effect."""
+    state = shell.state
+    flavour, limits = state.flavour, state.limits
     rest = [word for word in argv[1:] if word not in ("-S", "-H")]
-    letter = rest.pop(0)[-1] if rest and rest[0].startswith("-") else "f"
-    if letter not in "acdefilmnpqrstuvwx":
-        if not shell.state.flavour.has_applet_messages:
-            raise bad_option(shell, "ulimit", letter)
-        yield from shell.write_error(f"ulimit: invalid option -- '{letter}'\n")
+    letter = rest.pop(0)[1:] if rest and rest[0].startswith("-") else "f"
+    if letter not in flavour.limits:
+        if not flavour.has_applet_messages:
+            raise bad_option(shell, "ulimit", letter[:1])
+        yield from shell.write_error(f"ulimit: invalid option -- '{letter[:1]}'\n")
         return 1
-    defaults = {"c": "0", "e": "0", "n": "1024", "r": "0", "s": "8192", "l": "64"}
+    if letter == "a" or rest[:1] in (["soft"], ["hard"]):
+        raise shell.refuse(f"ulimit {rest[0] if rest else '-a'}")
+    if rest and not re.fullmatch("[0-9]{1,18}|unlimited", rest[0]):
+        if flavour.name == "dash":
+            raise ShellError("bad number")
+        yield from _complain_of_limit(shell, rest[0])
+        return 1
     if rest:
-        if not re.fullmatch("[0-9]{1,18}|unlimited", rest[0]):
-            yield from shell.write_error(f"{shell.applet}: invalid number '{rest[0]}'\n")
-            return 1
         limits[letter] = rest[0]
     else:
+        defaults = {"c": "0", "e": "0", "n": "1024", "r": "0", "s": "8192", "l": "64"}
         yield from shell.write(f"{limits.get(letter, defaults.get(letter, 'unlimited'))}\n")
     return 0
+
+
+def _complain_of_limit(shell: Shell, text: str) -> Waiting[None]:
+    if shell.state.flavour.is_bash:
+        yield from shell.complain(f"{text}: invalid number")
+    else:
+        yield from shell.write_error(f"{shell.applet}: invalid number '{text}'\n")

@@ -8,9 +8,8 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from qgasim.errors import GuestError
-from qgasim.guest.files.nodes import decode_name
 from qgasim.userland.shell.flavours import Flavour
-from qgasim.userland.shell.printf import expand_escapes
+from qgasim.userland.shell.printf import expand_dollar_quoted
 from qgasim.userland.shell.syntax import (
     NOT_SIMULATED,
     Arithmetic,
@@ -304,9 +303,9 @@ class Scanner(ABC):
             if not char:
                 raise self.fail(self.words.unterminated_quote)
             self.at += 2 if char == "\\" else 1
-        raw = self.text[start : self.at].replace("\\'", "'").replace('\\"', '"')
+        raw = self.text[start : self.at]
         self.at += 1
-        return Text(decode_name(expand_escapes(raw)[0].split(b"\0")[0]), is_quoted=True)
+        return Text(expand_dollar_quoted(raw, self.flavour.printf), is_quoted=True)
 
     def _read_backquoted(self, *, is_quoted: bool) -> Sequence | str:
         start = self.at
@@ -405,17 +404,9 @@ class Scanner(ABC):
         start = self.at - 2
         is_bash = self.flavour.is_bash
         if self.peek() == "#" and self.peek(2) != "#}":
-            self.at += 1
-            name = self._read_name(is_braced=True)
-            if name and self.accept("}"):
-                return Parameter(name, is_quoted, "length", is_braced=True)
-            if not self.peek():
-                raise self.fail_open(self.words.missing_brace, "}", start)
-            if is_bash and self.peek() == "[":
-                raise self.refuse("arrays")
-            self.at = start + 2
-            if not name and self.peek(3)[2:] == "}":
-                return self._read_bad_substitution(name, start, is_quoted=is_quoted)
+            length = self._read_length(start, is_quoted=is_quoted)
+            if length is not None:
+                return length
         if is_bash and self.peek() == "!":
             raise self.refuse("${!name}")
         name = self._read_name(is_braced=True)
@@ -451,6 +442,21 @@ class Scanner(ABC):
         self.at += 1
         return Parameter(name, is_quoted, operator, word, other, is_braced=True)
 
+    def _read_length(self, start: int, *, is_quoted: bool) -> Parameter | None:
+        """Read ``${#name}``; None if it is ``$#`` with an operator."""
+        self.at += 1
+        name = self._read_name(is_braced=True)
+        if name and self.accept("}"):
+            return Parameter(name, is_quoted, "length", is_braced=True)
+        if not self.peek():
+            raise self.fail_open(self.words.missing_brace, "}", start)
+        if self.flavour.is_bash and self.peek() == "[":
+            raise self.refuse("arrays")
+        self.at = start + 2
+        if not name and self.peek(3)[2:] == "}":
+            return self._read_bad_substitution(name, start, is_quoted=is_quoted)
+        return None
+
     def _fail_in_brace(self, start: int, *, is_quoted: bool, is_open: bool = False) -> BadSyntax:
         words = self.words
         is_quote_missed = (is_open or is_quoted) and not self.is_document
@@ -479,7 +485,7 @@ class Scanner(ABC):
             is_single = self.at <= quote_end
             if not char:
                 start = quote_start if is_open else start
-                raise self._fail_in_brace(start, is_quoted=is_quoted, is_open=is_open)
+                raise self._fail_in_brace(start, is_quoted=quoted, is_open=is_open)
             if not is_open and not is_single and char in ("}", stop):
                 return join_texts(parts)
             if char in "}/:":

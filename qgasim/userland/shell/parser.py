@@ -45,6 +45,7 @@ ELEMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 COMPOUND: Final = frozenset(("{", "[[", "case", "for", "if", "select", "until", "while"))
 #: What only bash takes for a delimiter.
 DELIMITER: Final = re.compile(r"[ \t]*[^\s;&|<>()]*[$`]")
+QUOTES: Final = re.compile(r"""'([^']*)'|"([^"]*)"|\\(.)""")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 
@@ -180,38 +181,13 @@ class Parser(Conditions):
         self.replace_alias()
         token = self.look()
         line = self.line
-        match token.literal:
-            case "if":
-                command: Command = self._parse_if()
-            case "while" | "until":
-                self.step()
-                condition = self._parse_list("do")
-                command = Loop(condition, self._parse_do(), token.literal == "until")
-            case "for":
-                command = self._parse_for()
-            case "case":
-                command = self._parse_case()
-            case "{":
-                self.step()
-                body = self._parse_list("}")
-                self.expect("}")
-                command = Group(body)
-            case "[[" if self.flavour.is_bash:
-                command = self.parse_condition()
-            case "select" | "coproc" | "time" if self.flavour.is_bash:
-                raise self.refuse(token.literal)
-            case "function" if self.flavour.has_bashisms:
-                return self._parse_function_keyword()
-            case _:
-                if token.text != "(":
-                    return self._parse_simple(end)
-                if (arithmetic := self._read_arithmetic_command(token)) is not None:
-                    command = Simple([], [(Text("(("),), arithmetic], [], line)
-                else:
-                    self.step()
-                    body = self._parse_list(")")
-                    self.expect(")")
-                    command = Subshell(body, self.line)
+        if token.literal == "function" and self.flavour.has_bashisms:
+            return self._parse_function_keyword()
+        self.nesting += 1
+        command = self._parse_compound(token)
+        self.nesting -= 1
+        if command is None:
+            return self._parse_simple(end)
         redirections: list[Redirection] = []
         while self.look().redirection:
             redirections.append(self._parse_redirection())
@@ -226,6 +202,40 @@ class Parser(Conditions):
             if len(items) == 1 and isinstance(items[0].command, Subshell):
                 command = items[0].command
         return Redirected(command, redirections, line)
+
+    def _parse_compound(self, token: Token) -> Command | None:
+        """Parse a compound command without its redirections; None if *token* begins none."""
+        match token.literal:
+            case "if":
+                return self._parse_if()
+            case "while" | "until":
+                self.step()
+                condition = self._parse_list("do")
+                return Loop(condition, self._parse_do(), token.literal == "until")
+            case "for":
+                return self._parse_for()
+            case "case":
+                return self._parse_case()
+            case "{":
+                self.step()
+                body = self._parse_list("}")
+                self.expect("}")
+                return Group(body)
+            case "[[" if self.flavour.is_bash:
+                return self.parse_condition()
+            case "select" | "coproc" | "time" if self.flavour.is_bash:
+                raise self.refuse(token.literal)
+            case _ if token.text != "(":
+                return None
+            case _:
+                pass
+        line = self.line
+        if (arithmetic := self._read_arithmetic_command(token)) is not None:
+            return Simple([], [(Text("(("),), arithmetic], [], line)
+        self.step()
+        body = self._parse_list(")")
+        self.expect(")")
+        return Subshell(body, self.line)
 
     def _read_arithmetic_command(self, token: Token) -> Word | None:
         """Read bash's ``((...))``; dash has it not, and would run what is inside as a command."""
@@ -335,13 +345,15 @@ class Parser(Conditions):
             if self.look().text != ";;":
                 raise self.unexpected(";;")
             self.step()
+            if self.flavour.is_bash and self.text.startswith("((", self.skip_newlines().start):
+                raise self.refuse("(( before a pattern")
         self.step()
         return Case(word, items, line, source)
 
     def _parse_function_keyword(self) -> Function:
         self.step()
-        if self.flavour.is_bash and not self.look().word:
-            raise self.unexpected()
+        if not self.look().word:
+            raise self.unexpected("word")
         name = self.step().literal
         if not (name if self.flavour.is_bash else NAME.fullmatch(name)):
             raise self.fail(self.words.bad_function_name)
@@ -357,11 +369,19 @@ class Parser(Conditions):
         is_document = operator in ("<<", "<<-")
         if is_document and not self.flavour.is_bash and DELIMITER.match(self.text, self.at):
             raise self.refuse("an expansion in the delimiter of a here-document")
+        if self.flavour.is_bash and operator in (">&", "<&"):
+            self.skip_blanks()
+            if self.accept("-"):
+                # A token of its own, whatever follows.
+                return Redirection(number, operator, (Text("-"),), "-")
         line_token = self.look()
         if not line_token.word:
             raise self.unexpected()
+        if self.flavour.is_bash:
+            self._check_word(line_token, is_first=False)
         self.step()
-        result = Redirection(number, operator, line_token.word)
+        source = self.text[line_token.start : self.at]
+        result = Redirection(number, operator, line_token.word, source)
         if is_document:
             delimiter, is_quoted = self._to_delimiter(line_token)
             self.pending.append((result, delimiter, is_quoted, operator == "<<-", self.line))
@@ -370,10 +390,14 @@ class Parser(Conditions):
 
     def _to_delimiter(self, token: Token) -> tuple[str, bool]:
         texts = [part for part in token.word if isinstance(part, Text)]
-        if len(texts) < len(token.word):
-            # An expansion stands for itself.
-            return self.text[token.start : self.at].strip(), False
-        return "".join(part.text for part in texts), any(part.is_quoted for part in texts)
+        if len(texts) == len(token.word):
+            return "".join(part.text for part in texts), any(part.is_quoted for part in texts)
+        # An expansion stands for itself.
+        source = self.text[token.start : self.at].replace("\\\n", "")
+        if "$(" in source:
+            raise self.refuse("$( in the delimiter of a here-document")
+        delimiter = QUOTES.sub(lambda match: match[match.lastindex or 0], source)
+        return delimiter, delimiter != source
 
     def _parse_simple(self, end: str) -> Command:
         assignments: list[Assignment] = []

@@ -28,8 +28,12 @@ __all__ = [
     "match_suffix",
     "matches",
     "replace",
+    "replace_end",
+    "strip",
 ]
 
+#: The slashes that begin a path, its names, and the slashes behind each.
+PARTS: Final = re.compile(r"\A/*|[^/]+|/+")
 CLASSES: Final = {
     "alpha": string.ascii_letters,
     "digit": string.digits,
@@ -195,6 +199,42 @@ def match_suffix(pattern: str, text: str, *, is_longest: bool) -> int:
     return -1 if found is None else found.end()
 
 
+def strip(operator: str, pattern: str, text: str) -> str:
+    """Take a beginning (``#``, ``##``) or an end (``%``, ``%%``) off that *pattern* matches.
+
+    A text with zeros in it is one of C for each part: subevalvar() of dash's and BusyBox's shells looks only at
+    the first, but for the shortest end, and drops what stands behind an end that is taken off.
+    """
+    first, zero, _ = text.partition("\0")
+    is_longest = len(operator) == 2
+    if operator[0] == "#":
+        if zero and is_longest and matches(pattern, first):
+            return ""
+        return text[max(match_prefix(pattern, first, is_longest=is_longest), 0) :]
+    if is_longest:
+        length = match_suffix(pattern, first, is_longest=True)
+        return text if length < 0 else first[: len(first) - length]
+    parts = text.split("\0")
+    for count in range(len(parts), 0, -1):
+        length = match_suffix(pattern, parts[count - 1], is_longest=False)
+        if length >= 0:
+            text = "\0".join(parts[:count])
+            return text[: len(text) - length]
+    return text
+
+
+def replace_end(anchor: str, pattern: str, replacement: str, text: str) -> str:
+    """Put *replacement* for what *pattern* matches at the beginning (``#``) or the end (``%``) of *text*."""
+    find = match_prefix if anchor == "#" else match_suffix
+    length = find(pattern, text, is_longest=True)
+    if length < 0:
+        return text
+    check_size(len(text) + len(replacement))
+    return (
+        replacement + text[length:] if anchor == "#" else text[: len(text) - length] + replacement
+    )
+
+
 def replace(pattern: str, replacement: str, text: str, *, is_global: bool) -> str:
     """Put *replacement* for the first longest match in *text*, or for all."""
     elements = compile_pattern(pattern)
@@ -215,22 +255,24 @@ def replace(pattern: str, replacement: str, text: str, *, is_global: bool) -> st
     return "".join(parts) + text[at:]
 
 
-def find_files(p: Process, pattern: str) -> Waiting[list[str]]:
-    """Return the paths that match *pattern*, sorted as bytes; none if there are no such files."""
-    prefix = "/" if pattern.startswith("/") else ""
-    parts = [part for part in pattern.split("/") if part]
-    if not parts:
-        return []
+def find_files(p: Process, pattern: str, *, joins: bool) -> Waiting[list[str]]:
+    """Return the paths that match *pattern*, sorted as bytes; none if there are no such files.
+
+    Slashes stay as they are, but with *joins*, as in bash, several become one behind what is a pattern.
+    """
+    prefix, *parts = PARTS.findall(pattern)
+    if joins:
+        first = next(index for index, part in enumerate(parts) if is_pattern(part))
+        parts[first:] = ["/" if part.startswith("/") else part for part in parts[first:]]
     found: list[str] = []
     before = p.memory
     yield from _walk(p, prefix, parts, found)
     p.take_memory(before - p.memory)
-    if pattern.endswith("/"):
-        found = [path + "/" for path in found if p.guest.files.is_dir(path, p.cwd)]
     return sorted(found, key=encode_name)
 
 
 def _walk(p: Process, prefix: str, parts: list[str], found: list[str]) -> Waiting[None]:
+    """Find what matches *parts* behind *prefix*; every other part is slashes."""
     files, part, rest = p.guest.files, parts[0], parts[1:]
     if is_pattern(part):
         directory = prefix or "."
@@ -247,9 +289,12 @@ def _walk(p: Process, prefix: str, parts: list[str], found: list[str]) -> Waitin
     for name in names:
         path = prefix + name
         yield from p.charge_steps(1)
-        if rest:
+        if len(rest) > 1:
             if files.is_dir(path, p.cwd):
-                yield from _walk(p, path + "/", rest, found)
+                yield from _walk(p, path + rest[0], rest[1:], found)
+        elif rest:
+            if files.is_dir(path, p.cwd):
+                found.append(path + rest[0])
         elif files.find(path, p.cwd, follow=False) is not None:
             p.take_memory(len(path) + LINE_SIZE)
             found.append(path)

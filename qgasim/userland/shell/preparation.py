@@ -7,11 +7,10 @@ from typing import Final
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell import patterns
 from qgasim.userland.shell.finding import ProgramFinder
-from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
-from qgasim.userland.shell.showing import show_words
+from qgasim.userland.shell.specials import restart_seconds
 from qgasim.userland.shell.state import ReadOnly, ShellError, Variable
-from qgasim.userland.shell.syntax import NOT_SIMULATED, Assignment, Simple, Text, Word
+from qgasim.userland.shell.syntax import Assignment, Simple, Text, Word
 
 __all__ = ["Preparation"]
 
@@ -71,7 +70,10 @@ class Preparation(ProgramFinder):
             if before is not None:
                 before.setdefault(item.name, state.variables.get(item.name))
             if before is None:
-                state.assign(item.name, value)
+                if item.name == "SECONDS" and state.flavour.is_bash:
+                    restart_seconds(self, value)
+                else:
+                    state.assign(item.name, value)
                 continue
             try:
                 state.set(item.name, value, exported=True)
@@ -117,13 +119,3 @@ class Preparation(ProgramFinder):
             else:
                 argv.append(text)
         return argv
-
-    def show_source(self, source: str) -> str:
-        """Return how ``set -x`` shows the head of a compound command."""
-        if shown := show_words(source):
-            return shown
-        raise self.refuse("set -x of a substitution of this kind")
-
-    def refuse(self, construct: str) -> Refused:
-        """Make the error for what the real shell does and this one does not simulate."""
-        return Refused(f"{construct}: {NOT_SIMULATED}", self.state.line)

@@ -25,11 +25,12 @@ __all__ = [
     "Rules",
     "echo",
     "escapes",
+    "expand_dollar_quoted",
     "expand_escapes",
     "format_printf",
 ]
 
-LETTERS: Final = dict(zip(b'abefnrtv\\"', b'\a\b\x1b\f\n\r\t\v\\"', strict=True))
+LETTERS: Final = dict(zip(b'abeEfnrtv\\"', b'\a\b\x1b\x1b\f\n\r\t\v\\"', strict=True))
 MAX_INT: Final = (1 << 63) - 1
 MAX_UNSIGNED: Final = (1 << 64) - 1
 INTEGER: Final = re.compile(
@@ -81,6 +82,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     escapes: bytes
     argument_escapes: re.Pattern[bytes]
     echo_escapes: re.Pattern[bytes]
+    #: Those of ``$'...'``, if there is that.
+    dollar_escapes: re.Pattern[bytes] = re.compile(NEVER)
     #: Whether ``echo`` replaces them without ``-e``, and has only ``-n``.
     always_escapes: bool = False
     #: Whether ``-E`` does nothing.
@@ -157,6 +160,7 @@ ASH: Final = Rules(
     escapes=escapes(_ASH_OCTAL, hexadecimal=_HEX, cuts=True),
     argument_escapes=_ASH_ARGUMENT,
     echo_escapes=_ASH_ARGUMENT,
+    dollar_escapes=re.compile(escapes(rb"[0-7]{1,3}", letters=rb"abfnrtv\\\"'")),
     sizes=b"[lLhz]*",
     kinds="diouxXfeEgGcsb",
     refused="",
@@ -177,6 +181,11 @@ BASH: Final = Rules(
         escapes(ZERO_OCTAL, letters=rb"abefnrtv\\\"'?", has_unicode=True, cuts=True)
     ),
     echo_escapes=re.compile(escapes(rb"0[0-7]{0,3}", has_unicode=True, cuts=True)),
+    dollar_escapes=re.compile(
+        escapes(rb"[0-7]{1,3}", letters=rb"abeEfnrtv\\\"'?", has_unicode=True, cuts=True)
+        + rb"(?P<control>(?<=c).)?",
+        re.DOTALL,
+    ),
     flags=rb"[#'\-+ 0]*",
     refused="aAQn(",
     kinds="diouxXeEfFgGcsbq",
@@ -222,6 +231,19 @@ def _expand(raw: bytes, escape: re.Pattern[bytes]) -> tuple[bytes, bool]:
         out += _unescape(match)
         at = match.end()
     return bytes(out + raw[at:]), False
+
+
+def expand_dollar_quoted(text: str, rules: Rules) -> str:
+    """Replace the sequences of ``$'...'``; what is behind a zero byte bash does not see, and ash no zero byte."""
+
+    def replace(match: re.Match[bytes]) -> bytes:
+        if not match["cut"]:
+            return _unescape(match)
+        control = match["control"]
+        return b"\\c" if not control else b"\x7f" if control == b"?" else bytes([control[0] & 0x1F])
+
+    raw = rules.dollar_escapes.sub(replace, encode_name(text))
+    return decode_name(raw.split(b"\0")[0] if rules is BASH else raw.replace(b"\0", b""))
 
 
 def expand_escapes(text: str, rules: Rules = ASH) -> tuple[bytes, bool]:

@@ -8,10 +8,10 @@ from msgspec import Struct
 from qgasim.guest.files.nodes import WouldBlock, decode_name, encode_name
 from qgasim.guest.processes.process import Blocked, Steps, Waiting
 from qgasim.guest.units import SECOND
-from qgasim.userland.shell.builtins import parse_options, to_number
+from qgasim.userland.shell.builtins import parse_options
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.registry import builtin
-from qgasim.userland.shell.state import ShellError, is_name
+from qgasim.userland.shell.state import ShellError, State, is_name
 
 __all__: list[str] = []
 
@@ -30,14 +30,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         raise ShellError(state.words.getopts_usage)
     known, name = argv[1], argv[2]
     arguments = argv[3:] or state.arguments
-    index, offset = state.option
-    if index > len(arguments) + 1:
-        # getoptscmd() of dash's options.c.
-        index, offset = 1, 0
-    # Within a word of several letters, OPTIND is already that of the next word.
-    word = arguments[index - 2] if offset and index - 2 < len(arguments) else ""
-    if offset >= len(word):
-        word, offset = arguments[index - 1] if index <= len(arguments) else "", 0
+    word, index, offset = _find_option(state.option, arguments)
     if not offset:
         if not word.startswith("-") or word in ("-", "--"):
             state.set("OPTIND", str(index + (word == "--")))
@@ -47,30 +40,54 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
             return 1
         index, offset = index + 1, 1
     letter = word[offset]
-    offset = offset + 1 if offset + 1 < len(word) else 0
+    offset += 1
     at = known.find(letter) if letter != ":" else -1
     result, value, message = letter, None, ""
     if at < 0:
         result, value, message = "?", letter, state.words.getopts_option
     elif known[at + 1 : at + 2] == ":":
-        if offset:
+        if offset < len(word):
             value, offset = word[offset:], 0
         elif index <= len(arguments):
-            value, index = arguments[index - 1], index + 1
+            value, index, offset = arguments[index - 1], index + 1, 0
         else:
             result, value, message = "?", letter, state.words.getopts_argument
             if known.startswith(":"):
                 result = ":"
-    if message and not known.startswith(":"):
+    if message and not known.startswith(":") and not _is_quiet(state):
         yield from shell.write_error(message.format(letter, name=state.name) + "\n")
         value = None
     is_empty = value is None and not message and not state.flavour.is_bash
     _set_argument(shell, "" if is_empty else value)
-    is_within = offset > 0 and state.flavour.is_bash
-    state.set("OPTIND", str(index - is_within))
+    is_within = 0 < offset < len(word)
+    if state.flavour.is_bash and not is_within:
+        # It goes on with another word; dash and ash with the same place in what is the word by then.
+        offset = 0
+    state.set("OPTIND", str(index - (is_within and state.flavour.is_bash)))
     state.option = (index, offset)
     _set_result(shell, name, result)
     return 0
+
+
+def _is_quiet(state: State) -> bool:
+    """Return whether ``getopts`` complains of nothing: OPTERR is 0; bash takes any text that is no number for that."""
+    switch = state.get("OPTERR") or "1"
+    if state.flavour.is_bash:
+        return re.match("0*[1-9]", switch) is None
+    return state.flavour.has_bashisms and switch == "0"
+
+
+def _find_option(option: tuple[int, int], arguments: list[str]) -> tuple[str, int, int]:
+    """Return the word with the next option, the number of the word to look at, and the place in the one before."""
+    index, offset = option
+    if index > len(arguments) + 1:
+        # getoptscmd() of dash's options.c.
+        index, offset = 1, 0
+    # Within a word of several letters, OPTIND is already that of the next word.
+    word = arguments[index - 2] if offset and index - 2 < len(arguments) else ""
+    if offset >= len(word):
+        return arguments[index - 1] if index <= len(arguments) else "", index, 0
+    return word, index, offset
 
 
 def _set_result(shell: Shell, name: str, result: str) -> None:
@@ -113,7 +130,8 @@ def read(shell: Shell, argv: list[str]) -> Steps:
                 raise ShellError(state.words.bad_name.format(name), 1)
             yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
             return 1
-    number = to_number(shell, options["u"]) if "u" in options else 0
+    _check_options(state, options)
+    number = int(options.get("u", 0))
     if state.flavour.is_bash and number not in shell.p.files:
         what = f"{number}: invalid file descriptor" if "u" in options else f"read error: {number}"
         raise ShellError(f"{what}: Bad file descriptor", 1)
@@ -136,14 +154,26 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     return 0 if line.is_complete else 1
 
 
+def _check_options(state: State, options: dict[str, str]) -> None:
+    words = state.words
+    wanted = (
+        ("t", r"[0-9]{1,9}(\.[0-9]{0,9})?" + "?" * state.flavour.is_bash, words.bad_timeout),
+        ("n", "[0-9]{1,9}", words.bad_count),
+        ("u", "[0-9]{1,9}", words.bad_file),
+    )
+    for letter, pattern, message in wanted:
+        if letter in options and not re.fullmatch(pattern, options[letter]):
+            raise ShellError(message.format(options[letter]), state.flavour.error_status)
+
+
 def _read_line(shell: Shell, options: dict[str, str], number: int) -> Waiting[Line | None]:
     delimiter = encode_name((options.get("d", "\n") or "\0")[0])[:1]
-    limit = to_number(shell, options["n"]) if "n" in options else 0
+    limit = int(options.get("n", 0))
+    if not limit and "n" in options and shell.state.flavour.is_bash:
+        return Line("", [], is_complete=True)
     deadline = None
     if "t" in options:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", options["t"]):
-            raise ShellError(f"read: '{options['t']}': invalid timeout", 1)
-        deadline = shell.p.guest.clock.uptime() + int(float(options["t"]) * SECOND)
+        deadline = shell.p.guest.clock.uptime() + int(float(options["t"] or 0) * SECOND)
     raw = bytearray()
     escaped: list[bool] = []
     is_escape = is_complete = False

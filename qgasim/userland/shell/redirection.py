@@ -10,7 +10,7 @@ from qgasim.guest.processes.process import Waiting, make_pipe
 from qgasim.userland.shell.expansion import Expander, ExpandingShell
 from qgasim.userland.shell.lexer import BadSyntax
 from qgasim.userland.shell.state import ShellError
-from qgasim.userland.shell.syntax import Parameter, Redirection, Text
+from qgasim.userland.shell.syntax import Redirection
 
 __all__ = ["RedirectionFailed", "Redirector", "Saved"]
 
@@ -138,12 +138,7 @@ class Redirector:
         words = yield from self.expander.expand_words([target])
         if len(words) == 1:
             return words[0]
-        source = "".join(
-            part.text if isinstance(part, Text) else f"${part.name}"
-            for part in target
-            if isinstance(part, Text | Parameter)
-        )
-        raise self._fail(f"{source}: ambiguous redirect")
+        raise self._fail(f"{self.shell.show_source(redirection.source)}: ambiguous redirect")
 
     def _duplicate(self, text: str) -> OpenFile:
         file = self.shell.p.files.get(int(text[:9]))

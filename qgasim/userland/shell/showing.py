@@ -79,10 +79,10 @@ class _Shown(Parser):
                 redirections.append(self._show_redirection(token))
             elif token.word and not (not words and token.literal in KEYWORDS - {"!", "in"}):
                 words.append(self._show(token))
-            elif token.text in ("", ";", "|", "&&", "||"):
+            elif token.text in (";", "|", "&&", "||") or not (token.word or token.text):
                 shown += " ".join([*words, *redirections])
                 if not token.text:
-                    return shown
+                    return shown.removesuffix("; ")
                 words, redirections = [], []
                 shown += "; " if token.text == ";" else f" {token.text} "
             else:

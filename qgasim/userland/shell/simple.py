@@ -12,6 +12,9 @@ from qgasim.userland.shell.quoting import quote_unprintable
 from qgasim.userland.shell.redirection import RedirectionFailed, Saved
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
+    ERROR_TRAP,
+    Abandon,
+    BreakOut,
     CommandDropped,
     DropCommand,
     LeaveShell,
@@ -35,6 +38,16 @@ class SimpleCommands(Preparation):
         """Run a simple command: expansions, redirections, assignments, then what it names."""
         state = self.state
         line, state.line = state.line, node.line
+        try:
+            status = yield from self._run_simple(node, is_last=is_last)
+        except (BreakOut, ReturnBack):
+            state.line = line if state.flavour.is_bash else state.line
+            raise
+        state.line = line if state.flavour.is_bash else state.line
+        return status
+
+    def _run_simple(self, node: Simple, *, is_last: bool) -> Steps:
+        state = self.state
         self.substituted = 0
         argv = yield from self.expand_arguments(node.words)
         name = argv[0] if argv else ""
@@ -54,26 +67,28 @@ class SimpleCommands(Preparation):
                 saved = yield from self.redirect_as_bash(node, before, argv)
                 if saved is None:
                     return state.status
-            status = yield from self._dispatch(argv, before, is_last=is_last)
+            if not argv:
+                yield from self.spend()
+                state.specials.last_argument = ""
+                # execute_null_command() of bash forks then.
+                is_forked = any(target.operator == "<>" for target in node.redirections)
+                return 0 if is_forked and state.flavour.is_bash else self.substituted
+            return (yield from self._dispatch(argv, before, is_last=is_last))
         except RedirectionFailed as error:
             yield from self.complain(error)
-            if state.flavour.is_bash:
-                state.line = line
             ends = name in SPECIAL and name not in state.flavour.missing
             if ends and not state.flavour.is_bash:
                 raise LeaveShell(error.status) from None
             return error.status
-        except ShellError as error:
+        except Refused:
+            raise
+        except (ShellError, BadSyntax) as error:
             # Said where the redirections lead.
             yield from self.complain(error)
             raise leave(error) from None
         except Replaced:
             keeps = True
             raise
-        else:
-            if state.flavour.is_bash:
-                state.line = line
-            return status
         finally:
             if saved is not None:
                 (self.redirector.keep if keeps else self.redirector.undo)(saved)
@@ -83,14 +98,14 @@ class SimpleCommands(Preparation):
     def _dispatch(
         self, argv: list[str], before: dict[str, Variable | None], *, is_last: bool
     ) -> Steps:
-        if not argv:
-            yield from self.spend()
-            return self.substituted
         temporary, self.state.temporary = self.state.temporary, before
         try:
-            return (yield from self._run_words(argv, is_last=is_last))
+            status = yield from self._run_words(argv, is_last=is_last)
         finally:
             self.state.temporary = temporary
+        if argv[0] not in ("[[", "(("):
+            self.state.specials.last_argument = argv[-1]
+        return status
 
     def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0]
@@ -135,6 +150,8 @@ class SimpleCommands(Preparation):
                 raise LeaveShell(error.status) from None
             if isinstance(error, CommandDropped):
                 raise DropCommand(error.status) from None
+            if argv[0] == "exit" and state.flavour.is_bash and len(argv) > 2:
+                raise Abandon(error.status) from None
             is_end = argv[0] == "exit" or (argv[0] == "exec" and error.status > 2)
             if is_special and (is_end or not state.flavour.is_bash):
                 raise LeaveShell(error.status) from None
@@ -159,13 +176,16 @@ class SimpleCommands(Preparation):
     def _call(self, function: Function, argv: list[str]) -> Steps:
         state = self.state
         arguments, state.arguments = state.arguments, argv[1:]
-        loops, state.loops = state.loops, 0
+        loops, name = state.loops, state.function
+        state.loops = loops if state.flavour.breaks_through_functions else 0
+        state.function = function.name
         option = state.option
         state.option = option if state.flavour.is_bash else (1, 0)
         line, origin = state.line, state.origin
         if state.flavour.is_bash:
             state.line, state.origin = function.line, state.origins[function.name]
         state.scopes.append({})
+        error_trap = None if "E" in state.options else state.traps.pop(ERROR_TRAP, None)
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
             raise ShellError(state.words.too_deep)
         try:
@@ -178,9 +198,11 @@ class SimpleCommands(Preparation):
             raise leave(error) from None
         finally:
             state.leave_scope()
+            if error_trap is not None:
+                state.traps.setdefault(ERROR_TRAP, error_trap)
             if state.flavour.is_bash:
                 state.line, state.origin = line, origin
-            state.arguments = arguments
+            state.arguments, state.function = arguments, name
             state.loops = loops
             if not state.flavour.is_bash:
                 state.option = option

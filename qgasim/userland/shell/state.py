@@ -10,11 +10,14 @@ from msgspec.structs import replace
 
 from qgasim.errors import GuestError
 from qgasim.guest.processes.process import Process, Steps
+from qgasim.guest.processes.signals import MAX_SIGNAL
 from qgasim.userland.shell.flavours import Flavour
+from qgasim.userland.shell.lexer import BadSyntax
 from qgasim.userland.shell.syntax import Function
 
 __all__ = [
     "DEFAULT_PATH",
+    "ERROR_TRAP",
     "Abandon",
     "BreakOut",
     "CommandDropped",
@@ -36,6 +39,8 @@ __all__ = [
 T = TypeVar("T")
 #: ash's own, for want of PATH (recorded: exec/env-no-path).
 DEFAULT_PATH: Final = "/sbin:/usr/sbin:/bin:/usr/bin"
+#: The number in `State.traps` of what runs when a command fails (``ERR``).
+ERROR_TRAP: Final = MAX_SIGNAL + 1
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 #: What a variable takes besides its name and value, in bytes.
 VARIABLE_SIZE: Final = 200
@@ -61,12 +66,24 @@ class Job(Struct, eq=False):
 
     number: int
     processes: list[Process]
-    is_reported: bool = False
+    #: Whether a script has waited for it.
+    is_waited: bool = False
 
     @property
     def is_done(self) -> bool:
         """Return whether all have ended."""
         return all(process.exit is not None for process in self.processes)
+
+
+class Specials(Struct):
+    """What bash's variables show that it makes up when they are read."""
+
+    #: The last word of the command before.
+    last_argument: str = ""
+    #: The uptime from which ``SECONDS`` counts, in ns.
+    started: int = 0
+    #: How many subshells are around this one.
+    subshells: int = 0
 
 
 class ShellError(GuestError):
@@ -105,10 +122,10 @@ class Abandon(LeaveShell):
     """Raised to end the shell for an error."""
 
 
-def leave(error: ShellError) -> LeaveShell:
+def leave(error: ShellError | BadSyntax) -> LeaveShell:
     """Return what ends the command, or the shell, in which *error* came up."""
     is_dropped = isinstance(error, CommandDropped)
-    return (DropCommand if is_dropped else Abandon)(error.status)
+    return (DropCommand if is_dropped else Abandon)(error.status or 0)
 
 
 class BreakOut(Exception):
@@ -140,56 +157,63 @@ class Replaced(Exception):
 class State:
     """The variables and settings of a shell; a subshell has a copy."""
 
+    #: Bytes that variables, functions, traps and aliases take.
+    size = 0
+    #: The file whose commands run (``.``) or that defined the function that runs, "" for none: bash's messages name it.
+    origin = ""
+    #: What a subshell of bash shows in place of the traps until it sets one itself.
+    shown_traps: dict[int, str] | None = None
+    name = "sh"
+    #: The function that runs.
+    function = ""
+    status = 0
+    #: What it was before the trap that runs: that of ``exit`` there.
+    trapped_status: int | None = None
+    #: The working directory as the user came there, links included.
+    directory = "/"
+    #: ``$$``: a subshell's is that of the shell it comes from.
+    main_pid = 0
+    background_pid: int | None = None
+    #: Whether this is a subshell; and whether its process is another one than the shell's.
+    is_inner = False
+    is_forked = False
+    loops = 0
+    #: How many files are being run by ``.``, and command substitutions.
+    sources = 0
+    substitutions = 0
+    #: How many conditions are being worked out: what fails in one does not end the shell.
+    conditions = 0
+    line = 0
+    #: The line up to which the script has been parsed.
+    parsed_line = 0
+    #: What messages call the command: a builtin's name, or a script's.
+    command: str | None = None
+    #: What ``getopts`` looks at next: an argument, and where within the one before (0: at none).
+    option = (1, 0)
+
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour
         self.words = flavour.words
         self.variables: dict[str, Variable] = {}
-        #: Bytes that variables, functions, traps and aliases take; and what is called with each change of it.
-        self.size = 0
+        #: What is called with each change of the size.
         self.on_size: Callable[[int], None] = lambda _: None
         #: For each function that runs, what its local variables were before.
         self.scopes: list[dict[str, Variable | None]] = []
         self.functions: dict[str, Function] = {}
-        #: The file whose commands run (``.``) or that defined the function that runs, "" for none; and the files
-        #: that defined functions. bash's messages name them.
-        self.origin = ""
+        #: The files that defined them.
         self.origins: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         #: Programs that were found in PATH before, in that order: their files.
         self.hashed: dict[str, str] = {}
         #: Commands by signal; 0 is the end of the shell. An empty one ignores the signal.
         self.traps: dict[int, str] = {}
-        #: What a subshell of bash shows in their place until it sets one itself.
-        self.shown_traps: dict[int, str] | None = None
         #: What the variables were that are assigned for the command that runs.
         self.temporary: dict[str, Variable | None] = {}
         self.jobs: list[Job] = []
         self.arguments: list[str] = []
-        self.name = "sh"
         self.options: set[str] = set()
-        self.status = 0
-        #: The working directory as the user came there, links included.
-        self.directory = "/"
         self.limits: dict[str, str] = {}
-        #: ``$$``: a subshell's is that of the shell it comes from.
-        self.main_pid = 0
-        self.background_pid: int | None = None
-        #: Whether this is a subshell; and whether its process is another one than the shell's.
-        self.is_inner = False
-        self.is_forked = False
-        self.loops = 0
-        #: How many files are being run by ``.``, and command substitutions.
-        self.sources = 0
-        self.substitutions = 0
-        #: How many conditions are being worked out: what fails in one does not end the shell.
-        self.conditions = 0
-        self.line = 0
-        #: The line up to which the script has been parsed.
-        self.parsed_line = 0
-        #: What messages call the command: a builtin's name, or a script's.
-        self.command: str | None = None
-        #: What ``getopts`` looks at next: an argument, and where within the one before (0: at none).
-        self.option: tuple[int, int] = (1, 0)
+        self.specials = Specials()
 
     def copy(self) -> "State":
         """Return all that a subshell inherits."""
@@ -197,10 +221,16 @@ class State:
         for name in ("variables", "functions", "origins", "aliases", "hashed", "limits"):
             setattr(other, name, dict(getattr(self, name)))
         other.scopes = [dict(scope) for scope in self.scopes]
-        other.traps = {number: action for number, action in self.traps.items() if not action}
+        keeps_errors = self.flavour.is_bash and "E" in self.options
+        other.traps = {
+            number: action
+            for number, action in self.traps.items()
+            if not action or (number == ERROR_TRAP and keeps_errors)
+        }
         other.arguments, other.options = list(self.arguments), set(self.options)
         other.jobs, other.temporary = [], {}
         other.is_inner = other.is_forked = True
+        other.specials = replace(self.specials, subshells=self.specials.subshells + 1)
         # dash's fork closes the script: what it parses then has lines of its own.
         other.parsed_line = 1
         if self.flavour.is_bash and self.shown_traps is None:
@@ -212,6 +242,13 @@ class State:
         size = max(size, -self.size)
         self.on_size(size)
         self.size += size
+
+    def forget_jobs(self) -> None:
+        """Mark jobs that have ended as waited for; bash forgets them."""
+        for job in [job for job in self.jobs if job.is_done]:
+            job.is_waited = True
+            if self.flavour.is_bash:
+                self.jobs.remove(job)
 
     def get(self, name: str) -> str | None:
         """Return a variable's value; None if it has none."""

@@ -81,6 +81,8 @@ class Redirection(Struct):
     number: int
     operator: str
     target: Word
+    #: The target as it was written.
+    source: str
 
 
 class Assignment(Struct, frozen=True):

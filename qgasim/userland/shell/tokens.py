@@ -31,6 +31,11 @@ class OpenEnd(BadSyntax):
     """bash's script ends in the middle of a command."""
 
 
+#: Redirections of bash that are not simulated: of a new descriptor, and one that closes the other (``>&3-``).
+NAMED_REDIRECTION: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}[<>]")
+MOVE: Final = re.compile(r"(?<=[<>]&)[0-9]+-(?![^\s;&|)])")
+
+
 class Token(Struct, frozen=True):
     """A word, or an operator: then *text* is that, and the word is empty."""
 
@@ -72,6 +77,8 @@ class Tokens(Scanner):
         #: What there is to say of the text, and the lines.
         self.warnings: list[tuple[str, int]] = []
         self._token: Token | None = None
+        #: How many compound commands are open around the position.
+        self.nesting = 0
         #: How many tokens the command may still have.
         self.tokens_left = MAX_TOKENS
 
@@ -119,6 +126,8 @@ class Tokens(Scanner):
         saved = self._token
         word = self.read_word()
         self._token = saved
+        if self.flavour.is_bash and NAMED_REDIRECTION.match(self.text, start):
+            raise self.refuse("{name}<" if self.peek() == "<" else "{name}>")
         return Token("", word, start=start)
 
     def _check_redirection(self, operator: str, following: str) -> None:
@@ -126,6 +135,8 @@ class Tokens(Scanner):
             raise self.refuse(f"{operator}(...)")
         if operator == "&>" and following == ">" and self.flavour.is_bash:
             raise self.refuse("&>>")
+        if self.flavour.is_bash and MOVE.match(self.text, self.at):
+            raise self.refuse(f"{operator}...-")
 
     def skip_newlines(self) -> Token:
         while self.look().text == "\n":
@@ -158,7 +169,7 @@ class Tokens(Scanner):
         end = self.text.find("\n", last)
         shown = self.text[self.text.rfind("\n", 0, last) + 1 : None if end < 0 else end]
         line = self.line - (token.text == "\n")
-        if self.pending:
+        if self.pending and not self.nesting:
             # The documents that begin at the line have been read.
             self.at = len(self.text) if end < 0 else end + 1
             self.read_documents()

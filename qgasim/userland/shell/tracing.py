@@ -26,9 +26,12 @@ class Tracing(ShellProcess):
             return
         while state.flavour.has_applet_messages and (rest := _strip_command(argv)):
             argv = rest
-        show: Callable[[str], str] = _quote_word if state.flavour.quotes_trace else str
+        show: Callable[[str], str] = quote if state.flavour.quotes_trace else str
         shown = [f"{a.name}={show(state.get(a.name) or '')}" for a in node.assignments]
-        shown += [show(argument) for argument in argv]
+        shown += [
+            quote_always(word) if word in KEYWORDS and state.flavour.quotes_trace else show(word)
+            for word in argv
+        ]
         yield from self.trace(" ".join(shown), saved)
 
     def trace_assignment(self, name: str, value: str) -> Waiting[None]:
@@ -56,10 +59,6 @@ class Tracing(ShellProcess):
                 files.pop(2, None)
             else:
                 files[2] = before
-
-
-def _quote_word(text: str) -> str:
-    return quote_always(text) if text in KEYWORDS else quote(text)
 
 
 def _strip_command(argv: list[str]) -> list[str]:

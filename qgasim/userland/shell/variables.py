@@ -8,7 +8,7 @@ from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_n
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.quoting import quote_always, quote_doubly
 from qgasim.userland.shell.registry import builtin, immediate_builtin
-from qgasim.userland.shell.state import ShellError, State, is_name
+from qgasim.userland.shell.state import ShellError, State, Variable, is_name
 
 __all__ = ["change_options"]
 
@@ -72,7 +72,12 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
     """Set options and positional parameters; without any, show the variables."""
     state = shell.state
     if len(argv) == 1:
-        shown = sorted((n, v.value) for n, v in state.variables.items() if v.value is not None)
+        if state.flavour.is_bash:
+            raise shell.refuse("set without arguments")
+        values = {n: v.value for n, v in state.variables.items() if v.value is not None}
+        if state.flavour.has_random:
+            values.setdefault("FUNCNAME", state.function)
+        shown = sorted(values.items())
         yield from show(shell, [f"{name}={quote_always(value)}" for name, value in shown])
         return 0
     if argv[1:] in (["-o"], ["+o"]):
@@ -119,9 +124,10 @@ def shift(shell: Shell, argv: list[str]) -> int:
     return 0
 
 
-def _complain_of_name(shell: Shell, name: str) -> Steps:
+def _complain_of_name(shell: Shell, argument: str) -> Steps:
     """Complain of what is no name of a variable; only bash goes on, and has the status that this returns."""
-    error = ShellError(shell.state.words.bad_name.format(name), shell.state.flavour.error_status)
+    shown = argument if shell.state.flavour.is_bash else argument.partition("=")[0]
+    error = ShellError(shell.state.words.bad_name.format(shown), shell.state.flavour.error_status)
     if not shell.state.flavour.is_bash:
         raise error
     yield from shell.complain(error)
@@ -135,13 +141,15 @@ def export(shell: Shell, argv: list[str]) -> Steps:
     is_export = argv[0] == "export"
     options, rest = parse_options(shell, argv, "np" if is_export else "p")
     if not rest or "p" in options:
+        if state.flavour.is_bash and not is_export:
+            raise shell.refuse("readonly without names")
         yield from show(shell, _show_marked(state, argv[0]))
         return 0
     status = 0
     for argument in rest:
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            status = yield from _complain_of_name(shell, name)
+            status = yield from _complain_of_name(shell, argument)
             continue
         if state.flavour.is_bash and "n" not in options:
             # What is assigned for this command alone stays.
@@ -157,7 +165,11 @@ def _show_marked(state: State, kind: str) -> list[str]:
     """Return what ``export`` or ``readonly`` shows of the variables."""
     lines: list[str] = []
     is_bash = state.flavour.is_bash
-    for name, variable in sorted(state.variables.items()):
+    variables = dict(state.variables)
+    if is_bash:
+        # What is assigned for this command alone is not shown.
+        variables |= {name: before or Variable() for name, before in state.temporary.items()}
+    for name, variable in sorted(variables.items()):
         if variable.is_exported if kind == "export" else variable.is_readonly:
             letters = "r" * variable.is_readonly + "x" * variable.is_exported
             head = f"declare -{letters}" if is_bash else kind
@@ -175,7 +187,8 @@ def unset(shell: Shell, argv: list[str]) -> int:
         if "f" in options:
             shell.state.functions.pop(name, None)
             continue
-        if not is_name(name) and shell.state.flavour.is_bash and "v" not in options:
+        is_either = shell.state.flavour.is_bash and "v" not in options
+        if is_either and name not in shell.state.variables:
             # It may be the name of a function.
             shell.state.functions.pop(name, None)
             continue
@@ -199,7 +212,7 @@ def local(shell: Shell, argv: list[str]) -> Steps:
             raise shell.refuse(argument)
         name, sign, value = argument.partition("=")
         if not is_name(name):
-            status = yield from _complain_of_name(shell, name)
+            status = yield from _complain_of_name(shell, argument)
             continue
         is_new = name not in state.scopes[-1] and name not in state.temporary
         state.make_local(name)
@@ -226,8 +239,9 @@ def umask(shell: Shell, argv: list[str]) -> Steps:
         yield from shell.write(text + "\n")
         return 0
     mode = rest[0]
-    if re.fullmatch("[0-7]{1,4}", mode):
-        p.umask = int(mode, 8) & 0o777
+    highest = state.flavour.max_umask
+    if re.fullmatch("[0-7]+", mode) and (not highest or len(mode.lstrip("0")) <= highest):
+        p.umask = int(mode[-3:], 8)
         return 0
     if mode[:1].isdigit() and state.words.bad_octal:
         raise ShellError(state.words.bad_octal.format(mode), state.flavour.error_status)

@@ -84,8 +84,8 @@ def test_a_shell_that_stops_itself_goes_on_when_it_is_told_to(sh: Sh) -> None:
 def test_the_jobs_that_have_ended_are_shown_once(sh: Sh) -> None:
     script = "sleep 9 & false & sh -c 'kill -9 $$' & sleep 1; jobs; echo -; jobs; kill %1"
     out = sh(script)[0]
-    # POSIX, jobs: "[%d] %c %s %s\n": number, "+" for the current job and "-" for the one before.
+    # What is shown and has ended is no job any more, and the next is the current one (BusyBox 1.35).
     first, second = out.split("-\n", 1)[0], out.rpartition("\n-\n")[2]
     assert [line.split()[1] for line in first.splitlines()] == ["Killed", "Done(1)", "Running"]
-    assert [line[:4] for line in out.partition("\n-\n")[0].splitlines()] == ["[3]+", "[2]-", "[1] "]
+    assert [line[:4] for line in out.partition("\n-\n")[0].splitlines()] == ["[3]+", "[2]+", "[1]+"]
     assert [line.split()[1] for line in second.splitlines()] == ["Running"]

@@ -206,13 +206,13 @@ def test_a_script_that_runs_wild_ends(machine: "Machine", script: str) -> None:
 def test_functions_and_eval_nest_as_deep_as_in_the_real_shell() -> None:
     deep = "i=0; f() { i=$((i+1)); [ $i -lt %d ] && f; }; f; echo $i"
     dash = Simulated(SHELLS["dash"], "/work")
-    assert dash.run(deep % 999) == Outcome(b"999\n", [], 0)
+    assert dash.run(deep % 999) == Outcome(b"999\n", (), 0)
     # dash 0.5.12 counts; BusyBox 1.35 and bash 5.2.15 use their stack up, at 7,000 to 9,000.
     message = b"sh: 1: Maximum function recursion depth (1000) reached"
-    assert dash.run("f() { f; }; f") == Outcome(b"", [message], 2)
+    assert dash.run("f() { f; }; f") == Outcome(b"", (message,), 2)
     bash = Simulated(SHELLS["bash"], "/work")
-    assert bash.run(deep % 3000) == Outcome(b"3000\n", [], 0)
-    assert bash.run('x=\'eval "$x"\'; eval "$x"') == Outcome(b"", [], None)
+    assert bash.run(deep % 3000) == Outcome(b"3000\n", (), 0)
+    assert bash.run('x=\'eval "$x"\'; eval "$x"') == Outcome(b"", (), None)
 
 
 def test_patterns_cost_no_more_than_they_must(sh: Run) -> None:
