@@ -18,7 +18,7 @@ from qgasim.userland.programs.user_names import (
 
 __all__: list[str] = []
 
-ROOT: Final = User("root", 0, 0, "/root")
+ROOT: Final = User("root", 0, 0)
 _ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real": "r"}
 
 

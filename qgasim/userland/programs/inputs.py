@@ -85,10 +85,10 @@ def open_input(
         return None
 
 
-def split_lines(p: Process, data: bytes, end: bytes = b"\n") -> list[bytes]:
-    """Take *data* apart at each *end*, which is not kept, once there is memory for the lines."""
-    p.take_memory(LINE_SIZE * data.count(end))
-    return data.split(end)
+def split_lines(p: Process, data: bytes) -> list[bytes]:
+    """Take *data* apart at each newline, which is not kept, once there is memory for the lines."""
+    p.take_memory(LINE_SIZE * data.count(b"\n"))
+    return data.split(b"\n")
 
 
 def read_input(p: Process, path: str) -> Waiting[bytes | None]:

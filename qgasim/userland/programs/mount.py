@@ -158,7 +158,7 @@ def mount(p: Process) -> Steps:
         return 0
     if "bind" in flags or "rbind" in flags:
         yield from not_simulated(p, "'bind'")
-    if options.get("t") in KERNEL_KINDS and operands:
+    if options.get("t") in KERNEL_KINDS:
         yield from not_simulated(p, f"'{options.get('t')}'")
     wish = GuestRequest("", operands[-1], options.get("t") or "auto", flags)
     if len(operands) > 2:

@@ -78,8 +78,9 @@ def _find_obstacle(
         except OSError as error:
             return f"cannot stat {quote(source)}: {explain(error)}"
         return ""
-    if isinstance(error := find_target(p, target, follow=False), NotADirectoryError):
-        return f"cannot stat {quote(target)}: {explain(error)}"
+    found = find_target(p, target, follow=False)
+    if isinstance(found, NotADirectoryError):
+        return f"cannot stat {quote(target)}: {explain(found)}"
     names = f"{quote(source)} and {quote(target)}"
     if old is not None and (inode.path == old.path or inode.node is old.node):
         return f"{names} are the same file"

@@ -264,7 +264,7 @@ class _Compiler:
             raise self.wrong("unknown option to `s'", "bad option in substitution expression")
         # GNU's has read the end of the command before it looks at what it has.
         end = self.at
-        self.at += self.peek() in (";", "\n")
+        self.at += int(self.peek() in (";", "\n"))
         instruction.regex = self._regex(pattern, fold=fold)
         highest = max(
             (part for part in instruction.replacement if isinstance(part, int)), default=0
@@ -283,7 +283,7 @@ class _Compiler:
                 self.take()
             kind = flag if number is None else "number"
             if not self.is_busybox and kind in seen and flag not in "iI":
-                self.at += kind == "number"
+                self.at += int(kind == "number")
                 what = "number" if number is not None else f"`{flag}'"
                 raise self.wrong(f"multiple {what} options to `s' command")
             if number == 0 and not self.is_busybox:
