@@ -5,7 +5,7 @@ from typing import Final
 
 from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import LINE_SIZE, Process, Steps, Waiting
-from qgasim.userland.limits import to_int
+from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.getopt import Options, not_simulated, parse, usage_error
 from qgasim.userland.programs.inputs import Source
 from qgasim.userland.programs.messages import fail, is_busybox, pick, quote_text
@@ -101,11 +101,12 @@ def _read_gnu(p: Process, unit: str, options: Options) -> Waiting[list[tuple[int
     for found in re.finditer(r"(?:^|[, \t])(\d*)(-?)(\d*)(?=([^, \t]?))", text, re.ASCII):
         begin, range_, end, rest = found.groups()
         wrong = ""
-        if int(begin[:25] or "0") >= (1 << 64) - 1:
+        first, last = to_int(begin or "1"), to_int(end)
+        if first == MAX_INT:
             wrong = f"{large} {quote_text(begin)} is too large"
-        elif range_ and begin and not int(begin):
+        elif range_ and not first:
             wrong = zero
-        elif int(end[:25] or "0") >= (1 << 64) - 1:
+        elif last == MAX_INT:
             wrong = f"{large} {quote_text(end)} is too large"
         elif rest == "-":
             wrong = f"invalid {dash}"
@@ -113,14 +114,13 @@ def _read_gnu(p: Process, unit: str, options: Options) -> Waiting[list[tuple[int
             wrong = f"invalid {odd} {quote_text(text[found.end() :])}"
         elif range_ and not begin and not end:
             wrong = "invalid range with no endpoint: -"
-        elif range_ and end and int(end) < int(begin or "1"):
+        elif range_ and end and last < first:
             wrong = "invalid decreasing range"
-        elif not range_ and not int(begin or "0"):
+        elif not range_ and (not begin or not first):
             wrong = zero
         if wrong:
             yield from usage_error(p, wrong)
-        first = to_int(begin or "1")
-        ranges.append((first, to_int(end) if end else _END if range_ else first))
+        ranges.append((first, last if end else _END if range_ else first))
     return ranges
 
 

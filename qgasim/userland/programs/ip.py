@@ -109,11 +109,6 @@ def _find_verb(verbs: tuple[str, ...], words: list[str]) -> str | None:
 # -- the interfaces --------------------------------------------------------------------------------
 
 
-def _find_nic(p: Process, name: str) -> Nic | None:
-    """Find an interface."""
-    return next((nic for nic in p.guest.nics if nic.name == name), None)
-
-
 def _is_loopback(nic: Nic) -> bool:
     """Return whether it is ``lo``."""
     return nic.name == "lo"
@@ -151,7 +146,7 @@ def _take(words: list[str], *names: str) -> str | None:
 
 
 def _get_nic(p: Process, name: str, *, shows: bool = False) -> Waiting[Nic]:
-    nic = _find_nic(p, name)
+    nic = next((nic for nic in p.guest.nics if nic.name == name), None)
     if nic is None:
         gnu = f'Device "{name}" does not exist.' if shows else f'Cannot find device "{name}"'
         yield from _fail(p, f"can't find device '{name}'", gnu)

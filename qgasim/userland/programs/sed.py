@@ -78,7 +78,7 @@ class _Compiler:
         self.count = 0
         self.is_busybox = is_busybox
         self.known = _KNOWN[0] if is_busybox else "".join(_KNOWN)
-        self.at = 0
+        self.at: int = 0
         self.extended = extended
         self.script: list[Instruction] = []
         #: The regular expression of the address that was read last.

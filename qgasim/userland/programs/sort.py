@@ -249,9 +249,11 @@ def _read_busybox_key(p: Process, text: str) -> Waiting[_Key]:
         odd = re.match(r"\d+(?:\.\d+)?\w*[^,]", text, re.ASCII)
         return (yield from fail(p, "unknown key option" if odd else "bad field specification"))
     written = found.group(1, 2, 4, 5)
-    if any(each and not 0 < int(each[:11]) < 1 << 32 for each in written):
+    numbers = [to_int(each or "0") for each in written]
+    if any(
+        each and not 0 < number < 1 << 32 for each, number in zip(written, numbers, strict=True)
+    ):
         yield from fail(p, "bad field specification")
-    numbers = [int(each or "0") for each in written]
     flags = (found[3] or "") + (found[6] or "")
     for flag in flags:
         if flag not in "ngMucszbdfimSTokthVr":

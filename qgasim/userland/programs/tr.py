@@ -92,6 +92,7 @@ def _parse_set(p: Process, argument: str) -> Waiting[list[_Element]]:
             if digits and not re.fullmatch(r"0[0-7]*|[1-9][0-9]{0,4}", digits):
                 yield from fail(p, f"invalid repeat count {quote_text(digits)} in [c*n] construct")
             count = int(digits or "0", 8 if digits[:1] == "0" else 10)
+            p.take_memory(count)
             elements.append(_Element(values[at + 1 : at + 2] * max(count, 1), fills=not count))
             at = repeat.end()
         elif named and named[1] == b":":
