@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
-from qgasim.userland.programs.getopt import is_known, not_simulated
+from qgasim.userland.programs.getopt import is_known, not_simulated, usage_error
 from qgasim.userland.programs.lstat import Inode, base_name, join, look, node_kind
 from qgasim.userland.programs.messages import (
     complain,
@@ -71,6 +71,7 @@ def find_reason(word: str, text: str) -> str:
 
 #: Judges a file, or does something with it.
 _Test = Callable[[File], Waiting[bool]]
+#: UNVERIFIED: that Alpine's BusyBox has -delete. Debian's is built without.
 _ACTIONS: Final = frozenset({"-print", "-exec", "-delete"})
 
 
@@ -135,7 +136,7 @@ class _Finder:
             text = f"paths must precede expression: `{self.words[0]}'"
             if self.words[0] == ")":
                 text = "you have too many ')'"
-            yield from fail(self.p, pick(self.p, f"unrecognized: {self.words[0]}", text))
+            yield from self._refuse_word(self.words[0], text)
         if self.acts:
             return test
         return partial(_both, test, self._print)
@@ -191,6 +192,11 @@ class _Finder:
             return not_simulated(self.p, "an empty expression")
         return fail(self.p, text)
 
+    def _refuse_word(self, word: str, gnu: str) -> Waiting[NoReturn]:
+        if is_busybox(self.p):
+            return usage_error(self.p, f"unrecognized: {word}")
+        return fail(self.p, gnu)
+
     def _argument(self, word: str) -> Waiting[str]:
         if not self.words:
             text = pick(self.p, f"{word} requires an argument", f"missing argument to `{word}'")
@@ -217,7 +223,7 @@ class _Finder:
                 yield from not_simulated(self.p, f"'{word}'")
             if not word.startswith("-"):
                 text = f"paths must precede expression: `{word}'"
-            yield from fail(self.p, pick(self.p, f"unrecognized: {word}", text))
+            yield from self._refuse_word(word, text)
         argument = yield from self._argument(word)
         if word == "-maxdepth" and argument.isdecimal():
             self.max_depth = to_int(argument)
