@@ -42,7 +42,7 @@ def date(p: Process) -> Steps:
             if is_busybox(p):
                 # strftime(3) leaves what it does not know; recorded with glibc's. UNVERIFIED: musl's.
                 form = re.sub(r"%%|%(?=[-_0^#]?\d*(?:N|q|:z))", "%%", form)
-                form = re.sub(r"(%%)|%(?=\d+s)", lambda found: found[1] or "%_", form)
+                form = re.sub(r"(%%)|%(?=\d+s)|%-(?=\d)", lambda found: found[1] or "%_", form)
         elif operand is not options.operands[0] or options.last("ds"):
             extra = f"extra operand {quote_text(operand)}"
             yield from usage_error(p, "" if is_busybox(p) else extra)

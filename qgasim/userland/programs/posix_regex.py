@@ -37,10 +37,11 @@ class RegexError(ValueError):
 
 
 class _Translator:
-    def __init__(self, pattern: str, *, extended: bool, is_strict: bool) -> None:
+    def __init__(self, pattern: str, *, extended: bool, is_strict: bool, pairs: bool) -> None:
         self.text = pattern
-        #: Whether a repetition of nothing, and a parenthesis too many, are wrong as in POSIX, and not plain.
+        #: Whether a repetition of nothing, or a parenthesis too many, are wrong, and not plain.
         self.is_strict = is_strict
+        self.pairs = pairs
         self.warnings: list[str] = []
         self.at = 0
         self.extended = extended
@@ -80,7 +81,7 @@ class _Translator:
         # Whether something is there that a repetition can repeat.
         has_atom = False
         while self.at < len(self.text) and not self._looking_at("|"):
-            if self._looking_at(")") and (self.depth or not self.extended or self.is_strict):
+            if self._looking_at(")") and (self.depth or not self.extended or self.pairs):
                 break
             repeat = self._repetition(has_atom=has_atom)
             if repeat is not None:
@@ -238,15 +239,17 @@ def compile_regex(
     fixed: bool = False,
     ignore_case: bool = False,
     is_strict: bool = False,
+    pairs: bool = False,
     warnings: list[str] | None = None,
 ) -> Pattern:
     """Compile a basic or *extended* regular expression, or a *fixed* string.
 
-    *is_strict*: as regcomp(3) does, and not as grep, which takes more and has *warnings*.
+    *is_strict*: as regcomp(3) does, and not as grep, which takes more and has *warnings*. *pairs*: as GNU's sed,
+    which wants both of two parentheses.
     """
     text = re.escape(pattern)
     if not fixed:
-        translator = _Translator(pattern, extended=extended, is_strict=is_strict)
+        translator = _Translator(pattern, extended=extended, is_strict=is_strict, pairs=pairs)
         text = translator.whole()
         if warnings is not None:
             warnings += translator.warnings

@@ -192,7 +192,13 @@ class _Compiler:
         for letter in "tnrfv":
             pattern = re.sub(rf"(?<!\\)((?:\\\\)*)\\{letter}", rf"\1{_ESCAPES[letter]}", pattern)
         try:
-            return compile_regex(pattern, extended=self.extended, ignore_case=fold, is_strict=True)
+            return compile_regex(
+                pattern,
+                extended=self.extended,
+                ignore_case=fold,
+                is_strict=True,
+                pairs=not self.is_busybox,
+            )
         except RegexError as error:
             raise self.wrong(str(error), f"bad regex '{pattern}': {error}") from None
 

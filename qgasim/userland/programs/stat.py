@@ -27,6 +27,8 @@ from qgasim.userland.programs.user_names import group_name, user_name
 
 __all__: list[str] = []
 
+#: A directive, or what was to be one.
+_DIRECTIVE: Final = re.compile(r"%([-0+ #']*\d*(?:\.\d*)?)(.?)", re.DOTALL)
 _TIMES: Final = "Access: %x\nModify: %y\nChange: %z\n"
 _RIGHTS: Final = "Access: (%04a/%10.10A)  Uid: (%5u/%8U)   Gid: (%5g/%8G)\n"
 _SIZES: Final = "  File: %N\n  Size: %-10s\tBlocks: %-10b IO Block: %-6o %F\n"
@@ -39,9 +41,6 @@ def stat_(p: Process) -> Steps:
     if not options.operands:
         yield from missing_operand(p)
     given = options.get("c")
-    for found in re.finditer(r"%([-0+ #']*\d*(?:\.\d*)?)(.?)", given or "", re.DOTALL):
-        if found[1] and found[2] in ("", "%") and not is_busybox(p):
-            yield from fail(p, f"{quote_text(found[0])}: invalid directive")
     status = 0
     for path in options.operands:
         try:
@@ -56,6 +55,10 @@ def stat_(p: Process) -> Steps:
             # UNVERIFIED: that GNU's puts odd names in quotes here, and plain ones only for %N.
             values["N"] = partial(_show_name, quote_if_odd, path, inode)
         form = _form(p, inode) if given is None else given + "\n"
+        for found in _DIRECTIVE.finditer(given or "") if not is_busybox(p) else ():
+            if found[1] and found[2] in ("", "%"):
+                yield from p.write(1, _fill(p, form[: found.start()], values))
+                yield from fail(p, f"{quote_text(found[0])}: invalid directive")
         yield from p.write(1, _fill(p, form, values))
     return status
 

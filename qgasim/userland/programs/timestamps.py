@@ -147,7 +147,7 @@ def format_time(when: int, zone: tzinfo, form: str) -> str:
             text = plain if found[1] == "-" else plain.rjust(len(text))
         elif found[1] == "^":
             text = text.upper()
-        if not found[2]:
+        if not found[2] or found[1] == "-":
             return text
         width = to_int(found[2])
         if found[3] == "N":
@@ -242,14 +242,14 @@ def find_time(text: str, now: int, zone: tzinfo, *, is_busybox: bool = False) ->
         where = _zone_of(offset or "", zone)
         today = base if where is zone else to_datetime(now, where)
         days, seconds = int(day or today.day), int(second or 0)
-        if seconds > 60 + is_busybox or days > 31:
+        if seconds > (61 if is_busybox else 59) or days > 31:
             return None
         first = 1 if is_busybox else days
         moment = datetime(
             int(year or today.year), int(month or today.month), first,
             int(hour or 0), int(minute or 0), tzinfo=where,
         )  # fmt: skip
-        # BusyBox takes a day of the next month, both seconds of the next minute.
+        # BusyBox takes a day of the next month and seconds of the next minute.
         moment += timedelta(days=days - first, seconds=seconds)
     except (ValueError, OverflowError):
         return None
