@@ -115,7 +115,7 @@ def false(shell: Shell, argv: list[str]) -> int:
 
 def _complain_plainly(shell: Shell, text: str) -> Waiting[None]:
     """Write a message as builtins do that are programs, too."""
-    if shell.state.flavour.has_applet_messages:
+    if shell.state.flavour.is_ash:
         yield from shell.write_error(f"{shell.applet}: {text}\n")
     else:
         yield from shell.complain(text)
@@ -133,7 +133,7 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     """Write arguments by a format."""
     flavour = shell.state.flavour
     variable = ""
-    if flavour.has_applet_messages:
+    if flavour.is_ash:
         arguments = argv[2:] if argv[1:2] == ["--"] else argv[1:]
     else:
         options, arguments = parse_options(shell, argv, "v:" if flavour.is_bash else "")
@@ -145,7 +145,7 @@ def printf(shell: Shell, argv: list[str]) -> Steps:
     if not arguments:
         yield from _complain_plainly(shell, flavour.words.printf_usage)
         return 2
-    if flavour.has_applet_messages and 1 not in shell.p.files:
+    if flavour.is_ash and 1 not in shell.p.files:
         return 1
     output, errors, status = format_printf(arguments, flavour.printf)
     done = 0
@@ -218,7 +218,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
     if len(argv) < 2 and is_bash:
         raise ShellError("filename argument required\n.: usage: . filename [arguments]")
     if len(argv) < 2:
-        return state.flavour.no_source_status
+        return 0 if state.flavour.is_dash else 2
     path = argv[1]
     if "/" not in path:
         found = _find_source(shell, path)
@@ -228,7 +228,7 @@ def source(shell: Shell, argv: list[str]) -> Steps:
         path = found or path
     raw = yield from _read_source(shell, path)
     arguments = state.arguments
-    takes_arguments = len(argv) > 2 and state.flavour.sources_with_arguments
+    takes_arguments = len(argv) > 2 and not state.flavour.is_dash
     if takes_arguments:
         state.arguments = argv[2:]
     line, origin = state.line, state.origin
@@ -268,7 +268,7 @@ def _read_source(shell: Shell, path: str) -> Waiting[bytes]:
         return b""
     except OSError as error:
         is_missing = error.errno == errno.ENOENT or (
-            error.errno == errno.ENOTDIR and state.flavour.has_no_enotdir
+            error.errno == errno.ENOTDIR and state.flavour.is_dash
         )
         reason = state.words.no_such_script if is_missing else error.strerror
         message = state.words.cannot_open_script.format(path, reason)
@@ -293,7 +293,7 @@ def _find_source(shell: Shell, name: str) -> str | None:
 @builtin("exec")
 def execute(shell: Shell, argv: list[str]) -> Steps:
     """Become another program; without one, only the redirections stay."""
-    has_options = shell.state.flavour.has_exec_options
+    has_options = not shell.state.flavour.is_dash
     rest = parse_options(shell, argv, "")[1] if has_options else argv[1:]
     if not rest:
         return 0
@@ -306,22 +306,31 @@ def execute(shell: Shell, argv: list[str]) -> Steps:
             search=DEFAULT_PATH if search is None else search,
         )
     except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError) or (
-            isinstance(error, NotADirectoryError) and not state.flavour.is_bash
-        )
+        if state.flavour.is_bash:
+            raise (yield from _fail_as_bash(shell, rest[0], error)) from None
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         message = shell.describe_missing(rest[0], error)
-        if state.flavour.is_bash and is_missing:
-            message = message.replace("command not found", "not found")
-        elif state.flavour.is_bash:
-            path = rest[0] if rest[0].startswith("/") else f"{p.cwd}/{rest[0].removeprefix('./')}"
-            state.command = None
-            yield from shell.complain(f"{path}: {error.strerror}")
-            if "e" in state.options:
-                raise LeaveShell(126) from None
-            state.command = "exec"
-            message = f"{path}: cannot execute: {error.strerror}"
         raise ShellError(message, 127 if is_missing else 126) from None
     raise Replaced(steps)
+
+
+def _fail_as_bash(shell: Shell, name: str, error: OSError) -> Waiting[ShellError]:
+    """Make the error of ``exec`` as bash has it, after a first message about a path."""
+    state, p = shell.state, shell.p
+    is_directory = p.guest.files.is_dir(name, p.cwd)
+    if "/" not in name:
+        if is_directory:
+            return ShellError(f"{name}: cannot execute: Is a directory", 126)
+        return ShellError(f"{name}: not found", 127)
+    path = name if name.startswith("/") else f"{p.cwd.rstrip('/')}/{name.removeprefix('./')}"
+    reason = "Is a directory" if is_directory else error.strerror
+    command, state.command = state.command, None
+    yield from shell.complain(f"{path}: {reason}")
+    is_missing = error.errno == errno.ENOENT
+    if is_missing or "e" in state.options:
+        raise LeaveShell(127 if is_missing else 126)
+    state.command = command
+    return ShellError(f"{path}: cannot execute: {reason}", 126)
 
 
 @immediate_builtin("exit")
@@ -348,7 +357,7 @@ def go_back(shell: Shell, argv: list[str]) -> Steps:
                 raise
             yield from shell.complain(error)
             status = 2
-    if state.flavour.cuts_returned:
+    if not state.flavour.is_dash:
         status &= 0xFF
     if state.flavour.is_bash and len(argv) > 2:
         yield from shell.complain("too many arguments")
@@ -442,7 +451,7 @@ def show_type(shell: Shell, argv: list[str]) -> Steps:
         options, names = parse_options(shell, argv, "afptP")
         if options:
             raise shell.refuse(f"-{next(iter(options))}")
-    elif flavour.has_bashisms and names and names[0].startswith("-"):
+    elif not flavour.is_dash and names and names[0].startswith("-"):
         # typecmd() of BusyBox: whatever the option is.
         names, is_verbose = names[1:], False
     for name in names:
@@ -452,7 +461,7 @@ def show_type(shell: Shell, argv: list[str]) -> Steps:
 
 def _describe(shell: Shell, name: str, *, is_verbose: bool) -> Steps:
     state = shell.state
-    if name in KEYWORDS and (name != "function" or state.flavour.has_bashisms):
+    if name in KEYWORDS and (name != "function" or not state.flavour.is_dash):
         text = f"{name} is a shell keyword" if is_verbose else name
     elif name in state.aliases:
         alias = state.aliases[name]

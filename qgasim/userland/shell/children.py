@@ -80,7 +80,7 @@ class ShellProcess(ABC):
     @property
     def inner_line(self) -> int:
         """The number of the first line of ``eval`` or of a trap."""
-        return 1 if self.state.flavour.counts_inner_lines else self.state.line
+        return 1 if self.state.flavour.is_dash else self.state.line
 
     @abstractmethod
     def execute(self, node: Command, *, is_last: bool = False) -> Steps:
@@ -108,13 +108,14 @@ class ShellProcess(ABC):
             yield from self._complain_as_bash(error)
             return
         line = error.line if isinstance(error, BadSyntax) else state.line
-        is_shown = command and (flavour.repeats_name or command != state.name)
-        form = flavour.message if command else flavour.early_message
-        if isinstance(error, WriteFailed) and flavour.has_applet_messages:
-            form = f"{self.applet}: {{error}}"
-        shown = f"{command}: " if is_shown else ""
-        text = form.format(name=state.name, line=line, command=shown, error=error)
-        yield from self.write_error(f"{text}\n")
+        shown = f"{command}: " if command and command != state.name else ""
+        if flavour.is_dash:
+            head = f"{state.name}: {line}: {shown}"
+        elif isinstance(error, WriteFailed):
+            head = f"{self.applet}: "
+        else:
+            head = f"{state.name}: {shown}line {line}: " if command else f"{state.name}: "
+        yield from self.write_error(f"{head}{error}\n")
 
     def _complain_as_bash(self, error: Exception | str) -> Waiting[None]:
         state = self.state
@@ -128,7 +129,9 @@ class ShellProcess(ABC):
         else:
             line = error.line if isinstance(error, BadSyntax) else state.line
             name = state.name if isinstance(error, Refused) else name
-            head = f"{name}: line {line}: {command}"
+            # Before the first line none is named.
+            where = f"line {line}: " if line else ""
+            head = f"{name}: {where}{command}"
         message, newline, usage = str(error).rpartition("\n")
         if newline and re.match(r"[a-z.]+: usage: ", usage):
             yield from self.write_error(f"{head}{message}\n{usage}\n")
@@ -317,7 +320,7 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
         state.substitutions += 1
         if not state.flavour.is_bash:
             state.conditions = 0
-        if state.flavour.clears_errexit:
+        if not state.flavour.is_dash:
             state.options.discard("e")
         if state.flavour.is_bash and (file := _find_file(body, state)) is not None:
             return (yield from _show_file(shell, file))
@@ -335,7 +338,7 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
 def _find_file(body: Sequence | str, state: State) -> Redirection | None:
     """Return what bash's ``$(<file)`` reads, if *body* is that: can_optimize_cat_file() of evalstring.c."""
     if isinstance(body, str):
-        if not re.match(r"\s*0?<", body):
+        if not re.match(r"[ \t\n]*0?<", body):
             return None
         parser = Parser(body + "\n", state.flavour, state.line, state.aliases)
         command = parser.parse_command()

@@ -11,8 +11,7 @@ from qgasim.userland.shell.tokens import Tokens
 
 __all__ = ["Documents"]
 
-#: What is read no further in a document that ends with it.
-OPEN_NAME: Final = re.compile(r"\$\{\w*\n?\Z")
+OPEN_BRACE: Final = re.compile(r"\$\{\w+:?[-=?+#%/][^}]*\Z")
 PLAIN_BODY: Final = re.compile(r'[^\\$`"]+')
 
 
@@ -24,7 +23,7 @@ class Documents(Tokens):
         pending, self.pending = self.pending, []
         for redirection, delimiter, is_quoted, strips_tabs, command_line in pending:
             lines: list[str] = []
-            start, first_line = self.at, self.line
+            first_line = self.line
             while True:
                 if not self.peek():
                     if self.flavour.is_bash:
@@ -48,7 +47,7 @@ class Documents(Tokens):
             elif self.flavour.is_bash:
                 redirection.target = self._scan_bash_document(body, command_line)
             else:
-                redirection.target = self._scan_document(body, first_line, start, delimiter)
+                redirection.target = self._scan_document(body, first_line)
 
     def fail_open(self, message: str, closing: str, start: int) -> BadSyntax:
         """Make the error for what lacks its *closing*; bash warns of the documents, too, that then do not begin."""
@@ -99,48 +98,16 @@ class Documents(Tokens):
         self.tokens_left = scanner.tokens_left
         return word
 
-    def _scan_document(self, body: str, line: int, start: int, delimiter: str) -> Word:
-        """Read dash's document, whose *body* was found from *start* and *line* on."""
+    def _scan_document(self, body: str, line: int) -> Word:
+        """Read dash's and ash's document, whose *body* begins at *line*."""
         scanner = type(self)(body, self.flavour, line, self.aliases)
         try:
             return scanner.read_body(drops_quotes=False)
         except BadSyntax as error:
-            if self.words.missing_brace in str(error) and OPEN_NAME.search(body):
-                error.line -= self.text[self.at - 1 : self.at] != "\n"
+            if scanner.at < len(body) or isinstance(error, Refused):
                 raise
-            if scanner.at == len(body) and str(error).endswith(
-                (self.words.missing_brace, self.words.missing_parentheses)
-            ):
-                # The line is the one behind the delimiter.
-                error.line += 1
-                raise
-            if scanner.at < len(body):
-                raise
-        self.at = start
-        self._line, self._line_at = line, start
-        return self._read_on_in_place(delimiter)
-
-    def _read_on_in_place(self, delimiter: str) -> Word:
-        """Read a document with a substitution that goes on behind what would be its end."""
-        parts: list[Part] = []
-        self.is_document = True
-        is_start = True
-        while char := self.peek():
-            end = self.text.find("\n", self.at)
-            line = self.text[self.at : None if end < 0 else end]
-            if is_start and line == delimiter:
-                self.at += len(line) + (end >= 0)
-                break
-            is_start = char == "\n"
-            if char == "\\":
-                self._read_quoted_escape(parts, "$`\\")
-            elif char in "$`":
-                self._read_expansion(parts, is_quoted=True)
-            else:
-                self.at += 1
-                parts.append(Text(char, is_quoted=True))
-        self.is_document = False
-        return tuple(parts)
+            # It goes on behind what would be the end.
+            raise self.refuse("a here-document with an open substitution") from None
 
     def _scan_bash_document(self, body: str, line: int) -> Word:
         try:
@@ -148,6 +115,8 @@ class Documents(Tokens):
         except BadSyntax as error:
             if isinstance(error, Refused):
                 raise
+            if OPEN_BRACE.search(body):
+                raise self.refuse("a here-document with an open brace") from None
             if "`}'" in str(error):
                 raw = (Text(body, is_quoted=True),)
                 return (Parameter("", is_quoted=True, operator="bad", word=raw),)

@@ -145,7 +145,8 @@ class Expander:
             for piece in pieces
             if piece.kind is not Kind.BREAK or self.shell.state.flavour.is_bash
         )
-        return pattern if self.shell.state.flavour.has_caret else pattern.replace("[^", "[\\^")
+        # dash negates by "!" alone.
+        return pattern.replace("[^", "[\\^") if self.shell.state.flavour.is_dash else pattern
 
     def _join(self, pieces: list[Piece]) -> str:
         if sum(len(piece.text) for piece in pieces) > MAX_LENGTH:
@@ -263,7 +264,7 @@ class Expander:
         value: str | None
         if part.name in ("@", "*"):
             values = state.arguments
-            is_set = values or state.flavour.has_set_arguments
+            is_set = values or not state.flavour.is_bash
             border = self._separator() if part.name == "*" and part.is_quoted else " "
             value = border.join(values) if is_set else None
         else:
@@ -319,10 +320,12 @@ class Expander:
         return pieces
 
     def _not_set_status(self) -> int:
-        """Return with which status a shell ends for want of a variable; bash's subshells and ``-e`` have 1."""
+        """Return with which status a shell ends for want of a variable; only ``-c`` of bash, without ``-e``, has 127."""
         state = self.shell.state
-        is_inner = state.is_inner or "e" in state.options
-        return 1 if state.flavour.is_bash and is_inner else state.flavour.not_set_status
+        if not state.flavour.is_bash:
+            return 2
+        is_plain = "c" in state.options and "e" not in state.options and not state.is_inner
+        return 127 if is_plain else 1
 
     def _separator(self) -> str:
         separators = self.shell.state.get("IFS")
@@ -342,13 +345,14 @@ class Expander:
         if part.operator[-1] == "-":
             return (yield from self._expand_default(part))
         if part.operator[-1] == "?":
+            state.status = 1 if state.flavour.is_bash else state.status
+            pieces = yield from self._expand(part.word, tilde="word")
+            message = self._join(pieces)
             if state.flavour.is_bash:
-                state.status = 1
-            message = yield from self.expand_string(part.word)
+                message = " ".join(map(self._join, self._split(pieces)))
             if not part.word:
                 is_strict = part.operator[0] == ":"
-                unset = state.words.null_or_unset if is_strict else "parameter not set"
-                message = unset
+                message = state.words.null_or_unset if is_strict else "parameter not set"
             raise ShellError(f"{part.name}: {message}", self._not_set_status())
         is_variable = part.name[0].isalpha() or part.name[0] == "_"
         if not is_variable and state.flavour.is_bash:

@@ -18,17 +18,23 @@ class ProgramFinder(Tracing):
         if self.state.flavour.is_bash and error.errno == errno.ENOTDIR:
             return f"{name}: {error.strerror}"
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            is_directory = "/" in name and self.p.guest.files.is_dir(name, self.p.cwd)
-            if is_directory and self.state.flavour.is_bash:
+            if self.state.flavour.is_bash and "/" not in name and self.finds_directory(name):
+                return words.not_found.format(name)
+            if self.state.flavour.is_bash and self.p.guest.files.is_dir(name, self.p.cwd):
                 return f"{name}: Is a directory"
             return f"{name}: {error.strerror}"
-        if "/" not in name and self.state.flavour.stumbles_over_directories:
+        if "/" not in name and not self.state.flavour.is_bash:
             # What is found there, but is no program, is forbidden (find_command() of exec.c).
             files = self.p.guest.files
             if any(files.exists(path, self.p.cwd) for path in self.candidates(name)):
                 return f"{name}: Permission denied"
         is_path = "/" in name or (self.state.flavour.is_bash and not self.state.get("PATH"))
         return (words.path_not_found if is_path else words.not_found).format(name)
+
+    def finds_directory(self, name: str) -> bool:
+        """Return whether PATH leads to a directory *name*."""
+        files, cwd = self.p.guest.files, self.p.cwd
+        return any(files.is_dir(path, cwd) for path in self.candidates(name))
 
     def find_in_path(self, name: str) -> str | None:
         """Return the file that is run for *name*; None if there is none."""

@@ -47,8 +47,6 @@ BASH_USAGES: Final = {
     "unset": " [-f] [-v] [-n] [name ...]",
     "wait": " [-fn] [-p var] [id ...]",
 }
-DASH_MESSAGE: Final = "{name}: {line}: {command}{error}"
-BASH_MESSAGE: Final = "{name}: line {line}: {command}{error}"
 #: What bash has besides, and this one does not.
 BASH_BUILTINS: Final = (
     "bind caller compgen complete compopt declare dirs disown enable fc help history logout"
@@ -114,6 +112,12 @@ class Words(Struct, frozen=True, kw_only=True):
     write_error: str = "write error: {reason}"
     no_such_job: str = "{}: no such job"
     getopts_usage: str = "usage: getopts optstring var [arg]"
+    kill_usage: str = "you need to specify whom to kill"
+    bad_signal: str = "bad signal name '{}'"
+    #: Of an argument of ``kill -l``, of what is no process, and of one that is not there.
+    bad_listed: str = "unknown signal '{}'"
+    bad_target: str = "invalid number '{}'"
+    gone: str = "can't kill pid {}: No such process"
     #: Of options of ``read``.
     bad_timeout: str = "invalid timeout"
     bad_count: str = "invalid count"
@@ -127,50 +131,27 @@ class Words(Struct, frozen=True, kw_only=True):
 
 
 class Flavour(Struct, frozen=True, kw_only=True):
-    """A shell: see the module."""
+    """A shell: see the module. What one alone does is where it is done, behind ``is_dash`` and the like."""
 
-    name: str
+    is_dash: bool = False
+    is_ash: bool = False
+    is_bash: bool = False
     words: Words
     #: The number of the first line of ``-c``.
     first_line: int = 0
-    #: Whether it knows bash's words: ``[[``, ``<<<``, ``${x//}``, ``$''``, ``&>``, ``function``, ``let``, ``source``.
-    has_bashisms: bool = True
     #: How arithmetic is worked out.
     evaluate: Callable[[str, arithmetic.Get, arithmetic.Set], int]
-    #: The status of a redirection that fails.
-    redirection_status: int = 1
-    #: The status of a script that is not there.
-    no_script_status: int = 2
-    #: The status of a script that ends because a variable is not set.
-    not_set_status: int = 2
     #: The status of ``cd`` to a directory that is not there.
     error_status: int = 2
-    #: Whether the lines of ``eval`` and of traps count from 1, or go on from where they stand.
-    counts_inner_lines: bool = False
-    #: Whether ``$@`` and ``$*`` count as set without any arguments.
-    has_set_arguments: bool = True
-    #: Whether there is ``<<<``.
-    has_here_strings: bool = False
-    #: Whether a pattern can be negated by ``[^``.
-    has_caret: bool = True
     #: What ``echo`` and ``printf`` do, and ``test``.
     printf: Rules
     test: conditions.Rules
-    #: Messages: with the *command* that complains and a colon, and before any command has run.
-    message: str = "{name}: {command}line {line}: {error}"
-    early_message: str = "{name}: {error}"
-    #: Whether a directory of a command's name on the way through PATH makes it forbidden.
-    stumbles_over_directories: bool = True
     #: How deep functions may call each other; 0: as deep as the stack allows.
     max_depth: int = 0
-    #: Whether messages name the script again as the command.
-    repeats_name: bool = False
     #: Builtins that do not look whether their output could be written.
     forgetful: frozenset[str] = frozenset()
     #: Builtins that fail then, and say nothing.
     mute: frozenset[str] = frozenset()
-    #: Whether builtins that are programs, too, complain as these do.
-    has_applet_messages: bool = False
     #: The order of the letters in ``$-``.
     option_letters: str = "ubaCvxicsnmIfe"
     #: The options of ``set`` by letter, in the shell's order; a digit stands for those that have none.
@@ -181,40 +162,6 @@ class Flavour(Struct, frozen=True, kw_only=True):
     initial_options: str = ""
     refused_options: str = ""
     prompt: str = r"\w \$ "
-    #: Whether there are ``$RANDOM`` and ``$EPOCHSECONDS``, ``$LINENO``, and ``$SHLVL``.
-    has_random: bool = True
-    has_line_numbers: bool = True
-    has_shell_level: bool = True
-    #: Whether ``trap`` ends at the first name that is no signal's.
-    ends_trap_at_error: bool = False
-    #: Whether ``-e`` does not count in command substitutions.
-    clears_errexit: bool = False
-    #: Whether ``break`` in a function leaves the loops around its call.
-    breaks_through_functions: bool = False
-    #: Whether ``!`` turns the status of a ``return`` around.
-    negates_jumps: bool = False
-    #: Whether ``set -e`` overlooks that a compound command's redirection fails.
-    survives_redirection: bool = False
-    #: Whether ``[[`` is a command like others, whose words are split and may be names of files.
-    splits_conditions: bool = False
-    #: Whether ``>&word`` is an error of syntax.
-    parses_descriptors: bool = False
-    #: The status of ``.`` without a name, and of ``set -o`` with an unknown one.
-    no_source_status: int = 2
-    bad_option_status: int = 1
-    #: Whether ``.`` calls a path through a file missing, as one to nothing.
-    has_no_enotdir: bool = False
-    sources_with_arguments: bool = True
-    has_exec_options: bool = True
-    #: Whether ``return`` takes the low byte of its argument.
-    cuts_returned: bool = True
-    #: Whether ``local x`` takes the value of an outer ``x`` away.
-    clears_locals: bool = True
-    #: Whether ``getopts`` takes ``OPTARG`` away at the end of the options.
-    unsets_optarg: bool = True
-    read_needs_names: bool = False
-    #: Whether ``set -x`` quotes what it shows.
-    quotes_trace: bool = True
     #: Options of builtins, where they are not ash's: see `parse_options`.
     options: Mapping[str, str] = MappingProxyType({})
     #: How many digits a mode of ``umask`` may have besides zeros at its beginning; 0: any number.
@@ -225,32 +172,24 @@ class Flavour(Struct, frozen=True, kw_only=True):
     limits: frozenset[str] = frozenset("acdefilmnqrstuvx")
     #: Builtins that the real shell has and this one does not simulate: a script that runs one ends.
     refused: frozenset[str] = frozenset()
-    #: Whether the constructs that only bash has are refused where they are not simulated.
-    is_bash: bool = False
     #: Builtins that it does not have.
     missing: frozenset[str] = frozenset()
 
 
 ASH: Final = Flavour(
-    name="ash",
+    is_ash=True,
     long_options=ASH_OPTIONS,
     words=Words(hashed="{} is {}"),
     printf=printf.ASH,
     evaluate=ash_arithmetic.evaluate,
     test=conditions.ASH,
-    has_applet_messages=True,
     max_umask=3,
     mute=frozenset(MUTE.split()),
-    clears_errexit=True,
-    breaks_through_functions=True,
-    negates_jumps=True,
-    survives_redirection=True,
-    splits_conditions=True,
     refused=frozenset(("help",)),
     missing=frozenset(("builtin", "mapfile", "shopt", "declare", "((")),
 )
 DASH: Final = Flavour(
-    name="dash",
+    is_dash=True,
     words=Words(
         no_such_file="No such file",
         no_such_script="No such file",
@@ -280,49 +219,30 @@ DASH: Final = Flavour(
         getopts_usage="Usage: getopts optstring var [arg...]",
         printf_usage="usage: printf format [arg ...]",
         bad_octal="Illegal number: {}",
+        kill_usage="Usage: kill [-s sigspec | -signum | -sigspec] [pid | job]... or\nkill -l [exitstatus]",
+        bad_signal="invalid signal number or name: {}",
+        bad_listed="invalid signal number or exit status: {}",
+        bad_target="Illegal number: {}",
+        gone="No such process\n",
     ),
     first_line=1,
-    has_bashisms=False,
-    splits_conditions=True,
     evaluate=arithmetic.evaluate,
-    counts_inner_lines=True,
-    has_caret=False,
-    redirection_status=2,
     printf=printf.DASH,
     test=conditions.DASH,
-    message=DASH_MESSAGE,
-    early_message=DASH_MESSAGE,
-    repeats_name=True,
     max_depth=1000,
     option_letters="pubaCEVvxsnmiIfe",
     long_options=DASH_OPTIONS,
     options_head="Current option settings",
     refused_options="i",
     prompt="# ",
-    has_random=False,
-    # Debian builds it without line numbers for scripts.
-    has_line_numbers=False,
-    has_shell_level=False,
-    ends_trap_at_error=True,
-    parses_descriptors=True,
-    no_source_status=0,
-    bad_option_status=2,
-    has_no_enotdir=True,
-    sources_with_arguments=False,
-    has_exec_options=False,
-    cuts_returned=False,
     limits=frozenset("acdflmnprstvw"),
-    clears_locals=False,
-    unsets_optarg=False,
-    read_needs_names=True,
-    quotes_trace=False,
     options=MappingProxyType({"export": "p", "read": "p:r", "wait": "", "hash": "rv"}),
     missing=frozenset(
         ("builtin", "[[", "((", "let", "source", "mapfile", "shopt", "declare", "history")
     ),
 )
 BASH: Final = Flavour(
-    name="bash",
+    is_bash=True,
     words=Words(
         not_found="{}: command not found",
         path_not_found="{}: No such file or directory",
@@ -337,7 +257,6 @@ BASH: Final = Flavour(
         bad_option="-{}: invalid option",
         bad_long_option="{}: invalid option name",
         no_argument="-{}: option requires an argument",
-        bad_trap="{}: invalid signal specification",
         bad_substitution="bad substitution",
         unterminated_quote="unexpected EOF while looking for matching quote",
         is_read_only="{}: readonly variable",
@@ -347,7 +266,6 @@ BASH: Final = Flavour(
         bad_name="`{}': not a valid identifier",
         hashed="{} is hashed ({})",
         not_set="{}: unbound variable",
-        no_such_job="{}: no such job",
         bad_timeout="{}: invalid timeout specification",
         bad_count="{}: invalid number",
         bad_file="{}: invalid file descriptor specification",
@@ -355,12 +273,15 @@ BASH: Final = Flavour(
         getopts_option="{name}: illegal option -- {}",
         getopts_argument="{name}: option requires an argument -- {}",
         printf_usage="usage: printf [-v var] format [arguments]",
+        kill_usage="kill: usage: kill [-s sigspec | -n signum | -sigspec] pid | jobspec ... or kill -l [sigspec]",
+        bad_signal="{}: invalid signal specification",
+        bad_listed="{}: invalid signal specification",
+        bad_target="{}: arguments must be process or job IDs",
+        gone="({}) - No such process",
     ),
     printf=printf.BASH,
     evaluate=bash_arithmetic.evaluate,
     test=conditions.BASH,
-    message=BASH_MESSAGE,
-    early_message=BASH_MESSAGE,
     first_line=1,
     error_status=1,
     max_umask=4,
@@ -369,17 +290,9 @@ BASH: Final = Flavour(
     initial_options="hB4",
     refused_options="kptHPT6",
     forgetful=frozenset(("command", "jobs", "kill", "ulimit")),
-    has_set_arguments=False,
-    has_here_strings=True,
-    is_bash=True,
-    clears_errexit=True,
-    bad_option_status=2,
     usages=MappingProxyType(BASH_USAGES),
     limits=frozenset("acdefilmnpqrstuvx"),
-    stumbles_over_directories=False,
-    not_set_status=127,
     refused=frozenset(BASH_BUILTINS.split()),
-    no_script_status=127,
 )
 _BY_NAME: Final = MappingProxyType({"ash": ASH, "bash": BASH, "dash": DASH})
 

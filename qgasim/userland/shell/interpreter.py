@@ -64,6 +64,7 @@ Builtin: TypeAlias = Callable[["Shell", list[str]], Steps]
 
 #: How much of a command is read at once, and how long (ns) there may be a pause before it is looked at again.
 _READ_SIZE: Final = 65536
+_LINE_SIZE: Final = 4096
 _PAUSE: Final = SECOND // 100
 
 
@@ -73,6 +74,8 @@ class Shell(SimpleCommands):
     def __init__(self, p: Process, state: State, builtins: Mapping[str, Builtin]) -> None:
         super().__init__(p, state)
         self._builtins = builtins
+        #: Whether the command with redirections that runs next is behind a ``!``.
+        self.is_negated = False
 
     def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
         """Return what the shell does itself for the command *name*."""
@@ -203,14 +206,15 @@ class Shell(SimpleCommands):
     def _read_on(self, size: int) -> Waiting[bytes]:
         """Read more of a command of which *size* bytes are there; nothing at the end of the input.
 
-        As much again, if it comes without a pause: else a long command would be parsed for each piece of it.
+        As much again, if it comes without a pause: else a long command would be parsed for each piece of it. bash
+        reads no further than the end of a line: the rest is for the commands that it runs.
         """
         p = self.p
         parts: list[bytes] = []
         left = max(size, 1)
         while left > 0:
             try:
-                part = p.descriptor(0).read(_READ_SIZE)
+                part = self._read_piece()
             except WouldBlock as block:
                 pause = p.guest.clock.uptime() + _PAUSE if parts else None
                 yield Blocked(until=pause, is_ready=block.is_ready)
@@ -225,7 +229,26 @@ class Shell(SimpleCommands):
             parts.append(part)
             left -= len(part)
             yield from p.charge_steps(1 + len(part) // STEP_BYTES)
+            if left <= 0 and self.state.flavour.is_bash and not part.endswith(b"\n"):
+                left = 1
         return b"".join(parts)
+
+    def _read_piece(self) -> bytes:
+        file = self.p.descriptor(0)
+        if not self.state.flavour.is_bash:
+            return file.read(_READ_SIZE)
+        piece = bytearray()
+        while len(piece) < _LINE_SIZE and not piece.endswith(b"\n"):
+            try:
+                byte = file.read(1)
+            except WouldBlock:
+                if piece:
+                    break
+                raise
+            if not byte:
+                break
+            piece += byte
+        return bytes(piece)
 
     def execute(self, node: Command, *, is_last: bool = False) -> Steps:
         """Run a command; with *is_last* the process may become the program that it runs."""
@@ -305,8 +328,9 @@ class Shell(SimpleCommands):
         state.conditions = 0
         if name == "exit trap" or not state.flavour.is_bash:
             state.trapped_status = state.status
+        first = 1 if state.flavour.is_bash and name != "error trap" else self.inner_line
         try:
-            yield from self.run_text(action, 1 if state.flavour.is_bash else self.inner_line)
+            yield from self.run_text(action, first)
         except BadSyntax as error:
             if isinstance(error, Refused) or not state.flavour.is_bash:
                 raise
@@ -471,14 +495,15 @@ class Shell(SimpleCommands):
 
     def _run_negated(self, command: Command) -> Steps:
         flavour = self.state.flavour
+        self.is_negated = flavour.is_bash and isinstance(command, Redirected)
         try:
             return int(not (yield from self._test(command)))
         except ReturnBack as back:
-            if flavour.negates_jumps:
+            if flavour.is_ash:
                 raise ReturnBack(int(not back.status)) from None
             raise
         except BreakOut as out:
-            if flavour.negates_jumps or flavour.is_bash:
+            if flavour.is_ash or flavour.is_bash:
                 out.status = int(not out.status)
             raise
 
@@ -497,20 +522,23 @@ class Shell(SimpleCommands):
         return (yield from self.wait_for(child))
 
     def _run_redirected(self, node: Redirected) -> Steps:
+        # That a redirection fails is no status that bash turns around.
+        failure = 0 if self.is_negated else None
+        self.is_negated = False
         if not self.state.flavour.is_bash or isinstance(node.command, Simple):
             self.state.line = node.line
         if isinstance(node.command, Subshell):
             # The redirection is the subshell's own business, and so is its failure.
-            child = self.fork(_run_redirected_inner(node), self.p.files)
+            child = self.fork(_run_redirected_inner(node, failure), self.p.files)
             return (yield from self.wait_for(child))
         try:
             saved = yield from self.redirector.apply(node.redirections)
         except RedirectionFailed as error:
             yield from self.complain(error)
             self.state.status = error.status
-            if not self.state.conditions and not self.state.flavour.survives_redirection:
+            if failure is None and not self.state.conditions and not self.state.flavour.is_ash:
                 yield from self._fail(error.status)
-            return error.status
+            return error.status if failure is None else failure
         try:
             return (yield from self.execute(node.command))
         except Refused:
@@ -552,13 +580,14 @@ def _is_negation(body: Sequence) -> bool:
     return isinstance(command, Pipeline) and command.is_negated
 
 
-def _run_redirected_inner(node: Redirected) -> Callable[[ShellProcess], Steps]:
+def _run_redirected_inner(node: Redirected, failure: int | None) -> Callable[[ShellProcess], Steps]:
     def run(shell: ShellProcess) -> Steps:
         assert isinstance(node.command, Subshell)
         try:
             yield from shell.redirector.apply(node.redirections)
         except RedirectionFailed as error:
-            raise ShellError(str(error), shell.state.flavour.error_status) from None
+            status = shell.state.flavour.error_status if failure is None else failure
+            raise ShellError(str(error), status) from None
         return (yield from _run_inner(node.command)(shell))
 
     return run

@@ -5,8 +5,6 @@ import signal
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from msgspec import Struct
-
 from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
 from qgasim.guest.processes.signals import SIGNALS, find_signal
 from qgasim.guest.processes.table import NoSuchProcess
@@ -19,49 +17,6 @@ from qgasim.userland.shell.registry import builtin, immediate_builtin
 from qgasim.userland.shell.state import ERROR_TRAP, Job, ShellError
 
 __all__: list[str] = []
-
-
-class _KillWords(Struct, frozen=True, kw_only=True):
-    """What a shell's ``kill`` says, and with which status it ends then."""
-
-    usage: str
-    bad_signal: str
-    #: Of an argument of ``-l``.
-    bad_listed: str
-    bad_target: str
-    gone: str
-    #: Whether the first mistake ends it.
-    stops: bool = False
-    status: int = 1
-
-
-_KILL: Final = {
-    "ash": _KillWords(
-        usage="you need to specify whom to kill",
-        bad_signal="bad signal name '{}'",
-        bad_listed="unknown signal '{}'",
-        bad_target="invalid number '{}'",
-        gone="can't kill pid {}: No such process",
-    ),
-    # dash 0.5.12 (jobs.c, killcmd()).
-    "dash": _KillWords(
-        usage="Usage: kill [-s sigspec | -signum | -sigspec] [pid | job]... or\nkill -l [exitstatus]",
-        bad_signal="invalid signal number or name: {}",
-        bad_listed="invalid signal number or exit status: {}",
-        bad_target="Illegal number: {}",
-        gone="No such process\n",
-        stops=True,
-        status=2,
-    ),
-    # bash 5.2.15 (builtins/kill.def).
-    "bash": _KillWords(
-        usage="kill: usage: kill [-s sigspec | -n signum | -sigspec] pid | jobspec ... or kill -l [sigspec]",
-        bad_signal="{}: invalid signal specification",
-        bad_listed="{}: invalid signal specification",
-        bad_target="{}: arguments must be process or job IDs",
-        gone="({}) - No such process",
-    ),
-}
 
 
 #: What dash and bash list besides, or call otherwise.
@@ -82,17 +37,17 @@ _REAL_TIME: Final = {
 @builtin("kill")
 def kill(shell: Shell, argv: list[str]) -> Steps:
     """Send a signal to processes."""
-    words = _KILL[shell.state.flavour.name]
+    words = shell.state.words
     if argv[1:2] == ["-l"]:
-        return (yield from _list_signals(shell, argv[2:], words))
-    number, targets = yield from _take_signal(shell, argv, words)
+        return (yield from _list_signals(shell, argv[2:]))
+    number, targets = yield from _take_signal(shell, argv)
     if number is None:
         return 1
     if not targets:
         if shell.state.flavour.is_bash:
-            yield from shell.write_error(f"{words.usage}\n")
+            yield from shell.write_error(f"{words.kill_usage}\n")
             return 2
-        yield from _complain(shell, words, words.usage)
+        yield from _complain(shell, words.kill_usage)
         return 1
     failures = 0
     for target in targets:
@@ -102,7 +57,7 @@ def kill(shell: Shell, argv: list[str]) -> Steps:
             # A process group is its leader: there are no terminals, so hardly any groups.
             pids = [to_int(target.lstrip("-+")) or shell.p.pid]
         else:
-            yield from _complain(shell, words, words.bad_target.format(target))
+            yield from _complain(shell, words.bad_target.format(target))
             failures += 1
             continue
         for pid in pids:
@@ -112,7 +67,7 @@ def kill(shell: Shell, argv: list[str]) -> Steps:
     if shell.state.flavour.is_bash:
         # One that it could be sent to is enough.
         return int(failures == len(targets))
-    return failures & 0xFF if shell.state.flavour.has_applet_messages else min(failures, 1)
+    return failures & 0xFF if shell.state.flavour.is_ash else min(failures, 1)
 
 
 def _send(shell: Shell, pid: int, number: int) -> Waiting[bool]:
@@ -130,42 +85,40 @@ def _send(shell: Shell, pid: int, number: int) -> Waiting[bool]:
     return True
 
 
-def _take_signal(
-    shell: Shell, argv: list[str], words: _KillWords
-) -> Waiting[tuple[int | None, list[str]]]:
+def _take_signal(shell: Shell, argv: list[str]) -> Waiting[tuple[int | None, list[str]]]:
     """Take the signal off the arguments; None, after a message: there is no such signal."""
     rest = argv[1:]
     number: int | None = int(signal.SIGTERM)
     if rest and rest[0].startswith("-") and rest[0] != "--":
         name = rest.pop(0)[1:]
         number = find_signal(name)
-        is_dash = shell.state.flavour.name == "dash"
+        is_dash = shell.state.flavour.is_dash
         if name in ("s", "n") and (rest or name == "s" or not is_dash):
-            if not rest and not shell.state.flavour.has_applet_messages:
-                raise ShellError(shell.state.words.no_argument.format(name), words.status)
+            if not rest and not shell.state.flavour.is_ash:
+                raise ShellError(shell.state.words.no_argument.format(name), 2 if is_dash else 1)
             name = rest.pop(0) if rest else name
             number = find_signal(name)
         elif is_dash and (number is None or name.startswith("SIG")):
             raise bad_option(shell, "kill", name[0])
         if number is None:
-            yield from _complain(shell, words, words.bad_signal.format(name))
+            yield from _complain(shell, shell.state.words.bad_signal.format(name))
     return number, rest[1:] if rest[:1] == ["--"] else rest
 
 
-def _complain(shell: Shell, words: _KillWords, text: str) -> Waiting[None]:
-    if words.stops:
-        raise ShellError(text, words.status)
+def _complain(shell: Shell, text: str) -> Waiting[None]:
+    if shell.state.flavour.is_dash:
+        raise ShellError(text)
     yield from _warn(shell, text)
 
 
 def _warn(shell: Shell, text: str) -> Waiting[None]:
-    if shell.state.flavour.has_applet_messages:
+    if shell.state.flavour.is_ash:
         return shell.write_error(f"{shell.applet}: {text}\n")
     return shell.complain(text)
 
 
-def _list_signals(shell: Shell, arguments: list[str], words: _KillWords) -> Steps:
-    is_applet = shell.state.flavour.has_applet_messages
+def _list_signals(shell: Shell, arguments: list[str]) -> Steps:
+    words, is_applet = shell.state.words, shell.state.flavour.is_ash
     if not arguments:
         if is_applet:
             lines = [f"{n:2}) {name}" for n, name in SIGNALS.items()]
@@ -179,10 +132,10 @@ def _list_signals(shell: Shell, arguments: list[str], words: _KillWords) -> Step
         yield from show(shell, lines)
         return 0
     status = 0
-    is_dash = shell.state.flavour.name == "dash"
+    is_dash = shell.state.flavour.is_dash
     for text in arguments[:1] if is_dash else arguments:
         if is_dash and not text.isdecimal():
-            raise ShellError(words.bad_target.format(text), words.status)
+            raise ShellError(words.bad_target.format(text))
         number = to_int(text) if text.isdecimal() and len(text) < 9 else None
         if is_applet and number is not None:
             yield from shell.write(f"{SIGNALS.get(number & 0x7F, number & 0x7F or 'EXIT')}\n")
@@ -193,7 +146,7 @@ def _list_signals(shell: Shell, arguments: list[str], words: _KillWords) -> Step
         elif number is None and (found := find_signal(text)) is not None:
             yield from shell.write(f"{found}\n")
         else:
-            yield from _complain(shell, words, words.bad_listed.format(text))
+            yield from _complain(shell, words.bad_listed.format(text))
             if is_applet:
                 return 1
             status = 1
@@ -327,9 +280,7 @@ def show_jobs(shell: Shell, argv: list[str]) -> Steps:
             continue
         mark = "+" if job in state.jobs[-1:] else "-" if job in state.jobs[-2:] else " "
         first, *others = (process.pid for process in job.processes)
-        head = f"[{job.number}]" + (
-            f"{mark}  " if state.flavour.has_applet_messages else f" {mark} "
-        )
+        head = f"[{job.number}]" + (f"{mark}  " if state.flavour.is_ash else f" {mark} ")
         if "p" in options:
             text = f"{first}\n"
         elif "l" in options:
@@ -364,7 +315,7 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
         prefix = "SIG" if state.flavour.is_bash else ""
         show_action = quote_singly if state.flavour.is_bash else quote_always
         traps = state.traps if state.shown_traps is None else state.shown_traps
-        known = SIGNALS if state.flavour.has_applet_messages else SIGNALS | _IO | _REAL_TIME
+        known = SIGNALS if state.flavour.is_ash else SIGNALS | _IO | _REAL_TIME
         names = {number: f"{prefix}{name}" for number, name in known.items()}
         names |= {0: "EXIT", ERROR_TRAP: "ERR"}
         lines = [
@@ -383,7 +334,7 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
         number = _find_trap(shell, name)
         if number is None:
             message = state.words.bad_trap.format(name)
-            if state.flavour.ends_trap_at_error:
+            if state.flavour.is_dash:
                 yield from shell.write_error(f"trap: {message}\n")
                 return 1
             yield from shell.complain(message)
@@ -403,13 +354,13 @@ def trap(shell: Shell, argv: list[str]) -> Steps:
 def _find_trap(shell: Shell, name: str) -> int | None:
     """Return what a trap can be set for; None: there is no such signal."""
     flavour = shell.state.flavour
-    if flavour.has_bashisms and (name.upper() if flavour.is_bash else name) == "ERR":
+    if not flavour.is_dash and (name.upper() if flavour.is_bash else name) == "ERR":
         return ERROR_TRAP
     if name.upper() in ("DEBUG", "RETURN") and flavour.is_bash:
         raise shell.refuse(name)
-    if flavour.name == "dash" and name.upper().startswith("SIG"):
+    if flavour.is_dash and name.upper().startswith("SIG"):
         return None
-    if not flavour.has_applet_messages and name.upper().removeprefix("SIG") in _REAL_TIME.values():
+    if not flavour.is_ash and name.upper().removeprefix("SIG") in _REAL_TIME.values():
         return next(
             n for n, known in _REAL_TIME.items() if known == name.upper().removeprefix("SIG")
         )
@@ -425,7 +376,7 @@ def times(shell: Shell, argv: list[str]) -> Steps:
     """Show the processor time used: none, for the guest has no such account."""
     if shell.state.flavour.is_bash:
         parse_options(shell, argv, "")
-    zero = "0m0.000s" if shell.state.flavour.has_bashisms else "0m0.000000s"
+    zero = "0m0.000s" if not shell.state.flavour.is_dash else "0m0.000000s"
     yield from shell.write(f"{zero} {zero}\n" * 2)
     return 0
 
@@ -438,14 +389,14 @@ def ulimit(shell: Shell, argv: list[str]) -> Steps:
     rest = [word for word in argv[1:] if word not in ("-S", "-H")]
     letter = rest.pop(0)[1:] if rest and rest[0].startswith("-") else "f"
     if letter not in flavour.limits:
-        if not flavour.has_applet_messages:
+        if not flavour.is_ash:
             raise bad_option(shell, "ulimit", letter[:1])
         yield from shell.write_error(f"ulimit: invalid option -- '{letter[:1]}'\n")
         return 1
     if letter == "a" or rest[:1] in (["soft"], ["hard"]):
         raise shell.refuse(f"ulimit {rest[0] if rest else '-a'}")
     if rest and not re.fullmatch("[0-9]{1,18}|unlimited", rest[0]):
-        if flavour.name == "dash":
+        if flavour.is_dash:
             raise ShellError("bad number")
         yield from _complain_of_limit(shell, rest[0])
         return 1

@@ -28,7 +28,7 @@ NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: More parentheses in arithmetic would mean a script that runs wild.
 MAX_DEPTH: Final = 200
 DIGITS: Final = re.compile(r"[0-9]+")
-PLAIN: Final = re.compile(r"""[^\s\\'"$`|&;<>()]+""")
+PLAIN: Final = re.compile(r"""[^ \t\n\\'"$`|&;<>()]+""")
 PLAIN_QUOTED: Final = re.compile(r'[^\\"$`]+')
 PLAIN_BRACED: Final = re.compile(r"""[^\\'"$`}/:]+""")
 PLAIN_ARITHMETIC: Final = re.compile(r"""[^\\"$`()]+""")
@@ -271,7 +271,7 @@ class Scanner(ABC):
             parts.append(Substitution(self.parse_substitution(), is_quoted))
         elif self.accept("{"):
             parts.append(self._read_braced(is_quoted=is_quoted))
-        elif not is_quoted and self.flavour.has_bashisms and self.peek() == "'":
+        elif not is_quoted and not self.flavour.is_dash and self.peek() == "'":
             parts.append(self._read_dollar_quoted())
         elif self.flavour.is_bash and self.peek() == "[":
             raise self.refuse("$[...]")
@@ -355,7 +355,7 @@ class Scanner(ABC):
         while depth:
             match = PARENTHESIS.match(self.text, at)
             if match is None:
-                raise self.fail_open("", ")", start)
+                raise self._fail_in_parenthesis(")", start, start)
             at, char = match.end(), match[1]
             if char == "(" and self.text[at - 2] == "$" and self.text[at : at + 1] != "(":
                 self.at = at
@@ -366,8 +366,14 @@ class Scanner(ABC):
             elif (end := QUOTED_ENDS[char].match(self.text, at)) is not None:
                 at = end.end()
             else:
-                raise self.fail_open("", char, at)
+                raise self._fail_in_parenthesis(char, at, start)
         return at
+
+    def _fail_in_parenthesis(self, closing: str, at: int, start: int) -> BadSyntax:
+        if "${" in self.text[start:] and '"' in self.text[start:]:
+            # Quotes within braces within quotes are not looked at: bash may find another one open.
+            return self.refuse("(( that is open, or a quote in it")
+        return self.fail_open("", closing, at)
 
     def _read_arithmetic(self) -> Word:
         """Read up to ``))``."""
@@ -420,7 +426,7 @@ class Scanner(ABC):
             raise self._fail_in_brace(start, is_quoted=is_quoted)
         match = OPERATOR.match(self.text, self.at)
         if match is None or not (
-            self.flavour.has_bashisms
+            not self.flavour.is_dash
             or self.peek(2) == ":}"
             or match[0][0] in "-=?+#%"
             or match[0][:1] + match[0][1:2] in (":-", ":=", ":?", ":+")
@@ -465,6 +471,8 @@ class Scanner(ABC):
 
     def _read_bad_substitution(self, name: str, start: int, *, is_quoted: bool) -> Parameter:
         """Read on to the brace: there is a complaint only when this is expanded."""
+        # dash does not count a newline behind a name.
+        self._line -= self.flavour.is_dash and bool(name) and self.peek() == "\n"
         self._read_braced_word("", "-", start, is_quoted=is_quoted)
         self.at += 1
         raw = Text(self.text[start : self.at], is_quoted=True)
@@ -509,6 +517,12 @@ class Scanner(ABC):
                 else:
                     self._read_escape(parts)
             elif char in "$`":
+                is_taken = self.flavour.is_bash or (is_pattern and not self.flavour.is_dash)
+                is_taken = is_taken and not (is_open or self.is_document)
+                if is_taken and self.peek(2) == "$'":
+                    self.at += 1
+                    parts.append(self._read_dollar_quoted())
+                    continue
                 self._read_expansion(parts, is_quoted=is_quoted or is_open)
             else:
                 self._read_special(parts)

@@ -36,7 +36,7 @@ SPECIAL_NAMES: Final = ". : break continue eval exec exit export local readonly 
 #: Builtins whose failure ends a script, before which assignments last, and which no function replaces.
 SPECIAL: Final = frozenset(SPECIAL_NAMES.split())
 
-BLANK: Final = re.compile(r"\s*+\Z")
+BLANK: Final = re.compile(r"[ \t\n]*+\Z")
 #: What only bash makes of words.
 BRACES: Final = re.compile(r"\{[^{}]*(,|\.\.)[^{}]*\}")
 APPENDING: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+=")
@@ -44,7 +44,7 @@ ELEMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 #: What can begin the body of a function in bash.
 COMPOUND: Final = frozenset(("{", "[[", "case", "for", "if", "select", "until", "while"))
 #: What only bash takes for a delimiter.
-DELIMITER: Final = re.compile(r"[ \t]*[^\s;&|<>()]*[$`]")
+DELIMITER: Final = re.compile(r"[ \t]*[^ \t\n;&|<>()]*[$`]")
 QUOTES: Final = re.compile(r"""'([^']*)'|"([^"]*)"|\\(.)""")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
@@ -92,9 +92,12 @@ class Parser(Conditions):
     def parse_substitution(self) -> Sequence:
         """Parse commands up to ``)`` and step over it."""
         self.forget_token()
+        # dash forgets a document that has not begun by the end of the substitution.
+        pending, self.pending = self.pending, []
         if self.skip_newlines().text == ")":
             self.at = self.look().start + 1
             self.forget_token()
+            self.pending = pending
             return Sequence([])
         if not self.flavour.is_bash and self._ends_list(self.look()):
             # list() of dash's parser.c has none then, and parsebackq() wants the parenthesis.
@@ -103,6 +106,9 @@ class Parser(Conditions):
             body = self._parse_list(")")
             if self.look().text != ")":
                 raise self.unexpected(")")
+            if self.flavour.is_bash and (count := len(self.pending)):
+                text = f"{count} unterminated here-document{'s' if count > 1 else ''}"
+                self.warnings.append((f"warning: command substitution: {text}", self.line))
         except BadSyntax as error:
             if isinstance(error, OpenEnd):
                 raise OpenEnd("unexpected EOF while looking for matching `)'", error.line) from None
@@ -111,12 +117,13 @@ class Parser(Conditions):
             raise
         self.at = self.look().start + 1
         self.forget_token()
+        self.pending = [*self.pending, *pending] if self.flavour.is_bash else pending
         return body
 
     def parse_text(self, text: str) -> Sequence:
         """Parse all of another text."""
         # dash counts the lines in backquotes from 1.
-        line = 1 if self.flavour.counts_inner_lines else self.line
+        line = 1 if self.flavour.is_dash else self.line
         parser = Parser(text, self.flavour, line, self.aliases)
         # parsebackq() of dash's parser.c reads one list, and forgets what follows it.
         is_empty = parser._ends_list(parser.skip_newlines())
@@ -181,7 +188,7 @@ class Parser(Conditions):
         self.replace_alias()
         token = self.look()
         line = self.line
-        if token.literal == "function" and self.flavour.has_bashisms:
+        if token.literal == "function" and not self.flavour.is_dash:
             return self._parse_function_keyword()
         self.nesting += 1
         command = self._parse_compound(token)
@@ -424,7 +431,7 @@ class Parser(Conditions):
                     assignments.append(assignment)
                 else:
                     words.append(token.word)
-                if len(words) == 1 and token.literal == "[[" and self.flavour.has_bashisms:
+                if len(words) == 1 and token.literal == "[[" and not self.flavour.is_dash:
                     is_test = True
                 elif token.literal == "]]":
                     is_test = False

@@ -89,7 +89,7 @@ class Preparation(ProgramFinder):
         name = first.text if isinstance(first, Text) and len(words[0]) == 1 else ""
         if name == "[[" and "x" in self.state.options and self.state.flavour.is_bash:
             raise self.refuse("[[ with set -x")
-        if name == "[[" and not self.state.flavour.splits_conditions:
+        if name == "[[" and self.state.flavour.is_bash:
             return (yield from self._expand_test(words))
         if name not in ASSIGNING:
             return (yield from self.expander.expand_words(words))

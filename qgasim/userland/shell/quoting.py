@@ -34,6 +34,8 @@ def quote_as_bash(text: str) -> str:
 
 def quote_singly(text: str) -> str:
     """Put *text* in single quotes as bash does."""
+    if text == "'":
+        return "\\'"
     return "'" + text.replace("'", "'\\''") + "'"
 
 
@@ -77,5 +79,6 @@ def quote(text: str) -> str:
 
 def quote_always(text: str) -> str:
     """Put *text* in quotes."""
-    parts = re.findall("'+|[^']+", text)
-    return "".join(f'"{part}"' if part[0] == "'" else f"'{part}'" for part in parts) or "''"
+    quoted = re.sub("'+", """'"\\g<0>"'""", text)
+    # What ends with a quote has no empty pair behind it.
+    return f"'{quoted}'".removesuffix("''") if text.endswith("'") else f"'{quoted}'"

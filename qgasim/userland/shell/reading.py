@@ -35,7 +35,7 @@ def getopts(shell: Shell, argv: list[str]) -> Steps:
         if not word.startswith("-") or word in ("-", "--"):
             state.set("OPTIND", str(index + (word == "--")))
             _set_result(shell, name, "?")
-            if state.flavour.unsets_optarg:
+            if not state.flavour.is_dash:
                 state.unset("OPTARG")
             return 1
         index, offset = index + 1, 1
@@ -74,7 +74,7 @@ def _is_quiet(state: State) -> bool:
     switch = state.get("OPTERR") or "1"
     if state.flavour.is_bash:
         return re.match("0*[1-9]", switch) is None
-    return state.flavour.has_bashisms and switch == "0"
+    return not state.flavour.is_dash and switch == "0"
 
 
 def _find_option(option: tuple[int, int], arguments: list[str]) -> tuple[str, int, int]:
@@ -117,7 +117,7 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     """Read a line into variables."""
     state = shell.state
     options, given = parse_options(shell, argv, "rsp:n:t:u:d:")
-    if state.flavour.read_needs_names:
+    if state.flavour.is_dash:
         if not given:
             raise ShellError("arg count")
         if not all(map(is_name, given)):
@@ -143,7 +143,7 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     else:
         ifs = state.get("IFS")
         separators = WHITE if ifs is None else ifs
-        if state.flavour.has_applet_messages:
+        if state.flavour.is_ash:
             values = _split_as_ash(line, names, separators)
         else:
             # bash takes even escaped blanks off the end.

@@ -106,7 +106,7 @@ class Redirector:
             state = self.shell.state
             if state.flavour.is_bash:
                 raise self._fail(f"{text}: ambiguous redirect")
-            if state.flavour.parses_descriptors:
+            if state.flavour.is_dash:
                 raise BadSyntax(state.words.bad_descriptor, state.parsed_line)
             raise ShellError("redir error" if text else state.words.bad_descriptor)
         else:
@@ -118,12 +118,12 @@ class Redirector:
 
     def _is_descriptor(self, text: str) -> bool:
         # dash takes no number of several digits.
-        is_short = len(text) == 1 or not self.shell.state.flavour.parses_descriptors
+        is_short = len(text) == 1 or not self.shell.state.flavour.is_dash
         return text == "-" or (text.isascii() and text.isdecimal() and is_short)
 
     def _may_name_file(self, number: int, text: str) -> bool:
         flavour = self.shell.state.flavour
-        return flavour.has_bashisms and number == 1 and (bool(text) or flavour.is_bash)
+        return not flavour.is_dash and number == 1 and (bool(text) or flavour.is_bash)
 
     def _expand_target(self, redirection: Redirection) -> Waiting[str]:
         """Expand to one text; bash refuses what becomes no word, or several, and takes the name of a file."""
@@ -168,4 +168,4 @@ class Redirector:
         raise self._fail(text.format(path, reason))
 
     def _fail(self, message: str) -> RedirectionFailed:
-        return RedirectionFailed(message, self.shell.state.flavour.redirection_status)
+        return RedirectionFailed(message, 2 if self.shell.state.flavour.is_dash else 1)

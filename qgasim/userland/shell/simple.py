@@ -71,7 +71,9 @@ class SimpleCommands(Preparation):
                 yield from self.spend()
                 state.specials.last_argument = ""
                 # execute_null_command() of bash forks then.
-                is_forked = any(target.operator == "<>" for target in node.redirections)
+                is_forked = any(
+                    not item.number and item.operator in ("<", "<>") for item in node.redirections
+                )
                 return 0 if is_forked and state.flavour.is_bash else self.substituted
             return (yield from self._dispatch(argv, before, is_last=is_last))
         except RedirectionFailed as error:
@@ -177,7 +179,7 @@ class SimpleCommands(Preparation):
         state = self.state
         arguments, state.arguments = state.arguments, argv[1:]
         loops, name = state.loops, state.function
-        state.loops = loops if state.flavour.breaks_through_functions else 0
+        state.loops = loops if state.flavour.is_ash else 0
         state.function = function.name
         option = state.option
         state.option = option if state.flavour.is_bash else (1, 0)
@@ -248,9 +250,7 @@ class SimpleCommands(Preparation):
                 name = quote_unprintable(name)
             yield from self.complain(self.describe_missing(name, error))
             # What is found on PATH but is no program counts as missing.
-            is_directory = "/" not in argv[0] and any(
-                p.guest.files.is_dir(path, p.cwd) for path in self.candidates(argv[0])
-            )
+            is_directory = "/" not in argv[0] and self.finds_directory(argv[0])
             return 127 if is_missing or is_directory else 126
         self.inherit(child)
         return (yield from self.wait_for(child))

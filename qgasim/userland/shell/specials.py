@@ -28,7 +28,7 @@ class _Shell(Protocol):
 def read_special(shell: _Shell, name: str) -> str | None:
     """Return the value that is made up for a variable; None if it is not set."""
     state, guest = shell.state, shell.p.guest
-    if state.flavour.has_random:
+    if not state.flavour.is_dash:
         match name:
             case "RANDOM":
                 return str(guest.random.randrange(1 << 15))

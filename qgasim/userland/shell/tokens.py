@@ -33,7 +33,7 @@ class OpenEnd(BadSyntax):
 
 #: Redirections of bash that are not simulated: of a new descriptor, and one that closes the other (``>&3-``).
 NAMED_REDIRECTION: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}[<>]")
-MOVE: Final = re.compile(r"(?<=[<>]&)[0-9]+-(?![^\s;&|)])")
+MOVE: Final = re.compile(r"(?<=[<>]&)[0-9]+-(?![^ \t\n;&|)])")
 
 
 class Token(Struct, frozen=True):
@@ -66,10 +66,10 @@ class Tokens(Scanner):
         aliases: dict[str, str] | None = None,
     ) -> None:
         super().__init__(text, flavour, line)
-        self._redirection = POSIX_REDIRECTION
-        if flavour.has_bashisms:
-            self._redirection = REDIRECTION if flavour.has_here_strings else ASH_REDIRECTION
-        self.keywords = KEYWORDS if flavour.has_bashisms else KEYWORDS - {"function"}
+        self._redirection = REDIRECTION if flavour.is_bash else ASH_REDIRECTION
+        self.keywords = KEYWORDS
+        if flavour.is_dash:
+            self._redirection, self.keywords = POSIX_REDIRECTION, KEYWORDS - {"function"}
         #: Looked at as the text is read: a command can define one for the next line.
         self.aliases = {} if aliases is None else aliases
         #: Here-documents whose text begins after the next newline: how to read each.
@@ -111,7 +111,7 @@ class Tokens(Scanner):
         if match := self._redirection.match(self.text, start):
             self.at = match.end()
             following = self.peek(2)[:1]
-            if self.flavour.has_bashisms:
+            if not self.flavour.is_dash:
                 self._check_redirection(match[1], following)
             operator = match[4] or match[1]
             number = match[3] or ("0" if operator[0] == "<" else "1")

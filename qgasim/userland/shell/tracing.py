@@ -24,12 +24,12 @@ class Tracing(ShellProcess):
             elif argv:
                 yield from self.trace(" ".join(map(quote_as_bash, argv)), saved)
             return
-        while state.flavour.has_applet_messages and (rest := _strip_command(argv)):
+        while state.flavour.is_ash and (rest := _strip_command(argv)):
             argv = rest
-        show: Callable[[str], str] = quote if state.flavour.quotes_trace else str
+        show: Callable[[str], str] = str if state.flavour.is_dash else quote
         shown = [f"{a.name}={show(state.get(a.name) or '')}" for a in node.assignments]
         shown += [
-            quote_always(word) if word in KEYWORDS and state.flavour.quotes_trace else show(word)
+            quote_always(word) if word in KEYWORDS and state.flavour.is_ash else show(word)
             for word in argv
         ]
         yield from self.trace(" ".join(shown), saved)
