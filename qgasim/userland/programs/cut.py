@@ -49,22 +49,23 @@ def cut(p: Process) -> Steps:
 
 def _check(p: Process, options: Options) -> Waiting[tuple[str, bytes]]:
     """Return the kind of list, and the delimiter; end if the options do not go together."""
-    lists = [name for name, _ in options if name in "bcf"]
+    lists: list[str] = []
+    for name, text in options:
+        if name == "d" and len(encode_name(text)) > 1 and not is_busybox(p):
+            yield from usage_error(p, "the delimiter must be a single character")
+        lists += [name] if name in "bcf" else []
+        if len(lists) > 1:
+            yield from usage_error(p, pick(p, "", "only one list may be specified"))
     wrong = ""
-    for text in options.all("d"):
-        if len(encode_name(text)) > 1 and not is_busybox(p):
-            wrong = "the delimiter must be a single character"
-    if len(lists) > 1:
-        yield from usage_error(p, pick(p, "", "only one list may be specified"))
     if not lists:
         needed = "a list of bytes, characters, or fields"
-        wrong = wrong or pick(p, f"expected {needed}", f"you must specify {needed}")
+        wrong = pick(p, f"expected {needed}", f"you must specify {needed}")
     elif lists[0] != "f" and "s" in options and (is_busybox(p) or "d" not in options):
         between = pick(p, " ", "\n\t")
         wrong = f"suppressing non-delimited lines makes sense{between}only when operating on fields"
     elif lists[0] != "f" and "d" in options:
         what = pick(p, "a delimiter", "an input delimiter")
-        wrong = wrong or f"{what} may be specified only when operating on fields"
+        wrong = f"{what} may be specified only when operating on fields"
     if wrong:
         yield from fail(p, wrong) if is_busybox(p) else usage_error(p, wrong)
     delimiter = options.get("d")

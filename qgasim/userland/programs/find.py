@@ -174,6 +174,8 @@ class _Finder:
             text = f"you have used a binary operator '{word}' with nothing before it."
             text = f"invalid expression; {text}"
             yield from self._refuse(text)
+        if word == ")" and after:
+            yield from self._refuse(f"expected an expression between '{after}' and ')'")
         if word == "(":
             if self.words[:1] == [")"]:
                 text = "invalid expression; empty parentheses are not allowed."

@@ -111,7 +111,9 @@ def read_input(p: Process, path: str) -> Waiting[bytes | None]:
 
 def end_at_nul(p: Process, data: bytes) -> bytes:
     """Return *data* with a newline for each NUL, if that ends a line, too: for applets that read strings."""
-    return data.replace(b"\0", b"\n") if is_busybox(p) and p.name in ("cut", "sort") else data
+    return (
+        data.replace(b"\0", b"\n") if is_busybox(p) and p.name in ("cat", "cut", "sort") else data
+    )
 
 
 class Source:

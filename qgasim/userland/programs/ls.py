@@ -126,7 +126,7 @@ class _Lister:
             yield from complain(p, f"{text}: {explain(error)}")
             self.status = pick(p, 1, 2)
             return
-        shown = options.last("aA")
+        shown = "a" if self.busybox and "a" in options else options.last("aA")
         if shown == "a":
             names = [".", "..", *names]
         elif not shown:

@@ -250,7 +250,8 @@ def tr(p: Process) -> Steps:
             second = yield from _parse_busybox(p, sets[1])
         if translates:
             # What has no counterpart becomes the last one, or a 0 (map()).
-            mapping = dict(zip(first, second.ljust(len(first), second[-1:] or b"0"), strict=False))
+            second = second or b"0"
+            mapping = dict(zip(first, second.ljust(len(first), second[-1:]), strict=False))
             table = bytes(mapping.get(byte, byte) for byte in _EVERY)
     else:
         elements = yield from _parse_set(p, sets[0])
