@@ -172,9 +172,9 @@ class _Parser:
         if name not in self.long:
             real = [n for n in self._known()[1] if n.startswith(name)]
             others = [n for n in real if n not in self.long]
-            candidates = sorted({*matches, *real})
+            # In the order of the program's own table.
+            candidates = [*real, *(n for n in matches if n not in real)]
             if name not in real and len({self.long.get(n, n) for n in candidates}) > 1:
-                # UNVERIFIED: the order, which is that of the program's own table.
                 names = " ".join(f"'--{candidate}'" for candidate in candidates)
                 yield from usage_error(
                     self.p, f"option '--{name}' is ambiguous; possibilities: {names}"
