@@ -146,7 +146,7 @@ class Writer:
                 f"tail -n {number} /dev/zero",
                 f"sort -k {number},{other} /tmp/f",
                 f"sort -t '{self.pick(LETTERS)}' -{self.pick('nrufbhVgdM')} /tmp/sparse",
-                f"uniq -f {number} -s {other} -w {self.pick(NUMBERS)} /tmp/f",
+                f"sort -k {number}.{other} -k {self.pick(NUMBERS)} /tmp/f",
                 f"cut -c {number}-{other} /tmp/f",
                 f"tr '\\0' '[a*{number}]' < /tmp/f",
                 f"grep -m {number} -A {other} -B {self.pick(NUMBERS)} 1 /tmp/f",
