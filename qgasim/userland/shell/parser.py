@@ -317,12 +317,12 @@ class Parser(Conditions):
         return For(name, words, self._parse_do(), line, source)
 
     def _parse_case(self) -> Case:
-        start = self.step().start
+        self.step()
         line = self.line
         if not self.look().word:
             raise self.unexpected("word")
-        word = self.step().word
-        source = f"{self.text[start : self.at]} in"
+        token = self.step()
+        word, source = token.word, f"case {self.text[token.start : self.at]} in"
         self.expect("in")
         items: list[CaseItem] = []
         while self.skip_newlines().literal != "esac":
@@ -364,9 +364,13 @@ class Parser(Conditions):
         name = self.step().literal
         if not (name if self.flavour.is_bash else NAME.fullmatch(name)):
             raise self.fail(self.words.bad_function_name)
+        if self.flavour.is_ash:
+            self.skip_newlines()
         if self.look().text == "(":
             self.step()
             self.expect(")")
+        elif self.flavour.is_ash and self.look().literal not in COMPOUND:
+            raise self.unexpected()
         return self._parse_function_body(name)
 
     def _parse_redirection(self) -> Redirection:
