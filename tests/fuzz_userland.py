@@ -70,7 +70,7 @@ INCOMPARABLE: Final = (
     (r"\$RANDOM", rb"(?m)^\++ echo \d"),
     (r"\s/\*", b""),
     # The real one's limit; the guest's files may be larger. The guest's shell is root's.
-    (r"", rb"File size limit exceeded|create /.*: Permission denied"),
+    (r"", rb"File size limit exceeded|(create|line \d+:) /.*: Permission denied"),
     # Pages of usage, which are cut short here.
     (r"", rb"BusyBox v|Usage: sed"),
     # Bugs of bash: getopts reads on in words of another call, an error exit from a function leaves its variables out of

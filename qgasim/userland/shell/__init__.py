@@ -6,7 +6,6 @@ them in a `Process`. Subshells are processes of their own, with a copy of the `S
 
 import errno
 import re
-from types import MappingProxyType
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
@@ -15,7 +14,6 @@ from qgasim.userland.shell.directories import find_directory
 from qgasim.userland.shell.flavours import choose_flavour
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.lexer import Refused
-from qgasim.userland.shell.registry import BUILTINS
 from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
 from qgasim.userland.shell.variables import change_options
 
@@ -25,7 +23,7 @@ __all__ = ["builtins", "directories", "jobs", "reading", "run_shell", "variables
 def run_shell(p: Process) -> Steps:
     """Run ``sh``: run a string (``-c``), a file, or the standard input."""
     state = State(choose_flavour(p.name, p.guest.settings.os.userland))
-    shell = Shell(p, state, MappingProxyType(BUILTINS))
+    shell = Shell(p, state)
     argv = p.argv[1:] if p.name == "busybox" and len(p.argv) > 1 else p.argv
     state.name = argv[0]
     state.options.update(state.flavour.initial_options)

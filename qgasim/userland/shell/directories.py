@@ -2,9 +2,8 @@
 
 from qgasim.guest.processes.process import Steps
 from qgasim.userland.shell.builtins import parse_options
-from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.interpreter import Shell, builtin
 from qgasim.userland.shell.quoting import quote_unprintable
-from qgasim.userland.shell.registry import builtin
 from qgasim.userland.shell.state import ShellError
 
 __all__ = ["find_directory"]

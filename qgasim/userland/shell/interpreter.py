@@ -1,9 +1,9 @@
 """The shell as it runs: compound commands, traps, and the end of the process."""
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from qgasim.guest.files.nodes import WouldBlock, decode_name, encode_name
 from qgasim.guest.processes.process import (
@@ -57,30 +57,40 @@ from qgasim.userland.shell.syntax import (
     Text,
 )
 
-__all__ = ["Builtin", "Shell"]
+__all__ = ["BUILTINS", "Shell", "builtin"]
 
-#: What the shell does itself: a function of the shell and the command's words.
-Builtin: TypeAlias = Callable[["Shell", list[str]], Steps]
+T = TypeVar("T", bound="Builtin")
+
+#: What the shell does itself: a function of the shell and the command's words; one that never waits returns a status.
+Builtin: TypeAlias = Callable[["Shell", list[str]], Steps | int]
+BUILTINS: Final[dict[str, Builtin]] = {}
 
 #: How much of a command is read at once, and how long (ns) there may be a pause before it is looked at again.
 _READ_SIZE: Final = 65536
 _PAUSE: Final = SECOND // 100
 
 
+def builtin(*names: str) -> Callable[[T], T]:
+    """Register a builtin under *names*."""
+
+    def register(function: T) -> T:
+        BUILTINS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
 class Shell(SimpleCommands):
     """A shell: `ShellProcess` and `SimpleCommands` with all kinds of commands."""
 
-    def __init__(self, p: Process, state: State, builtins: Mapping[str, Builtin]) -> None:
-        super().__init__(p, state)
-        self._builtins = builtins
-        #: Whether the command with redirections that runs next is behind a ``!``.
-        self.is_negated = False
+    #: Whether the command with redirections that runs next is behind a ``!``.
+    is_negated = False
 
-    def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
+    def find_builtin(self, name: str) -> Callable[[list[str]], Steps | int] | None:
         """Return what the shell does itself for the command *name*."""
         if name in self.state.flavour.missing:
             return None
-        found = self._builtins.get(name)
+        found = BUILTINS.get(name)
         return None if found is None else partial(found, self)
 
     def make_program(
@@ -89,7 +99,7 @@ class Shell(SimpleCommands):
         """Make the program of a subshell with *state* that runs *body*."""
 
         def program(p: Process) -> Steps:
-            shell = Shell(p, state, self._builtins)
+            shell = Shell(p, state)
             return (yield from shell.run(lambda: body(shell)))
 
         return program

@@ -23,7 +23,7 @@ class Preparation(Tracing):
     """A shell that finds programs in PATH, and prepares simple commands."""
 
     @abstractmethod
-    def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
+    def find_builtin(self, name: str) -> Callable[[list[str]], Steps | int] | None:
         """Return what the shell does itself for the command *name*."""
 
     def redirect_as_bash(

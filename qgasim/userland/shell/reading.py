@@ -9,8 +9,7 @@ from qgasim.guest.files.nodes import WouldBlock, decode_name, encode_name
 from qgasim.guest.processes.process import Blocked, Steps, Waiting
 from qgasim.guest.units import SECOND
 from qgasim.userland.shell.builtins import parse_options
-from qgasim.userland.shell.interpreter import Shell
-from qgasim.userland.shell.registry import builtin
+from qgasim.userland.shell.interpreter import Shell, builtin
 from qgasim.userland.shell.state import ShellError, State, is_name
 
 __all__: list[str] = []

@@ -164,8 +164,9 @@ class State:
     #: What a subshell of bash shows in place of the traps until it sets one itself.
     shown_traps: dict[int, str] | None = None
     name = "sh"
-    #: The function that runs.
+    #: The function that runs, and the variables that were assigned for it and those that called it.
     function = ""
+    given: frozenset[str] = frozenset()
     status = 0
     #: What it was before the trap that runs: that of ``exit`` there.
     trapped_status: int | None = None

@@ -5,9 +5,8 @@ from typing import Final
 
 from qgasim.guest.processes.process import Steps
 from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
-from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.interpreter import Shell, builtin
 from qgasim.userland.shell.quoting import quote_always, quote_doubly
-from qgasim.userland.shell.registry import builtin, immediate_builtin
 from qgasim.userland.shell.state import ShellError, State, Variable, is_name
 
 __all__ = ["change_options"]
@@ -109,7 +108,7 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
     return 0
 
 
-@immediate_builtin("shift")
+@builtin("shift")
 def shift(shell: Shell, argv: list[str]) -> int:
     """Drop positional parameters."""
     is_bash = shell.state.flavour.is_bash
@@ -179,7 +178,7 @@ def _show_marked(state: State, kind: str) -> list[str]:
     return lines
 
 
-@immediate_builtin("unset")
+@builtin("unset")
 def unset(shell: Shell, argv: list[str]) -> int:
     """Forget variables or functions."""
     options, rest = parse_options(shell, argv, "vf")
@@ -214,7 +213,7 @@ def local(shell: Shell, argv: list[str]) -> Steps:
         if not is_name(name):
             status = yield from _complain_of_name(shell, argument)
             continue
-        is_new = name not in state.scopes[-1] and name not in state.temporary
+        is_new = name not in {*state.scopes[-1], *state.temporary, *state.given}
         state.make_local(name)
         if sign:
             state.set(name, value)
