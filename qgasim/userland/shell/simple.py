@@ -187,7 +187,7 @@ class SimpleCommands(Preparation):
         line, origin = state.line, state.origin
         if state.flavour.is_bash:
             state.line, state.origin = function.line, state.origins[function.name]
-            state.given = given | state.temporary.keys()
+        state.given = (given if state.flavour.is_bash else frozenset()) | state.temporary.keys()
         state.scopes.append({})
         error_trap = None if "E" in state.options else state.traps.pop(ERROR_TRAP, None)
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:

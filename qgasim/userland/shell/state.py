@@ -164,7 +164,7 @@ class State:
     #: What a subshell of bash shows in place of the traps until it sets one itself.
     shown_traps: dict[int, str] | None = None
     name = "sh"
-    #: The function that runs, and the variables that were assigned for it and those that called it.
+    #: The function that runs, and the variables that were assigned for it (in bash also for those that called it).
     function = ""
     given: frozenset[str] = frozenset()
     status = 0
