@@ -154,8 +154,8 @@ def export(shell: Shell, argv: list[str]) -> Steps:
             # What is assigned for this command alone stays.
             state.temporary.pop(name, None)
         if sign:
-            state.set(name, value)
             yield from shell.trace_assignment(name, value)
+            state.set(name, value)
         state.mark(name, exported="n" not in options if is_export else None, readonly=not is_export)
     return status
 
