@@ -9,15 +9,14 @@ import re
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
-from qgasim.userland.shell import builtins, directories, jobs, reading, variables
-from qgasim.userland.shell.directories import find_directory
+from qgasim.userland.shell import builtins, jobs, reading, variables
 from qgasim.userland.shell.flavours import choose_flavour
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
-from qgasim.userland.shell.variables import change_options
+from qgasim.userland.shell.variables import change_options, find_directory
 
-__all__ = ["builtins", "directories", "jobs", "reading", "run_shell", "variables"]
+__all__ = ["builtins", "jobs", "reading", "run_shell", "variables"]
 
 
 def run_shell(p: Process) -> Steps:
