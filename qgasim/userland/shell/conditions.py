@@ -107,28 +107,26 @@ class TestError(GuestError):
     __test__ = False
 
 
-def evaluate_test(p: Process, arguments: list[str], name: str | None = None) -> int:
-    """Do what ``test`` does with *arguments* (without its own name): give its exit status.
+def evaluate_test(p: Process, arguments: list[str]) -> int:
+    """Do what the program ``test`` or ``[`` does with *arguments* (without its own name): return its exit status.
 
-    As *name* (the process's if not given) ``[`` and ``[[`` want their closing bracket. A message
-    goes to the standard error; if that would have to wait, it is lost.
+    A message goes to the standard error; if that would have to wait, it is lost.
     """
-    name = p.name if name is None else name
     try:
-        return 0 if decide(p, arguments, name) else 1
+        return 0 if decide(p, arguments, p.name, ASH) else 1
     except TestError as error:
         file = p.files.get(2)
         if file is not None:
             with suppress(OSError, WouldBlock):
-                file.write(encode_name(f"{name}: {error}\n"))
+                file.write(encode_name(f"{p.name}: {error}\n"))
         return 2
 
 
-def decide(p: Process, arguments: list[str], name: str = "test", rules: Rules = ASH) -> bool:
+def decide(p: Process, arguments: list[str], name: str, rules: Rules) -> bool:
     """Return whether the expression *arguments* holds; `TestError` if it is none."""
     if name == "[[" and rules is BASH:
         try:
-            return decide(p, arguments, name)
+            return decide(p, arguments, name, ASH)
         except TestError:
             # It works out arithmetic, and has a grammar of its own.
             raise TestError(f"an expression of this kind: {NOT_SIMULATED}") from None

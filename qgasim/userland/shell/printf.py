@@ -238,9 +238,9 @@ def expand_dollar_quoted(text: str, rules: Rules) -> str:
     return decode_name(raw.split(b"\0")[0] if rules is BASH else raw.replace(b"\0", b""))
 
 
-def expand_escapes(text: str, rules: Rules = ASH) -> tuple[bytes, bool]:
+def expand_escapes(text: str) -> tuple[bytes, bool]:
     r"""Replace the sequences of ``echo -e``; the flag says whether ``\c`` ended it."""
-    return _expand(encode_name(text), rules.echo_escapes)
+    return _expand(encode_name(text), ASH.echo_escapes)
 
 
 def echo(arguments: list[str], rules: Rules) -> bytes:
