@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from random import Random
@@ -167,11 +167,23 @@ class RealShell:
 
     def run(self, script: str, *, on_one_processor: bool = False) -> Outcome | None:
         """Run *script*; None if it took too long or wrote too much."""
+        return self.call(["-c", script], on_one_processor=on_one_processor)
+
+    def call(
+        self,
+        arguments: list[str],
+        stdin: str | None = None,
+        present: Mapping[str, str] = FILES,
+        *,
+        on_one_processor: bool = False,
+    ) -> Outcome | None:
+        """Call the shell, with nothing on its input if *stdin* is None, and the files *present*; None if it took too long or wrote too much."""
         request = {
             "on_one_processor": on_one_processor,
             "root": str(self.root),
-            "files": FILES,
-            "argv": [self.flavour.name, "-c", script],
+            "files": dict(present),
+            "argv": [self.flavour.name, *arguments],
+            "stdin": stdin,
             "executable": self.flavour.path,
             "path": self.path,
         }
@@ -213,25 +225,33 @@ class Simulated:
 
     def run(self, script: str) -> Outcome | None:
         """Run *script*; None if it does not end within a minute of the guest's time."""
+        return self.call(["-c", script])
+
+    def call(
+        self, arguments: list[str], stdin: str | None = None, present: Mapping[str, str] = FILES
+    ) -> Outcome | None:
+        """Call the shell, with nothing on its input if *stdin* is None, and the files *present*; None if it does not end within a minute of the guest's time."""
         files, processes = self.guest.files, self.guest.processes
         # The guest's shell is root's, and can make more than the real one.
         for place in (self.directory, "/nonexistent"):
             if files.exists(place):
                 files.remove_tree(place)
-        for name, text in FILES.items():
+        for name, text in present.items():
             path = f"{self.directory}/{name}"
             files.makedirs(path.rsplit("/", 1)[0])
             files.write(path, text.encode())
         out, errors = Sink(1 << 24), Sink(1 << 24)
-        null = files.open("/dev/null", os.O_RDONLY)
+        if stdin is not None:
+            files.write("/tmp/stdin", stdin.encode())
+        source = files.open("/dev/null" if stdin is None else "/tmp/stdin", os.O_RDONLY)
         process = processes.spawn(
-            [self.flavour.name, "-c", script],
+            [self.flavour.name, *arguments],
             env=["PATH=/usr/bin", "LC_ALL=C", "HOME=/nonexistent"],
             cwd=self.directory,
-            files={0: null, 1: out, 2: errors},
+            files={0: source, 1: out, 2: errors},
             program=self.program,
         )
-        null.close()
+        source.close()
         process.on_exit = lambda _how: None
         processes.run(process, self.guest.clock.uptime() + 60 * 10**9)
         how = process.exit

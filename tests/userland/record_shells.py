@@ -17,14 +17,13 @@ RECORDINGS: Final = Path(__file__).parent / "shell"
 DIRECTORY: Final = "/work"
 
 
-def to_case(script: str, outcome: Outcome, directory: str = DIRECTORY) -> dict[str, Any]:
-    """Return the line of a recording, made in *directory*; the messages of a script have no order."""
+def to_case(outcome: Outcome, directory: str = DIRECTORY) -> dict[str, Any]:
+    """Return what a recording says of what came of a script in *directory*; its messages have no order."""
 
     def show(raw: bytes) -> str:
         return raw.decode("latin-1").replace(directory, DIRECTORY)
 
     case = {
-        "script": script,
         "stdout": show(outcome.stdout),
         "messages": [show(line) for line in outcome.messages],
         "status": outcome.status,
@@ -42,7 +41,7 @@ def main() -> int:
             with RealShell(flavour, Path(name)) as real:
                 outcomes = [real.run(script) for script in scripts]
         lines = [
-            json.dumps(to_case(script, outcome, str(real.directory)))
+            json.dumps({"script": script} | to_case(outcome, str(real.directory)))
             for script, outcome in zip(scripts, outcomes, strict=True)
             if outcome is not None
         ]

@@ -66,11 +66,17 @@ def run(request: dict[str, Any]) -> tuple[bytes, bytes, int] | None:
     if request["on_one_processor"]:
         # What is started inherits it.
         os.sched_setaffinity(0, {min(processors)})
-    with (root / "out").open("wb+") as out, (root / "err").open("wb+") as errors:
+    if request["stdin"] is not None:
+        (root / "in").write_text(request["stdin"])
+    with (
+        Path(os.devnull if request["stdin"] is None else root / "in").open("rb") as source,
+        (root / "out").open("wb+") as out,
+        (root / "err").open("wb+") as errors,
+    ):
         process = subprocess.Popen(
             [word.encode("utf-8", "surrogateescape") for word in request["argv"]],
             executable=request["executable"],
-            stdin=subprocess.DEVNULL,
+            stdin=source,
             stdout=out,
             stderr=errors,
             cwd=root / "w",

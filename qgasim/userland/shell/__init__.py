@@ -6,6 +6,7 @@ them in a `Process`. Subshells are processes of their own, with a copy of the `S
 
 import errno
 import re
+from typing import Final
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
@@ -14,9 +15,20 @@ from qgasim.userland.shell.flavours import choose_flavour
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
-from qgasim.userland.shell.variables import change_options, find_directory
+from qgasim.userland.shell.variables import (
+    BASH_USAGE,
+    change_options,
+    find_directory,
+    give_up_job_control,
+)
 
 __all__ = ["builtins", "jobs", "reading", "run_shell", "variables"]
+
+#: Long options of bash that are not simulated.
+LONG_OPTIONS: Final = frozenset((
+    "debug", "debugger", "dump-po-strings", "dump-strings", "help", "init-file", "posix", "pretty-print", "rcfile",
+    "restricted", "verbose", "version",
+))  # fmt: skip
 
 
 def run_shell(p: Process) -> Steps:
@@ -29,45 +41,103 @@ def run_shell(p: Process) -> Steps:
     state.main_pid = p.pid
     _take_environment(shell)
     try:
-        arguments = change_options(shell, argv[1:], extra="csil") or []
+        given = _take_long_options(shell, argv[1:])
+        arguments = change_options(shell, given, extra="csil") or []
+        _refuse_options(shell)
         body = _choose_body(shell, arguments)
     except (ShellError, Refused) as error:
         yield from shell.complain(error)
-        return 2
+        return error.status if isinstance(error, ShellError) else 2
+    if "m" in state.options:
+        yield from give_up_job_control(shell)
     return (yield from body)
+
+
+def _take_long_options(shell: Shell, arguments: list[str]) -> list[str]:
+    """Do the long options that begin *arguments*, which only bash knows; ash passes over them."""
+    flavour = shell.state.flavour
+    rest = list(arguments)
+    while not flavour.is_dash and rest and rest[0].startswith("--") and rest[0] != "--":
+        name = rest.pop(0)[2:]
+        if flavour.is_ash or name in ("login", "noediting", "noprofile", "norc"):
+            shell.state.options.add("l" if name == "login" else name)
+            continue
+        if name in LONG_OPTIONS:
+            raise shell.refuse(f"--{name}")
+        raise ShellError(f"--{name}: invalid option{BASH_USAGE}")
+    return rest
+
+
+def _refuse_options(shell: Shell) -> None:
+    """Raise the error about options for terminals, and for lines as they are read."""
+    options = shell.state.options
+    for letter in "imv":
+        is_simulated = {"i": False, "m": not shell.state.flavour.is_bash, "v": "c" in options}
+        if letter in options and not is_simulated[letter]:
+            raise shell.refuse(f"-{letter}")
 
 
 def _choose_body(shell: Shell, arguments: list[str]) -> Steps:
     state = shell.state
     if "c" in state.options:
         if not arguments:
-            raise ShellError("-c requires an argument")
+            is_bash = state.flavour.is_bash
+            raise ShellError(f"-c{': option' if is_bash else ''} requires an argument")
         text = arguments[0]
         if len(arguments) > 1:
-            state.name = state.command = arguments[1]
+            _call(state, arguments[1])
         state.arguments = arguments[2:]
-        return shell.run(lambda: shell.run_text(text, state.flavour.first_line, is_last=True))
+        first = state.flavour.first_line
+        return shell.run(lambda: _begin(shell, shell.run_text(text, first, is_last=True)))
     if "s" in state.options or not arguments:
         state.options.add("s")
         state.arguments = arguments
-        return shell.run(shell.run_input)
+        return shell.run(lambda: _begin(shell, shell.run_input()))
     return _run_file(shell, arguments)
+
+
+def _begin(shell: Shell, body: Steps) -> Steps:
+    """Read the profiles of a login shell, then do *body*."""
+    state, files = shell.state, shell.p.guest.files
+    if "l" in state.options and "noprofile" not in state.options:
+        if files.exists("/etc/profile"):
+            yield from builtins.source(shell, [".", "/etc/profile"])
+        home = state.get("HOME") or ""
+        own = ("bash_profile", "bash_login", "profile") if state.flavour.is_bash else ("profile",)
+        # bash reads the first that is there.
+        if found := [path for name in own if files.exists(path := f"{home}/.{name}")]:
+            yield from builtins.source(shell, [".", found[0]])
+    return (yield from body)
+
+
+def _call(state: State, name: str) -> None:
+    """Call a script *name*."""
+    state.name = name
+    # dash names what it runs in messages about a file that the script reads, only.
+    state.command = None if state.flavour.is_dash else name
 
 
 def _run_file(shell: Shell, arguments: list[str]) -> Steps:
     state = shell.state
     try:
         raw = yield from shell.p.read_file(arguments[0])
+    except IsADirectoryError as error:
+        if not state.flavour.is_bash:
+            # Nothing can be read from it.
+            return 0
+        state.name = arguments[0]
+        yield from shell.complain(f"{state.name}: {error.strerror}")
+        return 126
     except OSError as error:
         words = state.words
         is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         reason = words.no_such_script if is_missing else error.strerror
         yield from shell.complain(words.cannot_open_script.format(arguments[0], reason))
         return 127 if state.flavour.is_bash else 2
-    state.name = state.command = arguments[0]
+    _call(state, arguments[0])
     state.arguments = arguments[1:]
     text = decode_name(raw.replace(b"\0", b""))
-    return (yield from shell.run(lambda: shell.run_text(text, 1, is_last=True)))
+    return (yield from shell.run(lambda: _begin(shell, shell.run_text(text, 1, is_last=True))))
 
 
 def _set_as_bash(shell: Shell) -> None:

@@ -115,7 +115,7 @@ class ShellProcess(ABC):
             yield from self._complain_as_bash(error)
             return
         line = error.line if isinstance(error, BadSyntax) else state.line
-        shown = f"{command}: " if command and (flavour.is_dash or command != state.name) else ""
+        shown = f"{command}: " if command and command != state.name else ""
         if flavour.is_dash:
             head = f"{state.name}: {line}: {shown}"
         elif isinstance(error, WriteFailed):
@@ -136,7 +136,9 @@ class ShellProcess(ABC):
         else:
             line = error.line if isinstance(error, BadSyntax) else state.line
             name = state.name if isinstance(error, Refused) else name
-            head = f"{name}: line {line}: {command}"
+            # Before the first line none is named.
+            where = f"line {line}: " if line else ""
+            head = f"{name}: {where}{command}"
         message, newline, usage = str(error).rpartition("\n")
         if newline and re.match(r"[a-z.]+: usage: ", usage):
             yield from self.write_error(f"{head}{message}\n{usage}\n")
@@ -343,7 +345,7 @@ def _substituter(body: Sequence | str) -> Callable[[ShellProcess], Steps]:
 def _find_file(body: Sequence | str, state: State) -> Redirection | None:
     """Return what bash's ``$(<file)`` reads, if *body* is that: can_optimize_cat_file() of evalstring.c."""
     if isinstance(body, str):
-        if not re.match(r"\s*0?<", body):
+        if not re.match(r"[ \t\n]*0?<", body):
             return None
         parser = Parser(body + "\n", state.flavour, state.line, state.aliases)
         command = parser.parse_command()

@@ -322,11 +322,12 @@ class Expander:
         return pieces
 
     def _not_set_status(self) -> int:
-        """Return with which status a shell ends for want of a variable; bash's subshells and ``-e`` have 1."""
+        """Return with which status a shell ends for want of a variable; only ``-c`` of bash, without ``-e``, has 127."""
         state = self.shell.state
         if not state.flavour.is_bash:
             return 2
-        return 1 if state.is_inner or "e" in state.options else 127
+        is_plain = "c" in state.options and "e" not in state.options and not state.is_inner
+        return 127 if is_plain else 1
 
     def _separator(self) -> str:
         separators = self.shell.state.get("IFS")

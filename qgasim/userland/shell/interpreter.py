@@ -67,6 +67,7 @@ BUILTINS: Final[dict[str, Builtin]] = {}
 
 #: How much of a command is read at once, and how long (ns) there may be a pause before it is looked at again.
 _READ_SIZE: Final = 65536
+_LINE_SIZE: Final = 4096
 _PAUSE: Final = SECOND // 100
 
 
@@ -215,14 +216,15 @@ class Shell(SimpleCommands):
     def _read_on(self, size: int) -> Waiting[bytes]:
         """Read more of a command of which *size* bytes are there; nothing at the end of the input.
 
-        As much again, if it comes without a pause: else a long command would be parsed for each piece of it.
+        As much again, if it comes without a pause: else a long command would be parsed for each piece of it. bash
+        reads no further than the end of a line: the rest is for the commands that it runs.
         """
         p = self.p
         parts: list[bytes] = []
         left = max(size, 1)
         while left > 0:
             try:
-                part = p.descriptor(0).read(_READ_SIZE)
+                part = self._read_piece()
             except WouldBlock as block:
                 pause = p.guest.clock.uptime() + _PAUSE if parts else None
                 yield Blocked(until=pause, is_ready=block.is_ready)
@@ -237,7 +239,26 @@ class Shell(SimpleCommands):
             parts.append(part)
             left -= len(part)
             yield from p.charge_steps(1 + len(part) // STEP_BYTES)
+            if left <= 0 and self.state.flavour.is_bash and not part.endswith(b"\n"):
+                left = 1
         return b"".join(parts)
+
+    def _read_piece(self) -> bytes:
+        file = self.p.descriptor(0)
+        if not self.state.flavour.is_bash:
+            return file.read(_READ_SIZE)
+        piece = bytearray()
+        while len(piece) < _LINE_SIZE and not piece.endswith(b"\n"):
+            try:
+                byte = file.read(1)
+            except WouldBlock:
+                if piece:
+                    break
+                raise
+            if not byte:
+                break
+            piece += byte
+        return bytes(piece)
 
     def execute(self, node: Command, *, is_last: bool = False) -> Steps:
         """Run a command; with *is_last* the process may become the program that it runs."""
@@ -317,8 +338,9 @@ class Shell(SimpleCommands):
         state.conditions = 0
         if name == "exit trap" or not state.flavour.is_bash:
             state.trapped_status = state.status
+        first = 1 if state.flavour.is_bash and name != "error trap" else self.inner_line
         try:
-            yield from self.run_text(action, 1 if state.flavour.is_bash else self.inner_line)
+            yield from self.run_text(action, first)
         except BadSyntax as error:
             if isinstance(error, Refused) or not state.flavour.is_bash:
                 raise

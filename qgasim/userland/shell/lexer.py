@@ -28,7 +28,7 @@ NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: More parentheses in arithmetic would mean a script that runs wild.
 MAX_DEPTH: Final = 200
 DIGITS: Final = re.compile(r"[0-9]+")
-PLAIN: Final = re.compile(r"""[^\s\\'"$`|&;<>()]+""")
+PLAIN: Final = re.compile(r"""[^ \t\n\\'"$`|&;<>()]+""")
 PLAIN_QUOTED: Final = re.compile(r'[^\\"$`]+')
 PLAIN_BRACED: Final = re.compile(r"""[^\\'"$`}/:]+""")
 PLAIN_ARITHMETIC: Final = re.compile(r"""[^\\"$`()]+""")

@@ -36,7 +36,7 @@ SPECIAL_NAMES: Final = ". : break continue eval exec exit export local readonly 
 #: Builtins whose failure ends a script, before which assignments last, and which no function replaces.
 SPECIAL: Final = frozenset(SPECIAL_NAMES.split())
 
-BLANK: Final = re.compile(r"\s*+\Z")
+BLANK: Final = re.compile(r"[ \t\n]*+\Z")
 #: What only bash makes of words.
 BRACES: Final = re.compile(r"\{[^{}]*(,|\.\.)[^{}]*\}")
 APPENDING: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+=")
@@ -44,7 +44,7 @@ ELEMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 #: What can begin the body of a function in bash.
 COMPOUND: Final = frozenset(("{", "[[", "case", "for", "if", "select", "until", "while"))
 #: What only bash takes for a delimiter.
-DELIMITER: Final = re.compile(r"[ \t]*[^\s;&|<>()]*[$`]")
+DELIMITER: Final = re.compile(r"[ \t]*[^ \t\n;&|<>()]*[$`]")
 QUOTES: Final = re.compile(r"""'([^']*)'|"([^"]*)"|\\(.)""")
 ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 

@@ -33,7 +33,7 @@ class OpenEnd(BadSyntax):
 
 #: Redirections of bash that are not simulated: of a new descriptor, and one that closes the other (``>&3-``).
 NAMED_REDIRECTION: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}[<>]")
-MOVE: Final = re.compile(r"(?<=[<>]&)[0-9]+-(?![^\s;&|)])")
+MOVE: Final = re.compile(r"(?<=[<>]&)[0-9]+-(?![^ \t\n;&|)])")
 
 
 class Token(Struct, frozen=True):

@@ -3,14 +3,16 @@
 import re
 from typing import Final
 
-from qgasim.guest.processes.process import Steps
+from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.interpreter import Shell, builtin
 from qgasim.userland.shell.quoting import quote_always, quote_doubly, quote_unprintable
 from qgasim.userland.shell.state import ShellError, State, Variable, is_name
 
-__all__ = ["change_options", "find_directory"]
+__all__ = ["BASH_USAGE", "change_options", "find_directory", "give_up_job_control"]
 
+#: What bash says of options that it does not have when it starts; a list of all follows.
+BASH_USAGE: Final = "\nUsage:\tbash [GNU long option] [option] ..."
 WHO: Final = re.compile("[ugoa]*")
 PERMISSIONS: Final = re.compile("[rwx]*")
 CLAUSE: Final = re.compile(r"([ugoa]*)([-+=][rwxst]*)+")
@@ -26,7 +28,7 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
     known = {*shell.state.flavour.long_options, *extra}
     name = ""
     if shell.state.flavour.is_bash:
-        _check_letters(shell, arguments, {*known, "o"})
+        _check_letters(shell, arguments, {*known, "o"}, is_start=bool(extra))
     while rest and rest[0][:1] in ("-", "+"):
         word = rest.pop(0)
         if word == "--":
@@ -42,7 +44,9 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
                 letters = [key for key, long in flavour.long_options.items() if long == name]
                 if not letters:
                     message = flavour.words.bad_long_option.format(name)
-                    raise ShellError(message, 1 if flavour.is_ash else 2)
+                    if extra and flavour.is_bash:
+                        message = f"line 0: {shell.state.name}: {message}"
+                    raise ShellError(message, int(not extra) if flavour.is_ash else 2)
                 letter = letters[0]  # noqa: PLW2901
             elif letter == "o":
                 return []
@@ -54,16 +58,24 @@ def change_options(shell: Shell, arguments: list[str], *, extra: str = "") -> li
     return rest or None
 
 
-def _check_letters(shell: Shell, arguments: list[str], known: set[str]) -> None:
+def _check_letters(shell: Shell, arguments: list[str], known: set[str], *, is_start: bool) -> None:
     """Raise the error about a letter that is no option: bash looks at all before it sets any."""
     for word in arguments:
         if word[:1] not in ("-", "+") or word in ("-", "--"):
             return
         for letter in word[1:]:
             if letter not in known or letter.isdecimal():
+                if is_start:
+                    raise ShellError(f"-{letter}: invalid option{BASH_USAGE}")
                 raise bad_option(shell, "set", letter)
         if word.endswith("o"):
             return
+
+
+def give_up_job_control(shell: Shell) -> Waiting[None]:
+    """Switch job control off, with a message: setjobctl() wants a terminal."""
+    shell.state.options.discard("m")
+    yield from shell.complain("can't access tty; job control turned off")
 
 
 @builtin("set")
@@ -100,9 +112,7 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
             return 1
         raise
     if "m" in state.options and not state.flavour.is_bash:
-        # setjobctl() wants a terminal.
-        state.options.discard("m")
-        yield from shell.complain("can't access tty; job control turned off")
+        yield from give_up_job_control(shell)
     if rest is not None:
         state.arguments = rest
     return 0

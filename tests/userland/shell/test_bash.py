@@ -78,3 +78,25 @@ def test_bash_does_what_bash_does(
 ) -> None:
     p = machine.run("bash", "-c", script)
     assert (machine.output(), machine.output(2), p.exit) == (stdout, stderr, Exit(status))
+
+
+@pytest.mark.parametrize(
+    ("argv", "read"),
+    [
+        # INVOCATION of bash(1), and of dash(1).
+        (("bash", "-lc", "echo $x"), "system bash"),
+        (("bash", "--login", "-c", "echo $x"), "system bash"),
+        (("bash", "--noprofile", "-lc", "echo $x"), ""),
+        (("bash", "-c", "echo $x"), ""),
+        (("sh", "-lc", "echo $x"), "system all"),
+    ],
+)
+def test_a_login_shell_reads_profiles(machine: "Machine", argv: tuple[str, ...], read: str) -> None:
+    files = machine.guest.files
+    files.makedirs("/etc")
+    files.makedirs("/root")
+    files.write("/etc/profile", b"x=system HOME=/root\n")
+    files.write("/root/.bash_profile", b'x="$x bash"\n')
+    files.write("/root/.profile", b'x="$x all"\n')
+    machine.run(*argv)
+    assert machine.output() == f"{read}\n"
