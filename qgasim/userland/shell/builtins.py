@@ -166,8 +166,17 @@ def test(shell: Shell, argv: list[str]) -> Steps:
     """Work out a condition."""
     if argv[0] == "[[" and "=~" in argv:
         raise shell.refuse("=~")
+
+    def ask(operator: str, operand: str) -> bool:
+        if "[" in operand:
+            raise shell.refuse("arrays")
+        if operator == "-v":
+            return shell.expander.get_parameter(operand) is not None
+        options = shell.state.flavour.long_options.items()
+        return any(long == operand and letter in shell.state.options for letter, long in options)
+
     try:
-        found = decide(shell.p, argv[1:], argv[0], shell.state.flavour.test)
+        found = decide(shell.p, argv[1:], argv[0], shell.state.flavour.test, ask)
     except TestError as error:
         yield from _complain_plainly(shell, str(error))
         return 2

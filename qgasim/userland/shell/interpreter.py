@@ -575,7 +575,8 @@ def _run_inner(node: Subshell) -> Callable[[ShellProcess], Steps]:
         try:
             return (yield from shell.execute(node.body, is_last=True))
         except (Abandon, DropCommand, ShellError) as error:
-            if not (shell.state.flavour.is_bash and _is_negation(node.body)):
+            is_turned = shell.state.flavour.is_bash and _is_negation(node.body)
+            if not is_turned or "e" in shell.state.options:
                 raise
             # execute_in_subshell() turns even such a status around.
             if isinstance(error, ShellError):

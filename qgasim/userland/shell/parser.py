@@ -94,10 +94,12 @@ class Parser(Conditions):
         self.forget_token()
         # dash forgets a document that has not begun by the end of the substitution.
         pending, self.pending = self.pending, []
+        self.nesting += 1
         if self.skip_newlines().text == ")":
             self.at = self.look().start + 1
             self.forget_token()
             self.pending = pending
+            self.nesting -= 1
             return Sequence([])
         if not self.flavour.is_bash and self._ends_list(self.look()):
             # list() of dash's parser.c has none then, and parsebackq() wants the parenthesis.
@@ -118,6 +120,7 @@ class Parser(Conditions):
         self.at = self.look().start + 1
         self.forget_token()
         self.pending = [*self.pending, *pending] if self.flavour.is_bash else pending
+        self.nesting -= 1
         return body
 
     def parse_text(self, text: str) -> Sequence:
