@@ -144,8 +144,8 @@ class Shell(SimpleCommands):
             return (yield from body())
         except (LeaveShell, ReturnBack) as leave:
             return leave.status
-        except BreakOut:
-            return 0
+        except BreakOut as out:
+            return out.status
         except ShellError as error:
             yield from self.complain(error)
             return error.status
