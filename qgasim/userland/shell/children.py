@@ -76,6 +76,7 @@ class ShellProcess(ABC):
         self._debt = 0
         #: Whether the next command is all that this process runs: what it opens stays open, for a trap.
         self.keeps_redirections = False
+        self.is_piped = False
         #: How deep functions, ``eval`` and sourced files are nested.
         self._levels = 0
 
@@ -360,7 +361,8 @@ def _find_file(body: Sequence | str, state: State) -> Redirection | None:
     match simple.redirections:
         case [Redirection(number=0, operator="<") as found]:
             return found
-    return None
+        case _:
+            return None
 
 
 def _show_file(shell: ShellProcess, file: Redirection) -> Steps:
@@ -386,7 +388,7 @@ def _runner(
         if isinstance(command, Simple) and shell.state.flavour.is_bash:
             # No subshell as to the status with which an unset variable ends it.
             shell.state.is_inner = is_inner
-            shell.keeps_redirections = True
+            shell.keeps_redirections = shell.is_piped = True
         return (yield from shell.execute(command, is_last=True))
 
     return run

@@ -111,7 +111,7 @@ class SimpleCommands(Preparation):
 
     def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0]
-        if name[:1] == "%" and self.state.flavour.is_bash:
+        if name[:1] == "%" and self.state.flavour.is_bash and not self.is_piped:
             # A job, which fg continues.
             name, argv = "fg", ["fg", *argv]
         function = self.state.functions.get(name)
@@ -149,7 +149,8 @@ class SimpleCommands(Preparation):
             if isinstance(error, ReadOnly | NotSet) and state.flavour.is_bash:
                 state.command = None
             yield from self.complain(error)
-            if isinstance(error, NotSet):
+            is_end = isinstance(error, ReadOnly) and state.flavour.is_bash and "e" in state.options
+            if is_end or isinstance(error, NotSet):
                 raise LeaveShell(error.status) from None
             if isinstance(error, CommandDropped):
                 raise DropCommand(error.status) from None

@@ -190,7 +190,7 @@ class State:
     #: What messages call the command: a builtin's name, or a script's.
     command: str | None = None
     #: What ``getopts`` looks at next: an argument, and where within the one before (0: at none).
-    option = (1, 0)
+    option: tuple[int, int] = (1, 0)
 
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour

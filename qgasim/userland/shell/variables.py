@@ -223,6 +223,11 @@ def local(shell: Shell, argv: list[str]) -> Steps:
         if not is_name(name):
             status = yield from _complain_of_name(shell, argument)
             continue
+        known = state.variables.get(name)
+        if state.flavour.is_bash and known is not None and known.is_readonly:
+            yield from shell.complain(f"{name}: readonly variable")
+            status = 1
+            continue
         is_new = name not in {*state.scopes[-1], *state.temporary, *state.given}
         state.make_local(name)
         if sign:
