@@ -11,7 +11,7 @@ from qgasim.guest.processes.process import Process
 from qgasim.guest.settings import GuestSettings, OsSettings
 from qgasim.userland.catalogue import USERLANDS
 from qgasim.userland.programs.getopt import Declared, Question, known_options, split_letters
-from qgasim.userland.shell.registry import BUILTINS
+from qgasim.userland.shell.interpreter import BUILTINS
 
 __all__ = ["Coverage", "builtins", "cover", "names"]
 

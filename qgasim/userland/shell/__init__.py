@@ -6,19 +6,23 @@ them in a `Process`. Subshells are processes of their own, with a copy of the `S
 
 import errno
 import re
-from types import MappingProxyType
 from typing import Final
 
 from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Process, Steps
-from qgasim.userland.shell import builtins, directories, jobs, reading, variables
-from qgasim.userland.shell.directories import find_directory
+from qgasim.userland.shell import builtins, jobs, reading, variables
 from qgasim.userland.shell.flavours import choose_flavour
 from qgasim.userland.shell.interpreter import Shell
 from qgasim.userland.shell.lexer import Refused
-from qgasim.userland.shell.registry import BUILTINS
 from qgasim.userland.shell.state import DEFAULT_PATH, ShellError, State, Variable, is_name
-from qgasim.userland.shell.variables import BASH_USAGE, change_options, give_up_job_control
+from qgasim.userland.shell.variables import (
+    BASH_USAGE,
+    change_options,
+    find_directory,
+    give_up_job_control,
+)
+
+__all__ = ["builtins", "jobs", "reading", "run_shell", "variables"]
 
 #: Long options of bash that are not simulated.
 LONG_OPTIONS: Final = frozenset((
@@ -26,13 +30,11 @@ LONG_OPTIONS: Final = frozenset((
     "restricted", "verbose", "version",
 ))  # fmt: skip
 
-__all__ = ["builtins", "directories", "jobs", "reading", "run_shell", "variables"]
-
 
 def run_shell(p: Process) -> Steps:
     """Run ``sh``: run a string (``-c``), a file, or the standard input."""
     state = State(choose_flavour(p.name, p.guest.settings.os.userland))
-    shell = Shell(p, state, MappingProxyType(BUILTINS))
+    shell = Shell(p, state)
     argv = p.argv[1:] if p.name == "busybox" and len(p.argv) > 1 else p.argv
     state.name = argv[0]
     state.options.update(state.flavour.initial_options)
@@ -99,12 +101,12 @@ def _begin(shell: Shell, body: Steps) -> Steps:
     state, files = shell.state, shell.p.guest.files
     if "l" in state.options and "noprofile" not in state.options:
         if files.exists("/etc/profile"):
-            yield from BUILTINS["."](shell, [".", "/etc/profile"])
+            yield from builtins.source(shell, [".", "/etc/profile"])
         home = state.get("HOME") or ""
         own = ("bash_profile", "bash_login", "profile") if state.flavour.is_bash else ("profile",)
         # bash reads the first that is there.
         if found := [path for name in own if files.exists(path := f"{home}/.{name}")]:
-            yield from BUILTINS["."](shell, [".", found[0]])
+            yield from builtins.source(shell, [".", found[0]])
     return (yield from body)
 
 

@@ -37,7 +37,7 @@ TOKEN: Final = re.compile(
     re.DOTALL | re.ASCII,
 )
 LEVELS: Final = (
-    ("|",), ("^",), ("&",), ("==", "!="), ("<=", ">=", "<", ">"), ("<<", ">>"), ("+", "-"), ("*", "/", "%"),
+    ("||",), ("&&",), ("|",), ("^",), ("&",), ("==", "!="), ("<=", ">=", "<", ">"), ("<<", ">>"), ("+", "-"), ("*", "/", "%"),
 )  # fmt: skip
 ASSIGNMENTS: Final = frozenset(("=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="))
 VALUE: Final = re.compile(
@@ -233,7 +233,7 @@ class Evaluation:
         return self.token.kind in kinds
 
     def _conditional(self) -> int:
-        condition = self._or()
+        condition = self._binary()
         if not self._is("?"):
             return condition
         yes = self._guarded(self._whole, is_idle=not condition, ends=("", ":"))
@@ -243,30 +243,15 @@ class Evaluation:
         self.before = Token(":")
         return yes if condition else no
 
-    def _or(self) -> int:
-        value = self._and()
-        while self._is("||"):
-            other = self._guarded(self._and, is_idle=bool(value))
-            value = int(bool(value or other))
-            self.before = Token("||")
-        return value
-
-    def _and(self) -> int:
-        value = self._binary(0)
-        while self._is("&&"):
-            other = self._guarded(lambda: self._binary(0), is_idle=not value)
-            value = int(bool(value and other))
-            self.before = Token("&&")
-        return value
-
-    def _binary(self, level: int) -> int:
+    def _binary(self, level: int = 0) -> int:
         if level == len(LEVELS):
             return self._unary()
         value = self._binary(level + 1)
         while self._is(*LEVELS[level]):
             operator, start = self.token.kind, self.at
-            self._read()
-            value = self._operate(operator, value, self._binary(level + 1), start)
+            is_idle = operator in ("||", "&&") and bool(value) == (operator == "||")
+            other = self._guarded(lambda: self._binary(level + 1), is_idle=is_idle)
+            value = self._operate(operator, value, other, start)
             self.before = Token("number")
         return value
 

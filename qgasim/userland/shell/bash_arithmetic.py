@@ -190,7 +190,7 @@ class _Evaluation(Evaluation):
         self._read()
         return self._set(target.name, operator, self._assignment(), value)
 
-    def _binary(self, level: int) -> int:
+    def _binary(self, level: int = 0) -> int:
         if level == len(LEVELS):
             return self._power()
         return super()._binary(level)

@@ -4,6 +4,7 @@ import errno
 import re
 import stat
 from collections.abc import Iterator
+from functools import partial
 from typing import Final, NoReturn
 
 from qgasim.errors import GuestError
@@ -11,12 +12,11 @@ from qgasim.guest.files.nodes import decode_name
 from qgasim.guest.processes.process import Steps, Waiting
 from qgasim.userland.shell.children import WriteFailed
 from qgasim.userland.shell.conditions import TestError, decide
-from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.interpreter import BUILTINS, Shell, builtin
 from qgasim.userland.shell.parser import KEYWORDS, SPECIAL, BadSyntax
 from qgasim.userland.shell.printf import echo as format_echo
 from qgasim.userland.shell.printf import format_printf
 from qgasim.userland.shell.quoting import quote_always, quote_singly
-from qgasim.userland.shell.registry import BUILTINS, builtin, immediate_builtin
 from qgasim.userland.shell.state import (
     DEFAULT_PATH,
     BreakOut,
@@ -95,19 +95,19 @@ def _take_argument(letters: Iterator[str], rest: list[str], missing: str) -> str
     return rest.pop(0)
 
 
-@immediate_builtin(":", "true")
+@builtin(":", "true")
 def true(shell: Shell, argv: list[str]) -> int:
     """Succeed."""
     return 0
 
 
-@immediate_builtin("history")
+@builtin("history")
 def history(shell: Shell, argv: list[str]) -> int:
     """Show the commands that were typed: none in a script."""
     return 0
 
 
-@immediate_builtin("false")
+@builtin("false")
 def false(shell: Shell, argv: list[str]) -> int:
     """Fail."""
     return 1
@@ -166,15 +166,24 @@ def test(shell: Shell, argv: list[str]) -> Steps:
     """Work out a condition."""
     if argv[0] == "[[" and "=~" in argv:
         raise shell.refuse("=~")
+
+    def ask(operator: str, operand: str) -> bool:
+        if "[" in operand:
+            raise shell.refuse("arrays")
+        if operator == "-v":
+            return shell.expander.get_parameter(operand) is not None
+        options = shell.state.flavour.long_options.items()
+        return any(long == operand and letter in shell.state.options for letter, long in options)
+
     try:
-        found = decide(shell.p, argv[1:], argv[0], shell.state.flavour.test)
+        found = decide(shell.p, argv[1:], argv[0], shell.state.flavour.test, ask)
     except TestError as error:
         yield from _complain_plainly(shell, str(error))
         return 2
     return 0 if found else 1
 
 
-@immediate_builtin("let", "((")
+@builtin("let", "((")
 def let(shell: Shell, argv: list[str]) -> int:
     """Work out arithmetic expressions."""
     if len(argv) < 2:
@@ -333,7 +342,7 @@ def _fail_as_bash(shell: Shell, name: str, error: OSError) -> Waiting[ShellError
     return ShellError(f"{path}: cannot execute: {reason}", 126)
 
 
-@immediate_builtin("exit")
+@builtin("exit")
 def leave(shell: Shell, argv: list[str]) -> NoReturn:
     """End the shell."""
     state = shell.state
@@ -422,9 +431,7 @@ def command(shell: Shell, argv: list[str]) -> Steps:
         finally:
             state.command = before
 
-    def run(arguments: list[str]) -> Steps:
-        return (yield from found(shell, arguments))
-
+    run = partial(found, shell)
     return (yield from shell.run_builtin(run, rest, is_special=rest[0] == "exec"))
 
 

@@ -14,7 +14,6 @@ from qgasim.userland.shell.lexer import Refused
 from qgasim.userland.shell.nesting import LEVEL_SIZE, MAX_LEVELS, Nested
 from qgasim.userland.shell.parser import BadSyntax, Parser
 from qgasim.userland.shell.redirection import RedirectionFailed, Redirector
-from qgasim.userland.shell.showing import show_words
 from qgasim.userland.shell.state import Job, ShellError, State
 from qgasim.userland.shell.syntax import NOT_SIMULATED, Command, Redirection, Sequence, Simple
 
@@ -30,6 +29,14 @@ MAX_STATUSES: Final = 64
 MAX_OUTPUT: Final = 16 << 20
 #: In place of the command in bash's messages about jobs.
 COMMAND_NOT_SHOWN: Final = "(qgasim does not show the command)"
+#: A substitution of simple commands that bash shows as they are written, but for a blank before a file.
+_WORD: Final = r"[^\s()<>;&|`#]+"
+_TARGET: Final = rf"(?:2>&1|(?:2?>>?|<) ?{_WORD})"
+_SIMPLE: Final = rf"(?:{_WORD}(?: {_WORD})*(?: {_TARGET})*|{_TARGET})"
+PLAIN_SUBSTITUTION: Final = re.compile(
+    rf"\$\((?!if |while |until |for |case |{{ ){_SIMPLE}(?:(?: \|\|?| &&|;) {_SIMPLE})*\)"
+)
+TARGET: Final = re.compile(r"(?<=[ (])(2?>>?|<) ?(?!&)")
 #: What the shell says when a signal ended a command.
 SIGNAL_TEXTS: Final[dict[int, str]] = {
     signal.SIGHUP: "Hangup",
@@ -69,6 +76,7 @@ class ShellProcess(ABC):
         self._debt = 0
         #: Whether the next command is all that this process runs: what it opens stays open, for a trap.
         self.keeps_redirections = False
+        self.is_piped = False
         #: How deep functions, ``eval`` and sourced files are nested.
         self._levels = 0
 
@@ -145,10 +153,10 @@ class ShellProcess(ABC):
             yield from self.write_error(f"{head}{error}\n")
 
     def show_source(self, source: str) -> str:
-        """Return how bash shows words, which `Parser` has found in *source*."""
-        if shown := show_words(source):
-            return shown
-        raise self.refuse("a message about a substitution of this kind")
+        """Return how bash shows the words in *source*; it parses substitutions, and shows what it has found."""
+        if re.search(r"\$\((?!\()|\$'", PLAIN_SUBSTITUTION.sub("", source)):
+            raise self.refuse("a message about a substitution of this kind")
+        return PLAIN_SUBSTITUTION.sub(lambda match: TARGET.sub(r"\1 ", match[0]), source)
 
     def refuse(self, construct: str) -> Refused:
         """Make the error for what the real shell does and this one does not simulate."""
@@ -353,7 +361,8 @@ def _find_file(body: Sequence | str, state: State) -> Redirection | None:
     match simple.redirections:
         case [Redirection(number=0, operator="<") as found]:
             return found
-    return None
+        case _:
+            return None
 
 
 def _show_file(shell: ShellProcess, file: Redirection) -> Steps:
@@ -379,7 +388,7 @@ def _runner(
         if isinstance(command, Simple) and shell.state.flavour.is_bash:
             # No subshell as to the status with which an unset variable ends it.
             shell.state.is_inner = is_inner
-            shell.keeps_redirections = True
+            shell.keeps_redirections = shell.is_piped = True
         return (yield from shell.execute(command, is_last=True))
 
     return run

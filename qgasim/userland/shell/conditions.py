@@ -8,9 +8,10 @@ import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 from pyfakefs.fake_file import FakeDirectory, FakeFile
 
 from qgasim.errors import GuestError
@@ -47,6 +48,7 @@ KINDS: Final = {
     "p": stat.S_IFIFO,
     "S": stat.S_IFSOCK,
 }
+Ask: TypeAlias = Callable[[str, str], bool]
 BITS: Final = {"u": 0o4000, "g": 0o2000, "k": 0o1000, "x": 0o111}
 
 
@@ -61,6 +63,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     binary: frozenset[str] = BINARY
     #: Unary operators that are known and not simulated.
     refused: frozenset[str] = frozenset()
+    #: Unary operators about the shell.
+    asked: frozenset[str] = frozenset()
     #: Whether the number of arguments decides first what they mean.
     counts: bool = False
     #: Whether what is missing is false, ``(`` at the end is an operand and ``( )`` is false.
@@ -89,7 +93,8 @@ ASH: Final = Rules(
 DASH: Final = Rules(binary=BINARY - {"=="}, is_lenient=True, closes_by_prefix=True)
 BASH: Final = Rules(
     unary=_letters("abcdefghknoprstuvwxzGLNORS"),
-    refused=frozenset(("-o", "-v", "-N", "-R")),
+    refused=frozenset(("-N", "-R")),
+    asked=frozenset(("-o", "-v")),
     counts=True,
     wants_right=False,
     missing_is_older=True,
@@ -101,34 +106,41 @@ BASH: Final = Rules(
 )
 
 
+#: For ``[[``.
+BASH_CONDITIONS: Final = replace(ASH, unary=BASH.unary, refused=BASH.refused, asked=BASH.asked)
+
+
 class TestError(GuestError):
     """The arguments of ``test`` make no expression."""
 
     __test__ = False
 
 
-def evaluate_test(p: Process, arguments: list[str], name: str | None = None) -> int:
-    """Do what ``test`` does with *arguments* (without its own name): give its exit status.
+def evaluate_test(p: Process, arguments: list[str]) -> int:
+    """Do what the program ``test`` or ``[`` does with *arguments* (without its own name): return its exit status.
 
-    As *name* (the process's if not given) ``[`` and ``[[`` want their closing bracket. A message
-    goes to the standard error; if that would have to wait, it is lost.
+    A message goes to the standard error; if that would have to wait, it is lost.
     """
-    name = p.name if name is None else name
     try:
-        return 0 if decide(p, arguments, name) else 1
+        return 0 if decide(p, arguments, p.name, ASH) else 1
     except TestError as error:
         file = p.files.get(2)
         if file is not None:
             with suppress(OSError, WouldBlock):
-                file.write(encode_name(f"{name}: {error}\n"))
+                file.write(encode_name(f"{p.name}: {error}\n"))
         return 2
 
 
-def decide(p: Process, arguments: list[str], name: str = "test", rules: Rules = ASH) -> bool:
-    """Return whether the expression *arguments* holds; `TestError` if it is none."""
+def decide(
+    p: Process, arguments: list[str], name: str, rules: Rules, ask: Ask = lambda _, __: False
+) -> bool:
+    """Return whether the expression *arguments* holds; `TestError` if it is none.
+
+    *ask* is called with an operator about the shell and its operand.
+    """
     if name == "[[" and rules is BASH:
         try:
-            return decide(p, arguments, name)
+            return decide(p, arguments, name, BASH_CONDITIONS, ask)
         except TestError:
             # It works out arithmetic, and has a grammar of its own.
             raise TestError(f"an expression of this kind: {NOT_SIMULATED}") from None
@@ -141,7 +153,7 @@ def decide(p: Process, arguments: list[str], name: str = "test", rules: Rules = 
     if len(arguments) <= 1:
         return bool(arguments and arguments[0])
     engine = _PosixTest if rules.counts else _Test
-    return engine(p, arguments, rules, has_patterns=name == "[[").run()
+    return engine(p, arguments, rules, ask, has_patterns=name == "[[").run()
 
 
 def _about(subject: str, words: str) -> TestError:
@@ -152,11 +164,12 @@ class _Test:
     """The arguments as an expression: *at* is the next one."""
 
     def __init__(
-        self, p: Process, arguments: list[str], rules: Rules, *, has_patterns: bool
+        self, p: Process, arguments: list[str], rules: Rules, ask: Ask, *, has_patterns: bool
     ) -> None:
         self.p = p
         self.arguments = arguments
         self.rules = rules
+        self.ask = ask
         self.has_patterns = has_patterns
         self.at = 0
 
@@ -268,6 +281,8 @@ class _Test:
         self.at += 2
         if operator in self.rules.refused:
             raise TestError(f"{operator}: {NOT_SIMULATED}")
+        if operator in self.rules.asked:
+            return self.ask(operator, operand)
         if operator == "-t":
             if not self.rules.counts:
                 self._to_number(operand)

@@ -175,7 +175,9 @@ class Expander:
                 raw = yield from self.expand_string(part.word)
                 state, message = self.shell.state, self.shell.state.words.bad_substitution
                 is_bash = state.flavour.is_bash
-                raise state.drop(f"{raw}: {message}") if is_bash else ShellError(message)
+                if is_bash:
+                    raise state.drop(f"{self.shell.show_source(raw)}: {message}")
+                raise ShellError(message)
             else:
                 pieces += yield from self._expand_parameter(part)
         return pieces

@@ -1,9 +1,9 @@
 """The shell as it runs: compound commands, traps, and the end of the process."""
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from qgasim.guest.files.nodes import WouldBlock, decode_name, encode_name
 from qgasim.guest.processes.process import (
@@ -57,10 +57,13 @@ from qgasim.userland.shell.syntax import (
     Text,
 )
 
-__all__ = ["Builtin", "Shell"]
+__all__ = ["BUILTINS", "Shell", "builtin"]
 
-#: What the shell does itself: a function of the shell and the command's words.
-Builtin: TypeAlias = Callable[["Shell", list[str]], Steps]
+T = TypeVar("T", bound="Builtin")
+
+#: What the shell does itself: a function of the shell and the command's words; one that never waits returns a status.
+Builtin: TypeAlias = Callable[["Shell", list[str]], Steps | int]
+BUILTINS: Final[dict[str, Builtin]] = {}
 
 #: How much of a command is read at once, and how long (ns) there may be a pause before it is looked at again.
 _READ_SIZE: Final = 65536
@@ -68,20 +71,27 @@ _LINE_SIZE: Final = 4096
 _PAUSE: Final = SECOND // 100
 
 
+def builtin(*names: str) -> Callable[[T], T]:
+    """Register a builtin under *names*."""
+
+    def register(function: T) -> T:
+        BUILTINS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
 class Shell(SimpleCommands):
     """A shell: `ShellProcess` and `SimpleCommands` with all kinds of commands."""
 
-    def __init__(self, p: Process, state: State, builtins: Mapping[str, Builtin]) -> None:
-        super().__init__(p, state)
-        self._builtins = builtins
-        #: Whether the command with redirections that runs next is behind a ``!``.
-        self.is_negated = False
+    #: Whether the command with redirections that runs next is behind a ``!``.
+    is_negated = False
 
-    def find_builtin(self, name: str) -> Callable[[list[str]], Steps] | None:
+    def find_builtin(self, name: str) -> Callable[[list[str]], Steps | int] | None:
         """Return what the shell does itself for the command *name*."""
         if name in self.state.flavour.missing:
             return None
-        found = self._builtins.get(name)
+        found = BUILTINS.get(name)
         return None if found is None else partial(found, self)
 
     def make_program(
@@ -90,7 +100,7 @@ class Shell(SimpleCommands):
         """Make the program of a subshell with *state* that runs *body*."""
 
         def program(p: Process) -> Steps:
-            shell = Shell(p, state, self._builtins)
+            shell = Shell(p, state)
             return (yield from shell.run(lambda: body(shell)))
 
         return program
@@ -134,8 +144,8 @@ class Shell(SimpleCommands):
             return (yield from body())
         except (LeaveShell, ReturnBack) as leave:
             return leave.status
-        except BreakOut:
-            return 0
+        except BreakOut as out:
+            return out.status
         except ShellError as error:
             yield from self.complain(error)
             return error.status
@@ -565,7 +575,8 @@ def _run_inner(node: Subshell) -> Callable[[ShellProcess], Steps]:
         try:
             return (yield from shell.execute(node.body, is_last=True))
         except (Abandon, DropCommand, ShellError) as error:
-            if not (shell.state.flavour.is_bash and _is_negation(node.body)):
+            is_turned = shell.state.flavour.is_bash and _is_negation(node.body)
+            if not is_turned or "e" in shell.state.options:
                 raise
             # execute_in_subshell() turns even such a status around.
             if isinstance(error, ShellError):

@@ -11,9 +11,8 @@ from qgasim.guest.processes.table import NoSuchProcess
 from qgasim.userland.limits import to_int
 from qgasim.userland.shell.builtins import bad_option, parse_options, show, to_number
 from qgasim.userland.shell.children import SIGNAL_TEXTS, to_status
-from qgasim.userland.shell.interpreter import Shell
+from qgasim.userland.shell.interpreter import Shell, builtin
 from qgasim.userland.shell.quoting import quote_always, quote_singly
-from qgasim.userland.shell.registry import builtin, immediate_builtin
 from qgasim.userland.shell.state import ERROR_TRAP, Job, ShellError
 
 __all__: list[str] = []
@@ -296,7 +295,7 @@ def show_jobs(shell: Shell, argv: list[str]) -> Steps:
     return status
 
 
-@immediate_builtin("fg", "bg")
+@builtin("fg", "bg")
 def foreground(shell: Shell, argv: list[str]) -> NoReturn:
     """Fail: there is no terminal to control jobs from."""
     if shell.state.flavour.is_bash:

@@ -431,6 +431,10 @@ class Scanner(ABC):
             or match[0][0] in "-=?+#%"
             or match[0][:1] + match[0][1:2] in (":-", ":=", ":?", ":+")
         ):
+            if not is_bash:
+                # They take a character for an operator, whatever it is; dash does not count a newline.
+                self._line -= self.flavour.is_dash and self.peek() == "\n"
+                self.at += 1 + (self.flavour.is_dash and self.peek() == ":")
             return self._read_bad_substitution(name, start, is_quoted=is_quoted)
         operator = match[0]
         self.at = match.end()
@@ -471,8 +475,6 @@ class Scanner(ABC):
 
     def _read_bad_substitution(self, name: str, start: int, *, is_quoted: bool) -> Parameter:
         """Read on to the brace: there is a complaint only when this is expanded."""
-        # dash does not count a newline behind a name.
-        self._line -= self.flavour.is_dash and bool(name) and self.peek() == "\n"
         self._read_braced_word("", "-", start, is_quoted=is_quoted)
         self.at += 1
         raw = Text(self.text[start : self.at], is_quoted=True)

@@ -94,10 +94,12 @@ class Parser(Conditions):
         self.forget_token()
         # dash forgets a document that has not begun by the end of the substitution.
         pending, self.pending = self.pending, []
+        self.nesting += 1
         if self.skip_newlines().text == ")":
             self.at = self.look().start + 1
             self.forget_token()
             self.pending = pending
+            self.nesting -= 1
             return Sequence([])
         if not self.flavour.is_bash and self._ends_list(self.look()):
             # list() of dash's parser.c has none then, and parsebackq() wants the parenthesis.
@@ -118,6 +120,7 @@ class Parser(Conditions):
         self.at = self.look().start + 1
         self.forget_token()
         self.pending = [*self.pending, *pending] if self.flavour.is_bash else pending
+        self.nesting -= 1
         return body
 
     def parse_text(self, text: str) -> Sequence:
@@ -317,12 +320,12 @@ class Parser(Conditions):
         return For(name, words, self._parse_do(), line, source)
 
     def _parse_case(self) -> Case:
-        start = self.step().start
+        self.step()
         line = self.line
         if not self.look().word:
             raise self.unexpected("word")
-        word = self.step().word
-        source = f"{self.text[start : self.at]} in"
+        token = self.step()
+        word, source = token.word, f"case {self.text[token.start : self.at]} in"
         self.expect("in")
         items: list[CaseItem] = []
         while self.skip_newlines().literal != "esac":
@@ -364,9 +367,13 @@ class Parser(Conditions):
         name = self.step().literal
         if not (name if self.flavour.is_bash else NAME.fullmatch(name)):
             raise self.fail(self.words.bad_function_name)
+        if self.flavour.is_ash:
+            self.skip_newlines()
         if self.look().text == "(":
             self.step()
             self.expect(")")
+        elif self.flavour.is_ash and self.look().literal not in COMPOUND:
+            raise self.unexpected()
         return self._parse_function_body(name)
 
     def _parse_redirection(self) -> Redirection:

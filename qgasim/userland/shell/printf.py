@@ -86,13 +86,9 @@ class Rules(Struct, frozen=True, kw_only=True):
     dollar_escapes: re.Pattern[bytes] = re.compile(NEVER)
     #: Whether ``echo`` replaces them without ``-e``, and has only ``-n``.
     always_escapes: bool = False
-    #: Whether ``-E`` does nothing.
-    keeps_escapes: bool = False
     flags: bytes = rb"[#\-+ 0]*"
     sizes: bytes = b"[hjlLtz]*"
     kinds: str = "diouxXeEfFgGcsb"
-    #: Whether the message about a directive shows the rest of the format, without sizes.
-    shows_rest: bool = False
     #: Kinds that the real program has, and this one does not simulate.
     refused: str = "aA"
     #: Messages: ``{}`` is the directive, ``{kind}`` its last character.
@@ -106,12 +102,11 @@ class Rules(Struct, frozen=True, kw_only=True):
     quote: Callable[[str], str] = str
     #: Of a width or precision that is not in C's ``int``; without, it is cut to that.
     bad_width: str = ""
-    #: Whether text after a number makes it 0.
-    is_strict: bool = False
+    #: Whether text after a number, or none, makes it 0 and is an error; messages about a directive show the rest of the
+    #: format, without sizes; and ``-E`` of ``echo`` does nothing.
+    is_busybox: bool = False
     #: Whether an empty argument is a number.
     takes_empty: bool = False
-    #: Whether a missing number is as bad as an empty one.
-    wants_all: bool = False
     #: Whether a number that is out of range is no failure.
     only_warns_of_range: bool = False
     #: Of ``\\x`` and ``\\u`` without digits; empty if such a sequence stands for itself.
@@ -168,10 +163,7 @@ ASH: Final = Rules(
     no_number="invalid number '{}'",
     partial_number="invalid number '{}'",
     out_of_range="invalid number '{}'",
-    is_strict=True,
-    shows_rest=True,
-    keeps_escapes=True,
-    wants_all=True,
+    is_busybox=True,
     has_plain_b=True,
 )
 BASH: Final = Rules(
@@ -246,9 +238,9 @@ def expand_dollar_quoted(text: str, rules: Rules) -> str:
     return decode_name(raw.split(b"\0")[0] if rules is BASH else raw.replace(b"\0", b""))
 
 
-def expand_escapes(text: str, rules: Rules = ASH) -> tuple[bytes, bool]:
+def expand_escapes(text: str) -> tuple[bytes, bool]:
     r"""Replace the sequences of ``echo -e``; the flag says whether ``\c`` ended it."""
-    return _expand(encode_name(text), rules.echo_escapes)
+    return _expand(encode_name(text), ASH.echo_escapes)
 
 
 def echo(arguments: list[str], rules: Rules) -> bytes:
@@ -266,7 +258,7 @@ def echo(arguments: list[str], rules: Rules) -> bytes:
                 if letter == "n":
                     newline = b""
                 else:
-                    escapes = letter == "e" or (escapes and rules.keeps_escapes)
+                    escapes = letter == "e" or (escapes and rules.is_busybox)
     text = encode_name(" ".join(arguments[first:]))
     if not escapes:
         return text + newline
@@ -386,7 +378,7 @@ class _Printf:
         argument = self._next()
         if argument is None:
             return 0
-        if self.rules.is_strict:
+        if self.rules.is_busybox:
             value = to_int(argument.lstrip("-")) if re.fullmatch("-?[0-9]+", argument) else 1 << 31
             if value >= 1 << 31:
                 self.say(self.rules.no_number.format(argument))
@@ -414,7 +406,7 @@ class _Printf:
             self._complain("%{}: not simulated by qgasim (give the command under programs:)", kind)
             return False
         shown = decode_name(match[0])
-        if rules.shows_rest:
+        if rules.is_busybox:
             shown = decode_name(match.string[match.start() : match.start("size")])
             shown += decode_name(match.string[match.end("size") :])
         form = rules.bad_directive if kind or not rules.no_kind else rules.no_kind
@@ -459,10 +451,10 @@ class _Printf:
     ) -> tuple[re.Match[str] | None, int | None]:
         """Return the number that begins *text*, or the character that it quotes instead."""
         rules = self.rules
-        if text is None and not rules.wants_all:
+        if text is None and not rules.is_busybox:
             return None, 0
         text = text or ""
-        if rules.is_strict and pattern is INTEGER:
+        if rules.is_busybox and pattern is INTEGER:
             text = text.lstrip(" \t\n\v\f\r")
         if text[:1] in ("'", '"') and text:
             raw = encode_name(text[1:])
@@ -477,7 +469,7 @@ class _Printf:
                 self._complain(rules.no_number, text)
         elif match.end() < len(text):
             self._complain(rules.partial_number, text)
-            match = None if rules.is_strict else match
+            match = None if rules.is_busybox else match
         return match, 0 if match is None else None
 
     def _integer(self, text: str | None, is_signed: bool = True) -> int:
@@ -493,12 +485,12 @@ class _Printf:
             is_in_range = clipped == value
         else:
             # strtoumax(3) takes a sign, and wraps.
-            lowest = -MAX_INT - 1 if self.rules.is_strict else -MAX_UNSIGNED
+            lowest = -MAX_INT - 1 if self.rules.is_busybox else -MAX_UNSIGNED
             is_in_range = lowest <= value <= MAX_UNSIGNED
             clipped = value & MAX_UNSIGNED if is_in_range else MAX_UNSIGNED
         if match.end() == len(match.string) and not is_in_range:
             self._complain_of_range(match.string)
-            return 0 if self.rules.is_strict else clipped
+            return 0 if self.rules.is_busybox else clipped
         return clipped
 
     def _complain_of_range(self, text: str) -> None:
@@ -507,7 +499,7 @@ class _Printf:
         self.status = status if self.rules.only_warns_of_range else 1
 
     def _float(self, text: str | None) -> float:
-        if self.rules.is_strict and not text:
+        if self.rules.is_busybox and not text:
             return 0.0
         match, instead = self._find_number(FLOAT, text)
         if match is None:

@@ -9,8 +9,7 @@ from qgasim.guest.files.nodes import WouldBlock, decode_name, encode_name
 from qgasim.guest.processes.process import Blocked, Steps, Waiting
 from qgasim.guest.units import SECOND
 from qgasim.userland.shell.builtins import parse_options
-from qgasim.userland.shell.interpreter import Shell
-from qgasim.userland.shell.registry import builtin
+from qgasim.userland.shell.interpreter import Shell, builtin
 from qgasim.userland.shell.state import ShellError, State, is_name
 
 __all__: list[str] = []
@@ -264,37 +263,18 @@ def _split_as_ash(line: Line, names: list[str], separators: str) -> list[str]:
 
 
 def _split(line: Line, names: list[str], separators: str, blank: str) -> list[str]:
-    text, escaped = line.text, line.is_escaped
-    white = [
-        char in WHITE and char in separators and not e
-        for char, e in zip(text, escaped, strict=True)
-    ]
-    marks = [char in separators and not e for char, e in zip(text, escaped, strict=True)]
-    end = len(text)
-    while end and white[end - 1]:
-        end -= 1
-    values: list[str] = []
-    at = 0
-    while at < end and white[at]:
-        at += 1
-    for _ in names[:-1]:
-        start = at
-        while at < end and not marks[at]:
-            at += 1
-        values.append(text[start:at])
-        while at < end and white[at]:
-            at += 1
-        if at < end and marks[at] and not (at and white[at - 1] and white[at]):
-            at += 1
-        while at < end and white[at]:
-            at += 1
-    # One separator at the end of the last value does not count, if it is the only one.
-    inner = [index for index in range(at, end) if marks[index] and not white[index]]
-    if inner == [end - 1]:
-        end -= 1
-        while end > at and white[end - 1]:
-            end -= 1
-    value = text[at:end]
-    values.append(value.rstrip(blank) if blank else value)
+    kinds = "".join(
+        "c" if is_escaped or char not in separators else "w" if char in WHITE else "s"
+        for char, is_escaped in zip(line.text, line.is_escaped, strict=True)
+    ).rstrip("w")
+    # A field ends with blanks, and one separator among them that is none.
+    match = re.match("w*+" + "(c*+)w*+s?+w*+" * (len(names) - 1) + "(.*)", kinds)
+    assert match is not None
+    start, end = match.span(len(names))
+    if kinds.count("s", start) == 1 and kinds.endswith("s"):
+        # One separator at the end of the last value does not count, if it is the only one.
+        end = max(start, len(kinds[:-1].rstrip("w")))
+    values = [line.text[slice(*match.span(index))] for index in range(1, len(names))]
+    values.append(line.text[start:end].rstrip(blank) if blank else line.text[start:end])
     mark = DANGLING.decode()
     return [value if value == mark else value.removesuffix(mark) for value in values]

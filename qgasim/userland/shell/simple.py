@@ -111,7 +111,7 @@ class SimpleCommands(Preparation):
 
     def _run_words(self, argv: list[str], *, is_last: bool) -> Steps:
         name = argv[0]
-        if name[:1] == "%" and self.state.flavour.is_bash:
+        if name[:1] == "%" and self.state.flavour.is_bash and not self.is_piped:
             # A job, which fg continues.
             name, argv = "fg", ["fg", *argv]
         function = self.state.functions.get(name)
@@ -128,7 +128,7 @@ class SimpleCommands(Preparation):
 
     def run_builtin(
         self,
-        builtin: Callable[[list[str]], Steps],
+        builtin: Callable[[list[str]], Steps | int],
         argv: list[str],
         *,
         is_special: bool | None = None,
@@ -139,7 +139,8 @@ class SimpleCommands(Preparation):
         if is_special is None:
             is_special = argv[0] in SPECIAL
         try:
-            return (yield from builtin(argv))
+            found = builtin(argv)
+            return found if isinstance(found, int) else (yield from found)
         except WriteFailed as error:
             if str(error):
                 yield from self.complain(error)
@@ -148,7 +149,8 @@ class SimpleCommands(Preparation):
             if isinstance(error, ReadOnly | NotSet) and state.flavour.is_bash:
                 state.command = None
             yield from self.complain(error)
-            if isinstance(error, NotSet):
+            is_end = isinstance(error, ReadOnly) and state.flavour.is_bash and "e" in state.options
+            if is_end or isinstance(error, NotSet):
                 raise LeaveShell(error.status) from None
             if isinstance(error, CommandDropped):
                 raise DropCommand(error.status) from None
@@ -178,7 +180,7 @@ class SimpleCommands(Preparation):
     def _call(self, function: Function, argv: list[str]) -> Steps:
         state = self.state
         arguments, state.arguments = state.arguments, argv[1:]
-        loops, name = state.loops, state.function
+        loops, name, given = state.loops, state.function, state.given
         state.loops = loops if state.flavour.is_ash else 0
         state.function = function.name
         option = state.option
@@ -186,6 +188,7 @@ class SimpleCommands(Preparation):
         line, origin = state.line, state.origin
         if state.flavour.is_bash:
             state.line, state.origin = function.line, state.origins[function.name]
+        state.given = (given if state.flavour.is_bash else frozenset()) | state.temporary.keys()
         state.scopes.append({})
         error_trap = None if "E" in state.options else state.traps.pop(ERROR_TRAP, None)
         if state.flavour.max_depth and len(state.scopes) > state.flavour.max_depth:
@@ -204,7 +207,7 @@ class SimpleCommands(Preparation):
                 state.traps.setdefault(ERROR_TRAP, error_trap)
             if state.flavour.is_bash:
                 state.line, state.origin = line, origin
-            state.arguments, state.function = arguments, name
+            state.arguments, state.function, state.given = arguments, name, given
             state.loops = loops
             if not state.flavour.is_bash:
                 state.option = option

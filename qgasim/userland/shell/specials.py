@@ -38,6 +38,8 @@ def read_special(shell: _Shell, name: str) -> str | None:
                 return str(guest.clock.now() // SECOND)
             case "EPOCHREALTIME":
                 return "{}.{:06}".format(*divmod(guest.clock.now() // 1000, 1_000_000))
+            case _:
+                pass
     return _read_of_bash(shell, name) if state.flavour.is_bash else None
 
 
@@ -57,6 +59,8 @@ def _read_of_bash(shell: _Shell, name: str) -> str | None:
             return ":".join(long for letter, long in options if letter in state.options)
         case "SRANDOM":
             return str(p.guest.random.randrange(1 << 32))
+        case _:
+            pass
     if name in _NOT_SIMULATED:
         raise shell.refuse(f"${name}")
     return None

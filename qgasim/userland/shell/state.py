@@ -164,8 +164,9 @@ class State:
     #: What a subshell of bash shows in place of the traps until it sets one itself.
     shown_traps: dict[int, str] | None = None
     name = "sh"
-    #: The function that runs.
+    #: The function that runs, and the variables that were assigned for it (in bash also for those that called it).
     function = ""
+    given: frozenset[str] = frozenset()
     status = 0
     #: What it was before the trap that runs: that of ``exit`` there.
     trapped_status: int | None = None
@@ -189,7 +190,7 @@ class State:
     #: What messages call the command: a builtin's name, or a script's.
     command: str | None = None
     #: What ``getopts`` looks at next: an argument, and where within the one before (0: at none).
-    option = (1, 0)
+    option: tuple[int, int] = (1, 0)
 
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour

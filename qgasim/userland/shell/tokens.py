@@ -169,7 +169,7 @@ class Tokens(Scanner):
         end = self.text.find("\n", last)
         shown = self.text[self.text.rfind("\n", 0, last) + 1 : None if end < 0 else end]
         line = self.line - (token.text == "\n")
-        if self.pending and not self.nesting:
+        if self.pending and (not self.nesting or token.text == "\n"):
             # The documents that begin at the line have been read.
             self.at = len(self.text) if end < 0 else end + 1
             self.read_documents()

@@ -234,10 +234,10 @@ def test_printf_is_for_programs_too() -> None:
 
 
 def test_test_is_for_programs_too(machine: "Machine") -> None:
-    p = machine.start("sh", "-c", "sleep 1")
-    assert evaluate_test(p, ["-d", "/usr"]) == 0
-    assert evaluate_test(p, ["a", "=", "b", "]"], "[") == 1
-    assert evaluate_test(p, ["1"], "[") == 2
+    p = machine.start("[", "sleep", "1")
+    assert evaluate_test(p, ["-d", "/usr", "]"]) == 0
+    assert evaluate_test(p, ["a", "=", "b", "]"]) == 1
+    assert evaluate_test(p, ["1"]) == 2
     assert machine.output(2) == "[: missing ]\n"
 
 
