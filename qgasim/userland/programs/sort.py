@@ -245,6 +245,13 @@ def _read_busybox_key(p: Process, text: str) -> Waiting[_Key]:
     """Read a key as BusyBox 1.35 does (coreutils/sort.c): all but the flags may be missing."""
     place = r"(?:(\d+)(?:\.(\d+))?([a-zA-Z]*)"
     found = re.fullmatch(rf"{place}(?:,(?:{place})?)?)?)?", text, re.ASCII)
+    begun = re.match(r"\d+(?:\.\d+)?([a-zA-Z]*)(?:,\d+(?:\.\d+)?([a-zA-Z]*))?", text, re.ASCII)
+    flags = "".join(begun.groups("")) if begun else ""
+    for flag in flags:
+        if flag not in "ngMucszbdfimSTokthVr":
+            yield from fail(p, "unknown key option")
+        if flag in "uczsoktSTmV":
+            yield from fail(p, "unknown sort type")
     if found is None:
         odd = re.match(r"\d+(?:\.\d+)?\w*[^,]", text, re.ASCII)
         return (yield from fail(p, "unknown key option" if odd else "bad field specification"))
@@ -254,14 +261,8 @@ def _read_busybox_key(p: Process, text: str) -> Waiting[_Key]:
         each and not 0 < number < 1 << 32 for each, number in zip(written, numbers, strict=True)
     ):
         yield from fail(p, "bad field specification")
-    flags = (found[3] or "") + (found[6] or "")
-    for flag in flags:
-        if flag not in "ngMucszbdfimSTokthVr":
-            yield from fail(p, "unknown key option")
-        if flag in "uczsoktSTmV":
-            yield from fail(p, "unknown sort type")
-        if flag not in "nr":
-            yield from not_simulated(p, f"the key option '{flag}'")
+    if unknown := set(flags) - set("nr"):
+        yield from not_simulated(p, f"the key option '{min(unknown)}'")
     return _Key((numbers[0], numbers[1]), (numbers[2], numbers[3]), flags)
 
 
