@@ -56,5 +56,5 @@ def test_a_program_that_a_signal_ended_has_failed(qga: LiveGuest, client: NaiveC
 def test_a_program_that_runs_long_is_not_asked_all_the_time(
     qga: LiveGuest, client: NaiveClient
 ) -> None:
-    client.run("sleep", "0.2")
+    client.run("sleep", "1")
     assert "polling-too-fast" not in [finding.kind.name for finding in qga.findings()]

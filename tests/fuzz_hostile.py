@@ -146,7 +146,7 @@ class Writer:
                 f"tail -n {number} /dev/zero",
                 f"sort -k {number},{other} /tmp/f",
                 f"sort -t '{self.pick(LETTERS)}' -{self.pick('nrufbhVgdM')} /tmp/sparse",
-                f"uniq -f {number} -s {other} -w {self.pick(NUMBERS)} /tmp/f",
+                f"sort -k {number}.{other} -k {self.pick(NUMBERS)} /tmp/f",
                 f"cut -c {number}-{other} /tmp/f",
                 f"tr '\\0' '[a*{number}]' < /tmp/f",
                 f"grep -m {number} -A {other} -B {self.pick(NUMBERS)} 1 /tmp/f",
@@ -368,6 +368,8 @@ class Report:
     def __init__(self) -> None:
         self.scripts = self.servers = 0
         self.slowest = self.slowest_end = 0.0
+        #: The script during which the slowest answer came, by its seed.
+        self.slowest_seed = ""
         self.memory = 0
         self.wrong = 0
 
@@ -421,7 +423,8 @@ def _try(served: Served, seed: str, work: tuple[str, str], report: Report, memor
         time.sleep(0.02)
     else:
         served.ask("guest-exec", path="/bin/kill", arg=["-9", str(pid)])
-    report.slowest = max(report.slowest, served.slowest)
+    if served.slowest > report.slowest:
+        report.slowest, report.slowest_seed = served.slowest, seed
     if served.slowest > ANSWER_LIMIT:
         report.complain(seed, f"a request was answered after {served.slowest:.1f} s", script)
     now = served.memory()
@@ -447,7 +450,7 @@ def main() -> int:
         _serve(f"{options.seed}.{number}", report, SCRIPTS)
         number += 1
     print(
-        f"{report.scripts} scripts, {report.servers} servers: slowest answer {report.slowest:.2f} s, "
+        f"{report.scripts} scripts, {report.servers} servers: slowest answer {report.slowest:.2f} s ({report.slowest_seed}), "
         f"slowest end {report.slowest_end:.2f} s, memory {report.memory >> 20} MiB, {report.wrong} wrong"
     )
     return int(report.wrong > 0)

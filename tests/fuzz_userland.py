@@ -57,7 +57,6 @@ PROGRAMS: Final = [
     "sort",
     "tail",
     "tr",
-    "uniq",
     "wc",
 ]
 

@@ -23,7 +23,7 @@ CLIENTS = {
 }
 #: How many seconds a client waits for an answer: where it is to fail, it need not wait for long; where it is
 #: not, it has the patience that a busy machine may need.
-SHORT, LONG = "2", "5"
+SHORT, LONG = "2", "20"
 
 
 def read_expected(name: str) -> tuple[str, ...]:

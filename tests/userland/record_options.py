@@ -29,6 +29,8 @@ LEFT_OUT: Final = frozenset({
 UNTRIED: Final = frozenset(("chmod", "kill", "seq"))
 #: How Debian's programs are asked for all options, where it is not by ``--help``.
 QUESTIONS: Final = {"awk": ["-W", "help"], "ip": ["-help"]}
+#: Letters that a program's help leaves out (sed/sed.c of sed 4.9: it has an effect on other systems only).
+HIDDEN: Final = {"sed": "b"}
 #: Words of a program's own syntax, in its help: find's predicates, ip's ``-s[tatistics]``.
 SYNTAX: Final = {
     "find": r"(?<![\w-])-(?!and\b|or\b|not\b)([a-z][\w-]+)|\[-([HLPDO])",
@@ -93,6 +95,7 @@ def options_of(name: str, text: str) -> str:
         words = {"".join(groups) if isinstance(groups, tuple) else groups for groups in found}
         short |= {word for word in words if len(word) == 1}
         long |= {word for word in words if len(word) > 1}
+    short |= set(HIDDEN.get(name, "") if "BusyBox" not in text else "")
     return " ".join([*([f"-{''.join(sorted(short))}"] if short else []), *sorted(long)])
 
 
@@ -122,6 +125,17 @@ def probe(name: str, directory: str) -> str:
     return " ".join([*([f"-{letters}"] if letters else []), *found_long])
 
 
+def with_table(options: str, answer: str) -> str:
+    """Return *options* with the long ones in the order of the program's table.
+
+    An option without a name could be any, and getopt_long(3) lists them all.
+    """
+    table: list[str] = re.findall(r"'--([a-z0-9][\w-]*)'", answer.partition("possibilities:")[2])
+    words = options.split()
+    short = [word for word in words[:1] if word.startswith("-")]
+    return " ".join([*short, *(table or words[len(short) :])])
+
+
 def main() -> int:
     lines = [HEAD]
     with tempfile.TemporaryDirectory(prefix="record-options-") as directory:
@@ -134,6 +148,8 @@ def main() -> int:
                 options = options_of(name, ask([*before, name, *question], directory))
                 if options and before and name not in SYNTAX and name not in UNTRIED:
                     options = probe(name, directory)
+                if options and name not in SYNTAX:
+                    options = with_table(options, ask([*before, name, "--=x"], directory))
                 if options:
                     lines.append(f'        "{name}": "{options}",\n')
             lines.append("    },\n")

@@ -61,7 +61,6 @@ def record(
     }
     found = {
         "argv": case["argv"],
-        "differs": case.get("differs", False),
         "stdin": case.get("stdin", ""),
         "stdout": done.stdout.decode("latin-1"),
         "stderr": done.stderr.decode("latin-1"),

@@ -185,10 +185,10 @@ SYNTAX: Final = (
 )
 PROGRAM_CALLS: Final = (
     "cat a", "cat none", "cat -n a", "cat a b.txt", "wc -l a", "wc a", "wc -c <a", "head -n 1 a", "head -2 b.txt", "tail -n 1 a", "tail -n +2 a",
-    "sort b.txt", "sort -n b.txt", "sort -r b.txt", "sort -u b.txt", "sort -k2 b.txt", "uniq a", "cut -d: -f2 a", "cut -c1-3 a", "tr a-z A-Z <a", "tr -d o <a",
+    "sort b.txt", "sort -n b.txt", "sort -r b.txt", "sort -u b.txt", "sort -k2 b.txt", "sort -su a", "cut -d: -f2 a", "cut -c1-3 a", "tr a-z A-Z <a", "tr -d o <a",
     "grep two a", "grep -c two a", "grep -v two a", "grep -n o a", "grep -i TWO a", "grep -q two a", "grep zzz a", "grep x none", "seq 3", "seq 1 2 5", "seq 3 -1 1",
     "basename /a/b.txt .txt", "dirname /a/b", "basename a", "dirname a", "ls", "ls d", "ls none", "mkdir q", "mkdir d", "cat d/c", "grep -E 'o|x' a",
-    "sort -t: -k1 a", "head -c 3 a", "wc -w a b.txt", "env -i", "grep -l two a b.txt", "grep -o o a", "cut -f1 a", "cut -d ' ' -f 1 a", "tr -s o <a", "uniq -c b.txt", "ls -1 a b.txt", "nosuch", "./a", "./none", "d", "/", "seq 0", "tail -c 3 a", "sort -nr b.txt",
+    "sort -t: -k1 a", "head -c 3 a", "wc -w a b.txt", "env -i", "grep -l two a b.txt", "grep -o o a", "cut -f1 a", "cut -d ' ' -f 1 a", "tr -s o <a", "sort -rk1 b.txt", "ls -1 a b.txt", "nosuch", "./a", "./none", "d", "/", "seq 0", "tail -c 3 a", "sort -nr b.txt",
 )  # fmt: skip
 BASH_WORDS: Final = (
     "${x//a/b}",

@@ -237,6 +237,13 @@ class Files(Tree):
             raise os_error(errno.EEXIST, path)
         return place
 
+    def _new_file_place(self, path: str, cwd: str) -> Place:
+        """Return where something that is no directory is to be made (fs/namei.c, filename_create())."""
+        place = self._new_place(path, cwd)
+        if path.endswith("/"):
+            raise os_error(errno.ENOENT, path)
+        return place
+
     def mkdir(self, path: str, mode: int = 0o755, cwd: str = "/") -> None:
         """Make a directory; EEXIST if anything is there."""
         _check_mode(mode)
@@ -264,7 +271,7 @@ class Files(Tree):
             raise os_error(errno.ENOENT, target)
         if len(encode_name(target)) >= PATH_MAX:
             raise os_error(errno.ENAMETOOLONG)
-        place = self._new_place(path, cwd)
+        place = self._new_file_place(path, cwd)
         self._add(place, Link(place.name, target, place.mount.volume))
 
     def mknod(self, path: str, node: Callable[[str, Volume], FakeFile], cwd: str = "/") -> None:
@@ -281,11 +288,12 @@ class Files(Tree):
         old = self.locate(source, cwd, follow=False)
         if old.node is None:
             raise os_error(errno.ENOENT, source)
-        if isinstance(old.node, FakeDirectory):
-            raise os_error(errno.EPERM, source)
-        place = self._new_place(path, cwd)
+        # fs/namei.c, do_linkat(): what is wrong with the new name is found first.
+        place = self._new_file_place(path, cwd)
         if place.mount is not old.mount:
             raise os_error(errno.EXDEV, path)
+        if isinstance(old.node, FakeDirectory):
+            raise os_error(errno.EPERM, source)
         self._check_writable(place.mount)
         self._link(place.directory, place.name, old.node)
 

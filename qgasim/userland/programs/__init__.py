@@ -6,14 +6,13 @@ their files lie is in `qgasim.userland.catalogue`.
 
 # isort: off
 from qgasim.userland.programs import (
-    awk, cat_wc, chpasswd, cp, cut_sort_uniq, date, echo_seq, env, find, grep, head_tail,
-    hostname, id_who, ip, kill, ls, mkdir_chmod, mount, mv_ln, path_names, printf, rm, sed,
-    shutdown, stat, tr,
+    awk, cat_wc, chpasswd, cp, cut, date, env, find, grep, head_tail, hostname, id, ip, kill, ls,
+    mkdir_chmod, mount, mv_ln, path_names, printf, rm, sed, shutdown, small, sort, stat, tr,
 )  # fmt: skip
 # isort: on
 
 __all__ = [
-    "awk", "cat_wc", "chpasswd", "cp", "cut_sort_uniq", "date", "echo_seq", "env", "find", "grep",
-    "head_tail", "hostname", "id_who", "ip", "kill", "ls", "mkdir_chmod", "mount", "mv_ln",
-    "path_names", "printf", "rm", "sed", "shutdown", "stat", "tr",
+    "awk", "cat_wc", "chpasswd", "cp", "cut", "date", "env", "find", "grep", "head_tail", "hostname",
+    "id", "ip", "kill", "ls", "mkdir_chmod", "mount", "mv_ln", "path_names", "printf", "rm", "sed",
+    "shutdown", "small", "sort", "stat", "tr",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from qgasim.matching import Pattern
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import not_simulated, parse, usage_error
 from qgasim.userland.programs.inputs import Source
-from qgasim.userland.programs.messages import fail, pick
+from qgasim.userland.programs.messages import fail, is_busybox, pick
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell.printf import expand_escapes
@@ -47,7 +47,7 @@ def _read(text: str) -> list[_Rule] | None:
         items = _read_items(found[2] or "")
         if items is None:
             return None
-        regex = compile_regex(found[1].replace("\\/", "/"), extended=True) if found[1] else None
+        regex = _compile(found[1].replace("\\/", "/")) if found[1] else None
         rules.append(_Rule(regex, items))
         at = found.end()
     return rules
@@ -83,12 +83,21 @@ def _show(value: tuple[str, str], line: str, fields: list[str], number: int) -> 
     return line if not index else fields[index - 1] if index <= len(fields) else ""
 
 
+def _compile(pattern: str) -> Pattern:
+    try:
+        return compile_regex(pattern, extended=True, is_strict=True)
+    except RegexError as error:
+        raise RegexError(f"bad regex '{pattern}': {error}") from None
+
+
 def _splitter(separator: str) -> Callable[[str], list[str]]:
     if separator == " ":
         return lambda line: re.findall(r"[^ \t\n]+", line)
+    if not separator:
+        return list
     if separator == "\t" or (len(separator) == 1 and separator != "\\"):
         return lambda line: line.split(separator) if line else []
-    regex = compile_regex(separator, extended=True)
+    regex = _compile(separator)
 
     def split(line: str) -> list[str]:
         fields: list[str] = []
@@ -107,18 +116,23 @@ def awk(p: Process) -> Steps:
     """Print columns of lines."""
     options = yield from parse(p, "F:", in_order=True)
     words = options.operands
-    if not words:
+    if not words and is_busybox(p):
         yield from usage_error(p)
-    separator = options.get("F") or " "
-    separator = "\t" if separator == "t" else decode_name(expand_escapes(separator)[0])
+    if not words:
+        yield from not_simulated(p, "a call without a script")
+    given = options.get("F")
+    separator = " " if given is None else decode_name(expand_escapes(given)[0])
+    if separator == "\\" and is_busybox(p):
+        yield from not_simulated(p, "a backslash as separator")
     try:
         rules = _read(words[0])
         split = _splitter(separator)
     except RegexError as error:
-        yield from fail(p, f"bad regex: {error}", 2)
-        return 2
+        if not is_busybox(p):
+            yield from not_simulated(p, f"what mawk says of the {error}")
+        return (yield from fail(p, str(error)))
     if rules is None:
-        yield from not_simulated(p, f"the script '{words[0]}'", 2)
+        yield from not_simulated(p, f"the script '{words[0]}'")
         return 2
     source = Source(p, words[1:])
     source.stops_at_failure = True

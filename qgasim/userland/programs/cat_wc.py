@@ -1,5 +1,7 @@
 """Programs that pass text on, or count it: cat, wc."""
 
+from typing import Final
+
 from qgasim.guest.files.nodes import Regular
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Process, Steps, Waiting
@@ -14,6 +16,8 @@ from qgasim.userland.programs.messages import complain, fail, is_busybox
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
+
+_UNSEEN: Final = bytes({*range(256)} - {*range(0x20, 0x7F), *b"\t\n\v\f\r"})
 
 
 @program("cat")
@@ -131,7 +135,9 @@ def _gnu_width(sizes: list[int | None]) -> int:
 def _count(data: bytes, counts: dict[str, int], *, in_word: bool) -> bool:
     counts["l"] += data.count(b"\n")
     counts["c"] += len(data)
-    counts["m"] += sum(byte & 0xC0 != 0x80 for byte in data) if not data.isascii() else len(data)
-    words = data.split()
-    counts["w"] += len(words) - (in_word and not data[:1].isspace())
-    return not data[-1:].isspace()
+    # In the C locale, a character is a byte.
+    counts["m"] += len(data)
+    # In the C locale, what cannot be printed is no part of a word, and does not end one.
+    seen = data.translate(None, _UNSEEN)
+    counts["w"] += len(seen.split()) - (in_word and bool(seen) and not seen[:1].isspace())
+    return in_word if not seen else not seen[-1:].isspace()

@@ -1,5 +1,6 @@
 """Copying files and trees: the program cp, and what mv does between file systems."""
 
+import errno
 import os
 import stat
 from functools import partial
@@ -7,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from qgasim.guest.files.nodes import PAGE_SIZE, Device, Regular
+from qgasim.guest.files.nodes import PAGE_SIZE, Device, Regular, os_error
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import Blocked, Process, Steps, Waiting
 from qgasim.userland.programs.getopt import (
@@ -21,7 +22,7 @@ from qgasim.userland.programs.lstat import Inode, base_name, find_path, join, lo
 from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, quote
 from qgasim.userland.programs.registry import program
 
-__all__ = ["Copier", "CopyMode", "check_operands", "copy_data", "find_inode"]
+__all__ = ["Copier", "CopyMode", "check_operands", "copy_data", "find_inode", "find_target"]
 
 #: What copying 64 KiB from a device takes, so that an endless copy lets time go on.
 DEVICE_TIME: Final = 50_000
@@ -58,15 +59,24 @@ def check_operands(p: Process, options: Options) -> Waiting[tuple[list[str], str
         what = "file operand" if not words else f"destination file operand after {quote(words[0])}"
         yield from missing_operand(p) if is_busybox(p) else usage_error(p, f"missing {what}")
     target = words.pop()
-    node = find_inode(p, target)
-    is_directory = node is not None and node.is_dir
-    if not is_directory and len(words) > 1:
-        why = os.strerror(20 if node is not None else 2)
+    is_directory = find_target(p, target)
+    if is_directory is not True and len(words) > 1:
         if not is_busybox(p):
-            yield from fail(p, f"target {quote(target)}: {why}")
+            error = is_directory or os_error(errno.ENOTDIR)
+            yield from fail(p, f"target {quote(target)}: {explain(error)}")
         # BusyBox goes on as if it were one, and fails at each file.
         is_directory = True
-    return words, target, is_directory
+    if is_busybox(p) and is_directory is True:
+        words = [word.rstrip("/") or word[:1] for word in words]
+    return words, target, is_directory is True
+
+
+def find_target(p: Process, path: str, *, follow: bool = True) -> bool | OSError:
+    """Return whether *path* is a directory; the error if it cannot be looked at."""
+    try:
+        return look(p, path, follow=follow).is_dir
+    except OSError as error:
+        return error
 
 
 @program("cp")
@@ -75,6 +85,9 @@ def cp(p: Process) -> Steps:
     options = yield from parse(p, "arRfpdPLH", _LONG)
     sources, target, is_directory = yield from check_operands(p, options)
     is_recursive = any(o in options for o in "arR")
+    for path in (sources[0], target) if is_busybox(p) and len(sources) == 1 else ():
+        if isinstance(find_target(p, path), NotADirectoryError):
+            yield from fail(p, f"can't stat '{path}': Path has non-directory component")
     if is_busybox(p) and is_recursive and (old := find_inode(p, target)) and not old.is_dir:
         # What a directory is to take the place of is looked for in it.
         first = find_inode(p, sources[0], follow=False)
@@ -126,8 +139,7 @@ class Copier:
         try:
             old = look(p, target, follow=not self.busybox and (follow or not inode.is_link))
         except NotADirectoryError as error:
-            if self.busybox:
-                return (yield from self.complain(f"can't stat '{target}'", "", error))
+            return (yield from self.complain(f"can't stat '{target}'", f"cannot stat {aim}", error))
         except OSError:
             pass
         if self._is_same(source, inode, old):
@@ -166,10 +178,14 @@ class Copier:
             text = f"cannot overwrite non-directory {aim} with directory {shown}"
             return (yield from self.complain(f"target '{target}' is not a directory", text))
         place = find_path(p, target)
-        if place is not None and f"{place}/".startswith(f"{inode.path.rstrip('/')}/"):
+        top = inode.path.rstrip("/")
+        is_inside = place is not None and f"{place}/".startswith(f"{top}/")
+        if is_inside:
             text = f"cannot copy a directory, {shown}, into itself, {aim}"
-            busybox = f"recursion detected, omitting directory '{source}'"
-            return (yield from self.complain(busybox, text))
+            inside = source.rstrip("/") + (place or "").removeprefix(top)
+            yield from self.complain(f"recursion detected, omitting directory '{inside}'", text)
+            if old is not None or (place or "").count("/") != top.count("/") + 1:
+                return False
         # The names are read first: a copy into a directory of the source must end.
         names = files.listdir(source, p.cwd)
         if old is None:
@@ -178,7 +194,7 @@ class Copier:
             except OSError as error:
                 gnu = f"cannot create directory {aim}"
                 return (yield from self.complain(f"can't create directory '{target}'", gnu, error))
-        is_done = True
+        is_done = not is_inside
         for name in names:
             is_done &= yield from self.copy(join(source, name), join(target, name))
         if mode.preserves:
@@ -213,6 +229,8 @@ class Copier:
         except OSError as error:
             read.close()
             gnu = f"cannot create regular file {quote(target)}"
+            if isinstance(error, IsADirectoryError) and target.endswith("/"):
+                error = os_error(errno.EISDIR if self.busybox else errno.ENOTDIR)
             if self.busybox and self.mode.forces and isinstance(error, FileNotFoundError):
                 return (
                     yield from self.complain(f"can't create '{target}': Path does not exist", "")

@@ -1,18 +1,18 @@
-"""Programs about time: date, hwclock, uptime."""
+"""Programs about time: date, hwclock."""
 
 import re
 from datetime import UTC
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps
-from qgasim.guest.system.load import show_load
 from qgasim.guest.units import SECOND
 from qgasim.userland.programs.getopt import not_simulated, parse, usage_error
-from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote_text
 from qgasim.userland.programs.registry import program
 from qgasim.userland.programs.timestamps import (
     EARLIEST,
     LATEST,
+    UnknownDateError,
     find_time,
     format_time,
     local_zone,
@@ -41,9 +41,10 @@ def date(p: Process) -> Steps:
             form = operand[1:]
             if is_busybox(p):
                 # strftime(3) leaves what it does not know; recorded with glibc's. UNVERIFIED: musl's.
-                form = re.sub("%%|%(?=N|q|:z)", "%%", form)
+                form = re.sub(r"%%|%(?=[-_0^#]?\d*(?:N|q|:z))", "%%", form)
+                form = re.sub(r"(%%)|%(?=\d+s)|%-(?=\d)", lambda found: found[1] or "%_", form)
         elif operand is not options.operands[0] or options.last("ds"):
-            extra = f"extra operand {quote(operand)}"
+            extra = f"extra operand {quote_text(operand)}"
             yield from usage_error(p, "" if is_busybox(p) else extra)
         elif re.fullmatch(r"\d{8}(\d\d|\d{4})?(\.\d\d)?", operand):
             yield from not_simulated(p, f"'{operand}'")
@@ -51,15 +52,18 @@ def date(p: Process) -> Steps:
             yield from fail(p, f"invalid date '{operand}'")
     text = options.get("s") or options.get("d")
     if text is not None:
-        found = find_time(text, when, zone, is_busybox=is_busybox(p))
+        try:
+            found = find_time(text, when, zone, is_busybox=is_busybox(p))
+        except UnknownDateError:
+            return (yield from not_simulated(p, f"the date '{text}'"))
         if found is None:
-            yield from fail(p, f"invalid date '{text}'")
-            return 1
+            shown = pick(p, f"'{text}'", quote_text(text))
+            return (yield from fail(p, f"invalid date {shown}"))
         when = found
         is_set = "s" in options
     if not EARLIEST <= when // SECOND <= LATEST:
         # UNVERIFIED: BusyBox's words. GNU's date goes on until the year has no int.
-        text = f"time {quote(str(when // SECOND))} is out of range"
+        text = f"time {quote_text(str(when // SECOND))} is out of range"
         yield from fail(p, pick(p, f"invalid date '{text}'", text))
     status = 0
     if is_set and 0 <= when // SECOND < LATEST_SET:
@@ -83,27 +87,4 @@ def hwclock(p: Process) -> Steps:
     else:
         form = pick(p, "%a %b %e %H:%M:%S %Y  0.000000 seconds", "%F %H:%M:%S.%6N%:z")
         yield from p.write(1, format_time(clock.rtc(), local_zone(p), form) + "\n")
-    return 0
-
-
-@program("uptime")
-def uptime(p: Process) -> Steps:
-    """Print how long the guest has been up."""
-    options = yield from parse(p, "s", {"since": "s"})
-    up = p.guest.boot_uptime()
-    if "s" in options:
-        since = p.guest.clock.now() - up
-        yield from p.write(1, format_time(since, local_zone(p), "%F %T\n"))
-        return 0
-    days, minutes = up // (86400 * SECOND), up // (60 * SECOND) % 60
-    hours = up // (3600 * SECOND) % 24
-    text = format_time(p.guest.clock.now(), local_zone(p), " %H:%M:%S up ")
-    if days:
-        text += f"{days} day{'s' if days != 1 else ''}, "
-    text += f"{hours:2}:{minutes:02}" if hours else f"{minutes} min"
-    users = sum(login.kind == "user" for login in p.guest.logins)
-    ending = "" if users == 1 and not is_busybox(p) else "s"
-    # procps reads /proc/loadavg, BusyBox asks sysinfo(2).
-    load = ", ".join(show_load(p.guest.load(), rounds=not is_busybox(p)))
-    yield from p.write(1, f"{text}, {users:2} user{ending},  load average: {load}\n")
     return 0

@@ -4,7 +4,15 @@ from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import parse
-from qgasim.userland.programs.messages import complain, explain, pick, quote
+from qgasim.userland.programs.messages import (
+    complain,
+    explain,
+    fail,
+    is_busybox,
+    pick,
+    quote,
+    quote_text,
+)
 from qgasim.userland.programs.registry import PROGRAMS, program
 from qgasim.userland.shell import run_shell
 
@@ -27,11 +35,11 @@ def env(p: Process) -> Steps:
     """Run a program with another environment, or print it."""
     arguments = ["-i" if a == "-" and i == 0 else a for i, a in enumerate(p.argv[1:])]
     long = {"ignore-environment": "i", "unset": "u"}
-    options = yield from parse(
-        p, "iu:", long, in_order=True, arguments=arguments, code=pick(p, 1, 125)
-    )
+    options = yield from parse(p, "iu:", long, in_order=True, arguments=arguments)
     items = [] if "i" in options else list(p.env)
     for name in options.all("u"):
+        if (not name or "=" in name) and not is_busybox(p):
+            yield from fail(p, f"cannot unset {quote_text(name)}: Invalid argument")
         items = [item for item in items if not item.startswith(name + "=")]
     words = options.operands
     while words and "=" in words[0]:

@@ -9,9 +9,17 @@ from msgspec import Struct
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
-from qgasim.userland.programs.getopt import is_known, not_simulated
+from qgasim.userland.programs.getopt import is_known, not_simulated, usage_error
 from qgasim.userland.programs.lstat import Inode, base_name, join, look, node_kind
-from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import (
+    complain,
+    explain,
+    fail,
+    is_busybox,
+    pick,
+    quote,
+    quote_text,
+)
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell.patterns import matches
 
@@ -51,7 +59,9 @@ MAKERS: Final[dict[str, Callable[[Process, str], Judge | None]]] = {
 def find_reason(word: str, text: str) -> str:
     """Return what GNU's find says about *text*, which is no argument for *word*."""
     if word == "-maxdepth":
-        return f"Expected a positive decimal integer argument to {word}, but got {quote(text)}"
+        return f"Expected a positive decimal integer argument to {word}, but got {quote_text(text)}"
+    if not text:
+        return "Arguments to -type should contain at least one letter"
     if all(kind and kind[0] in "fdlpcbs" for kind in text.split(",")):
         return "Must separate multiple arguments to -type using: ','"
     if text.endswith(",") and text[:1] in "fdlpcbs":
@@ -61,6 +71,7 @@ def find_reason(word: str, text: str) -> str:
 
 #: Judges a file, or does something with it.
 _Test = Callable[[File], Waiting[bool]]
+#: UNVERIFIED: that Alpine's BusyBox has -delete. Debian's is built without.
 _ACTIONS: Final = frozenset({"-print", "-exec", "-delete"})
 
 
@@ -125,19 +136,19 @@ class _Finder:
             text = f"paths must precede expression: `{self.words[0]}'"
             if self.words[0] == ")":
                 text = "you have too many ')'"
-            yield from fail(self.p, pick(self.p, f"unrecognized: {self.words[0]}", text))
+            yield from self._refuse_word(self.words[0], text)
         if self.acts:
             return test
         return partial(_both, test, self._print)
 
-    def _any(self) -> Waiting[_Test]:
-        test = yield from self._all()
+    def _any(self, after: str = "") -> Waiting[_Test]:
+        test = yield from self._all(after)
         while self.words and self.words[0] in ("-o", "-or"):
             other = yield from self._all(self.words.pop(0))
             test = partial(_either, test, other)
         return test
 
-    def _all(self, after: str = "") -> Waiting[_Test]:
+    def _all(self, after: str) -> Waiting[_Test]:
         test = yield from self._not(after)
         while self.words and self.words[0] not in ("-o", "-or", ")"):
             joiner = self.words.pop(0) if self.words[0] in ("-a", "-and") else ""
@@ -149,6 +160,9 @@ class _Finder:
         """Read what follows the operator *after*."""
         if not self.words:
             text = f"expected an expression after '{after}'"
+            if after == "(":
+                text = "invalid expression; expected to find a ')' but didn't see one."
+                text += " Perhaps you need an extra predicate after '('"
             yield from self._refuse(text)
         word = self.words.pop(0)
         if word in ("!", "-not"):
@@ -160,15 +174,17 @@ class _Finder:
             text = f"you have used a binary operator '{word}' with nothing before it."
             text = f"invalid expression; {text}"
             yield from self._refuse(text)
+        if word == ")" and after:
+            yield from self._refuse(f"expected an expression between '{after}' and ')'")
         if word == "(":
             if self.words[:1] == [")"]:
                 text = "invalid expression; empty parentheses are not allowed."
                 yield from self._refuse(text)
-            test = yield from self._any()
+            test = yield from self._any("(")
             if not self.words or self.words.pop(0) != ")":
                 text = "I was expecting to find a ')' somewhere but did not see one."
                 text = f"invalid expression; {text}"
-                yield from fail(self.p, pick(self.p, "unmatched '('", text))
+                yield from fail(self.p, pick(self.p, "unpaired '('", text))
             return test
         return (yield from self._primary(word))
 
@@ -177,6 +193,11 @@ class _Finder:
         if is_busybox(self.p):
             return not_simulated(self.p, "an empty expression")
         return fail(self.p, text)
+
+    def _refuse_word(self, word: str, gnu: str) -> Waiting[NoReturn]:
+        if is_busybox(self.p):
+            return usage_error(self.p, f"unrecognized: {word}")
+        return fail(self.p, gnu)
 
     def _argument(self, word: str) -> Waiting[str]:
         if not self.words:
@@ -204,7 +225,7 @@ class _Finder:
                 yield from not_simulated(self.p, f"'{word}'")
             if not word.startswith("-"):
                 text = f"paths must precede expression: `{word}'"
-            yield from fail(self.p, pick(self.p, f"unrecognized: {word}", text))
+            yield from self._refuse_word(word, text)
         argument = yield from self._argument(word)
         if word == "-maxdepth" and argument.isdecimal():
             self.max_depth = to_int(argument)

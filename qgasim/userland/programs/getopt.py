@@ -10,9 +10,15 @@ from typing import NoReturn
 
 from qgasim.guest.machine import Machine
 from qgasim.guest.processes.process import Process, ProgramExit, Waiting
-from qgasim.userland.limits import MAX_INT, to_int
 from qgasim.userland.programs.known_options import KNOWN
-from qgasim.userland.programs.messages import complain, fail, is_busybox, label, quote
+from qgasim.userland.programs.messages import (
+    complain,
+    fail,
+    failure_status,
+    is_busybox,
+    label,
+    quote_text,
+)
 
 __all__ = [
     "Declared",
@@ -24,7 +30,6 @@ __all__ = [
     "not_simulated",
     "parse",
     "split_letters",
-    "to_number",
     "usage_error",
 ]
 
@@ -47,7 +52,6 @@ _MANUALS = {
     " type user value version wait what with-dependencies",
 }
 _MANUALS.update(dict.fromkeys(("poweroff", "reboot"), _MANUALS["halt"]))
-SUFFIXES = {"": 1, "b": 512, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class Options:
@@ -76,7 +80,7 @@ class Options:
         return next((name for name, _ in reversed(self.given) if name in letters), "")
 
 
-def usage_error(p: Process, text: str = "", code: int = 1) -> Waiting[NoReturn]:
+def usage_error(p: Process, text: str = "") -> Waiting[NoReturn]:
     """Write *text* and how to use the program, and end."""
     if text:
         yield from complain(p, text)
@@ -88,16 +92,16 @@ def usage_error(p: Process, text: str = "", code: int = 1) -> Waiting[NoReturn]:
             usage = f"Usage: {label(p)} [OPTION]... PATTERNS [FILE]...\n{usage}"
     with suppress(OSError):
         yield from p.write(2, usage)
-    raise ProgramExit(code)
+    raise ProgramExit(failure_status(p))
 
 
-def missing_operand(p: Process, after: str | None = None, code: int = 1) -> Waiting[NoReturn]:
+def missing_operand(p: Process, after: str | None = None) -> Waiting[NoReturn]:
     """End because there are too few operands; *after* is the last one that there is."""
-    text = "missing operand" if after is None else f"missing operand after {quote(after)}"
-    return usage_error(p, "" if is_busybox(p) else text, code)
+    text = "missing operand" if after is None else f"missing operand after {quote_text(after)}"
+    return usage_error(p, "" if is_busybox(p) else text)
 
 
-def not_simulated(p: Process, what: str, code: int = 1) -> Waiting[NoReturn]:
+def not_simulated(p: Process, what: str, code: int | None = None) -> Waiting[NoReturn]:
     """End because of something that the real program knows, and this one does not."""
     remedy = "give the program under programs: in the scenario"
     return fail(p, f"{what} is not simulated by qgasim ({remedy})", code)
@@ -148,10 +152,9 @@ class Question:
 
 
 class _Parser:
-    def __init__(self, p: Process, letters: str, long: Mapping[str, str], code: int) -> None:
+    def __init__(self, p: Process, letters: str, long: Mapping[str, str]) -> None:
         self.p = p
         self.long = long
-        self.code = code
         self.found = Options()
         self.takes = split_letters(letters)
         known_letters, known_long = self._known()
@@ -159,9 +162,6 @@ class _Parser:
             # The programs are written for GNU's options, of which an applet has only some.
             self.takes = {x: takes for x, takes in self.takes.items() if x in known_letters}
             self.long = {x: key for x, key in long.items() if x in known_long}
-
-    def _bad(self, text: str) -> Waiting[NoReturn]:
-        return usage_error(self.p, text, self.code)
 
     def _known(self) -> tuple[str, list[str]]:
         return known_options(self.p.guest.settings.os.userland, self.p.name)
@@ -172,25 +172,30 @@ class _Parser:
         if name not in self.long:
             real = [n for n in self._known()[1] if n.startswith(name)]
             others = [n for n in real if n not in self.long]
-            candidates = sorted({*matches, *real})
+            # In the order of the program's own table.
+            candidates = [*real, *(n for n in matches if n not in real)]
             if name not in real and len({self.long.get(n, n) for n in candidates}) > 1:
-                # UNVERIFIED: the order, which is that of the program's own table.
                 names = " ".join(f"'--{candidate}'" for candidate in candidates)
-                yield from self._bad(f"option '--{name}' is ambiguous; possibilities: {names}")
+                yield from usage_error(
+                    self.p, f"option '--{name}' is ambiguous; possibilities: {names}"
+                )
             if name in real or (others and not matches):
                 what = name if name in real else others[0]
-                yield from not_simulated(self.p, f"option '--{what}'", self.code)
+                yield from not_simulated(self.p, f"option '--{what}'")
         keys = {self.long[match] for match in matches}
         if len(keys) != 1:
-            yield from self._bad(f"unrecognized option '{argument}'")
+            # BusyBox's head is the only one that asks getopt(3).
+            is_short = is_busybox(self.p) and self.p.name == "head"
+            wrong = "invalid option -- '-'" if is_short else f"unrecognized option '{argument}'"
+            yield from usage_error(self.p, wrong)
         key = keys.pop()
         takes = key[len(key.rstrip(":")) :] or self.takes.get(key, "")
         key = key.rstrip(":") or key
         if equals and not takes:
-            yield from self._bad(f"option '--{matches[0]}' doesn't allow an argument")
+            yield from usage_error(self.p, f"option '--{matches[0]}' doesn't allow an argument")
         if takes == ":" and not equals:
             if not rest:
-                yield from self._bad(f"option '--{matches[0]}' requires an argument")
+                yield from usage_error(self.p, f"option '--{matches[0]}' requires an argument")
             value = rest.pop(0)
         self.found.given.append((key, value))
 
@@ -201,14 +206,14 @@ class _Parser:
             takes = self.takes.get(letter)
             if takes is None:
                 if letter in self._known()[0]:
-                    yield from not_simulated(self.p, f"option '-{letter}'", self.code)
-                yield from self._bad(f"invalid option -- '{letter}'")
+                    yield from not_simulated(self.p, f"option '-{letter}'")
+                yield from usage_error(self.p, f"invalid option -- '{letter}'")
             value = ""
             if takes:
                 value, letters = letters, ""
                 if not value and takes == ":":
                     if not rest:
-                        yield from self._bad(f"option requires an argument -- '{letter}'")
+                        yield from usage_error(self.p, f"option requires an argument -- '{letter}'")
                     value = rest.pop(0)
             self.found.given.append((letter, value))
 
@@ -219,10 +224,9 @@ def parse(
     long: Mapping[str, str] | None = None,
     *,
     in_order: bool = False,
-    code: int = 1,
     arguments: Sequence[str] | None = None,
 ) -> Waiting[Options]:
-    """Take the arguments apart; a wrong option ends the program with *code*.
+    """Take the arguments apart; a wrong option ends the program.
 
     *letters* are getopt's: ``n:`` takes a value, ``i::`` one that is attached. *long* names long
     options' letters; ``"reference:"`` is a name without a letter that takes a value, ``"color::"`` one
@@ -230,7 +234,7 @@ def parse(
     """
     if isinstance(p, Question):
         raise Declared(letters, long or {})
-    parser = _Parser(p, letters, long or {}, code)
+    parser = _Parser(p, letters, long or {})
     rest = list(p.argv[1:] if arguments is None else arguments)
     operands = parser.found.operands
     while rest:
@@ -248,27 +252,3 @@ def parse(
                 operands += rest
                 break
     return parser.found
-
-
-def to_number(
-    p: Process, text: str, what: str = "", code: int = 1, *, is_clamped: bool = False
-) -> Waiting[int]:
-    """Read a count with an optional suffix (``k``, ``M``, ``KiB``, ``kB``, ...).
-
-    GNU's programs refuse one that 64 bits do not hold (coreutils 9.1, lib/xdectoint.c), unless it
-    *is_clamped* there.
-    """
-    digits = text.lstrip("+")
-    end = next((i for i, c in enumerate(digits) if not c.isdecimal()), len(digits))
-    suffix = digits[end:].lower()
-    unit = SUFFIXES.get(suffix.removesuffix("ib"))
-    if unit is None and len(suffix) == 2 and suffix[1] == "b" and suffix[0] in SUFFIXES:
-        unit = 1000 ** ("kmgt".find(suffix[0]) + 1)
-    if not end or unit is None:
-        wrong = f"invalid number '{text}'" if is_busybox(p) else f"{what}: {quote(text)}"
-        yield from fail(p, wrong, code)
-    number = to_int(digits[:end]) * (unit or 1)
-    if number >= MAX_INT and not is_clamped and not is_busybox(p):
-        too_large = f"{what}: {quote(text)}: Value too large for defined data type"
-        yield from fail(p, too_large, code)
-    return min(number, MAX_INT)

@@ -7,7 +7,7 @@ from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.matching import Pattern
 from qgasim.userland.programs.getopt import Options, parse, usage_error
 from qgasim.userland.programs.inputs import Source
-from qgasim.userland.programs.messages import complain, fail, is_busybox, pick
+from qgasim.userland.programs.messages import complain, fail, is_busybox
 from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
 
@@ -24,14 +24,17 @@ _LONG = {
 @program("grep")
 def grep(p: Process) -> Steps:
     """Print lines that match."""
-    options = yield from parse(p, "ivclnqoEFxre:shHa" + pick(p, "", "y"), _LONG, code=2)
+    options = yield from parse(p, "ivclnqoEFxre:shHay", _LONG)
     operands = options.operands
     if "e" not in options and not operands:
-        yield from usage_error(p, code=2)
+        yield from usage_error(p)
     patterns = "\n".join(options.all("e") or [operands.pop(0)]).split("\n")
     matchers = yield from _compile(p, options, patterns)
     is_recursive = "r" in options
-    paths = operands or (["."] if is_recursive else ["-"])
+    paths = operands or (["."] if is_recursive and not is_busybox(p) else ["-"])
+    if not is_busybox(p) and "v" in options and "x" not in options and not any(patterns):
+        # Each line matches, so that it does not even look.
+        return 1
     # The name of the only file is shown if a directory had to be looked into to find it.
     shows_name = len(paths) > 1 or (is_recursive and p.guest.files.is_dir(paths[0], p.cwd))
     if is_recursive:
@@ -51,18 +54,30 @@ def grep(p: Process) -> Steps:
 
 
 def _compile(p: Process, options: Options, patterns: list[str]) -> Waiting[list[Pattern]]:
-    how = {
-        "fixed": "F" in options,
-        "extended": "E" in options,
-        "ignore_case": bool(options.last("iy")),
-    }
+    kind = options.last("EF")
+    if not is_busybox(p) and {"E", "F"} <= {name for name, _ in options}:
+        yield from fail(p, "conflicting matchers specified")
+    warnings: list[str] = []
+    ignore = bool(options.last("iy"))
     try:
-        return [compile_regex(pattern, **how) for pattern in patterns]
+        matchers = [
+            compile_regex(
+                pattern,
+                fixed=kind == "F",
+                extended=kind == "E",
+                ignore_case=ignore,
+                warnings=warnings,
+            )
+            for pattern in patterns
+        ]
+        for warning in [] if is_busybox(p) else warnings:
+            yield from complain(p, f"warning: {warning}")
     except RegexError as error:
         if is_busybox(p):
-            yield from fail(p, f"bad regex '{patterns[0]}'", 2)
-        yield from fail(p, str(error), 2)
+            yield from fail(p, f"bad regex '{patterns[0]}'")
+        yield from fail(p, str(error))
         raise
+    return matchers
 
 
 def _expand(p: Process, paths: list[str], *, strip: bool) -> list[str]:
@@ -114,8 +129,7 @@ class _Search:
     def file(self, path: str) -> Waiting[None]:
         """Search one file."""
         is_directory = path != "-" and self.p.guest.files.is_dir(path, self.p.cwd)
-        # For an applet a directory is empty.
-        source = Source(self.p, ["/dev/null" if is_directory and is_busybox(self.p) else path])
+        source = Source(self.p, [path])
         source.is_quiet = "s" in self.options
         file = _File(self, "(standard input)" if path == "-" else path)
         while not file.is_done and (lines := (yield from source.lines())):

@@ -4,7 +4,7 @@ from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import parse, usage_error
-from qgasim.userland.programs.messages import fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import fail, is_busybox, pick, quote_text
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
@@ -47,7 +47,7 @@ def uname(p: Process) -> Steps:
     """Print what the system calls itself."""
     options = yield from parse(p, "asnrvmpio", _UNAME_LONG)
     if options.operands:
-        operand = quote(options.operands[0])
+        operand = quote_text(options.operands[0])
         yield from usage_error(p, "" if is_busybox(p) else f"extra operand {operand}")
     system = p.guest.settings.os
     texts = {

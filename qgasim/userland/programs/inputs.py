@@ -9,7 +9,6 @@ from qgasim.userland.programs.messages import complain, explain, is_busybox, quo
 __all__ = [
     "CHUNK",
     "Source",
-    "cannot_open",
     "cannot_read",
     "open_input",
     "read_input",
@@ -31,23 +30,26 @@ GNU_READ = {
     "head": "error reading {quoted}: {why}",
     "tail": "error reading {quoted}: {why}",
     "sort": "read failed: {name}: {why}",
-    "uniq": "error reading {quoted}: {why}",
-    "sed": "couldn't read {name}: {why}",
+    "sed": "read error on {name}: {why}",
+    "awk": "read error ({why})",
 }
+#: Programs that end if a file cannot be read.
+READ_ERRORS_END = frozenset({"awk", "sed"})
 #: Programs of BusyBox that say "can't open": those that need the file.
-BUSYBOX_OPEN = frozenset({"cat", "tail", "uniq"})
+BUSYBOX_OPEN = frozenset({"cat", "tail"})
 BUSYBOX_READ = {
     "cat": "read error: {why}",
     "tail": "read error: {why}",
     "head": "{name}: Input/output error",
-    "sed": "read error: {why}",
+    "awk": "cmd. line:1: {why}",
 }
 
 
-def cannot_open(p: Process, path: str, error: OSError) -> Waiting[None]:
+def _cannot_open(p: Process, path: str, error: OSError, *, by_lines: bool) -> Waiting[None]:
     """Report that *path* can't be opened."""
     if is_busybox(p):
-        form = "can't open {quoted}: {why}" if p.name in BUSYBOX_OPEN else "{name}: {why}"
+        says_so = p.name in BUSYBOX_OPEN and not by_lines
+        form = "can't open '{name}': {why}" if says_so else "{name}: {why}"
     else:
         form = GNU_OPEN.get(p.name, "{odd}: {why}")
     return complain(p, form.format_map(_names(p, path, error)))
@@ -67,7 +69,9 @@ def cannot_read(p: Process, path: str, error: OSError) -> Waiting[None]:
     return complain(p, form.format_map(_names(p, path, error)))
 
 
-def open_input(p: Process, path: str, *, quiet: bool = False) -> Waiting[OpenFile | None]:
+def open_input(
+    p: Process, path: str, *, quiet: bool = False, by_lines: bool = False
+) -> Waiting[OpenFile | None]:
     """Open *path* to read from; None, after a message, if that can't be."""
     try:
         if path == "-":
@@ -77,14 +81,14 @@ def open_input(p: Process, path: str, *, quiet: bool = False) -> Waiting[OpenFil
         return (yield from p.open(path))
     except OSError as error:
         if not quiet:
-            yield from cannot_open(p, path, error)
+            yield from _cannot_open(p, path, error, by_lines=by_lines)
         return None
 
 
-def split_lines(p: Process, data: bytes, end: bytes = b"\n") -> list[bytes]:
-    """Take *data* apart at each *end*, which is not kept, once there is memory for the lines."""
-    p.take_memory(LINE_SIZE * data.count(end))
-    return data.split(end)
+def split_lines(p: Process, data: bytes) -> list[bytes]:
+    """Take *data* apart at each newline, which is not kept, once there is memory for the lines."""
+    p.take_memory(LINE_SIZE * data.count(b"\n"))
+    return data.split(b"\n")
 
 
 def read_input(p: Process, path: str) -> Waiting[bytes | None]:
@@ -93,12 +97,23 @@ def read_input(p: Process, path: str) -> Waiting[bytes | None]:
     if file is None:
         return None
     try:
-        return (yield from p.read_rest(file))
+        data = yield from p.read_rest(file)
     except OSError as error:
+        if is_busybox(p):
+            return b""
         yield from cannot_read(p, path, error)
         return None
+    else:
+        return end_at_nul(p, data)
     finally:
         file.close()
+
+
+def end_at_nul(p: Process, data: bytes) -> bytes:
+    """Return *data* with a newline for each NUL, if that ends a line, too: for applets that read strings."""
+    return (
+        data.replace(b"\0", b"\n") if is_busybox(p) and p.name in ("cat", "cut", "sort") else data
+    )
 
 
 class Source:
@@ -110,6 +125,7 @@ class Source:
         #: The file that the last batch came from.
         self.path = ""
         self.has_failed = False
+        self.has_read_error = False
         #: Whether to say nothing about files that can't be read.
         self.is_quiet = False
         #: Whether a file that cannot be read is the last.
@@ -127,7 +143,9 @@ class Source:
                 if not self.todo:
                     return []
                 self.path = self.todo.pop(0)
-                self._file = yield from open_input(self.p, self.path, quiet=self.is_quiet)
+                self._file = yield from open_input(
+                    self.p, self.path, quiet=self.is_quiet, by_lines=True
+                )
                 if self._file is None:
                     self.has_failed = True
                     if self.stops_at_failure:
@@ -160,9 +178,14 @@ class Source:
 
     def _read(self, file: OpenFile) -> Waiting[bytes]:
         try:
-            return (yield from self.p.call(file.read, CHUNK))
+            return end_at_nul(self.p, (yield from self.p.call(file.read, CHUNK)))
         except OSError as error:
-            self.has_failed = True
+            if is_busybox(self.p) and self.p.name != "awk":
+                # Applets that read by lines take an error for the end.
+                return b""
+            self.has_failed = self.has_read_error = True
+            if self.p.name in READ_ERRORS_END:
+                self.todo.clear()
             if not self.is_quiet:
                 yield from cannot_read(self.p, self.path, error)
             return b""

@@ -71,7 +71,7 @@ def ip(p: Process) -> Steps:
         elif option in ("o", "oneline"):
             style.is_oneline = True
         elif is_known(p, word):
-            yield from not_simulated(p, f"option '-{option}'", pick(p, 1, 255))
+            yield from not_simulated(p, f"option '-{option}'")
         else:
             gnu = f'Option "-{option}" is unknown, try "ip -help".'
             yield from _fail(p, f"invalid argument '-{option}' to 'ip'", gnu, pick(p, 1, 255))
@@ -107,11 +107,6 @@ def _find_verb(verbs: tuple[str, ...], words: list[str]) -> str | None:
 
 
 # -- the interfaces --------------------------------------------------------------------------------
-
-
-def _find_nic(p: Process, name: str) -> Nic | None:
-    """Find an interface."""
-    return next((nic for nic in p.guest.nics if nic.name == name), None)
 
 
 def _is_loopback(nic: Nic) -> bool:
@@ -151,7 +146,7 @@ def _take(words: list[str], *names: str) -> str | None:
 
 
 def _get_nic(p: Process, name: str, *, shows: bool = False) -> Waiting[Nic]:
-    nic = _find_nic(p, name)
+    nic = next((nic for nic in p.guest.nics if nic.name == name), None)
     if nic is None:
         gnu = f'Device "{name}" does not exist.' if shows else f'Cannot find device "{name}"'
         yield from _fail(p, f"can't find device '{name}'", gnu)

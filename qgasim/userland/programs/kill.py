@@ -33,7 +33,7 @@ def pidof(p: Process) -> Steps:
 def kill(p: Process) -> Steps:
     """Send a signal to processes."""
     arguments = p.argv[1:]
-    if arguments[:1] in (["-l"], ["--list"]):
+    if arguments[:1] == ["-l"] or (arguments[:1] == ["--list"] and not is_busybox(p)):
         return (yield from _list_signals(p, arguments[1:]))
     first = arguments[0] if arguments else ""
     number, targets = yield from _take_signal(p, arguments)
@@ -93,16 +93,17 @@ def _refuse_signal(p: Process, name: str) -> Waiting[NoReturn]:
 
 def _list_signals(p: Process, arguments: Sequence[str]) -> Waiting[int]:
     """Do what ``kill -l`` does."""
-    status = 0
-    for text in arguments:
+    # procps looks at the first only, and knows the signals that have names.
+    for text in arguments if is_busybox(p) else arguments[:1]:
         number = find_signal(text)
-        if number is None and text.isdecimal():
-            number = int(text[-9:]) & 0x7F
-        if number is None:
-            gnu = f"unknown signal name {text}"
-            yield from fail(p, pick(p, f"unknown signal '{text}'", gnu))
+        if text.isdecimal():
+            number = int(text[-9:]) & 0x7F if is_busybox(p) else to_int(text)
+        if number is None and is_busybox(p):
+            yield from fail(p, f"unknown signal '{text}'")
+        elif number is None or (not is_busybox(p) and number not in SIGNALS):
+            yield from complain(p, f"unknown signal name {text}")
         elif text.isdecimal():
-            yield from p.write(1, f"{SIGNALS.get(number, number)}\n")
+            yield from p.write(1, f"{SIGNALS.get(number, number or 'EXIT')}\n")
         else:
             yield from p.write(1, f"{number}\n")
     if not arguments and is_busybox(p):
@@ -111,7 +112,7 @@ def _list_signals(p: Process, arguments: Sequence[str]) -> Waiting[int]:
         names = list(SIGNALS.values())
         lines = [" ".join(names[at : at + 16]) for at in range(0, len(names), 16)]
         yield from p.write(1, "".join(line + "\n" for line in lines))
-    return status
+    return 0
 
 
 def _send(p: Process, pid: int, number: int) -> Waiting[bool]:

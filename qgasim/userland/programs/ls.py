@@ -46,7 +46,7 @@ class _Entry(Struct, gc=False):
 @program("ls")
 def ls(p: Process) -> Steps:
     """List directories, one name per line: the output is never a terminal."""
-    options = yield from parse(p, _LETTERS, _LONG, code=pick(p, 1, 2))
+    options = yield from parse(p, _LETTERS, _LONG)
     lister = _Lister(p, options)
     files: list[_Entry] = []
     directories: list[_Entry] = []
@@ -126,9 +126,10 @@ class _Lister:
             yield from complain(p, f"{text}: {explain(error)}")
             self.status = pick(p, 1, 2)
             return
-        if "a" in options:
+        shown = "a" if self.busybox and "a" in options else options.last("aA")
+        if shown == "a":
             names = [".", "..", *names]
-        elif "A" not in options:
+        elif not shown:
             names = [name for name in names if not name.startswith(".")]
         entries = self.sort((yield from self.look_at_all(path, names)))
         if self.is_long:

@@ -8,12 +8,26 @@ from functools import partial
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
-from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
+from qgasim.userland.programs.getopt import (
+    Options,
+    missing_operand,
+    not_simulated,
+    parse,
+    usage_error,
+)
 from qgasim.userland.programs.lstat import Inode, join, look
-from qgasim.userland.programs.messages import complain, explain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import (
+    complain,
+    explain,
+    fail,
+    is_busybox,
+    pick,
+    quote,
+    quote_text,
+)
 from qgasim.userland.programs.modes import parse_mode
 from qgasim.userland.programs.registry import program
-from qgasim.userland.programs.timestamps import find_time, format_time, local_zone
+from qgasim.userland.programs.timestamps import UnknownDateError, find_time, format_time, local_zone
 from qgasim.userland.programs.user_names import find_user, groups
 
 __all__: list[str] = []
@@ -28,14 +42,16 @@ Change = Callable[[str, bool], Waiting[None]]
 def mkdir(p: Process) -> Steps:
     """Make directories, with ``-p`` those above them, too."""
     options = yield from parse(p, "m:p", {"mode": "m", "parents": "p"})
-    if not options.operands:
+    if not options.operands and not is_busybox(p):
         yield from missing_operand(p)
     text = options.get("m")
     mode = None
     if text is not None:
-        mode = parse_mode(text, 0o777, is_directory=True, umask=p.umask)
+        mode = parse_mode(_clean(p, text), 0o777, is_directory=True, umask=p.umask)
         if mode is None:
-            yield from fail(p, f"invalid mode {quote(text)}")
+            yield from fail(p, "invalid mode " + pick(p, f"'{text}'", quote_text(text)))
+    if not options.operands:
+        yield from missing_operand(p)
     status = 0
     for path in options.operands:
         failed = yield from _make(p, path, mode, options)
@@ -66,11 +82,17 @@ def _make(
             if is_last and mode is not None:
                 yield from p.call(files.chmod, step, mode, p.cwd)
         except FileExistsError as error:
-            is_inner = not is_last and not is_busybox(p)
-            return step, NotADirectoryError(20, os.strerror(20)) if is_inner else error
+            if is_last:
+                return step, error
+            return pick(p, f"{step}/", step), NotADirectoryError(20, os.strerror(20))
         except OSError as error:
             return step, error
     return None
+
+
+def _clean(p: Process, mode: str) -> str:
+    """Return *mode* without what BusyBox passes over: a comma at the end, or nothing at all."""
+    return (mode.removesuffix(",") or "u+") if is_busybox(p) else mode
 
 
 # -- touch -------------------------------------------------------------------------------------
@@ -90,24 +112,32 @@ def touch(p: Process) -> Steps:
         # BusyBox keeps the time of the day.
         is_day = is_busybox(p) and re.fullmatch(r"\d{4}-\d\d?-\d\d?", text)
         time = format_time(now, local_zone(p), " %T") if is_day else ""
-        found = find_time(text + time, now, local_zone(p), is_busybox=is_busybox(p))
+        try:
+            found = find_time(text + time, now, local_zone(p), is_busybox=is_busybox(p))
+        except UnknownDateError:
+            return (yield from not_simulated(p, f"the date '{text}'"))
         if found is None:
             what = pick(p, "invalid date", "invalid date format")
-            yield from fail(p, f"{what} {quote(text)}")
+            yield from fail(p, f"{what} {quote_text(text)}")
         else:
             when = found
     set_times = partial(p.guest.files.set_times, follow=follow)
     status = 0
     for path in options.operands:
         try:
-            if p.guest.files.find(path, p.cwd, follow=follow) is None:
-                if "c" in options or not follow:
+            try:
+                yield from p.call(set_times, path, when, when, p.cwd)
+            except FileNotFoundError:
+                if "c" in options:
                     continue
+                if not follow and not (is_busybox(p) and path):
+                    raise
                 flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
                 (yield from p.open(path, flags)).close()
-            yield from p.call(set_times, path, when, when, p.cwd)
+                yield from p.call(set_times, path, when, when, p.cwd)
         except OSError as error:
-            text = pick(p, path, f"cannot touch {quote(path)}")
+            verb = "cannot touch" if follow and "c" not in options else "setting times of"
+            text = pick(p, path, f"{verb} {quote(path)}")
             yield from complain(p, f"{text}: {explain(error)}")
             status = 1
     return status
@@ -127,18 +157,18 @@ def chmod(p: Process) -> Steps:
             yield from missing_operand(p)
         mode = paths.pop(0)
     if not paths:
-        yield from missing_operand(p, mode)
-    if parse_mode(mode) is None:
-        if is_busybox(p):
-            yield from fail(p, f"invalid mode '{mode}'")
-        yield from usage_error(p, f"invalid mode: {quote(mode)}")
-    text = mode
+        yield from missing_operand(p, None if len(arguments) < len(p.argv) - 1 else mode)
+    text = _clean(p, mode)
+    if parse_mode(text) is None and not is_busybox(p):
+        yield from usage_error(p, f"invalid mode: {quote_text(mode)}")
 
     def change(path: str, follow: bool) -> Waiting[None]:
         inode = look(p, path)
         if not follow and look(p, path, follow=False).is_link:
             return
-        new = parse_mode(text, inode.mode & 0o7777, is_directory=inode.is_dir, umask=p.umask) or 0
+        new = parse_mode(text, inode.mode & 0o7777, is_directory=inode.is_dir, umask=p.umask)
+        if new is None:
+            yield from fail(p, f"invalid mode '{mode}'")
         yield from p.call(p.guest.files.chmod, path, new, p.cwd)
 
     return (yield from _change_all(p, paths, options, change))
@@ -231,10 +261,12 @@ def _read_owner(p: Process, spec: str) -> Waiting[tuple[int, int]]:
         elif user.isdecimal():
             uid = to_int(user)
         else:
-            yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote(spec)}"))
+            yield from fail(p, pick(p, f"unknown user {user}", f"invalid user: {quote_text(spec)}"))
     if group:
         found = next((g.gid for g in groups(p) if g.name == group), None)
         if found is None and not group.isdecimal():
-            yield from fail(p, pick(p, f"unknown group {group}", f"invalid group: {quote(spec)}"))
+            yield from fail(
+                p, pick(p, f"unknown group {group}", f"invalid group: {quote_text(spec)}")
+            )
         gid = to_int(group) if found is None else found
     return uid, gid

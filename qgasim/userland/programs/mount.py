@@ -42,7 +42,7 @@ class MountError(Exception):
         self.is_from_kernel = is_from_kernel
 
 
-class GuestRequest(Struct):
+class MountRequest(Struct):
     """What is to be mounted where, and how."""
 
     source: str
@@ -76,7 +76,7 @@ def change_options(old: str, flags: list[str]) -> str:
     return ",".join([*first, *switches, *(k for k in kept if k not in (*first, *switches))])
 
 
-def read_fstab(p: Process) -> list[GuestRequest]:
+def read_fstab(p: Process) -> list[MountRequest]:
     """Return the lines of /etc/fstab."""
     try:
         text = decode_name(p.guest.files.read_settings("/etc/fstab"))
@@ -84,7 +84,7 @@ def read_fstab(p: Process) -> list[GuestRequest]:
         return []
     rows = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
     return [
-        GuestRequest(
+        MountRequest(
             _plain(row[0]), _plain(row[1]), row[2], row[3].split(",") if len(row) > 3 else []
         )
         for row in rows
@@ -96,19 +96,13 @@ def _plain(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
-def find_device(p: Process, path: str) -> Device | None:
-    """Return the device node at *path*."""
-    node = p.guest.files.find(path, p.cwd)
-    return node if isinstance(node, Device) else None
-
-
 def _find_volume(p: Process, source: str) -> Volume | None:
     if source not in p.guest.volumes and p.guest.files.exists(source, p.cwd):
         source = p.guest.mount_source(p.guest.files.locate(source, p.cwd).path)
     return p.guest.volumes.get(source)
 
 
-def do_mount(p: Process, wish: GuestRequest) -> None:
+def do_mount(p: Process, wish: MountRequest) -> None:
     """Mount what *wish* says; `MountError` if that can't be."""
     files = p.guest.files
     target = files.locate(wish.target, p.cwd) if files.exists(wish.target, p.cwd) else None
@@ -130,7 +124,7 @@ def do_mount(p: Process, wish: GuestRequest) -> None:
         raise MountError(error.errno or 0, text, is_from_kernel=True) from None
 
 
-def _choose(p: Process, wish: GuestRequest) -> Volume:
+def _choose(p: Process, wish: MountRequest) -> Volume:
     volume = _find_volume(p, wish.source)
     if volume is not None and wish.kind in ("auto", volume.kind):
         return volume
@@ -138,7 +132,7 @@ def _choose(p: Process, wish: GuestRequest) -> Volume:
         raise MountError(errno.ENOENT, f"can't find {wish.source}.")
     if volume is None and not p.guest.files.exists(wish.source, p.cwd):
         raise MountError(errno.ENOENT, f"special device {wish.source} does not exist.")
-    if volume is None and find_device(p, wish.source) is None:
+    if volume is None and not isinstance(p.guest.files.find(wish.source, p.cwd), Device):
         raise MountError(
             errno.ENOTBLK, f"{wish.source} is not a block device.", is_from_kernel=True
         )
@@ -158,9 +152,9 @@ def mount(p: Process) -> Steps:
         return 0
     if "bind" in flags or "rbind" in flags:
         yield from not_simulated(p, "'bind'")
-    if options.get("t") in KERNEL_KINDS and operands:
+    if options.get("t") in KERNEL_KINDS:
         yield from not_simulated(p, f"'{options.get('t')}'")
-    wish = GuestRequest("", operands[-1], options.get("t") or "auto", flags)
+    wish = MountRequest("", operands[-1], options.get("t") or "auto", flags)
     if len(operands) > 2:
         yield from usage_error(p, "bad usage")
     if len(operands) == 2:
@@ -172,16 +166,16 @@ def mount(p: Process) -> Steps:
             gnu = f"{name}: can't find in /etc/fstab."
             yield from fail(p, pick(p, f"can't find {name} in /etc/fstab", gnu))
             return 1
-        wish = GuestRequest(found.source, found.target, found.kind, found.flags + flags)
+        wish = MountRequest(found.source, found.target, found.kind, found.flags + flags)
     return (yield from _try(p, wish))
 
 
-def _from_fstab(p: Process, name: str) -> GuestRequest | None:
+def _from_fstab(p: Process, name: str) -> MountRequest | None:
     path = os.path.normpath(os.path.join(p.cwd, name))
     return next((e for e in read_fstab(p) if e.target == path or e.source == name), None)
 
 
-def _try(p: Process, wish: GuestRequest) -> Steps:
+def _try(p: Process, wish: MountRequest) -> Steps:
     try:
         if "remount" in wish.flags:
             yield from _remount(p, wish)
@@ -200,7 +194,7 @@ def _try(p: Process, wish: GuestRequest) -> Steps:
     return 0
 
 
-def _remount(p: Process, wish: GuestRequest) -> Waiting[None]:
+def _remount(p: Process, wish: MountRequest) -> Waiting[None]:
     files = p.guest.files
     place = files.locate(wish.target, p.cwd) if files.exists(wish.target, p.cwd) else None
     found = files.find_mount(place.path) if place else None

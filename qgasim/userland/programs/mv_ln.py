@@ -4,10 +4,17 @@ import errno
 
 from qgasim.guest.files.nodes import os_error
 from qgasim.guest.processes.process import Process, Steps, Waiting
-from qgasim.userland.programs.cp import Copier, CopyMode, check_operands, find_inode
+from qgasim.userland.programs.cp import Copier, CopyMode, check_operands, find_inode, find_target
 from qgasim.userland.programs.getopt import Options, missing_operand, parse, usage_error
 from qgasim.userland.programs.lstat import Inode, base_name, find_path, join, look
-from qgasim.userland.programs.messages import complain, explain, is_busybox, pick, quote
+from qgasim.userland.programs.messages import (
+    complain,
+    explain,
+    is_busybox,
+    pick,
+    quote,
+    quote_if_odd,
+)
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
@@ -71,6 +78,9 @@ def _find_obstacle(
         except OSError as error:
             return f"cannot stat {quote(source)}: {explain(error)}"
         return ""
+    found = find_target(p, target, follow=False)
+    if isinstance(found, NotADirectoryError):
+        return f"cannot stat {quote(target)}: {explain(found)}"
     names = f"{quote(source)} and {quote(target)}"
     if old is not None and (inode.path == old.path or inode.node is old.node):
         return f"{names} are the same file"
@@ -117,10 +127,10 @@ def ln(p: Process) -> Steps:
     if not words:
         yield from missing_operand(p) if is_busybox(p) else usage_error(p, "missing file operand")
     directory = words.pop() if len(words) > 1 else "."
-    node = find_inode(p, directory, follow="n" not in options)
-    is_directory = node is not None and node.is_dir
+    found = find_target(p, directory, follow="n" not in options)
+    is_directory = found is True
     if len(words) > 1 and not is_directory and not is_busybox(p):
-        error = os_error(errno.ENOTDIR if node is not None else errno.ENOENT)
+        error = found if isinstance(found, OSError) else os_error(errno.ENOTDIR)
         yield from complain(p, f"target {quote(directory)}: {explain(error)}")
         return 1
     status = 0
@@ -145,12 +155,15 @@ def _link(p: Process, target: str, path: str, options: Options) -> Waiting[str]:
     if inode is not None and inode.is_dir and not is_busybox(p):
         return f"{target}: hard link not allowed for directory"
     old = find_inode(p, path, follow=False)
+    if old is not None and "f" in options and not is_busybox(p):
+        aim = find_inode(p, target) if is_soft else inode
+        if old.is_dir:
+            return f"{quote_if_odd(path)}: cannot overwrite directory"
+        if aim and aim.node is old.node and (aim.links == 1 or aim.path == old.path):
+            return f"{quote(target)} and {quote(path)} are the same file"
     try:
-        if old is not None and "f" in options and (is_busybox(p) or not old.is_dir):
-            if inode is not None and old.path == inode.path and not is_busybox(p):
-                return f"{quote(target)} and {quote(path)} are the same file"
-            if not old.is_dir:
-                yield from p.call(files.unlink, path, p.cwd)
+        if old is not None and "f" in options and not old.is_dir:
+            yield from p.call(files.unlink, path, p.cwd)
         yield from p.call(files.symlink if is_soft else files.link, target, path, p.cwd)
     except OSError as error:
         kind = "symbolic" if is_soft else "hard"
@@ -158,5 +171,7 @@ def _link(p: Process, target: str, path: str, options: Options) -> Waiting[str]:
         plain = (errno.EEXIST, errno.ENOSPC, errno.EROFS)
         if not is_soft and error.errno not in plain:
             text += f" => {quote(target)}"
+        elif is_soft and not target:
+            text += " -> ''"
         return f"{pick(p, path, text)}: {explain(error)}"
     return ""

@@ -37,8 +37,12 @@ class RegexError(ValueError):
 
 
 class _Translator:
-    def __init__(self, pattern: str, *, extended: bool) -> None:
+    def __init__(self, pattern: str, *, extended: bool, is_strict: bool, pairs: bool) -> None:
         self.text = pattern
+        #: Whether a repetition of nothing, or a parenthesis too many, are wrong, and not plain.
+        self.is_strict = is_strict
+        self.pairs = pairs
+        self.warnings: list[str] = []
         self.at = 0
         self.extended = extended
         self.groups = 0
@@ -77,7 +81,7 @@ class _Translator:
         # Whether something is there that a repetition can repeat.
         has_atom = False
         while self.at < len(self.text) and not self._looking_at("|"):
-            if self._looking_at(")") and (self.depth or not self.extended):
+            if self._looking_at(")") and (self.depth or not self.extended or self.pairs):
                 break
             repeat = self._repetition(has_atom=has_atom)
             if repeat is not None:
@@ -105,19 +109,22 @@ class _Translator:
         if char == "*":
             if not has_atom and not self.extended:
                 return None
+            self._need_atom("*", has_atom=has_atom)
             self.at += 1
             return "*"
         for sign in "+?":
             if self._looking_at(sign) and (has_atom or self.extended):
+                self._need_atom(sign, has_atom=has_atom)
                 self._skip()
                 return sign
-        if self._looking_at("{"):
+        if self._looking_at("{") and (has_atom or self.extended or self.is_strict):
+            if self.is_strict:
+                self._need_atom("{...}", has_atom=has_atom)
             start = self.at + (1 if self.extended else 2)
             end = "}" if self.extended else "\\}"
             found = re.compile(r"(\d*)(,?)(\d*)" + re.escape(end)).match(self.text, start)
             if found and (found[1] or found[2]):
-                if not has_atom:
-                    raise RegexError("Invalid preceding regular expression")
+                self._need_atom("{...}", has_atom=has_atom)
                 if max(len(found[1]), len(found[3])) > MAX_DIGITS:
                     raise RegexError("Regular expression too big")
                 low, high = int(found[1] or 0), int(found[3] or found[1] or 0)
@@ -132,6 +139,12 @@ class _Translator:
                 closed = end in self.text[start:]
                 raise RegexError("Invalid content of \\{\\}" if closed else "Unmatched \\{")
         return None
+
+    def _need_atom(self, sign: str, *, has_atom: bool) -> None:
+        if not has_atom and self.is_strict:
+            raise RegexError("Invalid preceding regular expression")
+        if not has_atom:
+            self.warnings.append(f"{sign} at start of expression")
 
     def _atom(self, *, first: bool) -> str:
         if self._looking_at("("):
@@ -220,10 +233,26 @@ class _Translator:
 
 
 def compile_regex(
-    pattern: str, *, extended: bool = False, fixed: bool = False, ignore_case: bool = False
+    pattern: str,
+    *,
+    extended: bool = False,
+    fixed: bool = False,
+    ignore_case: bool = False,
+    is_strict: bool = False,
+    pairs: bool = False,
+    warnings: list[str] | None = None,
 ) -> Pattern:
-    """Compile a basic or *extended* regular expression, or a *fixed* string."""
-    text = re.escape(pattern) if fixed else _Translator(pattern, extended=extended).whole()
+    """Compile a basic or *extended* regular expression, or a *fixed* string.
+
+    *is_strict*: as regcomp(3) does, and not as grep, which takes more and has *warnings*. *pairs*: as GNU's sed,
+    which wants both of two parentheses.
+    """
+    text = re.escape(pattern)
+    if not fixed:
+        translator = _Translator(pattern, extended=extended, is_strict=is_strict, pairs=pairs)
+        text = translator.whole()
+        if warnings is not None:
+            warnings += translator.warnings
     flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
     try:
         return Pattern(text, flags, limit=MATCH_TIME)

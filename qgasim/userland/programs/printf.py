@@ -4,23 +4,14 @@ import re
 from types import MappingProxyType
 from typing import Final
 
-from qgasim.guest.files.nodes import encode_name
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import missing_operand
-from qgasim.userland.programs.messages import complain, pick
+from qgasim.userland.programs.messages import complain, pick, quote_text
 from qgasim.userland.programs.registry import program
 from qgasim.userland.shell import printf
 from qgasim.userland.shell.printf import ASH, ZERO_OCTAL, Rules, escapes
 
 __all__: list[str] = []
-
-
-def quote_in_c(text: str) -> str:
-    """Show *text* within single quotes as gnulib's quote() does in the C locale, without the quotes."""
-    shown = text.replace("\\", "\\\\").replace("'", "\\'")
-    return "".join(
-        chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}" for byte in encode_name(shown)
-    )
 
 
 #: coreutils 9.1's.
@@ -46,7 +37,7 @@ COREUTILS: Final = Rules(
     must_have_digits=True,
     cut_status=0,
     bad_width="invalid {what}: '{}'",
-    quote=quote_in_c,
+    quote=lambda text: quote_text(text)[1:-1],
     excess_characters="warning: {}: character(s) following character constant have been ignored",
 )
 

@@ -6,11 +6,11 @@ from types import MappingProxyType
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Program, Steps
-from qgasim.userland.programs.messages import complain, explain, is_busybox
+from qgasim.userland.programs.messages import complain, explain, failure_status, is_busybox
 
 #: What BusyBox 1.35's applets do without a standard output, as tried: they say so, say it otherwise ...
 CHECKED: Final = frozenset(("cat", "echo", "tail", "tr"))
-NAMED: Final = frozenset(("cut", "env", "head", "id", "sort", "uname", "uniq", "wc"))
+NAMED: Final = frozenset(("cut", "env", "head", "id", "sort", "uname", "wc"))
 #: ... or only end with a status, or not even that.
 UNCHECKED: Final = MappingProxyType(
     {"basename": 1, "dirname": 255, "printf": 1, "pwd": 255, "seq": 255}
@@ -47,7 +47,6 @@ def _guarded(function: Program) -> Program:
                     yield from complain(p, f"standard output: {explain(error)}")
                 return UNCHECKED.get(p.name, 0)
             yield from complain(p, f"{what}: {explain(error)}")
-            # grep's and ls's failures are 2; 1 is "no match", or that a file is not there.
-            return 2 if p.name in ("grep", "ls") else 1
+            return failure_status(p)
 
     return run

@@ -19,13 +19,14 @@ _RM_LONG = {
 @program("rm")
 def rm(p: Process) -> Steps:
     """Remove files, with ``-r`` directories and all in them."""
-    options = yield from parse(p, "rRf" if is_busybox(p) else "rRfd", _RM_LONG)
+    options = yield from parse(p, "rRfd", _RM_LONG)
     if not options.operands:
         if "f" in options:
             return 0
         yield from missing_operand(p)
     status = 0
-    for path in options.operands:
+    for operand in options.operands:
+        path = operand.rstrip("/") or operand[:1] if is_busybox(p) else operand
         wrong = _protect(p, path, options)
         if wrong:
             for line in wrong:

@@ -4,6 +4,7 @@ import os
 import re
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from msgspec import Struct, field
@@ -33,13 +34,12 @@ _KNOWN_FLAGS: Final = "mMew"
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
 
 
-class ScriptError(ValueError):
-    """A script is wrong: GNU's text, the place, and BusyBox's text if it has another."""
+#: Stands for the regular expression that was used last.
+_PREVIOUS: Final = compile_regex("")
 
-    def __init__(self, text: str, at: int, busybox: str = "") -> None:
-        super().__init__(text)
-        self.at = at
-        self.busybox = busybox
+
+class ScriptError(ValueError):
+    """A script is wrong: GNU's text with the place, or BusyBox's."""
 
 
 class NotSimulatedError(Exception):
@@ -69,20 +69,20 @@ class Instruction(Struct):
     number: int = 1
 
 
-def compile_script(text: str, *, extended: bool, is_busybox: bool) -> list[Instruction]:
-    """Read a script: `ScriptError` if it is wrong, `NotSimulatedError` if it is more than is known here."""
-    return _Compiler(text, extended=extended, is_busybox=is_busybox).compile()
-
-
 class _Compiler:
-    def __init__(self, text: str, *, extended: bool, is_busybox: bool) -> None:
-        self.text = text
+    """Reads scripts: `ScriptError` if one is wrong, `NotSimulatedError` if it is more than is known here."""
+
+    def __init__(self, *, extended: bool, is_busybox: bool) -> None:
+        self.text = ""
+        #: How many scripts were read.
+        self.count = 0
         self.is_busybox = is_busybox
         self.known = _KNOWN[0] if is_busybox else "".join(_KNOWN)
-        self.at = 0
+        self.at: int = 0
         self.extended = extended
         self.script: list[Instruction] = []
-        self.last_regex = ""
+        #: The regular expression of the address that was read last.
+        self.previous: Pattern | None = None
 
     def peek(self) -> str:
         return self.text[self.at : self.at + 1]
@@ -97,9 +97,15 @@ class _Compiler:
             self.at += 1
 
     def wrong(self, text: str, busybox: str = "") -> ScriptError:
-        return ScriptError(text, min(self.at, len(self.text)), busybox)
+        if self.is_busybox:
+            return ScriptError(busybox or text)
+        at = min(self.at, len(self.text))
+        return ScriptError(f"-e expression #{self.count}, char {at}: {text}")
 
-    def compile(self) -> list[Instruction]:
+    def compile(self, text: str) -> list[Instruction]:
+        """Read one more script; return the instructions of all."""
+        self.text, self.at = text, 0
+        self.count += 1
         while True:
             self.skip(" \t\n;")
             if not self.peek():
@@ -138,11 +144,20 @@ class _Compiler:
         if char and char in "/\\":
             self.take()
             delimiter = self.take() if char == "\\" else "/"
+            if not delimiter and self.is_busybox:
+                raise NotSimulatedError("a backslash without an address")
             pattern = self._delimited(delimiter, "unterminated address regex")
             fold = self.peek() == "I" and not self.is_busybox
             if fold:
                 self.take()
-            return Address(regex=self._regex(pattern, fold=fold))
+            regex = self._regex(pattern, fold=fold)
+            if self.is_busybox:
+                # An empty one is that of the address before.
+                if regex is _PREVIOUS and self.previous is None:
+                    raise self.wrong("", "no previous regexp")
+                regex = self.previous if regex is _PREVIOUS and self.previous else regex
+                self.previous = regex
+            return Address(regex=regex)
         return None
 
     def _delimited(self, delimiter: str, unterminated: str) -> str:
@@ -151,27 +166,39 @@ class _Compiler:
         in_bracket = False
         while True:
             char = self.take()
-            if not char:
+            ends = not char or (char == "\n" and not self.is_busybox)
+            if ends or (self.is_busybox and delimiter == "\\"):
+                self.at -= len(char)
                 raise self.wrong(unterminated, f"unmatched '{delimiter}'")
             if in_bracket:
                 in_bracket = char != "]" or out.endswith(("[", "[^"))
-            elif char == "\\":
-                following = self.take()
-                out += following if following == delimiter else "\\" + following
-                continue
             elif char == delimiter:
                 return out
+            elif char == "\\":
+                following = self.take()
+                # BusyBox leaves the backslash, whatever that means then.
+                is_plain = following == delimiter and not self.is_busybox
+                out += following if is_plain else "\\" + following
+                continue
             else:
-                in_bracket = char == "[" and unterminated != ""
+                in_bracket = char == "["
             out += char
 
     def _regex(self, pattern: str, *, fold: bool) -> Pattern:
-        pattern = pattern or self.last_regex
-        self.last_regex = pattern
+        if not pattern:
+            if fold and not self.is_busybox:
+                raise self.wrong("cannot specify modifiers on empty regexp")
+            return _PREVIOUS
         for letter in "tnrfv":
             pattern = re.sub(rf"(?<!\\)((?:\\\\)*)\\{letter}", rf"\1{_ESCAPES[letter]}", pattern)
         try:
-            return compile_regex(pattern, extended=self.extended, ignore_case=fold)
+            return compile_regex(
+                pattern,
+                extended=self.extended,
+                ignore_case=fold,
+                is_strict=True,
+                pairs=not self.is_busybox,
+            )
         except RegexError as error:
             raise self.wrong(str(error), f"bad regex '{pattern}': {error}") from None
 
@@ -191,67 +218,94 @@ class _Compiler:
             self._substitution(instruction)
         elif name in self.known:
             raise NotSimulatedError(f"the command '{name}'")
+        elif name == "#" and not self.is_busybox:
+            raise self.wrong("comments don't accept any addresses")
         elif name not in _PLAIN:
             raise self.wrong(f"unknown command: `{name}'", f"unsupported command {name}")
         self.skip(" \t")
-        if self.peek() not in ("", ";", "\n", "}", "#"):
+        # BusyBox needs nothing between two commands.
+        if self.peek() not in ("", ";", "\n", "}", "#") and not self.is_busybox:
             self.at += 1
             raise self.wrong("extra characters after command")
 
     def _addresses(self) -> tuple[Address | None, Address | None]:
         """Read the addresses before a command: none, one, or two with a comma."""
         first = self._address()
-        self.skip(" \t")
+        if not self.is_busybox:
+            self.skip(" \t")
         if first is None or self.peek() != ",":
             return first, None
         self.take()
-        self.skip(" \t")
+        if not self.is_busybox:
+            self.skip(" \t")
         if self.peek() == "+":
             raise NotSimulatedError("the address '+N'")
         last = self._address()
         if last is None:
+            self.at += 1
             raise self.wrong("unexpected `,'", "no address after comma")
         return first, last
 
     def _substitution(self, instruction: Instruction) -> None:
         delimiter = self.take()
+        if delimiter in ("", "\n") and self.is_busybox:
+            raise self.wrong("bad format in substitution expression")
         unterminated = "unterminated `s' command"
         pattern = self._delimited(delimiter, unterminated)
         start = self.at
         end = start
-        while end < len(self.text) and self.text[end] != delimiter:
+        stops = delimiter if self.is_busybox else f"{delimiter}\n"
+        while end < len(self.text) and self.text[end] not in stops:
             end += 2 if self.text[end] == "\\" else 1
-        if end >= len(self.text):
+        if self.text[end : end + 1] != delimiter:
             self.at = end
             raise self.wrong(unterminated, f"unmatched '{delimiter}'")
         self.at = end + 1
         instruction.replacement = _replacement(self.text[start:end], delimiter)
-        fold = False
-        while (flag := self.peek()) and (flag in "gpiI" or flag.isdecimal()):
-            number = self._number()
-            if number == 0 and not self.is_busybox:
-                raise self.wrong("number option to `s' command may not be zero")
-            if number is not None:
-                instruction.number = number
-                # BusyBox takes 0 for all.
-                instruction.is_global = instruction.is_global or not number
-                continue
-            self.take()
-            instruction.is_global = instruction.is_global or flag == "g"
-            instruction.prints = instruction.prints or flag == "p"
-            fold = fold or flag in "iI"
+        fold = self._flags(instruction, counts=pattern[:1] != "^" or not self.is_busybox)
         if self.peek() and self.peek() in _KNOWN_FLAGS:
             raise NotSimulatedError(f"the flag '{self.peek()}' of 's'")
         if self.peek() not in ("", ";", "\n", "}", "#", " ", "\t"):
             self.at += 1
             raise self.wrong("unknown option to `s'", "bad option in substitution expression")
+        # GNU's has read the end of the command before it looks at what it has.
+        end = self.at
+        self.at += int(self.peek() in (";", "\n"))
         instruction.regex = self._regex(pattern, fold=fold)
         highest = max(
             (part for part in instruction.replacement if isinstance(part, int)), default=0
         )
-        if highest > instruction.regex.groups:
-            text = f"invalid reference \\{highest} on `s' command's RHS"
-            raise self.wrong(text, f"invalid reference \\{highest} on 's' command's RHS")
+        groups = instruction.regex.groups
+        if highest > groups and instruction.regex is not _PREVIOUS and not self.is_busybox:
+            raise self.wrong(f"invalid reference \\{highest} on `s' command's RHS")
+        self.at = end
+
+    def _flags(self, instruction: Instruction, *, counts: bool) -> bool:
+        """Read the flags of ``s``; return whether case is ignored. BusyBox takes the last of number and g."""
+        seen: list[str] = []
+        while (flag := self.peek()) and (flag in "gpiI" or flag.isdecimal()):
+            number = self._number()
+            if number is None:
+                self.take()
+            kind = flag if number is None else "number"
+            if not self.is_busybox and kind in seen and flag not in "iI":
+                self.at += int(kind == "number")
+                what = "number" if number is not None else f"`{flag}'"
+                raise self.wrong(f"multiple {what} options to `s' command")
+            if number == 0 and not self.is_busybox:
+                raise self.wrong("number option to `s' command may not be zero")
+            seen.append(kind)
+            if kind == "p":
+                instruction.prints = True
+            elif number is not None and counts:
+                instruction.number = max(number, 1)
+                instruction.is_global = not number or (
+                    instruction.is_global and not self.is_busybox
+                )
+            elif kind == "g" and counts:
+                instruction.is_global = True
+                instruction.number = 1 if self.is_busybox else instruction.number
+        return "i" in seen or "I" in seen
 
 
 def _replacement(text: str, delimiter: str) -> list[str | int]:
@@ -274,54 +328,56 @@ def sed(p: Process) -> Steps:
     """Edit lines by a script."""
     options = yield from parse(p, "nEre:i::", _LONG)
     words = list(options.operands)
-    text = yield from _script(p, options, words)
-    is_extended = "E" in options or "r" in options
+    texts = yield from _scripts(p, options, words)
+    compiler = _Compiler(extended=bool(options.last("Er")), is_busybox=is_busybox(p))
+    script: list[Instruction] = []
     try:
-        script = compile_script(text, extended=is_extended, is_busybox=is_busybox(p))
+        for text in texts:
+            script = compiler.compile(text)
     except NotSimulatedError as error:
         return (yield from not_simulated(p, str(error)))
     except ScriptError as error:
-        where = f"-e expression #1, char {error.at}: {error}"
-        return (yield from fail(p, pick(p, error.busybox or str(error), where)))
+        return (yield from fail(p, str(error)))
+    is_quiet = "n" in options or re.match("#n(\n|$)", texts[0]) is not None
+    make_editor = partial(_Editor, p, script, is_quiet=is_quiet, previous=compiler.previous)
     if "i" not in options:
-        editor = _Editor(p, script, is_quiet="n" in options)
         source = Source(p, words)
-        yield from editor.run(source, 1)
-        return pick(p, 1, 2) if source.has_failed else 0
+        yield from make_editor().run(source, 1)
+        return 4 if source.has_read_error else pick(p, 1, 2) if source.has_failed else 0
     status = 0
     if not words:
         yield from fail(p, pick(p, "-i requires an argument", "no input files"), pick(p, 1, 4))
     for path in words:
-        status = (yield from _edit_in_place(p, script, path, options)) or status
+        status = (yield from _edit_in_place(p, make_editor(), path, options)) or status
     return status
 
 
-def _script(p: Process, options: Options, words: list[str]) -> Waiting[str]:
+def _scripts(p: Process, options: Options, words: list[str]) -> Waiting[list[str]]:
     if "e" in options:
-        return "\n".join(options.all("e"))
+        return options.all("e")
     if not words:
         with suppress(OSError):
             usage = "Usage: sed [OPTION]... {script-only-if-no-other-script} [input-file]...\n"
             yield from p.write(2, pick(p, "", usage))
         yield from usage_error(p)
-    return words.pop(0)
+    return [words.pop(0)]
 
 
-def _edit_in_place(
-    p: Process, script: list[Instruction], path: str, options: Options
-) -> Waiting[int]:
+def _edit_in_place(p: Process, editor: "_Editor", path: str, options: Options) -> Waiting[int]:
     """Write the result to a new file, which then replaces the old one."""
     files = p.guest.files
-    editor = _Editor(p, script, is_quiet="n" in options)
     number = max(p.files, default=2) + 1
     new = f"{path.rpartition('/')[0] or '.'}/sed{''.join(p.guest.random.choices('ABCXYZ019', k=6))}"
     try:
         inode = look(p, path)
+        if inode.is_dir and not is_busybox(p):
+            yield from fail(p, f"couldn't edit {path}: not a regular file", 4)
+        if inode.is_dir:
+            yield from complain(p, f"can't move '{new}' to '{path}': Is a directory")
+            return 1
         p.files[number] = yield from p.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        yield from complain(
-            p, f"{pick(p, '', 'can' + chr(39) + 't read ')}{path}: {explain(error)}"
-        )
+        yield from complain(p, pick(p, "", "can't read ") + f"{path}: {explain(error)}")
         return pick(p, 1, 2)
     try:
         yield from editor.run(Source(p, [path]), number)
@@ -337,7 +393,14 @@ def _edit_in_place(
 
 
 class _Editor:
-    def __init__(self, p: Process, script: list[Instruction], *, is_quiet: bool) -> None:
+    def __init__(
+        self,
+        p: Process,
+        script: list[Instruction],
+        *,
+        is_quiet: bool,
+        previous: Pattern | None,
+    ) -> None:
         self.p = p
         self.script = script
         self.is_quiet = is_quiet
@@ -352,6 +415,8 @@ class _Editor:
         #: Ranges that have begun, and the line at which they end (None: at the second address).
         self.open: dict[int, int | None] = {}
         self.needs_end = False
+        #: The regular expression that was used last.
+        self.previous = previous
 
     def run(self, source: Source, out: int) -> Waiting[None]:
         """Edit all lines of *source*."""
@@ -398,15 +463,24 @@ class _Editor:
         self.needs_end = not self.has_end
         self.lines.append(start + text + ("\n" if self.has_end else ""))
 
-    def _end_cycle(self, *, prints: bool = True) -> None:
-        if prints and not self.is_quiet:
-            self._print(self.space)
+    def _find_regex(self, regex: Pattern) -> Waiting[Pattern]:
+        """Return *regex*, or the one that was used last if it is empty."""
+        if regex is not _PREVIOUS:
+            self.previous = regex
+        if self.previous is None:
+            yield from self._flush()
+            text = "-e expression #1, char 0: no previous regular expression"
+            yield from fail(self.p, pick(self.p, "no previous regexp", text))
+        return self.previous or regex
 
     # -- addresses -----------------------------------------------------------------------------
 
     def _matches(self, address: Address) -> Waiting[bool]:
         if address.regex is not None:
-            return address.regex.search(self.space) is not None
+            regex = address.regex
+            if not is_busybox(self.p):
+                regex = yield from self._find_regex(regex)
+            return regex.search(self.space) is not None
         if address.is_last:
             return (yield from self._is_last())
         return self.number == address.line
@@ -446,20 +520,20 @@ class _Editor:
                 continue
             match instruction.name:
                 case "s":
-                    self._substitute(instruction)
+                    regex = yield from self._find_regex(instruction.regex or _PREVIOUS)
+                    self._substitute(instruction, regex)
                 case "d":
-                    self._end_cycle(prints=False)
                     return
                 case _:
                     self._print(self.space)
-        self._end_cycle()
+        if not self.is_quiet:
+            self._print(self.space)
 
-    def _substitute(self, instruction: Instruction) -> None:
-        assert instruction.regex is not None
+    def _substitute(self, instruction: Instruction, regex: Pattern) -> None:
         parts: list[str] = []
         at = count = size = 0
         last_end = -1
-        for found in instruction.regex.finditer(self.space):
+        for found in regex.finditer(self.space):
             if found.start() == found.end() == last_end:
                 continue
             last_end = found.end()
@@ -480,4 +554,8 @@ class _Editor:
 
 
 def _expand(replacement: list[str | int], found: re.Match[str]) -> str:
-    return "".join(part if isinstance(part, str) else found[part] or "" for part in replacement)
+    groups = found.re.groups
+    return "".join(
+        part if isinstance(part, str) else found[part] or "" if part <= groups else ""
+        for part in replacement
+    )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps
@@ -12,10 +13,12 @@ from qgasim.userland.programs.lstat import Inode, device_of, look
 from qgasim.userland.programs.messages import (
     complain,
     explain,
+    fail,
     is_busybox,
     pick,
     quote,
     quote_if_odd,
+    quote_text,
 )
 from qgasim.userland.programs.modes import format_mode, kind_name
 from qgasim.userland.programs.registry import program
@@ -24,9 +27,11 @@ from qgasim.userland.programs.user_names import group_name, user_name
 
 __all__: list[str] = []
 
+#: A directive, or what was to be one.
+_DIRECTIVE: Final = re.compile(r"%([-0+ #']*\d*(?:\.\d*)?)(.?)", re.DOTALL)
 _TIMES: Final = "Access: %x\nModify: %y\nChange: %z\n"
 _RIGHTS: Final = "Access: (%04a/%10.10A)  Uid: (%5u/%8U)   Gid: (%5g/%8G)\n"
-_SIZES: Final = "  File: {name}\n  Size: %-10s\tBlocks: %-10b IO Block: %-6o %F\n"
+_SIZES: Final = "  File: %N\n  Size: %-10s\tBlocks: %-10b IO Block: %-6o %F\n"
 
 
 @program("stat")
@@ -45,20 +50,30 @@ def stat_(p: Process) -> Steps:
             yield from complain(p, f"{text}: {explain(error)}")
             status = 1
             continue
+        values = _values(p, path, inode)
+        if given is None and not is_busybox(p):
+            # UNVERIFIED: that GNU's puts odd names in quotes here, and plain ones only for %N.
+            values["N"] = partial(_show_name, quote_if_odd, path, inode)
         form = _form(p, inode) if given is None else given + "\n"
-        yield from p.write(1, _fill(form, _values(p, path, inode)))
+        for found in _DIRECTIVE.finditer(given or "") if not is_busybox(p) else ():
+            if found[1] and found[2] in ("", "%"):
+                yield from p.write(1, _fill(p, form[: found.start()], values))
+                yield from fail(p, f"{quote_text(found[0])}: invalid directive")
+        yield from p.write(1, _fill(p, form, values))
     return status
 
 
-def _fill(form: str, values: Mapping[str, Callable[[], str | int]]) -> str:
+def _fill(p: Process, form: str, values: Mapping[str, Callable[[], str | int]]) -> str:
     def replace(found: re.Match[str]) -> str:
         flags, width, precision, name = found.groups()
         if name == "%":
             return "%"
         if name not in values:
-            return "?"
+            return pick(p, name, "?")
         value = values[name]()
         text = str(value)
+        if isinstance(value, int) and not is_busybox(p):
+            text = ("+" if "+" in flags else " " if " " in flags else "") + text
         if precision and isinstance(value, str):
             text = text[: to_int(precision)]
         if "#" in flags and isinstance(value, str) and name == "a":
@@ -74,8 +89,6 @@ def _fill(form: str, values: Mapping[str, Callable[[], str | int]]) -> str:
 
 
 def _form(p: Process, inode: Inode) -> str:
-    # UNVERIFIED: that GNU puts odd names in quotes here, and plain ones only for %N.
-    sizes = _SIZES.replace("{name}", pick(p, "%N", "%q"))
     device = pick(p, "Device: %Dh/%dd", "Device: %Hd,%Ld")
     rest = "\tInode: %-10i  Links: %h\n"
     if inode.is_device:
@@ -83,7 +96,11 @@ def _form(p: Process, inode: Inode) -> str:
             p, " Device type: %t,%T\n", " Device type: %Hr,%Lr\n"
         )
     birth = "" if is_busybox(p) else " Birth: %w\n"
-    return sizes + device + rest + _RIGHTS + _TIMES + birth
+    return _SIZES + device + rest + _RIGHTS + _TIMES + birth
+
+
+def _show_name(quoted: Callable[[str], str], path: str, inode: Inode) -> str:
+    return quoted(path) + (f" -> {quoted(inode.target)}" if inode.is_link else "")
 
 
 def _values(p: Process, path: str, inode: Inode) -> dict[str, Callable[[], str | int]]:
@@ -93,19 +110,13 @@ def _values(p: Process, path: str, inode: Inode) -> dict[str, Callable[[], str |
     def time(when: int) -> str:
         return format_time(when, zone, "%Y-%m-%d %H:%M:%S.%N %z")
 
-    def name(quoted: Callable[[str], str]) -> str:
-        arrow = f" -> {quoted(inode.target)}" if inode.is_link else ""
-        return quoted(path) + arrow
-
-    def plain_name() -> str:
-        # BusyBox puts quotes only around links.
-        return name(quote) if inode.is_link or not is_busybox(p) else path
-
+    # BusyBox puts quotes only around links.
+    quoted = quote if inode.is_link or not is_busybox(p) else str
     # makedev(3) of glibc, for numbers below 256 and 4096.
     device = major << 8 | minor
     special = inode.major << 8 | inode.minor
     return {
-        "n": lambda: path, "N": plain_name, "q": lambda: name(quote_if_odd),
+        "n": lambda: path, "N": partial(_show_name, quoted, path, inode),
         "s": lambda: inode.size, "b": lambda: inode.blocks, "B": lambda: 512,
         "a": lambda: f"{inode.mode & 0o7777:o}", "A": lambda: format_mode(inode.mode),
         "f": lambda: f"{inode.mode:x}", "F": lambda: kind_name(inode.mode, inode.size),

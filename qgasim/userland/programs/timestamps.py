@@ -14,6 +14,7 @@ from qgasim.userland.limits import check_formats, to_int
 __all__ = [
     "EARLIEST",
     "LATEST",
+    "UnknownDateError",
     "find_time",
     "format_time",
     "local_zone",
@@ -23,7 +24,9 @@ __all__ = [
 #: What Python can tell in any time zone, in seconds since 1970: the years 1 to 9999.
 EARLIEST: Final = -62_135_510_400
 LATEST: Final = 253_402_214_400
-_DIRECTIVE: Final = re.compile(r"%([-_0^#]?)(\d*)(:z|[a-zA-Z%])")
+_DIRECTIVE: Final = re.compile(
+    r"%([-_0^#]?)(\d*)(?:E(?=[cCxXyY])|O(?=[deHImMSuUVwWy]))?(:z|[a-zA-Z%])"
+)
 DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -133,20 +136,24 @@ def format_time(when: int, zone: tzinfo, form: str) -> str:
     def replace(found: re.Match[str]) -> str:
         if (form := _FORMS.get(found[3])) is not None:
             text = _DIRECTIVE.sub(replace, form)
+            if found[1] in ("-", "_"):
+                return text
         elif (directive := _DIRECTIVES.get(found[3])) is not None:
             text = directive(moment, when)
         else:
             return found[0]
-        if found[1] == "-":
-            return text.lstrip("0 ") or text[-1:]
-        if found[1] == "_":
-            return text.lstrip("0").rjust(len(text))
-        if found[1] == "^":
-            return text.upper()
-        if found[2]:
-            width = to_int(found[2])
-            return text[:width] if found[3] == "N" else text.rjust(width, "0")
-        return text
+        if found[1] in ("-", "_") and text.lstrip().isdigit():
+            plain = text.lstrip("0 ") or text[-1:]
+            text = plain if found[1] == "-" else plain.rjust(len(text))
+        elif found[1] == "^":
+            text = text.upper()
+        if not found[2] or found[1] == "-":
+            return text
+        width = to_int(found[2])
+        if found[3] == "N":
+            return text[:width].ljust(width, "0")
+        is_number = text.isdigit() and found[1] != "_" and found[3] not in "ekl"
+        return text.rjust(width, "0" if found[1] == "0" or is_number else " ")
 
     return _DIRECTIVE.sub(replace, form)
 
@@ -163,16 +170,57 @@ def _zone_of(text: str, default: tzinfo) -> tzinfo:
 
 #: What BusyBox reads of it, besides digits only.
 _BUSYBOX: Final = re.compile(
-    r"@\d+|[A-Z][a-z]{2} +\d\d? \d\d?:\d\d?:\d\d? \d{4}"
+    r"(?! |$)@\d+|[A-Z][a-z]{2} +\d\d? \d\d?:\d\d?:\d\d? \d{4}"
     r"|(\d{4}-\d\d?-\d\d?)?(^| |$)(\d\d?:\d\d?(:\d\d?)?( [-+]\d\d(\d\d)?)?)?"
 )
 
 
+#: What dates are made of besides numbers (gnulib's parse_datetime()), in short.
+_WORD: Final = re.compile(
+    r"jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec|sun|mon|tue|tues|wed|"
+    r"wednes|thu|thur|thurs|fri|sat|am|pm|year|month|fortnight|week|day|hour|minute|"
+    r"min|second|sec|ago|now|today|yesterday|tomorrow|next|last|this|third|fourth|"
+    r"fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|dst|gmt|ut|utc|wet|west|"
+    r"bst|art|brt|brst|nst|ndt|ast|adt|clt|clst|est|edt|cst|cdt|mst|mdt|pst|pdt|akst|"
+    r"akdt|hst|hast|hadt|sst|wat|cet|cest|met|mez|mest|mesz|eet|eest|cat|sast|eat|msk|"
+    r"msd|ist|sgt|kst|jst|gst|nzst|nzdt|[a-z]"
+)
+
+
+class UnknownDateError(ValueError):
+    """The real program may read this date, and this one does not."""
+
+
+def _check_words(text: str) -> None:
+    """Raise `UnknownDateError` if all words of *text* are those of dates."""
+    if "@" in text:
+        return
+    names = {name.lower() for name in (*MONTHS, *DAYS)}
+    words = re.findall("[a-z]+", text.lower())
+    if all(word in names or _WORD.fullmatch(word.removesuffix("s")) for word in words):
+        raise UnknownDateError(text)
+
+
+#: What a date command was told first: [[[YYYY]MM]DD]hhmm[.ss]. UNVERIFIED: a year of two digits, which is refused.
+_BUSYBOX_DIGITS: Final = re.compile(
+    r"(?:(?:(\d{4})?(\d\d))?(\d\d))?(\d\d)(\d\d)(?:\.(\d\d))?", re.ASCII
+)
+
+
 def find_time(text: str, now: int, zone: tzinfo, *, is_busybox: bool = False) -> int | None:
-    """Read a time as ``date -d`` does; None if it is none that we know."""
-    text = text.strip()
-    if is_busybox and not _BUSYBOX.fullmatch(text):
+    """Read a time as ``date -d`` does; None if it is none, `UnknownDateError` if it may be one."""
+    if is_busybox and re.fullmatch(r"[0-9]+([.][0-9]+){1,2}-[0-9]+:[0-9]+(:[0-9]+)?", text):
+        raise UnknownDateError(text)
+    if is_busybox and (digits := _BUSYBOX_DIGITS.fullmatch(text)):
+        today = to_datetime(now, zone)
+        year, month, day, hour, minute, second = digits.groups()
+        date = f"{year or today.year}-{month or today.month}-{day or today.day}"
+        text = f"{date} {hour}:{minute}:{second or '00'}"
+    elif is_busybox and not _BUSYBOX.fullmatch(text):
         return None
+    if is_busybox and not text:
+        return None
+    text = text.strip()
     if re.fullmatch(r"@-?\d+(\.\d{1,9})?", text):
         whole, _, part = text[1:].partition(".")
         return (-1 if whole[:1] == "-" else 1) * to_int(whole.lstrip("-")) * SECOND + int(
@@ -186,17 +234,24 @@ def find_time(text: str, now: int, zone: tzinfo, *, is_busybox: bool = False) ->
     if not found:
         found = _find_ctime(rest)
     if not found:
+        _check_words(text)
         return None
     year, month, day, year2, month2, day2, hour, minute, second, part, offset = found.groups()
     year, month, day = year or year2, month or month2, day or day2
     try:
         where = _zone_of(offset or "", zone)
         today = base if where is zone else to_datetime(now, where)
+        days, seconds = int(day or today.day), int(second or 0)
+        if seconds > (61 if is_busybox else 59) or days > 31:
+            return None
+        first = 1 if is_busybox else days
         moment = datetime(
-            int(year or today.year), int(month or today.month), int(day or today.day),
-            int(hour or 0), int(minute or 0), min(int(second or 0), 59), tzinfo=where,
+            int(year or today.year), int(month or today.month), first,
+            int(hour or 0), int(minute or 0), tzinfo=where,
         )  # fmt: skip
-    except ValueError:
+        # BusyBox takes a day of the next month and seconds of the next minute.
+        moment += timedelta(days=days - first, seconds=seconds)
+    except (ValueError, OverflowError):
         return None
     seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
     return (seconds + shift) * SECOND + int((part or "").ljust(9, "0") or 0)

@@ -15,7 +15,6 @@ class User(Struct):
     name: str
     uid: int
     gid: int
-    home: str
 
 
 class Group(Struct):
@@ -39,7 +38,7 @@ def users(p: Process) -> list[User]:
     """Return the accounts, in order."""
     rows = _rows(p, "/etc/passwd", 6)
     return [
-        User(r[0], uid, gid, r[5])
+        User(r[0], uid, gid)
         for r in rows
         if (uid := parse_id(r[2])) is not None and (gid := parse_id(r[3])) is not None
     ]

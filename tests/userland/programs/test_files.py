@@ -219,7 +219,7 @@ CASES = [
     Case(B, "find no", stderr="find: no: " + NONE, status=1),
     Case(G, "find no", stderr="find: 'no': " + NONE, status=1),
     Case(G, "find . -zz", stderr="find: unknown predicate `-zz'\n", status=1),
-    Case(B, "find . -zz", stderr="find: unrecognized: -zz\n", status=1),
+    Case(B, "find . -zz", stderr="find: unrecognized: -zz\n" + USAGE.format("find"), status=1),
     Case(G, "find . -name", stderr="find: missing argument to `-name'\n", status=1),
     # sed
     Case(BOTH, "sed s/o/0/ a", stdout="0ne\ntw0\n"),

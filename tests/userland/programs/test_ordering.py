@@ -5,7 +5,7 @@ import random
 import pytest
 
 from qgasim.guest.processes.process import Process, Steps
-from qgasim.userland.programs.cut_sort_uniq import PIECE, sort_in_pieces
+from qgasim.userland.programs.sort import PIECE, sort_in_pieces
 from tests.serving import Course
 from tests.userland.programs.conftest import Run
 

@@ -1,14 +1,12 @@
-"""Programs about accounts: id, who."""
+"""The program id."""
 
-from datetime import tzinfo
 from typing import Final
 
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.userland.limits import to_int
 from qgasim.userland.programs.getopt import parse, usage_error
-from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote
+from qgasim.userland.programs.messages import complain, fail, is_busybox, pick, quote_text
 from qgasim.userland.programs.registry import program
-from qgasim.userland.programs.timestamps import format_time, local_zone
 from qgasim.userland.programs.user_names import (
     User,
     find_user,
@@ -20,7 +18,7 @@ from qgasim.userland.programs.user_names import (
 
 __all__: list[str] = []
 
-ROOT: Final = User("root", 0, 0, "/root")
+ROOT: Final = User("root", 0, 0)
 _ID_LONG: Final = {"user": "u", "group": "g", "groups": "G", "name": "n", "real": "r"}
 
 
@@ -35,7 +33,7 @@ def _find(p: Process, name: str) -> Waiting[User | None]:
     if user is None and name.isdecimal() and not is_busybox(p):
         user = next((user for user in users(p) if user.uid == to_int(name)), None)
     if user is None:
-        odd = f"{quote(name)}: no such user"
+        odd = f"{quote_text(name)}: no such user"
         yield from complain(p, pick(p, f"unknown user {name}", odd))
     return user
 
@@ -50,6 +48,16 @@ def identity(p: Process) -> Steps:
     options = yield from parse(p, "ugGnra", _ID_LONG)
     which = options.last("ugG")
     status = 0
+    kinds = {name for name, _ in options if name in "ugG"}
+    text = ""
+    if len(kinds) > 1:
+        text = 'cannot print "only" of more than one choice'
+    elif not kinds and options.last("nr"):
+        text = "cannot print only names or real IDs in default format"
+    elif is_busybox(p) and len(options.operands) > 1:
+        text = "more than one user"
+    if text:
+        yield from usage_error(p) if is_busybox(p) else fail(p, text)
     names: list[str | None] = [*options.operands] or [None]
     for name in names:
         user = ROOT if name is None else (yield from _find(p, name))
@@ -58,9 +66,6 @@ def identity(p: Process) -> Steps:
             continue
         ids = _group_ids(p, user)
         if not which:
-            if "n" in options or "r" in options:
-                text = "cannot print only names or real IDs in default format"
-                yield from (usage_error(p) if is_busybox(p) else fail(p, text))
             line = f"uid={_named(user.uid, user_name(p, user.uid))}"
             line += f" gid={_named(user.gid, group_name(p, user.gid))}"
             # A process that init started has no supplementary groups, and BusyBox then prints
@@ -74,35 +79,3 @@ def identity(p: Process) -> Steps:
         texts = [(look_up(p, n) if "n" in options else None) or str(n) for n in numbers]
         yield from p.write(1, " ".join(texts) + "\n")
     return status
-
-
-@program("who")
-def who(p: Process) -> Steps:
-    """List who is logged in, or when the guest booted."""
-    options = yield from parse(p, "b", {"boot": "b"})
-    zone = local_zone(p)
-    if "b" in options:
-        yield from _print_boot(p, zone)
-        return 0
-    for login in p.guest.logins:
-        if login.kind != "user":
-            continue
-        if is_busybox(p):
-            time = format_time(login.time, zone, "%b %e %H:%M:%S")
-            text = f"{login.user:<15} {login.line:<15} {'?':<7} {time:<16.16} {login.host}\n"
-        else:
-            time = format_time(login.time, zone, "%b %e %H:%M")
-            host = f" ({login.host})" if login.host else ""
-            text = f"{login.user:<8} {login.line:<12} {time}{host}\n"
-        yield from p.write(1, text)
-    return 0
-
-
-def _print_boot(p: Process, zone: tzinfo) -> Waiting[None]:
-    """Print when the guest booted (coreutils, src/who.c, print_boottime())."""
-    booted = [login.time for login in p.guest.logins if login.kind == "boot"]
-    if not booted and p.guest.settings.logins is not None:
-        booted = [p.guest.boot_wall_time]
-    for at in booted:
-        time = format_time(at, zone, "%b %e %H:%M")
-        yield from p.write(1, f"{'':<8} {'system boot':<12} {time}\n")
