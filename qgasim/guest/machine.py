@@ -72,6 +72,8 @@ class Machine(ABC):
         self.clock = Clock(clock.start, clock.rate, source, drift=clock.drift, rtc=clock.rtc)
         #: The uptime of the latest boot, in ns. `Clock.uptime` goes on counting since power-on.
         self.booted_at = 0
+        #: The wall-clock time of the latest boot, as utmp has it.
+        self.boot_wall_time = clock.start
         # Not `random`: its numbers are not to depend on whether the id of a boot is asked for.
         self._boot_random = random.Random(f"boot_id {seed} {settings.hostname}")
         #: The latest boot (/proc/sys/kernel/random/boot_id).
@@ -210,6 +212,7 @@ class Machine(ABC):
     def note_boot(self) -> None:
         """Begin to count what the kernel counts since its boot."""
         self.booted_at = self.clock.uptime()
+        self.boot_wall_time = self.clock.now()
         self.boot_id = self._make_boot_id()
         for cpu in self.vcpus:
             cpu.times = CpuTimes()

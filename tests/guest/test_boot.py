@@ -2,16 +2,21 @@
 
 import re
 import uuid
+from typing import Literal
 
 import pytest
 from msgspec import structs
 
 from qgasim.guest import Guest, GuestSettings
 from qgasim.guest.hardware.devices import CpuTimes, Vcpu
-from qgasim.guest.settings import ClockSettings
+from qgasim.guest.settings import ClockSettings, OsSettings
+from qgasim.guest.system.accounts import Login
 from qgasim.simulation.memento import Memento
 from qgasim.userland import USERLANDS
 from tests.serving import Course
+from tests.userland.programs.conftest import Run, run
+
+__all__ = ["run"]
 
 SECOND = 10**9
 #: 2024-06-15T12:00:00Z
@@ -69,19 +74,40 @@ def test_the_idle_time_of_proc_uptime_is_that_of_all_processors() -> None:
     assert machine.read("/proc/uptime") == "10.00 40.00\n"
 
 
-def test_proc_stat_shows_the_latest_boot() -> None:
+def test_programs_show_the_latest_boot(run: Run) -> None:
     machine = make(clock=ClockSettings(start=NOON, zone=None))
     machine.wait(3600)
-    assert f"\nbtime {NOON // SECOND}\n" in machine.read("/proc/stat")
+    for argv, shown in (
+        (["uptime", "-s"], b"2024-06-15 12:00:00\n"),
+        (["who", "-b"], b"         system boot  Jun 15 12:00\n"),
+    ):
+        assert run(machine.guest, argv)[0] == shown
     machine.reboot()
     machine.wait(60)
-    assert f"\nbtime {NOON // SECOND + 3602}\n" in machine.read("/proc/stat")
+    for argv, shown in (
+        (["uptime", "-s"], b"2024-06-15 13:00:02\n"),
+        (["who", "-b"], b"         system boot  Jun 15 13:00\n"),
+        (["uptime"], b" 13:01:02 up 1 min,  0 user,  load average: 0.00, 0.00, 0.00\n"),
+    ):
+        assert run(machine.guest, argv)[0].startswith(shown), argv
 
 
-def test_setting_the_clock_moves_the_time_of_the_boot() -> None:
+def test_who_shows_the_boot_that_a_scenario_logs_and_none_without_utmp(run: Run) -> None:
+    boot = Login(user="reboot", line="~", kind="boot", time=NOON - 86_400 * SECOND)
+    user = Login(user="alice", line="tty1", time=NOON)
+    machine = make(logins=[boot, user], clock=ClockSettings(start=NOON, zone=None))
+    line = b"         system boot  Jun 14 12:00\n"
+    assert run(machine.guest, ["who", "-b"])[0] == line
+    assert run(machine.guest, ["who"])[0] == b"alice    tty1         Jun 15 12:00\n"
+    assert run(make(logins=None).guest, ["who", "-b"])[0] == b""
+
+
+def test_setting_the_clock_moves_what_the_kernel_works_out_but_not_utmp(run: Run) -> None:
     # kernel/time/timekeeping.c, getboottime64(): what was added to the clock is in it.
     machine = make(clock=ClockSettings(start=NOON, zone=None))
     machine.guest.clock.set(NOON + 3600 * SECOND)
+    assert run(machine.guest, ["who", "-b"])[0] == b"         system boot  Jun 15 12:00\n"
+    assert run(machine.guest, ["uptime", "-s"])[0] == b"2024-06-15 13:00:00\n"
     assert f"\nbtime {NOON // SECOND + 3600}\n" in machine.read("/proc/stat")
 
 
@@ -121,17 +147,23 @@ def test_what_a_snapshot_keeps_has_the_boot_of_its_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "proc"),
+    ("load", "proc", "busybox"),
     [
-        ((0.0, 0.0, 0.0), "0.00 0.00 0.00"),
-        # 0.15 is 307/2048, which is rounded.
-        ((0.15, 1.0, 12.345), "0.15 1.00 12.35"),
-        ((99.99, 0.01, 0.5), "99.99 0.01 0.50"),
+        ((0.0, 0.0, 0.0), "0.00 0.00 0.00", "0.00, 0.00, 0.00"),
+        # 0.15 is 307/2048: rounded, or not.
+        ((0.15, 1.0, 12.345), "0.15 1.00 12.35", "0.14, 1.00, 12.34"),
+        ((99.99, 0.01, 0.5), "99.99 0.01 0.50", "99.99, 0.00, 0.50"),
     ],
 )
-def test_proc_loadavg_rounds_the_load(load: tuple[float, float, float], proc: str) -> None:
-    # fs/proc/loadavg.c: rounded to 2 digits.
-    assert make(load=load).read("/proc/loadavg").startswith(f"{proc} 1/")
+def test_the_load_is_the_same_wherever_it_is_shown(
+    run: Run, load: tuple[float, float, float], proc: str, busybox: str
+) -> None:
+    # fs/proc/loadavg.c: rounded to 2 digits; BusyBox's uptime cuts what sysinfo(2) gives.
+    gnu = proc.replace(" ", ", ")
+    for system, shown in ((OsSettings(), gnu), (OsSettings(userland="busybox"), busybox)):
+        machine = make(load=load, os=system)
+        assert machine.read("/proc/loadavg").startswith(f"{proc} 1/")
+        assert run(machine.guest, ["uptime"])[0].endswith(f"load average: {shown}\n".encode())
 
 
 def test_proc_loadavg_counts_processes_and_has_the_latest_id() -> None:
@@ -190,3 +222,17 @@ def test_the_commands_say_the_same_as_the_files() -> None:
             str(each[name] // 10)
             for name in CpuTimes.__struct_fields__
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("userland", "users", "loads"), [("gnu", "0 user", "0.51"), ("busybox", "0 users", "0.50")]
+)
+def test_uptime_says_users_and_loads_as_its_program_does(
+    run: Run, userland: Literal["gnu", "busybox"], users: str, loads: str
+) -> None:
+    machine = make(os=OsSettings(userland=userland), clock=ClockSettings(start=NOON, zone=None))
+    machine.guest.load = lambda: (0.5075, 0.0, 0.0)  # type: ignore[method-assign]
+    machine.wait(90000)
+    shown = run(machine.guest, ["uptime"])[0].decode()
+    # procps 4.0.2 and BusyBox 1.35, side by side on one machine.
+    assert shown.startswith(f" 13:00:00 up 1 day,  1:00,  {users},  load average: {loads}, ")

@@ -16,13 +16,14 @@ def count_load(load: Load) -> Load:
     return first, second, third
 
 
-def show_load(load: Load) -> list[str]:
-    """Return the averages with two digits after the point, as /proc/loadavg rounds them.
+def show_load(load: Load, *, rounds: bool = True) -> list[str]:
+    """Return the averages with two digits after the point.
 
-    fs/proc/loadavg.c adds ``FIXED_1/200`` (kernel/sched/loadavg.c, get_avenrun()).
+    /proc/loadavg rounds them (fs/proc/loadavg.c adds ``FIXED_1/200``, kernel/sched/loadavg.c,
+    get_avenrun()), sysinfo(2) does not.
     """
     texts: list[str] = []
     for average in load:
-        fixed = int(average * _FIXED_1) + _FIXED_1 // 200
+        fixed = int(average * _FIXED_1) + (_FIXED_1 // 200 if rounds else 0)
         texts.append(f"{fixed // _FIXED_1}.{fixed % _FIXED_1 * 100 // _FIXED_1:02d}")
     return texts

@@ -8,11 +8,12 @@ their files lie is in `qgasim.userland.catalogue`.
 from qgasim.userland.programs import (
     awk, cat_wc, chpasswd, cp, cut, date, env, find, grep, head_tail, hostname, id, ip, kill, ls,
     mkdir_chmod, mount, mv_ln, path_names, printf, rm, sed, shutdown, small, sort, stat, tr,
+    uptime,
 )  # fmt: skip
 # isort: on
 
 __all__ = [
     "awk", "cat_wc", "chpasswd", "cp", "cut", "date", "env", "find", "grep", "head_tail", "hostname",
     "id", "ip", "kill", "ls", "mkdir_chmod", "mount", "mv_ln", "path_names", "printf", "rm", "sed",
-    "shutdown", "small", "sort", "stat", "tr",
+    "shutdown", "small", "sort", "stat", "tr", "uptime",
 ]  # fmt: skip

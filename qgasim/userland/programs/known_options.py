@@ -41,6 +41,7 @@ KNOWN: Final[dict[str, dict[str, str]]] = {
         "tr": "-Ccds",
         "uname": "-aimnoprsv all kernel-name nodename kernel-release release kernel-version machine processor hardware-platform operating-system",
         "wc": "-Lclmw",
+        "who": "-Ha",
     },
     "gnu": {
         "awk": "-FWfv",
@@ -79,6 +80,8 @@ KNOWN: Final[dict[str, dict[str, str]]] = {
         "umount": "-ANORVacdfhilnqrtv all all-targets detach-loop fake force help internal-only lazy no-canonicalize no-mtab quiet read-only recursive test-opts types verbose version namespace",
         "uname": "-aimnoprsv all kernel-name sysname nodename kernel-release release kernel-version machine processor hardware-platform operating-system help version",
         "wc": "-Lclmw bytes chars lines words debug files0-from max-line-length help version",
+        "uptime": "-Vhps help pretty since version",
+        "who": "-HTabdlmpqrstuw all boot count dead heading help ips login lookup mesg message process runlevel short time users version writable",
         "yes": "help version",
     },
 }

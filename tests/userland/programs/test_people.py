@@ -112,6 +112,19 @@ def test_a_guest_without_accounts_has_numbers(ask: Ask) -> None:
     assert ask(guest, "id -un")[0] == "0\n"
 
 
+@pytest.mark.parametrize(
+    ("userland", "line", "out"),
+    [
+        ("gnu", "who", "alice    tty1         Jun 15 12:01\nbob      pts/0        Jun 15 12:02 (desk)\n"),
+        ("gnu", "who -b", "         system boot  Jun 15 12:00\n"),
+        ("busybox", "who", ("alice           tty1            ?       Jun 15 12:01:00  \n"
+                            "bob             pts/0           ?       Jun 15 12:02:00  desk\n")),
+    ],
+)  # fmt: skip
+def test_who_lists_logins(ask: Ask, userland: str, line: str, out: str) -> None:
+    assert ask(make_guest(userland), line) == (out, "", 0)
+
+
 # Signals.
 
 
