@@ -408,6 +408,8 @@ def _count_bash_loops(shell: Shell, argv: list[str]) -> Waiting[int]:
     if count > 0:
         return count
     yield from shell.complain(f"{argv[1]}: loop count out of range")
+    if "e" in shell.state.options and not shell.state.conditions:
+        raise LeaveShell(1)
     raise BreakOut(shell.state.loops, goes_on=False, status=1)
 
 

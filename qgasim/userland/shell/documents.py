@@ -124,6 +124,8 @@ class Documents(Tokens):
             raise self.refuse("a here-document with an error of syntax") from None
         # There "$*" is joined by blanks, whatever IFS is.
         return tuple(
-            replace(part, name="@") if isinstance(part, Parameter) and part.name == "*" else part
+            replace(part, name="@")
+            if isinstance(part, Parameter) and part.name == "*" and part.operator[-1:] != "?"
+            else part
             for part in word
         )

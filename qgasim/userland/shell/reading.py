@@ -116,19 +116,15 @@ def read(shell: Shell, argv: list[str]) -> Steps:
     """Read a line into variables."""
     state = shell.state
     options, given = parse_options(shell, argv, "rsp:n:t:u:d:")
-    if state.flavour.is_dash:
-        if not given:
-            raise ShellError("arg count")
-        if not all(map(is_name, given)):
-            bad = next(name for name in given if not is_name(name))
-            raise ShellError(f"{bad}: bad variable name")
+    if state.flavour.is_dash and not given:
+        raise ShellError("arg count")
     names = given or ["REPLY"]
-    for name in names:
-        if not is_name(name):
-            if state.flavour.is_bash:
-                raise ShellError(state.words.bad_name.format(name), 1)
-            yield from shell.write_error(f"{state.name}: read: '{name}': bad variable name\n")
-            return 1
+    bad = [name for name in names if not is_name(name)]
+    if bad and state.flavour.is_ash:
+        yield from shell.write_error(f"{state.name}: read: '{bad[0]}': bad variable name\n")
+        return 1
+    if state.flavour.is_bash and names[0] in bad:
+        raise ShellError(state.words.bad_name.format(names[0]), 1)
     _check_options(state, options)
     number = int(options.get("u", 0))
     if state.flavour.is_bash and number not in shell.p.files:
@@ -149,6 +145,9 @@ def read(shell: Shell, argv: list[str]) -> Steps:
             blank = "".join(set(WHITE) & set(separators)) if state.flavour.is_bash else ""
             values = _split(line, names, separators, blank)
         for name, value in zip(names, values, strict=True):
+            if name in bad:
+                # dash and bash find it only now.
+                raise ShellError(state.words.bad_name.format(name), state.flavour.error_status)
             state.set(name, value)
     return 0 if line.is_complete else 1
 
