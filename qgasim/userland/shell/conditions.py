@@ -1,7 +1,8 @@
 """Conditions: what ``test``, ``[`` and ``[[`` decide, by one engine with the rules of each shell.
 
 ash is BusyBox 1.35's coreutils/test.c and dash 0.5.12's bltin/test.c, which are of one descent: a grammar
-that takes what it is given. bash 5.2's test.c goes by the number of arguments first, as POSIX has it.
+that takes what it is given. bash 5.2's test.c goes by the number of arguments first, as POSIX has it, and so
+does coreutils 9.1's, which is of the same descent.
 """
 
 import re
@@ -79,6 +80,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     closes_by_prefix: bool = False
     missing_bracket: str = "missing {}"
     missing_parenthesis: str = "closing paren expected"
+    no_unary: str = "{}: unary operator expected"
+    no_binary: str = "{}: binary operator expected"
     bad_number: str = "Illegal number: {}"
     bad_empty: str = "Illegal number: "
     out_of_range: str = "Illegal number: {}"
@@ -106,6 +109,20 @@ BASH: Final = Rules(
 )
 
 
+COREUTILS: Final = Rules(
+    unary=_letters("bcdefghknprstuwxzGLNOS"),
+    binary=BINARY - {"<", ">"},
+    refused=frozenset(("-N",)),
+    counts=True,
+    wants_right=False,
+    missing_is_older=True,
+    missing_bracket="missing '{}'",
+    missing_parenthesis="')' expected",
+    no_unary="'{}': unary operator expected",
+    no_binary="'{}': binary operator expected",
+    bad_number="invalid integer '{}'",
+    bad_empty="invalid integer ''",
+)
 #: For ``[[``.
 BASH_CONDITIONS: Final = replace(ASH, unary=BASH.unary, refused=BASH.refused, asked=BASH.asked)
 
@@ -122,7 +139,8 @@ def evaluate_test(p: Process, arguments: list[str]) -> int:
     A message goes to the standard error; if that would have to wait, it is lost.
     """
     try:
-        return 0 if decide(p, arguments, p.name, ASH) else 1
+        is_busybox = p.guest.settings.os.userland == "busybox"
+        return 0 if decide(p, arguments, p.name, ASH if is_busybox else COREUTILS) else 1
     except TestError as error:
         file = p.files.get(2)
         if file is not None:
@@ -152,7 +170,7 @@ def decide(
         arguments = arguments[:-1]
     if len(arguments) <= 1:
         return bool(arguments and arguments[0])
-    engine = _PosixTest if rules.counts else _Test
+    engine = _CoreutilsTest if rules is COREUTILS else _PosixTest if rules.counts else _Test
     return engine(p, arguments, rules, ask, has_patterns=name == "[[").run()
 
 
@@ -329,7 +347,7 @@ class _PosixTest(_Test):
         if first == "!":
             return not second
         if first not in self.rules.unary:
-            raise TestError(f"{first}: unary operator expected")
+            raise TestError(self.rules.no_unary.format(first))
         return self._unary()
 
     def _three(self) -> bool:
@@ -343,7 +361,110 @@ class _PosixTest(_Test):
             return not self._two()
         if left == "(" and right == ")":
             return bool(operator)
-        raise TestError(f"{operator}: binary operator expected")
+        raise TestError(self.rules.no_binary.format(operator))
+
+
+class _CoreutilsTest(_PosixTest):
+    """What test.c of coreutils 9.1 says otherwise, and that its numbers have any length."""
+
+    def run(self) -> bool:
+        if "-l" in self.arguments and len(self.arguments) > 3:
+            raise TestError(f"-l: {NOT_SIMULATED}")
+        result = self._by_count(len(self.arguments))
+        if self.at < len(self.arguments):
+            raise TestError(f"extra argument '{self.arguments[self.at]}'")
+        return result
+
+    def _by_count(self, count: int) -> bool:
+        """Decide *count* arguments from here on: posixtest()."""
+        first, last = self._get(), self._get(count - 1)
+        if count == 1:
+            self.at += 1
+            return first != ""
+        if count == 2:
+            return self._two()
+        if count == 3:
+            return self._three()
+        if count == 4 and first == "!":
+            self.at += 1
+            return not self._three()
+        if count == 4 and first == "(" and last == ")":
+            self.at += 1
+            result = self._two()
+            self.at += 1
+            return result
+        return self._either()
+
+    def _two(self) -> bool:
+        first = self.arguments[self.at]
+        if first == "!":
+            self.at += 2
+            return not self.arguments[self.at - 1]
+        if len(first) == 2 and first[0] == "-":
+            return self._unary()
+        raise self._find_missing()
+
+    def _three(self) -> bool:
+        left, operator, right = self.arguments[self.at : self.at + 3]
+        if operator in self.rules.binary:
+            return self._compare()
+        if left == "!":
+            self.at += 1
+            return not self._two()
+        if left == "(" and right == ")":
+            self.at += 3
+            return operator != ""
+        if operator in ("-a", "-o"):
+            return self._either()
+        raise TestError(self.rules.no_binary.format(operator))
+
+    def _primary(self) -> bool:
+        first = self._get()
+        if first is None:
+            raise self._find_missing()
+        if first == "(":
+            return self._parentheses()
+        if self._get(1) in self.rules.binary and self._get(2) is not None:
+            return self._compare()
+        if len(first) == 2 and first[0] == "-":
+            return self._unary()
+        self.at += 1
+        return first != ""
+
+    def _parentheses(self) -> bool:
+        self.at += 1
+        if self._get() is None:
+            raise self._find_missing()
+        rest = self.arguments[self.at : self.at + 4]
+        found = rest.index(")", 1) if ")" in rest[1:] else 0
+        result = self._by_count(found or len(self.arguments) - self.at)
+        if not self._accept(")"):
+            found_text = self._get()
+            ending = "" if found_text is None else f", found '{found_text}'"
+            raise TestError(self.rules.missing_parenthesis + ending)
+        return result
+
+    def _unary(self) -> bool:
+        operator, operand = self._get(), self._get(1)
+        if operator not in self.rules.unary:
+            raise TestError(self.rules.no_unary.format(operator))
+        if operand is None:
+            raise self._find_missing()
+        if operator == "-t":
+            self._to_number(operand)
+        return super()._unary()
+
+    def _find_missing(self) -> TestError:
+        return TestError(f"missing argument after '{self.arguments[-1]}'")
+
+    def _to_number(self, text: str) -> int:
+        found = DECIMAL.fullmatch(text)
+        if found is None:
+            raise TestError(self.rules.bad_number.format(text))
+        digits = found[1].lstrip("+-").lstrip("0")
+        # What is longer is larger: strintcmp() compares texts.
+        value = int(digits[:MAX_DIGITS] or "0") + (len(digits) << 4 * MAX_DIGITS)
+        return -value if found[1].startswith("-") else value
 
 
 def _examine(p: Process, letter: str, operand: str) -> bool:
