@@ -189,7 +189,7 @@ class _Test:
         self.rules = rules
         self.ask = ask
         self.has_patterns = has_patterns
-        self.at = 0
+        self.at: int = 0
 
     def run(self) -> bool:
         """Decide all arguments."""
