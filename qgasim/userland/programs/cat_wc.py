@@ -76,7 +76,14 @@ def _copy(p: Process, path: str, file: OpenFile) -> Waiting[bool]:
                 return False
             if not data:
                 return True
-            yield from p.write(1, data)
+            try:
+                yield from p.write(1, data)
+            except OSError as error:
+                if not is_busybox(p):
+                    raise
+                # It goes on with the next file.
+                yield from complain(p, f"write error: {error.strerror}")
+                return False
     finally:
         file.close()
 

@@ -1,8 +1,9 @@
 """The program grep."""
 
 import re
+from typing import Final
 
-from qgasim.guest.files.nodes import decode_name
+from qgasim.guest.files.nodes import Regular, decode_name
 from qgasim.guest.processes.process import Process, Steps, Waiting
 from qgasim.matching import Pattern
 from qgasim.userland.programs.getopt import Options, parse, usage_error
@@ -12,6 +13,9 @@ from qgasim.userland.programs.posix_regex import RegexError, compile_regex
 from qgasim.userland.programs.registry import program
 
 __all__: list[str] = []
+
+#: Of libc's buffer for the standard output.
+_BUFFER_SIZE: Final = 4096
 
 _LONG = {
     "ignore-case": "i", "invert-match": "v", "count": "c", "files-with-matches": "l",
@@ -48,6 +52,7 @@ def grep(p: Process) -> Steps:
         yield from search.file(path)
         if search.has_matched and "q" in options:
             return 0
+    yield from search.flush()
     if search.has_failed:
         return 2
     return 0 if search.has_matched else 1
@@ -105,6 +110,20 @@ class _Search:
         self.shows_name = False
         self.has_matched = False
         self.has_failed = False
+        #: What is printed and not written yet.
+        self._output = ""
+
+    def print(self, text: str) -> Waiting[None]:
+        """Print *text*, which may lie in the buffer of the standard output."""
+        self._output += text
+        if len(self._output) >= _BUFFER_SIZE:
+            yield from self.flush()
+
+    def flush(self) -> Waiting[None]:
+        """Write what lies in the buffer."""
+        text, self._output = self._output, ""
+        if text:
+            yield from self.p.write(1, text)
 
     def spans(self, line: str) -> list[tuple[int, int]]:
         """Return where *line* matches, from left to right, without overlaps."""
@@ -132,14 +151,20 @@ class _Search:
         source = Source(self.p, [path])
         source.is_quiet = "s" in self.options
         file = _File(self, "(standard input)" if path == "-" else path)
-        while not file.is_done and (lines := (yield from source.lines())):
+        source.on_file = lambda _path: file.begin(source)
+        while not file.is_done and (lines := (yield from source.lines())) and not file.is_output:
             # An applet knows no binary files.
             if not (is_busybox(self.p) or "a" in self.options) and any(
                 b"\0" in line for line in lines
             ):
                 file.is_binary = True
             out = [file.look(decode_name(raw.removesuffix(b"\n"))) for raw in lines]
-            yield from self.p.write(1, "".join(out))
+            yield from self.print("".join(out))
+        if file.is_output:
+            yield from complain(self.p, f"{file.name}: input file is also the output")
+            source.skip()
+            self.has_failed = True
+            return
         if file.is_binary and file.wants_lines and file.count:
             yield from complain(self.p, f"{file.name}: binary file matches")
         source.skip()
@@ -152,9 +177,9 @@ class _Search:
         if "q" in options:
             return
         if "l" in options:
-            yield from self.p.write(1, f"{name}\n" if count else "")
+            yield from self.print(f"{name}\n" if count else "")
         elif "c" in options:
-            yield from self.p.write(1, f"{name}:{count}\n" if self.shows_name else f"{count}\n")
+            yield from self.print(f"{name}:{count}\n" if self.shows_name else f"{count}\n")
 
 
 class _File:
@@ -170,7 +195,16 @@ class _File:
         #: How many lines matched.
         self.count = 0
         self.is_done = False
+        #: Whether GNU's grep would read what it writes: grepdesc() of its grep.c.
+        self.is_output = False
         self._number = 0
+
+    def begin(self, source: Source) -> None:
+        """Note whether the file that has been opened is the output, too."""
+        p = self._search.p
+        output = p.files.get(1)
+        if self.wants_lines and not is_busybox(p) and output is not None:
+            self.is_output = isinstance(output.node, Regular) and output.node is source.node
 
     def look(self, line: str) -> str:
         """Look at the next line; return what is printed."""

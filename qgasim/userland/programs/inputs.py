@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from pyfakefs.fake_file import FakeFile
+
 from qgasim.guest.files.open_files import OpenFile
 from qgasim.guest.processes.process import LINE_SIZE, Process, Waiting
 from qgasim.userland.programs.messages import complain, explain, is_busybox, quote, quote_if_odd
@@ -135,6 +137,11 @@ class Source:
         self._file: OpenFile | None = None
         #: The beginning of a line whose end is not read yet.
         self._rest: list[bytes] = []
+
+    @property
+    def node(self) -> FakeFile | None:
+        """The inode of the file that is read."""
+        return None if self._file is None else self._file.node
 
     def lines(self) -> Waiting[list[bytes]]:
         """Return the next lines with their newlines; only a file's last may lack it; none at the end."""

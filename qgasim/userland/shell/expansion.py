@@ -275,7 +275,7 @@ class Expander:
         if operator and operator[-1] in "-=?+":
             is_missing = value is None or (operator[0] == ":" and not value)
             if is_missing and operator[-1] == "+":
-                is_nothing = part.name == "@" and state.flavour.is_bash
+                is_nothing = part.name == "@" and state.flavour.is_bash and not state.arguments
                 return [] if is_nothing else [Piece("", kind)]
             if operator[-1] == "+":
                 return (yield from self._expand_default(part))

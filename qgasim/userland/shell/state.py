@@ -216,6 +216,12 @@ class State:
         self.limits: dict[str, str] = {}
         self.specials = Specials()
 
+    def set_arguments(self, arguments: list[str]) -> None:
+        """Set the positional parameters; dash and ash begin to look for options at the first again."""
+        self.arguments = arguments
+        if not self.flavour.is_bash:
+            self.option = (1, 0)
+
     def copy(self) -> "State":
         """Return all that a subshell inherits."""
         other = copy.copy(self)

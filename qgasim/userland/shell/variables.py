@@ -114,7 +114,7 @@ def set_options(shell: Shell, argv: list[str]) -> Steps:
     if "m" in state.options and not state.flavour.is_bash:
         yield from give_up_job_control(shell)
     if rest is not None:
-        state.arguments = rest
+        state.set_arguments(rest)
     return 0
 
 
@@ -129,7 +129,7 @@ def shift(shell: Shell, argv: list[str]) -> int:
         if shell.state.words.too_many:
             raise ShellError(shell.state.words.too_many)
         return 1
-    del shell.state.arguments[:count]
+    shell.state.set_arguments(shell.state.arguments[count:])
     return 0
 
 
