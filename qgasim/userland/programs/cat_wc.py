@@ -93,9 +93,16 @@ def wc(p: Process) -> Steps:
     """Count lines, words and bytes."""
     options = yield from parse(p, "clmw", {"bytes": "c", "chars": "m", "lines": "l", "words": "w"})
     which = [o for o in "lwmc" if o in options] or ["l", "w", "c"]
-    rows: list[tuple[list[int], str]] = []
+    total = [0] * len(which)
     status = 0
-    sizes: list[int | None] = []
+    width = 9 if is_busybox(p) else _gnu_width(p, options.operands or ["-"])
+    if len(which) == 1 and len(options.operands) <= 1:
+        width = 1
+
+    def show(counts: list[int], name: str) -> Waiting[None]:
+        ending = f" {name}" if options.operands else ""
+        yield from p.write(1, " ".join(f"{n:{width}}" for n in counts) + ending + "\n")
+
     for path in options.operands or ["-"]:
         is_closed = path == "-" and 0 not in p.files
         if is_closed and is_busybox(p):
@@ -107,9 +114,8 @@ def wc(p: Process) -> Steps:
                 name = "-" if options.operands else "'standard input'"
                 if not is_busybox(p):
                     yield from complain(p, f"{name}: Bad file descriptor")
-                rows.append(([0] * len(which), path))
+                yield from show([0] * len(which), path)
             continue
-        sizes.append(file.size if file.is_regular else None)
         counts = dict.fromkeys("lwmc", 0)
         in_word = False
         try:
@@ -121,22 +127,26 @@ def wc(p: Process) -> Steps:
             yield from cannot_read(p, path, error)
         finally:
             file.close()
-        rows.append(([counts[o] for o in which], path))
+        row = [counts[o] for o in which]
+        total = [one + other for one, other in zip(total, row, strict=True)]
+        yield from show(row, path)
     if len(options.operands) > 1:
-        total = [sum(column) for column in zip(*(counts for counts, _ in rows), strict=True)]
-        rows.append((total, "total"))
-    width = 9 if is_busybox(p) else _gnu_width(sizes)
-    if len(which) == 1 and len(rows) <= 1:
-        width = 1
-    names = [f" {name}" if options.operands else "" for _, name in rows]
-    for (counts_, _), name in zip(rows, names, strict=True):
-        yield from p.write(1, " ".join(f"{n:{width}}" for n in counts_) + name + "\n")
+        yield from show(total, "total")
     return status
 
 
-def _gnu_width(sizes: list[int | None]) -> int:
-    known = [size for size in sizes if size is not None]
-    return max(len(str(sum(known))), 1 if len(known) == len(sizes) else 7)
+def _gnu_width(p: Process, paths: list[str]) -> int:
+    """Return how wide numbers are: the files are looked at before any is read (compute_number_width() of wc.c)."""
+    sizes: list[int] = []
+    is_plain = True
+    for path in paths:
+        standard = p.files.get(0) if path == "-" else None
+        node = standard.node if standard is not None else p.guest.files.find(path, p.cwd)
+        if isinstance(node, Regular):
+            sizes.append(node.length)
+        elif standard is not None or node is not None:
+            is_plain = False
+    return max(len(str(sum(sizes))), 1 if is_plain else 7)
 
 
 def _count(data: bytes, counts: dict[str, int], *, in_word: bool) -> bool:

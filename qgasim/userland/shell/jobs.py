@@ -386,7 +386,7 @@ def ulimit(shell: Shell, argv: list[str]) -> Steps:
     state = shell.state
     flavour, limits = state.flavour, state.limits
     rest = [word for word in argv[1:] if word not in ("-S", "-H")]
-    letter = rest.pop(0)[1:] if rest and rest[0].startswith("-") else "f"
+    letter = rest.pop(0)[1:] if rest and rest[0][:1] == "-" and rest[0] != "-" else "f"
     if letter not in flavour.limits:
         if not flavour.is_ash:
             raise bad_option(shell, "ulimit", letter[:1])
