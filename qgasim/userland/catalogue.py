@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from qgasim.guest.processes.userland import Userland
-from qgasim.userland.programs.env import BUSYBOX, OWN_FILES
+from qgasim.userland.programs.busybox import BUSYBOX, OWN_FILES
 from qgasim.userland.programs.registry import PROGRAMS
 
 __all__ = ["USERLANDS"]

@@ -6,14 +6,14 @@ their files lie is in `qgasim.userland.catalogue`.
 
 # isort: off
 from qgasim.userland.programs import (
-    awk, cat_wc, chpasswd, cp, cut, date, env, find, grep, head_tail, hostname, id, ip, kill, ls,
+    awk, busybox, cat_wc, chpasswd, cp, cut, date, env, find, grep, head_tail, hostname, id, ip, kill, ls,
     mkdir_chmod, mount, mv_ln, path_names, printf, rm, sed, shutdown, small, sort, stat, tr,
     uptime,
 )  # fmt: skip
 # isort: on
 
 __all__ = [
-    "awk", "cat_wc", "chpasswd", "cp", "cut", "date", "env", "find", "grep", "head_tail", "hostname",
+    "awk", "busybox", "cat_wc", "chpasswd", "cp", "cut", "date", "env", "find", "grep", "head_tail", "hostname",
     "id", "ip", "kill", "ls", "mkdir_chmod", "mount", "mv_ln", "path_names", "printf", "rm", "sed",
     "shutdown", "small", "sort", "stat", "tr", "uptime",
 ]  # fmt: skip

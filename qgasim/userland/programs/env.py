@@ -1,6 +1,4 @@
-"""Programs that run others: env, BusyBox's own, and the shell, under all names that scripts call it by."""
-
-from typing import Final
+"""Programs that run others: env, and the shell, under all names that scripts call it by."""
 
 from qgasim.guest.processes.process import Process, Steps
 from qgasim.userland.programs.getopt import parse
@@ -13,10 +11,10 @@ from qgasim.userland.programs.messages import (
     quote,
     quote_text,
 )
-from qgasim.userland.programs.registry import PROGRAMS, program
+from qgasim.userland.programs.registry import program
 from qgasim.userland.shell import run_shell
 
-__all__ = ["BUSYBOX", "OWN_FILES"]
+__all__: list[str] = []
 
 
 def _become(p: Process, words: list[str]) -> Steps:
@@ -52,27 +50,6 @@ def env(p: Process) -> Steps:
         return 0
     p.env = items
     return (yield from _become(p, words))
-
-
-BUSYBOX: Final = "busybox"
-#: Programs that BusyBox's guest has as files of their own (stand-ins, or Debian's).
-OWN_FILES: Final = frozenset(("chpasswd", "halt", "poweroff", "reboot", "shutdown", "systemctl"))
-
-
-@program("busybox")
-def busybox(p: Process) -> Steps:
-    """Run the applet by whose name it is called, or that the first argument names; or list all."""
-    if p.name == "busybox":
-        if len(p.argv) < 2 or p.argv[1].startswith("-"):
-            applets = sorted(PROGRAMS.keys() - OWN_FILES - {"bash"})
-            yield from p.write(1, "".join(name + "\n" for name in applets))
-            return 0
-        p.argv = p.argv[1:]
-    applet = PROGRAMS.get(p.name)
-    if applet is None or p.name in OWN_FILES | {"bash", BUSYBOX}:
-        yield from p.write(2, f"{p.name}: applet not found\n")
-        return 127
-    return (yield from applet(p))
 
 
 @program("sh", "bash")

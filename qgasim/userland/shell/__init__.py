@@ -54,17 +54,21 @@ def run_shell(p: Process) -> Steps:
 
 
 def _take_long_options(shell: Shell, arguments: list[str]) -> list[str]:
-    """Do the long options that begin *arguments*, which only bash knows; ash passes over them."""
+    """Do the long options that begin *arguments*; of those that only bash knows ash takes no notice."""
     flavour = shell.state.flavour
     rest = list(arguments)
     while not flavour.is_dash and rest and rest[0].startswith("--") and rest[0] != "--":
         name = rest.pop(0)[2:]
-        if flavour.is_ash or name in ("login", "noediting", "noprofile", "norc"):
-            shell.state.options.add("l" if name == "login" else name)
+        if name == "login":
+            shell.state.options.add("l")
+        elif name == "noprofile" and flavour.is_bash:
+            shell.state.options.add(name)
+        elif flavour.is_ash or name in ("noediting", "norc"):
             continue
-        if name in LONG_OPTIONS:
+        elif name in LONG_OPTIONS:
             raise shell.refuse(f"--{name}")
-        raise ShellError(f"--{name}: invalid option{BASH_USAGE}")
+        else:
+            raise ShellError(f"--{name}: invalid option{BASH_USAGE}")
     return rest
 
 

@@ -1,4 +1,4 @@
-"""The shells that a guest can have, as a table: their words, and the rules in which they differ.
+"""The shells that a guest can have, as a table: their words, options, and the rules that are values.
 
 dash is 0.5.12 and ash is BusyBox 1.35's; bash is 5.2. `tests.fuzz_userland` compares each with the real one.
 """
